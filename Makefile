@@ -1,0 +1,42 @@
+# Two commands are enough: `make train` and `make test`. Both set up .venv when they have to, again and again.
+
+PYTHON ?= python3
+CONFIG ?= configs/geo3k_tiny.yaml
+ARGS ?=
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.installed
+
+.PHONY: train test test-all lint format benchmark clean
+
+train: $(READY)
+	$(RUN) -m echorl_vl.train $(CONFIG) $(ARGS)
+
+test: $(READY)
+	$(RUN) -m pytest tests $(ARGS)
+
+test-all: $(READY)
+	$(RUN) -m pytest tests -m "slow or not slow" $(ARGS)
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: $(READY)
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+benchmark: $(READY)
+	$(RUN) benchmarks/mining.py
+	$(RUN) benchmarks/rollout_step.py
+	$(RUN) benchmarks/echo_overhead.py
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 10) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet -e ".[dev]"
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) build *.egg-info
