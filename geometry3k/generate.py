@@ -1,0 +1,195 @@
+"""Geometry problems in the manner of Geometry3K, made from a seed.
+
+    python -m geometry3k.generate --split train --size 2000 --out geometry.parquet
+    python -m geometry3k.generate --gallery gallery.png
+
+A problem is a rendered diagram with its measures written in it, a question that can't be answered without the picture,
+a worked solution of several lines and an answer. Files have the columns of the hub's `hiyouga/geometry3k` (images,
+problem, answer) and some more, so that whatever reads that data set reads these.
+
+Splits never overlap: a hash of a problem's signature (kind, layout, measures, orientation, question) decides whether it
+belongs to training, validation or test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geometry3k.canvas import CELLS, PATCH
+from geometry3k.kinds import HELD_OUT_KINDS, KINDS, TRAIN_KINDS, draw_problem
+from geometry3k.problem import GeometryProblem
+
+if TYPE_CHECKING:
+    import datasets
+
+
+@dataclass(frozen=True)
+class Split:
+    """A named set of problems: the kinds and sizes it draws from, how many, and its part of the hash space."""
+
+    kinds: tuple[str, ...]
+    size: int
+    seed: int
+    buckets: range
+    large: bool | None
+
+
+TRAIN, VALIDATION, TEST = range(0, 8), range(8, 9), range(9, 10)
+
+SPLITS = {
+    "train": Split(tuple(TRAIN_KINDS), 2000, 1, TRAIN, large=False),
+    "validation": Split(tuple(TRAIN_KINDS), 200, 2, VALIDATION, large=False),
+    "test": Split(tuple(TRAIN_KINDS), 300, 3, TEST, large=False),
+    "ood_kinds": Split(tuple(HELD_OUT_KINDS), 200, 4, TEST, large=False),
+    "ood_sizes": Split(tuple(TRAIN_KINDS), 200, 5, TEST, large=True),
+}
+"""train, validation and test share kinds and sizes; the two others hold what training never sees."""
+
+
+def belongs_to(problem: GeometryProblem, buckets: range) -> bool:
+    """Whether the problem's signature hashes into `buckets` (of ten)."""
+    return zlib.crc32(problem.signature.encode()) % 10 in buckets
+
+
+def draw_split(split: Split, seed: int | None = None) -> Iterator[GeometryProblem]:
+    """Distinct problems of a split (by signature and pose), until it holds no more of them."""
+    rng = random.Random(split.seed if seed is None else seed)
+    seen: set[tuple[str, int]] = set()
+    misses = 0
+    while misses < 2000:
+        problem = draw_problem(rng.choice(split.kinds), rng)
+        fits = split.large is None or problem.sketch.large == split.large
+        identity = problem.signature, problem.pose
+        if not fits or identity in seen or not belongs_to(problem, split.buckets):
+            misses += 1
+            continue
+        misses = 0
+        seen.add(identity)
+        yield problem
+
+
+def to_row(problem: GeometryProblem, index: int, picture_size: int = CELLS * PATCH) -> dict:
+    """The problem as a row in the schema of `hiyouga/geometry3k`, with kind, measures and a worked solution besides."""
+    return {
+        "images": [{"bytes": problem.picture(picture_size), "path": None}],
+        "problem": "<image>" + problem.sketch.question,
+        "answer": problem.answer,
+        "solution": problem.solution(random.Random(index)),
+        "kind": problem.kind,
+        "numbers": list(problem.sketch.numbers),
+        "large": problem.sketch.large,
+    }
+
+
+def load_split(
+    name: str, size: int | None = None, seed: int | None = None, picture_size: int = CELLS * PATCH
+) -> datasets.Dataset:
+    """The problems of split `name` as a data set.
+
+    Args:
+        name: one of `SPLITS`.
+        size: number of problems; the split's own by default.
+        seed: another draw from the same part of the hash space.
+        picture_size: pixels along each side, a multiple of 112.
+
+    Raises:
+        ValueError: there is no such split, or it does not hold that many distinct problems.
+    """
+    import datasets
+
+    if name not in SPLITS:
+        raise ValueError(f"split: found {name!r}, wanted one of {', '.join(SPLITS)}")
+    split = SPLITS[name]
+    wanted = split.size if size is None else size
+    rows = []
+    for problem in draw_split(split, seed):
+        if len(rows) == wanted:
+            break
+        rows.append(to_row(problem, len(rows), picture_size))
+    if len(rows) < wanted:
+        raise ValueError(f"split {name!r} holds {len(rows)} distinct problems, {wanted} were asked for")
+    features = datasets.Features(
+        {
+            "images": [datasets.Image()],
+            "problem": datasets.Value("string"),
+            "answer": datasets.Value("string"),
+            "solution": datasets.Value("string"),
+            "kind": datasets.Value("string"),
+            "numbers": [datasets.Value("int32")],
+            "large": datasets.Value("bool"),
+        }
+    )
+    return datasets.Dataset.from_list(rows, features=features)
+
+
+def gallery(path: Path, size: int = 448) -> None:
+    """A sheet with one problem of each kind: picture, question and worked solution."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rng = random.Random(0)
+    figure, axes = plt.subplots(3, 5, figsize=(17, 13.5), layout="constrained")
+    for axis, kind in zip(axes.flat, KINDS, strict=True):
+        problem = draw_problem(kind, rng)
+        sketch = problem.sketch
+        canvas_png = problem.picture(size)
+        axis.imshow(_decode(canvas_png))
+        axis.set_xticks([])
+        axis.set_yticks([])
+        held_out = "  (held out of training)" if kind in HELD_OUT_KINDS else ""
+        axis.set_title(f"{kind}{held_out}", fontsize=10, fontweight="bold", loc="left")
+        axis.set_xlabel(f"{sketch.question}\n\n{problem.solution(rng)}".replace("$", r"\$"), fontsize=8, loc="left")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _decode(png: bytes):
+    import io
+
+    from PIL import Image
+
+    return Image.open(io.BytesIO(png))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m geometry3k.generate", description=__doc__.split("\n")[0])
+    parser.add_argument("--split", choices=list(SPLITS), default="train")
+    parser.add_argument("--size", type=int, help="number of problems (default: the split's own)")
+    parser.add_argument("--seed", type=int, help="another draw (default: the split's own)")
+    parser.add_argument("--picture-size", type=int, default=CELLS * PATCH, help="pixels along each side (default: 112)")
+    parser.add_argument("--out", type=Path, help="parquet or jsonl file to write")
+    parser.add_argument("--gallery", type=Path, help="write a sheet with one problem of each kind instead")
+    options = parser.parse_args(arguments)
+    if options.gallery:
+        gallery(options.gallery)
+        print(options.gallery)
+        return 0
+    if options.out is None or options.out.suffix not in (".parquet", ".jsonl"):
+        parser.error(f"--out: found {options.out}, wanted a .parquet or .jsonl file")
+    try:
+        rows = load_split(options.split, options.size, options.seed, options.picture_size)
+    except ValueError as error:
+        parser.error(str(error))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    partial = options.out.with_name(f".{options.out.name}.partial")
+    if options.out.suffix == ".parquet":
+        rows.to_parquet(partial)
+    else:
+        rows.to_json(partial)
+    os.replace(partial, options.out)
+    print(f"{len(rows)} problems -> {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
