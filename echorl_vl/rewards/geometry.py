@@ -1,0 +1,127 @@
+"""The reward of our configs: is the last \\boxed answer right, and is the response a regular worked solution?
+
+A reward file in EasyR1's interface, for EasyR1 itself as for our `RewardManager`:
+
+    worker.reward.reward_function: echorl_vl/rewards/geometry.py:compute_score
+
+`accuracy` and `format` are separate parts; overall = (1 - format_weight) * accuracy + format_weight * format. EchoRL's
+`verified` looks at `accuracy` alone. Nothing that a response holds can hang the caller: what needs sympy is graded in
+worker processes under a time limit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from echorl_vl.rewards import worker
+from echorl_vl.rewards.extract import count_boxes, last_box
+from echorl_vl.rewards.grading import TOLERANCE, PooledGrade, decide, grade
+from echorl_vl.rewards.grading import warm_up as warm_up  # hook: called in each worker before its first row
+from echorl_vl.rewards.pool import GradingPool
+
+REWARD_NAME = "geometry"
+REWARD_TYPE = "batch"
+
+FORMATS = ("boxed", "think")
+
+_pools: dict[float, GradingPool] = {}
+
+
+def compute_score(
+    reward_inputs: list[dict[str, Any]],
+    format_weight: float = 0.1,
+    tolerance: float = TOLERANCE,
+    format: str = "boxed",
+    time_limit: float = 10.0,
+) -> list[dict[str, float]]:
+    """Score rows of {"response", "ground_truth", ...}: one {"overall", "accuracy", "format"} each, all in 0..1.
+
+    `time_limit` (seconds per answer) holds where this function has to start its own workers, that is, in EasyR1.
+    Raises ValueError for an empty ground truth, a format_weight outside 0..1 or an unknown format.
+    """
+    _check(format_weight, format)
+    answers = [_boxed(row["response"]) for row in reward_inputs]
+    verdicts = [
+        decide(answer, row["ground_truth"], tolerance) for answer, row in zip(answers, reward_inputs, strict=True)
+    ]
+    open_rows = [row for row, verdict in enumerate(verdicts) if verdict is None]
+    items = [(answers[row], reward_inputs[row]["ground_truth"], tolerance) for row in open_rows]
+    for row, verdict in zip(open_rows, _grade_all(items, time_limit), strict=True):
+        verdicts[row] = verdict
+    return [
+        _score(row["response"], bool(verdict), format_weight, format)
+        for row, verdict in zip(reward_inputs, verdicts, strict=True)
+    ]
+
+
+def quick_score(
+    reward_input: dict[str, Any],
+    format_weight: float = 0.1,
+    tolerance: float = TOLERANCE,
+    format: str = "boxed",
+    time_limit: float = 10.0,
+) -> dict[str, float] | None:
+    """The score of one row where that takes no sympy (microseconds), else None.
+
+    A hook of `RewardManager`: rows that it scores never go to a worker, the others go there one by one.
+    """
+    _check(format_weight, format)
+    verdict = decide(_boxed(reward_input["response"]), reward_input["ground_truth"], tolerance)
+    return None if verdict is None else _score(reward_input["response"], verdict, format_weight, format)
+
+
+def is_worked_solution(response: str, format: str = "boxed") -> bool:
+    """Whether a response has the form asked for.
+
+    "boxed": at least one line of reasoning, then exactly one \\boxed{...}, in the last line, with nothing after it but
+    the end of its formula or sentence. "think": `<think>reasoning</think>` and after it exactly one \\boxed{...}.
+    """
+    box = last_box(response)
+    if box is None or not box.content:
+        return False
+    if format == "think":
+        reasoning, closing, answer = response.strip().partition("</think>")
+        return (
+            reasoning.startswith("<think>")
+            and bool(reasoning.removeprefix("<think>").strip())
+            and bool(closing)
+            and "think>" not in answer
+            and count_boxes(answer) == 1
+        )
+    before = response[: box.start].split("\n")[:-1]
+    return (
+        any(line.strip(" \t\r$[\\") for line in before)
+        and count_boxes(response) == 1
+        and response[box.end :].strip(" \t\r\n.$*") in ("", "\\]", "\\)")
+    )
+
+
+def _boxed(response: str) -> str | None:
+    box = last_box(response)
+    return None if box is None else box.content
+
+
+def _score(response: str, right: bool, format_weight: float, format: str) -> dict[str, float]:
+    accuracy, form = float(right), float(is_worked_solution(response, format))
+    return {"overall": (1 - format_weight) * accuracy + format_weight * form, "accuracy": accuracy, "format": form}
+
+
+def _check(format_weight: float, format: str) -> None:
+    if not 0 <= format_weight <= 1:
+        raise ValueError(f"format_weight: found {format_weight}, wanted 0 to 1")
+    if format not in FORMATS:
+        raise ValueError(f"format: found {format!r}, wanted one of {', '.join(FORMATS)}")
+
+
+def _grade_all(items: list[tuple[str, str, float]], time_limit: float) -> list[bool]:
+    if not items:
+        return []
+    if worker.INSIDE:  # a pool is around us already: its limit holds
+        return [grade(*item) for item in items]
+    if time_limit not in _pools:
+        _pools[time_limit] = GradingPool(PooledGrade(), workers=1, time_limit=time_limit)
+    outcomes = _pools[time_limit].map(items)
+    for item, outcome in zip(items, outcomes, strict=True):
+        if outcome.kind == "error":
+            raise RuntimeError(f"grading {item[0][:80]!r} against {item[1]!r}: {outcome.detail}\n{outcome.trace}")
+    return [outcome.kind == "ok" and outcome.value for outcome in outcomes]
