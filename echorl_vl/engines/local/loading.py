@@ -1,0 +1,188 @@
+"""From a model folder or hub id to model, tokenizer and processor, with errors that say what is missing."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    PreTrainedModel,
+)
+
+from echorl_vl.errors import UserError
+
+VISION_MODELS = ("qwen2_5_vl", "qwen2_vl")  # positions and image features of these are known
+_DTYPES = {
+    "fp32": torch.float32, "float32": torch.float32, "float": torch.float32,
+    "bf16": torch.bfloat16, "bfloat16": torch.bfloat16,
+    "fp16": torch.float16, "float16": torch.float16, "half": torch.float16,
+}  # fmt: skip
+
+
+@dataclass
+class Loaded:
+    """What `load` brings: processor is None for a text-only model."""
+
+    model: torch.nn.Module
+    tokenizer: Any
+    processor: Any | None
+
+
+def to_dtype(name: str | torch.dtype | None) -> torch.dtype | None:
+    """EasyR1's names for dtypes: fp32, bf16, fp16 and their long forms. Raises UserError for others."""
+    if name is None or isinstance(name, torch.dtype):
+        return name
+    if name.lower() not in _DTYPES:
+        raise UserError(f"unknown dtype {name!r}; one of {', '.join(_DTYPES)} is wanted")
+    return _DTYPES[name.lower()]
+
+
+def load(model_config, device: torch.device, param_dtype: torch.dtype | None = None) -> Loaded:
+    """Loads what `model_config` (EasyR1's worker.actor.model) names onto `device`, with sdpa attention, in eval mode.
+
+    Args:
+        param_dtype: dtype of the weights; None: float32, but bfloat16 for the frozen ones under LoRA on a GPU.
+
+    Raises:
+        UserError: folder, hub id, tokenizer, processor or weights are missing, damaged or don't fit together.
+    """
+    path = model_config.model_path
+    tokenizer_path = getattr(model_config, "tokenizer_path", None) or path
+    trust = bool(getattr(model_config, "trust_remote_code", False))
+    _check_folder(path, "model_path", ("config.json",))
+    _check_folder(tokenizer_path, "tokenizer_path", ("tokenizer.json", "vocab.json", "tokenizer.model", "vocab.txt"))
+
+    config = _attempt("model config", path, AutoConfig.from_pretrained, trust_remote_code=trust)
+    override(config, getattr(model_config, "override_config", None) or {})
+    tokenizer = _attempt("tokenizer", tokenizer_path, AutoTokenizer.from_pretrained, trust_remote_code=trust)
+    processor = None
+    if getattr(config, "vision_config", None) is not None:
+        if config.model_type not in VISION_MODELS:
+            raise UserError(
+                f"{path}: pictures of a {config.model_type!r} model are not known to the local engine; these work: "
+                f"{', '.join(VISION_MODELS)}, and text-only causal language models"
+            )
+        _check_folder(tokenizer_path, "tokenizer_path", ("preprocessor_config.json", "processor_config.json"))
+        processor = _attempt("processor", tokenizer_path, AutoProcessor.from_pretrained, trust_remote_code=trust)
+        if getattr(processor, "image_processor", None) is None:
+            raise UserError(f"{tokenizer_path}: no image processor in it; preprocessor_config.json must name one")
+        tokenizer = processor.tokenizer
+
+    lora_rank = getattr(getattr(model_config, "lora", None), "rank", 0)
+    if param_dtype is None:
+        param_dtype = torch.bfloat16 if lora_rank > 0 and device.type == "cuda" else torch.float32
+    model = _load_weights(path, config, param_dtype, trust)
+    check_vocabulary(model, tokenizer, tokenizer_path)
+    if lora_rank > 0:
+        model = add_lora(model, model_config.lora)
+    if getattr(model_config, "freeze_vision_tower", False):
+        for name, parameter in model.named_parameters():
+            if ".visual." in f".{name}":
+                parameter.requires_grad_(False)
+    return Loaded(model.to(device).eval(), tokenizer, processor)
+
+
+def override(config, changes: dict) -> None:
+    """Sets attributes of a transformers config, nested ones by nested dicts. Raises UserError for a name it lacks."""
+    for key, value in dict(changes).items():
+        if not hasattr(config, key):
+            near = difflib.get_close_matches(key, list(config.to_dict()), 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UserError(f"override_config.{key}: {type(config).__name__} has no such field{hint}")
+        if hasattr(value, "items") and hasattr(getattr(config, key), "to_dict"):
+            override(getattr(config, key), value)
+        else:
+            setattr(config, key, value)
+
+
+def check_vocabulary(model: PreTrainedModel, tokenizer, source: str) -> None:
+    """Raises UserError unless every token has an embedding and the visual ids of config and tokenizer agree."""
+    rows = model.get_input_embeddings().num_embeddings
+    token, top = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    if top >= rows:
+        raise UserError(
+            f"{source}: the tokenizer's token {token!r} has id {top}, the model has embeddings for ids 0 to "
+            f"{rows - 1}: they don't belong together"
+        )
+    image_id, known = getattr(model.config, "image_token_id", None), tokenizer.get_vocab().get("<|image_pad|>")
+    if image_id is not None and known is not None and image_id != known:
+        raise UserError(
+            f"{source}: <|image_pad|> has id {known} in the tokenizer, image_token_id in config.json is {image_id}"
+        )
+
+
+def add_lora(model: PreTrainedModel, lora) -> torch.nn.Module:
+    """The model with LoRA adapters in float32 and everything else frozen.
+
+    `lora.target_modules` is "all-linear" or a comma-separated list of module names, `lora.exclude_modules` a regular
+    expression over full module names.
+    """
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    targets = lora.target_modules.strip()
+    if targets != "all-linear":
+        targets = [name.strip() for name in targets.split(",") if name.strip()]
+    settings = LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        target_modules=targets,
+        exclude_modules=lora.exclude_modules or None,
+    )
+    try:
+        adapted = get_peft_model(model, settings)
+    except ValueError as error:
+        raise UserError(f"lora.target_modules or lora.exclude_modules don't fit the model: {error}") from None
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return adapted
+
+
+def _load_weights(path: str, config, dtype: torch.dtype, trust: bool) -> PreTrainedModel:
+    auto = AutoModelForCausalLM if getattr(config, "vision_config", None) is None else AutoModelForImageTextToText
+    model, info = _attempt(
+        "weights", path, auto.from_pretrained, config=config, dtype=dtype, attn_implementation="sdpa",
+        trust_remote_code=trust, use_safetensors=True, output_loading_info=True,
+    )  # fmt: skip
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise UserError(
+            f"{path}: the weights lack {len(missing)} tensor(s) of {type(model).__name__}, the first is {missing[0]}; "
+            "an incomplete or foreign checkpoint"
+        )
+    return model
+
+
+def _check_folder(path: str | None, key: str, any_of: tuple[str, ...]) -> None:
+    """A path that can only be a local folder must be one and hold one of these files; a hub id passes."""
+    if not path:
+        raise UserError(
+            f"model.{key} is not set: a model folder or a hub id such as Qwen/Qwen2.5-VL-3B-Instruct is wanted"
+        )
+    folder = Path(path)
+    if folder.is_dir():
+        if not any((folder / name).is_file() for name in any_of):
+            raise UserError(f"{path}: the model folder ({key}) has no {' or '.join(any_of)}")
+    elif folder.exists() or folder.is_absolute() or path.startswith((".", "~")) or path.count("/") != 1:
+        raise UserError(f"{key}: {path!r} is no folder, nor a hub id such as Qwen/Qwen2.5-VL-3B-Instruct")
+
+
+def _attempt(what: str, path: str, loader, **options):
+    """Calls a from_pretrained, turning what it raises for bad or unreachable input into a UserError."""
+    try:
+        return loader(path, **options)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # transformers, tokenizers and safetensors each raise their own for bad files
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        where = "in this folder" if Path(path).is_dir() else "from the hub (or its cache, without a network)"
+        raise UserError(f"{path}: can't load the {what} {where}: {reason[0]}") from error

@@ -1,0 +1,97 @@
+"""One row of tokens for a micro-batch of rollouts, in which each prompt stands once.
+
+The row is [prompt 0 | prompt 1 | ... | response 0 | response 1 | ...]: a prompt (with all its visual tokens) is
+computed once for all its rollouts of the micro-batch. A response token sees its prompt and its own past, so its
+log-probability is what it would be in a row of its own. The last token of a response is no input: nothing is predicted
+from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from echorl_vl.engines.local.attention import Ragged, attend_padded
+
+
+@dataclass
+class PackedRows:
+    """Layout of a packed micro-batch of P prompts and b responses; an attention layout (see `attention`).
+
+    prompt_lengths: (P,) tokens; prompt_of: (b,) prompt of each response; response_lengths: (b,) tokens, all at least 1.
+    """
+
+    prompt_lengths: Tensor
+    prompt_of: Tensor
+    response_lengths: Tensor
+    device: torch.device
+    _mask: Tensor | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.prompts = Ragged(self.prompt_lengths, self.device)
+        inputs = self.response_lengths - 1
+        self.responses = Ragged(inputs, self.device) if int(inputs.sum()) else None
+        self.row_prompt = self.prompt_of.to(self.device)
+
+    def response_inputs(self, responses: Tensor) -> Tensor:
+        """(n,): of each response (b, T) all tokens but its last, one response after the other."""
+        column = torch.arange(responses.shape[1], device=responses.device)
+        return responses[column < (self.response_lengths - 1).to(responses.device)[:, None]]
+
+    def positions(self, prompts: list[Tensor], next_positions: Tensor) -> Tensor:
+        """(axes, N): the prompts' own (axes, L); each response counts on from its prompt's next position (P,)."""
+        lengths = self.response_lengths - 1
+        starts = lengths.cumsum(0) - lengths
+        within = torch.arange(int(lengths.sum())) - starts.repeat_interleave(lengths)
+        responses = next_positions[self.prompt_of].repeat_interleave(lengths) + within
+        axes = prompts[0].shape[0]
+        return torch.cat([*prompts, responses.to(prompts[0].device).expand(axes, -1)], 1)
+
+    def predictors(self) -> Tensor:
+        """(sum of response lengths,): index in the row of the token that each response token is predicted from.
+
+        In row order of the responses. A response's first token is predicted from the last token of its prompt.
+        """
+        prompt_ends = self.prompt_lengths.cumsum(0) - 1
+        lengths = self.response_lengths
+        inputs_before = (lengths - 1).cumsum(0) - (lengths - 1)
+        firsts = lengths.cumsum(0) - lengths
+        within = torch.arange(int(lengths.sum())) - firsts.repeat_interleave(lengths)
+        index = int(self.prompt_lengths.sum()) + inputs_before.repeat_interleave(lengths) + within - 1
+        index[firsts] = prompt_ends[self.prompt_of]
+        return index.to(self.device)
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """Causal among the prompts' tokens; response tokens see their prompt and their own past."""
+        parts = [(x[:, :, : self.prompts.total], x[:, :, self.prompts.total :]) for x in (query, key, value)]
+        q, k, v = (self.prompts.pad(prompt) for prompt, _ in parts)
+        out = self.prompts.flatten(attend_padded(q, k, v, scaling, None))
+        if self.responses is None:
+            return out[None]
+        own_q, own_k, own_v = (self.responses.pad(response) for _, response in parts)
+        own_k = torch.cat([k[self.row_prompt], own_k], 2)
+        own_v = torch.cat([v[self.row_prompt], own_v], 2)
+        own = attend_padded(own_q, own_k, own_v, scaling, self._response_mask(query.dtype))
+        return torch.cat([out, self.responses.flatten(own)])[None]
+
+    def _response_mask(self, dtype: torch.dtype) -> Tensor:
+        """(b or 1, 1, T, L + T) additive; made once for all layers. Prompts are padded on the right to L."""
+        if self._mask is None or self._mask.dtype != dtype:
+            length = self.responses.longest
+            sees = torch.ones(length, length, dtype=torch.bool, device=self.device).tril()
+            lengths = (
+                torch.zeros(1) + self.prompts.longest if self.prompts.even else self.prompt_lengths[self.prompt_of]
+            )
+            prompt = torch.arange(self.prompts.longest, device=self.device) < lengths.to(self.device)[:, None]
+            sees = torch.cat(
+                [prompt[:, None].expand(-1, length, -1), sees[None].expand(len(prompt), -1, -1)],
+                2,
+            )
+            bias = torch.zeros(sees.shape, dtype=dtype, device=self.device).masked_fill_(~sees, float("-inf"))
+            # CUDA's memory-efficient kernel wants rows of the mask that begin at multiples of 16 bytes
+            width = bias.shape[-1]
+            self._mask = pad(bias, (0, -width % 8))[..., :width][:, None]
+        return self._mask

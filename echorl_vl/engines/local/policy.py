@@ -1,0 +1,274 @@
+"""The policy: a vision-language or text model, and the one forward pass of the update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from echorl_vl.core.entropy import log_probs_and_entropy
+from echorl_vl.engines.local.architecture import check_architecture
+from echorl_vl.engines.local.attention import SHARED_PREFIX, skip_mask
+from echorl_vl.engines.local.loading import load, to_dtype
+from echorl_vl.engines.local.packing import PackedRows
+from echorl_vl.errors import UserError
+from echorl_vl.vision.pictures import distinct_pictures
+from echorl_vl.vision.positions import mrope_positions
+from echorl_vl.vision.tokens import VisualTokens
+
+HEAD_ELEMENTS = 2**27  # logits held at once in the update: 512 MB in float32
+_END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")
+
+
+class Policy:
+    """Model, tokenizer and what the engine needs to know of them.
+
+    Attributes:
+        model: transformers' model (or peft's around it), always in eval mode: log-probabilities of rollout and update
+            must be those of one network, so there is no dropout.
+        tokenizer, processor: processor is None for a text-only model.
+        visual: ids of visual tokens; special_ids: (S,) int64; eos_ids: ids that end a response; pad_id.
+        device; compute_dtype: dtype of matrix products (bfloat16 by autocast on a GPU).
+        forward_calls: passes of the language model in the update; vision_calls, vision_images: calls of the vision
+            tower and pictures in them; prefill_calls, decode_calls: passes of the language model in rollouts.
+    """
+
+    def __init__(self, model, tokenizer, processor=None, compute_dtype: torch.dtype | str | None = None) -> None:
+        self.model, self.tokenizer, self.processor = model.eval(), tokenizer, processor
+        self.network = model.get_base_model() if hasattr(model, "get_base_model") else model  # without peft's wrapper
+        self.config = self.network.config
+        self.device = next(model.parameters()).device
+        self.compute_dtype = to_dtype(compute_dtype) or (
+            torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        )
+        self.has_vision = getattr(self.config, "vision_config", None) is not None
+        self.decoder = self.network.model.language_model if self.has_vision else self.network.get_decoder()
+        self.decoder.config._attn_implementation = SHARED_PREFIX
+        self.head = self.network.get_output_embeddings()
+        self.vocab_size = self.head.out_features
+
+        self.visual = VisualTokens.find(self.config, tokenizer)
+        added = tokenizer.added_tokens_decoder
+        special = set(tokenizer.all_special_ids) | {i for i, token in added.items() if token.special}
+        self.special_ids = torch.tensor(sorted(special), device=self.device)
+        self.eos_ids = _eos_ids(self.network, tokenizer)
+        self.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.eos_ids[0]
+        self.gradient_checkpointing = False
+        self.forward_calls = self.vision_calls = self.vision_images = self.prefill_calls = self.decode_calls = 0
+
+    @classmethod
+    def load(
+        cls,
+        model_config,
+        device: str | torch.device = "auto",
+        compute_dtype: torch.dtype | str | None = None,
+        param_dtype: torch.dtype | str | None = None,
+    ) -> Policy:
+        """Loads the model that `model_config` (EasyR1's worker.actor.model) describes.
+
+        Args:
+            device: "auto" takes the GPU if there is one.
+            compute_dtype: fsdp.mp_param_dtype; None: bfloat16 on a GPU. On a CPU it is float32 whatever is asked.
+            param_dtype: fsdp.torch_dtype; None: float32 (bfloat16 for the frozen weights under LoRA on a GPU).
+
+        Raises:
+            UserError: anything is missing or doesn't fit (see `loading.load`), or the architecture doesn't work here.
+        """
+        if str(device) == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = torch.device(device)
+        on_cpu = device.type == "cpu"
+        loaded = load(model_config, device, torch.float32 if on_cpu else to_dtype(param_dtype))
+        policy = cls(loaded.model, loaded.tokenizer, loaded.processor, torch.float32 if on_cpu else compute_dtype)
+        if getattr(model_config, "enable_gradient_checkpointing", False):
+            policy.network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            policy.gradient_checkpointing = True
+        check_architecture(policy)
+        return policy
+
+    def autocast(self) -> AbstractContextManager:
+        """Matrix products in `compute_dtype`, whatever the dtype of the weights."""
+        if self.device.type == "cpu":
+            return nullcontext()
+        enabled = self.compute_dtype != torch.float32
+        return torch.autocast(self.device.type, dtype=self.compute_dtype if enabled else None, enabled=enabled)
+
+    # --- parts of a forward pass, for the rollout and for the update ---
+
+    def embed_prompts(self, prompts: Sequence) -> list[Tensor]:
+        """(L, hidden) of each prompt, image features in place; the distinct pictures pass the tower in one call."""
+        lengths = [len(p.input_ids) for p in prompts]
+        ids = torch.cat([p.input_ids for p in prompts]).to(self.device)
+        embeddings = self.network.get_input_embeddings()(ids)
+        pictures = distinct_pictures(list(prompts))
+        if pictures is not None:
+            if not self.has_vision:
+                raise UserError(
+                    f"{_name(prompts[0])} has a picture, {type(self.network).__name__} is a text-only model"
+                )
+            features = self._image_features(pictures.pixel_values, pictures.grid_thw)
+            wanted = torch.cat([features[i] for own in pictures.of_prompt for i in own])
+            at = (ids == self.visual.image_pad).nonzero().squeeze(-1)
+            embeddings = embeddings.index_copy(0, at, wanted.to(embeddings.dtype))
+        return list(embeddings.split(lengths))
+
+    def prompt_positions(self, prompts: Sequence) -> tuple[list[Tensor], Tensor]:
+        """Rotary positions of each prompt, (axes, L), 3 axes for vision models and 1 for text; those that follow, (P,).
+
+        Raises UserError naming the problem whose image tokens don't fit its pictures.
+        """
+        positions, following = [], []
+        for prompt in prompts:
+            if not self.has_vision:
+                positions.append(torch.arange(len(prompt.input_ids))[None])
+                following.append(len(prompt.input_ids))
+                continue
+            merge = self.config.vision_config.spatial_merge_size
+            try:
+                own, after = mrope_positions(prompt.input_ids, prompt.image_grid_thw, self.visual.image_pad, merge)
+            except UserError as error:
+                raise UserError(f"{_name(prompt)}: {error}") from None
+            positions.append(own)
+            following.append(after)
+        return positions, torch.tensor(following)
+
+    def run_decoder(self, embeddings: Tensor, positions: Tensor, layout) -> Tensor:
+        """Hidden states (N, hidden) of one row: embeddings (N, hidden), positions (axes, N), an attention layout."""
+        positions = positions.to(self.device)
+        out = self.decoder(
+            inputs_embeds=embeddings[None],
+            position_ids=positions[:, None] if self.has_vision else positions,
+            attention_mask=skip_mask(self.device),
+            use_cache=False,
+            shared_prefix=layout,
+        )
+        return out.last_hidden_state[0]
+
+    def _image_features(self, pixel_values: Tensor, grid_thw: Tensor) -> Sequence[Tensor]:
+        """(tokens, hidden) of each picture."""
+        self.vision_calls += 1
+        self.vision_images += len(grid_thw)
+        out = self.network.get_image_features(pixel_values.to(self.device), grid_thw.to(self.device))
+        return getattr(out, "pooler_output", out)  # transformers 5 wraps them, 4.57 doesn't
+
+    # --- the update ---
+
+    def response_log_probs(
+        self,
+        batch,
+        rows: Sequence[int] | slice,
+        temperature: float,
+        with_grad_entropy: bool = False,
+        packed: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and entropies (nats) of the response tokens of some rows, with gradient.
+
+        Args:
+            batch: Rollouts (fields prompts, group_ids, tokens, response_mask).
+            rows: rows of the batch, in any order.
+            temperature: divides the logits; the rollout's.
+            with_grad_entropy: whether the entropies carry gradient too (an entropy bonus).
+            packed: each prompt is computed once for all its rows (worker.actor.padding_free); otherwise one padded row
+                per rollout, through transformers' own attention. Both give the same numbers.
+
+        Returns:
+            (b, T) log_probs and (b, T) entropy, float32, in the order of `rows`; 0 outside the response mask.
+        """
+        index = torch.arange(len(batch.tokens))[rows] if isinstance(rows, slice) else torch.as_tensor(list(rows))
+        groups, prompt_of = batch.group_ids.cpu()[index].unique(return_inverse=True)
+        prompts = [batch.prompts[g] for g in groups.tolist()]
+        tokens, mask = batch.tokens[index].to(self.device), batch.response_mask[index].to(self.device)
+        column = torch.arange(1, tokens.shape[1] + 1, device=self.device)
+        lengths = (mask * column).amax(1).clamp(min=1).cpu()
+
+        self.forward_calls += 1
+        with self._training_layers(), self.autocast():
+            forward = self._packed_hidden if packed else self._padded_hidden
+            hidden = forward(prompts, prompt_of, tokens, lengths)
+            inside = column <= lengths.to(self.device)[:, None]
+            values = self._score(hidden, tokens[inside], temperature, with_grad_entropy)
+        log_probs, entropy = (
+            torch.zeros(tokens.shape, device=self.device).masked_scatter(inside, v) * mask for v in values
+        )
+        return log_probs, entropy
+
+    def _packed_hidden(self, prompts: list, prompt_of: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """(sum of lengths, hidden): the states that the response tokens are predicted from, in row order."""
+        prompt_lengths = torch.tensor([len(p.input_ids) for p in prompts])
+        layout = PackedRows(prompt_lengths, prompt_of, lengths, self.device)
+        positions, following = self.prompt_positions(prompts)
+        responses = self.network.get_input_embeddings()(layout.response_inputs(tokens))
+        embeddings = torch.cat([*self.embed_prompts(prompts), responses])
+        return self.run_decoder(embeddings, layout.positions(positions, following), layout)[layout.predictors()]
+
+    def _padded_hidden(self, prompts: list, prompt_of: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """As `_packed_hidden`, by one right-padded row [prompt, response] per rollout."""
+        positions, following = self.prompt_positions(prompts)
+        embedded = self.embed_prompts(prompts)
+        starts = torch.tensor([len(p.input_ids) for p in prompts])[prompt_of]
+        width = int((starts + lengths).max()) - 1
+        rows, places = [], []
+        for row, prompt in enumerate(prompt_of.tolist()):
+            response = self.network.get_input_embeddings()(tokens[row, : width - int(starts[row])])
+            padding = width - int(starts[row]) - len(response)
+            rows.append(torch.nn.functional.pad(torch.cat([embedded[prompt], response]), (0, 0, 0, padding)))
+            after = following[prompt] + torch.arange(width - int(starts[row]))
+            places.append(torch.cat([positions[prompt], after.expand(len(positions[prompt]), -1)], 1))
+        place = torch.stack(places, 1).to(self.device)  # (axes, b, width)
+        seen = torch.arange(width) < (starts + lengths - 1)[:, None]
+        out = self.decoder(
+            inputs_embeds=torch.stack(rows),
+            position_ids=place if self.has_vision else place[0],
+            attention_mask=seen.long().to(self.device),
+            use_cache=False,
+        ).last_hidden_state
+        column = torch.arange(width)
+        predictors = (column >= starts[:, None] - 1) & (column < (starts + lengths - 1)[:, None])
+        return out[predictors.to(self.device)]
+
+    def _score(self, hidden: Tensor, labels: Tensor, temperature: float, entropy_grad: bool) -> tuple[Tensor, Tensor]:
+        """(N,) log-probs and entropies of labels (N,); beyond HEAD_ELEMENTS in pieces, computed again backward."""
+
+        def piece(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            return log_probs_and_entropy(self.head(hidden), labels, temperature, entropy_grad=entropy_grad)
+
+        size = max(1, HEAD_ELEMENTS // self.vocab_size)
+        if len(labels) <= size:
+            return piece(hidden, labels)
+        pairs = zip(hidden.split(size), labels.split(size), strict=True)
+        scored = [checkpoint(piece, h, own, use_reentrant=False) for h, own in pairs]
+        return tuple(torch.cat(part) for part in zip(*scored, strict=True))
+
+    @contextmanager
+    def _training_layers(self):
+        """Transformers' layers checkpoint only while `training`; their dropout modules stay in eval mode."""
+        layers = []
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            layers = [m for m in self.network.modules() if getattr(m, "gradient_checkpointing", False)]
+        for layer in layers:
+            layer.training = True
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.training = False
+
+
+def _eos_ids(network, tokenizer) -> tuple[int, ...]:
+    """Ids that end a response: those of generation_config, the tokenizer's eos, and an end-of-turn token."""
+    ids = set()
+    configured = getattr(getattr(network, "generation_config", None), "eos_token_id", None)
+    for value in (configured, tokenizer.eos_token_id):
+        ids.update(value if isinstance(value, (list, tuple)) else [] if value is None else [value])
+    vocabulary = tokenizer.get_vocab()
+    ids.update(vocabulary[token] for token in _END_OF_TURN if token in vocabulary)
+    if not ids:
+        raise UserError("neither generation_config.json nor the tokenizer names an eos token: no response could end")
+    return tuple(sorted(ids))
+
+
+def _name(prompt) -> str:
+    return f"problem {getattr(prompt.problem, 'uid', '?')}"

@@ -1,0 +1,198 @@
+"""Group rollouts: every picture encoded once, every prompt computed once, n responses drawn from it.
+
+The log-probability and entropy of each token are recorded as it is sampled, from the very logits that it is sampled
+from: over the full vocabulary, at the rollout's temperature, before visual tokens are forbidden and before top-p and
+top-k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from echorl_vl.core.entropy import log_probs_and_entropy
+from echorl_vl.engines.local.kv_cache import PromptCache, ResponseCache
+from echorl_vl.engines.local.policy import Policy
+from echorl_vl.engines.local.sampling import SamplingParams, sample
+from echorl_vl.vision.tokens import text_mask
+
+COMPACT_EVERY = 8  # steps between looks at which rows have finished: on a GPU each look waits for the device
+COMPACT_BELOW = 0.75  # share of slots still needed below which the batch is compacted
+PROMPT_CHUNK = 16384  # prompt tokens that are computed at once
+
+
+@dataclass
+class Rollouts:
+    """P prompts with n responses each, B = P * n rows in group order, T the longest response; padded on the right.
+
+    prompts: (P,); group_ids (B,) int64, prompt of each row; tokens (B, T) int64; response_mask (B, T) bool, tokens that
+    the policy wrote, the ending one included; text_mask (B, T) bool, those of them that are text; log_probs and entropy
+    (B, T) float32, nats, 0 outside response_mask; truncated (B,) bool, no end within max_tokens; texts: (B,) decoded
+    responses without special tokens.
+    """
+
+    prompts: list
+    group_ids: Tensor
+    tokens: Tensor
+    response_mask: Tensor
+    text_mask: Tensor
+    log_probs: Tensor
+    entropy: Tensor
+    truncated: Tensor
+    texts: list[str]
+
+
+@torch.no_grad()
+def generate(
+    policy: Policy,
+    prompts: Sequence,
+    params: SamplingParams,
+    generator: torch.Generator,
+    progress: Callable[[int, int], None] | None = None,
+    prompt_chunk: int = PROMPT_CHUNK,
+    compact_every: int = COMPACT_EVERY,
+) -> Rollouts:
+    """Draws `params.n` responses for each prompt (data.Prompt: input_ids, pixel_values, image_grid_thw).
+
+    The draw of row b at position t depends on the generator's state, B, b and t only; neither on the lengths of other
+    rows nor on `compact_every` (steps between compactions of the batch) or `prompt_chunk` (prompt tokens at once). The
+    generator advances by max_tokens * B numbers, whatever is sampled. `progress(tokens, max_tokens)` is called every
+    few steps.
+    """
+    with policy.autocast():
+        return _Rollout(policy, list(prompts), params, generator).run(progress, prompt_chunk, compact_every)
+
+
+class _Rollout:
+    """State of one call of `generate`: per row what was drawn, per slot of the running batch which row it is."""
+
+    def __init__(self, policy: Policy, prompts: list, params: SamplingParams, generator: torch.Generator) -> None:
+        self.policy, self.prompts, self.params = policy, prompts, params
+        device, count, limit = policy.device, len(prompts) * params.n, params.max_tokens
+        noise = torch.rand(limit, count, generator=generator, device=generator.device, dtype=torch.float64)
+        self.noise = noise.to(device)
+        self.tokens = torch.full((count, limit), policy.pad_id, device=device)
+        self.response_mask = torch.zeros(count, limit, dtype=torch.bool, device=device)
+        self.log_probs = torch.zeros(count, limit, device=device)
+        self.entropy = torch.zeros(count, limit, device=device)
+        self.finished = torch.zeros(count, dtype=torch.bool, device=device)
+        self.rows = torch.arange(count, device=device)  # row of each slot
+        self.bias = policy.visual.logit_bias(policy.vocab_size, device)
+        self.eos = torch.tensor([] if params.ignore_eos else policy.eos_ids, dtype=torch.long, device=device)
+
+    def run(self, progress: Callable[[int, int], None] | None, prompt_chunk: int, compact_every: int) -> Rollouts:
+        params, limit = self.params, self.params.max_tokens
+        hidden, cache, following = self._prefill(prompt_chunk)
+        self.cache = ResponseCache(cache, params.n, limit)
+        following = following.to(self.policy.device)
+        hidden = hidden.repeat_interleave(params.n, 0)
+        for step in range(limit):
+            last = self._draw(hidden, step)
+            if step + 1 == limit:
+                break
+            if (step + 1) % compact_every == 0:
+                if progress is not None:
+                    progress(step + 1, limit)
+                kept = self._compact()
+                if kept is None:
+                    break
+                last = last[kept]
+            hidden = self._decode(last, following[self.rows // params.n] + step)
+        if progress is not None:
+            progress(limit, limit)
+        return self._result()
+
+    def _prefill(self, prompt_chunk: int) -> tuple[Tensor, PromptCache, Tensor]:
+        """Last hidden state (P, hidden) of each prompt, the prompts' keys and values, positions that follow (P,)."""
+        policy = self.policy
+        lengths = torch.tensor([len(p.input_ids) for p in self.prompts])
+        cache, last, after = PromptCache(lengths, policy.device), [], []
+        for first, stop in _chunks(lengths.tolist(), prompt_chunk):
+            chunk = self.prompts[first:stop]
+            positions, following = policy.prompt_positions(chunk)
+            cache.begin(first, stop)
+            hidden = policy.run_decoder(torch.cat(policy.embed_prompts(chunk)), torch.cat(positions, 1), cache)
+            policy.prefill_calls += 1
+            last.append(hidden[(lengths[first:stop].cumsum(0) - 1).to(policy.device)])
+            after.append(following)
+        return torch.cat(last), cache, torch.cat(after)
+
+    def _draw(self, hidden: Tensor, step: int) -> Tensor:
+        """Draws and records the token at position `step` of every slot's row; finished rows get padding."""
+        params, rows = self.params, self.rows
+        logits = self.policy.head(hidden)
+        drawn = sample(logits + self.bias, self.noise[step, rows], params)
+        log_probs, entropy = log_probs_and_entropy(
+            logits, drawn, params.temperature or 1.0, entropy_temperature=params.entropy_temperature
+        )
+        alive = ~self.finished[rows]
+        drawn = drawn.masked_fill(~alive, self.policy.pad_id)
+        self.tokens[rows, step] = drawn
+        self.response_mask[rows, step] = alive
+        self.log_probs[rows, step] = log_probs.float() * alive
+        self.entropy[rows, step] = entropy.float() * alive
+        self.finished[rows] |= torch.isin(drawn, self.eos) & alive
+        return drawn
+
+    def _decode(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """Hidden states (S, hidden) after one more token in every slot."""
+        policy = self.policy
+        self.cache.advance()
+        policy.decode_calls += 1
+        embeddings = policy.network.get_input_embeddings()(tokens)
+        axes = 3 if policy.has_vision else 1
+        return policy.run_decoder(embeddings, positions.expand(axes, -1), self.cache)
+
+    def _compact(self) -> Tensor | None:
+        """Drops finished rows if that saves enough; indices of the slots that stay, None if every row has finished.
+
+        The batch stays a rectangle, prompts times slots: prompts without a running row go, and the slots of a prompt
+        shrink to the most that any prompt needs (spare ones keep a finished row).
+        """
+        per_prompt = self.cache.slots_per_prompt
+        running = (~self.finished[self.rows]).cpu().view(-1, per_prompt)
+        counts = running.sum(1)
+        prompts = counts.nonzero().squeeze(-1)
+        if not len(prompts):
+            return None
+        needed = int(counts.max())
+        if len(prompts) * needed > COMPACT_BELOW * running.numel():
+            return torch.arange(running.numel(), device=self.rows.device)
+        first = running[prompts].int().argsort(dim=1, descending=True, stable=True)[:, :needed]
+        slots = (prompts[:, None] * per_prompt + first.sort(1).values).flatten()
+        self.cache.select(prompts, slots, needed)
+        slots = slots.to(self.rows.device)
+        self.rows = self.rows[slots]
+        return slots
+
+    def _result(self) -> Rollouts:
+        lengths = self.response_mask.sum(1).tolist()
+        width = max(lengths)
+        tokens, mask = self.tokens[:, :width], self.response_mask[:, :width]
+        policy = self.policy
+        responses = [row[:length] for row, length in zip(tokens.tolist(), lengths, strict=True)]
+        return Rollouts(
+            prompts=self.prompts,
+            group_ids=torch.arange(len(self.prompts), device=policy.device).repeat_interleave(self.params.n),
+            tokens=tokens,
+            response_mask=mask,
+            text_mask=text_mask(tokens, mask, policy.visual, policy.special_ids),
+            log_probs=self.log_probs[:, :width],
+            entropy=self.entropy[:, :width],
+            truncated=~self.finished,
+            texts=policy.tokenizer.batch_decode(responses, skip_special_tokens=True),
+        )
+
+
+def _chunks(lengths: list[int], most: int) -> list[tuple[int, int]]:
+    """Consecutive (first, stop) with at most `most` tokens each, but at least one prompt."""
+    chunks, first, total = [], 0, 0
+    for i, length in enumerate(lengths):
+        if i > first and total + length > most:
+            chunks.append((first, i))
+            first, total = i, 0
+        total += length
+    return [*chunks, (first, len(lengths))]
