@@ -1,0 +1,230 @@
+"""What a training shows on the terminal: one live screen, or one plain line a step where there is no terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from echorl_vl.core import metric_names as names
+from echorl_vl.outputs.plot_data import VAL_ACCURACY, VAL_STDERR
+
+REFRESH_SECONDS = 1.0  # the clock and the phase; a new step shows at once
+SPARK_WIDTH = 28
+THROUGHPUT = ("perf/throughput", "perf/tokens_per_s")
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+class Display:
+    """Progress of a training; a context manager.
+
+    Args:
+        total_steps: steps of the whole training.
+        start_step: steps that were done before (a resumed run).
+        plain: one line a step instead of a live screen; by default where stdout is no terminal (CI, nohup).
+        console: a rich console, for tests.
+
+    A live screen costs a few milliseconds a second; plain lines cost nothing that can be measured.
+    """
+
+    def __init__(
+        self, total_steps: int, start_step: int = 0, plain: bool | None = None, console: Console | None = None
+    ) -> None:
+        self._console = console or Console(highlight=False, soft_wrap=False)
+        self._plain = (not self._console.is_terminal or self._console.is_dumb_terminal) if plain is None else plain
+        self._total, self._start, self._step = total_steps, start_step, start_step
+        self._phase = "starting"
+        self._began = self._phase_began = time.monotonic()
+        self._trained_seconds, self._trained_steps = 0.0, 0
+        self._last: dict[str, float] = {}
+        self._history: dict[str, list[float]] = {names.ACCURACY: [], names.ALL_SUCCESS: []}
+        self._held_out: list[tuple[int, float, float]] = []
+        self._live: Live | None = None
+
+    def __enter__(self) -> Display:
+        self._began = self._phase_began = time.monotonic()
+        if not self._plain:
+            self._live = Live(
+                console=self._console,
+                refresh_per_second=1 / REFRESH_SECONDS,
+                get_renderable=self._screen,
+                transient=False,
+            )
+            self._live.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._stop()
+
+    def phase(self, name: str) -> None:
+        """Says what is being done now. Cheap: the screen shows it at its next refresh."""
+        self._phase, self._phase_began = name, time.monotonic()
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Shows the metrics of a finished step, or those of a validation after it."""
+        known = {name: float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)}
+        validated = next((known[name] for name in VAL_ACCURACY if name in known), None)
+        if names.ACCURACY in known:
+            self._step = step
+            self._last = known
+            self._trained_steps += 1
+            self._trained_seconds = time.monotonic() - self._began
+            for name, values in self._history.items():
+                values.append(known.get(name, math.nan))
+        if validated is not None:
+            error = next((known[name] for name in VAL_STDERR if name in known), math.nan)
+            self._held_out.append((step, validated, error))
+        if self._plain:
+            if names.ACCURACY in known:
+                self._print(self._step_line(step, known))
+            if validated is not None:
+                self._print(f"step {step}/{self._total}  held-out accuracy {_with_error(*self._held_out[-1][1:])}")
+        elif self._live is not None:
+            self._live.refresh()
+
+    def note(self, text: str) -> None:
+        """A line for the user that stays: above the live screen, or in the log."""
+        if self._plain:
+            self._print(text)
+        else:
+            self._console.print(Text("• ", style="dim") + Text(text))
+
+    def summary(self, rows: Sequence[tuple[str, ...]], paths: Sequence[Path | str]) -> None:
+        """Ends the live screen; prints the final table (name, before, after) and what was written where."""
+        self._stop()
+        table = Table(box=box.SIMPLE_HEAD, title="What came of it", title_style="bold", title_justify="left")
+        columns = max((len(row) for row in rows), default=0)
+        for index, head in enumerate(("", "before", "after", "")[:columns]):
+            table.add_column(head, justify="left" if index == 0 else "right")
+        for row in rows:
+            table.add_row(*map(str, row), *[""] * (columns - len(row)))
+        if rows:
+            self._console.print(table)
+        self._console.print(Text(f"took {_clock(time.monotonic() - self._began)}; written:"))
+        for path in paths:
+            self._console.print(Text(f"  {_short(path)}"), soft_wrap=True)
+
+    def _stop(self) -> None:
+        if self._live is not None:
+            self._phase = "done" if self._step >= self._total else "stopped"
+            self._live.stop()
+            self._live = None
+
+    def _print(self, text: str) -> None:
+        """A whole line however wide it is, at once in the log."""
+        self._console.print(Text(text), soft_wrap=True)
+        with contextlib.suppress(OSError, ValueError):
+            self._console.file.flush()
+
+    def _step_line(self, step: int, known: Mapping[str, float]) -> str:
+        parts = [
+            f"step {step}/{self._total}",
+            _part(known, "accuracy {:.3f}", names.ACCURACY),
+            _part(known, "all-success {:.0%}", names.ALL_SUCCESS),
+            _part(known, "degenerate {:.0%}", names.DEGENERATE),
+            _part(known, "echo {:.4f}", names.ECHO_LOSS),
+            _part(known, "{:.1f} s", "timing_s/step"),
+            _part(known, "{:,.0f} tokens/s", *THROUGHPUT),
+            f"eta {_clock(self._eta())}" if step < self._total else "",
+        ]
+        return "  ".join(part for part in parts if part)
+
+    def _eta(self) -> float:
+        """Seconds to the end at the mean pace so far, validations included; NaN before the first step."""
+        if not self._trained_steps:
+            return math.nan
+        return self._trained_seconds / self._trained_steps * (self._total - self._step)
+
+    def _screen(self) -> Group:
+        now = time.monotonic()
+        width = min(self._console.width, 100)
+        head = Text().append("EchoRL  ", style="bold")
+        head.append(f"step {self._step}/{self._total}", style="bold cyan")
+        head.append(f"  {self._phase} {now - self._phase_began:.0f} s", style="dim")
+        share = self._step / self._total if self._total else 1.0
+        times = f" {share:4.0%}  {_clock(now - self._began)} done, {_clock(self._eta())} to go"
+        bar = _bar(share, max(width - len(times) - 1, 10))
+        bar.append(times, style="dim")
+        known = self._last
+        lines = [head, bar]
+        if known:
+            lines.append(_curve("accuracy", known.get(names.ACCURACY), self._history[names.ACCURACY], "green"))
+            lines.append(
+                _curve("all-success", known.get(names.ALL_SUCCESS), self._history[names.ALL_SUCCESS], "yellow")
+            )
+            facts = [
+                _part(known, "degenerate groups {:.0%}", names.DEGENERATE),
+                _part(known, "echo loss {:.4f}", names.ECHO_LOSS),
+                _part(known, "{:.1f} s a step", "timing_s/step"),
+                _part(known, "{:,.0f} tokens/s", *THROUGHPUT),
+            ]
+            lines.append(
+                Text("  ".join(fact for fact in facts if fact), style="dim", no_wrap=True, overflow="ellipsis")
+            )
+        if self._held_out:
+            first, last = self._held_out[0], self._held_out[-1]
+            line = Text().append(f"{'held-out':<12}", style="dim")
+            line.append(_with_error(*last[1:]), style="bold magenta")
+            if last[0] != first[0]:
+                line.append(f"  was {_with_error(*first[1:])} at step {first[0]}", style="dim")
+            lines.append(line)
+        return Group(*lines)
+
+
+def sparkline(values: Sequence[float], width: int = SPARK_WIDTH, low: float = 0.0, high: float = 1.0) -> str:
+    """The values as `width` block characters at most, each the mean of its share of them; NaN is a space."""
+    groups = min(width, len(values))
+    cells = []
+    for index in range(groups):
+        part = values[index * len(values) // groups : (index + 1) * len(values) // groups]
+        known = [value for value in part if math.isfinite(value)]
+        if known:
+            level = (sum(known) / len(known) - low) / ((high - low) or 1.0)
+            cells.append(_BLOCKS[min(max(int(level * len(_BLOCKS)), 0), len(_BLOCKS) - 1)])
+        else:
+            cells.append(" ")
+    return "".join(cells)
+
+
+def _curve(name: str, value: float | None, history: Sequence[float], colour: str) -> Text:
+    line = Text().append(f"{name:<12}", style="dim")
+    line.append("     -" if value is None else f"{value:6.1%}", style=f"bold {colour}")
+    return line.append("  ").append(sparkline(history), style=colour)
+
+
+def _bar(share: float, width: int) -> Text:
+    full = round(min(max(share, 0.0), 1.0) * width)
+    return Text().append("━" * full, style="cyan").append("━" * (width - full), style="grey35")
+
+
+def _part(known: Mapping[str, float], form: str, *keys: str) -> str:
+    """The first of the keys that is there, formatted; "" without one."""
+    return next((form.format(known[key]) for key in keys if key in known), "")
+
+
+def _with_error(value: float, error: float) -> str:
+    return f"{value:.1%}" + (f" ± {error:.1%}" if math.isfinite(error) else "")
+
+
+def _clock(seconds: float) -> str:
+    """75 -> '1:15'; '-:--' where it isn't known."""
+    if not math.isfinite(seconds):
+        return "-:--"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _short(path: Path | str) -> str:
+    """Relative to the current folder where it lies below it."""
+    with contextlib.suppress(ValueError):
+        return str(Path(path).absolute().relative_to(Path.cwd()))
+    return str(path)

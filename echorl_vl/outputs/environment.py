@@ -1,0 +1,54 @@
+"""What a run ran in, for environment.json: versions, machine, seed and command line."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import echorl_vl
+
+_PACKAGES = ("torch", "torchvision", "transformers", "peft", "qwen-vl-utils", "numpy")
+
+
+def describe_environment(device: str, seed: int) -> dict[str, Any]:
+    """Versions of Python and of the packages that decide the numbers, git commit, platform, device, seed, command."""
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": shlex.join(sys.orig_argv),
+        "seed": seed,
+        "device": device,
+        "echorl_vl": echorl_vl.__version__,
+        "git_commit": git_commit(Path(echorl_vl.__file__).resolve().parent),
+        "python": platform.python_version(),
+        **{name: _version(name) for name in _PACKAGES},
+        "platform": platform.platform(),
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    }
+
+
+def git_commit(folder: Path) -> str | None:
+    """The commit that `folder` is at, with "-dirty" after it if a tracked file differs; None outside git."""
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        return commit + ("-dirty" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,187 @@
+"""How every plot looks: colours that colour-blind readers tell apart, light grids, labels at the lines."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+# Okabe and Ito's palette (https://jfly.uni-koeln.de/color/).
+BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, GREY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#56B4E9",
+    "#CC79A7",
+    "#8A8F98",
+)
+INK, MUTED, RULE = "#1F2430", "#5B6270", "#E4E7EC"
+CYCLE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, GREY)
+HEAT = LinearSegmentedColormap.from_list("entropy", ["#F4F1EA", "#FBE3B3", "#F6B65F", "#E57A3C", "#B93A32"])
+
+_STYLE = {
+    "figure.dpi": 100,
+    "savefig.dpi": 160,
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "text.color": INK,
+    "text.parse_math": False,
+    "axes.edgecolor": "#C3C8D0",
+    "axes.labelcolor": MUTED,
+    "axes.titlecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "lines.linewidth": 2.0,
+    "lines.solid_capstyle": "round",
+}
+
+
+@contextmanager
+def style():
+    """The style within a `with`, without the warnings of fonts that lack a character."""
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*[Gg]lyph.*")
+        yield
+
+
+def save(figure, path: Path) -> Path:
+    """Writes a figure as PNG and frees it."""
+    from echorl_vl.outputs import atomic
+
+    try:
+        with atomic.replacing(path, durable=False) as partial:
+            figure.savefig(partial, format="png", facecolor="white")
+    finally:
+        plt.close(figure)
+    return path
+
+
+def dress(axes, title: str, subtitle: str, ylabel: str, xlabel: str = "training step") -> None:
+    """Title (what is seen), subtitle (what is drawn) and axis labels."""
+    axes.set_title(f"{title}\n", loc="left", fontsize=11.5, fontweight="bold", linespacing=1.25)
+    axes.annotate(
+        subtitle,
+        (0, 1),
+        (0, 5),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=9,
+        color=MUTED,
+        va="bottom",
+    )
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+
+
+def step_axis(axes, steps: np.ndarray) -> None:
+    """An x axis of whole steps that is never empty, also for one step."""
+    low, high = (float(steps.min()), float(steps.max())) if len(steps) else (0.0, 1.0)
+    pad = 0.5 if low == high else 0.0
+    axes.set_xlim(low - pad, high + pad)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7, min_n_ticks=1))
+
+
+def percent_axis(axes, low: float = 0.0, high: float = 1.0) -> None:
+    axes.set_ylim(low, high)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+
+
+def smooth(values: np.ndarray, window: int) -> np.ndarray:
+    """Centred moving mean over `window` values that passes over NaN; the window shrinks at the ends."""
+    known = np.isfinite(values)
+    kernel = np.ones(max(window, 1) | 1)  # odd, so that it is centred
+    sums = np.convolve(np.where(known, values, 0.0), kernel, "full")
+    counts = np.convolve(known.astype(float), kernel, "full")
+    half = len(kernel) // 2
+    sums, counts = (array[half : half + len(values)] for array in (sums, counts))
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def window_for(steps: int) -> int:
+    """Smoothing window in steps: a tenth of the run, at least 3."""
+    return max(3, round(steps / 10))
+
+
+def raw_and_smooth(axes, steps: np.ndarray, values: np.ndarray, colour: str, width: float = 2.2) -> float:
+    """Draws the values faintly and their moving mean strongly; returns the last smoothed value (NaN if none)."""
+    known = np.isfinite(values)
+    if not known.any():
+        return math.nan
+    if known.sum() == 1:
+        axes.plot(steps[known], values[known], "o", color=colour, markersize=7, clip_on=False, zorder=4)
+        return float(values[known][0])
+    axes.plot(steps[known], values[known], color=colour, alpha=0.28, linewidth=1.0)
+    line = smooth(values, window_for(len(values)))[known]
+    axes.plot(steps[known], line, color=colour, linewidth=width)
+    return float(line[-1])
+
+
+def label_ends(axes, labels: Sequence[tuple[float, str, str]], fontsize: float = 9, x: float = 1.015) -> None:
+    """Writes (y, text, colour) at the right edge, moved apart where they would overlap."""
+    labels = sorted((label for label in labels if math.isfinite(label[0])), key=lambda label: label[0])
+    if not labels:
+        return
+    low, high = axes.get_ylim()
+    box = axes.get_position()
+    points = axes.figure.get_figheight() * 72 * box.height
+    positions = [(y - low) / ((high - low) or 1.0) * points for y, _, _ in labels]
+    heights = [fontsize * 1.32 * (text.count("\n") + 1) for _, text, _ in labels]
+    for _ in range(200):  # push neighbours apart until none overlap
+        moved = False
+        for index in range(len(labels) - 1):
+            gap = (heights[index] + heights[index + 1]) / 2 - (positions[index + 1] - positions[index])
+            if gap > 0.1:
+                positions[index] -= gap / 2
+                positions[index + 1] += gap / 2
+                moved = True
+        if not moved:
+            break
+    for position, (_, text, colour) in zip(positions, labels, strict=True):
+        axes.annotate(
+            text,
+            (x, min(max(position / points, 0.0), 1.0)),
+            xycoords="axes fraction",
+            color=colour,
+            fontsize=fontsize,
+            va="center",
+            fontweight="bold",
+            linespacing=1.15,
+            annotation_clip=False,
+        )
+
+
+def heat_norm(values: Sequence[float]) -> Normalize:
+    """Colour scale from 0 to the 98th percentile of the entropies, at least 0.05 nats wide."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return Normalize(0.0, max(float(np.percentile(known, 98)) if known else 0.0, 0.05), clip=True)
+
+
+def percent(value: float) -> str:
+    return "?" if not math.isfinite(value) else f"{100 * value:.0f} %"
+
+
+def quantity(value: float) -> str:
+    """Three significant digits, without an exponent where possible: 0.00123, 1.25, 12.5."""
+    if not math.isfinite(value):
+        return "?"
+    return f"{value:.3g}" if 1e-4 <= abs(value) < 1e5 or value == 0 else f"{value:.1e}"

@@ -1,0 +1,178 @@
+"""PNG plots of a run, drawn from what lies in its folder.
+
+    python -m echorl_vl.outputs.plots RUN                       draws RUN/plots/*.png again
+    python -m echorl_vl.outputs.plots RUN_A RUN_B --out DIR     lays several runs over each other
+
+Each file answers one question: learning.png (does it learn?), degeneration.png (how many groups give no gradient?),
+echo.png (what does EchoRL add?), entropy.png and examples.png (where is the policy unsure, and what is mined?),
+timing.png (where does the time go?); summary.png has the first three and an example on one page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from echorl_vl.core import metric_names as names
+from echorl_vl.errors import UserError
+from echorl_vl.outputs import plot_examples, plot_rollouts, plot_style
+from echorl_vl.outputs import plot_panels as panels
+from echorl_vl.outputs.plot_data import RunData
+from echorl_vl.outputs.plot_style import CYCLE, dress, label_ends, percent_axis, plt, raw_and_smooth, save, step_axis
+from echorl_vl.outputs.rollout_files import read_rollouts, rollout_files
+
+
+def write_plots(run_folder: str | Path) -> list[Path]:
+    """Draws all plots of a run into its folder `plots` and returns their paths.
+
+    Whatever the run has not recorded (an older one, one without pictures) is left out. Raises UserError where the
+    folder has no metrics.jsonl or can't be written.
+    """
+    folder = Path(run_folder)
+    run = RunData.read(folder)
+    out = folder / "plots"
+    rows = _latest_rollouts(folder)
+    written: list[Path] = []
+    with plot_style.style():
+        if len(run.steps):
+            written.append(_single(out / "learning.png", panels.learning, run))
+            if run.has(names.ALL_SUCCESS):
+                written.append(_single(out / "degeneration.png", panels.degeneration, run))
+            if run.has(names.ECHO_LOSS) or run.has(names.ECHO_STEP_ENTROPY_MAX):
+                written.append(save(_echo_figure(run), out / "echo.png"))
+            if run.phases():
+                written.append(_single(out / "timing.png", panels.timing, run))
+        if any(row["step_entropies"] for row in rows):
+            written.append(save(plot_rollouts.entropy_figure(rows), out / "entropy.png"))
+            if plot_examples.choose_examples(rows, 1):
+                written.append(save(plot_examples.examples_figure(rows), out / "examples.png"))
+        if len(run.steps) and run.has(names.ALL_SUCCESS):
+            written.append(save(_summary_figure(run, rows), out / "summary.png"))
+    return written
+
+
+def compare(folders: Sequence[str | Path], out: str | Path, labels: Sequence[str] | None = None) -> list[Path]:
+    """Lays learning and degeneration of several runs over each other, named by their folders or by `labels`."""
+    runs = [RunData.read(folder) for folder in folders]
+    labels = list(labels or _short_names(runs))
+    out = Path(out)
+    with plot_style.style():
+        return [
+            _overlay(
+                out / "learning.png",
+                runs,
+                labels,
+                "Held-out accuracy of the runs",
+                "Mean over problems, ± standard error",
+                "accuracy",
+                None,
+            ),
+            _overlay(
+                out / "degeneration.png",
+                runs,
+                labels,
+                "Groups without a policy gradient",
+                "Share of groups whose rollouts all succeed, or all fail; smoothed over the raw values",
+                "share of groups",
+                names.DEGENERATE,
+            ),
+        ]
+
+
+def _single(path: Path, draw: Callable, run: RunData) -> Path:
+    figure = plt.figure(figsize=(7.6, 4.3))
+    draw(figure.add_axes((0.1, 0.12, 0.71, 0.735)), run)
+    return save(figure, path)
+
+
+def _echo_figure(run: RunData):
+    figure = plt.figure(figsize=(12.4, 7.6))
+    for index, draw in enumerate((panels.echo_loss, panels.step_entropy, panels.clip_share, panels.gradients)):
+        row, column = divmod(index, 2)
+        draw(figure.add_axes((0.06 + 0.495 * column, 0.575 - 0.5 * row, 0.355, 0.335)), run)
+    return figure
+
+
+def _summary_figure(run: RunData, rows: list[dict]):
+    """Three panels, and below them an example or two."""
+    chosen = plot_examples.choose_examples(rows, 2) if rows else []
+    height = 7.6 if chosen else 4.6
+    figure = plt.figure(figsize=(15.2, height))
+    top = 1 - 0.62 / height
+    for index, draw in enumerate((panels.learning, panels.degeneration, panels.step_entropy)):
+        draw(figure.add_axes((0.052 + 0.332 * index, top - 3.2 / height, 0.215, 3.2 / height)), run)
+    if chosen:
+        norm = plot_style.heat_norm([value for row in rows for value in row["step_entropies"] or ()])
+        figure.text(
+            0.022,
+            3.0 / height,
+            "EchoClips (blue rule): right answers up to the step that the policy was least sure of",
+            fontsize=11.5,
+            fontweight="bold",
+        )
+        width = 0.956 if len(chosen) == 1 else 0.46
+        for index, (row, picture) in enumerate(chosen):
+            box = (0.022 + 0.496 * index, 0.3 / height, width, 2.45 / height)
+            plot_examples.draw_example(figure, box, row, picture, norm)
+    return figure
+
+
+def _overlay(path, runs, labels, title, subtitle, ylabel, column) -> Path:
+    figure = plt.figure(figsize=(7.9, 4.3))
+    axes = figure.add_axes((0.095, 0.125, 0.68, 0.71))
+    ends = []
+    for index, (run, label) in enumerate(zip(runs, labels, strict=True)):
+        colour = CYCLE[index % len(CYCLE)]
+        steps, values, errors = run.heldout()
+        if column is None and len(steps):
+            axes.errorbar(steps, values, errors, color=colour, marker="o", markersize=5, linewidth=1.8, elinewidth=1.2)
+            ends.append((values[-1], label, colour))
+        else:
+            ends.append((raw_and_smooth(axes, run.steps, run.get(column or names.ACCURACY), colour), label, colour))
+    longest = max(runs, key=lambda run: run.steps.max() if len(run.steps) else 0)
+    step_axis(axes, longest.steps)
+    percent_axis(axes, 0, 1.01)
+    dress(axes, title, subtitle, ylabel)
+    label_ends(axes, ends)
+    return save(figure, path)
+
+
+def _short_names(runs: Sequence[RunData]) -> list[str]:
+    """Folder names; where two are the same, with the folder above."""
+    own = [run.name for run in runs]
+    return [f"{run.path.absolute().parent.name}/{run.name}" if own.count(run.name) > 1 else run.name for run in runs]
+
+
+def _latest_rollouts(folder: Path) -> list[dict]:
+    """Rows of the newest readable file of training rollouts, or of held-out ones where there is none."""
+    for kind in ("rollouts", "validation"):
+        for _, path in sorted(rollout_files(folder, kind).items(), reverse=True):
+            try:
+                return read_rollouts(path)
+            except UserError:
+                continue
+    return []
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m echorl_vl.outputs.plots", description=__doc__.split("\n")[0])
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, e.g. checkpoints/echorl/geo3k_tiny")
+    parser.add_argument("--out", help="folder for the plots of several runs")
+    options = parser.parse_args(arguments)
+    try:
+        if options.out:
+            written = compare(options.runs, options.out)
+        else:
+            written = [path for run in options.runs for path in write_plots(run)]
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(map(str, written)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""Metrics of a run: metrics.jsonl always, TensorBoard, wandb and swanlab where `trainer.logger` asks for them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from echorl_vl.errors import UserError
+from echorl_vl.outputs import atomic
+from echorl_vl.outputs.run_folder import RunFolder
+
+# console is what `Display` shows; file is metrics.jsonl, which is written whether asked for or not.
+LOGGERS = ("console", "file", "tensorboard", "wandb", "swanlab")
+
+
+class Tracker:
+    """Writes one row of metrics a step. A context manager; `close` ends the services.
+
+    Args:
+        run: the run folder. Rows of metrics.jsonl after `run.resume_step` are cut: those steps are done again, and the
+            file ends up as that of a run that was never stopped.
+        loggers: names out of `LOGGERS`.
+        project, experiment: names for wandb and swanlab.
+        config: the resolved config, for wandb and swanlab.
+
+    Raises:
+        UserError: an unknown name, a service that isn't installed, or a folder that can't be written.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        loggers: Sequence[str] = ("console", "file"),
+        project: str = "echorl",
+        experiment: str = "run",
+        config: Mapping[str, Any] | None = None,
+    ):
+        loggers = [loggers] if isinstance(loggers, str) else list(loggers)
+        for name in loggers:
+            if name not in LOGGERS:
+                raise UserError(f"trainer.logger: unknown logger {name!r}; the known ones are {', '.join(LOGGERS)}")
+        self._path = run.metrics_file
+        cut_after(self._path, run.resume_step if run.resumed else None)
+        try:
+            self._file = self._path.open("ab", buffering=0)
+        except OSError as error:
+            raise atomic.disk_error(self._path, error) from error
+        rows = read_metrics(self._path)
+        self._last: dict[str, Any] | None = rows[-1] if rows else None
+        self._services = []
+        if "tensorboard" in loggers:
+            self._services.append(_TensorBoard(run))
+        if "wandb" in loggers:
+            self._services.append(_Wandb(run, project, experiment, config))
+        if "swanlab" in loggers:
+            self._services.append(_SwanLab(run, project, experiment, config))
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Writes the metrics of one step; they are on the disk when it returns.
+
+        A second call for the same step adds to its row. NaN and infinity become null in metrics.jsonl (JSON has
+        neither) and are left out elsewhere.
+
+        Raises:
+            ValueError: `step` is before the last one.
+            UserError: the disk is full; the rows so far are whole.
+        """
+        values = {name: _plain(value) for name, value in metrics.items()}
+        if self._last is not None and step < self._last["step"]:
+            raise ValueError(f"metrics of step {step} come after those of step {self._last['step']}")
+        if self._last is not None and step == self._last["step"]:
+            row = {**self._last, **values}
+            self._rewrite_last(row)
+        else:
+            row = {"step": step, "time": round(time.time(), 3), **values}
+            self._append(row)
+        self._last = row
+        finite = {name: value for name, value in values.items() if value is not None}
+        for service in self._services:
+            service.log(step, finite)
+
+    def close(self) -> None:
+        """Ends the services and closes the file."""
+        self._file.close()
+        for service in self._services:
+            service.close()
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def _append(self, row: dict[str, Any]) -> None:
+        size = os.fstat(self._file.fileno()).st_size
+        try:
+            line = (json.dumps(row, allow_nan=False) + "\n").encode()
+            while line:
+                line = line[self._file.write(line) :]  # an unbuffered write may take only a part
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            failure = atomic.disk_error(self._path, error)
+            os.ftruncate(self._file.fileno(), size)
+            raise failure from error
+
+    def _rewrite_last(self, row: dict[str, Any]) -> None:
+        rows = [*read_metrics(self._path)[:-1], row]
+        self._file.close()
+        _write_rows(self._path, rows)
+        self._file = self._path.open("ab", buffering=0)
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl (or of the run folder that holds it), in the order of their steps; null stays None.
+
+    A last line that a killed run left half-written is passed over. Raises UserError, with the line number, for a line
+    in the middle that is no row, and for a missing file.
+    """
+    path = Path(path)
+    path = path / "metrics.jsonl" if path.is_dir() else path
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}. Is this the folder of a run?") from error
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            row["step"] = int(row["step"])
+        except (ValueError, TypeError, KeyError) as error:
+            if number == len(lines):
+                break
+            raise UserError(f'{path}, line {number}: not a row of metrics (an object with "step")') from error
+        rows.append(row)
+    return rows
+
+
+def cut_after(path: Path, step: int | None) -> None:
+    """Rewrites metrics.jsonl without the rows after `step` (None: none is cut) and without a half-written last line."""
+    if not path.exists():
+        return
+    rows = read_metrics(path)
+    kept = [row for row in rows if step is None or row["step"] <= step]
+    if len(kept) != len(rows) or path.read_bytes().count(b"\n") != len(kept):
+        _write_rows(path, kept)
+
+
+def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    atomic.write_text(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+
+
+def _plain(value: Any) -> float | int | None:
+    """A Python number from a Python, numpy or 0-d torch one; None for NaN and infinity."""
+    value = value.item() if hasattr(value, "item") else value
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return int(value) if isinstance(value, bool) else value
+
+
+class _TensorBoard:
+    def __init__(self, run: RunFolder):
+        _optional("tensorboard", "tensorboard", "pip install tensorboard")
+        from torch.utils.tensorboard import SummaryWriter
+
+        # Steps that were written after the checkpoint and are done again replace their first version.
+        purge_step = run.resume_step + 1 if run.resumed else None
+        self._writer = SummaryWriter(str(run.path / "tensorboard"), purge_step=purge_step)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _Wandb:
+    def __init__(self, run: RunFolder, project: str, experiment: str, config: Mapping[str, Any] | None):
+        self._wandb = _optional("wandb", "wandb", "pip install 'echorl-vl[wandb]'")
+        self._wandb.init(
+            project=project,
+            name=experiment,
+            config=dict(config or {}),
+            dir=str(run.path),
+            id=run.run_id,
+            resume="allow",
+        )
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._wandb.log(dict(metrics), step=step)
+
+    def close(self) -> None:
+        self._wandb.finish()
+
+
+class _SwanLab:
+    def __init__(self, run: RunFolder, project: str, experiment: str, config: Mapping[str, Any] | None):
+        self._swanlab = _optional("swanlab", "swanlab", "pip install 'echorl-vl[swanlab]'")
+        self._swanlab.init(
+            project=project,
+            experiment_name=experiment,
+            config=dict(config or {}),
+            logdir=str(run.path / "swanlog"),
+            mode=os.getenv("SWANLAB_MODE", "cloud"),
+            id=run.run_id.ljust(21, "0"),  # swanlab wants 21 characters
+            resume="allow",
+        )
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._swanlab.log(dict(metrics), step=step)
+
+    def close(self) -> None:
+        self._swanlab.finish()
+
+
+def _optional(module: str, logger: str, install: str):
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(
+            f"trainer.logger asks for {logger}, which is not installed: {install}, or leave it out of trainer.logger"
+        ) from error

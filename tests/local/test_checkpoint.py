@@ -1,0 +1,251 @@
+"""Checkpoints: whole or not at all, whatever happens in the middle."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+import re
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from echorl_vl.engines.local import checkpoint as ckpt
+from echorl_vl.errors import UserError
+from echorl_vl.outputs import atomic
+
+
+def writer(value: float):
+    def write(folder: Path) -> None:
+        model = folder / ckpt.MODEL_FOLDER
+        model.mkdir(parents=True)
+        (model / "config.json").write_text(json.dumps({"value": value}))
+        ckpt.save_training_state(folder / ckpt.STATE_FILE, {"weights": torch.full((64,), value), "step": int(value)})
+
+    return write
+
+
+def value_of(checkpoint: Path) -> float:
+    state = ckpt.load_training_state(checkpoint / ckpt.STATE_FILE)
+    assert json.loads((checkpoint / ckpt.MODEL_FOLDER / "config.json").read_text())["value"] == state["weights"][0]
+    return state["weights"][0].item()
+
+
+def names(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()}
+
+
+def flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_layout_tracker_and_limit(tmp_path):
+    for step in (5, 10, 15, 20):
+        assert ckpt.save_checkpoint(tmp_path, step, writer(step), keep=2) == tmp_path / f"global_step_{step}"
+    assert names(tmp_path) == {"global_step_15", "global_step_20", "checkpoint_tracker.json"}
+    assert json.loads((tmp_path / "checkpoint_tracker.json").read_text()) == {"last_global_step": 20}
+    files = json.loads((tmp_path / "global_step_20" / "manifest.json").read_text())["files"]
+    assert set(files) == {"actor/huggingface/config.json", "training_state.pt"}
+    assert ckpt.find_last_checkpoint(tmp_path) == tmp_path / "global_step_20"
+    assert ckpt.checkpoint_step(tmp_path / "global_step_20") == 20
+
+
+@pytest.mark.parametrize("keep", [0, -1])
+def test_without_a_limit_all_are_kept(tmp_path, keep):
+    for step in (1, 2, 3):
+        ckpt.save_checkpoint(tmp_path, step, writer(step), keep=keep)
+    assert names(tmp_path) >= {"global_step_1", "global_step_2", "global_step_3"}
+
+
+def test_the_same_step_again_replaces_it(tmp_path):
+    ckpt.save_checkpoint(tmp_path, 5, writer(1))
+    ckpt.save_checkpoint(tmp_path, 5, writer(2))
+    assert value_of(ckpt.find_last_checkpoint(tmp_path)) == 2
+    assert names(tmp_path) == {"global_step_5", "checkpoint_tracker.json"}
+
+
+def _save_and_die_at(folder: Path, operation: int) -> bool:
+    """Saves step 10 in a forked process that is killed (kill -9) at its nth disk operation; True if it was killed."""
+    child = os.fork()
+    if child == 0:
+        count = 0
+
+        def dying(function):
+            def call(*arguments, **kwargs):
+                nonlocal count
+                count += 1
+                if count == operation:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return function(*arguments, **kwargs)
+
+            return call
+
+        os.replace = dying(os.replace)
+        atomic.fsync_file = dying(atomic.fsync_file)
+        ckpt.shutil.rmtree = dying(ckpt.shutil.rmtree)
+        try:
+            ckpt.save_checkpoint(folder, 10, writer(2), keep=1)
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("replaces", [False, True], ids=["new-step", "same-step-again"])
+def test_killed_at_every_moment_of_a_save(tmp_path, replaces):
+    """After a kill there is the old checkpoint or the new one, whole; nothing else is left after the next start."""
+    outcomes = []
+    for operation in range(1, 100):
+        folder = tmp_path / str(operation)
+        ckpt.save_checkpoint(folder, 10 if replaces else 5, writer(1))
+        killed = _save_and_die_at(folder, operation)
+        reported = []
+        found = ckpt.recover_last_checkpoint(folder, reported.append)
+        outcomes.append(value_of(found))
+        assert not reported
+        assert not [name for name in names(folder) if name.startswith(".")]
+        ckpt.save_checkpoint(folder, 15, writer(3), keep=1)  # and it goes on
+        assert names(folder) == {"global_step_15", "checkpoint_tracker.json"}
+        if not killed:
+            break
+    assert len(outcomes) > 10, "the save did fewer disk operations than it should"
+    assert outcomes[0] == 1
+    assert outcomes[-1] == 2
+    assert outcomes == sorted(outcomes), "once the new checkpoint is there it stays"
+
+
+def test_no_space_in_the_middle(tmp_path):
+    ckpt.save_checkpoint(tmp_path, 5, writer(1))
+
+    def full(folder: Path) -> None:
+        writer(2)(folder)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = names(tmp_path)
+    with pytest.raises(UserError, match="no space left") as caught:
+        ckpt.save_checkpoint(tmp_path, 10, full)
+    assert "global_step_10" in str(caught.value)
+    assert "intact: global_step_5" in str(caught.value)
+    assert names(tmp_path) == before
+    assert value_of(ckpt.find_last_checkpoint(tmp_path)) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_torch_on_a_full_disk_is_a_user_error(tmp_path):
+    """torch.save raises a RuntimeError with words of its own, not an OSError."""
+
+    def full(folder: Path) -> None:
+        os.symlink("/dev/full", folder / "training_state.pt")
+        torch.save({"weights": torch.zeros(100_000)}, folder / "training_state.pt")
+
+    with pytest.raises(UserError, match="can't save the checkpoint"):
+        ckpt.save_checkpoint(tmp_path, 10, full)
+    assert names(tmp_path) == set()
+
+
+def test_space_is_looked_at_before_anything_is_written(tmp_path, monkeypatch):
+    ckpt.save_checkpoint(tmp_path, 5, writer(1))
+    monkeypatch.setattr(atomic, "free_bytes", lambda path: 1000)
+    called = []
+    with pytest.raises(UserError, match=r"needs .* KB, and the disk has 1000 bytes free"):
+        ckpt.save_checkpoint(tmp_path, 10, called.append)  # the estimate is the size of global_step_5
+    with pytest.raises(UserError, match=r"needs 2\.0 GB"):
+        ckpt.save_checkpoint(tmp_path, 10, called.append, expected_bytes=2**31)
+    assert not called
+
+
+def test_what_the_writer_raises_goes_through(tmp_path):
+    def broken(folder: Path) -> None:
+        (folder / "half").write_text("x")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ckpt.save_checkpoint(tmp_path, 10, broken)
+    assert names(tmp_path) == set()
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="a part of the path is a file"):
+        ckpt.save_checkpoint(tmp_path / "file" / "run", 1, writer(1))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda c: flip_a_byte(c / "training_state.pt"), r"training_state\.pt has changed"),
+        (lambda c: (c / "training_state.pt").write_bytes(b"short"), r"training_state\.pt has 5 bytes"),
+        (lambda c: (c / "actor/huggingface/config.json").unlink(), r"config\.json is missing"),
+        (lambda c: (c / "manifest.json").unlink(), r"manifest\.json is missing"),
+        (lambda c: (c / "manifest.json").write_text("[1]"), r"manifest\.json can't be read"),
+    ],
+    ids=["flipped-byte", "truncated", "missing-file", "no-manifest", "bad-manifest"],
+)
+def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path, damage, words):
+    for step in (5, 10):
+        ckpt.save_checkpoint(tmp_path, step, writer(step))
+    damage(tmp_path / "global_step_10")
+    reported = []
+    assert ckpt.find_last_checkpoint(tmp_path, reported.append) == tmp_path / "global_step_5"
+    assert len(reported) == 1
+    assert "global_step_10" in reported[0]
+    assert re.search(words, reported[0])
+    damage(tmp_path / "global_step_5")
+    with pytest.raises(UserError, match="No checkpoint is left") as caught:
+        ckpt.find_last_checkpoint(tmp_path, reported.append)
+    assert "global_step_10" in str(caught.value)
+    assert "global_step_5" in str(caught.value)
+
+
+def test_no_checkpoint_is_none(tmp_path):
+    assert ckpt.find_last_checkpoint(tmp_path) is None
+    assert ckpt.recover_last_checkpoint(tmp_path / "not there") is None
+    (tmp_path / "global_step_x").mkdir()
+    assert ckpt.find_last_checkpoint(tmp_path) is None
+
+
+def test_training_state_round_trip(tmp_path):
+    import random
+
+    state = {
+        "rng": {"python": random.getstate(), "torch": torch.get_rng_state()},
+        "optimizer": {
+            "state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.randn(4, 4)}},
+            "groups": [{"lr": 1e-6}],
+        },
+        "note": None,
+        "flag": True,
+        "bytes": b"\x00\xff",
+    }
+    ckpt.save_training_state(tmp_path / "s.pt", state)
+    loaded = ckpt.load_training_state(tmp_path / "s.pt")
+    assert loaded["rng"]["python"] == state["rng"]["python"]
+    assert torch.equal(loaded["rng"]["torch"], state["rng"]["torch"])
+    assert torch.equal(loaded["optimizer"]["state"][0]["exp_avg"], state["optimizer"]["state"][0]["exp_avg"])
+    assert {key: loaded[key] for key in ("note", "flag", "bytes")} == {"note": None, "flag": True, "bytes": b"\x00\xff"}
+
+
+def test_training_state_takes_plain_values_only(tmp_path):
+    with pytest.raises(TypeError, match=r"state\['a'\]\[1\] is a PosixPath"):
+        ckpt.save_training_state(tmp_path / "s.pt", {"a": [1, Path("x")]})
+    assert not (tmp_path / "s.pt").exists()
+
+
+class _Evil:
+    def __reduce__(self):
+        return (os.mkdir, ("evil",))
+
+
+def test_a_training_state_from_elsewhere_runs_no_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.pt").write_bytes(pickle.dumps(_Evil()))
+    with pytest.raises(UserError, match="can't be read as a training state"):
+        ckpt.load_training_state(tmp_path / "s.pt")
+    assert not (tmp_path / "evil").exists()
+    with pytest.raises(UserError, match="no training state"):
+        ckpt.load_training_state(tmp_path / "missing.pt")

@@ -1,0 +1,221 @@
+"""Where a run goes, when it goes on, and that nothing is ever overwritten."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from echorl_vl.errors import UserError
+from echorl_vl.outputs import atomic
+from echorl_vl.outputs.lock import FolderLock
+from echorl_vl.outputs.run_folder import RunFolder, config_differences
+
+CONFIG = "data: {seed: 1}\ntrainer: {max_steps: 10, logger: [console]}\n"
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    return max(folder.glob("global_step_*"), key=lambda path: int(path.name[12:]), default=None)
+
+
+def start(path: Path, config: str = CONFIG, resume: bool = True) -> RunFolder:
+    return RunFolder.open(path, config, resume, find_checkpoint=newest_checkpoint)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+def test_a_new_run(tmp_path):
+    with start(tmp_path / "a" / "run") as run:
+        assert run.path == tmp_path / "a" / "run"
+        assert (run.path / "config.yaml").read_text() == CONFIG
+        assert (run.checkpoint, run.resume_step, run.resumed, run.notes) == (None, 0, False, [])
+        run.write_environment("cpu", 7)
+        environment = json.loads((run.path / "environment.json").read_text())
+        assert environment["seed"] == 7
+        assert environment["device"] == "cpu"
+        assert {"python", "torch", "transformers", "echorl_vl", "git_commit", "platform", "command"} <= set(environment)
+        assert run.rollouts_file(12) == run.path / "rollouts" / "step_000012.parquet"
+        assert run.validation_file(0) == run.path / "validation" / "step_000000.parquet"
+
+
+def test_finished_runs_stay_and_the_next_gets_a_number(tmp_path):
+    for number in (1, 2, 3):
+        with start(tmp_path / "run") as run:
+            assert run.path.name == ("run" if number == 1 else f"run_{number}")
+            assert bool(run.notes) == (number > 1)
+            before = files(tmp_path)
+            summary = json.loads(run.finish({"val/accuracy": 0.5}).read_text())
+        assert summary["finished"] is True
+        assert summary["val/accuracy"] == 0.5
+        assert before.items() <= files(tmp_path).items()
+    with start(tmp_path / "run") as run:
+        assert "finished" in run.notes[-1]
+        assert str(run.path) in run.notes[-1]
+
+
+def test_an_unfinished_run_goes_on(tmp_path):
+    with start(tmp_path / "run") as run:
+        run.write_environment("cpu", 1)
+        first = run.run_id
+        (run.path / "global_step_4").mkdir()
+        (run.path / "global_step_8").mkdir()
+    with start(tmp_path / "run", CONFIG.replace("console", "tensorboard")) as run:  # a harmless difference
+        assert run.path.name == "run"
+        assert run.resumed
+        assert run.checkpoint == run.path / "global_step_8"
+        assert run.resume_step == 8
+        assert run.run_id == first
+        assert "going on from global_step_8" in run.notes[-1]
+        assert (run.path / "config.yaml").read_text() == CONFIG
+        run.write_environment("cuda", 1)
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["device"] == "cpu"
+    assert [(e["from_step"], e["device"]) for e in environment["resumed"]] == [(8, "cuda")]
+
+
+def test_an_unfinished_run_after_a_finished_one_goes_on(tmp_path):
+    with start(tmp_path / "run") as run:
+        run.finish()
+    with start(tmp_path / "run") as run:
+        (run.path / "global_step_2").mkdir()
+    with start(tmp_path / "run") as run:
+        assert run.path.name == "run_2"
+        assert run.resume_step == 2
+
+
+def test_killed_before_the_first_checkpoint_starts_again_in_place(tmp_path):
+    start(tmp_path / "run").close()
+    with start(tmp_path / "run") as run:
+        assert run.path.name == "run"
+        assert run.resumed
+        assert run.resume_step == 0
+    with start(tmp_path / "run", CONFIG.replace("seed: 1", "seed: 2")) as run:  # nothing to lose: no error, a new place
+        assert run.path.name == "run_2"
+        assert "another config" in run.notes[0]
+
+
+def test_another_config_is_an_error_that_lists_the_keys(tmp_path):
+    with start(tmp_path / "run") as run:
+        (run.path / "global_step_2").mkdir()
+    before = files(tmp_path)
+    with pytest.raises(UserError) as caught:
+        start(tmp_path / "run", CONFIG.replace("seed: 1", "seed: 2") + "echo: {coef: 0.0}\n")
+    text = str(caught.value)
+    assert "data.seed: 1 there, 2 now" in text
+    assert "echo.coef: absent there, 0.0 now" in text
+    assert "trainer.experiment_name" in text
+    assert "trainer.find_last_checkpoint=false" in text
+    assert files(tmp_path) == before
+    start(tmp_path / "run").close()  # the lock was let go
+
+
+def test_without_resume_an_unfinished_run_stays(tmp_path):
+    start(tmp_path / "run").close()
+    before = files(tmp_path)
+    with start(tmp_path / "run", resume=False) as run:
+        assert run.path.name == "run_2"
+        assert "unfinished" in run.notes[0]
+    assert before.items() <= files(tmp_path).items()
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("x")
+    with start(tmp_path / "run") as run:
+        assert run.path.name == "run_2"
+        assert "other files" in run.notes[0]
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.tex"]
+
+
+def test_an_empty_folder_is_used(tmp_path):
+    (tmp_path / "run").mkdir()
+    with start(tmp_path / "run") as run:
+        assert run.path.name == "run"
+
+
+HOLD = """
+import sys, time
+from echorl_vl.outputs.lock import FolderLock
+lock = FolderLock(sys.argv[1])
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_two_processes_never_write_one_folder(tmp_path):
+    start(tmp_path / "run").close()
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path / "run"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match=rf"another process \(pid {holder.pid}\)"):
+            start(tmp_path / "run")
+        with start(tmp_path / "run", resume=False) as run:
+            assert run.path.name == "run_2"
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    (tmp_path / "run_2" / "config.yaml").rename(tmp_path / "elsewhere.yaml")
+    (tmp_path / "run_2" / ".lock").unlink()
+    (tmp_path / "run_2").rmdir()
+    with start(tmp_path / "run") as run:  # kill -9 let the lock go
+        assert run.path.name == "run"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_worker_that_outlives_the_run_does_not_keep_the_lock(tmp_path):
+    lock = FolderLock(tmp_path)
+    there, here = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(here, b"!")
+        time.sleep(30)
+        os._exit(0)
+    try:
+        assert os.read(there, 1) == b"!"
+        os.close(lock._descriptor)  # what the system does when the run is killed
+        lock._descriptor = None
+        FolderLock(tmp_path).release()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_a_path_that_cannot_be_a_folder(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="a file with that name is in the way"):
+        start(tmp_path / "file")
+    with pytest.raises(UserError, match="a part of the path is a file"):
+        start(tmp_path / "file" / "run")
+    assert (tmp_path / "file").read_text() == "x"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system that refuses folders")
+def test_an_unwritable_place():
+    with pytest.raises(UserError, match="can't write /proc/run"):
+        start(Path("/proc/run"))
+
+
+def test_a_full_disk_is_found_at_the_start(tmp_path, monkeypatch):
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(atomic, "fsync_file", full)
+    with pytest.raises(UserError, match="no space left"):
+        start(tmp_path / "run")
+    assert files(tmp_path) == {}
+
+
+def test_config_differences_are_dotted_and_skip_harmless_keys():
+    old = "a: {b: 1, c: [1, 2]}\ntrainer: {logger: [x], max_steps: 1}\n"
+    new = "a: {b: 2, c: [1, 2]}\ntrainer: {logger: [y], max_steps: 1, save_freq: 5}\nd: null\n"
+    assert config_differences(old, new) == [("a.b", 1, 2), ("d", None, None)]
+    assert config_differences(old, new, harmless=lambda key: True) == []
+    assert config_differences("a: {}\n", "a: {}\n") == []
