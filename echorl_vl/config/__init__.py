@@ -1,0 +1,52 @@
+"""Configuration: EasyR1's schema plus `echo:` and `engine:`, loaded from YAML, overridden by dotted keys, checked.
+
+`load_config` is the way in; everything that reads a Config reads plain dataclasses.
+"""
+
+from .check import check_local, local_problems
+from .dump import config_diff, config_to_dict, to_yaml
+from .help import full_help, short_help
+from .load import load_config
+from .problems import Problem
+from .schema import AlgorithmConfig, Config, DataConfig, Source, TrainerConfig
+from .worker import (
+    ActorConfig,
+    CriticConfig,
+    FSDPConfig,
+    LoraConfig,
+    ModelConfig,
+    OffloadConfig,
+    OptimConfig,
+    RefConfig,
+    RewardConfig,
+    RolloutConfig,
+    WorkerConfig,
+)
+
+__all__ = [
+    "ActorConfig",
+    "AlgorithmConfig",
+    "Config",
+    "CriticConfig",
+    "DataConfig",
+    "FSDPConfig",
+    "LoraConfig",
+    "ModelConfig",
+    "OffloadConfig",
+    "OptimConfig",
+    "Problem",
+    "RefConfig",
+    "RewardConfig",
+    "RolloutConfig",
+    "Source",
+    "TrainerConfig",
+    "WorkerConfig",
+    "check_local",
+    "config_diff",
+    "config_to_dict",
+    "full_help",
+    "load_config",
+    "local_problems",
+    "short_help",
+    "to_yaml",
+]

@@ -1,0 +1,186 @@
+"""Checks across fields, once each value has its type and its own range: what works together, and what an engine can do.
+
+A check returns `Problem`s; one that rests on a key which is wrong already is dropped by `load_config`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from .convert import WrongType, convert, type_text
+from .dump import get_value
+from .options import schema_options
+from .paths import search_folders, split_suffix
+from .problems import Problem, raise_if_any, show, wrong_value
+from .schema import Config
+from .suggest import nearest_key
+
+GROUP_ESTIMATORS = ("grpo", "grpo_passk", "rloo")
+LOCAL_ESTIMATORS = ("grpo", "grpo_passk", "rloo", "reinforce_plus_plus")
+LOCAL_KL_PENALTIES = ("kl", "abs", "mse", "low_var_kl")
+LOCAL_LOGGERS = ("console", "file", "tensorboard", "wandb", "swanlab")
+OUR_REWARD = "echorl_vl/rewards/geometry.py:compute_score"
+
+
+def general_problems(config: Config) -> list[Problem]:
+    """What no engine could run."""
+    return [
+        *_required(config),
+        *_groups(config),
+        *_batches(config),
+        *_orders(config),
+        *_validation_overrides(config),
+        *_files(config),
+    ]
+
+
+def local_problems(config: Config) -> list[Problem]:
+    """What the embedded engine does not do, though another engine may."""
+    found = []
+
+    def refuse(key: str, why: str) -> None:
+        found.append(Problem((key,), f"{key} = {show(get_value(config, key))} ({config.origin(key)}): {why}"))
+
+    estimators = f"engine local supports {', '.join(LOCAL_ESTIMATORS)}"
+    if config.algorithm.adv_estimator == "gae":
+        refuse("algorithm.adv_estimator", f"gae needs a critic, which the embedded engine has not; {estimators}")
+    elif config.algorithm.adv_estimator == "remax":
+        refuse("algorithm.adv_estimator", f"remax needs a greedy baseline rollout of each prompt; {estimators}")
+    if config.algorithm.online_filtering:
+        refuse("algorithm.online_filtering", "the embedded engine does not filter groups; wanted false")
+    if config.algorithm.kl_penalty not in LOCAL_KL_PENALTIES:
+        refuse("algorithm.kl_penalty", f"engine local supports {', '.join(LOCAL_KL_PENALTIES)}")
+    if config.worker.actor.optim.strategy != "adamw":
+        refuse("worker.actor.optim.strategy", "engine local supports adamw")
+    if config.trainer.critic_warmup > 0:
+        refuse("trainer.critic_warmup", "the embedded engine has no critic; wanted 0")
+    if [name for name in config.trainer.logger if name not in LOCAL_LOGGERS]:
+        refuse("trainer.logger", f"engine local supports {', '.join(LOCAL_LOGGERS)}")
+    if config.worker.rollout.val_override_config.get("temperature") == 0:
+        refuse("worker.rollout.val_override_config", "wanted temperature above 0 (top_k: 1 is greedy)")
+    return found
+
+
+def check_local(config: Config) -> None:
+    """Raises UserError with everything in `config` that the embedded engine does not do."""
+    raise_if_any(local_problems(config))
+
+
+def _at(config: Config, key: str) -> str:
+    return f"{key} = {show(get_value(config, key))} ({config.origin(key)})"
+
+
+def _required(config: Config) -> Iterator[Problem]:
+    needed = {
+        "worker.actor.model.model_path": "the folder or hub id of a model, for example echorl_vl/tiny/model",
+        "worker.reward.reward_function": f"path.py:function, for example {OUR_REWARD}",
+    }
+    if config.trainer.val_only:
+        needed["data.val_files"] = "a set of problems, since trainer.val_only is true"
+    else:
+        needed["data.train_files"] = "a set of problems, for example hiyouga/geometry3k@train"
+    if config.trainer.val_freq > 0:
+        needed["data.val_files"] = "a set of problems, since trainer.val_freq is above 0"
+    for key, wanted in needed.items():
+        if not get_value(config, key):
+            yield wrong_value(key, get_value(config, key), config.origin(key), wanted)
+
+
+def _groups(config: Config) -> Iterator[Problem]:
+    estimator = config.algorithm.adv_estimator
+    if estimator in GROUP_ESTIMATORS and config.worker.rollout.n < 2:
+        key = "worker.rollout.n"
+        message = f"{_at(config, key)}: wanted at least 2 with algorithm.adv_estimator = {estimator}"
+        yield Problem((key, "algorithm.adv_estimator"), f"{message}, which compares the rollouts of a group")
+
+
+def _batches(config: Config) -> Iterator[Problem]:
+    has_critic = config.algorithm.adv_estimator == "gae" and config.engine != "local"
+    roles = ["actor", "critic"] if has_critic else ["actor"]
+    prompts, n = config.data.rollout_batch_size, config.worker.rollout.n
+    for role in roles:
+        batch_key = f"worker.{role}.global_batch_size"
+        micro_key = f"worker.{role}.micro_batch_size_per_device_for_update"
+        batch, micro = get_value(config, batch_key), get_value(config, micro_key)
+        if prompts % batch:
+            keys = ("data.rollout_batch_size", batch_key)
+            yield Problem(keys, f"{_at(config, keys[0])}: wanted a multiple of {_at(config, batch_key)}")
+        if batch * n % micro:
+            keys = (micro_key, batch_key, "worker.rollout.n")
+            rollouts = f"{_at(config, batch_key)} times {_at(config, 'worker.rollout.n')}"
+            yield Problem(keys, f"{_at(config, micro_key)}: wanted a divisor of {batch * n}, which is {rollouts}")
+    if config.data.val_batch_size == 0:
+        key = "data.val_batch_size"
+        yield wrong_value(key, 0, config.origin(key), "-1 (all) or at least 1")
+
+
+def _orders(config: Config) -> Iterator[Problem]:
+    """Pairs of which the first may not exceed the second."""
+    for low, high in (("data.min_pixels", "data.max_pixels"), ("algorithm.filter_low", "algorithm.filter_high")):
+        smallest, largest = get_value(config, low), get_value(config, high)
+        if smallest is not None and largest is not None and smallest > largest:
+            yield Problem((low, high), f"{_at(config, low)}: wanted at most {_at(config, high)}")
+
+
+def _validation_overrides(config: Config) -> Iterator[Problem]:
+    """`val_override_config` holds keys of `worker.rollout`, with its types and ranges; temperature may be 0."""
+    owner, prefix = "worker.rollout.val_override_config", "worker.rollout."
+    options = {
+        option.name: option for key, option in schema_options(Config).items() if key.startswith(prefix) and key != owner
+    }
+    for name, value in config.worker.rollout.val_override_config.items():
+        key, origin = f"{owner}.{name}", config.origin(owner)
+        option = options.get(str(name))
+        if option is None:
+            nearest = nearest_key(str(name), options)
+            hint = f"did you mean {nearest}?" if nearest else f"wanted keys of worker.rollout: {', '.join(options)}"
+            yield Problem((owner, key), f"{key} ({origin}): unknown key; {hint}")
+            continue
+        try:
+            converted = convert(value, option.hint)
+        except WrongType:
+            yield wrong_value(key, value, origin, type_text(option.hint))
+            continue
+        if not option.range.accepts(converted) and not (name == "temperature" and converted == 0):
+            wanted = "at least 0" if name == "temperature" else str(option.range)
+            yield wrong_value(key, value, origin, wanted)
+
+
+def _files(config: Config) -> Iterator[Problem]:
+    """Local files and folders that have to be there. Problem sets are the data loader's to find."""
+    wanted = {
+        "data.format_prompt": "a file",
+        "data.override_chat_template": "a file",
+        "data.image_dir": "a folder",
+        "worker.reward.reward_function": "a file",
+        "trainer.load_checkpoint_path": "a folder",
+        "worker.actor.model.model_path": "a folder",
+        "worker.actor.model.tokenizer_path": "a folder",
+    }
+    for key, kind in wanted.items():
+        value = get_value(config, key)
+        if not value or (kind == "a folder" and "model." in key and not _looks_local(value)):
+            continue
+        path = value
+        if key == "worker.reward.reward_function":
+            path = value if os.path.isfile(value) else split_suffix(value, ":")[0] or value
+        if (os.path.isfile if kind == "a file" else os.path.isdir)(path):
+            continue
+        if os.path.exists(path):
+            found = "this is a folder" if kind == "a file" else "this is a file"
+            yield Problem((key,), f"{_at(config, key)}: {found}; wanted {kind}")
+        else:
+            yield Problem((key,), f"{_at(config, key)}: no such {kind[2:]}{_searched(config, path)}")
+
+
+def _looks_local(value: str) -> bool:
+    """True for a model path that can't be a hub id (`owner/name`)."""
+    return value.startswith(("/", "./", "../", "~")) or value.count("/") > 1 or os.path.isfile(value)
+
+
+def _searched(config: Config, path: str) -> str:
+    if os.path.isabs(os.path.expanduser(path)):
+        return ""
+    folders = search_folders(config.source.path.parent if config.source else None)
+    return f" in {', '.join(map(str, folders))}"

@@ -1,0 +1,103 @@
+"""Plain-text help, read off the schema: `--help` (usage and the most used keys) and `--help-all` (every key)."""
+
+from __future__ import annotations
+
+import textwrap
+
+from .convert import type_text
+from .options import Option, schema_options, schema_sections
+from .problems import show
+from .schema import Config
+
+WIDTH = 110
+MOST_USED = (
+    "engine",
+    "data.train_files",
+    "data.val_files",
+    "data.prompt_key",
+    "data.answer_key",
+    "data.image_key",
+    "data.format_prompt",
+    "data.max_prompt_length",
+    "data.max_response_length",
+    "data.rollout_batch_size",
+    "data.max_pixels",
+    "algorithm.adv_estimator",
+    "algorithm.norm_adv_by_std_in_grpo",
+    "algorithm.disable_kl",
+    "algorithm.use_kl_loss",
+    "algorithm.kl_coef",
+    "worker.actor.model.model_path",
+    "worker.actor.model.lora.rank",
+    "worker.actor.optim.lr",
+    "worker.actor.global_batch_size",
+    "worker.actor.micro_batch_size_per_device_for_update",
+    "worker.actor.entropy_coef",
+    "worker.rollout.n",
+    "worker.rollout.temperature",
+    "worker.reward.reward_function",
+    "trainer.max_steps",
+    "trainer.total_epochs",
+    "trainer.logger",
+    "trainer.val_freq",
+    "trainer.save_freq",
+    "trainer.save_checkpoint_path",
+    "trainer.device",
+)
+
+USAGE = """\
+usage: {program} CONFIG.yaml [key=value ...]
+
+Trains a vision-language or text model by group-relative RL with EchoRL. CONFIG.yaml has EasyR1's sections (data,
+algorithm, worker, trainer) and echo:. Each key=value replaces a value of the file, with dots between sections:
+
+  {program} configs/geo3k_tiny.yaml worker.rollout.n=16 echo.coef=0
+
+Relative paths start from the working directory, then the folder of CONFIG.yaml, then the folder of the package. Values
+may refer to others (${{data.seed}}) and to the environment (${{oc.env:HOME}}). The same command goes on from the last
+checkpoint after a stop.
+
+  --help          this text
+  --help-all      every key, with type, default and range
+  --print-config  the whole configuration as YAML after all overrides, and stop
+"""
+
+
+def short_help(program: str = "python -m echorl_vl.train") -> str:
+    """Usage, the `echo:` options and the most used keys."""
+    options = schema_options(Config)
+    echo = [option for key, option in options.items() if key.startswith("echo.")]
+    parts = [
+        USAGE.format(program=program),
+        "EchoRL\n" + _table(echo),
+        "Most used keys\n" + _table([options[key] for key in MOST_USED]),
+    ]
+    return "\n".join(parts)
+
+
+def full_help(program: str = "python -m echorl_vl.train") -> str:
+    """Usage and every key of the schema, by section."""
+    options = schema_options(Config).values()
+    parts = [USAGE.format(program=program)]
+    headings = {"": "", **{key: text for key, (_, text) in schema_sections(Config).items()}}
+    for section, text in headings.items():
+        members = [option for option in options if option.key.rpartition(".")[0] == section]
+        if members:
+            title = f"{section}: {text}" if section else "Which engine trains"
+            parts.append(title + "\n" + _table(members))
+    return "\n".join(parts)
+
+
+def _table(options: list[Option]) -> str:
+    return "".join(_entry(option) for option in options)
+
+
+def _entry(option: Option) -> str:
+    """Two lines or more: key, default and type; then what it does and its range."""
+    default = "null" if option.default is None else show(option.default).strip('"')
+    kind = str(option.range) if option.range.choices else type_text(option.hint)
+    limits = f", {option.range}" if str(option.range) and not option.range.choices else ""
+    head = f"  {option.key} = {default}" if default else f"  {option.key} ="
+    indent = " " * 6
+    body = textwrap.fill(f"{option.help} ({kind}{limits})", WIDTH, initial_indent=indent, subsequent_indent=indent)
+    return f"{head}\n{body}\n"

@@ -1,0 +1,185 @@
+"""`load_config`: file + overrides -> a checked Config. Every mistake is found before anything else is loaded."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .check import general_problems, local_problems
+from .convert import WrongType, convert, type_text
+from .dump import config_to_dict
+from .interpolate import has_interpolation, resolve
+from .options import field_hints, schema_options, schema_sections
+from .paths import resolve_paths
+from .problems import Problem, raise_if_any, wrong_value
+from .read import Assignment, read_file, read_overrides, unknown_key
+from .schema import Config, Source
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Reads a YAML file, applies dotted overrides (`worker.rollout.n=8`), checks everything.
+
+    Relative paths in it become absolute where something exists there (see `paths`). Raises UserError, which lists all
+    problems found, one on a line, each with the key, where it was set, the value and what is wanted.
+    """
+    path = Path(path).expanduser()
+    from_file, problems = read_file(path)
+    from_command_line, more = read_overrides(overrides)
+    problems += more
+    tree, origins = _merge(from_file + from_command_line, problems)
+    _resolve_interpolations(tree, origins, problems)
+    values = _convert_all(tree, origins, problems)
+    config = _build(values, origins, problems)
+    config.source = Source(path, origins)
+    resolve_paths(config, path.parent)
+    # A key that is wrong already stands at its default here: what follows from that would be noise.
+    known = {key for problem in problems for key in problem.keys}
+    found = general_problems(config) + (local_problems(config) if config.engine == "local" else [])
+    problems += [problem for problem in found if not known.intersection(problem.keys)]
+    raise_if_any(problems)
+    return config
+
+
+def _merge(assignments: list[Assignment], problems: list[Problem]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Defaults, overlaid with the assignments in order: nested plain values, and dotted key -> origin."""
+    tree = config_to_dict(Config())
+    origins: dict[str, str] = {}
+    for assignment in assignments:
+        *parents, name = assignment.key.split(".")
+        holder: Any = tree
+        for parent in parents:
+            holder = holder[parent] if isinstance(holder, dict) else holder
+        if not isinstance(holder, dict):
+            message = (
+                f"{assignment.key} ({assignment.origin}): cannot be set, its section is the interpolation {holder}"
+            )
+            problems.append(Problem((assignment.key,), message))
+            continue
+        for key in [key for key in origins if key.startswith(f"{assignment.key}.")]:
+            del origins[key]
+        if isinstance(holder.get(name), dict) and isinstance(assignment.value, dict):
+            _merge_mapping(holder[name], assignment.value)
+        else:
+            holder[name] = copy.deepcopy(assignment.value)
+        origins[assignment.key] = assignment.origin
+    return tree, origins
+
+
+def _merge_mapping(target: dict, source: dict) -> None:
+    for key, value in source.items():
+        if isinstance(target.get(key), dict) and isinstance(value, dict):
+            _merge_mapping(target[key], value)
+        else:
+            target[key] = copy.deepcopy(value)
+
+
+def _resolve_interpolations(tree: dict[str, Any], origins: dict[str, str], problems: list[Problem]) -> None:
+    """Replaces interpolated values in `tree`; the ones that fail go back to their defaults and are reported."""
+    pending = {key: value for key in origins if has_interpolation(value := _get(tree, key))}
+    if not pending:
+        return
+    defaults = config_to_dict(Config())
+    for key in pending:
+        _set(tree, key, _get(defaults, key))
+    resolved, failed = resolve(tree, pending, origins)
+    problems += failed
+    for key, value in resolved.items():
+        _set(tree, key, value)
+
+
+def _convert_all(tree: dict[str, Any], origins: dict[str, str], problems: list[Problem]) -> dict[str, Any]:
+    """Dotted key -> value of the field's type; wrong types and values out of range are reported and left out."""
+    values = {}
+    options = schema_options(Config)
+    for key in _unknown_in(tree, ""):
+        problems.append(unknown_key(key, _origin(origins, key)))
+    for key, option in options.items():
+        value = _get(tree, key)
+        wanted = str(option.range) or type_text(option.hint)
+        try:
+            converted = convert(value, option.hint)
+        except WrongType as error:
+            problems.append(wrong_value(key, value, _origin(origins, key), str(error)))
+            continue
+        if value == "???":
+            problems.append(wrong_value(key, value, _origin(origins, key), f"a value ({type_text(option.hint)})"))
+        elif not option.range.accepts(converted):
+            problems.append(wrong_value(key, value, _origin(origins, key), wanted))
+        else:
+            values[key] = converted
+    return values
+
+
+def _build(values: dict[str, Any], origins: dict[str, str], problems: list[Problem]) -> Config:
+    """The Config of the converted values; a section's own validation (EchoConfig) is reported by key."""
+    sections = schema_sections(Config)
+
+    def make(cls: type, prefix: str) -> Any:
+        arguments = {}
+        for name in field_hints(cls):
+            key = prefix + name
+            if key in sections:
+                arguments[name] = make(sections[key][0], f"{key}.")
+            elif key in values:
+                arguments[name] = values[key]
+        while True:
+            try:
+                return cls(**arguments)
+            except (ValueError, TypeError) as error:
+                if not _report_invalid(error, prefix, arguments, origins, problems):
+                    return cls()
+
+    return make(Config, "")
+
+
+def _report_invalid(
+    error: Exception, prefix: str, arguments: dict[str, Any], origins: dict[str, str], problems: list[Problem]
+) -> bool:
+    """Reports what a section's constructor refused and drops the key that its message names. False: none to drop."""
+    named = re.search(rf"{re.escape(prefix)}(\w+)", str(error))
+    name = named.group(1) if named else ""
+    if named and name not in arguments:  # reported and dropped before, and its default is no better
+        return False
+    key = f"{prefix}{name}" if named else prefix.rstrip(".")
+    problems.append(Problem((key,), f"{error} ({_origin(origins, key)})"))
+    arguments.pop(name, None)
+    return named is not None
+
+
+def _unknown_in(tree: dict[str, Any], prefix: str) -> list[str]:
+    """Keys of a resolved tree that the schema does not have (a section interpolated from one of another kind)."""
+    options, sections = schema_options(Config), schema_sections(Config)
+    found = []
+    for name, value in tree.items():
+        key = f"{prefix}{name}"
+        if key in sections and isinstance(value, dict):
+            found += _unknown_in(value, f"{key}.")
+        elif key not in options and key not in sections:
+            found.append(key)
+    return found
+
+
+def _origin(origins: dict[str, str], key: str) -> str:
+    while key:
+        if key in origins:
+            return origins[key]
+        key = key.rpartition(".")[0]
+    return "default"
+
+
+def _get(tree: dict[str, Any], key: str) -> Any:
+    for name in key.split("."):
+        if not isinstance(tree, dict):
+            return None
+        tree = tree.get(name)
+    return tree
+
+
+def _set(tree: dict[str, Any], key: str, value: Any) -> None:
+    *parents, name = key.split(".")
+    for parent in parents:
+        tree = tree[parent]
+    tree[name] = value

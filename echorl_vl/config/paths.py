@@ -1,0 +1,73 @@
+"""Where relative paths in a configuration lead.
+
+In this order: the working directory, the folder of the configuration file, the folder that holds the `echorl_vl`
+package (so that `echorl_vl/tiny/model` works from anywhere). What exists in none of them stays as it is: a hub id, or a
+mistake that the checks report.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import echorl_vl
+
+from .dump import get_value, set_value
+from .schema import Config
+
+PACKAGE_HOME = Path(echorl_vl.__file__).resolve().parent.parent
+
+# Keys whose value may have a suffix after the path: `@split` and `:function`.
+PROBLEM_SETS = ("data.train_files", "data.val_files")
+FUNCTIONS = ("worker.reward.reward_function",)
+PLAIN = (
+    "data.image_dir",
+    "data.format_prompt",
+    "data.override_chat_template",
+    "worker.actor.model.model_path",
+    "worker.actor.model.tokenizer_path",
+    "worker.critic.model.model_path",
+    "worker.critic.model.tokenizer_path",
+    "trainer.load_checkpoint_path",
+)
+
+
+def search_folders(config_folder: str | Path | None = None) -> list[Path]:
+    """The folders that relative paths are looked up in, in order, without repeats."""
+    folders = [Path.cwd(), *([Path(config_folder).resolve()] if config_folder is not None else []), PACKAGE_HOME]
+    return list(dict.fromkeys(folders))
+
+
+def find_path(value: str, config_folder: str | Path | None = None) -> str | None:
+    """The absolute path that `value` names, or None where nothing exists there."""
+    if not value or "\0" in value:
+        return None
+    try:
+        path = Path(value).expanduser()
+        for folder in search_folders(config_folder):
+            if (folder / path).exists():  # an absolute path swallows the folder
+                return os.path.abspath(folder / path)
+    except (OSError, RuntimeError):  # a name too long for the file system, or an unknown ~user
+        return None
+    return None
+
+
+def split_suffix(value: str, mark: str) -> tuple[str, str]:
+    """("path", "@split") at the last `mark`; the suffix is empty where there is none."""
+    head, found, tail = value.rpartition(mark)
+    return (head, found + tail) if found else (value, "")
+
+
+def resolve_paths(config: Config, config_folder: str | Path | None = None) -> None:
+    """Makes every existing path of `config` absolute, in place."""
+    for key in PROBLEM_SETS + FUNCTIONS + PLAIN:
+        value = get_value(config, key)
+        if not value:
+            continue
+        whole = find_path(value, config_folder)
+        if whole is None and key not in PLAIN:
+            head, suffix = split_suffix(value, "@" if key in PROBLEM_SETS else ":")
+            found = find_path(head, config_folder)
+            whole = found + suffix if found else None
+        if whole is not None:
+            set_value(config, key, whole)

@@ -1,0 +1,133 @@
+"""The whole configuration: EasyR1's data, algorithm, worker and trainer, plus `echo:` and `engine:`.
+
+EasyR1's files load unchanged. One default departs from it: `trust_remote_code` is false. Its derived fields (such as
+`worker.actor.kl_coef`, copied from `algorithm.kl_coef` at start) are no keys here.
+"""
+
+# ruff: noqa: RUF009  (option() and section() return dataclasses.field)
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from echorl_vl.core.config import EchoConfig
+
+from .options import option, section
+from .worker import WorkerConfig
+
+ADVANTAGE_ESTIMATORS = ("grpo", "grpo_passk", "rloo", "reinforce_plus_plus", "gae", "remax")
+KL_PENALTIES = ("kl", "abs", "mse", "low_var_kl", "full")
+LOGGERS = ("console", "file", "tensorboard", "wandb", "swanlab", "mlflow")
+
+
+@dataclass
+class DataConfig:
+    train_files: str = option("", "training problems: hub id@split, parquet or jsonl file, or folder")
+    val_files: str = option("", "held-out problems, written the same way; empty: no validation")
+    prompt_key: str = option("prompt", "column of the question")
+    answer_key: str = option("answer", "column of the right answer")
+    image_key: str = option("images", "column of the pictures")
+    video_key: str = option("videos", "column of the videos (EasyR1 engine)")
+    image_dir: str | None = option(None, "folder that relative picture paths start from")
+    video_fps: float = option(2.0, "frames a second taken from a video (EasyR1 engine)", above=0)
+    max_prompt_length: int = option(512, "most tokens of a prompt, its image tokens included", at_least=1)
+    max_response_length: int = option(512, "most tokens of a response", at_least=1)
+    rollout_batch_size: int = option(512, "prompts in one step", at_least=1)
+    mini_rollout_batch_size: int | None = option(None, "prompts sampled at a time; null: all of a step", at_least=1)
+    val_batch_size: int = option(-1, "prompts validated at a time; -1: all", at_least=-1)
+    format_prompt: str | None = option(None, "Jinja file that wraps the question ({{ content }})")
+    override_chat_template: str | None = option(None, "Jinja file in place of the model's chat template")
+    shuffle: bool = option(True, "new order of problems in each epoch")
+    seed: int = option(1, "seed of the order of problems", at_least=0)
+    min_pixels: int | None = option(262144, "smaller pictures are enlarged to this many pixels", at_least=1)
+    max_pixels: int | None = option(4194304, "larger pictures are reduced to this many pixels", at_least=1)
+    filter_overlong_prompts: bool = option(True, "drop problems above max_prompt_length instead of stopping")
+    filter_overlong_prompts_workers: int = option(16, "processes that measure prompts", at_least=1)
+
+
+@dataclass
+class AlgorithmConfig:
+    gamma: float = option(1.0, "discount of later rewards (gae, reinforce_plus_plus)", at_least=0, at_most=1)
+    lam: float = option(1.0, "lambda of gae", at_least=0, at_most=1)
+    adv_estimator: str = option(
+        "grpo", "how rewards become advantages; gae and remax: EasyR1 engine", choices=ADVANTAGE_ESTIMATORS
+    )
+    norm_adv_by_std_in_grpo: bool = option(True, "divide by the group's standard deviation; false is Dr. GRPO")
+    disable_kl: bool = option(False, "no reference policy and no KL at all")
+    use_kl_loss: bool = option(False, "KL as a term of the loss instead of a part of the reward")
+    kl_penalty: str = option("kl", "estimator of the KL; full: EasyR1 engine", choices=KL_PENALTIES)
+    kl_coef: float = option(1e-3, "weight of the KL", at_least=0)
+    kl_type: str = option(
+        "fixed", "fixed weight, or one that steers the KL to kl_target", choices=("fixed", "adaptive")
+    )
+    kl_horizon: float = option(10000.0, "adaptive: rollouts over which the weight moves", above=0)
+    kl_target: float = option(0.1, "adaptive: KL to steer to (nats)", above=0)
+    online_filtering: bool = option(False, "DAPO: drop groups by mean reward and sample again (EasyR1 engine)")
+    filter_key: str = option("overall", "part of the reward that filtering looks at")
+    filter_low: float = option(0.01, "groups with a lower mean are dropped")
+    filter_high: float = option(0.99, "groups with a higher mean are dropped")
+
+
+@dataclass
+class TrainerConfig:
+    total_epochs: int = option(15, "passes over the training problems", at_least=1)
+    max_steps: int | None = option(None, "steps to train; overrides total_epochs", at_least=1)
+    project_name: str = option("easy_r1", "project name in loggers and in the default output folder")
+    experiment_name: str = option("demo", "run name in loggers and in the default output folder")
+    logger: tuple[str, ...] = option(("console", "wandb"), "where metrics go", choices=LOGGERS)
+    nnodes: int = option(1, "EasyR1 engine: machines", at_least=1)
+    n_gpus_per_node: int = option(8, "EasyR1 engine: GPUs in each machine", at_least=1)
+    max_try_make_batch: int = option(
+        20, "EasyR1 engine: rounds of sampling with online_filtering; -1: no limit", at_least=-1
+    )
+    critic_warmup: int = option(0, "EasyR1 engine: steps in which only the critic learns", at_least=0)
+    val_freq: int = option(-1, "validate every so many steps; -1: never", at_least=-1)
+    val_before_train: bool = option(True, "validate before the first step")
+    val_only: bool = option(False, "validate and stop")
+    val_generations_to_log: int = option(0, "validation responses sent to the loggers", at_least=0)
+    save_freq: int = option(-1, "write a checkpoint every so many steps; -1: never", at_least=-1)
+    save_limit: int = option(-1, "checkpoints to keep; -1: all", at_least=-1)
+    save_model_only: bool = option(False, "checkpoints without optimizer state: smaller, but no resume")
+    save_checkpoint_path: str | None = option(None, "output folder; null: checkpoints/project_name/experiment_name")
+    load_checkpoint_path: str | None = option(None, "checkpoint to start from")
+    ray_timeline: str | None = option(None, "EasyR1 engine: file for Ray's timeline")
+    find_last_checkpoint: bool = option(True, "go on from the newest checkpoint in the output folder")
+    device: str = option("auto", "auto: a GPU where there is one", choices=("auto", "cpu", "cuda"))
+    max_bad_steps: int = option(5, "stop after so many steps in a row skipped for NaN", at_least=1)
+    rollout_save_freq: int = option(1, "write the rollouts to parquet every so many steps; 0: never", at_least=0)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the values of a Config came from: the file, and dotted key -> "file line 7" or "command line"."""
+
+    path: Path
+    origins: dict[str, str]
+
+
+@dataclass
+class Config:
+    """The resolved configuration. `load_config` makes checked ones; `Config()` holds the defaults, unchecked."""
+
+    data: DataConfig = section(DataConfig, "problems")
+    algorithm: AlgorithmConfig = section(AlgorithmConfig, "advantages and KL")
+    worker: WorkerConfig = section(WorkerConfig, "models, sampling, grading")
+    trainer: TrainerConfig = section(TrainerConfig, "length of training, logging, checkpoints")
+    echo: EchoConfig = section(EchoConfig, "EchoRL: which clips are echoed, and how much")
+    engine: str = option(
+        "auto", "what trains: local is the embedded engine; auto chooses", choices=("auto", "local", "easyr1")
+    )
+
+    # Not a field: it is neither written to YAML nor compared. load_config sets it on the instance.
+    source: ClassVar[Source | None] = None
+
+    def origin(self, key: str) -> str:
+        """Where the value of a dotted key came from, for messages; "default" where nobody set it."""
+        origins = self.source.origins if self.source else {}
+        while key:
+            if key in origins:
+                return origins[key]
+            key = key.rpartition(".")[0]
+        return "default"

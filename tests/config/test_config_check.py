@@ -1,0 +1,223 @@
+"""Ranges, checks across fields, what the embedded engine refuses, and paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from echorl_vl.config import Config, check_local, load_config
+from echorl_vl.config.options import schema_options
+from echorl_vl.config.paths import PACKAGE_HOME, find_path
+from echorl_vl.core import KL_KINDS, LOSS_TYPES
+from echorl_vl.core.config import EchoConfig
+from echorl_vl.errors import UserError
+
+
+def error_of(path: Path, *overrides: str) -> str:
+    with pytest.raises(UserError) as caught:
+        load_config(path, overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        ("worker.rollout.temperature=0", "above 0"),
+        ("worker.rollout.top_p=0", "above 0 and at most 1"),
+        ("worker.rollout.top_p=1.01", "above 0 and at most 1"),
+        ("worker.rollout.n=0", "at least 1"),
+        ("worker.actor.optim.lr=-1e-6", "at least 0"),
+        ("worker.actor.optim.lr_warmup_ratio=1.5", "at least 0 and at most 1"),
+        ("worker.actor.optim.lr_scheduler_type=step", "one of constant, linear, cosine"),
+        ("worker.actor.optim.betas=[0.9, 1.0]", "at least 0 and below 1"),
+        ("worker.actor.clip_ratio_low=1", "at least 0 and below 1"),
+        ("worker.actor.loss_type=ppo", "one of default, gspo, gspo_token, cispo, sapo"),
+        ("worker.actor.loss_avg_mode=mean", "one of token, seq"),
+        ("worker.actor.entropy_coef=-1", "at least 0"),
+        ("worker.actor.max_grad_norm=0", "above 0"),
+        ("worker.reward.time_limit=0", "above 0"),
+        ("algorithm.adv_estimator=ppo", "one of grpo, grpo_passk, rloo, reinforce_plus_plus, gae, remax"),
+        ("algorithm.kl_penalty=k3", "one of kl, abs, mse, low_var_kl, full"),
+        ("algorithm.kl_type=linear", "one of fixed, adaptive"),
+        ("trainer.logger=[console, print]", "one of console, file, tensorboard, wandb, swanlab, mlflow"),
+        ("trainer.device=tpu", "one of auto, cpu, cuda"),
+        ("trainer.max_bad_steps=0", "at least 1"),
+        ("trainer.rollout_save_freq=-1", "at least 0"),
+        ("engine=vllm", "one of auto, local, easyr1"),
+        ("data.val_batch_size=0", "-1 (all) or at least 1"),
+    ],
+)
+def test_out_of_range_names_key_value_and_range(minimal: Path, override: str, wanted: str) -> None:
+    message = error_of(minimal, override)
+    assert message.startswith(override.split("=")[0] + " = ")
+    assert message.endswith(f"(command line): wanted {wanted}")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "worker.actor.clip_ratio_low=0",
+        "worker.actor.clip_ratio_high=4",
+        "worker.rollout.top_p=1",
+        "worker.rollout.top_k=-1",
+        "worker.actor.optim.lr=0",
+        "worker.actor.optim.min_lr_ratio=null",
+        "worker.actor.loss_type=sapo",
+        "data.max_pixels=null",
+        "trainer.max_try_make_batch=-1",
+    ],
+)
+def test_edges_that_are_allowed(minimal: Path, override: str) -> None:
+    load_config(minimal, [override, "engine=local"])
+
+
+@pytest.mark.parametrize("estimator", ["grpo", "grpo_passk", "rloo"])
+def test_one_rollout_makes_no_group(minimal: Path, estimator: str) -> None:
+    message = error_of(minimal, "worker.rollout.n=1", f"algorithm.adv_estimator={estimator}")
+    assert message.startswith("worker.rollout.n = 1 (command line): wanted at least 2") and estimator in message
+    load_config(minimal, ["worker.rollout.n=1", "algorithm.adv_estimator=reinforce_plus_plus"])
+
+
+def test_batches_divide(minimal: Path) -> None:
+    message = error_of(minimal, "data.rollout_batch_size=12")
+    assert message.startswith("data.rollout_batch_size = 12 (command line): wanted a multiple of ")
+    assert f"worker.actor.global_batch_size = 8 ({minimal} line 6)" in message
+    message = error_of(minimal, "worker.actor.micro_batch_size_per_device_for_update=5")
+    assert "micro_batch_size_per_device_for_update = 5 (command line): wanted a divisor of 32" in message
+    load_config(minimal, ["worker.actor.micro_batch_size_per_device_for_update=32"])
+
+
+def test_low_end_above_high_end(minimal: Path) -> None:
+    assert "data.min_pixels = 9 (command line): wanted at most data.max_pixels = 4" in error_of(
+        minimal, "data.min_pixels=9", "data.max_pixels=4"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "part"),
+    [
+        ("{tmperature: 1}", "tmperature (command line): unknown key; did you mean temperature?"),
+        ("{n: 0}", "val_override_config.n = 0 (command line): wanted at least 1"),
+        ("{top_p: high}", "wanted a number"),
+        ("{temperature: -1}", "wanted at least 0"),
+    ],
+)
+def test_validation_overrides(minimal: Path, value: str, part: str) -> None:
+    assert part in error_of(minimal, f"worker.rollout.val_override_config={value}")
+
+
+def test_what_is_needed(minimal: Path) -> None:
+    assert error_of(minimal, "data.train_files=").startswith('data.train_files = "" (command line): wanted a set')
+    assert "worker.actor.model.model_path = null" in error_of(minimal, "worker.actor.model.model_path=null")
+    assert "geometry.py:compute_score" in error_of(minimal, "worker.reward.reward_function=null")
+    assert "data.val_files" in error_of(minimal, "trainer.val_freq=1")
+    assert "data.val_files" in error_of(minimal, "trainer.val_only=true", "data.train_files=")
+    load_config(minimal, ["trainer.val_only=true", "data.train_files=", "data.val_files=owner/problems"])
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("algorithm.adv_estimator=gae", "gae needs a critic"),
+        ("algorithm.adv_estimator=remax", "remax needs a greedy baseline"),
+        ("algorithm.online_filtering=true", "the embedded engine does not filter groups"),
+        ("algorithm.kl_penalty=full", "supports kl, abs, mse, low_var_kl"),
+        ("worker.actor.optim.strategy=adamw_bf16", "supports adamw"),
+        ("trainer.critic_warmup=2", "no critic"),
+        ("trainer.logger=[console, mlflow]", "supports console, file, tensorboard, wandb, swanlab"),
+        ("worker.rollout.val_override_config={temperature: 0}", "top_k: 1 is greedy"),
+    ],
+)
+def test_the_embedded_engine_refuses(minimal: Path, override: str, part: str) -> None:
+    others = ["data.rollout_batch_size=256", "worker.actor.global_batch_size=256"]
+    config = load_config(minimal, [override, *others])  # engine: auto leaves room for an engine that can
+    with pytest.raises(UserError, match=override.split("=")[0]):
+        check_local(config)
+    message = error_of(minimal, override, "engine=local")
+    assert part in message and "(command line)" in message and "\n" not in message
+    if "adv_estimator" in override:
+        assert "grpo, grpo_passk, rloo, reinforce_plus_plus" in message
+
+
+def test_check_local_passes_what_it_should(minimal: Path) -> None:
+    check_local(load_config(minimal))
+
+
+def test_choices_are_those_of_the_core() -> None:
+    options = schema_options(Config)
+    assert set(LOSS_TYPES) == set(options["worker.actor.loss_type"].range.choices)
+    assert set(KL_KINDS) == set(options["algorithm.kl_penalty"].range.choices) - {"full"}
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("echo.coef=-0.5", "echo.coef is -0.5"),
+        ("echo.select=best", "echo.select is 'best'"),
+        ("echo.splitter=word", "echo.splitter is 'word'"),
+        ("echo.k=two", 'echo.k = "two" (command line): wanted a whole number'),
+        ("echo.decay=cosine", "echo.decay_steps is 0"),
+        ("echo.splitter_kwargs={size: 3}", "echo.splitter_kwargs is {'size': 3}"),
+    ],
+)
+def test_echo_block_is_checked(minimal: Path, override: str, part: str) -> None:
+    message = error_of(minimal, override)
+    assert part in message and "\n" not in message
+
+
+def test_echo_block_reaches_the_core(minimal: Path) -> None:
+    config = load_config(minimal, ["echo={splitter: window, splitter_kwargs: {size: 3}, entropy_temperature: 1}"])
+    assert config.echo == EchoConfig(splitter="window", splitter_kwargs={"size": 3}, entropy_temperature=1.0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "part"),
+    [
+        ("data.format_prompt", "no/such.jinja", "no such file in "),
+        ("data.override_chat_template", "/no/such.jinja", "no such file"),
+        ("data.image_dir", "no_such_folder", "no such folder"),
+        ("worker.reward.reward_function", "no_such.py:score", "no such file"),
+        ("trainer.load_checkpoint_path", "no/such/checkpoint", "no such folder"),
+        ("worker.actor.model.model_path", "./no_such_model", "no such folder"),
+        ("worker.actor.model.model_path", "a/b/c", "no such folder"),
+        ("data.format_prompt", "{folder}", "this is a folder; wanted a file"),
+        ("data.image_dir", "{folder}/reward.py", "this is a file; wanted a folder"),
+    ],
+)
+def test_files_must_exist(minimal: Path, key: str, value: str, part: str) -> None:
+    message = error_of(minimal, f"{key}={value.format(folder=minimal.parent)}")
+    assert message.startswith(f"{key} = ") and part in message
+    if "no such" in part and not value.startswith("/"):
+        assert str(minimal.parent) in message and str(PACKAGE_HOME) in message
+
+
+def test_paths_are_looked_up_in_order(minimal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = tmp_path / "work"
+    (work / "sets").mkdir(parents=True)
+    (work / "sets" / "train.parquet").write_bytes(b"")
+    (tmp_path / "sets").mkdir()
+    for name in ("train.parquet", "val.jsonl"):
+        (tmp_path / "sets" / name).write_bytes(b"")
+    monkeypatch.chdir(work)
+    config = load_config(
+        minimal,
+        [
+            "data.train_files=sets/train.parquet@train",
+            "data.val_files=./sets/val.jsonl",
+            "data.image_dir=../sets",
+            "worker.actor.model.model_path=echorl_vl/core",
+            "worker.actor.model.tokenizer_path=owner/tokenizer",
+        ],
+    )
+    assert config.data.train_files == f"{work}/sets/train.parquet@train"  # the working directory goes first
+    assert config.data.val_files == f"{tmp_path}/sets/val.jsonl"  # then the folder of the configuration
+    assert config.data.image_dir == f"{tmp_path}/sets"
+    assert config.worker.actor.model.model_path == str(PACKAGE_HOME / "echorl_vl" / "core")  # then the package
+    assert config.worker.actor.model.tokenizer_path == "owner/tokenizer"  # a hub id stays
+    assert config.worker.reward.reward_function == f"{tmp_path}/reward.py:compute_score"
+
+
+@pytest.mark.parametrize("value", ["", "\0", "~no_such_user_at_all/x", "x" * 5000])
+def test_find_path_survives_odd_values(value: str) -> None:
+    assert find_path(value) is None

@@ -1,0 +1,475 @@
+"""Loading: EasyR1's keys, overrides, types, interpolations, and messages for what can't be read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from echorl_vl.config import Config, config_to_dict, load_config
+from echorl_vl.core.config import EchoConfig
+from echorl_vl.errors import UserError
+
+Write = Callable[[str], Path]
+
+# The keys of EasyR1's own example configuration, with values of their types.
+EASYR1_STYLE = """
+data:
+  train_files: hiyouga/math12k@train
+  val_files: hiyouga/math12k@test
+  prompt_key: problem
+  answer_key: answer
+  image_key: images
+  video_key: videos
+  image_dir: null
+  video_fps: 2.0
+  max_prompt_length: 2048
+  max_response_length: 2048
+  rollout_batch_size: 512  # prompts
+  mini_rollout_batch_size: null
+  val_batch_size: 1024
+  format_prompt: ./prompts/math.jinja
+  override_chat_template: null
+  shuffle: true
+  seed: 1
+  min_pixels: 262144
+  max_pixels: 4194304
+  filter_overlong_prompts: true
+
+algorithm:
+  adv_estimator: grpo
+  disable_kl: false
+  use_kl_loss: true
+  kl_penalty: low_var_kl
+  kl_coef: 1.0e-2
+  online_filtering: false
+  filter_key: overall
+  filter_low: 0.01
+  filter_high: 0.99
+
+worker:
+  actor:
+    global_batch_size: 128
+    micro_batch_size_per_device_for_update: 1
+    micro_batch_size_per_device_for_experience: 2
+    max_grad_norm: 1.0
+    padding_free: true
+    dynamic_batching: true
+    ulysses_size: 1
+    model:
+      model_path: Qwen/Qwen2.5-7B-Instruct
+      enable_gradient_checkpointing: true
+      trust_remote_code: false
+      freeze_vision_tower: false
+      lora:
+        rank: 0
+        alpha: 64
+        target_modules: all-linear
+        exclude_modules: .*visual.*
+    optim:
+      lr: 1.0e-6
+      weight_decay: 1.0e-2
+      strategy: adamw
+      lr_warmup_ratio: 0.0
+    fsdp:
+      enable_full_shard: true
+      enable_cpu_offload: false
+      enable_rank0_init: true
+    offload:
+      offload_params: true
+      offload_optimizer: true
+  rollout:
+    n: 5
+    temperature: 1.0
+    top_p: 1.0
+    limit_images: 0
+    gpu_memory_utilization: 0.6
+    enforce_eager: false
+    enable_chunked_prefill: false
+    tensor_parallel_size: 2
+    disable_tqdm: false
+    val_override_config:
+      temperature: 0.6
+      top_p: 0.95
+      n: 1
+  ref:
+    fsdp:
+      enable_full_shard: true
+      enable_cpu_offload: true
+      enable_rank0_init: true
+    offload:
+      offload_params: false
+  reward:
+    reward_function: ./reward.py:compute_score
+
+trainer:
+  total_epochs: 15
+  max_steps: null
+  project_name: easy_r1
+  experiment_name: qwen2_5_7b_math_grpo
+  logger: ["file", "wandb"]
+  nnodes: 1
+  n_gpus_per_node: 8
+  max_try_make_batch: 20
+  val_freq: 5
+  val_before_train: true
+  val_only: false
+  val_generations_to_log: 3
+  save_freq: 5
+  save_limit: 3
+  save_model_only: false
+  save_checkpoint_path: null
+  load_checkpoint_path: null
+  find_last_checkpoint: true
+"""
+
+
+def error_of(path: Path | str, *overrides: str) -> str:
+    with pytest.raises(UserError) as caught:
+        load_config(path, overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("engine", ["auto", "local", "easyr1"])
+def test_easyr1_file_loads(write: Write, tmp_path: Path, engine: str) -> None:
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "math.jinja").write_text("{{ content }}")
+    config = load_config(write(EASYR1_STYLE), [f"engine={engine}"])
+    assert config.data.max_prompt_length == 2048
+    assert config.data.format_prompt == str(tmp_path / "prompts" / "math.jinja")
+    assert config.algorithm.kl_coef == 0.01
+    assert config.worker.actor.optim.lr == 1e-6
+    assert config.worker.actor.model.lora.exclude_modules == ".*visual.*"
+    assert config.worker.rollout.val_override_config == {"temperature": 0.6, "top_p": 0.95, "n": 1}
+    assert config.worker.ref.fsdp.enable_cpu_offload is True
+    assert config.worker.actor.fsdp.enable_cpu_offload is False
+    assert config.trainer.logger == ("file", "wandb")
+    assert config.trainer.max_steps is None
+    assert config.echo == EchoConfig()
+
+
+def test_ours_and_defaults() -> None:
+    config = Config()
+    assert config.engine == "auto"
+    assert config.worker.actor.model.trust_remote_code is False
+    assert config.worker.critic.model.trust_remote_code is False
+    assert config.worker.actor.clip_ratio_high == 0.3
+    assert config.worker.actor.optim.betas == (0.9, 0.999)
+    assert config.worker.actor.entropy_coef == 0.0
+    assert config.worker.reward.time_limit == 10.0
+    assert config.algorithm.norm_adv_by_std_in_grpo is True
+    assert (config.trainer.device, config.trainer.max_bad_steps, config.trainer.rollout_save_freq) == ("auto", 5, 1)
+
+
+def test_overrides_beat_the_file(minimal: Path) -> None:
+    config = load_config(
+        minimal,
+        [
+            "worker.rollout.n=8",
+            "echo.coef=0",
+            "worker.actor.optim.lr=1e-5",
+            "trainer.logger=['console','tensorboard']",
+            "worker.rollout.val_override_config={n: 2, top_p: 0.7}",
+            "worker.rollout.val_override_config.n=1",
+            "echo={select: topk, k: 2}",
+            "trainer.experiment_name=0.10",
+            "worker.actor.model.lora.exclude_modules=*visual*",
+            "data.max_pixels=null",
+            "data.val_files=",
+            "worker.rollout.n=16",
+        ],
+    )
+    assert config.worker.rollout.n == 16
+    assert config.echo == EchoConfig(coef=0.0, select="topk", k=2)
+    assert config.worker.actor.optim.lr == 1e-5
+    assert config.trainer.logger == ("console", "tensorboard")
+    assert config.worker.rollout.val_override_config == {"n": 1, "top_p": 0.7}
+    assert config.trainer.experiment_name == "0.10"
+    assert config.worker.actor.model.lora.exclude_modules == "*visual*"
+    assert config.data.max_pixels is None
+    assert config.data.val_files == ""
+    assert config.origin("worker.rollout.n") == "command line"
+    assert config.origin("data.train_files") == f"{minimal} line 2"
+    assert config.origin("data.seed") == "default"
+
+
+def test_two_loads_share_nothing(minimal: Path) -> None:
+    load_config(minimal).worker.reward.reward_function_kwargs["x"] = 1
+    assert load_config(minimal).worker.reward.reward_function_kwargs == {}
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("data.seed=7.0", 7),
+        ("data.seed='7'", 7),
+        ("data.shuffle=off", False),
+        ("data.shuffle=0", False),
+        ("algorithm.gamma=1", 1.0),
+        ("algorithm.kl_coef=1e-3", 0.001),
+        ("trainer.logger=console", ("console",)),
+        ("trainer.experiment_name=2024-01-01", "2024-01-01"),
+        ("trainer.experiment_name=true", "true"),
+        ("worker.actor.optim.betas=[0, 0.95]", (0.0, 0.95)),
+    ],
+)
+def test_lossless_conversions(minimal: Path, override: str, expected: object) -> None:
+    value: object = load_config(minimal, [override])
+    for name in override.split("=")[0].split("."):
+        value = getattr(value, name)
+    assert value == expected and type(value) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        ("data.seed=7.5", "a whole number"),
+        ("data.seed=true", "a whole number"),
+        ("data.seed=null", "a whole number"),
+        ("data.seed=[1]", "a whole number"),
+        ("data.shuffle=maybe", "true or false"),
+        ("data.shuffle=2", "true or false"),
+        ("algorithm.gamma=high", "a number"),
+        ("algorithm.gamma=.nan", "a number"),
+        ("algorithm.gamma=.inf", "a number"),
+        ("data.max_pixels=many", "a whole number or null"),
+        ("trainer.experiment_name=[a]", "text"),
+        ("trainer.logger={a: 1}", "a list, each entry text"),
+        ("worker.actor.optim.betas=[0.9]", "a list of 2 values, each a number"),
+        ("worker.reward.reward_function_kwargs=3", "a mapping"),
+        ("data.seed=???", "a whole number"),
+        ("data.train_files=???", "a value (text)"),
+    ],
+)
+def test_wrong_type_names_key_value_and_type(minimal: Path, override: str, wanted: str) -> None:
+    message = error_of(minimal, override)
+    key, _, _ = override.partition("=")
+    assert message.startswith(f"{key} = ") and "(command line)" in message
+    assert message.endswith(f"wanted {wanted}")
+
+
+def test_wrong_type_in_a_file_names_the_line(write: Write, minimal: Path) -> None:
+    path = write(minimal.read_text() + "algorithm:\n  gamma: high\n")
+    assert error_of(path) == f'algorithm.gamma = "high" ({path} line 16): wanted a number'
+
+
+def test_interpolation(minimal: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECHO_TEST_SEED", "11")
+    text = minimal.read_text().replace("global_batch_size: 8", "global_batch_size: ${data.rollout_batch_size}")
+    text = text.replace("  logger:", "  experiment_name: run-${worker.rollout.n}\n  logger:")
+    text += "echo:\n  seed: ${oc.env:ECHO_TEST_SEED}\n"
+    overrides = [
+        "data.rollout_batch_size=6",
+        "worker.rollout.seed=${trainer.max_bad_steps}",
+        "worker.ref.fsdp=${worker.actor.fsdp}",
+        "worker.actor.fsdp.torch_dtype=bf16",
+        "worker.reward.reward_function_kwargs={limit: '${data.max_response_length}'}",
+    ]
+    config = load_config(write(text), overrides)
+    assert config.worker.actor.global_batch_size == 6
+    assert config.trainer.experiment_name == "run-4"
+    assert config.echo.seed == 11
+    assert config.worker.rollout.seed == 5
+    assert config.worker.ref.fsdp.torch_dtype == "bf16"
+    assert config.worker.reward.reward_function_kwargs == {"limit": 512}
+
+
+@pytest.mark.parametrize(
+    ("value", "part"),
+    [
+        ("${nowhere.at.all}", "nowhere"),
+        ("${data.seed}", "itself"),
+        ("${oc.env:ECHO_TEST_NOT_SET}", "ECHO_TEST_NOT_SET"),
+        ("${oc.decode:1}", "'oc.decode' is not allowed"),
+        ("${ours:1}", "'ours' is not allowed"),
+        ("${${data.prompt_key}:1}", "is not allowed"),
+        ("${oc.env:A,${ours:1}}", "'ours' is not allowed"),
+        (r"${oc.env:A,'}'}\${ours:1}", "'ours' is not allowed"),
+        (r"\\${ours:1}", "'ours' is not allowed"),
+        ("${data.prompt_key}", "wanted a whole number"),
+        ("'${data.prompt_key'", "data.seed"),
+    ],
+)
+def test_bad_interpolation(minimal: Path, value: str, part: str) -> None:
+    message = error_of(minimal, f"data.seed={value}")
+    assert message.startswith("data.seed") and "command line" in message and part in message
+
+
+def test_escaped_interpolation_is_text(minimal: Path) -> None:
+    config = load_config(minimal, [r"trainer.experiment_name=a\${ours:1}\${b"])
+    assert config.trainer.experiment_name == "a${ours:1}${b"
+
+
+def test_registered_resolver_never_runs(minimal: Path) -> None:
+    from omegaconf import OmegaConf
+
+    ran = []
+    OmegaConf.register_new_resolver("echo_test_runs", lambda: ran.append(1), replace=True)
+    try:
+        assert "not allowed" in error_of(minimal, "data.seed=${echo_test_runs:}")
+        assert "not allowed" in error_of(
+            minimal, "worker.reward.reward_function_kwargs={a: [{b: '${echo_test_runs:}'}]}"
+        )
+    finally:
+        OmegaConf.clear_resolver("echo_test_runs")
+    assert ran == []
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("", ["the file is empty", "wanted a mapping"]),
+        ("# nothing\n", ["the file is empty"]),
+        ("- a\n- b\n", ["a list", "wanted a mapping"]),
+        ("hello\n", ["a single value"]),
+        ("data:\n  seed: [1\ntrainer: 2\n", ["line 3", "column", "invalid YAML"]),
+        ("data:\n\tseed: 1\n", ["line 2", "invalid YAML"]),
+        ("data: {}\n---\ndata: {}\n", ["line 2", "invalid YAML"]),
+        ("data:\n  seed: \x01\n", ["line 2", "not allowed in YAML"]),
+        ("data:\n  seed: !!python/object/apply:os.getcwd []\n", ["line 2", "invalid YAML"]),
+        ("worker: &a\n  actor: *a\n", ["line 1", "contains itself"]),
+    ],
+)
+def test_unreadable_yaml(write: Write, text: str, parts: list[str]) -> None:
+    path = write(text)
+    message = error_of(path)
+    assert message.startswith(str(path))
+    for part in parts:
+        assert part in message
+
+
+def test_alias_bomb_is_refused(write: Write) -> None:
+    levels = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    levels += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
+    assert "once its aliases are expanded" in error_of(write("\n".join(levels)))
+
+
+def test_duplicate_key_names_the_lines(write: Write, minimal: Path) -> None:
+    text = minimal.read_text()
+    path = write(text + "trainer:\n  seed: 1\n")
+    assert f"trainer ({path} line 15): set twice; line 13 has it already" in error_of(path)
+    path = write(text.replace("    n: 4\n", "    n: 4\n    n: 8\n"))
+    assert error_of(path) == f"worker.rollout.n ({path} line 11): set twice; line 10 has it already"
+
+
+def test_merge_keys_work(write: Write, minimal: Path) -> None:
+    text = minimal.read_text().replace(
+        "    global_batch_size: 8\n", "    global_batch_size: 8\n    fsdp: &f {fsdp_size: 2}\n"
+    )
+    text = text.replace("  rollout:", "  ref:\n    fsdp:\n      <<: *f\n      torch_dtype: bf16\n  rollout:")
+    config = load_config(write(text))
+    assert (config.worker.ref.fsdp.fsdp_size, config.worker.ref.fsdp.torch_dtype) == (2, "bf16")
+
+
+def test_section_that_is_no_section(minimal: Path) -> None:
+    assert "wanted a section with keys such as n, " not in error_of(minimal, "worker.rollout=5").split("name")[0]
+    assert "worker.rollout (command line): wanted a section" in error_of(minimal, "worker.rollout=5")
+    assert "wanted a section" in error_of(minimal, "echo=[1]")
+
+
+def test_an_empty_section_is_all_defaults(minimal: Path) -> None:
+    assert load_config(minimal, ["echo="]).echo == EchoConfig()
+
+
+def test_missing_file_and_folder(minimal: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text("x: 1")
+    message = error_of(tmp_path / "confg.yaml")
+    assert "no such file" in message and "config.yaml" in message and "other.yaml" not in message
+    message = error_of(tmp_path)
+    assert "this is a folder; wanted a YAML file" in message and "config.yaml" in message
+    assert "config.yaml, other.yaml" in error_of(tmp_path / "zzz")
+    assert "does not exist either" in error_of(tmp_path / "nowhere" / "config.yaml")
+    (tmp_path / "empty").mkdir()
+    assert "holds no YAML file" in error_of(tmp_path / "empty" / "config.yaml")
+
+
+def test_not_text(write: Write, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"data: \xff\xfe")
+    assert "not UTF-8 text (byte 6)" in error_of(path)
+    path.write_bytes(b"#" * 2_000_000)
+    assert "is no configuration file" in error_of(path)
+
+
+@pytest.mark.parametrize(
+    ("override", "nearest"),
+    [
+        ("worker.rollout_n=8", "worker.rollout.n"),
+        ("rollout.n=8", "worker.rollout.n"),
+        ("worker.rollout.m=8", "worker.rollout.n"),
+        ("worker.rolout.n=8", "worker.rollout.n"),
+        ("lr=1", "worker.actor.optim.lr"),
+        ("optim.lr=1", "worker.actor.optim.lr"),
+        ("worker.actor.optim.learning_rate=1", "worker.actor.optim.lr"),
+        ("data.train_batch_size=8", "data.rollout_batch_size"),
+        ("worker.actor.ppo_mini_batch_size=8", "worker.actor.global_batch_size"),
+        ("worker.actor.kl_coef=1", "algorithm.kl_coef"),
+        ("echo.coeff=1", "echo.coef"),
+        ("echo.lambda=1", "echo.coef"),
+        ("coef=1", "echo.coef"),
+        ("--worker.rollout.n=8", "worker.rollout.n"),
+        ("+echo.coef=8", "echo.coef"),
+        ("rollout={n: 8}", "worker.rollout"),
+        ("actor={}", "worker.actor"),
+    ],
+)
+def test_unknown_key_names_the_nearest(minimal: Path, override: str, nearest: str) -> None:
+    message = error_of(minimal, override)
+    key = override.split("=")[0]
+    assert message == f"{key} (command line): unknown key; did you mean {nearest}?"
+
+
+def test_unknown_key_without_a_neighbour_lists_what_there_is(minimal: Path) -> None:
+    message = error_of(minimal, "xyzzy=1")
+    assert message.endswith("the top level has data, algorithm, worker, trainer, echo, engine")
+
+
+def test_unknown_key_in_a_file_names_file_and_line(write: Write, minimal: Path) -> None:
+    path = write(minimal.read_text().replace("    n: 4\n", "    n: 4\n    topp: 0.5\n"))
+    assert error_of(path) == f"worker.rollout.topp ({path} line 11): unknown key; did you mean worker.rollout.top_p?"
+
+
+def test_dotted_key_in_a_file(write: Write, minimal: Path) -> None:
+    path = write(minimal.read_text() + "worker.rollout.n: 8\n")
+    assert "dotted keys are for the command line" in error_of(path)
+
+
+@pytest.mark.parametrize("override", ["worker.rollout.n", "=3", "--help-me"])
+def test_override_that_is_none(minimal: Path, override: str) -> None:
+    assert "wanted key=value" in error_of(minimal, override)
+
+
+def test_override_with_broken_yaml(minimal: Path) -> None:
+    assert "trainer.logger = [a (command line): invalid YAML" in error_of(minimal, "trainer.logger=[a")
+
+
+def test_all_problems_are_reported_together(write: Write, minimal: Path) -> None:
+    path = write(minimal.read_text().replace("n: 4", "n: four") + "echo: {coef: -1, select: best}\n")
+    lines = error_of(path, "data.sed=3", "data.rollout_batch_size=9", "algorithm.gamma=2").splitlines()
+    assert lines[0] == "6 problems in the configuration:"
+    assert all(line.startswith("  ") for line in lines[1:])
+    for part in ["data.sed", "worker.rollout.n", "rollout_batch_size = 9", "gamma = 2", "echo.coef", "echo.select"]:
+        assert sum(part in line for line in lines[1:]) == 1
+
+
+def test_a_wrong_value_does_not_cause_a_second_message(minimal: Path) -> None:
+    """The key of a wrong value stands at its default (n = 1), which would fail another check."""
+    assert error_of(minimal, "worker.rollout.n=many").count("\n") == 0
+
+
+def test_nothing_heavy_is_imported() -> None:
+    heavy = ("transformers", "datasets", "peft", "PIL")
+    code = f"import sys, echorl_vl.config; print([name for name in {heavy} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_sections_are_independent_objects() -> None:
+    one, other = Config(), Config()
+    one.worker.actor.optim.lr = 3.0
+    one.worker.actor.model.override_config["x"] = 1
+    assert config_to_dict(other) == config_to_dict(Config())
+    assert one.worker.critic.optim.lr == 1e-6

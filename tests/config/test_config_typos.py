@@ -1,0 +1,65 @@
+"""Any one-letter slip in any key is an error, and nearly always names the key that was meant."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from echorl_vl.config import Config
+from echorl_vl.config.options import schema_options, schema_sections
+from echorl_vl.config.read import read_overrides
+from echorl_vl.config.suggest import nearest_key
+
+KEYS = list(schema_options(Config))
+LETTERS = string.ascii_lowercase + "_"
+
+
+def slip(key: str, kind: str, position: int, letter: str) -> str:
+    position %= len(key)
+    if kind == "drop":
+        return key[:position] + key[position + 1 :]
+    if kind == "add":
+        return key[:position] + letter + key[position:]
+    if kind == "swap":
+        return key[:position] + key[position : position + 2][::-1] + key[position + 2 :]
+    return key[:position] + letter + key[position + 1 :]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    key=st.sampled_from(KEYS),
+    kind=st.sampled_from(["drop", "add", "swap", "replace"]),
+    position=st.integers(0, 80),
+    letter=st.sampled_from(LETTERS),
+)
+@example("worker.rollout.n", "replace", 15, "m")
+def test_a_slip_is_reported(key: str, kind: str, position: int, letter: str) -> None:
+    wrong = slip(key, kind, position, letter)
+    assume(wrong not in KEYS and wrong not in schema_sections(Config) and not wrong.endswith("."))
+    mappings = [name for name, option in schema_options(Config).items() if option.is_mapping]
+    assume(not any(wrong.startswith(f"{name}.") for name in mappings))
+    assignments, problems = read_overrides([f"{wrong}=1"])
+    assert assignments == [] and len(problems) == 1
+    assert problems[0].message.startswith(f"{wrong} (command line): unknown key; did you mean ")
+
+
+@pytest.mark.parametrize("kind", ["drop", "replace"])
+def test_the_right_name_is_suggested_in_most_cases(kind: str) -> None:
+    """Counted over one slip in the middle and one at the end of the last part of every key."""
+    right = total = 0
+    for key in KEYS:
+        last = key.rindex(".") + 1 if "." in key else 0
+        for position in {(last + len(key)) // 2, len(key) - 1}:
+            wrong = slip(key, kind, position, "q")
+            if wrong in KEYS or wrong.endswith("."):
+                continue
+            total += 1
+            right += nearest_key(wrong, KEYS + list(schema_sections(Config))) == key
+    assert right / total > 0.97
+
+
+def test_far_away_words_get_no_suggestion() -> None:
+    assert nearest_key("zzzzzz", KEYS) is None
