@@ -1,0 +1,90 @@
+"""Group-relative advantages from outcome rewards.
+
+With r the rewards of a group of n rollouts, mean and std over that group (std unbiased, as in EasyR1):
+
+    grpo                 (r - mean) / (std + eps); without the std, r - mean (Dr. GRPO, arXiv 2503.20783)
+    grpo_passk           best rollout (r_best - r_second) / (std + eps), the others 0 (arXiv 2503.19595)
+    rloo                 r - mean of the other n - 1 (arXiv 2402.14740)
+    reinforce_plus_plus  (r - mean) / sqrt(var + eps) over the whole batch, each rollout weighing as many tokens as it
+                         has (arXiv 2501.03262)
+
+Invariant: a group whose rewards are all equal gets exactly 0 from the first three. Floating-point means of equal
+numbers can miss them by a rounding, and a division by eps = 1e-6 would make that an advantage, so it is enforced.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .groups import degenerate_groups, group_index, group_reduce
+
+ESTIMATORS = ("grpo", "grpo_passk", "rloo", "reinforce_plus_plus")
+
+
+@torch.no_grad()
+def group_advantages(
+    rewards: Tensor,
+    group_ids: Tensor,
+    estimator: str = "grpo",
+    norm_by_std: bool = True,
+    eps: float = 1e-6,
+    response_lengths: Tensor | None = None,
+) -> Tensor:
+    """Advantage of each rollout; every token of the rollout shares it.
+
+    Args:
+        rewards: (B,) outcome rewards.
+        group_ids: (B,) integers; rollouts of one prompt share one.
+        estimator: one of `ESTIMATORS`.
+        norm_by_std: divide by the group's std (grpo, grpo_passk).
+        response_lengths: (B,) tokens, weights for reinforce_plus_plus; without it every rollout weighs the same.
+
+    Returns:
+        (B,) float32.
+
+    Raises:
+        ValueError: unknown estimator, shapes that don't fit, or a group of one rollout where a group is needed.
+    """
+    if estimator not in ESTIMATORS:
+        raise ValueError(f"no advantage estimator is called {estimator!r}; there are {', '.join(ESTIMATORS)}")
+    if rewards.dim() != 1 or rewards.shape != group_ids.shape:
+        shapes = f"{tuple(rewards.shape)} and {tuple(group_ids.shape)}"
+        raise ValueError(f"group_advantages needs rewards and group_ids of one shape (B,), found {shapes}")
+    rewards = rewards.double()
+    if estimator == "reinforce_plus_plus":
+        return _whiten(rewards, response_lengths).float()
+
+    index, groups = group_index(group_ids)
+    size = group_reduce(torch.ones_like(rewards), index, groups, "sum")
+    if (size < 2).any():
+        alone = group_ids[(size < 2)[index]][0].item()
+        raise ValueError(f"{estimator} compares the rollouts of a group, but group {alone} has one (wanted: n > 1)")
+
+    centred = rewards - (group_reduce(rewards, index, groups, "sum") / size)[index]
+    if estimator == "rloo":
+        advantages = centred * (size / (size - 1))[index]  # r - (sum - r) / (n - 1)
+    else:
+        advantages = _lead(rewards, index, groups) if estimator == "grpo_passk" else centred
+        if norm_by_std:
+            std = (group_reduce(centred.square(), index, groups, "sum") / (size - 1)).sqrt()
+            advantages = advantages / (std + eps)[index]
+    return advantages.masked_fill(degenerate_groups(rewards, index, groups)[index], 0.0).float()
+
+
+def _lead(rewards: Tensor, index: Tensor, groups: int) -> Tensor:
+    """(B,) lead of the best rollout of a group over the second, at the best; 0 elsewhere and on a tie."""
+    best = group_reduce(rewards, index, groups, "amax")[index]
+    is_best = rewards == best
+    sole = (group_reduce(is_best.double(), index, groups, "sum") == 1)[index]
+    others = torch.where(is_best, -torch.inf, rewards)
+    second = group_reduce(others, index, groups, "amax")[index]
+    return torch.where(is_best & sole, best - second, 0.0)
+
+
+def _whiten(rewards: Tensor, weights: Tensor | None, eps: float = 1e-8) -> Tensor:
+    weights = torch.ones_like(rewards) if weights is None else weights.double()
+    total = weights.sum()
+    centred = rewards - (rewards * weights).sum() / total
+    variance = (centred.square() * weights).sum() / (total - 1).clamp(min=1)
+    return centred * torch.rsqrt(variance + eps)

@@ -1,0 +1,104 @@
+"""`EchoConfig`: the `echo:` block of a configuration, checked on construction."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from .splitters import SPLITTERS, make_splitter
+from .vocabulary import TokenTable
+
+_CHOICES = {
+    "apply_to": ("verified", "degenerate"),
+    "select": ("max", "topk", "softmax"),
+    "normalize_by": ("prompts", "clips"),
+    "splitter": tuple(SPLITTERS),
+    "decay": ("none", "linear", "cosine"),
+}
+_LEAST_INT = {"k": 1, "min_step_tokens": 1, "start_step": 0, "warmup_steps": 0, "decay_steps": 0, "seed": 0}
+_FLAGS = ("include_truncated", "log_grad_share")
+
+
+@dataclass(frozen=True)
+class EchoConfig:
+    """Every switch of EchoRL. Defaults are the paper's where it fixes them.
+
+    Raises:
+        ValueError: a value out of range; names the field as `echo.<field>`, what was found and what is allowed.
+    """
+
+    coef: float = 0.001
+    """lambda, the weight of the echo term; 0 is the base algorithm"""
+    apply_to: str = "verified"
+    """verified: every prompt with a verified rollout; degenerate: only groups whose rewards are all equal"""
+    select: str = "max"
+    """max: the step of highest entropy; topk: the k highest; softmax: drawn with probability softmax(entropy / tau)"""
+    k: int = 1
+    """clips per group for select: topk, each of weight 1/k"""
+    tau: float = 1.0
+    """temperature of select: softmax, nats"""
+    min_step_tokens: int = 1
+    """shorter steps can't be chosen"""
+    include_truncated: bool = False
+    """rollouts that hit the length limit may be mined"""
+    verify_threshold: float = 1.0
+    """a rollout is verified when its accuracy is at least this"""
+    normalize_by: str = "prompts"
+    """the echo term is divided by the prompts of the optimizer step, or by its clips"""
+    splitter: str = "newline"
+    """where a step ends: newline, blank_line, sentence, regex, step_heading, formula, window"""
+    splitter_kwargs: dict[str, Any] = field(default_factory=dict)
+    """options of the splitter: pattern (regex), size (window, tokens)"""
+    entropy_temperature: float | None = None
+    """temperature of the entropies; none: the rollout temperature"""
+    start_step: int = 0
+    """training steps before the echo term begins"""
+    warmup_steps: int = 0
+    """steps of linear rise to coef"""
+    decay: str = "none"
+    """none, linear or cosine, after the warm-up"""
+    decay_steps: int = 0
+    """steps over which the decay goes to 0"""
+    seed: int = 0
+    """of select: softmax"""
+    log_grad_share: bool = False
+    """log echo/grad_share; costs one more backward pass"""
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            _require(name, getattr(self, name), getattr(self, name) in allowed, f"one of {', '.join(allowed)}")
+        for name, least in _LEAST_INT.items():
+            value = getattr(self, name)
+            _require(name, value, _is_int(value) and value >= least, f"a whole number >= {least}")
+        for name in _FLAGS:
+            _require(name, getattr(self, name), isinstance(getattr(self, name), bool), "true or false")
+        _require("coef", self.coef, _is_number(self.coef) and self.coef >= 0, "a number >= 0")
+        _require("tau", self.tau, _is_number(self.tau) and self.tau > 0, "a number > 0 (nats)")
+        _require("verify_threshold", self.verify_threshold, _is_number(self.verify_threshold), "a finite number")
+        temperature = self.entropy_temperature
+        valid = temperature is None or (_is_number(temperature) and temperature > 0)
+        _require("entropy_temperature", temperature, valid, "none or a number > 0")
+        needed = self.decay == "none" or self.decay_steps > 0
+        _require("decay_steps", self.decay_steps, needed, f"a whole number > 0 with echo.decay: {self.decay}")
+        self._check_splitter()
+
+    def _check_splitter(self) -> None:
+        _require("splitter_kwargs", self.splitter_kwargs, isinstance(self.splitter_kwargs, dict), "a mapping")
+        try:
+            make_splitter(self.splitter, TokenTable([]), **self.splitter_kwargs)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"echo.splitter_kwargs is {self.splitter_kwargs!r}: {error}") from None
+
+
+def _require(name: str, value: Any, holds: bool, wanted: str) -> None:
+    if not holds:
+        raise ValueError(f"echo.{name} is {value!r}: wanted {wanted}")
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

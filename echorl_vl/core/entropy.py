@@ -1,0 +1,214 @@
+"""Log-probs and full-vocabulary entropies from logits, and their means over reasoning steps.
+
+For logits x of one position and temperature tau, z = log_softmax(x / tau) and p = exp(z):
+
+    log_prob = z[label]                   d log_prob / d x_j = (1[j = label] - p_j) / tau
+    entropy  = -sum_j p_j z_j   (nats)    d entropy  / d x_j = -p_j (z_j + entropy) / tau
+
+Logits are by far the largest tensor of a step (tokens x vocabulary), so nothing else here is as large: both
+directions work on a few rows at a time, the backward computes z again, and writes the gradient over the logits
+themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_CPU_CHUNK = 1 << 19  # elements; stays near the cache
+_DEVICE_CHUNK = 1 << 24  # elements; enough to hide the launches of kernels
+_LEAST_CHUNKS = 16  # so that a chunk is small beside the logits, however small they are
+_FLOOR = -1e30  # in place of -inf, the log-prob of a forbidden token: 0 * -inf would be nan
+
+
+def log_probs_and_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    temperature: float = 1.0,
+    *,
+    entropy_temperature: float | None = None,
+    entropy_grad: bool = True,
+    chunk_rows: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Log-prob of each label and entropy of each distribution, both differentiable, in little memory.
+
+    Never holds a second tensor of the logits' size. **The backward writes the gradient into the storage of `logits`**
+    (unless `logits` is a leaf, a view of a leaf, or expanded: then it allocates one). After `backward()` the logits
+    therefore hold their gradient. Whoever else saved them for a backward of their own gets autograd's error about a
+    tensor "modified by an inplace operation", never wrong numbers; whoever reads them after the backward should take
+    a copy before it. The same error forbids a second backward through the result, even with `retain_graph=True`.
+
+    A slice such as `logits[:, -n:]` is taken without a copy, but its own backward (autograd's) then allocates the whole
+    tensor's gradient: compute the logits of the wanted positions only.
+
+    Args:
+        logits: (..., V), any floating dtype. -inf (a forbidden token) is fine where the row has a finite logit.
+        labels: (...) int64 in 0..V-1, at padding too.
+        temperature: divides the logits, > 0.
+        entropy_temperature: the same for the entropy, if it is to be another.
+        entropy_grad: False makes the entropy a constant and saves its part of the backward.
+        chunk_rows: rows worked on at a time; chosen by size and device when None.
+
+    Returns:
+        log_probs (...), entropy (...) in nats: float64 for float64 logits, else float32.
+
+    Raises:
+        ValueError: shapes that don't fit, or a temperature that is not above 0.
+    """
+    if logits.dim() < 1 or logits.shape[:-1] != labels.shape:
+        shapes = f"{tuple(logits.shape)} and {tuple(labels.shape)}"
+        raise ValueError(f"log_probs_and_entropy needs logits (..., V) and labels (...), found {shapes}")
+    temperatures = (temperature, temperature if entropy_temperature is None else entropy_temperature)
+    if not all(value > 0 for value in temperatures):
+        raise ValueError(f"a temperature must be > 0, found {min(temperatures)}")
+    rows = _chunk_rows(logits) if chunk_rows is None else max(1, chunk_rows)
+    return _LogProbsAndEntropy.apply(logits, labels, temperatures, entropy_grad, rows, _may_overwrite(logits))
+
+
+class _LogProbsAndEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        labels: Tensor,
+        temperatures: tuple[float, float],
+        entropy_grad: bool,
+        rows: int,
+        overwrite: bool,
+    ) -> tuple[Tensor, Tensor]:
+        dtype = _compute_dtype(logits)
+        log_probs = torch.empty(labels.shape, dtype=dtype, device=logits.device)
+        entropy = torch.empty_like(log_probs)
+        flat_labels, flat_log_probs, flat_entropy = labels.flatten(), log_probs.view(-1), entropy.view(-1)
+        for chunk, part in _chunks(logits, rows):
+            z = _log_softmax(chunk, temperatures[0], dtype)
+            flat_log_probs[part] = z.gather(1, flat_labels[part, None]).squeeze(1)
+            if temperatures[1] != temperatures[0]:
+                z = _log_softmax(chunk, temperatures[1], dtype)
+            p = z.exp()
+            flat_entropy[part] = -z.clamp_(min=_FLOOR).mul_(p).sum(1)
+
+        ctx.set_materialize_grads(False)
+        if not entropy_grad:
+            ctx.mark_non_differentiable(entropy)
+        ctx.save_for_backward(logits, flat_labels, entropy)
+        ctx.temperatures, ctx.rows, ctx.overwrite = temperatures, rows, overwrite
+        return log_probs, entropy
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_log_probs: Tensor | None, grad_entropy: Tensor | None) -> tuple[Tensor | None, ...]:
+        logits, labels, entropy = ctx.saved_tensors
+        if grad_log_probs is None and grad_entropy is None:
+            return (None,) * 6
+        # detach() shares storage and version counter, so writing to it is what autograd sees as an in-place change.
+        source = logits.detach()
+        grad = source if ctx.overwrite else torch.empty_like(source)
+        for (chunk, part), (out, _) in zip(_chunks(source, ctx.rows), _chunks(grad, ctx.rows), strict=True):
+            out.copy_(_chunk_gradient(chunk, part, labels, entropy, grad_log_probs, grad_entropy, ctx.temperatures))
+        return grad, None, None, None, None, None
+
+
+def _chunk_gradient(
+    chunk: Tensor,
+    part: slice,
+    labels: Tensor,
+    entropy: Tensor,
+    grad_log_probs: Tensor | None,
+    grad_entropy: Tensor | None,
+    temperatures: tuple[float, float],
+) -> Tensor:
+    """Gradient of the (c, V) rows `chunk`, which are the rows `part` of everything else."""
+    total = z = None
+    if grad_log_probs is not None:
+        z = _log_softmax(chunk, temperatures[0], entropy.dtype)
+        g = grad_log_probs.flatten()[part, None] / temperatures[0]
+        total = z.exp().mul_(-g).scatter_add_(1, labels[part, None], g)
+    if grad_entropy is not None:
+        if z is None or temperatures[1] != temperatures[0]:
+            z = _log_softmax(chunk, temperatures[1], entropy.dtype)
+        g = grad_entropy.flatten()[part, None] / temperatures[1]
+        p = z.exp()
+        term = z.clamp_(min=_FLOOR).add_(entropy.flatten()[part, None]).mul_(p).mul_(-g)
+        total = term if total is None else total.add_(term)
+    return total
+
+
+def _log_softmax(chunk: Tensor, temperature: float, dtype: torch.dtype) -> Tensor:
+    chunk = chunk.to(dtype)
+    return torch.log_softmax(chunk if temperature == 1.0 else chunk / temperature, -1)
+
+
+def _chunks(logits: Tensor, rows: int) -> Iterator[tuple[Tensor, slice]]:
+    """Views (c, V) of at most `rows` rows, in order, with their place in the flattened leading dimensions."""
+    start = 0
+    for chunk in _views(logits, rows):
+        yield chunk, slice(start, start + len(chunk))
+        start += len(chunk)
+
+
+def _views(logits: Tensor, rows: int) -> Iterator[Tensor]:
+    if logits.numel() == 0:
+        return
+    if logits.dim() <= 2:
+        yield from logits.view(-1, logits.shape[-1]).split(rows) if logits.dim() == 1 else logits.split(rows)
+        return
+    try:
+        yield from logits.view(-1, logits.shape[-1]).split(rows)
+    except RuntimeError:  # not one run of memory: reshape would copy it all, so go through it part by part
+        for inner in logits:
+            yield from _views(inner, rows)
+
+
+def _chunk_rows(logits: Tensor) -> int:
+    vocabulary = max(1, logits.shape[-1])
+    rows = logits.numel() // vocabulary
+    by_size = (_CPU_CHUNK if logits.device.type == "cpu" else _DEVICE_CHUNK) // vocabulary
+    return max(1, min(by_size, rows // _LEAST_CHUNKS))
+
+
+def _compute_dtype(logits: Tensor) -> torch.dtype:
+    return torch.float64 if logits.dtype == torch.float64 else torch.float32
+
+
+def _may_overwrite(logits: Tensor) -> bool:
+    """The storage is an activation's, not a leaf's (a parameter, an input), and no element stands for several."""
+    owner = logits if logits._base is None else logits._base
+    expanded = any(stride == 0 and size > 1 for stride, size in zip(logits.stride(), logits.shape, strict=True))
+    return not logits.is_leaf and not owner.is_leaf and not expanded
+
+
+@torch.no_grad()
+def step_entropies(entropy: Tensor, step_ids: Tensor) -> Tensor:
+    """Mean entropy of each step over its text tokens.
+
+    Sums are float64 and rounded to float32 once, so that equal steps compare equal wherever they stand (exactly where
+    addition has a fixed order, as on a CPU; on a GPU up to a rounding of float64, which float32 all but hides).
+
+    Args:
+        entropy: (B, T) nats; only read where `step_ids` >= 0.
+        step_ids: (B, T) int64, -1 outside of steps.
+
+    Returns:
+        (B, S) float32, S = highest number of steps in a row; nan where a row has no such step.
+    """
+    sums, counts = step_sums(entropy, step_ids)
+    return (sums / counts).float()
+
+
+def step_sums(entropy: Tensor, step_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, S) float64 sums of entropy and (B, S) int64 numbers of text tokens, by step."""
+    if entropy.dim() != 2 or entropy.shape != step_ids.shape:
+        shapes = f"{tuple(entropy.shape)} and {tuple(step_ids.shape)}"
+        raise ValueError(f"entropy and step_ids need one shape (B, T), found {shapes}")
+    rows = len(step_ids)
+    steps = int(step_ids.max()) + 1 if step_ids.numel() else 0
+    slot = step_ids + 1  # slot 0 takes what is in no step
+    sums = torch.zeros(rows, steps + 1, dtype=torch.float64, device=entropy.device)
+    sums.scatter_add_(1, slot, entropy.double())
+    counts = torch.zeros(rows, steps + 1, dtype=torch.int32, device=entropy.device)
+    counts.scatter_add_(1, slot, counts.new_ones(()).expand(slot.shape))
+    return sums[:, 1:], counts[:, 1:].long()

@@ -1,0 +1,75 @@
+"""Groups: the rollouts of one prompt, and how many of them have degenerated.
+
+A group whose rewards are all equal has advantage 0 in every rollout and gives no policy gradient. Its share grows as
+the policy gets better, which is what EchoRL is for.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from . import metric_names as names
+
+
+def group_index(group_ids: Tensor) -> tuple[Tensor, int]:
+    """Group of each rollout as an index 0 .. P-1 (ids may be any integers in any order), and P."""
+    if group_ids.dim() != 1:
+        raise ValueError(f"group_ids needs shape (B,), found {tuple(group_ids.shape)}")
+    found, index = torch.unique(group_ids, return_inverse=True)
+    return index, found.numel()
+
+
+def group_reduce(values: Tensor, index: Tensor, groups: int, how: str) -> Tensor:
+    """(P,) reduction of (B,) values by group; `how` is "amax", "amin" or "sum"."""
+    out = torch.zeros(groups, dtype=values.dtype, device=values.device)
+    return out.scatter_reduce_(0, index, values, how, include_self=how == "sum")
+
+
+def degenerate_groups(rewards: Tensor, index: Tensor, groups: int) -> Tensor:
+    """(P,) bool: all rewards of the group are equal."""
+    return group_reduce(rewards, index, groups, "amax") == group_reduce(rewards, index, groups, "amin")
+
+
+@torch.no_grad()
+def group_statistics(
+    rewards: Tensor,
+    accuracies: Tensor,
+    group_ids: Tensor,
+    verify_threshold: float = 1.0,
+    advantages: Tensor | None = None,
+    response_mask: Tensor | None = None,
+) -> dict[str, float]:
+    """Shares of groups that succeed, fail or degenerate; mean accuracy; share of tokens without advantage.
+
+    Args:
+        rewards: (B,) the whole reward of each rollout.
+        accuracies: (B,) its accuracy part; correct at or above `verify_threshold`.
+        group_ids: (B,) integers.
+        advantages: (B,), (B, 1) or (B, T); with `response_mask` (B, T) gives `adv/zero_share`, else that is left out.
+
+    Raises:
+        ValueError: shapes that don't fit, an empty batch, or one of advantages and response_mask without the other.
+    """
+    if not rewards.shape == accuracies.shape == group_ids.shape or rewards.numel() == 0:
+        shapes = [tuple(tensor.shape) for tensor in (rewards, accuracies, group_ids)]
+        raise ValueError(f"group_statistics needs three tensors of one shape (B,), B > 0, found {shapes}")
+    if (advantages is None) != (response_mask is None):
+        raise ValueError("adv/zero_share needs both advantages and response_mask")
+    index, groups = group_index(group_ids)
+    correct = (accuracies >= verify_threshold).float()
+    statistics = {
+        names.ALL_SUCCESS: group_reduce(correct, index, groups, "amin").mean().item(),
+        names.ALL_FAIL: (1 - group_reduce(correct, index, groups, "amax")).mean().item(),
+        names.DEGENERATE: degenerate_groups(rewards, index, groups).float().mean().item(),
+        names.ACCURACY: accuracies.double().mean().item(),
+    }
+    if advantages is not None and response_mask is not None:
+        statistics[names.ZERO_ADVANTAGE] = _zero_share(advantages, response_mask.bool())
+    return statistics
+
+
+def _zero_share(advantages: Tensor, response_mask: Tensor) -> float:
+    per_token = advantages[:, None] if advantages.dim() == 1 else advantages
+    zero = ((per_token == 0) & response_mask).sum().item()
+    return zero / max(1, response_mask.sum().item())

@@ -1,0 +1,147 @@
+"""Policy losses per token, how they are summed, and the KL penalty.
+
+With r_t = pi(o_t) / pi_old(o_t) and advantage A, the loss of a token is
+
+    default     -min(r A, clip(r, 1 - low, 1 + high) A), for A < 0 at most -c A (dual clip, arXiv 1912.09729)
+    gspo        the same with r = exp(mean over the response of log r_t), one ratio a sequence (arXiv 2507.18071)
+    gspo_token  the value of gspo, gradient through the token's own log_prob
+    cispo       -A sg(clip(r)) log pi(o_t) (arXiv 2506.13585)
+    sapo        -A (4 / tau) sigmoid(tau (r - 1)), tau by the sign of A (arXiv 2511.20347)
+
+`aggregate` divides a sum over this micro-batch by a denominator of the *whole* optimizer step. So gradients add up to
+the same, however the step is split into micro-batches, packed or spread over ranks, and no other term of the loss can
+change the weight of this one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+LOSS_TYPES = ("default", "gspo", "gspo_token", "cispo", "sapo")
+KL_KINDS = ("kl", "abs", "mse", "low_var_kl")
+_MAX_LOG_RATIO = 20.0  # beyond it exp() overflows into gradients that are nan
+
+
+@dataclass(frozen=True)
+class PolicyLoss:
+    """Per-token results, all (B, T) and 0 outside the response."""
+
+    loss: Tensor  # differentiable
+    clipped_high: Tensor  # bool: the upper side of the clip decided
+    clipped_low: Tensor  # bool: the dual clip decided (negative advantages only)
+    kl: Tensor  # log pi_old - log pi, no gradient; its mean is the k1 estimate of KL(old || new)
+
+
+def policy_loss(
+    log_probs: Tensor,
+    old_log_probs: Tensor,
+    advantages: Tensor,
+    response_mask: Tensor,
+    clip_low: float = 0.2,
+    clip_high: float = 0.2,
+    clip_dual: float = 3.0,
+    loss_type: str = "default",
+    tau_positive: float = 1.0,
+    tau_negative: float = 1.05,
+) -> PolicyLoss:
+    """Clipped policy loss of each token, before any mean.
+
+    Args:
+        log_probs: (B, T) of the policy, with gradient.
+        old_log_probs: (B, T) of the policy that sampled.
+        advantages: (B,), (B, 1) or (B, T).
+        response_mask: (B, T) bool. Values outside it are never read, so padding may hold anything, even nan.
+
+    Raises:
+        ValueError: unknown loss_type, or shapes that don't fit.
+    """
+    if loss_type not in LOSS_TYPES:
+        raise ValueError(f"no policy loss is called {loss_type!r}; there are {', '.join(LOSS_TYPES)}")
+    if not log_probs.shape == old_log_probs.shape == response_mask.shape or log_probs.dim() != 2:
+        shapes = [tuple(tensor.shape) for tensor in (log_probs, old_log_probs, response_mask)]
+        raise ValueError(f"policy_loss needs log-probs and mask of one shape (B, T), found {shapes}")
+    mask = response_mask.bool()
+    advantages = advantages[:, None] if advantages.dim() == 1 else advantages
+    advantages = torch.where(mask, advantages, 0.0)
+    log_probs = torch.where(mask, log_probs, 0.0)
+    log_ratio = log_probs - torch.where(mask, old_log_probs, 0.0)
+    ratio = _importance_log_ratio(log_ratio, log_probs, mask, loss_type).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp()
+    clipped = ratio.clamp(1.0 - clip_low, 1.0 + clip_high)
+
+    high = low = torch.zeros_like(mask)
+    if loss_type == "cispo":
+        loss = -advantages * clipped.detach() * log_probs
+    elif loss_type == "sapo":
+        tau = torch.where(advantages >= 0, tau_positive, tau_negative)
+        loss = -advantages * torch.sigmoid(tau * (ratio - 1.0)) * 4.0 / tau
+    else:
+        plain, bounded, ceiling = -advantages * ratio, -advantages * clipped, -advantages * clip_dual
+        pessimistic = torch.maximum(plain, bounded)
+        loss = torch.where(advantages < 0, torch.minimum(pessimistic, ceiling), pessimistic)
+        high = (plain < bounded) & mask
+        low = (pessimistic > ceiling) & (advantages < 0) & mask
+    return PolicyLoss(loss, high, low, -log_ratio.detach())
+
+
+def _importance_log_ratio(log_ratio: Tensor, log_probs: Tensor, mask: Tensor, loss_type: str) -> Tensor:
+    if loss_type not in ("gspo", "gspo_token"):
+        return log_ratio
+    of_sequence = log_ratio.sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp(min=1)
+    if loss_type == "gspo_token":
+        return of_sequence.detach() + log_probs - log_probs.detach()
+    return of_sequence.expand_as(log_ratio)
+
+
+def aggregate(values: Tensor, mask: Tensor, mode: str, denominator: float | Tensor) -> Tensor:
+    """Share of this micro-batch in a mean over the optimizer step.
+
+    Args:
+        values: (B, T) per-token values; read only inside `mask` (B, T).
+        mode: "token": sum over tokens, with denominator = tokens in the masks of the whole step;
+            "seq": sum over rows of the mean over the row's tokens, with denominator = rows of the whole step.
+
+    Returns:
+        scalar.
+
+    Raises:
+        ValueError: unknown mode, or a denominator that isn't positive.
+    """
+    _check_denominator(denominator)
+    mask = mask.bool()
+    values = torch.where(mask, values, 0.0)
+    if mode == "token":
+        return values.sum() / denominator
+    if mode == "seq":
+        return (values.sum(-1) / mask.sum(-1).clamp(min=1)).sum() / denominator
+    raise ValueError(f"no aggregation is called {mode!r}; there are token, seq")
+
+
+def kl_penalty(log_probs: Tensor, ref_log_probs: Tensor, kind: str = "low_var_kl") -> Tensor:
+    """Per-token estimate of KL(pi || pi_ref) in nats, (B, T) float32; kinds after
+    http://joschu.net/blog/kl-approx.html.
+
+    kl: d; abs: |d|; mse: d^2 / 2; low_var_kl: exp(-d) + d - 1 within [-10, 10], where d = log_probs - ref_log_probs.
+
+    Raises:
+        ValueError: unknown kind.
+    """
+    difference = log_probs.float() - ref_log_probs.float()
+    if kind == "kl":
+        return difference
+    if kind == "abs":
+        return difference.abs()
+    if kind == "mse":
+        return 0.5 * difference.square()
+    if kind == "low_var_kl":
+        difference = difference.clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
+        return (torch.exp(-difference) + difference - 1.0).clamp(-10.0, 10.0)
+    raise ValueError(f"no KL penalty is called {kind!r}; there are {', '.join(KL_KINDS)}")
+
+
+def _check_denominator(denominator: float | Tensor) -> None:
+    # A tensor is left unread: on a GPU looking at it would wait for the device.
+    if not isinstance(denominator, Tensor) and not denominator > 0:
+        raise ValueError(f"a denominator counts the tokens, rows or prompts of a whole step: > 0, found {denominator}")

@@ -1,0 +1,264 @@
+"""Log-probs and entropies against the plain formulas: values, gradients, memory."""
+
+from __future__ import annotations
+
+import weakref
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from echorl_vl.core import log_probs_and_entropy, step_entropies
+
+COMMON = settings(deadline=None, max_examples=25, database=None)
+
+
+def naive(logits, labels, temperature=1.0, entropy_temperature=None):
+    """log_softmax over everything at once, in float64."""
+    z = torch.log_softmax(logits.double() / temperature, -1)
+    z_entropy = torch.log_softmax(logits.double() / (entropy_temperature or temperature), -1)
+    p = z_entropy.exp()
+    return z.gather(-1, labels[..., None])[..., 0], -torch.where(p > 0, p * z_entropy, 0.0).sum(-1)
+
+
+def results(function, logits, labels, weights, **options):
+    """Values, and the gradient of a weighted sum of them, as float64."""
+    leaf = logits.clone().requires_grad_()
+    log_probs, entropy = function(leaf * 1.0, labels, **options)  # * 1.0: an activation, as in a model
+    loss = (log_probs.double() * weights[0]).sum() + (entropy.double() * weights[1]).sum()
+    loss.backward()
+    return log_probs.detach().double(), entropy.detach().double(), leaf.grad.double()
+
+
+@COMMON
+@given(
+    shape=st.sampled_from([(), (1,), (7,), (3, 5), (2, 0), (2, 3, 4)]),
+    vocabulary=st.integers(1, 40),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
+    temperatures=st.sampled_from([(1.0, None), (0.6, None), (1.0, 2.0), (1.5, 1.0)]),
+    chunk_rows=st.sampled_from([None, 1, 2, 1000]),
+    seed=st.integers(0, 1000),
+)
+def test_values_and_gradients(shape, vocabulary, dtype, temperatures, chunk_rows, seed):
+    generator = torch.Generator().manual_seed(seed)
+    logits = (torch.randn(*shape, vocabulary, generator=generator) * 4).to(dtype)
+    labels = torch.randint(0, vocabulary, shape, generator=generator)
+    weights = torch.randn(2, *shape, generator=generator, dtype=torch.float64)
+    options = {"temperature": temperatures[0], "entropy_temperature": temperatures[1]}
+    expected = results(naive, logits, labels, weights, **options)
+    found = results(log_probs_and_entropy, logits, labels, weights, chunk_rows=chunk_rows, **options)
+    tolerance = 1e-11 if dtype == torch.float64 else 2e-5
+    torch.testing.assert_close(found[:2], expected[:2], atol=tolerance, rtol=tolerance)
+    tolerance = {torch.bfloat16: 2e-2, torch.float32: 2e-5, torch.float64: 1e-11}[dtype]  # the gradient has its dtype
+    torch.testing.assert_close(found[2], expected[2], atol=tolerance, rtol=tolerance)
+
+
+def test_gradcheck():
+    logits = torch.randn(3, 2, 5, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(0, 5, (3, 2))
+    for options in ({}, {"temperature": 0.7, "entropy_temperature": 1.3}):
+        assert torch.autograd.gradcheck(lambda x, o=options: log_probs_and_entropy(x, labels, **o), (logits,))
+
+
+@pytest.mark.parametrize("only", [0, 1])
+def test_gradient_of_one_result_alone(only):
+    logits, labels = torch.randn(6, 9), torch.randint(0, 9, (6,))
+    ours, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    log_probs_and_entropy(ours, labels)[only].sum().backward()
+    naive(plain, labels)[only].sum().backward()
+    torch.testing.assert_close(ours.grad, plain.grad, atol=1e-6, rtol=1e-5)
+
+
+def test_results_are_float32_or_wider():
+    labels = torch.zeros(2, dtype=torch.int64)
+    wanted = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.float64: torch.float64}
+    for dtype, result in wanted.items():
+        assert {out.dtype for out in log_probs_and_entropy(torch.zeros(2, 3, dtype=dtype), labels)} == {result}
+
+
+def test_entropy_without_gradient():
+    logits = torch.randn(4, 6, requires_grad=True)
+    log_probs, entropy = log_probs_and_entropy(logits, torch.zeros(4, dtype=torch.int64), entropy_grad=False)
+    assert log_probs.requires_grad and not entropy.requires_grad
+
+
+def test_forbidden_tokens_and_huge_logits_stay_finite():
+    logits = torch.tensor([[0.0, -torch.inf, 1.0], [1e4, 0.0, -1e4], [-torch.inf, 0.0, -torch.inf]], requires_grad=True)
+    log_probs, entropy = log_probs_and_entropy(logits, torch.tensor([2, 0, 1]))
+    (log_probs.sum() + 1e6 * entropy.sum()).backward()
+    expected = naive(logits.detach(), torch.tensor([2, 0, 1]))
+    torch.testing.assert_close(entropy.detach().double(), expected[1], atol=1e-6, rtol=1e-6)
+    assert logits.grad.isfinite().all() and logits.grad[0, 1] == 0
+    torch.testing.assert_close(entropy[1:].detach(), torch.zeros(2))
+
+
+@pytest.mark.parametrize("view", [lambda x: x[:, 1:-1], lambda x: x.transpose(0, 1), lambda x: x[..., ::2]])
+def test_logits_that_are_not_one_run_of_memory(view):
+    base = torch.randn(3, 6, 8)
+    labels = torch.randint(0, 4, view(base).shape[:-1])
+    ours, plain = base.clone().requires_grad_(), base.clone().requires_grad_()
+    for leaf, function in ((ours, log_probs_and_entropy), (plain, naive)):
+        log_probs, entropy = function(view(leaf * 2.0), labels)
+        (log_probs.sum() + 0.3 * entropy.sum()).backward()
+    torch.testing.assert_close(ours.grad, plain.grad, atol=1e-5, rtol=1e-5)
+
+
+# --- whose storage the gradient is written to
+
+
+def test_the_gradient_takes_the_storage_of_an_activation():
+    leaf = torch.randn(4, 6, requires_grad=True)
+    logits = leaf * 1.0
+    seen = []
+    logits.register_hook(lambda grad: seen.append(grad.data_ptr()))
+    log_probs_and_entropy(logits, torch.zeros(4, dtype=torch.int64))[0].sum().backward()
+    assert seen == [logits.data_ptr()]
+
+
+@pytest.mark.parametrize("view", [lambda x: x, lambda x: x[1:], lambda x: x.view(2, 2, 6), lambda x: x.view(4, 6)[:]])
+def test_a_leaf_and_its_views_keep_their_values(view):
+    leaf = torch.randn(4, 6, requires_grad=True)
+    before = leaf.detach().clone()
+    logits = view(leaf)
+    log_probs_and_entropy(logits, torch.zeros(logits.shape[:-1], dtype=torch.int64))[0].sum().backward()
+    assert torch.equal(leaf.detach(), before)
+
+
+def test_an_expanded_activation_gets_the_gradient_of_all_its_copies():
+    leaf = torch.randn(1, 6, requires_grad=True)
+    logits = (leaf * 1.0).expand(3, 6)
+    labels = torch.tensor([0, 1, 2])
+    (ours,) = torch.autograd.grad(log_probs_and_entropy(logits, labels)[0].sum(), leaf)
+    (plain,) = torch.autograd.grad(naive(leaf.expand(3, 6), labels)[0].sum(), leaf)
+    torch.testing.assert_close(ours, plain)
+
+
+def test_others_who_saved_the_logits_get_an_error_not_garbage():
+    leaf = torch.randn(4, 6, requires_grad=True)
+    labels = torch.zeros(4, dtype=torch.int64)
+    logits = leaf.exp()  # exp saves its result, which is the logits
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        log_probs_and_entropy(logits, labels)[0].sum().backward()
+    logits = leaf * 1.0
+    first, second = log_probs_and_entropy(logits, labels)[0].sum(), log_probs_and_entropy(logits, labels)[0].sum()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        (first + second).backward()
+    logits = leaf * 1.0
+    total = log_probs_and_entropy(logits, labels)[0].sum()
+    total.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        total.backward()
+
+
+# --- memory
+
+
+class LiveMemory(TorchDispatchMode):
+    """Peak bytes of the storages made while it is on, over what is alive at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.live = self.peak = self.largest = 0
+        self.known = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        given_storages = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if _is_tensor(leaf)}
+        out = function(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if _is_tensor(leaf):
+                self._see(leaf.untyped_storage(), given_storages)
+        return out
+
+    def _see(self, storage, given_storages):
+        if storage._cdata in given_storages or storage._cdata in self.known:
+            return
+        size, key = storage.nbytes(), storage._cdata
+        self.known.add(key)
+        self.live += size
+        self.peak, self.largest = max(self.peak, self.live), max(self.largest, size)
+        weakref.finalize(storage, self._free, key, size)
+
+    def _free(self, key, size):
+        self.known.discard(key)
+        self.live -= size
+
+
+def _is_tensor(leaf):
+    return isinstance(leaf, torch.Tensor)
+
+
+def extra_memory(function, logits, labels):
+    """(peak, largest) bytes of forward and backward beside the logits, over the bytes of the logits."""
+    memory = LiveMemory()
+    edge = torch.autograd.graph.get_gradient_edge(logits)
+    with memory:
+        log_probs, entropy = function(logits, labels)
+        torch.autograd.grad(log_probs.sum() + entropy.sum(), [edge])
+    size = logits.untyped_storage().nbytes()
+    return memory.peak / size, memory.largest / size
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(4, 64, 2048), (256, 512)])
+def test_never_a_second_tensor_of_the_logits_size(dtype, shape):
+    hidden = torch.randn(*shape[:-1], 1, dtype=dtype, requires_grad=True)
+    logits = hidden.expand(shape).clone()
+    labels = torch.randint(0, shape[-1], shape[:-1])
+    peak, largest = extra_memory(log_probs_and_entropy, logits, labels)
+    assert largest <= 0.15  # a float32 chunk of a sixteenth of bfloat16 logits
+    assert peak <= 0.75
+
+
+def test_the_memory_test_sees_the_naive_formula():
+    leaf = torch.randn(64, 2048, requires_grad=True)
+    peak, largest = extra_memory(naive, leaf * 1.0, torch.zeros(64, dtype=torch.int64))
+    assert peak > 3 and largest >= 2
+
+
+# --- means over steps
+
+
+def naive_step_entropies(entropy, ids):
+    steps = max((max(row, default=-1) for row in ids), default=-1) + 1
+    out = []
+    for values, row in zip(entropy, ids, strict=True):
+        pairs = list(zip(values, row, strict=True))
+        of_step = [[value for value, step in pairs if step == wanted] for wanted in range(steps)]
+        out.append([sum(part) / len(part) if part else float("nan") for part in of_step])
+    return torch.tensor(out).view(len(ids), steps)
+
+
+@COMMON
+@given(st.integers(1, 5), st.integers(0, 9), st.integers(0, 10**6))
+def test_step_entropies(rows, length, seed):
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(0, 2, (rows, length), generator=generator).cumsum(1)
+    ids = ids.masked_fill(torch.rand(rows, length, generator=generator) < 0.3, -1)
+    entropy = torch.rand(rows, length, generator=generator)
+    expected = naive_step_entropies(entropy.tolist(), ids.tolist())
+    outside = entropy.masked_fill(ids < 0, torch.nan)  # what is in no step is never read into a mean
+    found = step_entropies(outside, ids)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, equal_nan=True, atol=1e-6, rtol=1e-6)
+
+
+def test_equal_steps_compare_equal_wherever_they_stand():
+    step = torch.rand(7)
+    lead = torch.rand(13)
+    entropy = torch.stack([torch.cat([lead, step]), torch.cat([step, lead])])
+    ids = torch.stack([torch.tensor([0] * 13 + [1] * 7), torch.tensor([0] * 7 + [1] * 13)])
+    means = step_entropies(entropy, ids)
+    assert means[0, 1] == means[1, 0] and means[0, 0] == means[1, 1]
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match=r"\(2, 3\)"):
+        log_probs_and_entropy(torch.zeros(2, 4), torch.zeros(2, 3, dtype=torch.int64))
+    for options in ({"temperature": 0.0}, {"entropy_temperature": -1.0}):
+        with pytest.raises(ValueError, match="temperature must be > 0"):
+            log_probs_and_entropy(torch.zeros(2, 4), torch.zeros(2, dtype=torch.int64), **options)
+    with pytest.raises(ValueError, match="one shape"):
+        step_entropies(torch.zeros(2, 3), torch.zeros(2, 4, dtype=torch.int64))

@@ -1,0 +1,110 @@
+"""Group statistics and echo metrics against loops, under the names that every engine uses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from echorl_vl.core import METRIC_NAMES, EchoConfig, echo_metrics, group_statistics, mine_echo_clips
+
+COMMON = settings(deadline=None, max_examples=40, database=None)
+
+
+def mean(values):
+    values = list(values)
+    return sum(values) / len(values)
+
+
+@st.composite
+def scored(draw):
+    rows = draw(st.integers(1, 10))
+    levels = st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=rows, max_size=rows)
+    groups = st.lists(st.integers(-1, 2), min_size=rows, max_size=rows)
+    return draw(levels), draw(levels), draw(groups)
+
+
+@COMMON
+@given(scored(), st.sampled_from([0.5, 1.0]))
+def test_group_statistics_against_loops(case, threshold):
+    rewards, accuracies, group_ids = case
+    groups = [[row for row, its in enumerate(group_ids) if its == group] for group in set(group_ids)]
+    found = group_statistics(torch.tensor(rewards), torch.tensor(accuracies), torch.tensor(group_ids), threshold)
+    expected = {
+        "group/all_success": mean(all(accuracies[row] >= threshold for row in rows) for rows in groups),
+        "group/all_fail": mean(all(accuracies[row] < threshold for row in rows) for rows in groups),
+        "group/degenerate": mean(len({rewards[row] for row in rows}) == 1 for rows in groups),
+        "reward/accuracy": mean(accuracies),
+    }
+    assert found == pytest.approx(expected)
+
+
+def test_zero_share_counts_response_tokens():
+    mask = torch.tensor([[True, True, True], [True, False, False]])
+    reward = torch.tensor([1.0, 1.0])
+    ids = torch.tensor([0, 0])
+    for advantages, expected in [
+        (torch.tensor([0.0, 0.5]), 0.75),
+        (torch.tensor([[0.5], [0.0]]), 0.25),
+        (torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]]), 0.25),
+    ]:
+        found = group_statistics(reward, reward, ids, advantages=advantages, response_mask=mask)
+        assert found["adv/zero_share"] == expected
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="one shape"):
+        group_statistics(torch.zeros(2), torch.zeros(3), torch.zeros(2))
+    with pytest.raises(ValueError, match="both"):
+        group_statistics(torch.zeros(2), torch.zeros(2), torch.zeros(2), advantages=torch.zeros(2))
+
+
+def test_echo_metrics_by_hand():
+    step_ids = torch.tensor([[0, 0, 1, -1], [0, 0, -1, -1], [-1, -1, -1, -1]])
+    entropy = torch.tensor([[0.2, 0.4, 0.9, 5.0], [0.5, 0.1, 5.0, 5.0], [5.0] * 4])
+    yes = torch.tensor([True, True, False])
+    clips = mine_echo_clips(entropy, step_ids, torch.tensor([0, 1, 2]), yes, EchoConfig())
+    found = echo_metrics(clips, step_ids, entropy, torch.tensor([4, 4, 1]))
+    assert found == pytest.approx(
+        {
+            "echo/clips": 2,
+            "echo/clip_tokens": 2.5,  # 3 and 2
+            "echo/clip_share": (3 / 4 + 2 / 4) / 2,
+            "echo/step_entropy_max": 0.9,
+            "echo/step_entropy_mean": (0.3 + 0.9 + 0.3) / 3,
+            "echo/steps_per_rollout": 1.0,
+        }
+    )
+    assert set(found) < set(METRIC_NAMES)
+    assert all(type(value) is float for value in found.values())
+
+
+def test_echo_metrics_of_nothing_are_0():
+    step_ids = torch.full((2, 3), -1)
+    nobody = torch.zeros(2, dtype=torch.bool)
+    clips = mine_echo_clips(torch.zeros(2, 3), step_ids, torch.tensor([0, 0]), nobody, EchoConfig())
+    found = echo_metrics(clips, step_ids, torch.zeros(2, 3), torch.tensor([3, 3]))
+    assert set(found.values()) == {0.0}
+
+
+def test_the_names_of_the_metrics():
+    """Written out once more: dashboards and other engines rely on them."""
+    assert set(METRIC_NAMES) == {
+        "echo/loss",
+        "echo/coef",
+        "echo/clips",
+        "echo/clip_tokens",
+        "echo/clip_share",
+        "echo/step_entropy_max",
+        "echo/step_entropy_mean",
+        "echo/steps_per_rollout",
+        "echo/grad_share",
+        "group/all_success",
+        "group/all_fail",
+        "group/degenerate",
+        "adv/zero_share",
+        "reward/accuracy",
+        "actor/grad_norm",
+        "actor/entropy",
+    }

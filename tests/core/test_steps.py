@@ -1,0 +1,109 @@
+"""step_ids against a loop over tokens."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from echorl_vl.core import NewlineSplitter, TokenTable, make_splitter, step_ids
+
+COMMON = settings(deadline=None, max_examples=80, database=None)
+TEXTS = ["a", " b", "\n", ".\n", ")\n\n", " ", "\t\n", "", "<image>"]
+TABLE = TokenTable(TEXTS)
+
+
+def naive_step_ids(tokens, text_mask, ends):
+    """Cut after every end; hang white space on the piece before (the first on the next); number the pieces."""
+    out = []
+    for row, mask, row_ends in zip(tokens.tolist(), text_mask.tolist(), ends.tolist(), strict=True):
+        pieces, current = [], []
+        for place, (inside, is_end) in enumerate(zip(mask, row_ends, strict=True)):
+            if inside:
+                current.append(place)
+                if is_end:
+                    pieces.append(current)
+                    current = []
+        pieces += [current] if current else []
+        merged = []
+        for piece in pieces:
+            blank = not "".join(TEXTS[row[place]] for place in piece).strip()
+            first_is_blank = len(merged) == 1 and not "".join(TEXTS[row[place]] for place in merged[0]).strip()
+            if merged and (blank or first_is_blank):
+                merged[-1] += piece
+            else:
+                merged.append(piece)
+        ids = [-1] * len(row)
+        for number, piece in enumerate(merged):
+            for place in piece:
+                ids[place] = number
+        out.append(ids)
+    return out
+
+
+@st.composite
+def ragged(draw):
+    rows, length = draw(st.integers(1, 5)), draw(st.integers(1, 14))
+    tokens = draw(st.lists(st.integers(0, 7), min_size=rows * length, max_size=rows * length))
+    mask = draw(st.lists(st.sampled_from([True, True, True, False]), min_size=rows * length, max_size=rows * length))
+    return torch.tensor(tokens).view(rows, length), torch.tensor(mask).view(rows, length)
+
+
+@COMMON
+@given(ragged(), st.sampled_from(["newline", "window"]))
+def test_against_a_loop_over_tokens(batch, name):
+    tokens, mask = batch
+    splitter = make_splitter(name, TABLE, **({"size": 3} if name == "window" else {}))
+    expected = naive_step_ids(tokens, mask, splitter.boundaries(tokens, mask))
+    assert step_ids(tokens, mask, splitter).tolist() == expected
+
+
+@COMMON
+@given(ragged())
+def test_newline_boundaries_against_the_text(batch):
+    tokens, mask = batch
+    expected = [
+        ["\n" in TEXTS[token] and inside for token, inside in zip(row, row_mask, strict=True)]
+        for row, row_mask in zip(tokens.tolist(), mask.tolist(), strict=True)
+    ]
+    assert NewlineSplitter(TABLE).boundaries(tokens, mask).tolist() == expected
+
+
+def test_white_space_joins_the_step_before_and_the_first_the_next():
+    a, newline, space = 0, 2, 5
+    tokens = torch.tensor([[newline, space, newline, a, newline, newline, space, a, newline, space]])
+    mask = torch.ones_like(tokens, dtype=torch.bool)
+    assert step_ids(tokens, mask, NewlineSplitter(TABLE)).tolist() == [[0, 0, 0, 0, 0, 0, 1, 1, 1, 1]]
+
+
+def test_a_row_of_white_space_is_one_step_and_an_empty_row_has_none():
+    tokens = torch.tensor([[2, 5, 2], [0, 0, 0]])
+    mask = torch.tensor([[True, True, True], [False, False, False]])
+    assert step_ids(tokens, mask, NewlineSplitter(TABLE)).tolist() == [[0, 0, 0], [-1, -1, -1]]
+
+
+def test_visual_tokens_in_the_middle_neither_end_a_step_nor_belong_to_one():
+    a, end, image = 0, 3, 8
+    tokens = torch.tensor([[a, image, image, a, end, image, a]])
+    mask = tokens != image
+    assert step_ids(tokens, mask, NewlineSplitter(TABLE)).tolist() == [[0, -1, -1, 0, 0, -1, 1]]
+
+
+@COMMON
+@given(ragged())
+def test_a_row_depends_on_no_other_row(batch):
+    tokens, mask = batch
+    splitter = NewlineSplitter(TABLE)
+    whole = step_ids(tokens, mask, splitter)
+    for row in range(len(tokens)):
+        assert torch.equal(whole[row, None], step_ids(tokens[row, None], mask[row, None], splitter))
+
+
+def test_empty_batches_and_bad_shapes():
+    splitter = NewlineSplitter(TABLE)
+    for shape in [(0, 4), (3, 0)]:
+        empty = torch.zeros(shape, dtype=torch.int64)
+        assert step_ids(empty, empty.bool(), splitter).shape == shape
+    with pytest.raises(ValueError, match=r"\(2, 3\) and \(2, 4\)"):
+        step_ids(torch.zeros(2, 3, dtype=torch.int64), torch.ones(2, 4, dtype=torch.bool), splitter)

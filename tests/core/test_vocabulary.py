@@ -1,0 +1,106 @@
+"""The vocabulary table: texts of tokens, byte fragments, ids outside the vocabulary."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from echorl_vl.core import TokenTable
+
+
+class ByteTokenizer:
+    """A byte-level tokenizer without merges, plus a few merged tokens."""
+
+    MERGED = (b".\n", b")\n\n", b" the", b"\xe3\x80", b"\x82 ", b"\x9f\x98\x80!")
+
+    def __init__(self):
+        self.vocabulary = [bytes([value]) for value in range(256)] + list(self.MERGED)
+
+    def __len__(self):
+        return len(self.vocabulary)
+
+    def decode(self, ids):
+        return b"".join(self.vocabulary[token] for token in ids).decode("utf-8", errors="replace")
+
+
+class SpaceDroppingTokenizer:
+    """Like SentencePiece: the space before the first word of what is decoded is lost."""
+
+    VOCABULARY = ("▁the", "▁", "a", "\n", "cat", "▁cat", ".")
+
+    def __len__(self):
+        return len(self.VOCABULARY)
+
+    def batch_decode(self, sequences, skip_special_tokens=True, clean_up_tokenization_spaces=True):
+        assert not skip_special_tokens and not clean_up_tokenization_spaces
+        return ["".join(self.VOCABULARY[token] for token in ids).replace("▁", " ").lstrip(" ") for ids in sequences]
+
+
+@pytest.fixture(scope="module")
+def byte_table():
+    return TokenTable.of(ByteTokenizer())
+
+
+def test_flags_see_the_text_of_merged_tokens(byte_table):
+    tokens = torch.tensor([[10, 32, 46, 256, 257, 258, 9]])  # newline, space, ".", ".\n", ")\n\n", " the", tab
+    assert byte_table.newline(tokens).tolist() == [[True, False, False, True, True, False, False]]
+    assert byte_table.blank(tokens).tolist() == [[True, True, False, False, False, False, True]]
+
+
+def test_ids_outside_the_vocabulary_are_blank_and_no_newline(byte_table):
+    tokens = torch.tensor([[-100, -1, len(byte_table), 10**6, 65]])
+    assert byte_table.newline(tokens).tolist() == [[False] * 5]
+    assert byte_table.blank(tokens).tolist() == [[True, True, True, True, False]]
+
+
+def test_spaces_before_words_survive_a_tokenizer_that_drops_them():
+    table = TokenTable.of(SpaceDroppingTokenizer())
+    assert table.texts == [" the", " ", "a", "\n", "cat", " cat", "."]
+    assert table.blank(torch.tensor([[1, 3, 2]])).tolist() == [[True, True, False]]
+
+
+def test_a_table_is_shared_not_built_again(byte_table):
+    assert TokenTable.of(byte_table) is byte_table
+
+
+def test_what_is_no_tokenizer_is_refused():
+    with pytest.raises(ValueError, match="decode"):
+        TokenTable.of(42)
+
+
+@settings(deadline=None, max_examples=60, database=None)
+@given(st.text(alphabet="a.\n )é。😀　", max_size=30), st.data())
+def test_pieces_join_to_the_text_and_split_where_characters_are_complete(text, data):
+    table = TokenTable.of(ByteTokenizer())
+    tokens = list(text.encode())
+    pieces = table.pieces(tokens)
+    expected = []  # a character stands at its last byte
+    for character in text:
+        expected += [""] * (len(character.encode()) - 1) + [character]
+    assert pieces == expected
+
+
+@settings(deadline=None, max_examples=60, database=None)
+@given(st.lists(st.sampled_from([0xE3, 0x80, 0x82, 0x9F, 0xFF, 65, 10, 256, 259, 260, 261]), max_size=25))
+def test_invalid_bytes_keep_the_ascii_text_where_it_was(tokens):
+    tokenizer = ByteTokenizer()
+    pieces = TokenTable.of(tokenizer).pieces(tokens)
+    for token, piece in zip(tokens, pieces, strict=True):
+        plain = [character for character in tokenizer.decode([token]) if character.isascii()]
+        assert [character for character in piece if character.isascii()] == plain
+
+
+def test_a_long_run_of_invalid_bytes_stays_cheap():
+    calls = []
+
+    class Counting(ByteTokenizer):
+        def decode(self, ids):
+            calls.append(len(ids))
+            return super().decode(ids)
+
+    table = TokenTable.of(Counting())
+    calls.clear()
+    table.pieces([0xFF] * 2000)
+    assert sum(calls) < 2000 * 64
