@@ -138,7 +138,7 @@ def gallery(path: Path, size: int = 448) -> None:
     import matplotlib.pyplot as plt
 
     rng = random.Random(0)
-    figure, axes = plt.subplots(3, 5, figsize=(17, 13.5), layout="constrained")
+    figure, axes = plt.subplots(3, 5, figsize=(17, 17))
     for axis, kind in zip(axes.flat, KINDS, strict=True):
         problem = draw_problem(kind, rng)
         sketch = problem.sketch
@@ -149,6 +149,7 @@ def gallery(path: Path, size: int = 448) -> None:
         held_out = "  (held out of training)" if kind in HELD_OUT_KINDS else ""
         axis.set_title(f"{kind}{held_out}", fontsize=10, fontweight="bold", loc="left")
         axis.set_xlabel(f"{sketch.question}\n\n{problem.solution(rng)}".replace("$", r"\$"), fontsize=8, loc="left")
+    figure.subplots_adjust(left=0.01, right=0.99, top=0.97, bottom=0.1, wspace=0.08, hspace=0.55)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -167,25 +168,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, help="number of problems (default: the split's own)")
     parser.add_argument("--seed", type=int, help="another draw (default: the split's own)")
     parser.add_argument("--picture-size", type=int, default=CELLS * PATCH, help="pixels along each side (default: 112)")
-    parser.add_argument("--out", type=Path, help="parquet or jsonl file to write")
+    parser.add_argument("--out", type=Path, help="parquet file to write")
     parser.add_argument("--gallery", type=Path, help="write a sheet with one problem of each kind instead")
     options = parser.parse_args(arguments)
     if options.gallery:
         gallery(options.gallery)
         print(options.gallery)
         return 0
-    if options.out is None or options.out.suffix not in (".parquet", ".jsonl"):
-        parser.error(f"--out: found {options.out}, wanted a .parquet or .jsonl file")
+    if options.out is None or options.out.suffix != ".parquet":
+        parser.error(f"--out: found {options.out}, wanted a .parquet file")
     try:
         rows = load_split(options.split, options.size, options.seed, options.picture_size)
     except ValueError as error:
         parser.error(str(error))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     partial = options.out.with_name(f".{options.out.name}.partial")
-    if options.out.suffix == ".parquet":
-        rows.to_parquet(partial)
-    else:
-        rows.to_json(partial)
+    rows.to_parquet(partial)
     os.replace(partial, options.out)
     print(f"{len(rows)} problems -> {options.out}")
     return 0

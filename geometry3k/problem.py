@@ -72,10 +72,14 @@ class GeometryProblem:
         self.sketch.draw(canvas)
         return canvas.png()
 
-    def solution(self, rng: random.Random, approach: int = 0) -> str:
-        """A worked solution of several lines that ends in \\boxed{...}; `approach` 0 is the right one."""
+    def solution(self, rng: random.Random, approach: int = 0, varied: bool = True) -> str:
+        """A worked solution of several lines that ends in \\boxed{...}; `approach` 0 is the right one.
+
+        `varied` draws the wording of the first and the last line; otherwise it is always the same.
+        """
         chosen = self.sketch.approaches[approach]
         numbers = " and ".join(map(str, self.sketch.numbers))
-        lines = [f"{rng.choice(OPENINGS)} {numbers}.", f"{chosen.theorem}.", *chosen.steps]
-        lines.append(f"{rng.choice(CLOSINGS)} \\boxed{{{chosen.answer}}}.")
+        opening, closing = (rng.choice(OPENINGS), rng.choice(CLOSINGS)) if varied else (OPENINGS[0], CLOSINGS[0])
+        lines = [f"{opening} {numbers}.", f"{chosen.theorem}.", *chosen.steps]
+        lines.append(f"{closing} \\boxed{{{chosen.answer}}}.")
         return "\n".join(lines)

@@ -11,7 +11,7 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder with the real Geometry3K problems and Qwen2.5-VL's tokenizer; skips where it is not beside the checkout."""
+    """The real Geometry3K problems and Qwen2.5-VL's tokenizer; skips where they are not beside the checkout."""
     if not SHARED_DATA.is_dir():
         pytest.skip("the real data set is not beside this checkout (../shared/data)")
     return SHARED_DATA

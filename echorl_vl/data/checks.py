@@ -1,0 +1,237 @@
+"""Checks of a whole table of problems at load, column-wise, before a model is loaded or a picture decoded."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from echorl_vl.data.images import shorten
+from echorl_vl.data.problem import Keys
+from echorl_vl.data.templates import IMAGE, VIDEO
+from echorl_vl.errors import UserError
+
+_LISTED = 8
+_NO_VIDEO = "the embedded engine reads pictures, not videos"
+# Names that other data sets use for the same thing; the nearest of these is offered before a similarly spelt one.
+_USUAL_NAMES = {
+    "prompt_key": ("problem", "question", "prompt", "query", "instruction", "input"),
+    "answer_key": ("answer", "ground_truth", "final_answer", "target", "solution", "label"),
+    "image_key": ("images", "image", "image_path", "img", "picture"),
+}
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """Row ``row`` (from 0) of ``source`` can't be used because ``field`` is as ``reason`` says."""
+
+    source: str
+    row: int
+    field: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.source}, row {self.row}, {self.field}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class PictureCells:
+    """The column of pictures, taken apart: number of pictures per row, and what is wrong or still to be looked up."""
+
+    counts: np.ndarray  # (rows,) int64
+    faults: list[tuple[int, str]]  # row, reason
+    paths: list[tuple[int, str]]  # row, path of a picture that is not in the table itself
+
+
+def check_columns(table: pa.Table, source: str, keys: Keys, columns: list[str]) -> None:
+    """Raise UserError if the question or answer column is missing or holds no text, or the pictures' no pictures.
+
+    ``table`` has those columns of the source's ``columns`` that ``keys`` name.
+    """
+    for setting, key in (("prompt_key", keys.prompt), ("answer_key", keys.answer)):
+        if key not in columns:
+            raise UserError(_missing_column(columns, source, setting, key))
+    _check_type(table, source, "prompt_key", keys.prompt, _is_text, "text")
+    _check_type(table, source, "answer_key", keys.answer, _is_text_or_number, "text or a number")
+    if keys.image in table.column_names:
+        wanted = "pictures: lists of {bytes, path}, or paths"
+        _check_type(table, source, "image_key", keys.image, _is_picture_column, wanted)
+    else:
+        with_image = int(pc.sum(pc.greater(_occurrences(table, keys, IMAGE), 0)).as_py() or 0)
+        if with_image:
+            message = _missing_column(columns, source, "image_key", keys.image)
+            raise UserError(f"{message}; {with_image} rows have {IMAGE} in '{keys.prompt}'")
+
+
+def check_rows(table: pa.Table, source: str, keys: Keys, locate: Callable[[str], str]) -> list[BadRow]:
+    """Every unusable row of a table that passed `check_columns`; ``locate`` turns a picture's path into a file's."""
+    bad: list[BadRow] = []
+
+    def add(rows, field: str, reason: str) -> None:
+        bad.extend(BadRow(source, int(row), field, reason) for row in rows)
+
+    for key in (keys.prompt, keys.answer):
+        column = table.column(key)
+        empty = pc.is_null(column, nan_is_null=pa.types.is_floating(column.type))
+        if _is_text(column.type):
+            empty = pc.or_(empty, pc.fill_null(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(column)), 0), True))
+        add(np.flatnonzero(empty.to_numpy()), key, "is empty or missing")
+
+    add(np.flatnonzero(_occurrences(table, keys, VIDEO).to_numpy() > 0), keys.prompt, f"has {VIDEO}: {_NO_VIDEO}")
+    if keys.video in table.column_names:
+        add(np.flatnonzero(_has_value(table.column(keys.video))), keys.video, f"holds a video: {_NO_VIDEO}")
+    if keys.image in table.column_names:
+        bad.extend(_check_pictures(table, source, keys, locate))
+    return sorted(bad, key=lambda fault: fault.row)
+
+
+def raise_bad_rows(bad: list[BadRow], rows: int) -> None:
+    """Raise one UserError that counts the unusable rows and shows the first few; none: do nothing."""
+    if not bad:
+        return
+    unusable = len({(fault.source, fault.row) for fault in bad})
+    lines = [f"{unusable} of {rows} rows can't be used (rows counted from 0):"]
+    lines += [f"  {fault}" for fault in bad[:_LISTED]]
+    if len(bad) > _LISTED:
+        lines.append(f"  and {len(bad) - _LISTED} more")
+    raise UserError("\n".join(lines))
+
+
+def nearest(name: str, names: list[str]) -> str | None:
+    """The name of ``names`` that is spelt most like ``name``, if any is near."""
+    return next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.6)), None)
+
+
+def _check_pictures(table: pa.Table, source: str, keys: Keys, locate: Callable[[str], str]) -> list[BadRow]:
+    cells = picture_cells(table.column(keys.image))
+    bad = [BadRow(source, row, keys.image, reason) for row, reason in cells.faults]
+    exists: dict[str, bool] = {}
+    for row, path in cells.paths:
+        file = locate(path)
+        if file not in exists:
+            exists[file] = os.path.isfile(file)
+        if not exists[file]:
+            bad.append(BadRow(source, row, keys.image, f"picture file {shorten(file)} does not exist"))
+
+    placeholders = _occurrences(table, keys, IMAGE).to_numpy()
+    for row in np.flatnonzero(placeholders != cells.counts):
+        found, pictures = int(placeholders[row]), int(cells.counts[row])
+        if found == 0:
+            reason = f"has no {IMAGE}, but '{keys.image}' has {pictures} picture(s): put {IMAGE} where each belongs"
+        else:
+            reason = f"has {found} {IMAGE}, but '{keys.image}' has {pictures} picture(s)"
+        bad.append(BadRow(source, int(row), keys.prompt, reason))
+    return bad
+
+
+def picture_cells(column: pa.ChunkedArray) -> PictureCells:
+    """Take a column of pictures apart without touching the pictures' bytes."""
+    counts: list[np.ndarray] = []
+    faults: list[tuple[int, str]] = []
+    paths: list[tuple[int, str]] = []
+    first_row = 0
+    for chunk in column.chunks:
+        if _is_list(chunk.type):
+            lengths = pc.fill_null(pc.list_value_length(chunk), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+            values = pc.list_flatten(chunk)
+            rows = np.repeat(np.arange(len(chunk)), lengths)
+        else:
+            present = pc.is_valid(chunk).to_numpy(zero_copy_only=False)
+            lengths, rows = present.astype(np.int64), np.flatnonzero(present)
+            values = chunk.filter(pa.array(present))
+        counts.append(lengths)
+        for row, reason, path in _picture_values(values, rows + first_row):
+            faults.append((row, reason)) if reason else paths.append((row, path))
+        first_row += len(chunk)
+    return PictureCells(np.concatenate(counts) if counts else np.zeros(0, np.int64), faults, paths)
+
+
+def _picture_values(values: pa.Array, rows: np.ndarray) -> list[tuple[int, str, str]]:
+    """(row, what is wrong, "") or (row, "", path) for the pictures that don't bring their own bytes."""
+    nothing = np.full(len(values), True)
+    no_bytes, paths = nothing, [None] * len(values)
+    if pa.types.is_struct(values.type):
+        names = [field.name for field in values.type]
+        if "bytes" in names and not pa.types.is_null(values.type.field("bytes").type):
+            no_bytes = _is_blank(pc.struct_field(values, "bytes"))
+        if "path" in names and not pa.types.is_null(values.type.field("path").type):
+            paths = pc.struct_field(values, "path")
+    elif _is_text(values.type):
+        paths = values
+    elif _is_bytes(values.type):
+        no_bytes = _is_blank(values)
+    result = []
+    for index in np.flatnonzero(no_bytes):
+        path = paths[int(index)]
+        path = path.as_py() if isinstance(path, pa.Scalar) else path
+        reason = "" if path else "a picture has neither bytes nor a path"
+        result.append((int(rows[index]), reason, path or ""))
+    return result
+
+
+def _is_blank(values: pa.Array) -> np.ndarray:
+    return pc.fill_null(pc.equal(pc.binary_length(values), 0), True).to_numpy(zero_copy_only=False)
+
+
+def _has_value(column: pa.ChunkedArray) -> np.ndarray:
+    if _is_list(column.type):
+        return pc.greater(pc.fill_null(pc.list_value_length(column), 0), 0).to_numpy()
+    return pc.is_valid(column).to_numpy()
+
+
+def _occurrences(table: pa.Table, keys: Keys, placeholder: str) -> pa.ChunkedArray:
+    column = table.column(keys.prompt)
+    if pa.types.is_null(column.type):
+        return pa.chunked_array([pa.array(np.zeros(len(column), np.int32))])
+    return pc.fill_null(pc.count_substring(column, placeholder), 0)
+
+
+def _missing_column(columns: list[str], source: str, setting: str, key: str) -> str:
+    usual = next((name for name in _USUAL_NAMES[setting] if name in columns), None)
+    likely = nearest(key, columns) or usual
+    advice = f"data.{setting}={likely} if that is the one" if likely else f"set data.{setting} to the right one"
+    return f"{source}: no column '{key}' (data.{setting}). It has the columns {', '.join(columns)}: {advice}"
+
+
+def _check_type(
+    table: pa.Table, source: str, setting: str, key: str, allowed: Callable[[pa.DataType], bool], wanted: str
+) -> None:
+    found = table.schema.field(key).type
+    if pa.types.is_null(found) or allowed(found):
+        return
+    hint = ""
+    if setting == "prompt_key" and _is_list(found):
+        hint = ": messages in the form of a conversation are not read, give the question as text"
+    raise UserError(f"{source}: column '{key}' (data.{setting}) holds {found}, wanted {wanted}{hint}")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _is_text_or_number(kind: pa.DataType) -> bool:
+    return _is_text(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _is_picture_column(kind: pa.DataType) -> bool:
+    value = kind.value_type if _is_list(kind) else kind
+    if pa.types.is_struct(value):
+        kinds = {field.name: field.type for field in value}
+        bytes_kind, path_kind = kinds.get("bytes", pa.null()), kinds.get("path", pa.null())
+        good_bytes = pa.types.is_null(bytes_kind) or _is_bytes(bytes_kind)
+        good_path = pa.types.is_null(path_kind) or _is_text(path_kind)
+        return bool({"bytes", "path"} & set(kinds)) and good_bytes and good_path
+    return _is_text(value) or _is_bytes(value) or pa.types.is_null(value)

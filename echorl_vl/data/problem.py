@@ -1,0 +1,87 @@
+"""One problem of a data set, and a set of problems whose pictures are read when asked for."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+
+PictureSource = Image.Image | bytes | str
+"""A decoded picture, the bytes of a picture file, or the path of one."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Names of the columns, as in EasyR1's ``data.prompt_key``, ``answer_key``, ``image_key`` and ``video_key``."""
+
+    prompt: str = "problem"
+    answer: str = "answer"
+    image: str = "images"
+    video: str = "videos"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question with its pictures and its reference answer.
+
+    ``question`` holds one ``<image>`` for each picture, in the order of ``images``. ``uid`` is "<source>:<row>", rows
+    counted from 0 within their file. ``extra`` holds the other columns of the row. ``keys`` are the names of the
+    columns that the fields came from, for error messages.
+    """
+
+    uid: str
+    question: str
+    answer: str
+    images: tuple[PictureSource, ...] = ()
+    extra: dict[str, Any] = field(default_factory=dict)
+    keys: Keys = Keys()
+
+    @property
+    def where(self) -> str:
+        """Source and row in words, for error messages."""
+        source, _, row = self.uid.rpartition(":")
+        return f"{source}, row {row}" if source and row.isdigit() else self.uid
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one file (or hub split): ``read(row)`` gives row ``row`` of ``size`` as a Problem."""
+
+    size: int
+    read: Callable[[int], Problem]
+
+
+class Problems(Sequence[Problem]):
+    """Problems of one or more files as one sequence; a row is read from disk each time it is asked for."""
+
+    def __init__(self, source: str, parts: Sequence[Part], rows: Sequence[int] | None = None):
+        self.source = source
+        self._parts = tuple(parts)
+        self._starts = [0]
+        for part in self._parts:
+            self._starts.append(self._starts[-1] + part.size)
+        self._rows = range(self._starts[-1]) if rows is None else list(rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index):
+        """Problem ``index``; a slice gives Problems."""
+        if isinstance(index, slice):
+            return Problems(self.source, self._parts, self._rows[index])
+        row = self._rows[index]
+        part = bisect_right(self._starts, row) - 1
+        return self._parts[part].read(row - self._starts[part])
+
+    def __iter__(self) -> Iterator[Problem]:
+        return (self[index] for index in range(len(self)))
+
+    def select(self, indices: Sequence[int]) -> Problems:
+        """The problems at ``indices``, in that order."""
+        return Problems(self.source, self._parts, [self._rows[index] for index in indices])
+
+    def __repr__(self) -> str:
+        return f"Problems({self.source!r}, {len(self)} problems)"

@@ -1,0 +1,272 @@
+"""From a problem to what the model reads: chat template, tokens, patches of the pictures."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jinja2 import TemplateError
+
+from echorl_vl.data.images import fit_image, image_size, open_image, target_size
+from echorl_vl.data.problem import Problem
+from echorl_vl.data.templates import IMAGE, VIDEO, load_format_prompt, message_content, read_template
+from echorl_vl.errors import UserError
+
+CACHE_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A problem as the model reads it; shared between epochs, so its tensors must not be changed in place.
+
+    ``text`` is the chat as text, with one image token for each picture; ``input_ids`` (L,) int64 has one for each
+    merged patch. ``pixel_values`` (patches, patch values) float32 and ``image_grid_thw`` (images, 3) int64 hold all
+    pictures of the prompt in order; both are None without pictures.
+    """
+
+    problem: Problem
+    text: str
+    input_ids: torch.Tensor
+    pixel_values: torch.Tensor | None = None
+    image_grid_thw: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, roughly: tensors, text and undecoded pictures."""
+        tensors = (self.input_ids, self.pixel_values, self.image_grid_thw)
+        pictures = sum(len(image) for image in self.problem.images if isinstance(image, bytes))
+        return sum(t.numel() * t.element_size() for t in tensors if t is not None) + 4 * len(self.text) + pictures
+
+
+class PromptEncoder:
+    """Encodes problems for one model.
+
+    ``processor`` is the model's processor (Qwen2-VL kind), None for a text model; ``tokenizer`` its tokenizer.
+    ``format_prompt`` is the path of a jinja template with ``{{ content }}`` for the question,
+    ``override_chat_template`` the path of a chat template. ``min_pixels`` and ``max_pixels`` bound a picture after
+    resizing (None: the processor's own). ``max_prompt_length`` is in tokens, None for no limit. Encoded prompts are
+    kept up to ``cache_bytes``; the least recently used go first.
+
+    Raises UserError for templates that can't be read, are not jinja or don't use the question.
+    """
+
+    def __init__(
+        self,
+        processor: Any | None,
+        tokenizer: Any,
+        format_prompt: str | Path | None = None,
+        min_pixels: int | None = None,
+        max_pixels: int | None = None,
+        max_prompt_length: int | None = None,
+        override_chat_template: str | Path | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ):
+        self.processor = processor
+        self.tokenizer = tokenizer
+        self.max_prompt_length = max_prompt_length
+        self._format = None if format_prompt is None else load_format_prompt(format_prompt)
+        self._chat_template = getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)
+        if override_chat_template is not None:
+            self._chat_template = read_template(override_chat_template, "data.override_chat_template")
+        self._cache: OrderedDict[str, Prompt] = OrderedDict()
+        self._cache_bytes = cache_bytes
+        self._cached = 0
+        if processor is not None:
+            images = getattr(processor, "image_processor", None)
+            if not hasattr(images, "patch_size") or not hasattr(images, "merge_size"):
+                raise UserError(
+                    f"the model's processor {type(processor).__name__} does not cut pictures into merged patches as "
+                    "Qwen-VL's do; the embedded engine reads pictures with those only"
+                )
+            self.patch_size, self.merge_size = images.patch_size, images.merge_size
+            low, high = _own_limits(images)
+            self.min_pixels = low if min_pixels is None else min_pixels
+            self.max_pixels = high if max_pixels is None else max_pixels
+            if self.min_pixels > self.max_pixels:
+                raise UserError(
+                    f"pictures of at least {self.min_pixels} pixels (data.min_pixels) and at most {self.max_pixels} "
+                    "(data.max_pixels): none is left; where one is unset, the model's processor gives it"
+                )
+
+    def encode(self, problem: Problem) -> Prompt:
+        """The prompt of ``problem``.
+
+        Raises UserError, naming row and field, for a picture that can't be used, placeholders unlike the pictures,
+        or a prompt over ``max_prompt_length``.
+        """
+        kept = self._cache.get(problem.uid)
+        # A uid names a row, not its content: two hand-made problems may share one.
+        if kept is not None and (kept.problem.question, kept.problem.images) == (problem.question, problem.images):
+            self._cache.move_to_end(problem.uid)
+            return kept
+        prompt = self._encode(problem)
+        if self.max_prompt_length is not None and len(prompt) > self.max_prompt_length:
+            pixels = f"lower data.max_pixels (now {self.max_pixels}), " if problem.images else ""
+            raise UserError(
+                f"{problem.where}, {problem.keys.prompt}: the prompt has {len(prompt)} tokens, data.max_prompt_length "
+                f"is {self.max_prompt_length}: raise it, {pixels}or leave such rows out with "
+                "data.filter_overlong_prompts=true"
+            )
+        self._keep(prompt)
+        return prompt
+
+    def filter_overlong(
+        self, problems: Sequence[Problem], max_prompt_length: int | None = None, batch_size: int = 256
+    ) -> tuple[list[int], int]:
+        """(indices of the problems whose prompt is short enough, number of those that are not).
+
+        Lengths are exact, but worked out from the pictures' headers without decoding them. Raises UserError if
+        nothing is left, or for a picture that is no picture.
+        """
+        limit = self.max_prompt_length if max_prompt_length is None else max_prompt_length
+        if limit is None:
+            return list(range(len(problems))), 0
+        kept: list[int] = []
+        shortest = None
+        for start in range(0, len(problems), batch_size):
+            indices = range(start, min(start + batch_size, len(problems)))
+            for index, length in zip(indices, self.lengths([problems[i] for i in indices]), strict=True):
+                shortest = length if shortest is None else min(shortest, length)
+                if length <= limit:
+                    kept.append(index)
+        if not kept:
+            source = getattr(problems, "source", "the data set")
+            raise UserError(
+                f"{source}: all {len(problems)} prompts are longer than data.max_prompt_length = {limit} tokens; "
+                f"the shortest has {shortest}"
+            )
+        return kept, len(problems) - len(kept)
+
+    def lengths(self, problems: Sequence[Problem]) -> list[int]:
+        """Number of tokens of each problem's prompt, from its text and the sizes in its pictures' headers."""
+        texts = [self.render(problem) for problem in problems]
+        token_ids = self.tokenizer(texts, add_special_tokens=self._adds_special_tokens)["input_ids"]
+        result = []
+        for problem, ids in zip(problems, token_ids, strict=True):
+            pictures = 0
+            for slot, image in enumerate(problem.images):
+                where = _picture_name(problem, slot)
+                # EXIF may still turn the picture by 90 degrees; swapping the sides doesn't change the number.
+                width, height = self._target(image_size(image, where), where)
+                pictures += width * height // self._factor**2 - 1
+            result.append(len(ids) + pictures)
+        return result
+
+    def render(self, problem: Problem) -> str:
+        """The chat as text: format prompt, chat template and the opening of the answer.
+
+        Raises UserError if the text can't be matched with the pictures.
+        """
+        question = problem.question if self._format is None else self._format(problem.question)
+        self._check_placeholders(problem, question)
+        if self._chat_template is None:
+            return question.rstrip() + "\n"
+        renderer = self.tokenizer if self.processor is None else self.processor
+        content = question if self.processor is None else message_content(question)
+        try:
+            text = renderer.apply_chat_template(
+                [{"role": "user", "content": content}],
+                chat_template=self._chat_template,
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+        except TemplateError as error:
+            raise UserError(f"{problem.where}: the chat template fails: {error}") from error
+        self._check_visual_tokens(problem, text)
+        return text
+
+    @property
+    def _adds_special_tokens(self) -> bool:
+        # A chat template writes its own begin-of-text token; a second one would shift every position.
+        return self._chat_template is None
+
+    @property
+    def _factor(self) -> int:
+        return self.patch_size * self.merge_size
+
+    def _target(self, size: tuple[int, int], where: str) -> tuple[int, int]:
+        return target_size(*size, where, self._factor, self.min_pixels, self.max_pixels)
+
+    def _encode(self, problem: Problem) -> Prompt:
+        text = self.render(problem)
+        if not problem.images:
+            ids = self.tokenizer(text, add_special_tokens=self._adds_special_tokens)["input_ids"]
+            return Prompt(problem, text, torch.tensor(ids, dtype=torch.long))
+        pictures = []
+        for slot, image in enumerate(problem.images):
+            where = _picture_name(problem, slot)
+            picture = open_image(image, where)
+            pictures.append(fit_image(picture, where, self._factor, self.min_pixels, self.max_pixels))
+        # The pictures have their size: a second resize by the processor's own limits would undo the configured ones.
+        encoded = self.processor(
+            images=pictures,
+            text=[text],
+            return_tensors="pt",
+            do_resize=False,
+            add_special_tokens=self._adds_special_tokens,
+        )
+        prompt = Prompt(
+            problem, text, encoded["input_ids"][0], encoded["pixel_values"].float(), encoded["image_grid_thw"].long()
+        )
+        self._check_grids(prompt, [picture.size for picture in pictures])
+        return prompt
+
+    def _check_placeholders(self, problem: Problem, question: str) -> None:
+        where, pictures = f"{problem.where}, {problem.keys.prompt}", len(problem.images)
+        if VIDEO in question:
+            raise UserError(f"{where}: has {VIDEO}: the embedded engine reads pictures, not videos")
+        if problem.images and self.processor is None:
+            raise UserError(f"{problem.where}, {problem.keys.image}: has pictures, and the model reads text only")
+        if problem.images and self._chat_template is None:
+            raise UserError("the model has no chat template, which pictures need: set data.override_chat_template")
+        found = question.count(IMAGE)
+        if found != pictures:
+            raise UserError(f"{where}: {found} {IMAGE}, but '{problem.keys.image}' has {pictures} picture(s)")
+
+    def _check_visual_tokens(self, problem: Problem, text: str) -> None:
+        """A question may spell a visual token, and the processor would expand it like a picture's own."""
+        for kind, wanted in (("image_token", len(problem.images)), ("video_token", 0)):
+            token = getattr(self.processor, kind, None)
+            if token and text.count(token) != wanted:
+                raise UserError(
+                    f"{problem.where}, {problem.keys.prompt}: the chat has {token} {text.count(token)} times and "
+                    f"{wanted} picture(s) or video(s): the question or the chat template writes this reserved token"
+                )
+
+    def _check_grids(self, prompt: Prompt, sizes: list[tuple[int, int]]) -> None:
+        """What the model relies on: grids as `smart_resize` says, one image token for each merged patch."""
+        grids = [[1, height // self.patch_size, width // self.patch_size] for width, height in sizes]
+        tokens = int((prompt.input_ids == self.tokenizer.convert_tokens_to_ids(self.processor.image_token)).sum())
+        wanted = sum(height * width for _, height, width in grids) // self.merge_size**2
+        if prompt.image_grid_thw.tolist() != grids or tokens != wanted:
+            raise UserError(
+                f"{prompt.problem.where}: pictures of {sizes} pixels are grids {grids} and {wanted} image tokens, but "
+                f"{type(self.processor).__name__} made {prompt.image_grid_thw.tolist()} and {tokens}"
+            )
+
+    def _keep(self, prompt: Prompt) -> None:
+        old = self._cache.pop(prompt.problem.uid, None)
+        self._cached += prompt.nbytes - (0 if old is None else old.nbytes)
+        self._cache[prompt.problem.uid] = prompt
+        while self._cached > self._cache_bytes:
+            _, dropped = self._cache.popitem(last=False)
+            self._cached -= dropped.nbytes
+
+
+def _picture_name(problem: Problem, slot: int) -> str:
+    return f"{problem.where}, {problem.keys.image}[{slot}]"
+
+
+def _own_limits(image_processor: Any) -> tuple[int, int]:
+    """(min_pixels, max_pixels) of an image processor: attributes in transformers 4, a size in transformers 5."""
+    size = getattr(image_processor, "size", None) or {}
+    low = getattr(image_processor, "min_pixels", None) or size["shortest_edge"]
+    high = getattr(image_processor, "max_pixels", None) or size["longest_edge"]
+    return int(low), int(high)

@@ -1,0 +1,200 @@
+"""Pictures of every kind that data sets hold: converted right, or refused with file, row and field."""
+
+from __future__ import annotations
+
+import inspect
+import struct
+import zlib
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+from qwen_vl_utils.vision_process import fetch_image
+
+from echorl_vl.data.images import MAX_SOURCE_PIXELS, fit_image, image_size, open_image, target_size
+from echorl_vl.errors import UserError
+
+WHERE = "train.parquet, row 7, images[0]"
+
+
+def encoded(image: Image.Image, format: str = "PNG", **options) -> bytes:
+    """``image`` as the bytes of a file."""
+    file = BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+
+
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size, with next to nothing behind it."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    body = zlib.compress(b"\0" * 64)
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", body) + png_chunk(b"IEND", b"")
+
+
+def refused(source, *words, **options) -> str:
+    with pytest.raises(UserError) as error:
+        open_image(source, WHERE, **options)
+    message = str(error.value)
+    assert message.startswith(WHERE)
+    assert all(word in message for word in words), message
+    return message
+
+
+def test_bytes_dictionaries_paths_and_pictures_are_the_same_picture(tmp_path, png):
+    data = png(color=(10, 200, 30))
+    (tmp_path / "a.png").write_bytes(data)
+    opened = Image.open(tmp_path / "a.png")
+    sources = [data, {"bytes": data, "path": None}, {"bytes": None, "path": "a.png"}, "a.png", opened]
+    for source in sources:
+        image = open_image(source, WHERE, image_dir=tmp_path)
+        assert (image.mode, image.size, image.getpixel((3, 4))) == ("RGB", (30, 20), (10, 200, 30))
+        assert image_size(source, WHERE, image_dir=tmp_path) == (30, 20)
+    assert open_image(str(tmp_path / "a.png"), WHERE).size == (30, 20)
+
+
+def test_a_missing_picture_names_its_file(tmp_path):
+    refused("gone.png", "gone.png does not exist", str(tmp_path), image_dir=tmp_path)
+    refused(str(tmp_path), "is a folder")
+    refused("x" * 5000, "does not exist")
+    refused({"bytes": None, "path": None}, "0 bytes")
+    refused(b"", "0 bytes")
+    refused(12, "found int")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns, too
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
+def test_a_truncated_picture_is_refused_at_any_length(format):
+    noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), format)
+    assert open_image(data, WHERE).size == (40, 40)
+    for share in (0.001, 0.02, 0.3, 0.7):
+        refused(data[: int(len(data) * share)])
+
+
+def test_what_is_no_picture_is_refused(tmp_path):
+    refused(b"<html>not found</html>", "22 bytes", "not a picture")
+    (tmp_path / "a.png").write_text("version https://git-lfs.github.com/spec/v1")
+    refused("a.png", "a.png", "not a picture", image_dir=tmp_path)
+    # Pillow starts another program for PostScript; a data set must not make it.
+    refused(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n", "not a picture")
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch):
+    Image.init()  # some of Pillow's plugins draw when they are imported
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
+    refused(png_header(8192, 8193), str(8192 * 8193), str(MAX_SOURCE_PIXELS))
+    # Pillow only warns of the next one, and refuses the last by itself.
+    refused(png_header(10_000, 10_000), "100000000 pixels")
+    refused(png_header(60_000, 60_000), "too large")
+    refused(png_header(100, 100), "10000", "9999", max_source_pixels=9999)
+    with pytest.raises(UserError, match="100000000 pixels"):
+        image_size(png_header(10_000, 10_000), WHERE)
+
+
+def test_zero_size_and_extreme_ratios_are_refused(png):
+    refused(png_header(0, 5))
+    refused(Image.new("RGB", (0, 5)), "0 x 5", "no area")
+    refused(png(402, 2), "402 x 2", "200 times")
+    refused(png(2, 402), "200 times")
+    assert open_image(png(400, 2), WHERE).size == (400, 2)
+
+
+def test_palette_with_and_without_transparency():
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putdata([0, 1])
+    opaque = open_image(encoded(image), WHERE)
+    assert [opaque.getpixel((x, 0)) for x in (0, 1)] == [(255, 0, 0), (0, 0, 255)]
+    clear = open_image(encoded(image, transparency=1), WHERE)
+    assert [clear.getpixel((x, 0)) for x in (0, 1)] == [(255, 0, 0), (255, 255, 255)]
+    partly = open_image(encoded(image, transparency=bytes([255, 128])), WHERE)
+    assert np.allclose(partly.getpixel((1, 0)), (127, 127, 255), atol=1)
+
+
+def test_alpha_is_composited_on_white():
+    def pixel(image):
+        return open_image(encoded(image), WHERE).getpixel((0, 0))
+
+    assert pixel(Image.new("RGBA", (1, 1), (9, 9, 9, 0))) == (255, 255, 255)
+    assert pixel(Image.new("RGBA", (1, 1), (9, 8, 7, 255))) == (9, 8, 7)
+    assert np.allclose(pixel(Image.new("RGBA", (1, 1), (0, 0, 0, 51))), 204, atol=1)
+    assert np.allclose(pixel(Image.new("LA", (1, 1), (0, 51))), 204, atol=1)
+    assert open_image(Image.new("RGBa", (1, 1), (0, 0, 0, 0)), WHERE).getpixel((0, 0)) == (255, 255, 255)
+    # A colour declared transparent in the header of a picture without alpha.
+    data = encoded(Image.new("RGB", (1, 1), (0, 0, 0)), transparency=(0, 0, 0))
+    assert open_image(data, WHERE).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_cmyk_and_single_channel_modes():
+    red = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    assert open_image(encoded(red, "TIFF"), WHERE).getpixel((0, 0)) == (255, 0, 0)
+    assert np.allclose(open_image(encoded(red, "JPEG", quality=95), WHERE).getpixel((4, 4)), (254, 0, 0), atol=3)
+    assert open_image(encoded(Image.new("L", (1, 1), 77)), WHERE).getpixel((0, 0)) == (77, 77, 77)
+    assert open_image(encoded(Image.new("1", (1, 1), 1)), WHERE).getpixel((0, 0)) == (255, 255, 255)
+    assert open_image(Image.new("LAB", (1, 1)), WHERE).mode == "RGB"
+
+
+def test_16_bit_grey_is_scaled_not_clipped():
+    values = np.array([[0, 257, 32768, 65535]], np.uint16)
+    data = encoded(Image.fromarray(values))
+    assert Image.open(BytesIO(data)).mode.startswith("I")
+    expected = [0, 1, 128, 255]
+    for source in (data, encoded(Image.fromarray(values), "TIFF"), Image.fromarray(values.astype(np.int32))):
+        assert np.asarray(open_image(source, WHERE))[0].tolist() == [[grey] * 3 for grey in expected]
+    refused(Image.fromarray(np.array([[70_000]], np.int32)), "32-bit")
+    refused(Image.new("F", (1, 1)), "mode F")
+
+
+def test_16_bit_grey_with_a_transparent_value():
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 0, 0, 0, 0)
+    body = zlib.compress(b"\0" + struct.pack(">HH", 1000, 65535 // 3))
+    chunks = png_chunk(b"IHDR", header) + png_chunk(b"tRNS", struct.pack(">H", 1000)) + png_chunk(b"IDAT", body)
+    image = open_image(b"\x89PNG\r\n\x1a\n" + chunks + png_chunk(b"IEND", b""), WHERE)
+    assert np.asarray(image)[0].tolist() == [[255] * 3, [85] * 3]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation):
+    upright = Image.new("RGB", (16, 8), "white")
+    upright.paste((255, 0, 0), (0, 0, 8, 8))  # red on the left
+    turns = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM}
+    turns |= {5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90}
+    turns |= {7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270}
+    stored = upright if orientation == 1 else upright.transpose(turns[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = open_image(encoded(stored, exif=exif.tobytes()), WHERE)
+    assert image.size == (16, 8)
+    assert (image.getpixel((1, 4)), image.getpixel((14, 4))) == ((255, 0, 0), (255, 255, 255))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns, too
+def test_broken_exif_does_not_cost_the_picture():
+    data = encoded(Image.new("RGB", (16, 8), "red"), exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
+    assert open_image(data, WHERE).size == (16, 8)
+
+
+@pytest.mark.parametrize("size", [(112, 112), (300, 200), (1, 1), (1999, 10), (37, 641)])
+@pytest.mark.parametrize("limits", [(3136, 200_000), (100_000, 101_000), (262_144, 4_194_304)])
+def test_sizes_and_pixels_are_those_of_qwen_vl_utils(size, limits):
+    noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    # Its argument for the patches has had two names in the supported range.
+    patch = {"image_patch_size": 14} if "image_patch_size" in inspect.signature(fetch_image).parameters else {}
+    expected = fetch_image({"image": image, "min_pixels": limits[0], "max_pixels": limits[1]}, **patch)
+    fitted = fit_image(image, WHERE, 28, *limits)
+    assert fitted.size == expected.size == target_size(*size, WHERE, 28, *limits)
+    assert np.array_equal(np.asarray(fitted), np.asarray(expected))
+    assert target_size(*size[::-1], WHERE, 28, *limits) == fitted.size[::-1]
+
+
+def test_limits_that_leave_nothing_are_errors():
+    with pytest.raises(UserError, match=r"data.min_pixels 5 is above data.max_pixels 4"):
+        target_size(10, 10, WHERE, 28, 5, 4)
+    with pytest.raises(UserError, match=r"row 7.*3000 x 20.*data.max_pixels = 20000"):
+        target_size(3000, 20, WHERE, 28, 784, 20_000)

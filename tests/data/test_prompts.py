@@ -1,0 +1,210 @@
+"""From problem to prompt: templates, tokens, grids, lengths, with a processor of Qwen2.5-VL's kind."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from echorl_vl.data.problem import Keys, Problem
+from echorl_vl.data.prompts import PromptEncoder
+from echorl_vl.errors import UserError
+
+
+def problem(question="<image>Find x.", images=None, row=0, **options) -> Problem:
+    images = (Image.new("RGB", (60, 40), "red"),) * question.count("<image>") if images is None else images
+    return Problem(f"set.jsonl:{row}", question, "5", tuple(images), **options)
+
+
+@pytest.fixture(scope="session")
+def encoder(processor):
+    return PromptEncoder(processor, processor.tokenizer, min_pixels=784, max_pixels=40_000)
+
+
+def fails(action, *words) -> None:
+    with pytest.raises(UserError) as error:
+        action()
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_the_text_is_the_chat_template_around_question_and_pictures(encoder):
+    prompt = encoder.encode(problem("See <image>and <image>: find x."))
+    picture = "<|vision_start|><|image_pad|><|vision_end|>"
+    body = f"See {picture}and {picture}: find x."
+    assert prompt.text == f"<|im_start|>user\n{body}<|im_end|>\n<|im_start|>assistant\n"
+    # One token a byte, so that the rest of the prompt reads back as it was.
+    pad = encoder.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    wide = 2 * prompt.text.count("<|image_pad|>")
+    assert int((prompt.input_ids == pad).sum()) == wide == int(prompt.image_grid_thw.prod(1).sum()) // 4
+    text = encoder.tokenizer.decode(prompt.input_ids)
+    assert text.replace("<|image_pad|>" * (wide // 2), "<|image_pad|>") == prompt.text
+    assert prompt.input_ids.dtype == prompt.image_grid_thw.dtype == torch.int64
+
+
+def test_patches_are_the_picture_at_its_size(encoder):
+    image = Image.new("RGB", (56, 28), (255, 0, 0))
+    image.paste((0, 0, 255), (28, 0, 56, 28))
+    prompt = encoder.encode(problem(images=[image]))
+    assert prompt.image_grid_thw.tolist() == [[1, 2, 4]]
+    # Patches of one merged token are neighbours; mean and deviation 0.5 make 255 one and 0 minus one.
+    pixels = prompt.pixel_values.reshape(2, 4, 3, -1)
+    assert torch.allclose(pixels[0], torch.tensor([1.0, -1.0, -1.0])[:, None].expand(4, 3, 392), atol=1e-5)
+    assert torch.allclose(pixels[1], torch.tensor([-1.0, -1.0, 1.0])[:, None].expand(4, 3, 392), atol=1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    sizes=st.lists(st.tuples(st.integers(2, 300), st.integers(2, 300)), min_size=0, max_size=3),
+    text=st.text(st.characters(codec="utf-8", exclude_characters="<"), max_size=20),
+)
+def test_lengths_equal_those_of_the_real_encoding(encoder, sizes, text):
+    one = problem("<image>" * len(sizes) + "?" + text, [Image.new("RGB", size) for size in sizes])
+    prompt = encoder.encode(one)
+    assert encoder.lengths([one]) == [len(prompt)]
+    if sizes:
+        assert len(prompt.pixel_values) == int(prompt.image_grid_thw.prod(1).sum())
+    else:
+        assert prompt.pixel_values is None and prompt.image_grid_thw is None
+
+
+def test_lengths_read_headers_only(encoder, png, monkeypatch):
+    broken = png(200, 100)[:60]
+    Image.init()  # some of Pillow's plugins draw when they are imported
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
+    whole = len(encoder.tokenizer(encoder.render(problem()))["input_ids"])
+    assert encoder.lengths([problem(images=[broken])]) == [whole - 1 + 7 * 4]
+
+
+def test_unset_limits_are_the_processors_own(processor):
+    encoder = PromptEncoder(processor, processor.tokenizer)
+    assert (encoder.min_pixels, encoder.max_pixels) == (3136, 12845056)
+    # 20 x 20 is below the processor's minimum of 56 x 56, which one's own limits may undercut.
+    small = problem(images=[Image.new("RGB", (20, 20))])
+    assert encoder.encode(small).image_grid_thw.tolist() == [[1, 4, 4]]
+    own = PromptEncoder(processor, processor.tokenizer, min_pixels=784)
+    assert own.encode(small).image_grid_thw.tolist() == [[1, 2, 2]]
+    fails(lambda: PromptEncoder(processor, processor.tokenizer, max_pixels=3000), "3136", "data.max_pixels")
+
+
+def test_overlong_prompts_are_errors_or_left_out(processor, encoder):
+    problems = [problem("Find " + "x" * length, row=length) for length in (5, 60, 10, 40)]
+    lengths = encoder.lengths(problems)
+    limit = lengths[2]
+    short = PromptEncoder(processor, processor.tokenizer, max_prompt_length=limit)
+    assert len(short.encode(problems[2])) == limit
+    words = ["set.jsonl, row 40, problem", f"{lengths[3]} tokens", f"data.max_prompt_length is {limit}"]
+    fails(lambda: short.encode(problems[3]), *words, "data.filter_overlong_prompts")
+    assert short.filter_overlong(problems) == ([0, 2], 2)
+    assert short.filter_overlong(problems, batch_size=1) == ([0, 2], 2)
+    assert encoder.filter_overlong(problems) == ([0, 1, 2, 3], 0)
+    words = ["all 4 prompts", "data.max_prompt_length = 3", f"shortest has {min(lengths)}"]
+    fails(lambda: encoder.filter_overlong(problems, 3), *words)
+    pictures = PromptEncoder(processor, processor.tokenizer, max_prompt_length=limit, max_pixels=10**6)
+    fails(lambda: pictures.encode(problem(images=[Image.new("RGB", (900, 900))])), "data.max_pixels (now 1000000)")
+
+
+def test_the_format_prompt_goes_around_the_question(processor, tmp_path):
+    path = tmp_path / "math.jinja"
+    path.write_text("{{ content | trim }} Put it in \\boxed{}.\n")
+
+    def make():
+        return PromptEncoder(processor, processor.tokenizer, format_prompt=path)
+
+    encoder = make()
+    assert "<|vision_end|>Find x. Put it in \\boxed{}.<|im_end|>" in encoder.encode(problem(" <image>Find x.\n")).text
+    # What the question says is never a template.
+    assert "{{ 7 * 7 }}" in encoder.encode(problem("{{ 7 * 7 }}", row=1)).text
+    for text, words in {
+        "": "empty",
+        "{{ content": "not a jinja template",
+        "Solve it.": "variable content",
+        "{{ content }} {{ answer }}": "answer, content",
+        "{{ content.__class__.__mro__ }}": "fails",
+        "{{ content | nothing }}": "not a jinja template",
+    }.items():
+        path.write_text(text)
+        fails(lambda: make().encode(problem()), str(path), "data.format_prompt", words)
+    path.unlink()
+    fails(make, str(path), "can't be read")
+
+
+def test_a_format_prompt_may_not_change_the_number_of_pictures(processor, tmp_path):
+    path = tmp_path / "twice.jinja"
+    path.write_text("{{ content }} Again: {{ content }}")
+    encoder = PromptEncoder(processor, processor.tokenizer, format_prompt=path)
+    fails(lambda: encoder.encode(problem(row=3)), "set.jsonl, row 3, problem", "2 <image>", "1 picture")
+
+
+def test_an_overriding_chat_template(processor, tmp_path):
+    path = tmp_path / "chat.jinja"
+    pictures = "{% if part.type == 'image' %}<|image_pad|>{% else %}{{ part.text }}{% endif %}"
+    path.write_text("Q: {% for part in messages[0].content %}" + pictures + "{% endfor %} A:")
+    encoder = PromptEncoder(processor, processor.tokenizer, override_chat_template=path)
+    assert encoder.encode(problem()).text == "Q: <|image_pad|>Find x. A:"
+    assert "<|im_start|>" in PromptEncoder(processor, processor.tokenizer).encode(problem()).text
+    for text, words in {
+        "{{ messages.append(1) }}": "chat template fails",
+        "no pictures {{ messages[0].role }}": "<|image_pad|> 0 times",
+    }.items():
+        path.write_text(text)
+        bad = PromptEncoder(processor, processor.tokenizer, override_chat_template=path)
+        fails(lambda bad=bad: bad.encode(problem()), "set.jsonl, row 0", words)
+
+
+def test_reserved_tokens_in_a_question_are_refused(encoder):
+    for token in ("<|image_pad|>", "<|video_pad|>"):
+        fails(lambda token=token: encoder.encode(problem(f"<image>Find {token}", row=9)), "row 9, problem", token)
+
+
+def test_counts_and_videos_and_bad_pictures_name_row_and_field(encoder, png):
+    keys = Keys(prompt="q", image="pic")
+    fails(lambda: encoder.encode(problem("Find x.", [png()], row=4, keys=keys)), "set.jsonl, row 4, q", "0 <image>")
+    fails(lambda: encoder.encode(problem("<image><image>", [png()], row=4)), "2 <image>", "1 picture")
+    fails(lambda: encoder.encode(problem("<video>?", [], row=4)), "row 4, problem", "not videos")
+    two = problem("<image><image>", [png(), png()[:60]], row=4, keys=keys)
+    fails(lambda: encoder.encode(two), "set.jsonl, row 4, pic[1]", "can't be decoded")
+    fails(lambda: encoder.lengths([problem(images=[b"<html>"], row=6)]), "set.jsonl, row 6, images[0]", "not a picture")
+
+
+def test_a_text_model_uses_its_tokenizer(processor, tmp_path):
+    encoder = PromptEncoder(None, processor.tokenizer)
+    prompt = encoder.encode(problem("Find x.", []))
+    assert prompt.text == "<|im_start|>user\nFind x.<|im_end|>\n<|im_start|>assistant\n"
+    assert encoder.tokenizer.decode(prompt.input_ids) == prompt.text
+    assert encoder.lengths([prompt.problem]) == [len(prompt)]
+    fails(lambda: encoder.encode(problem(row=2)), "row 2, images", "reads text only")
+
+
+def test_a_text_model_without_a_chat_template_gets_the_question(processor_folder):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(processor_folder)
+    tokenizer.chat_template = None
+    encoder = PromptEncoder(None, tokenizer)
+    assert encoder.encode(problem("Find x. ", [])).text == "Find x.\n"
+    assert encoder.lengths([problem("Find x.", [])]) == [8]
+
+
+def test_a_processor_of_another_kind_is_refused(processor):
+    other = type("OtherProcessor", (), {"image_processor": object()})()
+    fails(lambda: PromptEncoder(other, processor.tokenizer), "OtherProcessor", "Qwen-VL")
+
+
+def test_encoded_prompts_are_kept_up_to_a_number_of_bytes(processor, png):
+    problems = [problem(images=[png(56, 56)], row=row) for row in range(4)]
+    size = PromptEncoder(processor, processor.tokenizer).encode(problems[0]).nbytes
+    assert size >= 16 * 1176 * 4
+    encoder = PromptEncoder(processor, processor.tokenizer, cache_bytes=3 * size)
+    first = [encoder.encode(one) for one in problems[:3]]
+    assert encoder.encode(problem(images=[png(56, 56)], row=0)) is first[0]
+    encoder.encode(problems[3])  # drops row 1, the least recently used
+    again = [encoder.encode(problems[row]) for row in (0, 2)]
+    assert again[0] is first[0] and again[1] is first[2]
+    assert encoder.encode(problems[1]) is not first[1]
+    # The same row with another content, as in two sets made by hand, is another prompt.
+    other = encoder.encode(problem("<image>Find y.", [png(56, 56)], row=1))
+    assert "Find y" in other.text
+    none = PromptEncoder(processor, processor.tokenizer, cache_bytes=0)
+    assert none.encode(problems[0]) is not none.encode(problems[0])
