@@ -1,0 +1,114 @@
+"""From rollouts to what the update learns from: rewards, advantages, and the EchoClips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from echorl_vl.config import Config
+from echorl_vl.core import (
+    EchoClips,
+    Splitter,
+    echo_metrics,
+    group_advantages,
+    group_statistics,
+    mine_echo_clips,
+    step_ids,
+    verified_rollouts,
+)
+from echorl_vl.engines.local.reference import kl_per_rollout
+from echorl_vl.engines.local.rollout import Rollouts
+from echorl_vl.engines.local.seeds import step_generator
+
+
+@dataclass
+class Experience:
+    """The rollouts of a step (B rows, T tokens) with all that was worked out from them.
+
+    scores: parts of the reward of each row. rewards, accuracies: (B,). advantages: (B, 1), one a rollout.
+    verified: (B,) bool. steps: (B, T) int64 reasoning step of each token, and clips: both None without the echo term.
+    ref_log_probs: (B, T), None without a reference.
+    """
+
+    rollouts: Rollouts
+    scores: list[dict[str, float]]
+    rewards: Tensor
+    accuracies: Tensor
+    advantages: Tensor
+    verified: Tensor
+    steps: Tensor | None = None
+    clips: EchoClips | None = None
+    ref_log_probs: Tensor | None = None
+
+
+def assess(
+    rollouts: Rollouts,
+    scores: list[dict[str, float]],
+    config: Config,
+    ref_log_probs: Tensor | None = None,
+    kl_coef: float = 0.0,
+) -> Experience:
+    """Rewards and advantages. With KL in the reward (`use_kl_loss: false`) each reward loses kl_coef * KL."""
+    device = rollouts.tokens.device
+    rewards = torch.tensor([score["overall"] for score in scores], dtype=torch.float32, device=device)
+    accuracies = torch.tensor([score["accuracy"] for score in scores], dtype=torch.float32, device=device)
+    algorithm = config.algorithm
+    returns = rewards
+    if ref_log_probs is not None and not algorithm.use_kl_loss:
+        returns = rewards - kl_coef * kl_per_rollout(rollouts, ref_log_probs, algorithm.kl_penalty)
+    advantages = group_advantages(
+        returns,
+        rollouts.group_ids,
+        algorithm.adv_estimator,
+        norm_by_std=algorithm.norm_adv_by_std_in_grpo,
+        response_lengths=rollouts.response_mask.sum(-1),
+    )
+    verified = verified_rollouts(accuracies, config.echo)
+    return Experience(rollouts, scores, rewards, accuracies, advantages[:, None], verified, ref_log_probs=ref_log_probs)
+
+
+def mine(experience: Experience, config: Config, splitter: Splitter, step: int) -> None:
+    """Splits the rollouts into reasoning steps and chooses the EchoClips, from entropies that sampling recorded."""
+    rollouts = experience.rollouts
+    experience.steps = step_ids(rollouts.tokens, rollouts.text_mask, splitter)
+    experience.clips = mine_echo_clips(
+        rollouts.entropy,
+        experience.steps,
+        rollouts.group_ids,
+        experience.verified,
+        config.echo,
+        truncated=rollouts.truncated,
+        generator=step_generator(config.echo.seed, step, "echo"),
+        rewards=experience.rewards,
+    )
+
+
+def experience_metrics(experience: Experience, config: Config) -> dict[str, float]:
+    """Metrics of rollouts, rewards, groups and clips, by the names of the specification and of EasyR1."""
+    rollouts = experience.rollouts
+    lengths = rollouts.response_mask.sum(-1)
+    prompt_lengths = [len(prompt.input_ids) for prompt in rollouts.prompts]
+    metrics = group_statistics(
+        experience.rewards,
+        experience.accuracies,
+        rollouts.group_ids,
+        config.echo.verify_threshold,
+        experience.advantages,
+        rollouts.response_mask,
+    )
+    for part in sorted({part for score in experience.scores for part in score} - {"accuracy"}):
+        values = [score[part] for score in experience.scores if part in score]
+        metrics[f"reward/{part}"] = sum(values) / len(values)
+    metrics |= {
+        "response_length/mean": lengths.float().mean().item(),
+        "response_length/max": float(lengths.max()),
+        "response_length/min": float(lengths.min()),
+        "response_length/clip_ratio": rollouts.truncated.float().mean().item(),
+        "prompt_length/mean": sum(prompt_lengths) / len(prompt_lengths),
+        "prompt_length/max": float(max(prompt_lengths)),
+    }
+    if experience.clips is not None:
+        metrics |= echo_metrics(experience.clips, experience.steps, rollouts.entropy, lengths)
+    return metrics

@@ -1,0 +1,83 @@
+"""A whole run of the embedded engine: open the run folder, build the parts, train, and say what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers.utils import logging as transformers_logging
+
+from echorl_vl.config import Config, check_local, config_to_dict, to_yaml
+from echorl_vl.engines.local.allocator import keep_freed_memory
+from echorl_vl.engines.local.checkpoint import checkpoint_fault, checkpoint_step, recover_last_checkpoint
+from echorl_vl.engines.local.parts import build_parts
+from echorl_vl.engines.local.state import starting_model
+from echorl_vl.engines.local.trainer import Trainer
+from echorl_vl.errors import UserError
+from echorl_vl.outputs.display import Display
+from echorl_vl.outputs.plots import write_plots
+from echorl_vl.outputs.run_folder import RunFolder
+from echorl_vl.outputs.summary import summarize
+from echorl_vl.outputs.tracker import Tracker
+
+INTERRUPTED = 130
+
+
+def run(config: Config) -> int:
+    """Trains as `config` says; returns the exit status: 0 when done, 130 when the user stopped it.
+
+    Raises:
+        UserError: something about configuration, data, model, disk or numbers that the user can mend.
+    """
+    check_local(config)
+    keep_freed_memory()
+    transformers_logging.disable_progress_bar()  # they would tear the live display
+    trainer = config.trainer
+    path = trainer.save_checkpoint_path or Path("checkpoints") / trainer.project_name / trainer.experiment_name
+    with RunFolder.open(
+        path, to_yaml(config), trainer.find_last_checkpoint, find_checkpoint=recover_last_checkpoint
+    ) as folder:
+        checkpoint = folder.checkpoint or _given_checkpoint(config)
+        notes = list(folder.notes)
+        parts = build_parts(starting_model(config, checkpoint), notes.append)
+        try:
+            return _train(config, parts, folder, checkpoint, notes)
+        finally:
+            parts.rewards.close()
+
+
+def _train(config: Config, parts, folder: RunFolder, checkpoint: Path | None, notes: list[str]) -> int:
+    trainer = config.trainer
+    folder.write_environment(str(parts.policy.device), config.data.seed)
+    with (
+        Tracker(
+            folder, trainer.logger, trainer.project_name, trainer.experiment_name, config_to_dict(config)
+        ) as tracker,
+        Display(parts.total_steps, checkpoint_step(checkpoint) if checkpoint else 0) as display,
+    ):
+        for note in notes:
+            display.note(note)
+        training = Trainer(config, parts, folder, tracker, display)
+        try:
+            done = training.run_all(checkpoint)
+        except KeyboardInterrupt:
+            done = False
+        if not done:
+            display.note(f"stopped; the same command goes on from the newest checkpoint in {folder.path}")
+            return INTERRUPTED
+        display.phase("plots")
+        plots = write_plots(folder.path)
+        rows, facts = summarize(folder.path)
+        display.summary(rows, [folder.metrics_file, *plots, *sorted(folder.path.glob("global_step_*"))])
+        folder.finish(facts)
+    return 0
+
+
+def _given_checkpoint(config: Config) -> Path | None:
+    """`trainer.load_checkpoint_path`, checked; None if it is not set."""
+    if not config.trainer.load_checkpoint_path:
+        return None
+    checkpoint = Path(config.trainer.load_checkpoint_path)
+    checkpoint_step(checkpoint)
+    if fault := checkpoint_fault(checkpoint):
+        raise UserError(f"trainer.load_checkpoint_path = {checkpoint}: {fault}")
+    return checkpoint

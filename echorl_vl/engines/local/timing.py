@@ -1,0 +1,58 @@
+"""Seconds per phase of a step, tokens per second, and peak memory."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from echorl_vl.engines.local.rollout import Rollouts
+
+
+class PhaseTimer:
+    """Adds up the seconds of named phases; on a GPU each phase waits for the device, so that it is charged its own."""
+
+    def __init__(self, device: torch.device, announce: Callable[[str], None]) -> None:
+        self._cuda = device.type == "cuda"
+        self._announce = announce
+        self._started = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Times a phase; `announce` is told its name at the start."""
+        self._announce(name)
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            if self._cuda:
+                torch.cuda.synchronize()
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    def metrics(self, rollouts: Rollouts) -> dict[str, float]:
+        """`timing_s/*` in seconds, `perf/*`: tokens (prompts counted once for each rollout), tokens/s, memory."""
+        step = time.perf_counter() - self._started
+        n = len(rollouts.tokens) // len(rollouts.prompts)
+        tokens = int(rollouts.response_mask.sum()) + n * sum(len(p.input_ids) for p in rollouts.prompts)
+        return {f"timing_s/{name}": value for name, value in self.seconds.items()} | {
+            "timing_s/step": step,
+            "perf/total_num_tokens": float(tokens),
+            "perf/time_per_step": step,
+            "perf/throughput": tokens / step,
+            "perf/max_memory_gb": self._peak_memory(),
+        }
+
+    def _peak_memory(self) -> float:
+        """GB of the device, or of the process on a CPU, at most since the start of the process."""
+        if self._cuda:
+            return torch.cuda.max_memory_allocated() / 1e9
+        try:
+            import resource
+        except ImportError:  # not on Windows
+            return float("nan")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9

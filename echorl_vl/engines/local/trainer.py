@@ -1,0 +1,156 @@
+"""The training loop of the embedded engine: one process, a CPU or one GPU.
+
+problems -> prompts -> rollouts -> rewards -> advantages -> EchoClips -> update -> metrics
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+
+from echorl_vl.config import Config
+from echorl_vl.core import echo_coef
+from echorl_vl.engines.local.checkpoint import checkpoint_step, save_checkpoint
+from echorl_vl.engines.local.chunks import generate_in_chunks
+from echorl_vl.engines.local.experience import Experience, assess, experience_metrics, mine
+from echorl_vl.engines.local.interrupt import StopRequest
+from echorl_vl.engines.local.optim import make_optimizer
+from echorl_vl.engines.local.parts import Parts
+from echorl_vl.engines.local.reference import KLController, Reference, kl_per_rollout
+from echorl_vl.engines.local.rollout import Rollouts
+from echorl_vl.engines.local.seeds import step_generator, step_seed
+from echorl_vl.engines.local.state import restore_state, write_state
+from echorl_vl.engines.local.timing import PhaseTimer
+from echorl_vl.engines.local.update import Updater
+from echorl_vl.engines.local.validation import score, training_params, validate
+from echorl_vl.outputs.display import Display
+from echorl_vl.outputs.rollout_files import write_rollouts
+from echorl_vl.outputs.run_folder import RunFolder
+from echorl_vl.outputs.tracker import Tracker
+
+
+class Trainer:
+    """Trains a policy as `config` says. `Trainer(config, parts, run, tracker, display).run_all()`."""
+
+    def __init__(self, config: Config, parts: Parts, run: RunFolder, tracker: Tracker, display: Display) -> None:
+        self.config, self.parts, self.run, self.tracker, self.display = config, parts, run, tracker, display
+        self.policy = parts.policy
+        optimizer = make_optimizer(self.policy.model, config.worker.actor.optim)
+        self.updater = Updater(self.policy, optimizer, config, max(1, parts.total_steps))
+        self.kl = KLController(config.algorithm)
+        self.reference = None if config.algorithm.disable_kl or not self.kl.coef else Reference(self.policy, config)
+        self.step = 0
+
+    def run_all(self, checkpoint: Path | None = None) -> bool:
+        """Trains from `checkpoint` (or from the start) to the last step; False if the user stopped it before.
+
+        Raises UserError with a way out: bad data on the way, a full disk, too many steps that are not finite.
+        """
+        trainer = self.config.trainer
+        if checkpoint is not None:
+            restore_state(checkpoint, self.policy, self.updater, self.kl)
+            self.step = checkpoint_step(checkpoint)
+        elif trainer.val_before_train and self.parts.held_out:
+            self._validate()
+        with StopRequest(lambda: self.display.note("stopping after this step; Ctrl-C again stops at once")) as stop:
+            while self.step < self.parts.total_steps and not trainer.val_only:
+                self._train_step()
+                last = self.step == self.parts.total_steps
+                if self._due(trainer.val_freq) or (last and self.parts.held_out):
+                    self._validate()
+                if self._due(trainer.save_freq) or last or stop.asked:
+                    self._save()
+                if stop.asked and not last:
+                    return False
+        return True
+
+    def _due(self, frequency: int) -> bool:
+        return frequency > 0 and self.step % frequency == 0
+
+    def _train_step(self) -> None:
+        config = self.config
+        self.step += 1
+        timer = PhaseTimer(self.policy.device, self.display.phase)
+        torch.manual_seed(step_seed(config.worker.rollout.seed, self.step, "torch"))
+        with timer.phase("gen"):
+            rollouts = self._roll_out()
+        with timer.phase("reward"):
+            scores = score(rollouts, self.parts.rewards)
+        ref_log_probs = None
+        if self.reference is not None:
+            with timer.phase("ref"):
+                ref_log_probs = self.reference.log_probs(rollouts, config.worker.rollout.temperature)
+        with timer.phase("adv"):
+            experience = assess(rollouts, scores, config, ref_log_probs, self.kl.coef)
+        coef = echo_coef(config.echo, self.step - 1)
+        if coef:
+            with timer.phase("echo"):
+                mine(experience, config, self.parts.splitter, self.step)
+        with timer.phase("update_actor"):
+            metrics = self.updater.update(experience, coef, self.kl.coef)
+        metrics |= experience_metrics(experience, config) | self._kl_metrics(experience)
+        metrics |= {"echo/coef": coef, "training/epoch": float(self.parts.order.epoch(self.step - 1))}
+        metrics |= {"reward/timeouts": float(self.parts.rewards.timeouts)}
+        if self._due(config.trainer.rollout_save_freq):
+            with timer.phase("write"):
+                self._write_rollouts(experience)
+        metrics |= timer.metrics(rollouts)
+        self.tracker.log(self.step, metrics)
+        self.display.step(self.step, metrics)
+
+    def _roll_out(self) -> Rollouts:
+        problems = [self.parts.train[index] for index in self.parts.order.batch(self.step - 1)]
+        prompts = [self.parts.encoder.encode(problem) for problem in problems]
+        generator = step_generator(self.config.worker.rollout.seed, self.step, "rollout")
+        size = self.config.data.mini_rollout_batch_size or len(prompts)
+        return generate_in_chunks(self.policy, prompts, training_params(self.config), generator, size)
+
+    def _kl_metrics(self, experience: Experience) -> dict[str, float]:
+        if experience.ref_log_probs is None:
+            return {}
+        algorithm, rollouts = self.config.algorithm, experience.rollouts
+        kl = kl_per_rollout(rollouts, experience.ref_log_probs, algorithm.kl_penalty).mean().item()
+        metrics = {"critic/kl": kl, "actor/kl_coef": self.kl.coef}
+        if not algorithm.use_kl_loss:
+            self.kl.update(kl, len(rollouts.tokens))
+        return metrics
+
+    def _validate(self) -> None:
+        self.display.phase("validation")
+        started = time.perf_counter()
+        found = validate(self.policy, self.parts.held_out, self.parts.rewards, self.config)
+        metrics = found.metrics | {"timing_s/validation": time.perf_counter() - started}
+        for number, (rollouts, scores) in enumerate(found.batches):
+            path = self.run.validation_file(self.step)
+            path = path if number == 0 else path.with_name(f"{path.stem}.{number}{path.suffix}")
+            write_rollouts(path, self.step, rollouts, scores, decode=self._decode, pictures=False)
+        self.tracker.log(self.step, metrics)
+        self.display.step(self.step, metrics)
+
+    def _write_rollouts(self, experience: Experience) -> None:
+        write_rollouts(
+            self.run.rollouts_file(self.step),
+            self.step,
+            experience.rollouts,
+            experience.scores,
+            decode=self._decode,
+            step_ids=experience.steps,
+            advantages=experience.advantages[:, 0],
+            verified=experience.verified,
+            clips=experience.clips,
+        )
+
+    def _decode(self, pieces: list[list[int]]) -> list[str]:
+        return self.policy.tokenizer.batch_decode(pieces, skip_special_tokens=True)
+
+    def _save(self) -> None:
+        self.display.phase("save")
+        trainer = self.config.trainer
+        save_checkpoint(
+            self.run.path,
+            self.step,
+            lambda folder: write_state(folder, self.policy, self.updater, self.kl, trainer.save_model_only),
+            trainer.save_limit,
+        )

@@ -1,0 +1,212 @@
+"""The update: mini-batches, micro-batches, and the loss
+
+    L = L_policy + kl_coef * L_KL - entropy_coef * L_entropy + echo_coef * L_echo.
+
+Each term is a sum over the rows of a micro-batch divided by a denominator of the whole optimizer step (tokens or rows
+for the first three, prompts for the echo term), so the gradients of micro-batches add up to the same whichever way the
+rows are split, and no term changes the weight of another. The echo term reads the log-probs that the policy term has
+computed anyway.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from echorl_vl.config import Config
+from echorl_vl.core import aggregate, echo_denominator, echo_loss, kl_penalty, policy_loss
+from echorl_vl.engines.local.experience import Experience
+from echorl_vl.engines.local.optim import learning_rate
+from echorl_vl.engines.local.policy import Policy
+from echorl_vl.errors import UserError
+
+
+@dataclass(frozen=True)
+class MiniBatch:
+    """Rows of one optimizer step, and the denominators of its loss terms."""
+
+    rows: range
+    tokens: int
+    prompts: int
+    clips: int
+
+
+class Updater:
+    """Changes the policy by one step's experience.
+
+    steps: optimizer steps so far, skipped ones included. bad_steps: optimizer steps skipped in a row because a loss
+    or gradient was not finite.
+    """
+
+    def __init__(self, policy: Policy, optimizer: torch.optim.Optimizer, config: Config, total_steps: int) -> None:
+        self.policy, self.optimizer, self.config = policy, optimizer, config
+        actor = config.worker.actor
+        self.steps_per_batch = config.data.rollout_batch_size // actor.global_batch_size * actor.ppo_epochs
+        self.total_steps = total_steps * self.steps_per_batch
+        self.steps = self.bad_steps = 0
+        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+
+    def update(self, experience: Experience, echo_coef: float = 0.0, kl_coef: float = 0.0) -> dict[str, float]:
+        """All epochs and mini-batches of a step; returns its metrics (means over optimizer steps).
+
+        Args:
+            echo_coef: lambda of this step; 0 leaves the echo term out.
+            kl_coef: weight of the KL term of the loss; used with `algorithm.use_kl_loss`.
+
+        Raises:
+            UserError: `trainer.max_bad_steps` optimizer steps in a row were not finite.
+        """
+        metrics: dict[str, list[float]] = defaultdict(list)
+        for _ in range(self.config.worker.actor.ppo_epochs):
+            for batch in self._mini_batches(experience):
+                for name, value in self._optimizer_step(experience, batch, echo_coef, kl_coef).items():
+                    metrics[name].append(value)
+        skipped = metrics.pop("actor/skipped_steps")
+        means = {}
+        for name, values in metrics.items():
+            finite = [value for value in values if math.isfinite(value)]
+            means[name] = sum(finite) / len(finite) if finite else math.nan
+        return means | {"actor/skipped_steps": sum(skipped)}
+
+    def _mini_batches(self, experience: Experience) -> list[MiniBatch]:
+        """Groups in order, `global_batch_size` prompts each: a group is never cut."""
+        rollouts = experience.rollouts
+        n = len(rollouts.tokens) // len(rollouts.prompts)
+        prompts = self.config.worker.actor.global_batch_size
+        lengths = rollouts.response_mask.sum(-1).tolist()
+        clip_rows = experience.clips.rows.tolist() if experience.clips is not None else []
+        batches = []
+        for first in range(0, len(lengths), prompts * n):
+            rows = range(first, min(first + prompts * n, len(lengths)))
+            clips = sum(row in rows for row in clip_rows)
+            batches.append(MiniBatch(rows, sum(lengths[first : rows.stop]), len(rows) // n, clips))
+        return batches
+
+    def _optimizer_step(
+        self, experience: Experience, batch: MiniBatch, echo_coef: float, kl_coef: float
+    ) -> dict[str, float]:
+        rate = learning_rate(self.config.worker.actor.optim, self.steps, self.total_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = {}
+        for rows in self._micro_batches(batch):
+            terms = self._losses(experience, rows, batch, echo_coef, kl_coef)
+            terms["loss"].backward()
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value.detach()
+        norms = {}
+        if echo_coef and self.config.echo.log_grad_share:
+            norms = self._separate_norms(experience, batch, echo_coef, kl_coef)
+        grad_norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.worker.actor.max_grad_norm)
+        finite = bool(torch.isfinite(grad_norm)) and bool(torch.isfinite(sums["loss"]))
+        if finite:
+            self.optimizer.step()
+        self._count(finite, float(sums["loss"]), float(grad_norm))
+        self.optimizer.zero_grad(set_to_none=True)
+        metrics = {name: value.item() for name, value in sums.items() if name not in ("loss", "base")}
+        metrics |= {"actor/grad_norm": grad_norm.item(), "actor/lr": rate, "actor/skipped_steps": float(not finite)}
+        if norms:
+            metrics |= norms | {"echo/grad_share": norms["echo/grad_norm"] / max(grad_norm.item(), 1e-12)}
+        return metrics
+
+    def _losses(
+        self, experience: Experience, rows: range, batch: MiniBatch, echo_coef: float, kl_coef: float
+    ) -> dict[str, Tensor]:
+        """Loss of some rows with ("loss") and without ("base") the echo term, its terms and statistics.
+
+        All are shares of their value for the whole mini-batch.
+        """
+        actor, algorithm, rollouts = self.config.worker.actor, self.config.algorithm, experience.rollouts
+        own = slice(rows.start, rows.stop)
+        mask = rollouts.response_mask[own]
+        log_probs, entropy = self.policy.response_log_probs(
+            rollouts,
+            rows,
+            self.config.worker.rollout.temperature,
+            with_grad_entropy=actor.entropy_coef > 0,
+            packed=actor.padding_free,
+        )
+        denominator = batch.tokens if actor.loss_avg_mode == "token" else len(batch.rows)
+
+        def mean(values: Tensor) -> Tensor:
+            return aggregate(values, mask, actor.loss_avg_mode, denominator)
+
+        def token_share(values: Tensor) -> Tensor:
+            return aggregate(values.detach().float(), mask, "token", batch.tokens)
+
+        result = policy_loss(
+            log_probs,
+            rollouts.log_probs[own],
+            experience.advantages[own],
+            mask,
+            clip_low=actor.clip_ratio_low,
+            clip_high=actor.clip_ratio_high,
+            clip_dual=actor.clip_ratio_dual,
+            loss_type=actor.loss_type,
+            tau_positive=actor.tau_positive,
+            tau_negative=actor.tau_negative,
+        )
+        terms = {
+            "actor/pg_loss": mean(result.loss),
+            "actor/pg_clipfrac_higher": token_share(result.clipped_high),
+            "actor/pg_clipfrac_lower": token_share(result.clipped_low),
+            "actor/ppo_kl": token_share(result.kl),
+            "actor/entropy": token_share(entropy),
+        }
+        loss = terms["actor/pg_loss"]
+        if algorithm.use_kl_loss and experience.ref_log_probs is not None:
+            terms["actor/kl_loss"] = mean(kl_penalty(log_probs, experience.ref_log_probs[own], algorithm.kl_penalty))
+            loss = loss + kl_coef * terms["actor/kl_loss"]
+        if actor.entropy_coef:
+            loss = loss - actor.entropy_coef * mean(entropy)
+        base = loss
+        if echo_coef and experience.clips is not None:
+            denominator = echo_denominator(self.config.echo, batch.prompts, batch.clips)
+            terms["echo/loss"] = echo_loss(log_probs, experience.clips.token_weights[own], denominator)
+            loss = base + echo_coef * terms["echo/loss"]
+        return terms | {"base": base, "loss": loss}
+
+    def _separate_norms(
+        self, experience: Experience, batch: MiniBatch, echo_coef: float, kl_coef: float
+    ) -> dict[str, float]:
+        """Gradient norms, before clipping, of the echo term (with its weight) and of all other terms.
+
+        On request only: a pass of its own for each. Leaves the gradients as they were.
+        """
+        whole = [parameter.grad for parameter in self._parameters]
+        norms = {}
+        for name, term in (("actor/policy_grad_norm", "base"), ("echo/grad_norm", "echo")):
+            self.optimizer.zero_grad(set_to_none=True)
+            for rows in self._micro_batches(batch):
+                terms = self._losses(experience, rows, batch, echo_coef, kl_coef)
+                (terms["base"] if term == "base" else echo_coef * terms["echo/loss"]).backward()
+            norms[name] = _norm([parameter.grad for parameter in self._parameters])
+        for parameter, gradient in zip(self._parameters, whole, strict=True):
+            parameter.grad = gradient
+        return norms
+
+    def _micro_batches(self, batch: MiniBatch) -> list[range]:
+        size = self.config.worker.actor.micro_batch_size_per_device_for_update
+        return [
+            range(first, min(first + size, batch.rows.stop)) for first in range(batch.rows.start, batch.rows.stop, size)
+        ]
+
+    def _count(self, finite: bool, loss: float, grad_norm: float) -> None:
+        self.steps += 1
+        self.bad_steps = 0 if finite else self.bad_steps + 1
+        if self.bad_steps >= self.config.trainer.max_bad_steps:
+            raise UserError(
+                f"the last {self.bad_steps} optimizer steps were not finite (loss {loss}, gradient norm {grad_norm}) "
+                "and were skipped: lower worker.actor.optim.lr, or look at the reward and the model. "
+                f"Raise trainer.max_bad_steps (now {self.config.trainer.max_bad_steps}) to go on longer."
+            )
+
+
+def _norm(gradients: list[Tensor | None]) -> float:
+    present = [gradient.detach().norm() for gradient in gradients if gradient is not None]
+    return torch.stack(present).norm().item() if present else 0.0

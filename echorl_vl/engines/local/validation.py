@@ -1,0 +1,93 @@
+"""Accuracy on held-out problems."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from echorl_vl.config import Config
+from echorl_vl.data.prompts import Prompt
+from echorl_vl.engines.local.policy import Policy
+from echorl_vl.engines.local.rollout import Rollouts, generate
+from echorl_vl.engines.local.sampling import SamplingParams
+from echorl_vl.engines.local.seeds import step_generator
+from echorl_vl.rewards.manager import RewardManager
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a validation found: metrics, and the rollouts (one `Rollouts` a batch) with their scores."""
+
+    metrics: dict[str, float]
+    batches: list[tuple[Rollouts, list[dict[str, float]]]]
+
+
+def training_params(config: Config) -> SamplingParams:
+    """How training rollouts are drawn."""
+    rollout = config.worker.rollout
+    return SamplingParams(
+        n=rollout.n,
+        temperature=rollout.temperature,
+        top_p=rollout.top_p,
+        top_k=rollout.top_k,
+        max_tokens=config.data.max_response_length,
+        ignore_eos=rollout.ignore_eos,
+        entropy_temperature=config.echo.entropy_temperature,
+    )
+
+
+def validation_params(config: Config) -> SamplingParams:
+    """As in training, one response a problem, and what `worker.rollout.val_override_config` changes."""
+    known = {"n", "temperature", "top_p", "top_k", "ignore_eos"}
+    override = {key: value for key, value in config.worker.rollout.val_override_config.items() if key in known}
+    return replace(training_params(config), **{"n": 1, **override})
+
+
+def score(rollouts: Rollouts, rewards: RewardManager) -> list[dict[str, float]]:
+    """Parts of the reward of each row."""
+    n = len(rollouts.tokens) // len(rollouts.prompts)
+    truths = [prompt.problem.answer for prompt in rollouts.prompts for _ in range(n)]
+    return rewards.score(rollouts.texts, rollouts.response_mask.sum(-1).tolist(), truths)
+
+
+def validate(policy: Policy, prompts: Sequence[Prompt], rewards: RewardManager, config: Config) -> Validation:
+    """Metrics over all `prompts`: mean reward, accuracy and its standard error, lengths.
+
+    The draws depend on `worker.rollout.seed` alone, so two validations of one policy agree and those of two policies
+    differ by the policies only. The standard error is clustered by problem: that of the mean over problems of each
+    problem's own mean over its n responses.
+    """
+    params = validation_params(config)
+    size = config.data.val_batch_size if config.data.val_batch_size > 0 else len(prompts)
+    batches, per_problem, lengths, truncated = [], [], [], []
+    totals: dict[str, list[float]] = {}
+    for number, first in enumerate(range(0, len(prompts), size)):
+        generator = step_generator(config.worker.rollout.seed, number, "validation")
+        rollouts = generate(policy, prompts[first : first + size], params, generator)
+        scores = score(rollouts, rewards)
+        batches.append((rollouts, scores))
+        for row in scores:
+            for part, value in row.items():
+                totals.setdefault(part, []).append(value)
+        accuracies = torch.tensor([row["accuracy"] for row in scores]).view(-1, params.n)
+        per_problem += accuracies.mean(1).tolist()
+        lengths += rollouts.response_mask.sum(-1).tolist()
+        truncated += rollouts.truncated.float().tolist()
+    metrics = {f"val/{part}_reward": sum(values) / len(values) for part, values in totals.items()}
+    metrics["val/reward_score"] = metrics.pop("val/overall_reward")
+    metrics["val/accuracy_se"] = _standard_error(per_problem)
+    metrics["val/problems"] = float(len(prompts))
+    metrics["val/response_length"] = sum(lengths) / len(lengths)
+    metrics["val/clip_ratio"] = sum(truncated) / len(truncated)
+    return Validation(metrics, batches)
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    count = len(values)
+    if count < 2:
+        return math.nan
+    mean = sum(values) / count
+    return math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1) / count)

@@ -1,0 +1,56 @@
+"""The command line: `python -m echorl_vl.train configs/geo3k_tiny.yaml [key=value ...]`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from echorl_vl.config import full_help, load_config, short_help, to_yaml
+from echorl_vl.errors import UserError
+
+USAGE_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status (0 done, 2 a mistake in the input, 130 stopped by the user)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    values = [argument for argument in arguments if not argument.startswith("-")]
+    if "--help-all" in flags:
+        print(full_help())
+        return 0
+    if "--help" in flags or "-h" in flags or not arguments:
+        print(short_help())
+        return 0 if flags else USAGE_ERROR
+    try:
+        return _run(values, flags)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        print("stopped before the first step; nothing was trained", file=sys.stderr)
+        return 130
+
+
+def _run(values: list[str], flags: list[str]) -> int:
+    if unknown := [flag for flag in flags if flag != "--print-config"]:
+        raise UserError(
+            f"unknown option {unknown[0]}; wanted --help, --help-all or --print-config (keys go without --)"
+        )
+    if not values or "=" in values[0]:
+        raise UserError("the first argument has to be a configuration file, for example configs/geo3k_tiny.yaml")
+    config = load_config(values[0], values[1:])
+    if "--print-config" in flags:
+        print(to_yaml(config), end="")
+        return 0
+    from echorl_vl.engines import choose_engine  # imports torch and transformers: only when something is trained
+
+    engine, reason = choose_engine(config)
+    print(f"engine: {engine} ({reason})", flush=True)
+    from echorl_vl.engines.local.run import run
+
+    return run(config)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

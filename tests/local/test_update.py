@@ -1,0 +1,251 @@
+"""The update: its gradient against a naive one, under every split, and what must hold of the echo term."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import pytest
+import tiny_models as tiny
+import torch
+
+from echorl_vl.config import Config
+from echorl_vl.core import METRIC_NAMES, EchoConfig, make_splitter
+from echorl_vl.engines.local.chunks import generate_in_chunks
+from echorl_vl.engines.local.experience import Experience, assess, experience_metrics, mine
+from echorl_vl.engines.local.optim import learning_rate, make_optimizer
+from echorl_vl.engines.local.policy import Policy
+from echorl_vl.engines.local.rollout import generate
+from echorl_vl.engines.local.sampling import SamplingParams
+from echorl_vl.engines.local.update import Updater
+from echorl_vl.errors import UserError
+
+PROMPTS, N, COEF = 4, 4, 0.05
+
+
+def config(**changes) -> Config:
+    made = Config()
+    made.data.rollout_batch_size = PROMPTS
+    made.worker.rollout.n = N
+    actor = made.worker.actor
+    actor.global_batch_size, actor.micro_batch_size_per_device_for_update = PROMPTS, PROMPTS * N
+    actor.optim.lr, actor.max_grad_norm = 1e-3, 1e9
+    for key, value in changes.items():
+        owner = made
+        *path, name = key.split("__")
+        for part in path:
+            owner = getattr(owner, part)
+        setattr(owner, name, value)
+    return made
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return tiny.vl_policy()
+
+
+def experience(policy: Policy, settings: Config, accuracies, noise: float = 0.0) -> Experience:
+    """Rollouts of four prompts, three of them with pictures, with given accuracies; old log-probs moved by `noise`."""
+    prompts = [tiny.prompt("ab", (4, 4)), tiny.prompt("cd", (4, 8), seed=1), tiny.prompt("e"), tiny.prompt("f", (4, 4))]
+    params = SamplingParams(n=N, max_tokens=12)
+    rollouts = generate(policy, prompts, params, torch.Generator().manual_seed(3))
+    rollouts.truncated[:] = False  # a random model hardly ever ends a response
+    rollouts.log_probs = rollouts.log_probs + noise * torch.randn(
+        rollouts.log_probs.shape, generator=torch.Generator().manual_seed(1)
+    )
+    scores = [{"overall": float(a), "accuracy": float(a)} for a in accuracies]
+    made = assess(rollouts, scores, settings)
+    splitter = make_splitter("window", tiny.tokenizer(), size=3)  # random bytes hold hardly a newline
+    mine(made, settings, splitter, step=1)
+    return made
+
+
+MIXED = [1, 0, 1, 0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0]
+
+
+class Recorder(torch.optim.SGD):
+    """Keeps the gradients that each step gets and changes nothing."""
+
+    def __init__(self, model) -> None:
+        super().__init__([p for p in model.parameters() if p.requires_grad], lr=0.0)
+        self.seen: list[list[torch.Tensor]] = []
+
+    def step(self, closure=None) -> None:
+        own = self.param_groups[0]["params"]
+        self.seen.append([torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in own])
+
+
+def gradients(policy: Policy, settings: Config, made: Experience, coef: float) -> list[torch.Tensor]:
+    recorder = Recorder(policy.model)
+    Updater(policy, recorder, settings, 1).update(made, coef)
+    return recorder.seen[0]
+
+
+def naive_loss(policy: Policy, settings: Config, made: Experience, coef: float) -> torch.Tensor:
+    """The whole loss, one rollout at a time through transformers' own forward, from the formulas."""
+    rollouts, tokens = made.rollouts, int(made.rollouts.response_mask.sum())
+    total = torch.zeros(())
+    for row in range(len(rollouts.tokens)):
+        length = int(rollouts.response_mask[row].sum())
+        item = rollouts.prompts[row // N]
+        log_probs, entropy = tiny.naive_forward(policy, item, rollouts.tokens[row, :length], 1.0)
+        ratio = (log_probs - rollouts.log_probs[row, :length]).exp()
+        advantage = made.advantages[row]
+        surrogate = torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.3) * advantage)
+        surrogate = torch.where(advantage < 0, surrogate.clamp(min=3 * advantage), surrogate)
+        total = total - surrogate.sum() / tokens - settings.worker.actor.entropy_coef * entropy.sum() / tokens
+        for clip in range(len(made.clips)):
+            if int(made.clips.rows[clip]) == row:
+                inside = rollouts.text_mask[row, :length].clone()
+                inside[int(made.clips.ends[clip]) + 1 :] = False
+                total = total - coef * log_probs[inside].sum() / inside.sum() / PROMPTS
+    return total
+
+
+@pytest.mark.parametrize("entropy_coef", [0.0, 0.1])
+def test_gradient_equals_a_naive_one(policy: Policy, entropy_coef: float) -> None:
+    settings = config(worker__actor__entropy_coef=entropy_coef)
+    made = experience(policy, settings, MIXED, noise=0.3)
+    assert len(made.clips) == 3
+    found = gradients(policy, settings, made, COEF)
+    policy.model.zero_grad()
+    naive_loss(policy, settings, made, COEF).backward()
+    for (name, parameter), gradient in zip(policy.model.named_parameters(), found, strict=True):
+        wanted = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        torch.testing.assert_close(gradient, wanted, atol=2e-5, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
+    policy.model.zero_grad()
+
+
+def test_gradient_is_the_same_under_every_split(policy: Policy) -> None:
+    made = experience(policy, config(), MIXED, noise=0.3)
+    wanted_by_mode = {
+        mode: gradients(policy, config(worker__actor__entropy_coef=0.01, worker__actor__loss_avg_mode=mode), made, COEF)
+        for mode in ("token", "seq")
+    }
+    for size, packed, mode in itertools.product((1, 2, 8), (True, False), ("token", "seq")):
+        split = config(
+            worker__actor__micro_batch_size_per_device_for_update=size,
+            worker__actor__padding_free=packed,
+            worker__actor__loss_avg_mode=mode,
+            worker__actor__entropy_coef=0.01,
+        )
+        found, wanted = gradients(policy, split, made, COEF), wanted_by_mode[mode]
+        scale = max(gradient.abs().max() for gradient in wanted)
+        worst = max((a - b).abs().max() for a, b in zip(found, wanted, strict=True))
+        assert worst <= 1e-5 * max(1.0, float(scale)), (size, packed, float(worst))
+
+
+def test_all_success_groups_have_an_echo_gradient_and_no_other(policy: Policy) -> None:
+    settings = config(echo=EchoConfig(log_grad_share=True))
+    made = experience(policy, settings, [1] * (PROMPTS * N))
+    assert all(not gradient.any() for gradient in gradients(policy, settings, made, 0.0))
+    assert any(gradient.any() for gradient in gradients(policy, settings, made, COEF))
+    metrics = Updater(policy, Recorder(policy.model), settings, 1).update(made, COEF)
+    assert metrics["actor/policy_grad_norm"] == 0.0
+    assert metrics["echo/grad_norm"] > 0
+    assert metrics["echo/grad_share"] == pytest.approx(1.0)
+
+
+def test_an_echo_term_of_weight_zero_is_the_base_algorithm_bit_for_bit(policy: Policy) -> None:
+    settings = config(worker__actor__ppo_epochs=2, worker__actor__micro_batch_size_per_device_for_update=4)
+    results = []
+    for mined in (True, False):
+        own = copy.deepcopy(policy)
+        made = experience(own, settings, MIXED)
+        if not mined:
+            made.clips = made.steps = None
+        updater = Updater(own, make_optimizer(own.model, settings.worker.actor.optim), settings, 1)
+        metrics = updater.update(made, 0.0)
+        results.append((metrics, [p.detach().clone() for p in own.model.parameters()]))
+    assert results[0][0] == results[1][0]
+    assert all(torch.equal(a, b) for a, b in zip(results[0][1], results[1][1], strict=True))
+
+
+def test_echo_costs_no_forward_pass(policy: Policy) -> None:
+    settings = config(worker__actor__micro_batch_size_per_device_for_update=4)
+    made = experience(policy, settings, MIXED)
+    calls = []
+    for coef in (0.0, COEF):
+        before = policy.forward_calls, policy.vision_calls, policy.prefill_calls, policy.decode_calls
+        Updater(policy, Recorder(policy.model), settings, 1).update(made, coef)
+        after = policy.forward_calls, policy.vision_calls, policy.prefill_calls, policy.decode_calls
+        calls.append([b - a for a, b in zip(before, after, strict=True)])
+    assert calls[0] == calls[1] and calls[0][0] == PROMPTS * N // 4
+
+
+def test_components_keep_their_own_weight(policy: Policy) -> None:
+    """Ten times as much echo changes the gradient by nine times the echo gradient, whatever else there is."""
+    settings = config(worker__actor__entropy_coef=0.02)
+    made = experience(policy, settings, MIXED, noise=0.2)
+    base, once, tenfold = (gradients(policy, settings, made, coef) for coef in (0.0, COEF, 10 * COEF))
+    for a, b, c in zip(base, once, tenfold, strict=True):
+        torch.testing.assert_close(c - a, 10 * (b - a), atol=2e-5, rtol=1e-3)
+
+
+def test_mini_batches_keep_groups_whole_and_count_their_own_prompts(policy: Policy) -> None:
+    settings = config(worker__actor__global_batch_size=2, worker__actor__ppo_epochs=2)
+    recorder = Recorder(policy.model)
+    updater = Updater(policy, recorder, settings, 5)
+    metrics = updater.update(experience(policy, settings, MIXED), COEF)
+    assert len(recorder.seen) == updater.steps == 4 and updater.total_steps == 20
+    assert metrics["actor/skipped_steps"] == 0
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_several_stop_the_run(policy: Policy) -> None:
+    settings = config(trainer__max_bad_steps=2)
+    own = copy.deepcopy(policy)
+    before = [p.detach().clone() for p in own.model.parameters()]
+    made = experience(own, settings, MIXED)
+    made.advantages[0] = float("nan")
+    updater = Updater(own, make_optimizer(own.model, settings.worker.actor.optim), settings, 9)
+    metrics = updater.update(made, COEF)
+    assert metrics["actor/skipped_steps"] == 1 and updater.bad_steps == 1
+    assert all(torch.equal(a, b) for a, b in zip(before, own.model.parameters(), strict=True))
+    with pytest.raises(UserError, match=r"2 optimizer steps were not finite.*optim\.lr"):
+        updater.update(made, COEF)
+
+
+def test_chunks_of_prompts_make_one_batch(policy: Policy) -> None:
+    prompts = [tiny.prompt("ab", (4, 4)), tiny.prompt("cd", (4, 8), seed=1), tiny.prompt("e")]
+    params = SamplingParams(n=2, max_tokens=9)
+    joined = generate_in_chunks(policy, prompts, params, torch.Generator().manual_seed(0), 2)
+    generator = torch.Generator().manual_seed(0)
+    parts = [generate(policy, prompts[:2], params, generator), generate(policy, prompts[2:], params, generator)]
+    assert joined.group_ids.tolist() == [0, 0, 1, 1, 2, 2] and len(joined.prompts) == 3
+    assert joined.texts == parts[0].texts + parts[1].texts
+    width = parts[1].tokens.shape[1]
+    assert torch.equal(joined.tokens[4:, :width], parts[1].tokens)
+    assert not joined.response_mask[4:, width:].any()
+
+
+def test_kl_in_the_reward_moves_advantages(policy: Policy) -> None:
+    settings = config(algorithm__kl_penalty="kl", algorithm__norm_adv_by_std_in_grpo=False)
+    made = experience(policy, settings, [1] * (PROMPTS * N))
+    reference = made.rollouts.log_probs - 0.1 * made.rollouts.response_mask
+    reference[0] -= 1.0 * made.rollouts.response_mask[0]
+    moved = assess(made.rollouts, made.scores, settings, reference, kl_coef=0.5)
+    lengths = made.rollouts.response_mask.sum(-1).float()
+    kl = 0.1 * lengths
+    kl[0] = 1.1 * lengths[0]
+    rewards = (1 - 0.5 * kl).view(PROMPTS, N)
+    torch.testing.assert_close(moved.advantages[:, 0], (rewards - rewards.mean(1, keepdim=True)).flatten())
+
+
+def test_metrics_have_the_names_of_the_specification(policy: Policy) -> None:
+    settings = config(echo=EchoConfig(log_grad_share=True))
+    made = experience(policy, settings, MIXED)
+    metrics = Updater(policy, Recorder(policy.model), settings, 1).update(made, COEF)
+    metrics |= experience_metrics(made, settings) | {"echo/coef": COEF}
+    assert set(METRIC_NAMES) <= set(metrics)
+    assert metrics["group/all_success"] == 0.25 and metrics["group/all_fail"] == 0.25
+    assert metrics["reward/accuracy"] == sum(MIXED) / len(MIXED)
+
+
+@pytest.mark.parametrize("kind", ["constant", "linear", "cosine"])
+def test_learning_rate_rises_then_follows_its_kind(kind: str) -> None:
+    optim = Config().worker.actor.optim
+    optim.lr, optim.lr_warmup_steps, optim.lr_scheduler_type, optim.min_lr_ratio = 1.0, 4, kind, 0.1
+    rates = [learning_rate(optim, step, 24) for step in range(25)]
+    assert rates[:5] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
+    assert rates[14] == pytest.approx({"constant": 1.0, "linear": 0.55, "cosine": 0.55}[kind])
+    assert rates[24] == pytest.approx(1.0 if kind == "constant" else 0.1)

@@ -1,0 +1,100 @@
+"""Short runs of the embedded engine through the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from echorl_vl import train
+from echorl_vl.outputs.tracker import read_metrics
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+SMALL = [
+    "data.rollout_batch_size=4",
+    "data.max_response_length=40",
+    "data.val_files=''",
+    "worker.rollout.n=4",
+    "worker.actor.global_batch_size=4",
+    "worker.actor.micro_batch_size_per_device_for_update=8",
+    "worker.reward.time_limit=5",
+    "trainer.max_steps=2",
+    "trainer.val_freq=-1",
+    "trainer.val_before_train=false",
+    "trainer.save_freq=-1",
+    "trainer.logger=[console, file]",
+]
+"""Overrides of configs/geo3k_tiny.yaml for a run of a few seconds."""
+
+NOT_REPEATABLE = ("timing_s/", "perf/", "time")
+"""Metrics that may differ between two equal runs."""
+
+
+class Run:
+    """The outcome of a command: exit status, what it printed, and the run folder."""
+
+    def __init__(self, status: int, output: str, folder: Path) -> None:
+        self.status, self.output, self.folder = status, output, folder
+
+    @property
+    def metrics(self) -> list[dict]:
+        return read_metrics(self.folder)
+
+    def repeatable(self) -> list[dict]:
+        return [
+            {key: value for key, value in row.items() if not key.startswith(NOT_REPEATABLE)} for row in self.metrics
+        ]
+
+    @property
+    def summary(self) -> dict:
+        return json.loads((self.folder / "summary.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def problems(tmp_path_factory) -> Path:
+    """A file of 24 generated problems, quicker to open than drawing the whole split."""
+    from geometry3k.generate import main
+
+    path = tmp_path_factory.mktemp("problems") / "train.parquet"
+    assert main(["--split", "train", "--size", "24", "--out", str(path)]) == 0
+    return path
+
+
+def arguments(folder: Path, problems: Path, overrides: tuple[str, ...]) -> list[str]:
+    own = [f"data.train_files={problems}", f"trainer.save_checkpoint_path={folder}"]
+    return [str(REPOSITORY / "configs/geo3k_tiny.yaml"), *SMALL, *own, *overrides]
+
+
+@pytest.fixture
+def run(tmp_path, problems, capfd):
+    """`run(*overrides, folder=...)` trains in this process."""
+
+    def start(*overrides: str, folder: Path | None = None) -> Run:
+        folder = folder or tmp_path / "run"
+        status = train.main(arguments(folder, problems, overrides))
+        captured = capfd.readouterr()
+        return Run(status, captured.out + captured.err, folder)
+
+    return start
+
+
+@pytest.fixture
+def start_process(problems):
+    """`start_process(folder, *overrides)` trains in another process, to be killed."""
+
+    def start(folder: Path, *overrides: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-m", "echorl_vl.train", *arguments(folder, problems, overrides)],
+            cwd=REPOSITORY,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    return start

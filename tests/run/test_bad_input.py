@@ -1,0 +1,92 @@
+"""Mistakes that a user makes: each ends with status 2 and one message that names what is wrong and what is wanted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from echorl_vl import train
+
+CASES = {
+    "unknown key": (("echo.coeff=1",), "echo.coef"),
+    "out of range": (("worker.rollout.temperature=0",), "worker.rollout.temperature"),
+    "one rollout in a group": (("worker.rollout.n=1",), "wanted at least 2"),
+    "batches that don't divide": (("worker.actor.global_batch_size=3",), "data.rollout_batch_size"),
+    "micro-batches that don't divide": (("worker.actor.micro_batch_size_per_device_for_update=5",), "divisor of 16"),
+    "unknown model": (("worker.actor.model.model_path=/nowhere/model",), "/nowhere/model"),
+    "missing data": (("data.train_files=/nowhere/train.parquet",), "/nowhere/train.parquet"),
+    "wrong column": (("data.prompt_key=qestion",), "data.prompt_key"),
+    "prompts too long": (("data.max_prompt_length=20",), "data.max_prompt_length"),
+    "set smaller than a batch": (
+        ("data.rollout_batch_size=32", "worker.actor.global_batch_size=32"),
+        "24 problems and a batch takes 32",
+    ),
+    "unknown reward function": (
+        ("worker.reward.reward_function=echorl_vl/rewards/geometry.py:compute_scores",),
+        "compute_score",
+    ),
+    "engine that is not here": (("engine=easyr1",), "embedded engine"),
+    "no such loss": (("worker.actor.loss_type=pppo",), "default"),
+    "no GPU": (("trainer.device=cuda",), "no GPU"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_mistake_is_named_before_anything_is_written(case: str, run) -> None:
+    if case == "no GPU":
+        torch = pytest.importorskip("torch")
+        if torch.cuda.is_available():
+            pytest.skip("this machine has a GPU")
+    overrides, wanted = CASES[case]
+    done = run(*overrides)
+    assert done.status == 2, done.output
+    assert wanted in done.output, done.output
+    assert "Traceback" not in done.output
+    assert not list(done.folder.glob("global_step_*")) and not (done.folder / "metrics.jsonl").exists()
+
+
+def test_no_file_and_unknown_options(capsys) -> None:
+    assert train.main(["configs/geo3k_tinny.yaml"]) == 2
+    assert "geo3k_tiny.yaml" in capsys.readouterr().err
+    assert train.main(["--helpp", "configs/geo3k_tiny.yaml"]) == 2
+    assert "--help" in capsys.readouterr().err
+    assert train.main(["echo.coef=1"]) == 2
+    assert "configuration file" in capsys.readouterr().err
+
+
+def test_help_and_print_config(capsys) -> None:
+    assert train.main(["--help"]) == 0
+    assert "echo.coef" in capsys.readouterr().out
+    assert train.main(["configs/geo3k_tiny.yaml", "echo.coef=0.25", "--print-config"]) == 0
+    assert "coef: 0.25" in capsys.readouterr().out
+
+
+def test_a_broken_picture_stops_the_run_and_names_its_row(run, tmp_path, problems) -> None:
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(problems).to_pylist()
+    rows[5]["images"] = [{"bytes": rows[5]["images"][0]["bytes"][:200], "path": None}]
+    (tmp_path / "set").mkdir()
+    lines = []
+    for number, row in enumerate(rows):
+        (tmp_path / f"set/{number}.png").write_bytes(row["images"][0]["bytes"])
+        lines.append(json.dumps({**row, "images": [f"{number}.png"]}))
+    (tmp_path / "set.jsonl").write_text("\n".join(lines))
+    done = run(
+        f"data.train_files={tmp_path / 'set.jsonl'}",
+        f"data.image_dir={tmp_path / 'set'}",
+        "data.rollout_batch_size=24",
+        "worker.actor.global_batch_size=24",
+    )
+    assert done.status == 2 and "set.jsonl, row 5, images[0]" in done.output, done.output
+
+
+def test_another_configuration_does_not_go_on_with_an_unfinished_run(run) -> None:
+    first = run("trainer.max_steps=2", "trainer.save_freq=1")
+    (first.folder / "summary.json").unlink()
+    shutil.rmtree(first.folder / "global_step_2")
+    changed = run("trainer.max_steps=2", "trainer.save_freq=1", "worker.actor.optim.lr=0.5")
+    assert changed.status == 2
+    assert "worker.actor.optim.lr" in changed.output and "trainer.experiment_name" in changed.output

@@ -1,0 +1,166 @@
+"""Whole runs: what they leave behind, what must hold in their metrics, and the ways to set one up."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from echorl_vl.core import METRIC_NAMES
+from echorl_vl.engines.local.policy import Policy
+from echorl_vl.outputs.rollout_files import read_rollouts
+
+ALWAYS_RIGHT = """
+REWARD_NAME = "always_right"
+REWARD_TYPE = "sequential"
+
+def compute_score(reward_input):
+    return {"overall": 1.0, "format": 0.0, "accuracy": 1.0}
+"""
+
+EASYR1_STYLE = '''
+"""A reward file as EasyR1 takes them: batch type by default, any name of function, keyword arguments."""
+
+import re
+
+def score_all(reward_inputs, bonus=0.0):
+    scores = []
+    for item in reward_inputs:
+        found = re.findall(r"boxed\\{([^}]*)\\}", item["response"])
+        right = float(bool(found) and found[-1] == item["ground_truth"])
+        scores.append({"overall": right + bonus, "accuracy": right, "length": float(item["response_length"])})
+    return scores
+'''
+
+
+def test_a_run_leaves_what_it_promises(run) -> None:
+    done = run("trainer.logger=[console, file, tensorboard]", "trainer.save_freq=1", "echo.log_grad_share=true")
+    assert done.status == 0, done.output
+    rows = done.metrics
+    assert [row["step"] for row in rows] == [1, 2]
+    optional = {"echo/loss", "echo/grad_share"} if not rows[0]["echo/clips"] else set()
+    assert set(METRIC_NAMES) - optional <= set(rows[0])
+    for name in ("timing_s/gen", "timing_s/update_actor", "timing_s/step", "perf/throughput", "perf/max_memory_gb"):
+        assert rows[0][name] > 0
+    names = {path.name for path in done.folder.iterdir()}
+    assert {"config.yaml", "environment.json", "metrics.jsonl", "summary.json", "tensorboard", "plots"} <= names
+    assert {"global_step_1", "global_step_2", "rollouts"} <= names
+    assert list((done.folder / "tensorboard").iterdir()) and list((done.folder / "plots").glob("*.png"))
+    assert json.loads((done.folder / "environment.json").read_text())["versions"]["torch"]
+    rollouts = read_rollouts(done.folder / "rollouts" / "step_000001.parquet")
+    assert len(rollouts) == 16 and rollouts[0]["question"].startswith("<image>")
+    assert "metrics.jsonl" in done.output and "global_step_2" in done.output
+
+    folder = done.folder / "global_step_2/actor/huggingface"
+    model, processor = AutoModelForImageTextToText.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+    assert sum(p.numel() for p in model.parameters()) < 3e6 and "<|image_pad|>" in processor.tokenizer.get_vocab()
+
+
+def test_the_same_command_again_starts_a_new_run_beside_the_finished_one(run) -> None:
+    first = run("trainer.max_steps=1")
+    again = run("trainer.max_steps=1")
+    assert first.status == again.status == 0
+    assert "run_2" in again.output and (first.folder.parent / "run_2" / "summary.json").is_file()
+
+
+def test_all_success_groups_give_an_echo_gradient_and_no_policy_gradient(run, tmp_path) -> None:
+    (tmp_path / "always.py").write_text(ALWAYS_RIGHT)
+    done = run(
+        f"worker.reward.reward_function={tmp_path / 'always.py'}:compute_score",
+        "echo.log_grad_share=true",
+        "echo.include_truncated=true",
+    )
+    assert done.status == 0, done.output
+    for row in done.metrics:
+        assert row["group/all_success"] == 1.0 and row["adv/zero_share"] == 1.0
+        assert row["actor/policy_grad_norm"] == 0.0
+        assert row["echo/grad_norm"] > 0 and row["actor/grad_norm"] > 0
+        assert row["echo/clips"] == 4
+
+
+def test_echo_makes_no_forward_pass_of_its_own(run, monkeypatch) -> None:
+    counts = []
+    load = Policy.load.__func__
+
+    def remember(cls, *args, **kwargs):
+        policy = load(cls, *args, **kwargs)
+        counts.append(policy)
+        return policy
+
+    monkeypatch.setattr(Policy, "load", classmethod(remember))
+    for coef, name in ((0.001, "on"), (0, "off")):
+        assert run(f"echo.coef={coef}", f"trainer.experiment_name={name}", "trainer.max_steps=1").status == 0
+    on, off = counts
+    assert on.forward_calls == off.forward_calls == 2
+    assert (on.prefill_calls, on.decode_calls, on.vision_calls) == (
+        off.prefill_calls,
+        off.decode_calls,
+        off.vision_calls,
+    )
+
+
+def test_a_reward_file_of_easyr1_works_unchanged(run, tmp_path) -> None:
+    (tmp_path / "mine.py").write_text(EASYR1_STYLE)
+    done = run(
+        f"worker.reward.reward_function={tmp_path / 'mine.py'}:score_all",
+        "worker.reward.reward_function_kwargs={bonus: 0.25}",
+        "trainer.max_steps=1",
+    )
+    assert done.status == 0, done.output
+    row = done.metrics[0]
+    assert row["reward/overall"] == pytest.approx(row["reward/accuracy"] + 0.25) and row["reward/length"] > 1
+
+
+def test_kl_to_a_reference_starts_at_zero(run) -> None:
+    done = run("algorithm.disable_kl=false", "algorithm.use_kl_loss=true", "algorithm.kl_penalty=low_var_kl")
+    assert done.status == 0, done.output
+    first, second = done.metrics
+    assert first["actor/kl_loss"] == pytest.approx(0, abs=1e-6) and second["actor/kl_loss"] >= 0
+
+
+@pytest.mark.slow
+def test_lora_trains_adapters_and_saves_a_merged_model(run) -> None:
+    done = run(
+        "worker.actor.model.lora.rank=4",
+        "worker.actor.model.lora.exclude_modules='.*visual.*'",
+        "worker.actor.optim.lr=0.01",
+        "echo.coef=0.1",
+    )
+    assert done.status == 0, done.output
+    folder = done.folder / "global_step_2/actor"
+    assert (folder / "lora_adapter/adapter_model.safetensors").is_file()
+    merged = AutoModelForImageTextToText.from_pretrained(folder / "huggingface").state_dict()
+    base = AutoModelForImageTextToText.from_pretrained("echorl_vl/tiny/model").state_dict()
+    assert merged.keys() == base.keys()
+    changed = [name for name in base if not torch.equal(merged[name], base[name])]
+    assert changed and not any("visual" in name for name in changed)
+
+
+def test_a_text_model_trains_on_text(run, tmp_path) -> None:
+    from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained("echorl_vl/tiny/model")
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    Qwen2ForCausalLM(config).save_pretrained(tmp_path / "text")
+    tokenizer.save_pretrained(tmp_path / "text")
+    lines = [json.dumps({"problem": f"What is {a} + 1?", "answer": str(a + 1)}) for a in range(12)]
+    (tmp_path / "sums.jsonl").write_text("\n".join(lines))
+    done = run(
+        f"data.train_files={tmp_path / 'sums.jsonl'}",
+        f"worker.actor.model.model_path={tmp_path / 'text'}",
+        "trainer.max_steps=1",
+    )
+    assert done.status == 0, done.output
+    assert done.metrics[0]["response_length/mean"] > 1
