@@ -1,0 +1,230 @@
+"""The tiny policy before training: tokenizer, processor, and an untrained Qwen2.5-VL of 1.8 million parameters.
+
+The folder that `write_model` makes has the layout of the published Qwen2.5-VL checkpoints (flat config.json, weight
+names of the first release), which every transformers from 4.57 on reads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
+
+from geometry3k.canvas import PATCH
+
+MODEL_FOLDER = Path(__file__).parent / "model"
+"""The shipped policy."""
+
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|box_end|>",
+    "<|quad_start|>",
+    "<|quad_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+"""Qwen2.5-VL's control tokens, in its order."""
+
+# How Qwen2 splits text before merging: single digits, words with their space, punctuation with the newlines after it.
+SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+# The format of Qwen2.5-VL's own template: a system turn unless there is one, pictures between vision start and end.
+CHAT_TEMPLATE = """\
+{%- if messages[0].role != 'system' %}<|im_start|>system
+You are a helpful assistant.<|im_end|>
+{% endif %}
+{%- for message in messages %}<|im_start|>{{ message.role }}
+{% if message.content is string %}{{ message.content }}{% else %}
+{%- for part in message.content %}
+{%- if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>
+{%- elif part.type == 'video' %}<|vision_start|><|video_pad|><|vision_end|>
+{%- elif 'text' in part %}{{ part.text }}
+{%- endif %}
+{%- endfor %}
+{%- endif %}<|im_end|>
+{% endfor %}
+{%- if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary_size: int = 640) -> Tokenizer:
+    """A byte-level BPE tokenizer in Qwen2's manner; the special tokens come after the text tokens, as in Qwen's."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary_size - len(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    return tokenizer
+
+
+def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Writes tokenizer and processor files as the published checkpoints have them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    tokenizer.model.save(str(folder))
+    _write_json(
+        folder / "tokenizer_config.json",
+        {
+            "add_prefix_space": False,
+            "added_tokens_decoder": {
+                str(tokenizer.token_to_id(token)): {
+                    "content": token,
+                    "lstrip": False,
+                    "normalized": False,
+                    "rstrip": False,
+                    "single_word": False,
+                    "special": True,
+                }
+                for token in SPECIAL_TOKENS
+            },
+            "additional_special_tokens": list(SPECIAL_TOKENS[1:]),
+            "bos_token": None,
+            "chat_template": CHAT_TEMPLATE,
+            "clean_up_tokenization_spaces": False,
+            "eos_token": "<|im_end|>",
+            "errors": "replace",
+            "model_max_length": 2048,
+            "pad_token": "<|endoftext|>",
+            "split_special_tokens": False,
+            "tokenizer_class": "Qwen2Tokenizer",
+            "unk_token": None,
+        },
+    )
+    _write_json(folder / "chat_template.json", {"chat_template": CHAT_TEMPLATE})
+    _write_json(
+        folder / "preprocessor_config.json",
+        {
+            "min_pixels": 4 * PATCH * PATCH,
+            "max_pixels": 1024 * PATCH * PATCH,
+            "patch_size": PATCH,
+            "temporal_patch_size": 2,
+            "merge_size": 2,
+            # White paper becomes 0, so that an empty patch says nothing.
+            "image_mean": [1.0, 1.0, 1.0],
+            "image_std": [0.5, 0.5, 0.5],
+            "image_processor_type": "Qwen2VLImageProcessor",
+            "processor_class": "Qwen2_5_VLProcessor",
+        },
+    )
+
+
+def model_config(tokenizer: Tokenizer) -> dict:
+    """config.json of the tiny policy, in the flat form of the published checkpoints."""
+    ids = {token: tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
+    return {
+        "architectures": ["Qwen2_5_VLForConditionalGeneration"],
+        "model_type": "qwen2_5_vl",
+        "attention_dropout": 0.0,
+        "bos_token_id": ids["<|endoftext|>"],
+        "eos_token_id": ids["<|im_end|>"],
+        "pad_token_id": ids["<|endoftext|>"],
+        "vision_start_token_id": ids["<|vision_start|>"],
+        "vision_end_token_id": ids["<|vision_end|>"],
+        "vision_token_id": ids["<|vision_pad|>"],
+        "image_token_id": ids["<|image_pad|>"],
+        "video_token_id": ids["<|video_pad|>"],
+        "hidden_act": "silu",
+        "hidden_size": 128,
+        "initializer_range": 0.02,
+        "intermediate_size": 320,
+        "max_position_embeddings": 2048,
+        "max_window_layers": 4,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 4,
+        "num_key_value_heads": 2,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 10000.0,
+        "rope_scaling": {"type": "mrope", "mrope_section": [4, 6, 6]},
+        "sliding_window": 2048,
+        "tie_word_embeddings": True,
+        "torch_dtype": "float32",
+        "use_cache": True,
+        "use_sliding_window": False,
+        "vision_config": {
+            "depth": 4,
+            "hidden_act": "silu",
+            "hidden_size": 128,
+            "intermediate_size": 192,
+            "num_heads": 4,
+            "in_chans": 3,
+            "out_hidden_size": 128,
+            "patch_size": PATCH,
+            "spatial_merge_size": 2,
+            "spatial_patch_size": PATCH,
+            "window_size": 112,
+            "fullatt_block_indexes": [1, 3],
+            "tokens_per_second": 2,
+            "temporal_patch_size": 2,
+        },
+        "vocab_size": tokenizer.get_vocab_size(),
+    }
+
+
+def new_model(folder: Path, seed: int) -> Qwen2_5_VLForConditionalGeneration:
+    """An untrained model for the configuration in `folder`, the same for the same seed."""
+    torch.manual_seed(seed)
+    return Qwen2_5_VLForConditionalGeneration(AutoConfig.from_pretrained(folder)).float()
+
+
+def write_model(model: Qwen2_5_VLForConditionalGeneration, folder: Path) -> None:
+    """Writes the weights as model.safetensors under the published names; the old file stays until then."""
+    names = (("model.visual.", "visual."), ("model.language_model.", "model."))
+    weights = {}
+    for name, tensor in model.state_dict().items():
+        if name == "lm_head.weight":  # tied to the embedding
+            continue
+        for ours, published in names:
+            if name.startswith(ours):
+                name = published + name.removeprefix(ours)
+                break
+        weights[name] = tensor.detach().cpu().float().contiguous()
+    partial = folder / ".model.safetensors.partial"
+    save_file(weights, partial, metadata={"format": "pt"})
+    os.replace(partial, folder / "model.safetensors")
+
+
+def write_config(tokenizer: Tokenizer, folder: Path) -> None:
+    """Writes config.json and generation_config.json."""
+    config = model_config(tokenizer)
+    _write_json(folder / "config.json", config)
+    _write_json(
+        folder / "generation_config.json",
+        {
+            "do_sample": True,
+            "temperature": 1.0,
+            "bos_token_id": config["bos_token_id"],
+            "pad_token_id": config["pad_token_id"],
+            "eos_token_id": [config["eos_token_id"], config["pad_token_id"]],
+        },
+    )
+
+
+def _write_json(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

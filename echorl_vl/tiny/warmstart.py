@@ -1,0 +1,221 @@
+"""Makes the weights of the tiny policy again: supervised fine-tuning on generated solutions, right and wrong.
+
+    python -m echorl_vl.tiny.warmstart --out echorl_vl/tiny/model        # about 30 minutes on 2 free cores
+
+Three stages. First the target is only the numbers in the picture: trained on whole solutions from the start, a model of
+this size learns the language and never begins to look. Then whole solutions, of which a fixed share (`RIGHT_SHARE`)
+takes the right approach and the rest a plausible wrong one with sound arithmetic. Last, solutions in one wording: sure
+of its words and its arithmetic, the policy is unsure about one choice, the theorem. That is the step where its entropy
+peaks, and what reinforcement learning has to decide.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from transformers import AutoProcessor
+
+from echorl_vl.engines.local.allocator import keep_freed_memory
+from echorl_vl.tiny.build import (
+    MODEL_FOLDER,
+    new_model,
+    train_tokenizer,
+    write_config,
+    write_model,
+    write_tokenizer,
+)
+from echorl_vl.vision.positions import mrope_positions
+from geometry3k.canvas import CELLS, Canvas
+from geometry3k.generate import TRAIN, Split, draw_split
+from geometry3k.kinds import HELD_OUT_KINDS, KINDS
+from geometry3k.problem import GeometryProblem
+
+RIGHT_SHARE = {
+    "triangle_angle": 0.60,
+    "exterior_angle": 0.50,
+    "parallel_lines": 0.45,
+    "quadrilateral_angle": 0.30,
+    "hypotenuse": 0.55,
+    "leg": 0.40,
+    "rectangle_area": 0.60,
+    "triangle_area": 0.40,
+    "circle_angle": 0.40,
+    "circle_area": 0.35,
+} | dict.fromkeys(HELD_OUT_KINDS, 0.45)
+"""Share of the training solutions of a kind that takes the right approach."""
+
+READ_QUESTION = "Read the numbers."
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Optimizer steps of the three stages, problems in a batch and in the pool, and the peak learning rates.
+
+    The first two stages share one warm-up and cosine, the last has its own.
+    """
+
+    read_steps: int = 300
+    solve_steps: int = 1200
+    settle_steps: int = 300
+    batch_size: int = 64
+    pool: int = 12000
+    learning_rate: float = 1.5e-3
+    settle_learning_rate: float = 4e-4
+    warmup_steps: int = 50
+
+
+def cosine(peak: float, steps: int, warmup: int) -> list[float]:
+    """A learning rate for each step: a linear rise, then a cosine to a fiftieth of the peak."""
+    rise = [peak * (step + 1) / warmup for step in range(min(warmup, steps))]
+    falling = [(step - warmup) / max(1, steps - warmup) for step in range(len(rise), steps)]
+    return rise + [peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))) for progress in falling]
+
+
+def training_problems(count: int, seed: int) -> list[GeometryProblem]:
+    """Problems of every kind and size whose signatures belong to the training part of the hash space."""
+    split = Split(tuple(KINDS), count, seed, TRAIN, large=None)
+    return [problem for problem, _ in zip(draw_split(split), range(count), strict=False)]
+
+
+def corpus(problems: Sequence[GeometryProblem], rng: random.Random) -> list[str]:
+    """Texts for the tokenizer: questions, solutions by every approach, and the turns of the chat template."""
+    texts = ["system\nYou are a helpful assistant.", "user\n", "assistant\n", READ_QUESTION] * 50
+    for problem in problems:
+        texts.append(problem.sketch.question)
+        texts += [problem.solution(rng, approach) for approach in range(len(problem.sketch.approaches))]
+    return texts
+
+
+def draw_solution(problem: GeometryProblem, rng: random.Random, varied: bool) -> str:
+    """A solution whose approach is right with probability `RIGHT_SHARE`, else one of the wrong ones."""
+    approaches = len(problem.sketch.approaches)
+    right = rng.random() < RIGHT_SHARE[problem.kind]
+    return problem.solution(rng, 0 if right else rng.randrange(1, approaches), varied)
+
+
+class Batches:
+    """Training batches: pictures, prompts and target texts, padded on the right."""
+
+    def __init__(self, problems: Sequence[GeometryProblem], processor, seed: int) -> None:
+        self._rng = random.Random(seed)
+        self._drawn = [(problem, draw_pixels(problem)) for problem in problems]
+        self._tokenizer, self._image_processor = processor.tokenizer, processor.image_processor
+        message = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "QUESTION"}]}]
+        template = processor.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+        merged = (CELLS // self._image_processor.merge_size) ** 2
+        self._template = template.replace("<|image_pad|>", "<|image_pad|>" * merged)
+
+    def draw(self, size: int, stage: str) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
+        """Model inputs, labels (B, L) with -100 outside the target, and the mask (B, L) of the digits read off."""
+        drawn = self._rng.choices(self._drawn, k=size)
+        sequences, labels, digits = [], [], []
+        for problem, _ in drawn:
+            first_line = " and ".join(map(str, problem.sketch.numbers)) + "."
+            question = READ_QUESTION if stage == "read" else problem.sketch.question
+            target = first_line if stage == "read" else draw_solution(problem, self._rng, stage == "solve")
+            prompt = self._tokenizer.encode(self._template.replace("QUESTION", question), add_special_tokens=False)
+            answer = self._tokenizer.encode(target + "<|im_end|>", add_special_tokens=False)
+            texts = self._tokenizer.convert_ids_to_tokens(answer)
+            end = next((i for i, text in enumerate(texts) if "." in text), len(texts))
+            sequences.append(torch.tensor(prompt + answer))
+            labels.append(torch.tensor([-100] * len(prompt) + answer))
+            digits.append(torch.tensor([False] * len(prompt) + [t.isdigit() and i < end for i, t in enumerate(texts)]))
+        pad = torch.nn.utils.rnn.pad_sequence
+        ids = pad(sequences, batch_first=True, padding_value=self._tokenizer.pad_token_id)
+        images = self._image_processor([pixels for _, pixels in drawn], return_tensors="pt")
+        # The picture stands at the same place in every row, so all rows have the positions of the first. They are given
+        # because transformers 5 works them out only with `mm_token_type_ids`, which 4.57 does not know. Padded on the
+        # right and causal: no target sees the padding, so there is no attention mask.
+        pad_id = self._tokenizer.convert_tokens_to_ids("<|image_pad|>")
+        positions, _ = mrope_positions(ids[0], images["image_grid_thw"][:1], pad_id, self._image_processor.merge_size)
+        inputs = {"input_ids": ids, "position_ids": positions[:, None].expand(-1, size, -1), **images}
+        return inputs, pad(labels, batch_first=True, padding_value=-100), pad(digits, batch_first=True)
+
+
+def draw_pixels(problem: GeometryProblem) -> torch.Tensor:
+    """(3, H, W) uint8."""
+    canvas = Canvas(mirror=problem.mirror, pose=problem.pose)
+    problem.sketch.draw(canvas)
+    return torch.from_numpy(np.asarray(canvas.image()).copy()).permute(2, 0, 1)
+
+
+def run_stage(stage: str, model, batches: Batches, optimizer, rates: Sequence[float], size: int) -> None:
+    """One optimizer step for each learning rate; every 25 steps a line of progress.
+
+    `digits` in it is the loss of the numbers that a solution reads off the picture. The whole loss falls without a look
+    at the picture; only this one tells whether the model has learned to see.
+    """
+    started = time.monotonic()
+    for step, rate in enumerate(rates):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        inputs, labels, digits = batches.draw(size, stage)
+        logits = model(**inputs).logits[:, :-1]
+        labels, digits = labels[:, 1:], digits[:, 1:]
+        losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none")
+        loss = losses.sum() / (labels != -100).sum()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        if step % 25 == 0:
+            read_loss, minutes = losses[digits.flatten()].mean().item(), (time.monotonic() - started) / 60
+            print(f"{stage} {step} loss {loss.item():.3f} digits {read_loss:.3f} {minutes:.1f} min", flush=True)
+
+
+def new_optimizer(model) -> torch.optim.AdamW:
+    return torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
+
+
+def settle(model, processor, problems: Sequence[GeometryProblem], schedule: Schedule, seed: int) -> None:
+    """The last stage."""
+    batches = Batches(problems, processor, seed + 1)
+    rates = cosine(schedule.settle_learning_rate, schedule.settle_steps, schedule.warmup_steps)
+    run_stage("settle", model, batches, new_optimizer(model), rates, schedule.batch_size)
+
+
+def train(folder: Path, schedule: Schedule, seed: int) -> None:
+    """Writes tokenizer, configuration and trained weights into `folder`."""
+    keep_freed_memory()
+    problems = training_problems(schedule.pool, seed)
+    tokenizer = train_tokenizer(corpus(problems[:3000], random.Random(seed)))
+    write_tokenizer(tokenizer, folder)
+    write_config(tokenizer, folder)
+    processor = AutoProcessor.from_pretrained(folder)
+    model = new_model(folder, seed).train()
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, vocabulary {len(processor.tokenizer)}")
+    batches, optimizer = Batches(problems, processor, seed), new_optimizer(model)
+    rates = cosine(schedule.learning_rate, schedule.read_steps + schedule.solve_steps, schedule.warmup_steps)
+    run_stage("read", model, batches, optimizer, rates[: schedule.read_steps], schedule.batch_size)
+    run_stage("solve", model, batches, optimizer, rates[schedule.read_steps :], schedule.batch_size)
+    settle(model, processor, problems, schedule, seed)
+    write_model(model, folder)
+    recipe = {"seed": seed, **asdict(schedule), "right_share": RIGHT_SHARE}
+    (folder / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m echorl_vl.tiny.warmstart", description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, default=MODEL_FOLDER, help="folder to write (default: the shipped one)")
+    parser.add_argument("--seed", type=int, default=0)
+    for name in ("read", "solve", "settle"):
+        default = getattr(Schedule, f"{name}_steps")
+        parser.add_argument(f"--{name}-steps", type=int, default=default, help=f"default: {default}")
+    options = parser.parse_args(arguments)
+    train(options.out, Schedule(options.read_steps, options.solve_steps, options.settle_steps), options.seed)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
