@@ -32,7 +32,7 @@ def one_step(config: Config, parts: Parts, updater: Updater, step: int, coef: fl
     prompts = [parts.encoder.encode(parts.train[index]) for index in parts.order.batch(step)]
     started = time.perf_counter()
     rollouts = generate(parts.policy, prompts, training_params(config), step_generator(1, step, "rollout"))
-    experience = assess(rollouts, score(rollouts, parts.rewards), config)
+    experience = assess(rollouts, score(rollouts, parts.rewards, parts.policy, config), config)
     mining = time.perf_counter()
     if coef:
         mine(experience, config, parts.splitter, step)

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:
-        print("stopped before the first step; nothing was trained", file=sys.stderr)
+        print("stopped", file=sys.stderr)
         return 130
 
 

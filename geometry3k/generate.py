@@ -14,6 +14,7 @@ belongs to training, validation or test.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import sys
@@ -162,17 +163,43 @@ def _decode(png: bytes):
     return Image.open(io.BytesIO(png))
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, wanted a whole number of at least 1")
+    return int(text)
+
+
+def _write(rows: datasets.Dataset, path: Path, parser: argparse.ArgumentParser) -> None:
+    """Writes the file whole or not at all."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows.to_parquet(partial)
+        os.replace(partial, path)
+    except OSError as error:
+        parser.error(f"--out {path}: can't be written: {error}")
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m geometry3k.generate", description=__doc__.split("\n")[0])
     parser.add_argument("--split", choices=list(SPLITS), default="train")
-    parser.add_argument("--size", type=int, help="number of problems (default: the split's own)")
+    parser.add_argument("--size", type=_positive, help="number of problems (default: the split's own)")
     parser.add_argument("--seed", type=int, help="another draw (default: the split's own)")
     parser.add_argument("--picture-size", type=int, default=CELLS * PATCH, help="pixels along each side (default: 112)")
     parser.add_argument("--out", type=Path, help="parquet file to write")
     parser.add_argument("--gallery", type=Path, help="write a sheet with one problem of each kind instead")
     options = parser.parse_args(arguments)
     if options.gallery:
-        gallery(options.gallery)
+        try:
+            gallery(options.gallery)
+        except OSError as error:
+            parser.error(f"--gallery {options.gallery}: can't be written: {error}")
         print(options.gallery)
         return 0
     if options.out is None or options.out.suffix != ".parquet":
@@ -181,10 +208,7 @@ def main(arguments: list[str] | None = None) -> int:
         rows = load_split(options.split, options.size, options.seed, options.picture_size)
     except ValueError as error:
         parser.error(str(error))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    partial = options.out.with_name(f".{options.out.name}.partial")
-    rows.to_parquet(partial)
-    os.replace(partial, options.out)
+    _write(rows, options.out, parser)
     print(f"{len(rows)} problems -> {options.out}")
     return 0
 

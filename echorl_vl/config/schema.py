@@ -86,7 +86,7 @@ class TrainerConfig:
     val_freq: int = option(-1, "validate every so many steps; -1: never", at_least=-1)
     val_before_train: bool = option(True, "validate before the first step")
     val_only: bool = option(False, "validate and stop")
-    val_generations_to_log: int = option(0, "validation responses sent to the loggers", at_least=0)
+    val_generations_to_log: int = option(0, "EasyR1 engine: validation responses sent to the loggers", at_least=0)
     save_freq: int = option(-1, "write a checkpoint every so many steps; -1: never", at_least=-1)
     save_limit: int = option(-1, "checkpoints to keep; -1: all", at_least=-1)
     save_model_only: bool = option(False, "checkpoints without optimizer state: smaller, but no resume")

@@ -63,7 +63,7 @@ class EchoConfig:
     seed: int = 0
     """of select: softmax"""
     log_grad_share: bool = False
-    """log echo/grad_share; costs one more backward pass"""
+    """log echo/grad_share and the gradient norms of the echo term and of the rest; costs two more passes"""
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():

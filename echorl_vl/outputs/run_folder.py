@@ -42,6 +42,7 @@ HARMLESS_KEYS = frozenset(
         "save_freq",
         "save_limit",
         "save_model_only",
+        "max_bad_steps",
         "rollout_save_freq",
         "val_freq",
         "val_generations_to_log",
@@ -132,6 +133,10 @@ class RunFolder:
             return None
         differences = diff(_read(folder / "config.yaml"), config_yaml)
         checkpoint = find_checkpoint(folder)
+        if differences and checkpoint is None and not _has_rows(folder / "metrics.jsonl"):
+            # A start that failed, on a mistake in its data, say: there is nothing to lose.
+            atomic.write_text(folder / "config.yaml", config_yaml)
+            return cls(folder, lock, None, False, notes)
         if differences and checkpoint is None:
             notes.append(f"{folder} holds a run with another config that had saved nothing yet: it stays as it is")
             return None
@@ -251,6 +256,10 @@ def _state(folder: Path) -> str:
             finished = False
         return "finished" if finished else "unfinished"
     return "other" if any(not name.startswith(".") for name in names) else "free"
+
+
+def _has_rows(metrics: Path) -> bool:
+    return metrics.is_file() and metrics.stat().st_size > 0
 
 
 def _take(folder: Path) -> FolderLock:

@@ -39,7 +39,8 @@ def summarize(run: Path) -> tuple[list[Row], dict[str, Any]]:
     ):
         values = [row[key] for row in metrics if row.get(key) is not None]
         if values:
-            before, after = _mean(values[:EDGE]), _mean(values[-EDGE:])
+            edge = max(1, min(EDGE, len(values) // 2))  # first and last never overlap
+            before, after = _mean(values[:edge]), _mean(values[-edge:])
             rows.append((title, form.format(before), form.format(after)))
             facts[f"{key}_first"], facts[f"{key}_last"] = before, after
     return rows, facts

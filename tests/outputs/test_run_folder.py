@@ -97,7 +97,11 @@ def test_killed_before_the_first_checkpoint_starts_again_in_place(tmp_path):
         assert run.path.name == "run"
         assert run.resumed
         assert run.resume_step == 0
-    with start(tmp_path / "run", CONFIG.replace("seed: 1", "seed: 2")) as run:  # nothing to lose: no error, a new place
+    other = CONFIG.replace("seed: 1", "seed: 2")
+    with start(tmp_path / "run", other) as run:  # a start that failed left nothing but its config: the folder is free
+        assert run.path.name == "run" and (run.path / "config.yaml").read_text() == other
+    (tmp_path / "run/metrics.jsonl").write_text('{"step": 1}\n')
+    with start(tmp_path / "run", CONFIG) as run:  # steps of another config, but no checkpoint: they stay
         assert run.path.name == "run_2"
         assert "another config" in run.notes[0]
 

@@ -90,3 +90,27 @@ def test_another_configuration_does_not_go_on_with_an_unfinished_run(run) -> Non
     changed = run("trainer.max_steps=2", "trainer.save_freq=1", "worker.actor.optim.lr=0.5")
     assert changed.status == 2
     assert "worker.actor.optim.lr" in changed.output and "trainer.experiment_name" in changed.output
+
+
+def test_after_a_failed_start_the_corrected_command_uses_the_same_folder(run) -> None:
+    assert run("data.prompt_key=qestion").status == 2
+    done = run("trainer.max_steps=1")
+    assert done.status == 0, done.output
+    assert not (done.folder.parent / "run_2").exists() and done.metrics
+
+
+def test_an_error_in_the_middle_saves_the_steps_before_it(run, tmp_path) -> None:
+    (tmp_path / "later.py").write_text(
+        "import os\n"
+        "REWARD_TYPE = 'batch'\n"
+        f"COUNT = {str(tmp_path / 'count')!r}\n"
+        "def compute_score(rows):\n"
+        "    with open(COUNT, 'a') as file:\n"
+        "        file.write('x')\n"
+        "    if os.path.getsize(COUNT) > 2:\n"
+        "        raise KeyError('no such column')\n"
+        "    return [{'overall': 0.0, 'accuracy': 0.0} for _ in rows]\n"
+    )
+    done = run(f"worker.reward.reward_function={tmp_path / 'later.py'}:compute_score", "trainer.max_steps=9")
+    assert done.status == 2 and "no such column" in done.output, done.output
+    assert [path.name for path in done.folder.glob("global_step_*")] == ["global_step_2"]

@@ -11,6 +11,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from echorl_vl.core import METRIC_NAMES
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.outputs.rollout_files import read_rollouts
+from echorl_vl.outputs.tracker import read_metrics
 
 ALWAYS_RIGHT = """
 REWARD_NAME = "always_right"
@@ -164,3 +165,15 @@ def test_a_text_model_trains_on_text(run, tmp_path) -> None:
     )
     assert done.status == 0, done.output
     assert done.metrics[0]["response_length/mean"] > 1
+
+
+def test_a_saved_checkpoint_is_validated_on_request(run, problems) -> None:
+    first = run("trainer.max_steps=1", "trainer.save_model_only=true")
+    checked = run(
+        "trainer.val_only=true",
+        f"data.val_files={problems}",
+        f"trainer.load_checkpoint_path={first.folder / 'global_step_1'}",
+    )
+    assert checked.status == 0, checked.output
+    [row] = read_metrics(first.folder.parent / "run_2")
+    assert row["step"] == 1 and row["val/problems"] == 24

@@ -56,19 +56,25 @@ def _train(config: Config, parts, folder: RunFolder, checkpoint: Path | None, no
     ):
         for note in notes:
             display.note(note)
-        training = Trainer(config, parts, folder, tracker, display)
         try:
-            done = training.run_all(checkpoint)
+            done = Trainer(config, parts, folder, tracker, display).run_all(checkpoint)
         except KeyboardInterrupt:
             done = False
         if not done:
-            display.note(f"stopped; the same command goes on from the newest checkpoint in {folder.path}")
+            saved = list(folder.path.glob("global_step_*"))
+            way = "goes on from the newest checkpoint" if saved else "starts again: nothing was saved yet"
+            display.note(f"stopped; the same command {way} ({folder.path})")
             return INTERRUPTED
-        display.phase("plots")
-        plots = write_plots(folder.path)
         rows, facts = summarize(folder.path)
-        display.summary(rows, [folder.metrics_file, *plots, *sorted(folder.path.glob("global_step_*"))])
         folder.finish(facts)
+        display.phase("plots")
+        plots = []
+        try:
+            plots = write_plots(folder.path)
+        except Exception as error:  # the run is whole without its plots
+            again = f"python -m echorl_vl.outputs.plots {folder.path}"
+            display.note(f"the plots failed ({type(error).__name__}: {error}); draw them with {again}")
+        display.summary(rows, [folder.metrics_file, *plots, *sorted(folder.path.glob("global_step_*"))])
     return 0
 
 

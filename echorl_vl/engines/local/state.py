@@ -57,14 +57,18 @@ def starting_model(config: Config, checkpoint: Path | None) -> Config:
     return config
 
 
-def restore_state(checkpoint: Path, policy: Policy, updater: Updater, kl: KLController) -> None:
-    """Puts optimizer, counters and (under LoRA) adapter weights back.
+def restore_state(
+    checkpoint: Path, policy: Policy, updater: Updater, kl: KLController, model_only: bool = False
+) -> None:
+    """Puts optimizer, counters and (under LoRA) adapter weights back; `model_only` the adapter alone.
 
     Raises UserError if the checkpoint holds no training state or that of another model.
     """
-    state = load_training_state(checkpoint / STATE_FILE)
     if policy.network is not policy.model:
         _restore_adapter(checkpoint / ADAPTER / "adapter_model.safetensors", policy)
+    if model_only:
+        return
+    state = load_training_state(checkpoint / STATE_FILE)
     try:
         updater.optimizer.load_state_dict(_like(state["optimizer"], updater.optimizer))
     except (ValueError, KeyError, RuntimeError) as error:

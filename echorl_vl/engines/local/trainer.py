@@ -25,6 +25,7 @@ from echorl_vl.engines.local.state import restore_state, write_state
 from echorl_vl.engines.local.timing import PhaseTimer
 from echorl_vl.engines.local.update import Updater
 from echorl_vl.engines.local.validation import score, training_params, validate
+from echorl_vl.errors import UserError
 from echorl_vl.outputs.display import Display
 from echorl_vl.outputs.rollout_files import write_rollouts
 from echorl_vl.outputs.run_folder import RunFolder
@@ -41,7 +42,7 @@ class Trainer:
         self.updater = Updater(self.policy, optimizer, config, max(1, parts.total_steps))
         self.kl = KLController(config.algorithm)
         self.reference = None if config.algorithm.disable_kl or not self.kl.coef else Reference(self.policy, config)
-        self.step = 0
+        self.step = self.saved = 0
 
     def run_all(self, checkpoint: Path | None = None) -> bool:
         """Trains from `checkpoint` (or from the start) to the last step; False if the user stopped it before.
@@ -50,13 +51,14 @@ class Trainer:
         """
         trainer = self.config.trainer
         if checkpoint is not None:
-            restore_state(checkpoint, self.policy, self.updater, self.kl)
-            self.step = checkpoint_step(checkpoint)
-        elif trainer.val_before_train and self.parts.held_out:
-            self._validate()
+            restore_state(checkpoint, self.policy, self.updater, self.kl, model_only=trainer.val_only)
+            self.step = self.saved = checkpoint_step(checkpoint)
         with StopRequest(lambda: self.display.note("stopping after this step; Ctrl-C again stops at once")) as stop:
+            first = self.run.checkpoint is None  # no validation of its own has come before
+            if self.parts.held_out and (trainer.val_only or (trainer.val_before_train and first)):
+                self._validate()
             while self.step < self.parts.total_steps and not trainer.val_only:
-                self._train_step()
+                self._train_step_or_save()
                 last = self.step == self.parts.total_steps
                 if self._due(trainer.val_freq) or (last and self.parts.held_out):
                     self._validate()
@@ -65,6 +67,19 @@ class Trainer:
                 if stop.asked and not last:
                     return False
         return True
+
+    def _train_step_or_save(self) -> None:
+        """A step; what it raises before it has changed the policy costs no step that came before."""
+        done = self.step
+        try:
+            self._train_step()
+        except UserError:
+            # The update raises only after skipped steps, which leave the weights as they were.
+            self.step = done
+            if self.step > self.saved:
+                self._save()
+                self.display.note(f"saved step {self.step} before stopping")
+            raise
 
     def _due(self, frequency: int) -> bool:
         return frequency > 0 and self.step % frequency == 0
@@ -76,8 +91,10 @@ class Trainer:
         torch.manual_seed(step_seed(config.worker.rollout.seed, self.step, "torch"))
         with timer.phase("gen"):
             rollouts = self._roll_out()
+        rewards = self.parts.rewards
+        lost = rewards.timeouts, rewards.crashes
         with timer.phase("reward"):
-            scores = score(rollouts, self.parts.rewards)
+            scores = score(rollouts, rewards, self.policy, config)
         ref_log_probs = None
         if self.reference is not None:
             with timer.phase("ref"):
@@ -92,7 +109,10 @@ class Trainer:
             metrics = self.updater.update(experience, coef, self.kl.coef)
         metrics |= experience_metrics(experience, config) | self._kl_metrics(experience)
         metrics |= {"echo/coef": coef, "training/epoch": float(self.parts.order.epoch(self.step - 1))}
-        metrics |= {"reward/timeouts": float(self.parts.rewards.timeouts)}
+        metrics |= {
+            "reward/timeouts": float(rewards.timeouts - lost[0]),
+            "reward/crashes": float(rewards.crashes - lost[1]),
+        }
         if self._due(config.trainer.rollout_save_freq):
             with timer.phase("write"):
                 self._write_rollouts(experience)
@@ -154,3 +174,4 @@ class Trainer:
             lambda folder: write_state(folder, self.policy, self.updater, self.kl, trainer.save_model_only),
             trainer.save_limit,
         )
+        self.saved = self.step

@@ -203,7 +203,9 @@ class Updater:
             raise UserError(
                 f"the last {self.bad_steps} optimizer steps were not finite (loss {loss}, gradient norm {grad_norm}) "
                 "and were skipped: lower worker.actor.optim.lr, or look at the reward and the model. "
-                f"Raise trainer.max_bad_steps (now {self.config.trainer.max_bad_steps}) to go on longer."
+                f"Raise trainer.max_bad_steps (now {self.config.trainer.max_bad_steps}) to go on longer; with another "
+                "learning rate, start from the last checkpoint with trainer.load_checkpoint_path=.../global_step_N and "
+                "another trainer.save_checkpoint_path."
             )
 
 

@@ -46,11 +46,15 @@ def validation_params(config: Config) -> SamplingParams:
     return replace(training_params(config), **{"n": 1, **override})
 
 
-def score(rollouts: Rollouts, rewards: RewardManager) -> list[dict[str, float]]:
-    """Parts of the reward of each row."""
+def score(rollouts: Rollouts, rewards: RewardManager, policy: Policy, config: Config) -> list[dict[str, float]]:
+    """Parts of the reward of each row, graded with or without special tokens (`worker.reward.skip_special_tokens`)."""
+    texts, lengths = rollouts.texts, rollouts.response_mask.sum(-1).tolist()
+    if not config.worker.reward.skip_special_tokens:
+        rows = [row[:length] for row, length in zip(rollouts.tokens.tolist(), lengths, strict=True)]
+        texts = policy.tokenizer.batch_decode(rows, skip_special_tokens=False)
     n = len(rollouts.tokens) // len(rollouts.prompts)
     truths = [prompt.problem.answer for prompt in rollouts.prompts for _ in range(n)]
-    return rewards.score(rollouts.texts, rollouts.response_mask.sum(-1).tolist(), truths)
+    return rewards.score(texts, lengths, truths)
 
 
 def validate(policy: Policy, prompts: Sequence[Prompt], rewards: RewardManager, config: Config) -> Validation:
@@ -67,7 +71,7 @@ def validate(policy: Policy, prompts: Sequence[Prompt], rewards: RewardManager, 
     for number, first in enumerate(range(0, len(prompts), size)):
         generator = step_generator(config.worker.rollout.seed, number, "validation")
         rollouts = generate(policy, prompts[first : first + size], params, generator)
-        scores = score(rollouts, rewards)
+        scores = score(rollouts, rewards, policy, config)
         batches.append((rollouts, scores))
         for row in scores:
             for part, value in row.items():
