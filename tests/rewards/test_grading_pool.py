@@ -108,6 +108,15 @@ def test_workers_ignore_ctrl_c(pool: GradingPool) -> None:
     assert outcome.value in pool.pids()
 
 
+@pytest.fixture
+def ctrl_c_raises():
+    """Python's own handler: a test run in the background of a shell is started with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_raises")
 def test_ctrl_c_in_the_caller_ends_map_and_leaves_the_pool_usable(pool: GradingPool) -> None:
     pool.map([1, 2])
     busy = pool.pids()

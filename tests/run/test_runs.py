@@ -49,7 +49,8 @@ def test_a_run_leaves_what_it_promises(run) -> None:
     assert {"config.yaml", "environment.json", "metrics.jsonl", "summary.json", "tensorboard", "plots"} <= names
     assert {"global_step_1", "global_step_2", "rollouts"} <= names
     assert list((done.folder / "tensorboard").iterdir()) and list((done.folder / "plots").glob("*.png"))
-    assert json.loads((done.folder / "environment.json").read_text())["versions"]["torch"]
+    environment = json.loads((done.folder / "environment.json").read_text())
+    assert environment["torch"] and environment["transformers"] and environment["device"] == "cpu"
     rollouts = read_rollouts(done.folder / "rollouts" / "step_000001.parquet")
     assert len(rollouts) == 16 and rollouts[0]["question"].startswith("<image>")
     assert "metrics.jsonl" in done.output and "global_step_2" in done.output
