@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -16,14 +17,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     flags = [argument for argument in arguments if argument.startswith("-")]
     values = [argument for argument in arguments if not argument.startswith("-")]
-    if "--help-all" in flags:
-        print(full_help())
-        return 0
-    if "--help" in flags or "-h" in flags or not arguments:
-        print(short_help())
-        return 0 if flags else USAGE_ERROR
     try:
+        if "--help-all" in flags:
+            print(full_help(), flush=True)
+            return 0
+        if "--help" in flags or "-h" in flags or not arguments:
+            print(short_help(), flush=True)
+            return 0 if flags else USAGE_ERROR
         return _run(values, flags)
+    except BrokenPipeError:  # the reader of a pipe has gone, as in `--help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR
@@ -41,7 +45,7 @@ def _run(values: list[str], flags: list[str]) -> int:
         raise UserError("the first argument has to be a configuration file, for example configs/geo3k_tiny.yaml")
     config = load_config(values[0], values[1:])
     if "--print-config" in flags:
-        print(to_yaml(config), end="")
+        print(to_yaml(config), end="", flush=True)
         return 0
     from echorl_vl.engines import choose_engine  # imports torch and transformers: only when something is trained
 

@@ -11,7 +11,7 @@ from echorl_vl.config import Config
 from echorl_vl.core import Splitter, make_splitter
 from echorl_vl.data.order import BatchOrder
 from echorl_vl.data.problem import Problems
-from echorl_vl.data.prompts import Prompt, PromptEncoder
+from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.data.sources import load_problems
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.errors import UserError
@@ -26,7 +26,7 @@ class Parts:
     encoder: PromptEncoder
     train: Problems | None
     order: BatchOrder | None
-    held_out: list[Prompt]
+    held_out: Problems | None
     rewards: RewardManager
     splitter: Splitter
     total_steps: int
@@ -65,15 +65,15 @@ def build_parts(config: Config, note: Callable[[str], None]) -> Parts:
         order = None if train is None else BatchOrder(len(train), data.rollout_batch_size, data.seed, data.shuffle)
         steps = 0 if order is None else config.trainer.max_steps or order.steps_per_epoch * config.trainer.total_epochs
         splitter = make_splitter(config.echo.splitter, policy.tokenizer, **config.echo.splitter_kwargs)
-        prompts = [encoder.encode(problem) for problem in held_out] if held_out is not None else []
     except BaseException:
         rewards.close()
         raise
     parameters = sum(p.numel() for p in policy.model.parameters())
     trained = sum(p.numel() for p in policy.model.parameters() if p.requires_grad)
     note(f"{type(policy.network).__name__}, {parameters:,} parameters ({trained:,} trained), on {policy.device}")
-    note(f"{0 if train is None else len(train):,} training problems, {len(prompts):,} held out, {steps:,} steps")
-    return Parts(policy, encoder, train, order, prompts, rewards, splitter, steps)
+    problems, validated = (0 if some is None else len(some) for some in (train, held_out))
+    note(f"{problems:,} training problems, {validated:,} held out, {steps:,} steps")
+    return Parts(policy, encoder, train, order, held_out, rewards, splitter, steps)
 
 
 def _device(config: Config) -> str:

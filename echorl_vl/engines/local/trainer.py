@@ -140,7 +140,7 @@ class Trainer:
     def _validate(self) -> None:
         self.display.phase("validation")
         started = time.perf_counter()
-        found = validate(self.policy, self.parts.held_out, self.parts.rewards, self.config)
+        found = validate(self.policy, self.parts.encoder, self.parts.held_out, self.parts.rewards, self.config)
         metrics = found.metrics | {"timing_s/validation": time.perf_counter() - started}
         for number, (rollouts, scores) in enumerate(found.batches):
             path = self.run.validation_file(self.step)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from echorl_vl.config import Config
-from echorl_vl.data.prompts import Prompt
+from echorl_vl.data.problem import Problem
+from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import Rollouts, generate
 from echorl_vl.engines.local.sampling import SamplingParams
@@ -57,20 +58,25 @@ def score(rollouts: Rollouts, rewards: RewardManager, policy: Policy, config: Co
     return rewards.score(texts, lengths, truths)
 
 
-def validate(policy: Policy, prompts: Sequence[Prompt], rewards: RewardManager, config: Config) -> Validation:
-    """Metrics over all `prompts`: mean reward, accuracy and its standard error, lengths.
+def validate(
+    policy: Policy, encoder: PromptEncoder, problems: Sequence[Problem], rewards: RewardManager, config: Config
+) -> Validation:
+    """Metrics over all `problems`: mean reward, accuracy and its standard error, lengths.
+
+    `data.val_batch_size` problems are encoded and answered at a time, all of them for -1.
 
     The draws depend on `worker.rollout.seed` alone, so two validations of one policy agree and those of two policies
     differ by the policies only. The standard error is clustered by problem: that of the mean over problems of each
     problem's own mean over its n responses.
     """
     params = validation_params(config)
-    size = config.data.val_batch_size if config.data.val_batch_size > 0 else len(prompts)
+    size = config.data.val_batch_size if config.data.val_batch_size > 0 else len(problems)
     batches, per_problem, lengths, truncated = [], [], [], []
     totals: dict[str, list[float]] = {}
-    for number, first in enumerate(range(0, len(prompts), size)):
+    for number, first in enumerate(range(0, len(problems), size)):
         generator = step_generator(config.worker.rollout.seed, number, "validation")
-        rollouts = generate(policy, prompts[first : first + size], params, generator)
+        prompts = [encoder.encode(problem) for problem in problems[first : first + size]]
+        rollouts = generate(policy, prompts, params, generator)
         scores = score(rollouts, rewards, policy, config)
         batches.append((rollouts, scores))
         for row in scores:
@@ -83,7 +89,7 @@ def validate(policy: Policy, prompts: Sequence[Prompt], rewards: RewardManager, 
     metrics = {f"val/{part}_reward": sum(values) / len(values) for part, values in totals.items()}
     metrics["val/reward_score"] = metrics.pop("val/overall_reward")
     metrics["val/accuracy_se"] = _standard_error(per_problem)
-    metrics["val/problems"] = float(len(prompts))
+    metrics["val/problems"] = float(len(problems))
     metrics["val/response_length"] = sum(lengths) / len(lengths)
     metrics["val/clip_ratio"] = sum(truncated) / len(truncated)
     return Validation(metrics, batches)
