@@ -3,8 +3,8 @@
     python benchmarks/echo_overhead.py                  # pairs of steps of configs/geo3k_tiny.yaml
 
 Both steps of a pair start from the same weights, draw the same rollouts and write no files; which goes first changes
-from pair to pair. The figures are medians of the paired ratios, from sampling to the end of the update: of the seconds on
-the clock, and of CPU seconds over all threads, which other programs on the machine disturb less.
+from pair to pair. The figures are medians of the paired ratios, from sampling to the end of the update: of the seconds
+on the clock, and of CPU seconds over all threads, which other programs on the machine disturb less.
 """
 
 from __future__ import annotations
