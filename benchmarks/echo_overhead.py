@@ -18,14 +18,15 @@ import time
 import torch
 
 from echorl_vl.config import Config, load_config
+from echorl_vl.engines.experience import experience_metrics, mine
 from echorl_vl.engines.local.allocator import keep_freed_memory
-from echorl_vl.engines.local.experience import assess, experience_metrics, mine
+from echorl_vl.engines.local.assess import assess
 from echorl_vl.engines.local.optim import make_optimizer
 from echorl_vl.engines.local.parts import Parts, build_parts
 from echorl_vl.engines.local.rollout import generate
-from echorl_vl.engines.local.seeds import step_generator
 from echorl_vl.engines.local.update import Updater
 from echorl_vl.engines.local.validation import score, training_params
+from echorl_vl.engines.seeds import step_generator
 
 
 def one_step(config: Config, parts: Parts, updater: Updater, step: int, coef: float) -> tuple[float, float, float]:
@@ -36,10 +37,10 @@ def one_step(config: Config, parts: Parts, updater: Updater, step: int, coef: fl
     experience = assess(rollouts, score(rollouts, parts.rewards, parts.policy, config), config)
     mining = time.perf_counter()
     if coef:
-        mine(experience, config, parts.splitter, step)
+        mine(experience, config.echo, parts.splitter, step)
     mining = time.perf_counter() - mining
     updater.update(experience, coef)
-    experience_metrics(experience, config)
+    experience_metrics(experience, config.echo)
     return time.perf_counter() - started, time.process_time() - cpu, mining
 
 

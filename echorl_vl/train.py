@@ -47,13 +47,11 @@ def _run(values: list[str], flags: list[str]) -> int:
     if "--print-config" in flags:
         print(to_yaml(config), end="", flush=True)
         return 0
-    from echorl_vl.engines import choose_engine  # imports torch and transformers: only when something is trained
+    from echorl_vl.engines import choose_engine, load_engine  # imports torch: only when something is trained
 
     engine, reason = choose_engine(config)
     print(f"engine: {engine} ({reason})", flush=True)
-    from echorl_vl.engines.local.run import run
-
-    return run(config)
+    return load_engine(engine)(config)
 
 
 if __name__ == "__main__":

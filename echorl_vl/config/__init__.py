@@ -4,10 +4,12 @@
 """
 
 from .check import check_local, local_problems
+from .check_easyr1 import check_easyr1, easyr1_problems, world_size
 from .dump import config_diff, config_to_dict, to_yaml
 from .help import full_help, short_help
 from .load import load_config
 from .problems import Problem
+from .rehearsal import rehearsed
 from .schema import AlgorithmConfig, Config, DataConfig, Source, TrainerConfig
 from .worker import (
     ActorConfig,
@@ -41,12 +43,16 @@ __all__ = [
     "Source",
     "TrainerConfig",
     "WorkerConfig",
+    "check_easyr1",
     "check_local",
     "config_diff",
     "config_to_dict",
+    "easyr1_problems",
     "full_help",
     "load_config",
     "local_problems",
+    "rehearsed",
     "short_help",
     "to_yaml",
+    "world_size",
 ]

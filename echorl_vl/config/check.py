@@ -30,6 +30,7 @@ def general_problems(config: Config) -> list[Problem]:
         *_groups(config),
         *_batches(config),
         *_orders(config),
+        *_dynamic_sampling(config),
         *_validation_overrides(config),
         *_files(config),
     ]
@@ -121,6 +122,14 @@ def _orders(config: Config) -> Iterator[Problem]:
         smallest, largest = get_value(config, low), get_value(config, high)
         if smallest is not None and largest is not None and smallest > largest:
             yield Problem((low, high), f"{_at(config, low)}: wanted at most {_at(config, high)}")
+
+
+def _dynamic_sampling(config: Config) -> Iterator[Problem]:
+    algorithm, key = config.algorithm, "algorithm.dynamic_sampling"
+    if algorithm.dynamic_sampling == "echo" and not algorithm.online_filtering:
+        yield Problem((key, "algorithm.online_filtering"), f"{_at(config, key)}: goes with online_filtering = true")
+    if algorithm.dynamic_sampling == "echo" and not config.echo.coef:
+        yield Problem((key, "echo.coef"), f"{_at(config, key)}: wanted resample with {_at(config, 'echo.coef')}")
 
 
 def _validation_overrides(config: Config) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .check import general_problems, local_problems
+from .check_easyr1 import easyr1_problems
 from .convert import WrongType, convert, type_text
 from .dump import config_to_dict
 from .interpolate import has_interpolation, resolve
@@ -37,7 +38,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     resolve_paths(config, path.parent)
     # A key that is wrong already stands at its default here: what follows from that would be noise.
     known = {key for problem in problems for key in problem.keys}
-    found = general_problems(config) + (local_problems(config) if config.engine == "local" else [])
+    of_engine = {"local": local_problems, "easyr1": easyr1_problems}.get(config.engine, lambda _: [])
+    found = general_problems(config) + of_engine(config)
     problems += [problem for problem in found if not known.intersection(problem.keys)]
     raise_if_any(problems)
     return config

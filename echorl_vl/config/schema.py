@@ -68,6 +68,11 @@ class AlgorithmConfig:
     filter_key: str = option("overall", "part of the reward that filtering looks at")
     filter_low: float = option(0.01, "groups with a lower mean are dropped")
     filter_high: float = option(0.99, "groups with a higher mean are dropped")
+    dynamic_sampling: str = option(
+        "resample",
+        "online_filtering of groups that all succeed: drop and resample, or keep for the echo term, advantage 0",
+        choices=("resample", "echo"),
+    )
 
 
 @dataclass
@@ -94,7 +99,11 @@ class TrainerConfig:
     load_checkpoint_path: str | None = option(None, "checkpoint to start from")
     ray_timeline: str | None = option(None, "EasyR1 engine: file for Ray's timeline")
     find_last_checkpoint: bool = option(True, "go on from the newest checkpoint in the output folder")
-    device: str = option("auto", "auto: a GPU where there is one", choices=("auto", "cpu", "cuda"))
+    device: str = option(
+        "auto",
+        "auto: a GPU where there is one; cpu with engine easyr1: a rehearsal",
+        choices=("auto", "cpu", "cuda"),
+    )
     max_bad_steps: int = option(5, "stop after so many steps in a row skipped for NaN", at_least=1)
     rollout_save_freq: int = option(1, "write the rollouts to parquet every so many steps; 0: never", at_least=0)
 
@@ -117,7 +126,9 @@ class Config:
     trainer: TrainerConfig = section(TrainerConfig, "length of training, logging, checkpoints")
     echo: EchoConfig = section(EchoConfig, "EchoRL: which clips are echoed, and how much")
     engine: str = option(
-        "auto", "what trains: local is the embedded engine; auto chooses", choices=("auto", "local", "easyr1")
+        "auto",
+        "what trains: local, the embedded engine; easyr1, on Ray; auto: easyr1 where it and a GPU are there",
+        choices=("auto", "local", "easyr1"),
     )
 
     # Not a field: it is neither written to YAML nor compared. load_config sets it on the instance.

@@ -10,7 +10,7 @@ B rollouts in group order, T padded response length, S steps, C clips. Entropies
 
 from .advantages import ESTIMATORS, group_advantages
 from .config import EchoConfig
-from .entropy import log_probs_and_entropy, step_entropies
+from .entropy import log_probs_and_entropy, step_entropies, token_entropy
 from .groups import degenerate_groups, group_index, group_statistics
 from .loss import echo_coef, echo_denominator, echo_loss
 from .metric_names import METRIC_NAMES
@@ -66,5 +66,6 @@ __all__ = [
     "policy_loss",
     "step_entropies",
     "step_ids",
+    "token_entropy",
     "verified_rollouts",
 ]

@@ -68,6 +68,34 @@ def log_probs_and_entropy(
     return _LogProbsAndEntropy.apply(logits, labels, temperatures, entropy_grad, rows, _may_overwrite(logits))
 
 
+@torch.no_grad()
+def token_entropy(logits: Tensor, temperature: float = 1.0, chunk_rows: int | None = None) -> Tensor:
+    """Entropy of each distribution alone, without gradient: for a host that has its own log-probs of the same logits.
+
+    Args:
+        logits: (..., V), any floating dtype; left as they are.
+        temperature: divides the logits, > 0.
+        chunk_rows: rows worked on at a time, three float32 copies of which are all that it adds to the memory; chosen
+            by size and device when None.
+
+    Returns:
+        (...) nats, float64 for float64 logits, else float32: exactly the entropies of `log_probs_and_entropy`.
+
+    Raises:
+        ValueError: logits without a vocabulary axis, or a temperature that is not above 0.
+    """
+    if logits.dim() < 1:
+        raise ValueError(f"token_entropy needs logits (..., V), found {tuple(logits.shape)}")
+    if not temperature > 0:
+        raise ValueError(f"a temperature must be > 0, found {temperature}")
+    dtype = _compute_dtype(logits)
+    entropy = torch.empty(logits.shape[:-1], dtype=dtype, device=logits.device)
+    flat = entropy.view(-1)
+    for chunk, part in _chunks(logits, _chunk_rows(logits) if chunk_rows is None else max(1, chunk_rows)):
+        flat[part] = _entropy(_log_softmax(chunk, temperature, dtype))
+    return entropy
+
+
 class _LogProbsAndEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -88,8 +116,7 @@ class _LogProbsAndEntropy(torch.autograd.Function):
             flat_log_probs[part] = z.gather(1, flat_labels[part, None]).squeeze(1)
             if temperatures[1] != temperatures[0]:
                 z = _log_softmax(chunk, temperatures[1], dtype)
-            p = z.exp()
-            flat_entropy[part] = -z.clamp_(min=_FLOOR).mul_(p).sum(1)
+            flat_entropy[part] = _entropy(z)
 
         ctx.set_materialize_grads(False)
         if not entropy_grad:
@@ -135,6 +162,12 @@ def _chunk_gradient(
         term = z.clamp_(min=_FLOOR).add_(entropy.flatten()[part, None]).mul_(p).mul_(-g)
         total = term if total is None else total.add_(term)
     return total
+
+
+def _entropy(z: Tensor) -> Tensor:
+    """Entropies (c,) of log-softmaxes (c, V), which are overwritten."""
+    p = z.exp()
+    return -z.clamp_(min=_FLOOR).mul_(p).sum(1)
 
 
 def _log_softmax(chunk: Tensor, temperature: float, dtype: torch.dtype) -> Tensor:

@@ -14,7 +14,7 @@ from echorl_vl.data.files import SUFFIXES, answer_text, find_files, missing_path
 from echorl_vl.data.problem import Keys, Part, PictureSource, Problem, Problems
 from echorl_vl.errors import UserError
 
-_GENERATED = "generated/"
+GENERATED = "generated/"
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -103,7 +103,7 @@ def _tables(spec: str, keys: Keys) -> list[tuple[str, datasets.Dataset, Path | N
         if not place or not split:
             raise UserError(f"{spec}: wanted PLACE or PLACE@SPLIT, for example hiyouga/geometry3k@train")
     path = Path(place).expanduser()
-    if place.startswith(_GENERATED):
+    if place.startswith(GENERATED):
         return [(f"{place}@{split}", _generated(place, split), None)]
     if path.exists():
         return [(str(file), read_file(file, keys), file.parent) for file in find_files(path, split)]
@@ -124,9 +124,9 @@ def _is_path(place: str) -> bool:
 
 
 def _generated(place: str, split: str) -> datasets.Dataset:
-    name = place.removeprefix(_GENERATED)
+    name = place.removeprefix(GENERATED)
     if name != "geometry3k":
-        raise UserError(f"{place}: the generator makes {_GENERATED}geometry3k, nothing named '{name}'")
+        raise UserError(f"{place}: the generator makes {GENERATED}geometry3k, nothing named '{name}'")
     from geometry3k.generate import load_split  # only here: a run on a user's own data doesn't draw diagrams
 
     try:

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from echorl_vl.config import Config
-from echorl_vl.errors import UserError
 
 
 def choose_engine(config: Config) -> tuple[str, str]:
-    """(name of the engine, the reason in words).
+    """(name of the engine, the reason in words). `engine: auto` takes EasyR1 where it and a GPU are there."""
+    if config.engine != "auto":
+        return config.engine, "the configuration asks for it"
+    from echorl_vl.engines.easyr1.hooks import easyr1_installed, found_verl
 
-    Raises UserError if the configuration asks for an engine that this version has not.
-    """
-    if config.engine == "easyr1":
-        raise UserError("engine = easyr1: this version has the embedded engine only; wanted engine = local or auto")
-    if config.engine == "local":
-        return "local", "the configuration asks for it"
-    return "local", "engine = auto, and the embedded engine is the only one in this version"
+    if config.trainer.device == "cpu":
+        return "local", "engine = auto, and trainer.device = cpu"
+    if not easyr1_installed():
+        return "local", f"engine = auto, and EasyR1 is not installed: found {found_verl()}"
+    import torch
+
+    if not torch.cuda.is_available():
+        return "local", "engine = auto, and EasyR1 is installed, but torch finds no GPU"
+    return "easyr1", "engine = auto, and EasyR1 and a GPU are there"
+
+
+def load_engine(name: str) -> Callable[[Config], int]:
+    """The `run` of an engine: trains as a configuration says and returns the exit status."""
+    if name == "easyr1":
+        from echorl_vl.engines.easyr1.run import run
+    else:
+        from echorl_vl.engines.local.run import run
+    return run

@@ -81,6 +81,7 @@ def write_rollouts(
         path: e.g. `run.rollouts_file(step)`.
         step: the training step.
         rollouts: `Rollouts` of B rows: prompts, group_ids, tokens, response_mask, log_probs, entropy, truncated, texts.
+            Without log_probs or entropy (None) their columns are null.
         rewards: B dictionaries of reward parts.
         decode: token ids of many pieces -> their texts, special tokens skipped: `tokenizer.batch_decode` with
             skip_special_tokens=True.
@@ -165,13 +166,16 @@ def picture_png(images: Sequence[Any], where: str) -> bytes | None:
 
 def _rows(step: int, rollouts: Any, step_ids: Any, decode: Callable) -> list[dict[str, Any]]:
     tokens, mask = _array(rollouts.tokens), _array(rollouts.response_mask).astype(bool)
-    log_probs, entropy = _array(rollouts.log_probs), _array(rollouts.entropy)
+    log_probs, entropy = (
+        None if values is None else _array(values) for values in (rollouts.log_probs, rollouts.entropy)
+    )
     ids = np.full(tokens.shape, -1) if step_ids is None else _array(step_ids)
     groups, truncated = _array(rollouts.group_ids), _array(rollouts.truncated)
     rows, pieces = [], []
     for index, response in enumerate(rollouts.texts):
         length = int(mask[index].nonzero()[0].max(initial=-1)) + 1
-        row_ids, row_entropy = ids[index, :length], entropy[index, :length]
+        row_ids = ids[index, :length]
+        row_entropy = None if entropy is None else entropy[index, :length]
         problem = rollouts.prompts[int(groups[index])].problem
         steps = range(int(row_ids.max(initial=-1)) + 1)
         pieces += [tokens[index, :length][row_ids == number].tolist() for number in steps]
@@ -185,16 +189,18 @@ def _rows(step: int, rollouts: Any, step_ids: Any, decode: Callable) -> list[dic
                 "answer": problem.answer,
                 "response": response,
                 "tokens": tokens[index, :length],
-                "log_probs": log_probs[index, :length],
+                "log_probs": None if log_probs is None else log_probs[index, :length],
                 "entropies": row_entropy,
                 "step_ids": row_ids,
-                "step_entropies": [_mean(row_entropy[row_ids == number]) for number in steps],
+                "step_entropies": None
+                if row_entropy is None
+                else [_mean(row_entropy[row_ids == number]) for number in steps],
                 "truncated": bool(truncated[index]),
             }
         )
     texts = iter(decode(pieces) if pieces else [])
     for row in rows:
-        row["step_texts"] = [next(texts) for _ in row["step_entropies"]]
+        row["step_texts"] = [next(texts) for _ in range(int(row["step_ids"].max(initial=-1)) + 1)]
     return rows
 
 

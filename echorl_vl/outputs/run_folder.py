@@ -60,7 +60,7 @@ class RunFolder:
     notes: lines for the user about the choice of the folder. run_id: a random name that a resumed run keeps.
     """
 
-    def __init__(self, path: Path, lock: FolderLock, checkpoint: Path | None, resumed: bool, notes: list[str]):
+    def __init__(self, path: Path, lock: FolderLock | None, checkpoint: Path | None, resumed: bool, notes: list[str]):
         self.path = path
         self.checkpoint = checkpoint
         self.resumed = resumed
@@ -156,6 +156,15 @@ class RunFolder:
             run.run_id = str(json.loads(_read(folder / "environment.json"))["run_id"])
         return run
 
+    @classmethod
+    def attach(cls, path: Path, resume_step: int | None = None) -> RunFolder:
+        """The folder as another process of the same run sees it, without a lock of its own.
+
+        resume_step: steps that the run has gone on from; None for a new run.
+        """
+        checkpoint = path / f"global_step_{resume_step}" if resume_step else None
+        return cls(path, None, checkpoint, resume_step is not None, [])
+
     @property
     def resume_step(self) -> int:
         """Steps that are done already: the number in the checkpoint's name, 0 without one."""
@@ -198,7 +207,8 @@ class RunFolder:
 
     def close(self) -> None:
         """Lets go of the folder."""
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     def __enter__(self) -> RunFolder:
         return self

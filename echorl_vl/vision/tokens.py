@@ -69,6 +69,12 @@ class VisualTokens:
         return bias
 
 
+def special_token_ids(tokenizer) -> Tensor:
+    """(S,) int64, ascending: ids of the tokenizer's special tokens, those it names and those it only marks as such."""
+    marked = {token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return torch.tensor(sorted(marked | set(tokenizer.all_special_ids)), dtype=torch.long)
+
+
 def text_mask(
     tokens: Tensor,
     response_mask: Tensor,

@@ -11,8 +11,9 @@ import torch
 
 from echorl_vl.config import Config
 from echorl_vl.core import METRIC_NAMES, EchoConfig, make_splitter
+from echorl_vl.engines.experience import Experience, experience_metrics, mine
+from echorl_vl.engines.local.assess import assess
 from echorl_vl.engines.local.chunks import generate_in_chunks
-from echorl_vl.engines.local.experience import Experience, assess, experience_metrics, mine
 from echorl_vl.engines.local.optim import learning_rate, make_optimizer
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
@@ -56,7 +57,7 @@ def experience(policy: Policy, settings: Config, accuracies, noise: float = 0.0)
     scores = [{"overall": float(a), "accuracy": float(a)} for a in accuracies]
     made = assess(rollouts, scores, settings)
     splitter = make_splitter("window", tiny.tokenizer(), size=3)  # random bytes hold hardly a newline
-    mine(made, settings, splitter, step=1)
+    mine(made, settings.echo, splitter, step=1)
     return made
 
 
@@ -235,7 +236,7 @@ def test_metrics_have_the_names_of_the_specification(policy: Policy) -> None:
     settings = config(echo=EchoConfig(log_grad_share=True))
     made = experience(policy, settings, MIXED)
     metrics = Updater(policy, Recorder(policy.model), settings, 1).update(made, COEF)
-    metrics |= experience_metrics(made, settings) | {"echo/coef": COEF}
+    metrics |= experience_metrics(made, settings.echo) | {"echo/coef": COEF}
     assert set(METRIC_NAMES) <= set(metrics)
     assert metrics["group/all_success"] == 0.25 and metrics["group/all_fail"] == 0.25
     assert metrics["reward/accuracy"] == sum(MIXED) / len(MIXED)

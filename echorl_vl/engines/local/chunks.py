@@ -10,8 +10,9 @@ from torch.nn.functional import pad
 
 from echorl_vl.data.prompts import Prompt
 from echorl_vl.engines.local.policy import Policy
-from echorl_vl.engines.local.rollout import Rollouts, generate
+from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.sampling import SamplingParams
+from echorl_vl.engines.rollouts import Rollouts
 
 
 def generate_in_chunks(

@@ -17,7 +17,7 @@ from echorl_vl.engines.local.packing import PackedRows
 from echorl_vl.errors import UserError
 from echorl_vl.vision.pictures import distinct_pictures
 from echorl_vl.vision.positions import mrope_positions
-from echorl_vl.vision.tokens import VisualTokens
+from echorl_vl.vision.tokens import VisualTokens, special_token_ids
 
 HEAD_ELEMENTS = 2**27  # logits held at once in the update: 512 MB in float32
 _END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")
@@ -51,9 +51,7 @@ class Policy:
         self.vocab_size = self.head.out_features
 
         self.visual = VisualTokens.find(self.config, tokenizer)
-        added = tokenizer.added_tokens_decoder
-        special = set(tokenizer.all_special_ids) | {i for i, token in added.items() if token.special}
-        self.special_ids = torch.tensor(sorted(special), device=self.device)
+        self.special_ids = special_token_ids(tokenizer).to(self.device)
         self.eos_ids = _eos_ids(self.network, tokenizer)
         self.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.eos_ids[0]
         self.gradient_checkpointing = False

@@ -11,7 +11,7 @@ from torch import Tensor
 from echorl_vl.config import AlgorithmConfig, Config
 from echorl_vl.core import kl_penalty
 from echorl_vl.engines.local.policy import Policy
-from echorl_vl.engines.local.rollout import Rollouts
+from echorl_vl.engines.rollouts import Rollouts
 
 
 class Reference:

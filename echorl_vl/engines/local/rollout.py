@@ -8,7 +8,6 @@ top-k.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,32 +16,12 @@ from echorl_vl.core.entropy import log_probs_and_entropy
 from echorl_vl.engines.local.kv_cache import PromptCache, ResponseCache
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.sampling import SamplingParams, sample
+from echorl_vl.engines.rollouts import Rollouts
 from echorl_vl.vision.tokens import text_mask
 
 COMPACT_EVERY = 8  # steps between looks at which rows have finished: on a GPU each look waits for the device
 COMPACT_BELOW = 0.75  # share of slots still needed below which the batch is compacted
 PROMPT_CHUNK = 16384  # prompt tokens that are computed at once
-
-
-@dataclass
-class Rollouts:
-    """P prompts with n responses each, B = P * n rows in group order, T the longest response; padded on the right.
-
-    prompts: (P,); group_ids (B,) int64, prompt of each row; tokens (B, T) int64; response_mask (B, T) bool, tokens that
-    the policy wrote, the ending one included; text_mask (B, T) bool, those of them that are text; log_probs and entropy
-    (B, T) float32, nats, 0 outside response_mask; truncated (B,) bool, no end within max_tokens; texts: (B,) decoded
-    responses without special tokens.
-    """
-
-    prompts: list
-    group_ids: Tensor
-    tokens: Tensor
-    response_mask: Tensor
-    text_mask: Tensor
-    log_probs: Tensor
-    entropy: Tensor
-    truncated: Tensor
-    texts: list[str]
 
 
 @torch.no_grad()

@@ -14,9 +14,8 @@ from echorl_vl.engines.local.state import starting_model
 from echorl_vl.engines.local.trainer import Trainer
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.display import Display
-from echorl_vl.outputs.plots import write_plots
+from echorl_vl.outputs.finish import finish_run
 from echorl_vl.outputs.run_folder import RunFolder
-from echorl_vl.outputs.summary import summarize
 from echorl_vl.outputs.tracker import Tracker
 
 INTERRUPTED = 130
@@ -65,16 +64,7 @@ def _train(config: Config, parts, folder: RunFolder, checkpoint: Path | None, no
             way = "goes on from the newest checkpoint" if saved else "starts again: nothing was saved yet"
             display.note(f"stopped; the same command {way} ({folder.path})")
             return INTERRUPTED
-        rows, facts = summarize(folder.path)
-        folder.finish(facts)
-        display.phase("plots")
-        plots = []
-        try:
-            plots = write_plots(folder.path)
-        except Exception as error:  # the run is whole without its plots
-            again = f"python -m echorl_vl.outputs.plots {folder.path}"
-            display.note(f"the plots failed ({type(error).__name__}: {error}); draw them with {again}")
-        display.summary(rows, [folder.metrics_file, *plots, *sorted(folder.path.glob("global_step_*"))])
+        finish_run(folder, display)
     return 0
 
 

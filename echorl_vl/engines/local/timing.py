@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
-from echorl_vl.engines.local.rollout import Rollouts
+from echorl_vl.engines.rollouts import Rollouts
 
 
 class PhaseTimer:

@@ -12,19 +12,20 @@ import torch
 
 from echorl_vl.config import Config
 from echorl_vl.core import echo_coef
+from echorl_vl.engines.experience import Experience, experience_metrics, mine
+from echorl_vl.engines.local.assess import assess
 from echorl_vl.engines.local.checkpoint import checkpoint_step, save_checkpoint
 from echorl_vl.engines.local.chunks import generate_in_chunks
-from echorl_vl.engines.local.experience import Experience, assess, experience_metrics, mine
 from echorl_vl.engines.local.interrupt import StopRequest
 from echorl_vl.engines.local.optim import make_optimizer
 from echorl_vl.engines.local.parts import Parts
 from echorl_vl.engines.local.reference import KLController, Reference, kl_per_rollout
-from echorl_vl.engines.local.rollout import Rollouts
-from echorl_vl.engines.local.seeds import step_generator, step_seed
 from echorl_vl.engines.local.state import restore_state, write_state
 from echorl_vl.engines.local.timing import PhaseTimer
 from echorl_vl.engines.local.update import Updater
 from echorl_vl.engines.local.validation import score, training_params, validate
+from echorl_vl.engines.rollouts import Rollouts
+from echorl_vl.engines.seeds import step_generator, step_seed
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.display import Display
 from echorl_vl.outputs.rollout_files import write_rollouts
@@ -104,10 +105,10 @@ class Trainer:
         coef = echo_coef(config.echo, self.step - 1)
         if coef:
             with timer.phase("echo"):
-                mine(experience, config, self.parts.splitter, self.step)
+                mine(experience, config.echo, self.parts.splitter, self.step)
         with timer.phase("update_actor"):
             metrics = self.updater.update(experience, coef, self.kl.coef)
-        metrics |= experience_metrics(experience, config) | self._kl_metrics(experience)
+        metrics |= experience_metrics(experience, config.echo) | self._kl_metrics(experience)
         metrics |= {"echo/coef": coef, "training/epoch": float(self.parts.order.epoch(self.step - 1))}
         metrics |= {
             "reward/timeouts": float(rewards.timeouts - lost[0]),

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from echorl_vl.config import Config
 from echorl_vl.core import aggregate, echo_denominator, echo_loss, kl_penalty, policy_loss
-from echorl_vl.engines.local.experience import Experience
+from echorl_vl.engines.experience import Experience
 from echorl_vl.engines.local.optim import learning_rate
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.errors import UserError

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-
-import torch
 
 from echorl_vl.config import Config
 from echorl_vl.data.problem import Problem
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.engines.local.policy import Policy
-from echorl_vl.engines.local.rollout import Rollouts, generate
+from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.sampling import SamplingParams
-from echorl_vl.engines.local.seeds import step_generator
+from echorl_vl.engines.rollouts import Rollouts
+from echorl_vl.engines.seeds import step_generator
+from echorl_vl.engines.validation_metrics import clustered_standard_error
 from echorl_vl.rewards.manager import RewardManager
 
 
@@ -66,12 +65,11 @@ def validate(
     `data.val_batch_size` problems are encoded and answered at a time, all of them for -1.
 
     The draws depend on `worker.rollout.seed` alone, so two validations of one policy agree and those of two policies
-    differ by the policies only. The standard error is clustered by problem: that of the mean over problems of each
-    problem's own mean over its n responses.
+    differ by the policies only.
     """
     params = validation_params(config)
     size = config.data.val_batch_size if config.data.val_batch_size > 0 else len(problems)
-    batches, per_problem, lengths, truncated = [], [], [], []
+    batches, lengths, truncated = [], [], []
     totals: dict[str, list[float]] = {}
     for number, first in enumerate(range(0, len(problems), size)):
         generator = step_generator(config.worker.rollout.seed, number, "validation")
@@ -82,22 +80,12 @@ def validate(
         for row in scores:
             for part, value in row.items():
                 totals.setdefault(part, []).append(value)
-        accuracies = torch.tensor([row["accuracy"] for row in scores]).view(-1, params.n)
-        per_problem += accuracies.mean(1).tolist()
         lengths += rollouts.response_mask.sum(-1).tolist()
         truncated += rollouts.truncated.float().tolist()
     metrics = {f"val/{part}_reward": sum(values) / len(values) for part, values in totals.items()}
     metrics["val/reward_score"] = metrics.pop("val/overall_reward")
-    metrics["val/accuracy_se"] = _standard_error(per_problem)
+    metrics["val/accuracy_se"] = clustered_standard_error(totals["accuracy"], params.n)
     metrics["val/problems"] = float(len(problems))
     metrics["val/response_length"] = sum(lengths) / len(lengths)
     metrics["val/clip_ratio"] = sum(truncated) / len(truncated)
     return Validation(metrics, batches)
-
-
-def _standard_error(values: Sequence[float]) -> float:
-    count = len(values)
-    if count < 2:
-        return math.nan
-    mean = sum(values) / count
-    return math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1) / count)

@@ -1,26 +1,22 @@
-"""From rollouts to what the update learns from: rewards, advantages, and the EchoClips."""
+"""What a step learns from: rollouts with their rewards, advantages and EchoClips. The same for every engine."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from echorl_vl.config import Config
 from echorl_vl.core import (
     EchoClips,
+    EchoConfig,
     Splitter,
     echo_metrics,
-    group_advantages,
     group_statistics,
     mine_echo_clips,
     step_ids,
-    verified_rollouts,
 )
-from echorl_vl.engines.local.reference import kl_per_rollout
-from echorl_vl.engines.local.rollout import Rollouts
-from echorl_vl.engines.local.seeds import step_generator
+from echorl_vl.engines.rollouts import Rollouts
+from echorl_vl.engines.seeds import step_generator
 
 
 @dataclass
@@ -43,34 +39,8 @@ class Experience:
     ref_log_probs: Tensor | None = None
 
 
-def assess(
-    rollouts: Rollouts,
-    scores: list[dict[str, float]],
-    config: Config,
-    ref_log_probs: Tensor | None = None,
-    kl_coef: float = 0.0,
-) -> Experience:
-    """Rewards and advantages. With KL in the reward (`use_kl_loss: false`) each reward loses kl_coef * KL."""
-    device = rollouts.tokens.device
-    rewards = torch.tensor([score["overall"] for score in scores], dtype=torch.float32, device=device)
-    accuracies = torch.tensor([score["accuracy"] for score in scores], dtype=torch.float32, device=device)
-    algorithm = config.algorithm
-    returns = rewards
-    if ref_log_probs is not None and not algorithm.use_kl_loss:
-        returns = rewards - kl_coef * kl_per_rollout(rollouts, ref_log_probs, algorithm.kl_penalty)
-    advantages = group_advantages(
-        returns,
-        rollouts.group_ids,
-        algorithm.adv_estimator,
-        norm_by_std=algorithm.norm_adv_by_std_in_grpo,
-        response_lengths=rollouts.response_mask.sum(-1),
-    )
-    verified = verified_rollouts(accuracies, config.echo)
-    return Experience(rollouts, scores, rewards, accuracies, advantages[:, None], verified, ref_log_probs=ref_log_probs)
-
-
-def mine(experience: Experience, config: Config, splitter: Splitter, step: int) -> None:
-    """Splits the rollouts into reasoning steps and chooses the EchoClips, from entropies that sampling recorded."""
+def mine(experience: Experience, config: EchoConfig, splitter: Splitter, step: int) -> None:
+    """Splits the rollouts into reasoning steps and chooses the EchoClips, from the entropies recorded with them."""
     rollouts = experience.rollouts
     experience.steps = step_ids(rollouts.tokens, rollouts.text_mask, splitter)
     experience.clips = mine_echo_clips(
@@ -78,14 +48,14 @@ def mine(experience: Experience, config: Config, splitter: Splitter, step: int) 
         experience.steps,
         rollouts.group_ids,
         experience.verified,
-        config.echo,
+        config,
         truncated=rollouts.truncated,
-        generator=step_generator(config.echo.seed, step, "echo"),
+        generator=step_generator(config.seed, step, "echo"),
         rewards=experience.rewards,
     )
 
 
-def experience_metrics(experience: Experience, config: Config) -> dict[str, float]:
+def experience_metrics(experience: Experience, config: EchoConfig) -> dict[str, float]:
     """Metrics of rollouts, rewards, groups and clips, by the names of the specification and of EasyR1."""
     rollouts = experience.rollouts
     lengths = rollouts.response_mask.sum(-1)
@@ -94,7 +64,7 @@ def experience_metrics(experience: Experience, config: Config) -> dict[str, floa
         experience.rewards,
         experience.accuracies,
         rollouts.group_ids,
-        config.echo.verify_threshold,
+        config.verify_threshold,
         experience.advantages,
         rollouts.response_mask,
     )

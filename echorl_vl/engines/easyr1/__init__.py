@@ -1,0 +1,24 @@
+"""EasyR1 as the engine: Ray, FSDP and vLLM, with the EchoRL term added from outside.
+
+No file of EasyR1 is edited and no method of it copied. What the adapter touches of it stands in `hooks`, name by name
+with the reason, and is checked before a run starts. A training step, and where the adapter acts in it:
+
+    rollouts      vLLM, as EasyR1 has it; further visual tokens are forbidden          worker
+    rewards       EasyR1's interface, graded under our time limits; per-row accuracy   rewards
+    old log-probs the same forward pass gives the entropies too                        worker, actor
+    advantages    EasyR1's                                                             advantages
+    mining        on the driver, just before the update                                trainer, mining
+    update        the echo term joins EasyR1's policy loss                             actor
+    metrics       the names and files of the embedded engine                           trainer, records
+
+`run` starts it all; `rehearsal` lets the whole of it run on a machine without a GPU.
+"""
+
+import os
+
+from echorl_vl.engines.easyr1.rehearsal import REHEARSAL
+
+if os.environ.get(REHEARSAL):  # in every process of the run, before EasyR1 is imported
+    from echorl_vl.engines.easyr1.rehearsal.install import install
+
+    install()

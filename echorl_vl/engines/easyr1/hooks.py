@@ -1,0 +1,145 @@
+"""Every name of EasyR1 that the adapter relies on, with its parameters and what it is for; checked at start.
+
+If one is missing or takes other parameters, the run stops here, with the versions found and wanted: hooking into
+something else than what was measured would train something else than what was asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+from echorl_vl.errors import UserError
+
+MEASURED = "0.3.3.dev0 (commit b44b311)"
+REPOSITORY = "https://github.com/hiyouga/EasyR1"
+
+
+@dataclass(frozen=True)
+class Hook:
+    """`name` in `module` (dotted below a class), called with `parameters` (None: not called), and why it is used."""
+
+    module: str
+    name: str
+    parameters: tuple[str, ...] | None
+    why: str
+
+    def __str__(self) -> str:
+        called = "" if self.parameters is None else f"({', '.join(self.parameters)})"
+        return f"{self.module}.{self.name}{called}"
+
+
+_MAIN, _TRAINER, _CORE = "verl.trainer.main", "verl.trainer.ray_trainer", "verl.trainer.core_algos"
+_WORKER, _ACTOR = "verl.workers.fsdp_workers", "verl.workers.actor.dp_actor"
+_LOSS = (
+    "old_log_probs", "log_probs", "advantages", "response_mask", "clip_ratio_low", "clip_ratio_high",
+    "clip_ratio_dual", "tau_positive", "tau_negative", "loss_type", "loss_avg_mode", "kwargs",
+)  # fmt: skip
+
+HOOKS = (
+    Hook(_MAIN, "Runner.run", ("self", "config"), "builds everything: subclassed, with the four names below rebound"),
+    Hook(_MAIN, "FSDPWorker", None, "rebound to EchoWorker"),
+    Hook(_MAIN, "RayPPOTrainer", None, "rebound to EchoTrainer"),
+    Hook(_MAIN, "AutoRewardManager", None, "rebound to EchoRewardManager"),
+    Hook(_MAIN, "create_dataloader", None, "its absence would mean another flow of data"),
+    Hook(_TRAINER, "RayPPOTrainer.init_workers", ("self",), "the actor's worker group is wrapped once it is there"),
+    Hook(_TRAINER, "RayPPOTrainer.fit", ("self",), "run with the tracker rebound"),
+    Hook(_TRAINER, "RayPPOTrainer._validate", ("self",), "accuracy with its standard error, rollout files"),
+    Hook(_TRAINER, "RayPPOTrainer._make_batch_data", ("self", "metrics"), "answers of the reward of past steps go"),
+    Hook(_TRAINER, "Tracker.log", ("self", "data", "step"), "metrics.jsonl beside EasyR1's loggers"),
+    Hook(_CORE, "register_adv_estimator", ("name",), "Dr. GRPO; exact zeros in degenerate groups"),
+    Hook(_CORE, "ADV_ESTIMATOR_MAP", None, "the estimator that is wrapped for them"),
+    Hook(_WORKER, "FSDPWorker.__init__", ("self", "config", "role"), "called as it is"),
+    Hook(_WORKER, "FSDPWorker.init_model", ("self",), "EchoActor takes the actor's place after it"),
+    Hook(_WORKER, "FSDPWorker.compute_log_probs", ("self", "data"), "its answer is split into log-probs and entropies"),
+    Hook(_WORKER, "FSDPWorker._build_rollout", ("self",), "run with the bias below rebound"),
+    Hook("verl.workers.rollout.vllm_rollout_spmd", "_get_logit_bias", ("processor",), "EasyR1 forbids image pads only"),
+    Hook(_ACTOR, "DataParallelPPOActor.__init__", ("self", "config", "actor_module", "actor_optimizer"), "subclassed"),
+    Hook(
+        _ACTOR, "DataParallelPPOActor._forward_micro_batch", ("self", "micro_batch", "temperature"),
+        "the micro-batch's echo weights are noted as it passes",
+    ),
+    Hook(_ACTOR, "DataParallelPPOActor.compute_log_prob", ("self", "data"), "run with entropies beside the log-probs"),
+    Hook(_ACTOR, "DataParallelPPOActor.update_policy", ("self", "data"), "run with the policy loss rebound"),
+    Hook(_ACTOR, "DataParallelPPOActor._optimizer_step", ("self",), "measures instead of stepping (log_grad_share)"),
+    Hook(_ACTOR, "compute_policy_loss", _LOSS, "the echo term is added to what it returns"),
+    Hook(_CORE, "average_loss", ("values", "mask", "mode", "eps"), "mean of the entropy bonus, as of the policy loss"),
+    Hook("verl.workers.reward", "AutoRewardManager.__init__", ("self", "config", "tokenizer"), "subclassed"),
+    Hook("verl.workers.reward", "AutoRewardManager.compute_reward", ("self", "data"), "answers with parts per row"),
+    Hook(
+        "verl.protocol", "DataProto.select",
+        ("self", "batch_keys", "non_tensor_batch_keys", "meta_info_keys", "deepcopy"),
+        "the update keeps the keys of a fixed list only: a subclass adds one",
+    ),
+    Hook("verl.trainer.config", "PPOConfig", None, "filled from our configuration, by name"),
+)  # fmt: skip
+
+
+def easyr1_installed() -> bool:
+    """Whether the `verl` of this environment is EasyR1's; nothing of it is run but its `__init__`."""
+    try:
+        return importlib.util.find_spec("verl.workers.fsdp_workers") is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def found_verl() -> str:
+    """What `import verl` would bring, in words."""
+    spec = importlib.util.find_spec("verl")
+    if spec is None:
+        return "no package verl"
+    try:
+        version = getattr(importlib.import_module("verl"), "__version__", "of unknown version")
+    except Exception as error:
+        return f"a package verl that can't be imported ({type(error).__name__}: {error})"
+    return f"{'EasyR1' if easyr1_installed() else 'the official verl'} {version}"
+
+
+def check_installed() -> None:
+    """Raises UserError unless `import verl` brings EasyR1."""
+    if not easyr1_installed():
+        raise UserError(
+            f"engine easyr1: found {found_verl()}; wanted EasyR1 {MEASURED}. Install it from {REPOSITORY} into an "
+            "environment of its own: its package is called verl, like the official one, and the two exclude each other."
+        )
+
+
+def check_hooks(hooks: tuple[Hook, ...] = HOOKS) -> None:
+    """Raises UserError that lists each hook which is missing or takes other parameters."""
+    wrong = [f"  {hook}: {fault}\n    used for: {hook.why}" for hook in hooks if (fault := _fault(hook))]
+    if wrong:
+        lines = "\n".join(wrong)
+        raise UserError(
+            f"engine easyr1: found {found_verl()}, which differs from EasyR1 {MEASURED} where the adapter "
+            f"hooks in:\n{lines}\nInstall that commit of {REPOSITORY}, or run with engine = local."
+        )
+
+
+def _fault(hook: Hook) -> str | None:
+    """What is wrong with a hook, None if it is as expected."""
+    try:
+        found: Any = importlib.import_module(hook.module)
+    except ImportError as error:
+        return f"{hook.module} can't be imported ({error})"
+    for name in hook.name.split("."):
+        found = _plain(found)
+        if not hasattr(found, name):
+            return "not there"
+        found = getattr(found, name)
+    if hook.parameters is None:
+        return None
+    try:
+        named = inspect.signature(_plain(found)).parameters
+    except (TypeError, ValueError):
+        return "not a function"
+    parameters = tuple(name for name in named if not name.startswith("_ray_"))  # Ray adds one to an actor's methods
+    return None if parameters == hook.parameters else f"takes ({', '.join(parameters)})"
+
+
+def _plain(found: Any) -> Any:
+    """The class below Ray's wrapper, where there is one."""
+    return getattr(getattr(found, "__ray_metadata__", None), "modified_class", found)

@@ -1,0 +1,237 @@
+"""Everything that would stop a run minutes later, found in the first seconds: versions, GPUs, memory, model, data."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from packaging.version import InvalidVersion, Version
+
+from echorl_vl.config import Config, Problem, world_size
+from echorl_vl.config.problems import raise_if_any
+from echorl_vl.data.problem import Problems
+from echorl_vl.engines.easyr1.hooks import check_hooks, check_installed
+from echorl_vl.errors import UserError
+
+GIB = 2**30
+GROUPED = ("ray", "tensordict", "torchdata", "codetiming", "einops", "peft", "accelerate")
+
+# package: (at least, below, why); measured with EasyR1 b44b311
+VERSIONS = {
+    "transformers": ("4.54", "5", "EasyR1's model code"),
+    "omegaconf": ("2.1", "2.4", "EasyR1's configuration classes"),
+    "vllm": ("0.8", "0.12", "EasyR1's rollouts; 0.12 drops names that it uses"),
+    "flash-attn": ("2.4.3", None, "EasyR1's attention"),
+}
+GPU_ONLY = ("vllm", "flash-attn")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run can use: bytes of memory of each GPU of this machine, and of the machine itself."""
+
+    gpus: tuple[int, ...]
+    memory: int
+
+    @classmethod
+    def here(cls) -> Machine:
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        gpus = tuple(torch.cuda.get_device_properties(index).total_memory for index in range(count))
+        return cls(gpus, psutil.virtual_memory().total)
+
+
+def preflight(config: Config, machine: Machine | None = None) -> None:
+    """Raises UserError with everything that keeps `config` from running here, but for its data (see `check_pictures`).
+
+    Cheapest first: EasyR1 itself, versions, GPUs; then the hooks, which imports EasyR1; then model and memory.
+    """
+    rehearsal = config.trainer.device == "cpu"
+    machine = machine or Machine.here()
+    check_installed()
+    raise_if_any([*version_problems(rehearsal), *gpu_problems(config, machine)])
+    check_hooks()
+    raise_if_any([*model_problems(config)])
+    raise_if_any([*memory_problems(config, machine)])
+
+
+def version_problems(rehearsal: bool, installed: Any = None) -> Iterator[Problem]:
+    """Packages that are missing or of a version that EasyR1 does not run with. `installed`: name -> version or None."""
+    installed = installed or _installed
+    for name in GROUPED:
+        if installed(name) is None:
+            yield Problem((), f"engine easyr1 needs the package {name}, which is not installed: pip install {name}")
+    for name, (least, below, why) in VERSIONS.items():
+        if rehearsal and name in GPU_ONLY:
+            continue
+        found = installed(name)
+        wanted = f">={least}" + (f",<{below}" if below else "")
+        if found is None:
+            yield Problem((), f"engine easyr1 needs {name}{wanted} ({why}), which is not installed")
+            continue
+        try:
+            version = Version(found)
+        except InvalidVersion:
+            continue
+        if version < Version(least) or (below and version >= Version(below)):
+            yield Problem(
+                (), f"engine easyr1 needs {name}{wanted} ({why}); found {found}: pip install '{name}{wanted}'"
+            )
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def gpu_problems(config: Config, machine: Machine) -> Iterator[Problem]:
+    """GPUs that the configuration asks for and this machine has not. Those of other machines: see `cluster_problem`."""
+    if config.trainer.device == "cpu":
+        return
+    wanted, found = config.trainer.n_gpus_per_node, len(machine.gpus)
+    if not found:
+        yield Problem(
+            (),
+            "engine easyr1 needs a GPU, and torch finds none on this machine. Without one: engine=local trains on the "
+            "CPU, and trainer.device=cpu rehearses the whole EasyR1 run with a tiny model.",
+        )
+    elif found < wanted:
+        key = "trainer.n_gpus_per_node"
+        yield Problem((key,), f"{key} = {wanted} ({config.origin(key)}): this machine has {found}")
+
+
+def cluster_problem(config: Config, resources: dict[str, float]) -> str | None:
+    """What is wrong with the GPUs of the whole Ray cluster; None if there are enough."""
+    wanted, found = world_size(config), int(resources.get("GPU", 0))
+    if found >= wanted:
+        return None
+    return (
+        f"the Ray cluster has {found} GPUs, and trainer.nnodes = {config.trainer.nnodes} times n_gpus_per_node = "
+        f"{config.trainer.n_gpus_per_node} wants {wanted}. Start Ray on every machine first: `ray start --head` on "
+        "this one, `ray start --address=THIS_MACHINE:6379` on the others; then the same command again, here."
+    )
+
+
+def model_problems(config: Config) -> Iterator[Problem]:
+    """Roles whose model folder lacks a config, a tokenizer or, for a vision model, a processor."""
+    roles = ["actor", "critic"] if config.algorithm.adv_estimator == "gae" else ["actor"]
+    for role in roles:
+        section = getattr(config.worker, role).model
+        key = f"worker.{role}.model.model_path"
+        if not section.model_path:
+            yield Problem((key,), f"{key} = null ({config.origin(key)}): wanted the folder or hub id of a model")
+            continue
+        yield from _folder_problems(config, key, section.model_path, section.tokenizer_path or section.model_path)
+
+
+def _folder_problems(config: Config, key: str, path: str, tokenizer_path: str) -> Iterator[Problem]:
+    folder, tokenizer = Path(path), Path(tokenizer_path)
+    if not folder.is_dir():  # a hub id: transformers will say
+        return
+    where = f"{key} = {path} ({config.origin(key)})"
+    try:
+        model = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        yield Problem((key,), f"{where}: config.json can't be read ({error})")
+        return
+    names = ("tokenizer.json", "vocab.json", "tokenizer.model")
+    if tokenizer.is_dir() and not any((tokenizer / name).is_file() for name in names):
+        yield Problem((key,), f"{tokenizer}: no tokenizer in it; wanted one of {', '.join(names)}")
+    processors = ("preprocessor_config.json", "processor_config.json")
+    if "vision_config" in model and not any((tokenizer / name).is_file() for name in processors):
+        wanted = f"wanted {processors[0]} beside the weights of a {model.get('model_type')} model"
+        yield Problem((key,), f"{where}: no processor in it, so pictures could not be read; {wanted}")
+    if not [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
+        yield Problem((key,), f"{where}: no weights in it; wanted *.safetensors")
+
+
+def memory_problems(config: Config, machine: Machine, parameters: int | None = None) -> Iterator[Problem]:
+    """Whether weights, gradients and optimizer fit: a lower bound, without activations.
+
+    AdamW in float32 takes 16 bytes a parameter (weight, gradient, two moments), in bfloat16 8; frozen weights under
+    LoRA take 2. They are spread over the ranks of a shard group; vLLM's copy (2 bytes) over the tensor-parallel ranks,
+    inside `gpu_memory_utilization`.
+    """
+    model, rollout = config.worker.actor.model, config.worker.rollout
+    parameters = count_parameters(model) if parameters is None else parameters
+    if parameters is None:
+        return
+    actor, world = config.worker.actor, world_size(config)
+    in_bf16 = actor.optim.strategy == "adamw_bf16" and actor.fsdp.torch_dtype in ("bf16", "bfloat16")
+    per_parameter = 2 if model.lora.rank else 8 if in_bf16 else 16
+    ranks = world if actor.fsdp.fsdp_size <= 0 else min(world, actor.fsdp.fsdp_size)
+    size = f"{model.model_path} has {parameters / 1e9:.2f} billion parameters"
+    if config.trainer.device == "cpu":
+        needed = parameters * (per_parameter + 4 * world)  # each rank samples from a float32 copy
+        if needed > 0.8 * machine.memory:
+            message = f"{size}: a rehearsal on the CPU needs {needed / GIB:.1f} GiB, this machine has "
+            yield Problem((), f"{message}{machine.memory / GIB:.1f}; take a tiny model, e.g. echorl_vl/tiny/model")
+        return
+    smallest = min(machine.gpus)
+    needed = 0 if actor.fsdp.enable_cpu_offload else parameters * per_parameter / ranks
+    if needed > 0.95 * smallest:
+        yield Problem(
+            (),
+            f"{size}: weights, gradients and AdamW take {per_parameter} bytes each, {needed / GIB:.0f} GiB on each of "
+            f"{ranks} GPUs of {smallest / GIB:.0f} GiB. Take more GPUs (trainer.n_gpus_per_node, trainer.nnodes), "
+            "worker.actor.model.lora.rank=64, or worker.actor.optim.strategy=adamw_bf16 with "
+            "worker.actor.fsdp.torch_dtype=bf16.",
+        )
+    sampler = parameters * 2 / rollout.tensor_parallel_size
+    share = rollout.gpu_memory_utilization * smallest / GIB
+    if sampler > share * GIB:
+        yield Problem(
+            (),
+            f"{size}: vLLM's copy takes {sampler / GIB:.0f} GiB on each GPU, and {share:.0f} GiB are its part "
+            f"(worker.rollout.gpu_memory_utilization = {rollout.gpu_memory_utilization}). Raise it, or "
+            "worker.rollout.tensor_parallel_size.",
+        )
+
+
+def count_parameters(model: Any) -> int | None:
+    """Parameters of the model that `worker.actor.model` names, built without memory; None if that can't be told."""
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+
+    try:
+        config = AutoConfig.from_pretrained(model.model_path, trust_remote_code=model.trust_remote_code)
+    except Exception as error:
+        raise UserError(
+            f"worker.actor.model.model_path = {model.model_path}: its configuration can't be had "
+            f"({type(error).__name__}: {str(error).splitlines()[0]}); wanted a folder, or a hub id and a network"
+        ) from error
+    kind = AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
+    try:
+        with init_empty_weights():
+            empty = kind.from_config(config, trust_remote_code=model.trust_remote_code)
+    except Exception:  # a model of its own code, or newer than this transformers: EasyR1 will say
+        return None
+    return sum(parameter.numel() for parameter in empty.parameters())
+
+
+def check_pictures(config: Config, sets: dict[str, Problems]) -> None:
+    """Raises UserError where a vision model would be trained on a set without a single picture.
+
+    EasyR1 takes such a set for text and goes on, with `<image>` in its prompts as five letters of text.
+    """
+    folder = Path(config.worker.actor.model.model_path)
+    path = folder / "config.json"
+    if not config.data.image_key or not path.is_file():
+        return
+    if "vision_config" not in json.loads(path.read_text(encoding="utf-8")):
+        return
+    for key, problems in sets.items():
+        if not any(problem.images for problem in problems):
+            raise UserError(
+                f"data.{key} = {problems.source}: none of {len(problems):,} problems has a picture in the column "
+                f"{config.data.image_key!r}, and {folder} is a vision model. Wanted data.image_key = the column of the "
+                "pictures; to train it on text alone: data.image_key=''"
+            )

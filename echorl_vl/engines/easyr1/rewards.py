@@ -1,0 +1,116 @@
+"""Rewards per rollout: EasyR1 averages the parts of the reward before anyone else sees them.
+
+`EchoRewardManager` grades, in EasyR1's reward actor; `RewardTap` stands in its place on the driver and keeps what it
+answers, row by row. Rows are told apart by a number that travels in the batch, since EasyR1 filters, joins and
+reorders rows between grading and update.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizer
+from verl.protocol import DataProto
+from verl.workers.reward import AutoRewardManager
+
+from echorl_vl.config import Config
+from echorl_vl.core.groups import group_index, group_reduce
+from echorl_vl.engines.easyr1.settings import KEEP
+from echorl_vl.rewards.manager import RewardManager
+
+ROW = "reward_row"  # number of a row among all that were graded, in the batch
+
+
+class EchoRewardManager(AutoRewardManager):
+    """EasyR1's reward manager with our grading: worker processes, a time limit for each answer, checked scores."""
+
+    ours: Config  # set on a subclass by `for_run`: EasyR1 hands on its own section only
+
+    @classmethod
+    def for_run(cls, config: Config) -> type[EchoRewardManager]:
+        """The class for one run."""
+        return type(cls.__name__, (cls,), {"ours": config})
+
+    def __init__(self, config: Any, tokenizer: PreTrainedTokenizer) -> None:
+        super().__init__(config, tokenizer)
+        reference = f"{config.reward_function}:{config.reward_function_name}"
+        kwargs, time_limit = dict(config.reward_function_kwargs), self.ours.worker.reward.time_limit
+        self._manager = RewardManager(reference, kwargs, config.num_cpus, time_limit)
+        self.reward_type, self.reward_fn = "batch", self._score  # the pool calls a sequential function itself
+
+    def compute_reward(self, data: DataProto) -> tuple[Tensor, dict[str, list[float]]]:
+        """EasyR1's answer: (b, T) rewards at the last token, and the parts of each row.
+
+        Under `dynamic_sampling: echo` one more part, by which groups are kept or dropped.
+        """
+        rewards, parts = super().compute_reward(data)
+        algorithm = self.ours.algorithm
+        if algorithm.dynamic_sampling == "echo" and "uid" in data.non_tensor_batch:
+            accuracies = torch.tensor(parts["accuracy"], dtype=torch.float64)
+            success = all_success(accuracies, data.non_tensor_batch["uid"], self.ours.echo.verify_threshold)
+            inside = (algorithm.filter_low + algorithm.filter_high) / 2
+            parts[KEEP] = torch.where(success, inside, accuracies).tolist()
+        return rewards, parts
+
+    def _score(self, rows: list[dict[str, Any]]) -> list[dict[str, float]]:
+        columns = [[row[key] for row in rows] for key in ("response", "response_length", "ground_truth")]
+        return self._manager.score(*columns)
+
+
+def all_success(accuracies: Tensor, uids: np.ndarray, threshold: float) -> Tensor:
+    """(b,) bool: every rollout of the row's group is at or above the threshold."""
+    index, groups = group_index(group_ids(uids))
+    return group_reduce((accuracies >= threshold).double(), index, groups, "amin")[index] == 1
+
+
+def group_ids(uids: np.ndarray) -> Tensor:
+    """(b,) int64: the group of each row, from EasyR1's uids, numbered by first appearance."""
+    numbers: dict[Any, int] = {}
+    return torch.tensor([numbers.setdefault(uid, len(numbers)) for uid in uids.tolist()], dtype=torch.long)
+
+
+class RewardTap:
+    """EasyR1's handle of the reward actor (`compute_reward.remote`), which remembers the answers by row."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+        self._answers: list[tuple[int, Any, DataProto]] = []
+        self._rows = 0
+
+    @property
+    def compute_reward(self) -> RewardTap:
+        return self
+
+    def remote(self, batch: DataProto) -> Any:
+        """Asks the actor; numbers the rows of `batch`, which from then on carry their number."""
+        first, self._rows = self._rows, self._rows + len(batch)
+        batch.non_tensor_batch[ROW] = np.arange(first, self._rows, dtype=object)
+        answer = self._actor.compute_reward.remote(batch)
+        self._answers.append((first, answer, batch))
+        return answer
+
+    def forget(self) -> None:
+        """Drops the answers so far."""
+        self._answers.clear()
+
+    def scores(self, batch: DataProto) -> list[dict[str, float]]:
+        """The parts of the reward of each row of `batch`; forgets all answers so far."""
+        parts: dict[int, dict[str, float]] = {}
+        for first, scores, _ in self.take():
+            parts |= {first + index: score for index, score in enumerate(scores)}
+        return [parts[row] for row in batch.non_tensor_batch[ROW].tolist()]
+
+    def take(self) -> list[tuple[int, list[dict[str, float]], DataProto]]:
+        """(number of the first row, scores, batch) of each answer since the last call."""
+        answers, self._answers = self._answers, []
+        return [(first, _by_row(ray.get(answer)[1]), batch) for first, answer, batch in answers]
+
+
+def _by_row(parts: dict[str, list[float]]) -> list[dict[str, float]]:
+    """{"accuracy": [1.0, 0.0]} -> [{"accuracy": 1.0}, {"accuracy": 0.0}]."""
+    columns = {key: values for key, values in parts.items() if key != KEEP}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

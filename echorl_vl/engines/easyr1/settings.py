@@ -1,0 +1,104 @@
+"""Our Config -> EasyR1's PPOConfig, filled by name; what EasyR1 has no key for travels beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from verl.trainer.config import PPOConfig
+from verl.workers.config import ActorConfig, WorkerConfig
+
+from echorl_vl.config import Config
+from echorl_vl.core import EchoConfig
+
+OUR_KEYS = frozenset(
+    {
+        "engine",
+        "echo",
+        "algorithm.norm_adv_by_std_in_grpo",
+        "algorithm.dynamic_sampling",
+        "worker.actor.entropy_coef",
+        "worker.reward.time_limit",
+        "trainer.device",
+        "trainer.max_bad_steps",
+        "trainer.rollout_save_freq",
+    }
+)
+"""Keys without a counterpart in EasyR1. All of them are acted on in this folder."""
+
+KEEP = "sampling_keep"
+"""Part of the reward by which `dynamic_sampling: echo` keeps groups; see `rewards`."""
+
+
+@dataclass
+class EchoActorConfig(ActorConfig):
+    """EasyR1's section `worker.actor`, and what the update needs besides: Ray's workers see `worker` only.
+
+    prompts_per_update: prompts in one optimizer step, over all ranks; EasyR1's workers turn `global_batch_size` into
+    rollouts.
+    """
+
+    entropy_coef: float = 0.0
+    prompts_per_update: int = 1
+    echo: EchoConfig = field(default_factory=EchoConfig)
+
+
+@dataclass
+class EchoWorkerConfig(WorkerConfig):
+    """EasyR1's section `worker` with our section for the actor."""
+
+    actor: EchoActorConfig = field(default_factory=EchoActorConfig)
+
+
+@dataclass
+class EchoPPOConfig(PPOConfig):
+    """EasyR1's configuration, and what the driver needs besides.
+
+    ours: the whole of our configuration. run_path: the run folder. resume_step: steps that it holds already, None for a
+    new run.
+    """
+
+    worker: EchoWorkerConfig = field(default_factory=EchoWorkerConfig)
+    ours: Config = field(default_factory=Config)
+    run_path: str = ""
+    resume_step: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As EasyR1 prints it and hands it to its loggers: its own keys, and the `echo:` block."""
+        names = ("data", "worker", "algorithm", "trainer")
+        return {name: dataclasses.asdict(getattr(self, name)) for name in names} | {
+            "echo": dataclasses.asdict(self.ours.echo)
+        }
+
+
+def to_easyr1(config: Config) -> EchoPPOConfig:
+    """The configuration as EasyR1 takes it, before its own `deep_post_init`.
+
+    Raises:
+        ValueError: a key that EasyR1 does not have and the adapter does nothing with.
+    """
+    target = EchoPPOConfig(ours=config)
+    _fill(target, config, "")
+    actor = target.worker.actor
+    actor.echo, actor.entropy_coef = config.echo, config.worker.actor.entropy_coef
+    actor.prompts_per_update = config.worker.actor.global_batch_size
+    # EasyR1 counts on one response a problem in validation, and samples `rollout.n` unless told so.
+    target.worker.rollout.val_override_config = {"n": 1, **config.worker.rollout.val_override_config}
+    if config.algorithm.dynamic_sampling == "echo":
+        target.algorithm.filter_key = KEEP
+    return target
+
+
+def _fill(target: Any, ours: Any, prefix: str) -> None:
+    known = {item.name for item in dataclasses.fields(target) if item.init}
+    for item in dataclasses.fields(ours):
+        key, value = prefix + item.name, getattr(ours, item.name)
+        if key in OUR_KEYS:
+            continue
+        if item.name not in known:
+            raise ValueError(f"{key}: EasyR1 has no such key, and the adapter does nothing with it")
+        if dataclasses.is_dataclass(value):
+            _fill(getattr(target, item.name), value, f"{key}.")
+        else:
+            setattr(target, item.name, value)

@@ -1,0 +1,201 @@
+"""EasyR1's trainer on the driver, with mining before the update, and the embedded engine's files and metrics."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig
+from verl.protocol import DataProto
+from verl.trainer import ray_trainer
+from verl.trainer.ray_trainer import RayPPOTrainer
+
+from echorl_vl.core import echo_coef, make_splitter, verified_rollouts
+from echorl_vl.core import metric_names as names
+from echorl_vl.engines.easyr1.actor import COEF, WEIGHTS
+from echorl_vl.engines.easyr1.advantages import register_advantages
+from echorl_vl.engines.easyr1.batches import BatchReader
+from echorl_vl.engines.easyr1.rebind import rebound
+from echorl_vl.engines.easyr1.rewards import RewardTap, all_success
+from echorl_vl.engines.easyr1.settings import KEEP, EchoPPOConfig
+from echorl_vl.engines.experience import Experience, experience_metrics, mine
+from echorl_vl.engines.validation_metrics import clustered_standard_error
+from echorl_vl.errors import UserError
+from echorl_vl.outputs.rollout_files import write_rollouts
+from echorl_vl.outputs.run_folder import RunFolder
+from echorl_vl.outputs.tracker import Tracker
+
+STOP_FILE = "stop"
+"""A file of this name in the run folder ends the run after the step: Ctrl-C makes it, and so may you."""
+
+
+class EchoTrainer(RayPPOTrainer):
+    """RayPPOTrainer whose updates bring EchoClips. `stopped`: the stop file ended the run before its last step."""
+
+    def __init__(self, *, config: EchoPPOConfig, tokenizer: Any, reward_fn: Any, val_reward_fn: Any, **rest: Any):
+        register_advantages(config.ours)
+        super().__init__(
+            config=config,
+            tokenizer=tokenizer,
+            reward_fn=RewardTap(reward_fn),
+            val_reward_fn=RewardTap(val_reward_fn),
+            **rest,
+        )
+        self.ours = config.ours
+        self.run = RunFolder.attach(Path(config.run_path), config.resume_step)
+        model = config.worker.actor.model
+        model_config = AutoConfig.from_pretrained(model.model_path, trust_remote_code=model.trust_remote_code)
+        self.reader = BatchReader(tokenizer, model_config)
+        echo = self.ours.echo
+        self.splitter = make_splitter(echo.splitter, tokenizer, **echo.splitter_kwargs)
+        self.bad_steps = 0
+        self.stopped = False
+
+    def init_workers(self) -> None:
+        super().init_workers()
+        self.actor_rollout_ref_wg = _ActorGroup(self.actor_rollout_ref_wg, self._update_actor)
+
+    def fit(self) -> None:
+        def tracker(loggers: Any, config: dict[str, Any]) -> _RecordingTracker:
+            return _RecordingTracker(loggers, config, records)
+
+        with Tracker(self.run, ("file",)) as records, rebound(ray_trainer, Tracker=tracker):
+            super().fit()
+
+    def _make_batch_data(self, metrics: dict[str, Any]) -> DataProto:
+        self.reward_fn.forget()  # what a step without an update of the actor has left (critic warm-up)
+        return super()._make_batch_data(metrics)
+
+    def _update_actor(self, host_update: Callable[[DataProto], DataProto], batch: DataProto) -> DataProto:
+        """Mining, then EasyR1's update; its answer with our metrics in it."""
+        started = time.perf_counter()
+        step, echo = self.global_step, self.ours.echo
+        experience = self._experience(batch)
+        coef = echo_coef(echo, step - 1)
+        if coef:
+            mine(experience, echo, self.splitter, step)
+            batch.batch[WEIGHTS] = experience.clips.token_weights
+            batch.meta_info[COEF] = coef
+        if self.ours.algorithm.dynamic_sampling == "echo":
+            self._silence_all_success(batch, experience)
+        mined = time.perf_counter() - started
+        output = host_update(batch)
+        metrics = experience_metrics(experience, echo) | {names.ECHO_COEF: coef, "timing_s/echo": mined}
+        mask = experience.rollouts.response_mask
+        metrics[names.ENTROPY] = experience.rollouts.entropy[mask].mean().item()
+        metrics |= self._update_metrics(output)
+        output.non_tensor_batch |= {name: np.array([value]) for name, value in metrics.items()}
+        self._write_rollouts(experience)
+        self._stop_if_asked()
+        return output
+
+    def _experience(self, batch: DataProto) -> Experience:
+        scores = self.reward_fn.scores(batch)
+        accuracies = torch.tensor([score["accuracy"] for score in scores])
+        rewards = torch.tensor([score["overall"] for score in scores])
+        rollouts = self.reader.rollouts(batch)
+        verified = verified_rollouts(accuracies, self.ours.echo)
+        return Experience(rollouts, scores, rewards, accuracies, batch.batch["advantages"], verified)
+
+    def _silence_all_success(self, batch: DataProto, experience: Experience) -> None:
+        """Groups that dynamic sampling kept for the echo term get advantage 0: their format earns nothing either."""
+        uids, threshold = batch.non_tensor_batch["uid"], self.ours.echo.verify_threshold
+        kept = all_success(experience.accuracies, uids, threshold)[:, None]
+        batch.batch["advantages"] = experience.advantages = batch.batch["advantages"].masked_fill(kept, 0.0)
+
+    def _update_metrics(self, output: DataProto) -> dict[str, float]:
+        """What the gradient norms of the optimizer steps say: skipped steps, and on request the echo term's share.
+
+        Raises UserError after `trainer.max_bad_steps` optimizer steps in a row that were not finite.
+        """
+        ranks = self.actor_rollout_ref_wg.world_size
+        whole = output.non_tensor_batch[names.GRAD_NORM].astype(float)
+        norms = whole[: len(whole) // ranks].tolist()  # one rank's: every rank has the norm of the whole gradient
+        for norm in norms:
+            self.bad_steps = 0 if math.isfinite(norm) else self.bad_steps + 1
+        limit = self.ours.trainer.max_bad_steps
+        if self.bad_steps >= limit:
+            raise UserError(
+                f"the last {self.bad_steps} optimizer steps were not finite and were skipped: lower "
+                "worker.actor.optim.lr, or look at the reward and the model. Raise trainer.max_bad_steps "
+                f"(now {limit}) to go on longer. Checkpoints up to now are in {self.run.path}."
+            )
+        metrics = {"actor/skipped_steps": float(sum(not math.isfinite(norm) for norm in norms))}
+        if "echo/grad_norm" in output.non_tensor_batch:
+            echo_norm = output.non_tensor_batch["echo/grad_norm"].astype(float).mean()
+            metrics[names.ECHO_GRAD_SHARE] = echo_norm / max(float(np.mean(norms)), 1e-12)
+        return metrics
+
+    def _write_rollouts(self, experience: Experience) -> None:
+        frequency, step = self.ours.trainer.rollout_save_freq, self.global_step
+        if frequency <= 0 or step % frequency:
+            return
+        write_rollouts(
+            self.run.rollouts_file(step),
+            step,
+            experience.rollouts,
+            experience.scores,
+            decode=self.reader.decode,
+            step_ids=experience.steps,
+            advantages=experience.advantages[:, 0],
+            verified=experience.verified,
+            clips=experience.clips,
+        )
+
+    def _validate(self) -> dict[str, Any]:
+        metrics = super()._validate()
+        accuracies, lengths, truncated = [], [], []
+        n = self.config.worker.rollout.val_override_config.get("n", 1)
+        for number, (first, scores, batch) in enumerate(self.val_reward_fn.take()):
+            problems = first // n + np.arange(len(batch)) // n
+            batch.non_tensor_batch["uid"] = np.array([f"validation:{index}" for index in problems], dtype=object)
+            rollouts = self.reader.rollouts(batch)
+            path = self.run.validation_file(self.global_step)
+            path = path if number == 0 else path.with_name(f"{path.stem}.{number}{path.suffix}")
+            write_rollouts(path, self.global_step, rollouts, scores, decode=self.reader.decode, pictures=False)
+            accuracies += [score["accuracy"] for score in scores]
+            lengths += rollouts.response_mask.sum(-1).tolist()
+            truncated += rollouts.truncated.tolist()
+        return metrics | {
+            "val/accuracy_se": clustered_standard_error(accuracies, n),
+            "val/problems": len(accuracies) / n,
+            "val/response_length": float(np.mean(lengths)),
+            "val/clip_ratio": float(np.mean(truncated)),
+        }
+
+    def _stop_if_asked(self) -> None:
+        """Ends EasyR1's loop after this step: it saves a checkpoint, and does not validate first."""
+        if (self.run.path / STOP_FILE).exists():
+            self.stopped = self.global_step < self.training_steps
+            self.training_steps, self.val_reward_fn = self.global_step, None
+
+
+class _ActorGroup:
+    """The actor's worker group, whose `update_actor` is ours around its own."""
+
+    def __init__(self, group: Any, update: Callable[[Callable[[DataProto], DataProto], DataProto], DataProto]) -> None:
+        self._group, self._update = group, update
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._group, name)
+
+    def update_actor(self, batch: DataProto) -> DataProto:
+        return self._update(self._group.update_actor, batch)
+
+
+class _RecordingTracker(ray_trainer.Tracker):
+    """EasyR1's loggers as configured, and our metrics.jsonl."""
+
+    def __init__(self, loggers: Any, config: dict[str, Any], records: Tracker) -> None:
+        super().__init__(loggers=loggers, config=config)
+        self._records = records
+
+    def log(self, data: dict[str, Any], step: int) -> None:
+        data = {name: value for name, value in data.items() if name != f"reward/{KEEP}"}
+        super().log(data=data, step=step)
+        self._records.log(step, data)

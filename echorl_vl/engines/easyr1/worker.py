@@ -1,0 +1,58 @@
+"""EasyR1's FSDP worker with the EchoActor in it: one process on one GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from verl.protocol import DataProto
+from verl.single_controller.base import Worker
+from verl.single_controller.base.decorator import Dispatch, register
+from verl.workers.fsdp_workers import FSDPWorker
+from verl.workers.rollout import vllm_rollout_spmd
+
+from echorl_vl.engines.easyr1.actor import EchoActor
+from echorl_vl.engines.easyr1.rebind import rebound
+from echorl_vl.vision.tokens import VisualTokens
+
+FORBIDDEN = -100.0  # logit bias, EasyR1's own for image pads
+
+
+class EchoWorkerMixin(Worker):
+    """What the adapter adds to FSDPWorker.
+
+    Ray builds the process around `__base__` of the worker class, which is this one, and calls it without arguments: so
+    it is a Worker, and has no `__init__`.
+    """
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def init_model(self) -> None:
+        """Loads the models. The actor becomes an EchoActor; the reference policy stays EasyR1's."""
+        super().init_model()
+        if self._has_actor:
+            self.actor = EchoActor(
+                config=self.config.actor, actor_module=self.fsdp_module, actor_optimizer=self.optimizer
+            )
+
+    @register(dispatch_mode=Dispatch.DP_COMPUTE_PROTO)
+    def compute_log_probs(self, data: DataProto) -> DataProto:
+        """`old_log_probs` and, from the same pass, `entropies` (nats), both (b, T)."""
+        output = super().compute_log_probs(data)
+        log_probs, entropies = output.batch["old_log_probs"].unbind(-1)
+        output.batch["old_log_probs"] = log_probs.contiguous()
+        output.batch["entropies"] = entropies.contiguous()
+        return output
+
+    def _build_rollout(self) -> None:
+        if not self.config.actor.echo.coef:
+            return super()._build_rollout()
+        with rebound(vllm_rollout_spmd, _get_logit_bias=self._logit_bias):
+            return super()._build_rollout()
+
+    def _logit_bias(self, processor: Any) -> dict[int, float] | None:
+        """Forbids every visual token; EasyR1 forbids image pads."""
+        ids = VisualTokens.find(self.model_config, self.tokenizer).ids if processor is not None else ()
+        return {token: FORBIDDEN for token in ids} or None
+
+
+class EchoWorker(EchoWorkerMixin, FSDPWorker):
+    """FSDPWorker with the EchoRL term. All roles run in it, since EasyR1 wants one class in a process."""

@@ -1,0 +1,22 @@
+"""The end of a run, the same for every engine: the summary, the plots, and the paths of what was written."""
+
+from __future__ import annotations
+
+from echorl_vl.outputs.display import Display
+from echorl_vl.outputs.plots import write_plots
+from echorl_vl.outputs.run_folder import RunFolder
+from echorl_vl.outputs.summary import summarize
+
+
+def finish_run(folder: RunFolder, display: Display) -> None:
+    """Marks the run as finished, draws its plots and shows the table. Plots that fail cost the run nothing."""
+    rows, facts = summarize(folder.path)
+    folder.finish(facts)
+    display.phase("plots")
+    plots = []
+    try:
+        plots = write_plots(folder.path)
+    except Exception as error:  # the run is whole without its plots
+        again = f"python -m echorl_vl.outputs.plots {folder.path}"
+        display.note(f"the plots failed ({type(error).__name__}: {error}); draw them with {again}")
+    display.summary(rows, [folder.metrics_file, *plots, *sorted(folder.path.glob("global_step_*"))])
