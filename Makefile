@@ -7,7 +7,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.installed
 
-.PHONY: train test test-all lint format benchmark clean
+.PHONY: train test test-all test-easyr1 lint format benchmark clean
 
 train: $(READY)
 	$(RUN) -m echorl_vl.train $(CONFIG) $(ARGS)
@@ -17,6 +17,11 @@ test: $(READY)
 
 test-all: $(READY)
 	$(RUN) -m pytest tests -m "slow or not slow" $(ARGS)
+
+# Where EasyR1 is installed: `make test-easyr1 PYTHON_EASYR1=/path/to/its/environment/bin/python`; see docs/easyr1.md.
+PYTHON_EASYR1 ?= python3
+test-easyr1:
+	$(PYTHON_EASYR1) -m pytest tests/easyr1 -m "slow or not slow" $(ARGS)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

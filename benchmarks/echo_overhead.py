@@ -16,6 +16,7 @@ import statistics
 import time
 
 import torch
+from ratios import describe
 
 from echorl_vl.config import Config, load_config
 from echorl_vl.engines.experience import experience_metrics, mine
@@ -75,8 +76,7 @@ def main() -> None:
     parts.rewards.close()
     print(f"{options.pairs} pairs, {torch.get_num_threads()} threads, {statistics.median(base):.2f} s a step without")
     for name, values in (("seconds", ratios), ("CPU seconds", cpu_ratios)):
-        low, middle, high = statistics.quantiles(values, n=4)
-        print(f"{name} with / without EchoRL: median {middle:.4f}, quartiles {low:.4f} to {high:.4f}")
+        print(f"{name} with / without EchoRL: {describe(values)}")
     print(f"mining alone: {statistics.median(mining_shares):.2%} of the step")
 
 

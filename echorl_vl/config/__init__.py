@@ -5,7 +5,7 @@
 
 from .check import check_local, local_problems
 from .check_easyr1 import check_easyr1, easyr1_problems, world_size
-from .dump import config_diff, config_to_dict, to_yaml
+from .dump import config_to_dict, to_yaml
 from .help import full_help, short_help
 from .load import load_config
 from .problems import Problem
@@ -45,7 +45,6 @@ __all__ = [
     "WorkerConfig",
     "check_easyr1",
     "check_local",
-    "config_diff",
     "config_to_dict",
     "easyr1_problems",
     "full_help",

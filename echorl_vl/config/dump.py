@@ -1,4 +1,4 @@
-"""Config -> plain dictionaries and YAML, and what differs between two configurations."""
+"""Config -> plain dictionaries and YAML, and single values by dotted key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import yaml
 
-from .options import schema_options
 from .schema import Config
 from .yaml_tree import Dumper
 
@@ -42,19 +41,6 @@ def _escape(value: Any) -> Any:
     if isinstance(value, str):
         return re.sub(r"(\\*)\$\{", lambda found: found.group(1) * 2 + r"\${", value)
     return value
-
-
-def config_diff(a: Config, b: Config) -> list[tuple[str, Any, Any]]:
-    """(dotted key, value in a, value in b) of each key that differs, in the order of the schema.
-
-    Free-form mappings are compared whole.
-    """
-    differences = []
-    for key in schema_options(Config):
-        one, other = get_value(a, key), get_value(b, key)
-        if _plain(one) != _plain(other) or type(one) is not type(other):
-            differences.append((key, one, other))
-    return differences
 
 
 def get_value(config: Config, key: str) -> Any:

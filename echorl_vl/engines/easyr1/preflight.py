@@ -14,7 +14,7 @@ import psutil
 import torch
 from packaging.version import InvalidVersion, Version
 
-from echorl_vl.config import Config, Problem, world_size
+from echorl_vl.config import Config, ModelConfig, Problem, world_size
 from echorl_vl.config.problems import raise_if_any
 from echorl_vl.data.problem import Problems
 from echorl_vl.engines.easyr1.hooks import check_hooks, check_installed
@@ -58,7 +58,7 @@ def preflight(config: Config, machine: Machine | None = None) -> None:
     raise_if_any([*version_problems(rehearsal), *gpu_problems(config, machine)])
     check_hooks()
     raise_if_any([*model_problems(config)])
-    raise_if_any([*memory_problems(config, machine)])
+    raise_if_any([*critic_problem(config), *memory_problems(config, machine)])
 
 
 def version_problems(rehearsal: bool, installed: Any = None) -> Iterator[Problem]:
@@ -132,6 +132,14 @@ def model_problems(config: Config) -> Iterator[Problem]:
         yield from _folder_problems(config, key, section.model_path, section.tokenizer_path or section.model_path)
 
 
+def critic_problem(config: Config) -> Iterator[Problem]:
+    """EasyR1's critic is transformers' token classification, which vision models have not."""
+    model, key = config.worker.critic.model, "worker.critic.model.model_path"
+    if config.algorithm.adv_estimator == "gae" and hasattr(read_model_config(model), "vision_config"):
+        wanted = "a vision model can't be a critic; wanted a text model, or algorithm.adv_estimator = grpo"
+        yield Problem((key,), f"{key} = {model.model_path} ({config.origin(key)}): {wanted}")
+
+
 def _folder_problems(config: Config, key: str, path: str, tokenizer_path: str) -> Iterator[Problem]:
     folder, tokenizer = Path(path), Path(tokenizer_path)
     if not folder.is_dir():  # a hub id: transformers will say
@@ -196,25 +204,33 @@ def memory_problems(config: Config, machine: Machine, parameters: int | None = N
         )
 
 
-def count_parameters(model: Any) -> int | None:
+def count_parameters(model: ModelConfig) -> int | None:
     """Parameters of the model that `worker.actor.model` names, built without memory; None if that can't be told."""
     from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    config = read_model_config(model)
+    kind = AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
+    try:
+        with init_empty_weights():
+            empty = kind.from_config(config, trust_remote_code=model.trust_remote_code)
+        empty.tie_weights()  # a tied head is one parameter
+    except Exception:  # a model of its own code, or newer than this transformers: EasyR1 will say
+        return None
+    return sum(parameter.numel() for parameter in empty.parameters())
+
+
+def read_model_config(model: ModelConfig) -> Any:
+    """transformers' config of a model, from its folder or the hub. Raises UserError if it can't be had."""
+    from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(model.model_path, trust_remote_code=model.trust_remote_code)
+        return AutoConfig.from_pretrained(model.model_path, trust_remote_code=model.trust_remote_code)
     except Exception as error:
         raise UserError(
             f"worker.actor.model.model_path = {model.model_path}: its configuration can't be had "
             f"({type(error).__name__}: {str(error).splitlines()[0]}); wanted a folder, or a hub id and a network"
         ) from error
-    kind = AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
-    try:
-        with init_empty_weights():
-            empty = kind.from_config(config, trust_remote_code=model.trust_remote_code)
-    except Exception:  # a model of its own code, or newer than this transformers: EasyR1 will say
-        return None
-    return sum(parameter.numel() for parameter in empty.parameters())
 
 
 def check_pictures(config: Config, sets: dict[str, Problems]) -> None:
@@ -222,16 +238,13 @@ def check_pictures(config: Config, sets: dict[str, Problems]) -> None:
 
     EasyR1 takes such a set for text and goes on, with `<image>` in its prompts as five letters of text.
     """
-    folder = Path(config.worker.actor.model.model_path)
-    path = folder / "config.json"
-    if not config.data.image_key or not path.is_file():
-        return
-    if "vision_config" not in json.loads(path.read_text(encoding="utf-8")):
+    model = config.worker.actor.model
+    if not config.data.image_key or not hasattr(read_model_config(model), "vision_config"):
         return
     for key, problems in sets.items():
         if not any(problem.images for problem in problems):
             raise UserError(
                 f"data.{key} = {problems.source}: none of {len(problems):,} problems has a picture in the column "
-                f"{config.data.image_key!r}, and {folder} is a vision model. Wanted data.image_key = the column of the "
-                "pictures; to train it on text alone: data.image_key=''"
+                f"{config.data.image_key!r}, and {model.model_path} is a vision model. Wanted data.image_key = the "
+                "column of the pictures; to train it on text alone: data.image_key=''"
             )

@@ -93,6 +93,11 @@ class RewardTap:
         self._answers.append((first, answer, batch))
         return answer
 
+    @property
+    def asked(self) -> int:
+        """Times that rewards were asked for since they were last taken: in training, the rounds of sampling."""
+        return len(self._answers)
+
     def forget(self) -> None:
         """Drops the answers so far."""
         self._answers.clear()

@@ -25,7 +25,7 @@ def run(config: Config) -> int:
     Raises:
         UserError: something about configuration, versions, machine, model, data or disk that the user can mend.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     if config.trainer.device == "cpu":
         os.environ[REHEARSAL] = "1"
         from echorl_vl.engines.easyr1.rehearsal.install import install

@@ -30,6 +30,8 @@ from echorl_vl.outputs.rollout_files import write_rollouts
 from echorl_vl.outputs.run_folder import RunFolder
 from echorl_vl.outputs.tracker import Tracker
 
+_EASYR1_HAS = ("reward/", "response_length/", "prompt_length/")  # metrics of our names that it logs itself
+
 STOP_FILE = "stop"
 """A file of this name in the run folder ends the run after the step: Ctrl-C makes it, and so may you."""
 
@@ -75,6 +77,7 @@ class EchoTrainer(RayPPOTrainer):
         """Mining, then EasyR1's update; its answer with our metrics in it."""
         started = time.perf_counter()
         step, echo = self.global_step, self.ours.echo
+        rounds = self.reward_fn.asked
         experience = self._experience(batch)
         coef = echo_coef(echo, step - 1)
         if coef:
@@ -86,7 +89,10 @@ class EchoTrainer(RayPPOTrainer):
         mined = time.perf_counter() - started
         output = host_update(batch)
         metrics = experience_metrics(experience, echo) | {names.ECHO_COEF: coef, "timing_s/echo": mined}
+        metrics = {name: value for name, value in metrics.items() if not name.startswith(_EASYR1_HAS)}
         mask = experience.rollouts.response_mask
+        if self.ours.algorithm.online_filtering:
+            metrics["sampling/rounds"] = float(rounds)
         metrics[names.ENTROPY] = experience.rollouts.entropy[mask].mean().item()
         metrics |= self._update_metrics(output)
         output.non_tensor_batch |= {name: np.array([value]) for name, value in metrics.items()}

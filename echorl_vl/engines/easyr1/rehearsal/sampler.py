@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -50,7 +52,13 @@ class LLM:
         self.seed, self.calls = seed, 0
         runner = SimpleNamespace(model=SimpleNamespace(load_weights=self._load_weights), encoder_cache={})
         worker = SimpleNamespace(worker=SimpleNamespace(model_runner=runner))
-        self.llm_engine = SimpleNamespace(model_executor=SimpleNamespace(driver_worker=worker))
+        self.llm_engine = SimpleNamespace(
+            model_executor=SimpleNamespace(driver_worker=worker),
+            add_lora=self._add_lora,
+            list_loras=lambda: set(self.adapters),
+        )
+        self.adapters: list[int] = []
+        self.base = {name: tensor.clone() for name, tensor in self.policy.network.state_dict().items()}
 
     def sleep(self, level: int = 1) -> None:
         """There is no GPU memory to give back."""
@@ -98,10 +106,20 @@ class LLM:
         for name, tensor in weights:
             own[_own_name(name, mapping, own)].copy_(tensor)
 
+    def _add_lora(self, request: Any) -> None:
+        """Merges an adapter into the weights as loaded: W + alpha / rank * B A."""
+        self.adapters = [request.lora_int_id]
+        scale = request.peft_config["lora_alpha"] / request.peft_config["r"]
+        own = self.policy.network.state_dict()
+        for name, down in request.lora_tensors.items():
+            if "lora_A" not in name:
+                continue
+            up = request.lora_tensors[name.replace("lora_A", "lora_B")]
+            weight = re.sub(r"_fsdp_wrapped_module\.|^base_model\.model\.|lora_A\.(default\.)?", "", name)
+            own[weight].copy_(self.base[weight] + scale * up.float() @ down.float())
+
 
 def _own_name(name: str, mapping: dict[str, str], own: dict[str, Tensor]) -> str:
-    import re
-
     if name in own:
         return name
     for pattern, replacement in mapping.items():
@@ -111,8 +129,12 @@ def _own_name(name: str, mapping: dict[str, str], own: dict[str, Tensor]) -> str
     return name
 
 
-class LoRARequest:
-    """Named by EasyR1's imports; adapters are not rehearsed."""
+class LoRARequest(msgspec.Struct):
+    """An adapter; EasyR1 adds its configuration and weights in a subclass."""
+
+    lora_name: str
+    lora_int_id: int
+    lora_path: str = ""
 
 
 def _tensor_parallel_group() -> Any:

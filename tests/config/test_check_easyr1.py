@@ -1,0 +1,84 @@
+"""What the EasyR1 engine refuses, the sums of its ranks, and the recipes in configs/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from echorl_vl.config import easyr1_problems, load_config
+from echorl_vl.errors import UserError
+
+RECIPES = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
+FITTING = (
+    "engine=easyr1",
+    "data.val_files=owner/problems@test",
+    "trainer.n_gpus_per_node=2",
+    "worker.actor.micro_batch_size_per_device_for_update=4",
+    "worker.actor.micro_batch_size_per_device_for_experience=8",
+)
+
+
+def error_of(path: Path, *overrides: str) -> str:
+    with pytest.raises(UserError) as caught:
+        load_config(path, [*FITTING, *overrides])
+    return str(caught.value)
+
+
+def test_what_fits_passes(minimal: Path) -> None:
+    assert easyr1_problems(load_config(minimal, FITTING)) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        ("data.val_files=''", "always validates after the last step"),
+        ("worker.hybrid_engine=false", "supports true"),
+        ("worker.rollout.name=sglang", "samples with vllm"),
+        ("worker.actor.strategy=fsdp2", "supports fsdp"),
+        ("worker.actor.optim.lr_scheduler_type=linear", "supports constant, cosine"),
+        ("trainer.n_gpus_per_node=3", "wanted a multiple of 3 GPUs"),
+        ("worker.rollout.tensor_parallel_size=3", "wanted a divisor of 2 GPUs"),
+        ("worker.actor.ulysses_size=3", "wanted a divisor of 2 GPUs"),
+        ("worker.rollout.n=3", "wanted a divisor of 12, the rollouts of one rank in an optimizer step"),
+        ("worker.actor.micro_batch_size_per_device_for_experience=7", "wanted a divisor of 32"),
+        ("worker.actor.fsdp.enable_cpu_offload=true", "does not go with several micro-batches"),
+        ("data.max_response_length=9000", "wanted at least 9512"),
+        ("data.mini_rollout_batch_size=3", "wanted a multiple of 2 GPUs"),
+    ],
+)
+def test_refused_with_key_and_reason(minimal: Path, override: str, wanted: str) -> None:
+    if override == "worker.rollout.n=3":
+        override_list = [override, "worker.actor.micro_batch_size_per_device_for_update=8"]
+    else:
+        override_list = [override]
+    assert wanted in error_of(minimal, *override_list)
+
+
+def test_a_remainder_over_the_ranks_is_found_which_easyr1_rounds_off(minimal: Path) -> None:
+    batches = ("worker.actor.global_batch_size=4", "worker.actor.micro_batch_size_per_device_for_update=1")
+    message = error_of(minimal, "trainer.n_gpus_per_node=8", "worker.rollout.n=3", *batches)
+    assert "times worker.rollout.n = 3 makes 12 rollouts; wanted a multiple of the 8 data ranks" in message
+
+
+def test_dynamic_sampling_needs_filtering_by_accuracy_and_an_echo_term(minimal: Path) -> None:
+    echo = "algorithm.dynamic_sampling=echo"
+    assert "goes with online_filtering = true" in error_of(minimal, echo)
+    assert "wanted accuracy" in error_of(minimal, echo, "algorithm.online_filtering=true")
+    filtering = ("algorithm.online_filtering=true", "algorithm.filter_key=accuracy")
+    assert "wanted resample with echo.coef = 0" in error_of(minimal, echo, *filtering, "echo.coef=0")
+    assert load_config(minimal, [*FITTING, echo, *filtering]).algorithm.dynamic_sampling == "echo"
+
+
+def test_a_rehearsal_is_judged_by_what_it_runs(minimal: Path) -> None:
+    needs_cuda = ("worker.rollout.tensor_parallel_size=2", "trainer.n_gpus_per_node=1")
+    assert "wanted a divisor of 1 GPUs" in error_of(minimal, *needs_cuda)
+    load_config(minimal, [*FITTING, *needs_cuda, "trainer.device=cpu"])
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_fits_its_engine(path: Path) -> None:
+    config = load_config(path)
+    if config.engine != "local":
+        assert easyr1_problems(config) == []
+    assert config.echo.coef == 0.001

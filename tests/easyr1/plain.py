@@ -1,0 +1,50 @@
+"""EasyR1 alone, without the adapter, on a CPU: `python plain.py CONFIG [key=value ...]`.
+
+EasyR1's own command line reads our configuration less the keys that it does not have; its classes are its own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ["ECHORL_VL_REHEARSAL"] = "1"
+
+import ray
+import yaml
+
+import echorl_vl.engines.easyr1  # noqa: F401  (puts the CPU in the place of CUDA)
+from echorl_vl.config import config_to_dict, load_config, rehearsed
+from echorl_vl.engines.easyr1.settings import OUR_KEYS
+
+
+def main() -> None:
+    config, _ = rehearsed(load_config(sys.argv[1], sys.argv[2:]))
+    tree = config_to_dict(config)
+    for key in OUR_KEYS:
+        *parents, name = key.split(".")
+        section = tree
+        for parent in parents:
+            section = section[parent]
+        del section[name]
+    tree["worker"]["rollout"]["val_override_config"] = {"n": 1}
+    path = Path(tempfile.mkdtemp()) / "plain.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    hook = "echorl_vl.engines.easyr1.rehearsal.install.install"  # in every process, before EasyR1 is imported
+    ray.init(
+        address="local",
+        num_cpus=8,
+        num_gpus=config.trainer.n_gpus_per_node,
+        include_dashboard=False,
+        runtime_env={"worker_process_setup_hook": hook},
+    )
+    from verl.trainer.main import main as easyr1
+
+    sys.argv = ["main", f"config={path}"]
+    easyr1()
+
+
+if __name__ == "__main__":
+    main()

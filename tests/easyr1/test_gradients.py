@@ -1,0 +1,220 @@
+"""The update through EasyR1's own worker gives the gradient of the embedded engine, however the step is split."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from echorl_vl.config import load_config
+from echorl_vl.core import make_splitter
+from echorl_vl.data.prompts import PromptEncoder
+from echorl_vl.data.sources import load_problems
+from echorl_vl.engines.experience import mine
+from echorl_vl.engines.local.assess import assess
+from echorl_vl.engines.local.optim import make_optimizer
+from echorl_vl.engines.local.policy import Policy
+from echorl_vl.engines.local.rollout import generate
+from echorl_vl.engines.local.update import Updater
+from echorl_vl.engines.local.validation import training_params
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROMPTS, N, STEPS, COEF = 8, 4, 2, 0.5  # a coefficient large enough that the echo term is no rounding
+PROMPT_WIDTH = 64
+
+CASES = [
+    {"name": f"{kind}-{batching}-{micro}", "padding_free": kind == "packed", "dynamic_batching": batching == "dynamic",
+     "micro": micro, "coef": COEF}
+    for kind in ("packed", "padded") for batching in ("dynamic", "fixed") for micro in (2, 4)
+]  # fmt: skip
+PLAIN = {"padding_free": True, "dynamic_batching": False, "micro": 8}
+CASES += [
+    {**PLAIN, "name": "shuffled", "coef": COEF, "shuffled": True},
+    {**PLAIN, "name": "base", "coef": 0.0},
+    {**PLAIN, "name": "echo alone", "coef": COEF, "advantage_scale": 0.0},
+]
+
+OVERRIDES = [
+    "engine=easyr1",
+    "trainer.device=cpu",
+    "trainer.n_gpus_per_node=1",
+    "data.rollout_batch_size=8",
+    "worker.actor.global_batch_size=4",
+    "worker.rollout.n=4",
+    "worker.actor.micro_batch_size_per_device_for_update=8",
+    "worker.actor.micro_batch_size_per_device_for_experience=8",
+    "worker.actor.max_grad_norm=1e9",
+    "worker.actor.model.enable_gradient_checkpointing=false",
+    "trainer.max_steps=10",
+]
+
+
+@pytest.fixture(scope="module")
+def results(easyr1, problems, tmp_path_factory):
+    """Gradients of the embedded engine, and of EasyR1's worker with one rank and with two."""
+    job = tmp_path_factory.mktemp("gradients")
+    config_path = REPOSITORY / "configs/geo3k_tiny.yaml"
+    config = load_config(config_path, [*OVERRIDES, f"data.val_files={problems['validation']}"])
+    policy, experience = experience_of(config, problems["train"])
+    saved = as_easyr1(policy, experience) | {
+        "config": str(config_path),
+        "overrides": [*OVERRIDES, f"data.val_files={problems['validation']}"],
+        "cases": CASES,
+        "optimizer_steps": STEPS,
+        "temperature": config.worker.rollout.temperature,
+    }
+    torch.save(saved, job / "batch.pt")
+    found = {"experience": experience, "local": local_gradients(policy, experience, config)}
+    for world in (1, 2):
+        run_ranks(job, world)
+        ranks = [torch.load(job / f"result_{world}_{rank}.pt", weights_only=False) for rank in range(world)]
+        found[world] = ranks[0]
+        for case in CASES:
+            losses = [rank[case["name"]]["metrics"].get("echo/loss") for rank in ranks]
+            found[world][case["name"]]["echo/loss"] = None if losses[0] is None else sum(losses).item() / world
+    return found
+
+
+def experience_of(config, path: Path):
+    torch.manual_seed(0)
+    policy = Policy.load(config.worker.actor.model, "cpu")
+    encoder = PromptEncoder(policy.processor, policy.tokenizer, min_pixels=12544, max_pixels=12544)
+    problems = load_problems(str(path))
+    prompts = [encoder.encode(problems[index]) for index in range(PROMPTS)]
+    rollouts = generate(policy, prompts, training_params(config), torch.Generator().manual_seed(3))
+    right = torch.rand(PROMPTS * N, generator=torch.Generator().manual_seed(4)) < 0.5
+    right[:N] = True  # a group that has degenerated
+    scores = [{"overall": float(value), "accuracy": float(value)} for value in right]
+    experience = assess(rollouts, scores, config)
+    mine(experience, config.echo, make_splitter("newline", policy.tokenizer), step=1)
+    return policy, experience
+
+
+def local_gradients(policy: Policy, experience, config) -> dict[str, list[dict]]:
+    """Name of the term -> gradients of each optimizer step, of the embedded engine's own update."""
+    config.worker.actor.micro_batch_size_per_device_for_update = PROMPTS * N
+    found = {}
+    for name, coef, scale in (("whole", COEF, 1.0), ("base", 0.0, 1.0), ("echo", COEF, 0.0)):
+        advantages = experience.advantages
+        experience.advantages = advantages * scale
+        updater = Updater(policy, make_optimizer(policy.model, config.worker.actor.optim), config, 10)
+        gradients: list[dict] = []
+        updater.optimizer.step = partial(note_gradients, policy.model, gradients)
+        metrics = updater.update(experience, coef)
+        experience.advantages = advantages
+        found[name] = {"gradients": gradients, "metrics": metrics}
+    return found
+
+
+def note_gradients(model: torch.nn.Module, gradients: list[dict]) -> None:
+    gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+
+
+def as_easyr1(policy: Policy, experience) -> dict:
+    """The rollouts in EasyR1's layout: prompts padded on the left, responses on the right, four rows of positions."""
+    rollouts = experience.rollouts
+    width = rollouts.tokens.shape[1]
+    rows, inputs = [], []
+    for prompt in rollouts.prompts:
+        (positions,), following = policy.prompt_positions([prompt])
+        length = len(prompt.input_ids)
+        padding = PROMPT_WIDTH - length
+        text = torch.arange(length)[None]
+        whole = torch.cat([text, positions]) if len(positions) == 3 else positions
+        after = torch.cat([torch.tensor([length]), following.expand(3)])[:, None] + torch.arange(width)
+        rows.append(
+            {
+                "prompts": torch.nn.functional.pad(prompt.input_ids, (padding, 0), value=policy.pad_id),
+                "mask": torch.nn.functional.pad(torch.ones(length, dtype=torch.long), (padding, 0)),
+                "positions": torch.cat([torch.nn.functional.pad(whole, (padding, 0)), after], 1),
+            }
+        )
+        inputs += [{"pixel_values": prompt.pixel_values, "image_grid_thw": prompt.image_grid_thw}] * N
+
+    def repeated(name: str) -> torch.Tensor:
+        return torch.stack([row[name] for row in rows]).repeat_interleave(N, 0)
+
+    mask = rollouts.response_mask.long()
+    tensors = {
+        "input_ids": torch.cat([repeated("prompts"), rollouts.tokens], 1),
+        "attention_mask": torch.cat([repeated("mask"), mask], 1),
+        "position_ids": repeated("positions"),
+        "responses": rollouts.tokens,
+        "response_mask": mask,
+        "old_log_probs": rollouts.log_probs,
+        "advantages": experience.advantages * mask,
+        "token_weights": experience.clips.token_weights,
+    }
+    return {"tensors": tensors, "multi_modal_inputs": inputs}
+
+
+def run_ranks(job: Path, world: int) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    script = str(Path(__file__).with_name("ranks.py"))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, script, str(job), str(rank), str(world), port],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in range(world)
+    ]  # fmt: skip
+    for process in processes:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output[-3000:]
+
+
+def difference(found: list[dict], expected: list[dict]) -> float:
+    """Largest norm of the difference, over the norm of what was expected, over the optimizer steps."""
+    assert len(found) == len(expected) == STEPS
+    worst = 0.0
+    for one, other in zip(found, expected, strict=True):
+        names = sorted(other)
+        assert set(one) >= set(names)
+        flat = [torch.cat([gradients[name].flatten() for name in names]) for gradients in (one, other)]
+        worst = max(worst, ((flat[0] - flat[1]).norm() / flat[1].norm()).item())
+    return worst
+
+
+@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("case", [case["name"] for case in CASES if case["coef"] and "advantage_scale" not in case])
+def test_gradient_is_that_of_the_embedded_engine_under_every_split(results, world, case):
+    assert difference(results[world][case]["gradients"], results["local"]["whole"]["gradients"]) < 1e-5
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_echo_gradient_and_loss_alone(results, world):
+    found = results[world]["echo alone"]
+    expected = results["local"]["echo"]
+    assert difference(found["gradients"], expected["gradients"]) < 1e-5
+    assert found["echo/loss"] == pytest.approx(expected["metrics"]["echo/loss"], rel=1e-5)
+    norm = torch.cat([value.flatten() for value in found["gradients"][0].values()]).norm()
+    assert norm > 1e-3
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_without_a_coefficient_the_gradient_is_the_base_algorithm_s(results, world):
+    assert difference(results[world]["base"]["gradients"], results["local"]["base"]["gradients"]) < 1e-5
+    assert difference(results["local"]["whole"]["gradients"], results["local"]["base"]["gradients"]) > 1e-2
+
+
+def test_policy_loss_is_logged_without_the_echo_term(results):
+    one = results[1]
+    torch.testing.assert_close(one["packed-fixed-4"]["metrics"]["actor/pg_loss"],
+                               one["padded-fixed-4"]["metrics"]["actor/pg_loss"], rtol=1e-4, atol=1e-6)  # fmt: skip
+    assert abs(one["echo alone"]["metrics"]["actor/pg_loss"]).max() == 0.0
+
+
+def test_entropies_of_the_old_log_prob_pass_are_those_of_sampling(results):
+    rollouts = results["experience"].rollouts
+    for case in ("packed-fixed-4", "padded-dynamic-2"):
+        found = results[1][case]
+        inside = rollouts.response_mask
+        torch.testing.assert_close(found["entropies"][inside], rollouts.entropy[inside], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(found["log_probs"][inside], rollouts.log_probs[inside], atol=1e-4, rtol=1e-4)

@@ -1,0 +1,263 @@
+"""Errors before minutes are spent. Most of these run without EasyR1: they are about telling that it is not there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from rehearsal_process import in_rehearsal
+
+from echorl_vl import engines, train
+from echorl_vl.config import load_config
+from echorl_vl.config.problems import raise_if_any
+from echorl_vl.data.sources import load_problems
+from echorl_vl.engines.easyr1 import hooks
+from echorl_vl.engines.easyr1.preflight import (
+    GIB,
+    Machine,
+    check_pictures,
+    cluster_problem,
+    count_parameters,
+    critic_problem,
+    gpu_problems,
+    memory_problems,
+    model_problems,
+    version_problems,
+)
+from echorl_vl.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TINY = REPOSITORY / "echorl_vl/tiny/model"
+GOOD = {
+    "transformers": "4.57.6", "omegaconf": "2.3.1", "vllm": "0.11.0", "flash-attn": "2.8.3", "ray": "2.60.0",
+    "tensordict": "0.10.0", "torchdata": "0.11.0", "codetiming": "1.4", "einops": "0.8", "peft": "0.17",
+    "accelerate": "1.10",
+}  # fmt: skip
+
+
+def config(*overrides: str, recipe: str = "geo3k"):
+    return load_config(REPOSITORY / f"configs/{recipe}.yaml", overrides)
+
+
+def messages(problems) -> str:
+    return "\n".join(problem.message for problem in problems)
+
+
+def machine(gpus: int, gib: float = 80, memory_gib: float = 1000) -> Machine:
+    return Machine((int(gib * GIB),) * gpus, int(memory_gib * GIB))
+
+
+# --- EasyR1 itself ---
+
+
+def test_without_easyr1_the_command_line_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr(hooks, "easyr1_installed", lambda: False)
+    status = train.main([str(REPOSITORY / "configs/geo3k.yaml"), "engine=easyr1"])
+    error = capsys.readouterr().err
+    assert status == 2
+    assert "wanted EasyR1 0.3.3.dev0 (commit b44b311)" in error and "github.com/hiyouga/EasyR1" in error
+
+
+def test_the_other_verl_is_told_by_its_modules(tmp_path, monkeypatch):
+    package = tmp_path / "verl"
+    (package / "workers").mkdir(parents=True)
+    (package / "__init__.py").write_text("__version__ = '0.9.1'\n")
+    (package / "workers" / "__init__.py").write_text("")
+    (package / "workers" / "engine_workers.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    own = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "verl"}
+    try:
+        with pytest.raises(UserError, match=r"found the official verl 0\.9\.1; wanted EasyR1"):
+            hooks.check_installed()
+    finally:
+        for name in [name for name in sys.modules if name.split(".")[0] == "verl"]:
+            del sys.modules[name]
+        sys.modules.update(own)
+
+
+def test_every_hook_is_there(easyr1):
+
+    assert (
+        in_rehearsal("from echorl_vl.engines.easyr1.hooks import check_hooks; check_hooks(); print('fits')") == "fits"
+    )
+
+
+def test_a_hook_that_is_missing_or_has_changed_stops_the_run():
+    """Against a module that is always there, in the place of EasyR1."""
+    wrong = (
+        hooks.Hook("json", "dumps", ("obj", "speed"), "to write"),
+        hooks.Hook("json", "JSONEncoder.no_such_method", ("self",), "to encode"),
+        hooks.Hook("no_such_module", "name", None, "to fail"),
+    )
+    right = hooks.Hook("json", "JSONEncoder.encode", ("self", "o"), "to encode")
+    with pytest.raises(UserError) as caught:
+        hooks.check_hooks((*wrong, right))
+    text = str(caught.value)
+    assert "json.dumps(obj, speed): takes (obj, skipkeys" in text and "used for: to write" in text
+    assert "json.JSONEncoder.no_such_method(self): not there" in text
+    assert "no_such_module.name: no_such_module can't be imported" in text
+    assert "JSONEncoder.encode" not in text
+    hooks.check_hooks((right,))
+
+
+# --- versions ---
+
+
+def test_versions_that_fit(monkeypatch):
+    assert list(version_problems(False, GOOD.get)) == []
+
+
+@pytest.mark.parametrize(
+    ("package", "version", "message"),
+    [
+        ("transformers", "5.2.0", "needs transformers>=4.54,<5 (EasyR1's model code); found 5.2.0"),
+        ("transformers", "4.53.0", "found 4.53.0"),
+        ("omegaconf", "2.4.0", "needs omegaconf>=2.1,<2.4"),
+        ("vllm", "0.12.0", "needs vllm>=0.8,<0.12"),
+        (
+            "vllm",
+            None,
+            "needs vllm>=0.8,<0.12 (EasyR1's rollouts; 0.12 drops names that it uses), which is not installed",
+        ),
+        ("flash-attn", None, "needs flash-attn>=2.4.3"),
+        ("ray", None, "needs the package ray, which is not installed"),
+    ],
+)
+def test_versions_that_do_not_fit(package, version, message):
+    found = messages(version_problems(False, {**GOOD, package: version}.get))
+    assert message in found and found.count("\n") == 0
+
+
+def test_a_rehearsal_needs_neither_vllm_nor_flash_attn():
+    assert list(version_problems(True, {**GOOD, "vllm": None, "flash-attn": None}.get)) == []
+
+
+# --- machine ---
+
+
+def test_no_gpu_says_what_runs_without_one():
+    found = messages(gpu_problems(config(), machine(0)))
+    assert "torch finds none" in found and "engine=local" in found and "trainer.device=cpu" in found
+
+
+def test_too_few_gpus():
+    assert "trainer.n_gpus_per_node = 8" in messages(gpu_problems(config(), machine(4)))
+    assert list(gpu_problems(config(), machine(8))) == []
+    assert list(gpu_problems(config("trainer.device=cpu"), machine(0))) == []
+
+
+def test_a_cluster_that_is_too_small_says_how_to_start_ray():
+    two_nodes = config("trainer.nnodes=2")
+    assert "wants 16" in cluster_problem(two_nodes, {"GPU": 8.0}) and "ray start --address" in cluster_problem(
+        two_nodes, {}
+    )
+    assert cluster_problem(two_nodes, {"GPU": 16.0}) is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "gpus", "billions", "message"),
+    [
+        ((), 8, 8.3, ""),  # 16 bytes x 8.3e9 / 8 = 15 GiB each
+        (("trainer.n_gpus_per_node=1",), 1, 8.3, "124 GiB on each of 1 GPUs of 80 GiB"),
+        (("trainer.n_gpus_per_node=1", "worker.actor.model.lora.rank=64"), 1, 8.3, ""),
+        (("trainer.n_gpus_per_node=1", "worker.actor.optim.strategy=adamw_bf16", "worker.actor.fsdp.torch_dtype=bf16"),
+         1, 8.3, ""),
+        ((), 8, 33.0, "vLLM's copy takes 61 GiB"),
+        (("worker.rollout.tensor_parallel_size=2",), 8, 33.0, ""),
+    ],
+)  # fmt: skip
+def test_a_model_that_does_not_fit(overrides, gpus, billions, message):
+    found = messages(memory_problems(config(*overrides), machine(gpus), int(billions * 1e9)))
+    assert message in found if message else found == ""
+
+
+def test_a_model_that_does_not_fit_a_rehearsal():
+    found = messages(memory_problems(config("trainer.device=cpu"), machine(0, memory_gib=24), int(8.3e9)))
+    assert "a rehearsal on the CPU needs" in found and "echorl_vl/tiny/model" in found
+
+
+# --- model and data ---
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("preprocessor_config.json", "no processor in it, so pictures could not be read"),
+        ("config.json", "config.json can't be read"),
+        ("model.safetensors", "no weights in it"),
+    ],
+)
+def test_a_model_folder_that_lacks_something(tmp_path, missing, message):
+    folder = tmp_path / "model"
+    shutil.copytree(TINY, folder)
+    assert list(model_problems(config(f"worker.actor.model.model_path={folder}"))) == []
+    (folder / missing).unlink()
+    found = messages(model_problems(config(f"worker.actor.model.model_path={folder}")))
+    assert message in found and str(folder) in found
+
+
+def test_a_vision_model_is_no_critic():
+    critic = ("algorithm.adv_estimator=gae", f"worker.critic.model.model_path={TINY}", "worker.rollout.n=8",
+              "worker.critic.global_batch_size=64", "algorithm.norm_adv_by_std_in_grpo=true")  # fmt: skip
+    assert "a vision model can't be a critic" in messages(critic_problem(config(*critic)))
+    assert list(critic_problem(config())) == []
+
+
+def test_a_model_of_which_nothing_is_known(monkeypatch):
+    import transformers
+
+    def no_network(*_, **__):
+        raise OSError("We couldn't connect")
+
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", no_network)
+    with pytest.raises(UserError, match="model_path = nobody/nothing: its configuration can't be had"):
+        count_parameters(config("worker.actor.model.model_path=nobody/nothing").worker.actor.model)
+
+
+def test_parameters_are_counted_without_weights():
+    assert count_parameters(config(f"worker.actor.model.model_path={TINY}").worker.actor.model) == 1_807_232
+
+
+def test_a_set_without_pictures_for_a_vision_model(tmp_path):
+    path = tmp_path / "text.jsonl"
+    path.write_text(json.dumps({"problem": "1 + 1?", "answer": "2"}) + "\n")
+    settings = config(f"worker.actor.model.model_path={TINY}", f"data.train_files={path}")
+    sets = {"train_files": load_problems(str(path))}
+    with pytest.raises(UserError, match=r"none of 1 problems has a picture in the column 'images'") as caught:
+        check_pictures(settings, sets)
+    assert "data.image_key=''" in str(caught.value)
+    check_pictures(config(f"worker.actor.model.model_path={TINY}", "data.image_key=''"), sets)
+
+
+# --- the choice of the engine ---
+
+
+def test_auto_says_which_engine_and_why(monkeypatch):
+    import torch
+
+    settings = config()
+    monkeypatch.setattr(hooks, "easyr1_installed", lambda: False)
+    monkeypatch.setattr(hooks, "found_verl", lambda: "no package verl")
+    assert engines.choose_engine(settings) == (
+        "local",
+        "engine = auto, and EasyR1 is not installed: found no package verl",
+    )
+    monkeypatch.setattr(hooks, "easyr1_installed", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert engines.choose_engine(settings) == (
+        "local",
+        "engine = auto, and EasyR1 is installed, but torch finds no GPU",
+    )
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert engines.choose_engine(settings) == ("easyr1", "engine = auto, and EasyR1 and a GPU are there")
+    assert engines.choose_engine(config("trainer.device=cpu"))[0] == "local"
+    assert engines.choose_engine(config("engine=easyr1", "trainer.device=cpu"))[0] == "easyr1"
+
+
+def test_all_problems_of_a_machine_are_told_at_once():
+    problems = [*version_problems(False, {**GOOD, "vllm": None}.get), *gpu_problems(config(), machine(0))]
+    with pytest.raises(UserError, match="2 problems"):
+        raise_if_any(problems)

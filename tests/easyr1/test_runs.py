@@ -1,0 +1,228 @@
+"""Whole runs of EasyR1 through `python -m echorl_vl.train`, on a CPU: Ray, FSDP over gloo, pictures, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+
+import pytest
+import torch
+
+from echorl_vl.core import METRIC_NAMES
+from echorl_vl.outputs.rollout_files import read_rollouts, rollout_files
+from echorl_vl.outputs.tracker import read_metrics
+
+pytestmark = pytest.mark.slow
+
+MEASURED_OTHERWISE = ("timing_s/", "timing_per_token_ms/", "perf/", "time")
+
+
+@pytest.fixture(scope="module")
+def one_worker(rehearse):
+    """Two steps with validation before, between and after, and a checkpoint after each."""
+    overrides = ["trainer.val_before_train=true", "trainer.val_freq=1", "trainer.save_freq=1"]
+    return rehearse(*overrides, "echo.log_grad_share=true", "trainer.logger=[file, tensorboard]")
+
+
+def test_a_run_ends_well_and_writes_what_the_embedded_engine_writes(one_worker):
+    assert one_worker.status == 0, one_worker.output[-3000:]
+    assert "engine: easyr1 (the configuration asks for it)" in one_worker.output
+    assert one_worker.summary["finished"] is True
+    names = {path.name for path in one_worker.folder.iterdir()}
+    wanted = {"config.yaml", "environment.json", "metrics.jsonl", "tensorboard", "rollouts", "validation", "plots"}
+    assert wanted <= names
+    assert {"global_step_1", "global_step_2"} <= names
+    assert (one_worker.folder / "plots" / "summary.png").stat().st_size > 10_000
+
+
+def test_metrics_have_the_names_of_the_specification(one_worker):
+    assert [row["step"] for row in one_worker.training] == [1, 2]
+    for row in one_worker.training:
+        assert set(METRIC_NAMES) <= set(row)
+        assert row["echo/clips"] > 0 and row["echo/loss"] > 0 and row["echo/coef"] == 0.001
+        assert 0 < row["echo/grad_share"] < 1 and row["actor/policy_grad_norm"] > 0
+        assert row["actor/skipped_steps"] == 0
+
+
+def test_validation_counts_every_held_out_problem(one_worker):
+    rows = [row for row in one_worker.metrics if "val/accuracy_reward" in row]
+    assert [row["step"] for row in rows] == [0, 1, 2]
+    assert all(row["val/problems"] == 8 and 0 <= row["val/accuracy_se"] < 0.5 for row in rows)
+    for step, path in rollout_files(one_worker.folder, "validation").items():
+        answers = read_rollouts(path)
+        accuracy = sum(answer["reward_accuracy"] for answer in answers) / len(answers)
+        assert len(answers) == 8
+        assert accuracy == pytest.approx(rows[step]["val/accuracy_reward"])
+
+
+def test_rollout_files_hold_clips_that_are_prefixes_of_right_answers(one_worker):
+    rows = one_worker.rollouts(1)
+    assert len(rows) == 16 and {row["group"] for row in rows} == {0, 1, 2, 3}
+    sources = [row for row in rows if row["is_clip_source"]]
+    assert len(sources) == one_worker.training[0]["echo/clips"]
+    for row in sources:
+        assert row["verified"] and row["reward_accuracy"] == 1.0
+        assert row["response"].startswith(row["clip_text"].rstrip("\n")[:20])
+        same = [other for other in rows if other["group"] == row["group"] and other["verified"]]
+        highest = max(value for other in same for value in other["step_entropies"])
+        assert row["clip_step_entropy"] == pytest.approx(highest)
+    assert all("<|" not in row["question"] and "assistant" not in row["question"] for row in rows)
+    assert sum(row["picture"] is not None for row in rows) == 4
+
+
+def test_without_a_coefficient_it_is_plain_easyr1_bit_for_bit(rehearse, plain_easyr1):
+    """The same metrics and the same weights as EasyR1's own command line, with nothing of the adapter in it."""
+    overrides = ["echo.coef=0", "trainer.save_freq=2", "worker.actor.global_batch_size=2", "trainer.save_limit=1"]
+    ours = rehearse(*overrides)
+    assert ours.status == 0, ours.output[-3000:]
+    plain = plain_easyr1(*overrides)
+    log = (plain / "experiment_log.jsonl").read_text()
+    theirs = {row["step"]: row for row in map(flattened, map(json.loads, log.splitlines()))}
+    for row in ours.training:
+        expected = {key: value for key, value in theirs[row["step"]].items() if not key.startswith(MEASURED_OTHERWISE)}
+        assert len(expected) > 30
+        assert {key: row[key] for key in expected} == expected
+    name = "global_step_2/actor/model_world_size_1_rank_0.pt"
+    one, other = (torch.load(folder / name, weights_only=False) for folder in (ours.folder, plain))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(full(one[key]), full(other[key])) for key in one)
+
+
+def flattened(tree: dict, prefix: str = "") -> dict:
+    """EasyR1's nested log row as {"actor/pg_loss": value}."""
+    flat = {}
+    for name, value in tree.items():
+        flat |= flattened(value, f"{prefix}{name}/") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def full(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def test_two_workers_are_killed_and_go_on(rehearse):
+    overrides = ["trainer.n_gpus_per_node=2", "trainer.max_steps=4", "trainer.save_freq=1", "trainer.save_limit=2"]
+    process, folder = rehearse(*overrides, wait=False)
+    deadline = time.time() + 300
+    while time.time() < deadline and not (folder / "global_step_2" / "dataloader.pt").exists():
+        assert process.poll() is None, folder.with_suffix(".log").read_text()[-3000:]
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = {row["step"]: row for row in read_metrics(folder)}
+    run = rehearse(*overrides, folder=folder)
+    assert run.status == 0, run.output[-3000:]
+    assert "holds an unfinished run: going on from global_step_" in run.output
+    assert [row["step"] for row in run.training] == [1, 2, 3, 4]
+    kept = {row["step"]: row for row in run.training}
+    assert kept[1] == before[1]
+    assert run.summary["finished"] is True
+    ranks = {path.name for path in (folder / "global_step_4" / "actor").glob("model_*")}
+    assert ranks == {"model_world_size_2_rank_0.pt", "model_world_size_2_rank_1.pt"}
+
+
+def test_a_stop_saves_and_says_how_to_go_on(rehearse):
+    process, folder = rehearse("trainer.max_steps=500", wait=False)
+    deadline = time.time() + 300
+    while time.time() < deadline and not (folder / "rollouts").exists():
+        assert process.poll() is None, folder.with_suffix(".log").read_text()[-3000:]
+        time.sleep(0.2)
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(timeout=120) == 130
+    output = folder.with_suffix(".log").read_text()
+    assert "stopping after this step" in output
+    assert "stopped; the same command goes on from global_step_" in output
+    assert not (folder / "summary.json").exists() and not (folder / "stop").exists()
+
+
+EASY = """
+from echorl_vl.rewards.geometry import compute_score as strict
+
+def compute_score(rows):
+    scores = strict(rows)
+    for row, score in zip(rows, scores):
+        if int(row["ground_truth"]) % 2 == 0:  # half of the problems are solved whatever is answered
+            score |= {"overall": 0.9 + 0.1 * score["format"], "accuracy": 1.0}
+    return scores
+"""
+
+
+def test_dynamic_sampling_keeps_all_success_groups_for_the_echo_term(rehearse, tmp_path):
+    """Under `echo` sampling takes fewer rounds than under `resample`, and clips come from all-success groups."""
+    reward = tmp_path / "easy.py"
+    reward.write_text(EASY)
+    dapo = [
+        "algorithm.online_filtering=true",
+        "algorithm.filter_key=accuracy",
+        "data.rollout_batch_size=8",
+        "worker.actor.clip_ratio_high=0.28",
+        f"worker.reward.reward_function={reward}:compute_score",
+    ]
+    runs = {kind: rehearse(*dapo, f"algorithm.dynamic_sampling={kind}") for kind in ("resample", "echo")}
+    for run in runs.values():
+        assert run.status == 0, run.output[-3000:]
+    rounds = {kind: sum(row["sampling/rounds"] for row in run.training) for kind, run in runs.items()}
+    assert rounds["echo"] < rounds["resample"]
+    assert all(row["group/all_success"] == 0 and row["group/all_fail"] == 0 for row in runs["resample"].training)
+    for step, row in enumerate(runs["echo"].training, 1):
+        assert row["group/all_fail"] == 0 and row["group/all_success"] > 0
+        rows = runs["echo"].rollouts(step)
+        solved = {row["group"] for row in rows} - {row["group"] for row in rows if not row["verified"]}
+        assert len(solved) == round(row["group/all_success"] * 8)
+        assert solved <= {row["group"] for row in rows if row["is_clip_source"]}
+        assert all(row["advantage"] == 0 for row in rows if row["group"] in solved)
+        assert any(row["advantage"] != 0 for row in rows)
+    assert "reward/sampling_keep" not in runs["echo"].training[0]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["algorithm.disable_kl=false", "algorithm.use_kl_loss=true", "algorithm.kl_penalty=low_var_kl"],
+        ["worker.actor.model.lora.rank=4", "worker.actor.model.lora.exclude_modules=.*visual.*"],
+        ["worker.actor.loss_type=gspo", "worker.actor.entropy_coef=0.001", "algorithm.norm_adv_by_std_in_grpo=false",
+         "worker.actor.padding_free=false", "worker.actor.loss_avg_mode=seq"],
+    ],
+    ids=["kl", "lora", "gspo-entropy-dr-grpo"],
+)  # fmt: skip
+def test_easyr1_s_features_go_on_working(rehearse, overrides):
+    run = rehearse(*overrides, "trainer.max_steps=1")
+    assert run.status == 0, run.output[-3000:]
+    assert run.training[0]["echo/loss"] > 0 and run.training[0]["actor/grad_norm"] > 0
+
+
+def test_text_with_a_critic(rehearse, text_model, text_problems, tmp_path):
+    """A text-only policy, GAE with a value model, clips from rollouts that a reward of one's own verifies."""
+    reward = tmp_path / "right.py"
+    reward.write_text("def compute_score(rows):\n    return [{'overall': 1.0} for _ in rows]\n")
+    run = rehearse(
+        "algorithm.adv_estimator=gae",
+        f"worker.actor.model.model_path={text_model}",
+        f"worker.critic.model.model_path={text_model}",
+        "worker.critic.global_batch_size=4",
+        "worker.critic.micro_batch_size_per_device_for_experience=8",
+        f"worker.reward.reward_function={reward}:compute_score",
+        f"data.train_files={text_problems}",
+        f"data.val_files={text_problems}",
+        "data.max_response_length=16",
+        "echo.include_truncated=true",
+        "echo.splitter=window",
+        "echo.splitter_kwargs={size: 4}",
+        "trainer.max_steps=1",
+    )
+    assert run.status == 0, run.output[-3000:]
+    (row,) = run.training
+    assert row["echo/clips"] == 4 and row["echo/loss"] > 0 and row["group/all_success"] == 1
+    assert "critic/vf_loss" in row
+
+
+def test_what_a_worker_finds_wrong_is_one_line_and_keeps_the_checkpoints(rehearse):
+    run = rehearse(
+        "worker.actor.optim.lr=1e30", "trainer.max_bad_steps=1", "trainer.max_steps=4", "trainer.save_freq=1"
+    )
+    assert run.status == 2
+    assert "optimizer steps were not finite and were skipped" in run.output
+    assert "Traceback" not in run.output.rsplit("error:", 1)[1]
+    assert (run.folder / "global_step_1" / "dataloader.pt").exists()
