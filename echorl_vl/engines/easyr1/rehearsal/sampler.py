@@ -15,25 +15,11 @@ from torch import Tensor
 from echorl_vl.config import ModelConfig
 from echorl_vl.data.problem import Problem
 from echorl_vl.data.prompts import Prompt
+from echorl_vl.engines.easyr1.rehearsal.params import SamplingParams
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.sampling import SamplingParams as DrawParams
 from echorl_vl.engines.seeds import step_generator
-
-
-@dataclass
-class SamplingParams:
-    """The fields that EasyR1 sets."""
-
-    n: int = 1
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = -1
-    seed: int | None = None
-    max_tokens: int = 16
-    ignore_eos: bool = False
-    detokenize: bool = True
-    logit_bias: dict[int, float] | None = None
 
 
 @dataclass
