@@ -1,17 +1,21 @@
-"""EasyR1's GRPO advantage, exact where a group has degenerated, and without the standard deviation where asked.
+"""EasyR1's advantages: GRPO exact where a group has degenerated, or without the standard deviation; a GAE that runs.
 
 EasyR1 divides by std + 1e-6 in float32. Eight rewards of 0.9 (right, and badly formatted) have a mean that misses 0.9
 by a rounding and a std of 6e-8, so that each gets an advantage of -0.056: a push against right answers, where none is
 meant. With the echo term on, groups of equal rewards get exactly 0; with `echo.coef=0` EasyR1's numbers stay as they
 are, bit for bit.
+
+EasyR1's GAE asks `if response_mask[:, t]`, which fails for a batch of more than one row.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from verl.trainer.core_algos import ADV_ESTIMATOR_MAP, register_adv_estimator
+from verl.utils.torch_functional import masked_whiten
 
 from echorl_vl.config import Config
 from echorl_vl.core import group_advantages
@@ -24,10 +28,31 @@ GROUP_ESTIMATORS = ("grpo", "grpo_passk", "rloo")
 def register_advantages(config: Config) -> None:
     """Puts our variant in the place of the estimator that `config` names, where it asks for something EasyR1 lacks."""
     name = config.algorithm.adv_estimator
-    if name == "grpo" and not config.algorithm.norm_adv_by_std_in_grpo:
+    if name == "gae":
+        register_adv_estimator(name)(gae)
+    elif name == "grpo" and not config.algorithm.norm_adv_by_std_in_grpo:
         register_adv_estimator(name)(without_std)
     elif name in GROUP_ESTIMATORS and config.echo.coef:
         register_adv_estimator(name)(exact_zeros(ADV_ESTIMATOR_MAP[name]))
+
+
+def gae(
+    token_level_rewards: Tensor, values: Tensor, response_mask: Tensor, gamma: float, lam: float, **_: Any
+) -> tuple[Tensor, Tensor]:
+    """Generalised advantage estimation (arXiv 1506.02438), whitened over the response tokens; all (b, T).
+
+    With delta_t = r_t + gamma v_{t+1} - v_t the advantage is A_t = delta_t + gamma lam A_{t+1}, where t + 1 is the next
+    token in the mask; the return is A_t + v_t.
+    """
+    following = last = torch.zeros_like(values[:, 0])
+    advantages = torch.zeros_like(values)
+    for t in reversed(range(values.shape[1])):
+        inside = response_mask[:, t].bool()
+        delta = token_level_rewards[:, t] + gamma * following - values[:, t]
+        last = torch.where(inside, delta + gamma * lam * last, last)
+        following = torch.where(inside, values[:, t], following)
+        advantages[:, t] = last
+    return masked_whiten(advantages, response_mask), advantages + values
 
 
 def without_std(token_level_rewards: Tensor, response_mask: Tensor, index: Any, **_: Any) -> tuple[Tensor, Tensor]:

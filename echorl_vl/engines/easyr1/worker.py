@@ -32,8 +32,10 @@ class EchoWorkerMixin(Worker):
             self.actor = EchoActor(
                 config=self.config.actor, actor_module=self.fsdp_module, actor_optimizer=self.optimizer
             )
-        if self._has_critic:  # EasyR1 hands it the whole section of workers, and the first value then fails
-            self.critic.config = self.config.critic
+        if self._has_critic:
+            self.critic.config = self.config.critic  # EasyR1 hands it the section of all workers; the first value fails
+            network = self.fsdp_module._fsdp_wrapped_module
+            network.generation_config = network.generation_config or self.generation_config  # which a save writes
 
     @register(dispatch_mode=Dispatch.DP_COMPUTE_PROTO)
     def compute_log_probs(self, data: DataProto) -> DataProto:

@@ -36,7 +36,8 @@ class LLM:
         """vLLM's own outputs."""
         import vllm
 
-        params = vllm.SamplingParams(**dataclasses.asdict(sampling_params))
+        # EasyR1 gives each request the same seed, and so the same draws; a rehearsal's differ, by the engine's seed.
+        params = vllm.SamplingParams(**dataclasses.asdict(sampling_params) | {"seed": None})
         return self.engine.generate(prompts, params, use_tqdm=False)
 
     def sleep(self, level: int = 1) -> None:

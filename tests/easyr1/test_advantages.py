@@ -1,0 +1,59 @@
+"""The estimators that the adapter registers, against loops and against EasyR1's own."""
+
+from __future__ import annotations
+
+from rehearsal_process import in_rehearsal
+
+DEGENERATE = """
+import numpy as np, torch
+from verl.trainer import core_algos
+from echorl_vl.engines.easyr1.advantages import exact_zeros, without_std
+
+mask = torch.ones(16, 3)
+rewards = torch.zeros(16, 3)
+rewards[:8, -1] = 0.9  # right and badly formatted, eight times
+rewards[8:, -1] = torch.tensor([1.0, 0.0, 0.1, 0.9, 1.0, 1.0, 0.0, 0.5])
+index = np.array(["a"] * 8 + ["b"] * 8, dtype=object)
+arguments = dict(token_level_rewards=rewards, response_mask=mask, index=index)
+theirs, _ = core_algos.compute_grpo_outcome_advantage(**arguments)
+assert 0.05 < theirs[:8].abs().max() < 0.06  # the rounding that is mended
+ours, _ = exact_zeros(core_algos.compute_grpo_outcome_advantage)(**arguments)
+assert (ours[:8] == 0).all() and torch.equal(ours[8:], theirs[8:])
+plain, returns = without_std(**arguments)
+expected = rewards.sum(-1) - rewards.sum(-1).view(2, 8).mean(1).repeat_interleave(8)
+torch.testing.assert_close(plain, expected[:, None] * mask)
+assert (plain[:8] == 0).all() and torch.equal(plain, returns)
+print("right")
+"""
+
+GAE = """
+import torch
+from verl.utils.torch_functional import masked_whiten
+from echorl_vl.engines.easyr1.advantages import gae
+
+torch.manual_seed(0)
+rewards, values = torch.randn(4, 7), torch.randn(4, 7)
+mask = (torch.rand(4, 7) < 0.7).long()
+mask[:, 0] = 1
+gamma, lam = 0.9, 0.8
+advantages = torch.zeros(4, 7)
+for row in range(4):  # one row at a time, over its own tokens alone
+    following = last = 0.0
+    for t in reversed(range(7)):
+        if mask[row, t]:
+            delta = rewards[row, t] + gamma * following - values[row, t]
+            last, following = delta + gamma * lam * last, values[row, t]
+        advantages[row, t] = last
+found, returns = gae(rewards, values, mask, gamma, lam, index=None)
+torch.testing.assert_close(found, masked_whiten(advantages, mask))
+torch.testing.assert_close(returns, advantages + values)
+print("right")
+"""
+
+
+def test_degenerate_groups_get_exactly_zero_where_easyr1_misses_it(easyr1):
+    assert in_rehearsal(DEGENERATE) == "right"
+
+
+def test_gae_is_that_of_a_loop_over_single_rows(easyr1):
+    assert in_rehearsal(GAE) == "right"
