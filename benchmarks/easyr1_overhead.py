@@ -35,6 +35,8 @@ OVERRIDES = [
     "trainer.n_gpus_per_node=1",
     "worker.actor.micro_batch_size_per_device_for_update=32",
     "worker.actor.micro_batch_size_per_device_for_experience=32",
+    "data.rollout_batch_size=8",
+    "worker.actor.global_batch_size=8",
     "trainer.max_steps=1000",
 ]
 

@@ -193,7 +193,7 @@ def _occurrences(table: pa.Table, keys: Keys, placeholder: str) -> pa.ChunkedArr
 
 def _missing_column(columns: list[str], source: str, setting: str, key: str) -> str:
     usual = next((name for name in _USUAL_NAMES[setting] if name in columns), None)
-    likely = nearest(key, columns) or usual
+    likely = usual or nearest(key, columns)
     advice = f"data.{setting}={likely} if that is the one" if likely else f"set data.{setting} to the right one"
     return f"{source}: no column '{key}' (data.{setting}). It has the columns {', '.join(columns)}: {advice}"
 

@@ -109,7 +109,7 @@ def degeneration(axes, run: RunData) -> None:
     dress(
         axes,
         _went("All-success groups", success, percent),
-        "Groups by outcome, smoothed: only mixed ones have a policy gradient",
+        "Groups by outcome, smoothed: equal rewards give no policy gradient",
         "share of groups",
     )
     if known.any():

@@ -30,24 +30,33 @@ from echorl_vl.outputs.lock import FolderInUse, FolderLock
 
 Difference = tuple[str, Any, Any]  # dotted key, value in the folder's config, value now
 
-# Keys that say where and how often something is written, not what is computed.
+# Keys that say where and how often something is written, or how the work is split, not what is computed.
 HARMLESS_KEYS = frozenset(
-    f"trainer.{name}"
-    for name in (
-        "project_name",
-        "experiment_name",
-        "logger",
-        "save_checkpoint_path",
-        "find_last_checkpoint",
-        "save_freq",
-        "save_limit",
-        "save_model_only",
-        "max_bad_steps",
-        "rollout_save_freq",
-        "val_freq",
-        "val_generations_to_log",
-        "ray_timeline",
-    )
+    {
+        f"trainer.{name}"
+        for name in (
+            "project_name",
+            "experiment_name",
+            "logger",
+            "save_checkpoint_path",
+            "find_last_checkpoint",
+            "save_freq",
+            "save_limit",
+            "save_model_only",
+            "max_bad_steps",
+            "rollout_save_freq",
+            "val_freq",
+            "val_before_train",
+            "val_generations_to_log",
+            "ray_timeline",
+        )
+    }
+    | {
+        "worker.actor.micro_batch_size_per_device_for_update",
+        "worker.actor.micro_batch_size_per_device_for_experience",
+        "worker.reward.num_cpus",
+        "worker.reward.time_limit",
+    }
 )
 _PROBE_BYTES = 2**16
 
@@ -145,7 +154,8 @@ class RunFolder:
             raise UserError(
                 f"{folder} holds an unfinished run with another config, so it can't go on:\n{rows}\n"
                 "Put these values back to go on with it, give this run another name with "
-                "trainer.experiment_name=..., or start beside it with trainer.find_last_checkpoint=false."
+                "trainer.experiment_name=..., or start beside it with trainer.find_last_checkpoint=false; with "
+                "trainer.load_checkpoint_path=.../global_step_N as well, it starts from that checkpoint."
             )
         if checkpoint is None:
             notes.append(f"{folder} holds a run that had saved nothing yet: it starts again from step 0")

@@ -15,17 +15,22 @@ Row = tuple[str, str, str]
 def summarize(run: Path) -> tuple[list[Row], dict[str, Any]]:
     """(rows of a table: name, before, after; the same numbers by name for summary.json).
 
-    Held-out accuracy is that of the first and the last validation, with its standard error. What is measured in
-    training is averaged over the first and the last `EDGE` steps. Numbers that the run didn't measure are left out.
+    Held-out accuracy is that of the validation before training, where there was one, and of the last, with standard
+    errors. What is measured in training is averaged over the first and the last `EDGE` steps. Numbers that the run
+    didn't measure are left out.
     """
     metrics = read_metrics(run)
     rows: list[Row] = []
     facts: dict[str, Any] = {"steps": max((row["step"] for row in metrics), default=0)}
     validations = [row for row in metrics if row.get("val/accuracy_reward") is not None]
     if validations:
-        first, last = validations[0], validations[-1]
-        rows.append(("held-out accuracy", _accuracy(first), _accuracy(last)))
-        for name, row in (("before", first), ("after", last)):
+        trained = min((row["step"] for row in metrics if row.get("reward/accuracy") is not None), default=1)
+        known = {"before": validations[0], "after": validations[-1]}
+        if validations[0]["step"] >= trained:  # no validation came before the first training step
+            del known["before"]
+        before = _accuracy(known["before"]) if "before" in known else "-"
+        rows.append(("held-out accuracy", before, _accuracy(known["after"])))
+        for name, row in known.items():
             facts[f"val/accuracy_{name}"] = row["val/accuracy_reward"]
             facts[f"val/accuracy_se_{name}"] = row.get("val/accuracy_se")
     for title, key, form in (

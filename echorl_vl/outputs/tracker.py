@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import math
 import os
@@ -17,6 +18,13 @@ from echorl_vl.outputs.run_folder import RunFolder
 
 # console is what `Display` shows; file is metrics.jsonl, which is written whether asked for or not.
 LOGGERS = ("console", "file", "tensorboard", "wandb", "swanlab")
+
+
+_INSTALL = {
+    "tensorboard": "pip install tensorboard",
+    "wandb": "pip install 'echorl-vl[wandb]'",
+    "swanlab": "pip install 'echorl-vl[swanlab]'",
+}
 
 
 class Tracker:
@@ -116,6 +124,13 @@ class Tracker:
         self._file = self._path.open("ab", buffering=0)
 
 
+def check_loggers(loggers: Sequence[str]) -> None:
+    """Raises UserError for a service that is not installed: at the start, before a model is loaded."""
+    for name in loggers:
+        if name in _INSTALL and importlib.util.find_spec(name) is None:
+            raise _not_installed(name)
+
+
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """The rows of a metrics.jsonl (or of the run folder that holds it), in the order of their steps; null stays None.
 
@@ -165,7 +180,7 @@ def _plain(value: Any) -> float | int | None:
 
 class _TensorBoard:
     def __init__(self, run: RunFolder):
-        _optional("tensorboard", "tensorboard", "pip install tensorboard")
+        _optional("tensorboard")
         from torch.utils.tensorboard import SummaryWriter
 
         # Steps that were written after the checkpoint and are done again replace their first version.
@@ -183,7 +198,7 @@ class _TensorBoard:
 
 class _Wandb:
     def __init__(self, run: RunFolder, project: str, experiment: str, config: Mapping[str, Any] | None):
-        self._wandb = _optional("wandb", "wandb", "pip install 'echorl-vl[wandb]'")
+        self._wandb = _optional("wandb")
         self._wandb.init(
             project=project,
             name=experiment,
@@ -202,7 +217,7 @@ class _Wandb:
 
 class _SwanLab:
     def __init__(self, run: RunFolder, project: str, experiment: str, config: Mapping[str, Any] | None):
-        self._swanlab = _optional("swanlab", "swanlab", "pip install 'echorl-vl[swanlab]'")
+        self._swanlab = _optional("swanlab")
         self._swanlab.init(
             project=project,
             experiment_name=experiment,
@@ -220,10 +235,14 @@ class _SwanLab:
         self._swanlab.finish()
 
 
-def _optional(module: str, logger: str, install: str):
+def _optional(name: str):
     try:
-        return importlib.import_module(module)
+        return importlib.import_module(name)
     except ImportError as error:
-        raise UserError(
-            f"trainer.logger asks for {logger}, which is not installed: {install}, or leave it out of trainer.logger"
-        ) from error
+        raise _not_installed(name) from error
+
+
+def _not_installed(name: str) -> UserError:
+    return UserError(
+        f"trainer.logger asks for {name}, which is not installed: {_INSTALL[name]}, or leave it out of trainer.logger"
+    )

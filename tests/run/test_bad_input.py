@@ -114,3 +114,58 @@ def test_an_error_in_the_middle_saves_the_steps_before_it(run, tmp_path) -> None
     done = run(f"worker.reward.reward_function={tmp_path / 'later.py'}:compute_score", "trainer.max_steps=9")
     assert done.status == 2 and "no such column" in done.output, done.output
     assert [path.name for path in done.folder.glob("global_step_*")] == ["global_step_2"]
+
+
+IN_THE_WAY = """
+from pathlib import Path
+
+REWARD_TYPE = "batch"
+RUN, COUNT = Path({run!r}), Path({count!r})
+
+def compute_score(rows):
+    with COUNT.open("a") as file:
+        file.write("x")
+    if COUNT.stat().st_size == 3:  # while the third step is graded
+        (RUN / "rollouts" / "step_000003.parquet" / "in the way").mkdir(parents=True)
+    return [{{"overall": float(index % 2), "accuracy": float(index % 2)}} for index in range(len(rows))]
+"""
+
+
+def test_a_step_whose_rollouts_can_t_be_written_leaves_the_one_before(run, tmp_path) -> None:
+    """What is saved are the weights after the last whole step, not those of the step that failed."""
+    folders = {name: tmp_path / name for name in ("whole", "blocked")}
+    rewards = {}
+    for name, folder in folders.items():
+        rewards[name] = tmp_path / f"{name}.py"
+        count = str(tmp_path / f"{name}.count")
+        watched = folder if name == "blocked" else tmp_path / "elsewhere"
+        rewards[name].write_text(IN_THE_WAY.format(run=str(watched), count=count))
+
+    def train(name: str, *overrides: str):
+        reward = f"worker.reward.reward_function={rewards[name]}:compute_score"
+        return run(reward, "trainer.max_steps=3", *overrides, folder=folders[name])
+
+    whole, blocked = train("whole", "trainer.save_freq=1"), train("blocked")
+    assert whole.status == 0, whole.output
+    assert blocked.status == 2 and "saved step 2 before stopping" in blocked.output, blocked.output
+    name = "global_step_2/actor/huggingface/model.safetensors"
+    assert (blocked.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+
+
+def test_a_stop_for_nan_saves_nothing_once_the_step_has_changed_the_weights(run, monkeypatch) -> None:
+    """Two optimizer steps a step: the first of step 2 is taken, the second is not finite."""
+    import torch
+
+    from echorl_vl.engines.local import update
+
+    clip, calls = torch.nn.utils.clip_grad_norm_, []
+
+    def broken(*arguments, **options):
+        calls.append(1)
+        return clip(*arguments, **options) * (float("nan") if len(calls) == 4 else 1.0)
+
+    monkeypatch.setattr(update.torch.nn.utils, "clip_grad_norm_", broken)
+    halves = ("worker.actor.global_batch_size=2", "trainer.max_bad_steps=1", "trainer.max_steps=3")
+    done = run(*halves)
+    assert done.status == 2 and "not finite" in done.output
+    assert not list(done.folder.glob("global_step_*"))  # step 1 can't be had any more

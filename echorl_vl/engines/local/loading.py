@@ -184,5 +184,6 @@ def _attempt(what: str, path: str, loader, **options):
         raise
     except Exception as error:  # transformers, tokenizers and safetensors each raise their own for bad files
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        where = "in this folder" if Path(path).is_dir() else "from the hub (or its cache, without a network)"
+        hub = "here there is no such folder, and the hub (or its cache, without a network) did not give it"
+        where = "in this folder" if Path(path).is_dir() else f"({hub})"
         raise UserError(f"{path}: can't load the {what} {where}: {reason[0]}") from error

@@ -91,10 +91,10 @@ def _load(config: Config, spec: str) -> Problems:
 def _short_enough(
     problems: Problems | None, encoder: PromptEncoder, config: Config, note: Callable[[str], None]
 ) -> Problems | None:
-    if problems is None or not config.data.filter_overlong_prompts:
+    if problems is None:
         return problems
-    kept, dropped = encoder.filter_overlong(problems)
-    if dropped:
+    kept, dropped = encoder.filter_overlong(problems)  # reads every picture's header
+    if dropped and config.data.filter_overlong_prompts:
         note(f"{problems.source}: left out {dropped:,} prompts longer than {config.data.max_prompt_length} tokens")
         return problems.select(kept)
     return problems

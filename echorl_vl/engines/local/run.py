@@ -16,7 +16,7 @@ from echorl_vl.errors import UserError
 from echorl_vl.outputs.display import Display
 from echorl_vl.outputs.finish import finish_run
 from echorl_vl.outputs.run_folder import RunFolder
-from echorl_vl.outputs.tracker import Tracker
+from echorl_vl.outputs.tracker import Tracker, check_loggers
 
 INTERRUPTED = 130
 
@@ -28,6 +28,7 @@ def run(config: Config) -> int:
         UserError: something about configuration, data, model, disk or numbers that the user can mend.
     """
     check_local(config)
+    check_loggers(config.trainer.logger)
     keep_freed_memory()
     transformers_logging.disable_progress_bar()  # they would tear the live display
     trainer = config.trainer
@@ -37,6 +38,9 @@ def run(config: Config) -> int:
     ) as folder:
         checkpoint = folder.checkpoint or _given_checkpoint(config)
         notes = list(folder.notes)
+        if trainer.val_only and checkpoint is None:
+            path = config.worker.actor.model.model_path
+            notes.append(f"validating {path}; a checkpoint: trainer.load_checkpoint_path=.../global_step_N")
         parts = build_parts(starting_model(config, checkpoint), notes.append)
         try:
             return _train(config, parts, folder, checkpoint, notes)

@@ -58,26 +58,28 @@ class Trainer:
             first = self.run.checkpoint is None  # no validation of its own has come before
             if self.parts.held_out and (trainer.val_only or (trainer.val_before_train and first)):
                 self._validate()
+            if stop.asked:
+                return False
             while self.step < self.parts.total_steps and not trainer.val_only:
                 self._train_step_or_save()
                 last = self.step == self.parts.total_steps
                 if self._due(trainer.val_freq) or (last and self.parts.held_out):
                     self._validate()
                 if self._due(trainer.save_freq) or last or stop.asked:
-                    self._save()
+                    self._save(model_only=trainer.save_model_only and (last or not stop.asked))
                 if stop.asked and not last:
                     return False
         return True
 
     def _train_step_or_save(self) -> None:
         """A step; what it raises before it has changed the policy costs no step that came before."""
-        done = self.step
+        done, updater = self.step, self.updater
+        before = updater.taken, updater.steps, updater.bad_steps, self.kl.coef
         try:
             self._train_step()
         except UserError:
-            # The update raises only after skipped steps, which leave the weights as they were.
-            self.step = done
-            if self.step > self.saved:
+            if updater.taken == before[0] and done > self.saved:  # else the weights are no longer those of step `done`
+                self.step, (_, updater.steps, updater.bad_steps, self.kl.coef) = done, before
                 self._save()
                 self.display.note(f"saved step {self.step} before stopping")
             raise
@@ -106,6 +108,9 @@ class Trainer:
         if coef:
             with timer.phase("echo"):
                 mine(experience, config.echo, self.parts.splitter, self.step)
+        if self._due(config.trainer.rollout_save_freq):  # before the update: a full disk then costs no step
+            with timer.phase("write"):
+                self._write_rollouts(experience)
         with timer.phase("update_actor"):
             metrics = self.updater.update(experience, coef, self.kl.coef)
         metrics |= experience_metrics(experience, config.echo) | self._kl_metrics(experience)
@@ -114,9 +119,6 @@ class Trainer:
             "reward/timeouts": float(rewards.timeouts - lost[0]),
             "reward/crashes": float(rewards.crashes - lost[1]),
         }
-        if self._due(config.trainer.rollout_save_freq):
-            with timer.phase("write"):
-                self._write_rollouts(experience)
         metrics |= timer.metrics(rollouts)
         self.tracker.log(self.step, metrics)
         self.display.step(self.step, metrics)
@@ -166,13 +168,13 @@ class Trainer:
     def _decode(self, pieces: list[list[int]]) -> list[str]:
         return self.policy.tokenizer.batch_decode(pieces, skip_special_tokens=True)
 
-    def _save(self) -> None:
+    def _save(self, model_only: bool = False) -> None:
+        """A checkpoint; one that the run has to go on from is never of the model alone."""
         self.display.phase("save")
-        trainer = self.config.trainer
         save_checkpoint(
             self.run.path,
             self.step,
-            lambda folder: write_state(folder, self.policy, self.updater, self.kl, trainer.save_model_only),
-            trainer.save_limit,
+            lambda folder: write_state(folder, self.policy, self.updater, self.kl, model_only),
+            self.config.trainer.save_limit,
         )
         self.saved = self.step

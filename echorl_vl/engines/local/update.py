@@ -38,8 +38,8 @@ class MiniBatch:
 class Updater:
     """Changes the policy by one step's experience.
 
-    steps: optimizer steps so far, skipped ones included. bad_steps: optimizer steps skipped in a row because a loss
-    or gradient was not finite.
+    steps: optimizer steps so far, skipped ones included; taken: those of this process that changed the policy.
+    bad_steps: optimizer steps skipped in a row because a loss or gradient was not finite.
     """
 
     def __init__(self, policy: Policy, optimizer: torch.optim.Optimizer, config: Config, total_steps: int) -> None:
@@ -47,7 +47,7 @@ class Updater:
         actor = config.worker.actor
         self.steps_per_batch = config.data.rollout_batch_size // actor.global_batch_size * actor.ppo_epochs
         self.total_steps = total_steps * self.steps_per_batch
-        self.steps = self.bad_steps = 0
+        self.steps = self.bad_steps = self.taken = 0
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
     def update(self, experience: Experience, echo_coef: float = 0.0, kl_coef: float = 0.0) -> dict[str, float]:
@@ -106,6 +106,7 @@ class Updater:
         finite = bool(torch.isfinite(grad_norm)) and bool(torch.isfinite(sums["loss"]))
         if finite:
             self.optimizer.step()
+            self.taken += 1
         self._count(finite, float(sums["loss"]), float(grad_norm))
         self.optimizer.zero_grad(set_to_none=True)
         metrics = {name: value.item() for name, value in sums.items() if name not in ("loss", "base")}
