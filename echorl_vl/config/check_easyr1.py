@@ -52,6 +52,14 @@ def _refused(config: Config) -> Iterator[Problem]:
     if not config.data.val_files:
         wanted = "wanted a set of problems: engine easyr1 always validates after the last step"
         yield _problem(config, "data.val_files", wanted)
+    if config.algorithm.adv_estimator == "remax":
+        why = "EasyR1's remax multiplies (B,) with (B, T) and fails; engine easyr1 supports the other estimators"
+        yield _problem(config, "algorithm.adv_estimator", why)
+    if config.trainer.val_only and not config.trainer.val_before_train:
+        wanted = "wanted true with trainer.val_only, which EasyR1 looks at in that validation alone"
+        yield _problem(config, "trainer.val_before_train", wanted, "trainer.val_only")
+    if not config.data.train_files:
+        yield _problem(config, "data.train_files", "engine easyr1 opens a training set for trainer.val_only as well")
     if config.algorithm.kl_penalty == "full" and not config.algorithm.disable_kl:
         yield _problem(config, "algorithm.kl_penalty", "engine easyr1 supports kl, abs, mse, low_var_kl")
     if not config.algorithm.norm_adv_by_std_in_grpo and config.algorithm.adv_estimator != "grpo":
@@ -91,7 +99,11 @@ def _batches(config: Config) -> Iterator[Problem]:
         elif section.fsdp.enable_cpu_offload and rows // ranks != get_value(config, update):
             wanted = f"wanted {rows // ranks}: fsdp.enable_cpu_offload does not go with several micro-batches"
             yield _problem(config, update, wanted, batch_key)
-        if rollouts * n % get_value(config, experience):
+        per_rank = rollouts * n // ranks
+        if not section.dynamic_batching and rollouts * n % ranks == 0 and per_rank % get_value(config, experience):
+            wanted = f"wanted a divisor of {per_rank}, the rollouts of one rank, without dynamic_batching"
+            yield _problem(config, experience, wanted, "data.rollout_batch_size", "worker.rollout.n")
+        elif rollouts * n % get_value(config, experience):
             wanted = f"wanted a divisor of {rollouts * n}, which is data.rollout_batch_size times worker.rollout.n"
             yield _problem(config, experience, wanted, "data.rollout_batch_size", "worker.rollout.n")
         if rollouts * n % world:

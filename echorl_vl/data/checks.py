@@ -68,8 +68,13 @@ def check_columns(table: pa.Table, source: str, keys: Keys, columns: list[str]) 
             raise UserError(f"{message}; {with_image} rows have {IMAGE} in '{keys.prompt}'")
 
 
-def check_rows(table: pa.Table, source: str, keys: Keys, locate: Callable[[str], str]) -> list[BadRow]:
-    """Every unusable row of a table that passed `check_columns`; ``locate`` turns a picture's path into a file's."""
+def check_rows(
+    table: pa.Table, source: str, keys: Keys, locate: Callable[[str], str], videos: bool = False
+) -> list[BadRow]:
+    """Every unusable row of a table that passed `check_columns`.
+
+    ``locate`` turns a picture's path into a file's. ``videos``: the engine reads them; they are not checked.
+    """
     bad: list[BadRow] = []
 
     def add(rows, field: str, reason: str) -> None:
@@ -82,8 +87,9 @@ def check_rows(table: pa.Table, source: str, keys: Keys, locate: Callable[[str],
             empty = pc.or_(empty, pc.fill_null(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(column)), 0), True))
         add(np.flatnonzero(empty.to_numpy()), key, "is empty or missing")
 
-    add(np.flatnonzero(_occurrences(table, keys, VIDEO).to_numpy() > 0), keys.prompt, f"has {VIDEO}: {_NO_VIDEO}")
-    if keys.video in table.column_names:
+    if not videos:
+        add(np.flatnonzero(_occurrences(table, keys, VIDEO).to_numpy() > 0), keys.prompt, f"has {VIDEO}: {_NO_VIDEO}")
+    if keys.video in table.column_names and not videos:
         add(np.flatnonzero(_has_value(table.column(keys.video))), keys.video, f"holds a video: {_NO_VIDEO}")
     if keys.image in table.column_names:
         bad.extend(_check_pictures(table, source, keys, locate))

@@ -25,6 +25,7 @@ def load_problems(
     image_key: str = "images",
     image_dir: str | Path | None = None,
     video_key: str = "videos",
+    videos: bool = False,
 ) -> Problems:
     """Load a set of problems and check every row of it, without decoding a picture.
 
@@ -32,7 +33,7 @@ def load_problems(
     files (FOLDER@SPLIT for one split), a data set of the hub ("hiyouga/geometry3k@train"); or
     "generated/geometry3k@train" for the generator. The split is train where none is named. The pictures of a row are
     bytes, or paths relative to ``image_dir`` (else to the working directory, else to the data file's folder).
-    A set without pictures needs no column of them.
+    A set without pictures needs no column of them. ``videos``: the engine reads videos, so a row may have some.
 
     Raises UserError for whatever is wrong with the source, its columns or its rows, naming file, row and field.
     """
@@ -47,7 +48,7 @@ def load_problems(
         reader = _RowReader(name, rows, keys, image_dir, folder)
         table = rows.select_columns(list(dict.fromkeys(wanted)))[:]
         check_columns(table, name, keys, rows.column_names)
-        bad.extend(check_rows(table, name, keys, reader.locate))
+        bad.extend(check_rows(table, name, keys, reader.locate, videos))
         parts.append(Part(len(rows), reader))
     raise_bad_rows(bad, sum(part.size for part in parts))
     return Problems(spec, parts)

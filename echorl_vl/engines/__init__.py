@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from echorl_vl.config import Config
@@ -19,7 +20,7 @@ def choose_engine(config: Config) -> tuple[str, str]:
         return "local", f"engine = auto, and EasyR1 is not installed: found {found_verl()}"
     import torch
 
-    if not torch.cuda.is_available():
+    if not torch.cuda.is_available() and not os.environ.get("RAY_ADDRESS"):
         return "local", "engine = auto, and EasyR1 is installed, but torch finds no GPU"
     return "easyr1", "engine = auto, and EasyR1 and a GPU are there"
 

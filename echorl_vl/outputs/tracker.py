@@ -24,6 +24,7 @@ _INSTALL = {
     "tensorboard": "pip install tensorboard",
     "wandb": "pip install 'echorl-vl[wandb]'",
     "swanlab": "pip install 'echorl-vl[swanlab]'",
+    "mlflow": "pip install mlflow",  # EasyR1's logger
 }
 
 

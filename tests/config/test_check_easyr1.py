@@ -34,6 +34,8 @@ def test_what_fits_passes(minimal: Path) -> None:
     [
         ("data.val_files=''", "always validates after the last step"),
         ("worker.hybrid_engine=false", "supports true"),
+        ("algorithm.adv_estimator=remax", "multiplies (B,) with (B, T) and fails"),
+        ("data.train_files=''", "opens a training set for trainer.val_only as well"),
         ("worker.rollout.name=sglang", "samples with vllm"),
         ("worker.actor.strategy=fsdp2", "supports fsdp"),
         ("worker.actor.optim.lr_scheduler_type=linear", "supports constant, cosine"),
@@ -59,6 +61,19 @@ def test_a_remainder_over_the_ranks_is_found_which_easyr1_rounds_off(minimal: Pa
     batches = ("worker.actor.global_batch_size=4", "worker.actor.micro_batch_size_per_device_for_update=1")
     message = error_of(minimal, "trainer.n_gpus_per_node=8", "worker.rollout.n=3", *batches)
     assert "times worker.rollout.n = 3 makes 12 rollouts; wanted a multiple of the 8 data ranks" in message
+
+
+def test_without_dynamic_batching_each_rank_splits_its_own_rollouts(minimal: Path) -> None:
+    whole = "worker.actor.micro_batch_size_per_device_for_experience=32"
+    load_config(minimal, [*FITTING, whole])
+    message = error_of(minimal, whole, "worker.actor.dynamic_batching=false")
+    assert "wanted a divisor of 16, the rollouts of one rank" in message
+
+
+def test_val_only_needs_the_validation_that_easyr1_looks_for(minimal: Path) -> None:
+    only = "trainer.val_only=true"
+    assert "wanted true with trainer.val_only" in error_of(minimal, only, "trainer.val_before_train=false")
+    load_config(minimal, [*FITTING, only])
 
 
 def test_dynamic_sampling_needs_filtering_by_accuracy_and_an_echo_term(minimal: Path) -> None:

@@ -7,6 +7,7 @@ writes `result_WORLD_RANK.pt`: case name -> gradients of each optimizer step ove
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
 
 import echorl_vl.engines.easyr1  # noqa: F401  (puts the CPU in the place of CUDA)
 from echorl_vl.config import load_config, rehearsed
+from echorl_vl.core import EchoConfig
 
 
 def main(job: Path, rank: int, world: int, port: str) -> None:
@@ -56,6 +58,9 @@ def run_case(actor, saved: dict, case: dict, rank: int, world: int) -> dict:
     actor.config.dynamic_batching = case["dynamic_batching"]
     actor.config.micro_batch_size_per_device_for_update = case["micro"]
     actor.config.micro_batch_size_per_device_for_experience = case["micro"]
+    actor.config.ppo_epochs = case.get("epochs", 1)
+    actor.config.entropy_coef = case.get("entropy_coef", 0.0)
+    actor.config.echo = EchoConfig(**case.get("echo", {}))
     data = rows_of_rank(saved, case, rank, world)
     pair = actor.compute_log_prob(data)
     gradients: list[dict] = []
@@ -91,7 +96,12 @@ def rows_of_rank(saved: dict, case: dict, rank: int, world: int):
     meta = {"temperature": saved["temperature"], "echo_coef": case["coef"]}
     if "advantage_scale" in case:
         tensors["advantages"] *= case["advantage_scale"]
-    return DataProto.from_dict(tensors, {"multi_modal_inputs": inputs}, meta)
+    if "weights" in case:
+        tensors["token_weights"] = case["weights"][order].clone()
+    if not case["coef"]:
+        del tensors["token_weights"]
+    data = DataProto.from_dict(tensors, {"multi_modal_inputs": inputs}, meta)
+    return pickle.loads(pickle.dumps(data)).to("cpu")  # as it arrives through Ray: its tensors are locked
 
 
 def share_sequences() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import socket
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import pytest
 import torch
 
 from echorl_vl.config import load_config
-from echorl_vl.core import make_splitter
+from echorl_vl.core import EchoConfig, make_splitter
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.data.sources import load_problems
 from echorl_vl.engines.experience import mine
@@ -39,6 +41,16 @@ CASES += [
     {**PLAIN, "name": "echo alone", "coef": COEF, "advantage_scale": 0.0},
 ]
 
+VARIANTS = {
+    "clips": {"echo": {"normalize_by": "clips"}},
+    "topk of clips": {"echo": {"select": "topk", "k": 3, "normalize_by": "clips"}},
+    "topk": {"echo": {"select": "topk", "k": 3}},
+    "entropy bonus": {"entropy_coef": 0.1},
+    "entropy bonus alone": {"entropy_coef": 0.1, "coef": 0.0},
+    "two epochs": {"epochs": 2},
+}
+"""Other settings of the update, each with the gradient of the embedded engine for the same."""
+
 OVERRIDES = [
     "engine=easyr1",
     "trainer.device=cpu",
@@ -64,12 +76,13 @@ def results(easyr1, problems, tmp_path_factory):
     saved = as_easyr1(policy, experience) | {
         "config": str(config_path),
         "overrides": [*OVERRIDES, f"data.val_files={problems['validation']}"],
-        "cases": CASES,
+        "cases": CASES + [variant_case(policy, experience, name) for name in VARIANTS],
         "optimizer_steps": STEPS,
         "temperature": config.worker.rollout.temperature,
     }
     torch.save(saved, job / "batch.pt")
     found = {"experience": experience, "local": local_gradients(policy, experience, config)}
+    found["local"] |= {name: variant_gradients(policy, experience, config, name) for name in VARIANTS}
     for world in (1, 2):
         run_ranks(job, world)
         ranks = [torch.load(job / f"result_{world}_{rank}.pt", weights_only=False) for rank in range(world)]
@@ -142,6 +155,29 @@ def local_gradients(policy: Policy, experience, config) -> dict[str, list[dict]]
     return found
 
 
+def variant_case(policy: Policy, experience, name: str) -> dict:
+    """The case of a variant for the ranks, with the weights of its own clips."""
+    changed = dataclasses.replace(experience)
+    mine(changed, EchoConfig(**VARIANTS[name].get("echo", {})), make_splitter("newline", policy.tokenizer), step=1)
+    weights = {"weights": changed.clips.token_weights}
+    return {**PLAIN, "name": name, "coef": COEF, "micro": 4} | weights | VARIANTS[name]
+
+
+def variant_gradients(policy: Policy, experience, config, name: str) -> dict:
+    variant = VARIANTS[name]
+    config = copy.deepcopy(config)
+    config.echo = EchoConfig(**variant.get("echo", {}))
+    config.worker.actor.entropy_coef = variant.get("entropy_coef", 0.0)
+    config.worker.actor.ppo_epochs = variant.get("epochs", 1)
+    changed = dataclasses.replace(experience)
+    mine(changed, config.echo, make_splitter("newline", policy.tokenizer), step=1)
+    updater = Updater(policy, make_optimizer(policy.model, config.worker.actor.optim), config, 10)
+    gradients: list[dict] = []
+    updater.optimizer.step = partial(note_gradients, policy.model, gradients)
+    metrics = updater.update(changed, variant.get("coef", COEF))
+    return {"gradients": gradients, "metrics": metrics}
+
+
 def note_gradients(model: torch.nn.Module, gradients: list[dict]) -> None:
     gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
 
@@ -206,7 +242,7 @@ def run_ranks(job: Path, world: int) -> None:
 
 def difference(found: list[dict], expected: list[dict]) -> float:
     """Largest norm of the difference, over the norm of what was expected, over the optimizer steps."""
-    assert len(found) == len(expected) == STEPS
+    assert len(found) == len(expected) and len(found) % STEPS == 0
     worst = 0.0
     for one, other in zip(found, expected, strict=True):
         names = sorted(other)
@@ -220,6 +256,15 @@ def difference(found: list[dict], expected: list[dict]) -> float:
 @pytest.mark.parametrize("case", [case["name"] for case in CASES if case["coef"] and "advantage_scale" not in case])
 def test_gradient_is_that_of_the_embedded_engine_under_every_split(results, world, case):
     assert difference(results[world][case]["gradients"], results["local"]["whole"]["gradients"]) < 1e-5
+
+
+@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_other_settings_give_the_embedded_engine_s_gradient_too(results, world, name):
+    found, expected = results[world][name], results["local"][name]
+    assert difference(found["gradients"], expected["gradients"]) < 1e-5
+    plain = results["local"]["whole"]["gradients"]
+    assert len(found["gradients"]) != STEPS or difference(plain, expected["gradients"]) > 1e-3
 
 
 @pytest.mark.parametrize("world", [1, 2])

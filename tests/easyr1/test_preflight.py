@@ -15,6 +15,8 @@ from echorl_vl.config import load_config
 from echorl_vl.config.problems import raise_if_any
 from echorl_vl.data.sources import load_problems
 from echorl_vl.engines.easyr1 import hooks
+from echorl_vl.engines.easyr1.checkpoints import newest_checkpoint
+from echorl_vl.engines.easyr1.datasets import load_sets
 from echorl_vl.engines.easyr1.preflight import (
     GIB,
     Machine,
@@ -25,6 +27,7 @@ from echorl_vl.engines.easyr1.preflight import (
     gpu_problems,
     memory_problems,
     model_problems,
+    sequence_problems,
     version_problems,
 )
 from echorl_vl.errors import UserError
@@ -216,7 +219,7 @@ def test_a_model_of_which_nothing_is_known(monkeypatch):
         raise OSError("We couldn't connect")
 
     monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", no_network)
-    with pytest.raises(UserError, match="model_path = nobody/nothing: its configuration can't be had"):
+    with pytest.raises(UserError, match="nobody/nothing: the configuration of this model can't be had"):
         count_parameters(config("worker.actor.model.model_path=nobody/nothing").worker.actor.model)
 
 
@@ -228,11 +231,79 @@ def test_a_set_without_pictures_for_a_vision_model(tmp_path):
     path = tmp_path / "text.jsonl"
     path.write_text(json.dumps({"problem": "1 + 1?", "answer": "2"}) + "\n")
     settings = config(f"worker.actor.model.model_path={TINY}", f"data.train_files={path}")
-    sets = {"train_files": load_problems(str(path))}
+    problems = load_problems(str(path))
     with pytest.raises(UserError, match=r"none of 1 problems has a picture in the column 'images'") as caught:
-        check_pictures(settings, sets)
+        check_pictures(settings, problems)
     assert "data.image_key=''" in str(caught.value)
-    check_pictures(config(f"worker.actor.model.model_path={TINY}", "data.image_key=''"), sets)
+    check_pictures(config(f"worker.actor.model.model_path={TINY}", "data.image_key=''"), problems)
+
+
+def test_a_training_set_that_does_not_fill_a_batch(tmp_path):
+    path = tmp_path / "text.jsonl"
+    path.write_text(json.dumps({"problem": "1 + 1?", "answer": "2"}) + "\n")
+    with pytest.raises(UserError, match="1 problems, and one batch takes 128"):
+        load_sets(config(f"data.train_files={path}", f"data.val_files={path}"))
+
+
+def test_videos_are_left_to_easyr1(tmp_path):
+    path = tmp_path / "videos.jsonl"
+    path.write_text(json.dumps({"problem": "<video>What?", "answer": "2", "videos": ["a.mp4"]}) + "\n")
+    settings = config(f"data.train_files={path}", f"data.val_files={path}", f"worker.actor.model.model_path={TINY}")
+    settings.data.rollout_batch_size = 1
+    check_pictures(settings, load_sets(settings)["train_files"])
+
+
+def test_shared_sequences_go_with_text_models_whose_heads_divide(text_model):
+    ulysses = "worker.actor.ulysses_size=8"
+    vision = config(ulysses, f"worker.actor.model.model_path={TINY}")
+    assert "wanted 1 for a vision model" in messages(sequence_problems(vision))
+    text = config(ulysses, f"worker.actor.model.model_path={text_model}")
+    assert "wanted a divisor of the 4 attention heads" in messages(sequence_problems(text))
+    assert list(sequence_problems(config(f"worker.actor.model.model_path={TINY}"))) == []
+
+
+def test_a_reward_function_that_is_not_there_is_found_at_start(capsys):
+    path = str(REPOSITORY / "configs/geo3k.yaml")
+    status = train.main([path, "engine=easyr1", "worker.reward.reward_function=echorl_vl/rewards/geometry.py:nope"])
+    assert status == 2 and "no function 'nope' in it" in capsys.readouterr().err
+
+
+def test_a_logger_that_is_not_there_is_found_at_start(capsys):
+    path = str(REPOSITORY / "configs/geo3k.yaml")
+    status = train.main([path, "engine=easyr1", "trainer.logger=[mlflow]"])
+    assert status == 2 and "asks for mlflow, which is not installed" in capsys.readouterr().err
+
+
+# --- checkpoints ---
+
+
+def save(folder: Path, *parts: str, world: int = 2, last: bool = True) -> Path:
+    (folder / "actor").mkdir(parents=True)
+    for part in parts:
+        for rank in range(world):
+            (folder / "actor" / f"{part}_world_size_{world}_rank_{rank}.pt").touch()
+    if last:
+        (folder / "dataloader.pt").touch()
+    return folder
+
+
+def test_the_newest_whole_checkpoint_is_found(tmp_path):
+    assert newest_checkpoint(tmp_path) is None
+    one = save(tmp_path / "global_step_1", "model", "optim", "extra_state")
+    save(tmp_path / "global_step_2", "model", "optim", "extra_state", last=False)  # killed in the middle of a save
+    note = tmp_path / "checkpoint_tracker.json"
+    note.write_text(json.dumps({"last_global_step": 1}))
+    assert newest_checkpoint(tmp_path) == one
+    note.write_text("{")  # killed in the middle of the note
+    assert newest_checkpoint(tmp_path) == one
+    assert json.loads(note.read_text())["last_global_step"] == 1
+
+
+@pytest.mark.parametrize("parts", [("model",), ("model", "optim")])
+def test_a_checkpoint_that_lacks_a_part_is_not_gone_on_from(tmp_path, parts):
+    save(tmp_path / "global_step_1", *parts)
+    (tmp_path / "checkpoint_tracker.json").write_text(json.dumps({"last_global_step": 1}))
+    assert newest_checkpoint(tmp_path) is None
 
 
 # --- the choice of the engine ---

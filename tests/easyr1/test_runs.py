@@ -22,7 +22,7 @@ MEASURED_OTHERWISE = ("timing_s/", "timing_per_token_ms/", "perf/", "time")
 @pytest.fixture(scope="module")
 def one_worker(rehearse):
     """Two steps with validation before, between and after, and a checkpoint after each."""
-    overrides = ["trainer.val_before_train=true", "trainer.val_freq=1", "trainer.save_freq=1"]
+    overrides = ["trainer.val_before_train=true", "trainer.val_freq=1", "trainer.save_freq=1", "data.val_batch_size=3"]
     return rehearse(*overrides, "echo.log_grad_share=true", "trainer.logger=[file, tensorboard]")
 
 
@@ -49,6 +49,7 @@ def test_metrics_have_the_names_of_the_specification(one_worker):
 def test_validation_counts_every_held_out_problem(one_worker):
     rows = [row for row in one_worker.metrics if "val/accuracy_reward" in row]
     assert [row["step"] for row in rows] == [0, 1, 2]
+    assert list(rollout_files(one_worker.folder, "validation")) == [0, 1, 2]
     assert all(row["val/problems"] == 8 and 0 <= row["val/accuracy_se"] < 0.5 for row in rows)
     for step, path in rollout_files(one_worker.folder, "validation").items():
         answers = read_rollouts(path)
@@ -196,6 +197,19 @@ def test_easyr1_s_features_go_on_working(rehearse, overrides):
     run = rehearse(*overrides, "trainer.max_steps=1")
     assert run.status == 0, run.output[-3000:]
     assert run.training[0]["echo/loss"] > 0 and run.training[0]["actor/grad_norm"] > 0
+
+
+def test_the_base_algorithm_of_the_recipes_runs(rehearse):
+    """No echo term, the entropy bonus, no std."""
+    run = rehearse(
+        "echo.coef=0",
+        "worker.actor.entropy_coef=0.001",
+        "algorithm.norm_adv_by_std_in_grpo=false",
+        "trainer.max_steps=1",
+    )
+    assert run.status == 0, run.output[-3000:]
+    assert run.training[0]["echo/coef"] == 0 and "echo/loss" not in run.training[0]
+    assert run.training[0]["actor/grad_norm"] > 0
 
 
 def test_text_with_a_critic(rehearse, text_model, text_problems, tmp_path):

@@ -7,9 +7,9 @@ with the reason, and is checked before a run starts. A training step, and where 
     rewards       EasyR1's interface, graded under our time limits; per-row accuracy   rewards
     old log-probs the same forward pass gives the entropies too                        worker, actor
     advantages    EasyR1's                                                             advantages
-    mining        on the driver, just before the update                                trainer, mining
+    mining        on the driver, just before the update                                trainer, batches
     update        the echo term joins EasyR1's policy loss                             actor
-    metrics       the names and files of the embedded engine                           trainer, records
+    metrics       the names and files of the embedded engine                           trainer
 
 `run` starts it all; `rehearsal` lets the whole of it run on a machine without a GPU.
 """

@@ -70,9 +70,9 @@ class EchoActor(DataParallelPPOActor):
         coef = data.meta_info.get(COEF, 0.0)
         if not coef and not self.config.entropy_coef:
             return super().update_policy(data)
-        if WEIGHTS not in data.batch:
-            data.batch[WEIGHTS] = torch.zeros_like(data.batch["advantages"])
-        batch = EchoBatch(data.batch, data.non_tensor_batch, data.meta_info)
+        tensors = dict(data.batch.items())  # what has come through Ray is locked
+        tensors.setdefault(WEIGHTS, torch.zeros_like(tensors["advantages"]))
+        batch = EchoBatch.from_dict(tensors, dict(data.non_tensor_batch), data.meta_info)
         steps = self._optimizer_steps(batch)
         norms = {}
         if coef and self.config.echo.log_grad_share:

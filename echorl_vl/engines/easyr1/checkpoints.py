@@ -9,23 +9,36 @@ TRACKER = "checkpoint_tracker.json"  # EasyR1's note of the last checkpoint, wri
 
 
 def newest_checkpoint(run: Path) -> Path | None:
-    """The checkpoint that EasyR1 will go on from; None where there is none.
+    """The checkpoint to go on from; None where there is none.
 
-    If a kill has left EasyR1's note unreadable, it is written again for the newest whole checkpoint.
+    EasyR1 notes a checkpoint once it is whole. If a kill has left that note unreadable, or the checkpoint in it is not
+    whole, it is written again for the newest whole one.
     """
     path = run / TRACKER
     if not path.is_file():
         return None
     try:
         folder = run / f"global_step_{int(json.loads(path.read_text(encoding='utf-8'))['last_global_step'])}"
-        return folder if is_whole(folder) else None
     except (ValueError, KeyError, TypeError):
         return _repair(run)
+    return folder if is_whole(folder) else _repair(run)
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether every file of a checkpoint is there; `dataloader.pt` is the last that EasyR1 writes."""
-    return (folder / "dataloader.pt").is_file() and any((folder / "actor").glob("model_world_size_*_rank_0.pt"))
+    """Whether a run can go on from a checkpoint: model, optimizer and state of every rank, and the place in the data.
+
+    A checkpoint of the model alone (`trainer.save_model_only`) is not whole.
+    """
+    actor = folder / "actor"
+    worlds = {path.name.split("_")[3] for path in actor.glob("model_world_size_*_rank_0.pt")}
+    return (folder / "dataloader.pt").is_file() and any(
+        all(
+            (actor / f"{part}_world_size_{world}_rank_{rank}.pt").is_file()
+            for part in ("model", "optim", "extra_state")
+            for rank in range(int(world))
+        )
+        for world in worlds
+    )
 
 
 def _repair(run: Path) -> Path | None:

@@ -8,20 +8,24 @@ from pathlib import Path
 from echorl_vl.config import Config
 from echorl_vl.data.problem import Problems
 from echorl_vl.data.sources import GENERATED, load_problems
+from echorl_vl.errors import UserError
 from echorl_vl.outputs import atomic
 
 KEYS = ("train_files", "val_files")
 
 
 def load_sets(config: Config) -> dict[str, Problems]:
-    """Both sets, checked: columns, `<image>` counts, pictures. Raises UserError naming file, row and field."""
+    """Both sets, checked: columns, `<image>` counts, pictures, size.
+
+    Raises UserError naming file, row and field, or a training set that does not fill one batch.
+    """
     data = config.data
-    return {
-        key: load_problems(
-            getattr(data, key), data.prompt_key, data.answer_key, data.image_key, data.image_dir, data.video_key
-        )
-        for key in KEYS
-    }
+    keys = (data.prompt_key, data.answer_key, data.image_key, data.image_dir, data.video_key)
+    sets = {key: load_problems(getattr(data, key), *keys, videos=True) for key in KEYS}
+    batch, found = data.mini_rollout_batch_size or data.rollout_batch_size, len(sets["train_files"])
+    if found < batch:
+        raise UserError(f"data.train_files = {data.train_files}: {found} problems, and one batch takes {batch}")
+    return sets
 
 
 def readable_by_easyr1(config: Config, run: Path) -> Config:

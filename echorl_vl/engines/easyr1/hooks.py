@@ -1,4 +1,4 @@
-"""Every name of EasyR1 that the adapter relies on, with its parameters and what it is for; checked at start.
+"""Every name of EasyR1 that the adapter calls, subclasses or rebinds, with its parameters and reason; checked at start.
 
 If one is missing or takes other parameters, the run stops here, with the versions found and wanted: hooking into
 something else than what was measured would train something else than what was asked for.
@@ -35,30 +35,46 @@ class Hook:
 
 _MAIN, _TRAINER, _CORE = "verl.trainer.main", "verl.trainer.ray_trainer", "verl.trainer.core_algos"
 _WORKER, _ACTOR = "verl.workers.fsdp_workers", "verl.workers.actor.dp_actor"
+_DECORATOR = "verl.single_controller.base.decorator"
 _LOSS = (
     "old_log_probs", "log_probs", "advantages", "response_mask", "clip_ratio_low", "clip_ratio_high",
     "clip_ratio_dual", "tau_positive", "tau_negative", "loss_type", "loss_avg_mode", "kwargs",
 )  # fmt: skip
 
+_DRIVER = (
+    "self", "config", "tokenizer", "processor", "train_dataloader", "val_dataloader", "role_worker_mapping",
+    "resource_pool_manager", "ray_worker_group_cls", "reward_fn", "val_reward_fn",
+)  # fmt: skip
+
 HOOKS = (
-    Hook(_MAIN, "Runner.run", ("self", "config"), "builds everything: subclassed, with the four names below rebound"),
+    # the driver
+    Hook(_MAIN, "Runner.run", ("self", "config"), "builds everything: subclassed, with the next three names rebound"),
     Hook(_MAIN, "FSDPWorker", None, "rebound to EchoWorker"),
     Hook(_MAIN, "RayPPOTrainer", None, "rebound to EchoTrainer"),
     Hook(_MAIN, "AutoRewardManager", None, "rebound to EchoRewardManager"),
-    Hook(_MAIN, "create_dataloader", None, "its absence would mean another flow of data"),
+    Hook(_TRAINER, "RayPPOTrainer.__init__", _DRIVER, "called by name, with taps in the place of the reward actors"),
     Hook(_TRAINER, "RayPPOTrainer.init_workers", ("self",), "the actor's worker group is wrapped once it is there"),
     Hook(_TRAINER, "RayPPOTrainer.fit", ("self",), "run with the tracker rebound"),
     Hook(_TRAINER, "RayPPOTrainer._validate", ("self",), "accuracy with its standard error, rollout files"),
     Hook(_TRAINER, "RayPPOTrainer._make_batch_data", ("self", "metrics"), "answers of the reward of past steps go"),
-    Hook(_TRAINER, "Tracker.log", ("self", "data", "step"), "metrics.jsonl beside EasyR1's loggers"),
+    Hook(_TRAINER, "Tracker.__init__", ("self", "loggers", "config"), "subclassed"),
+    Hook(_TRAINER, "Tracker.log", ("self", "data", "step"), "metrics.jsonl beside EasyR1's loggers; the stop file"),
+    Hook(_TRAINER, "CHECKPOINT_TRACKER", None, "names the newest checkpoint, which the run folder looks for"),
+    # advantages and losses
     Hook(_CORE, "register_adv_estimator", ("name",), "Dr. GRPO; exact zeros in degenerate groups; GAE"),
-    Hook("verl.utils.torch_functional", "masked_whiten", ("values", "mask", "eps"), "GAE, as EasyR1 whitens it"),
     Hook(_CORE, "ADV_ESTIMATOR_MAP", None, "the estimator that is wrapped for them"),
+    Hook(_CORE, "average_loss", ("values", "mask", "mode", "eps"), "mean of the entropy bonus, as of the policy loss"),
+    Hook("verl.utils.torch_functional", "masked_whiten", ("values", "mask", "eps"), "GAE, as EasyR1 whitens it"),
+    # the workers
     Hook(_WORKER, "FSDPWorker.__init__", ("self", "config", "role"), "called as it is"),
-    Hook(_WORKER, "FSDPWorker.init_model", ("self",), "EchoActor takes the actor's place after it"),
+    Hook(_WORKER, "FSDPWorker.init_model", ("self",), "EchoActor takes the actor's place after it; critic's repair"),
     Hook(_WORKER, "FSDPWorker.compute_log_probs", ("self", "data"), "its answer is split into log-probs and entropies"),
-    Hook(_WORKER, "FSDPWorker._build_rollout", ("self",), "run with the bias below rebound"),
+    Hook(_WORKER, "FSDPWorker._build_rollout", ("self",), "run with the next name rebound"),
     Hook("verl.workers.rollout.vllm_rollout_spmd", "_get_logit_bias", ("processor",), "EasyR1 forbids image pads only"),
+    Hook("verl.single_controller.base", "Worker", None, "what Ray builds a worker's process around"),
+    Hook(_DECORATOR, "register", ("dispatch_mode", "execute_mode", "blocking", "materialize_futures"), "our methods"),
+    Hook(_DECORATOR, "Dispatch.ONE_TO_ALL", None, "as EasyR1 dispatches the methods that are overridden"),
+    Hook(_DECORATOR, "Dispatch.DP_COMPUTE_PROTO", None, "the same"),
     Hook(_ACTOR, "DataParallelPPOActor.__init__", ("self", "config", "actor_module", "actor_optimizer"), "subclassed"),
     Hook(
         _ACTOR, "DataParallelPPOActor._forward_micro_batch", ("self", "micro_batch", "temperature"),
@@ -68,7 +84,7 @@ HOOKS = (
     Hook(_ACTOR, "DataParallelPPOActor.update_policy", ("self", "data"), "run with the policy loss rebound"),
     Hook(_ACTOR, "DataParallelPPOActor._optimizer_step", ("self",), "measures instead of stepping (log_grad_share)"),
     Hook(_ACTOR, "compute_policy_loss", _LOSS, "the echo term is added to what it returns"),
-    Hook(_CORE, "average_loss", ("values", "mask", "mode", "eps"), "mean of the entropy bonus, as of the policy loss"),
+    # rewards, batches, configuration
     Hook("verl.workers.reward", "AutoRewardManager.__init__", ("self", "config", "tokenizer"), "subclassed"),
     Hook("verl.workers.reward", "AutoRewardManager.compute_reward", ("self", "data"), "answers with parts per row"),
     Hook(
@@ -77,6 +93,8 @@ HOOKS = (
         "the update keeps the keys of a fixed list only: a subclass adds one",
     ),
     Hook("verl.trainer.config", "PPOConfig", None, "filled from our configuration, by name"),
+    Hook("verl.workers.config", "ActorConfig", None, "subclassed: what the update needs besides"),
+    Hook("verl.workers.config", "WorkerConfig", None, "subclassed to hold it"),
 )  # fmt: skip
 
 
@@ -110,7 +128,13 @@ def check_installed() -> None:
 
 
 def check_hooks(hooks: tuple[Hook, ...] = HOOKS) -> None:
-    """Raises UserError that lists each hook which is missing or takes other parameters."""
+    """Raises UserError that lists each hook which is missing or takes other parameters, or names a missing package."""
+    for hook in hooks:
+        try:
+            importlib.import_module(hook.module)
+        except ImportError as error:
+            if error.name and error.name.split(".")[0] != hook.module.split(".")[0]:
+                raise UserError(f"engine easyr1: {hook.module} needs {error.name}, which is not installed") from error
     wrong = [f"  {hook}: {fault}\n    used for: {hook.why}" for hook in hooks if (fault := _fault(hook))]
     if wrong:
         lines = "\n".join(wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -39,21 +40,23 @@ def launch(config: Config, folder: RunFolder) -> bool:
     settings.run_path = str(folder.path)
     settings.resume_step = folder.resume_step if folder.resumed else None
     settings.trainer.save_checkpoint_path = str(folder.path)
+    settings.trainer.find_last_checkpoint = folder.checkpoint is not None
+    if folder.checkpoint is not None:  # EasyR1 would take the given one before the newest
+        settings.trainer.load_checkpoint_path = None
     settings.deep_post_init()
     stop = folder.path / STOP_FILE
     stop.unlink(missing_ok=True)
-    started_here = _join_or_start(config, folder)
+    _join_or_start(config, folder)
     try:
         return _follow(EchoRunner.remote().run.remote(settings), stop)
     finally:
         stop.unlink(missing_ok=True)
         if settings.trainer.ray_timeline is not None:
             ray.timeline(filename=settings.trainer.ray_timeline)
-        if started_here:
-            ray.shutdown()
+        ray.shutdown()  # lets go of a cluster that was there before, and ends one of our own
 
 
-def _follow(task: Any, stop: Any) -> bool:
+def _follow(task: Any, stop: Path) -> bool:
     """Waits for the driver. The first Ctrl-C asks it to stop after the step and save, the second ends it at once."""
     asked = False
     while True:
@@ -71,8 +74,8 @@ def _follow(task: Any, stop: Any) -> bool:
             raise
 
 
-def _join_or_start(config: Config, folder: RunFolder) -> bool:
-    """Connects to the Ray cluster of this machine, or starts one of its own. True if it was started here."""
+def _join_or_start(config: Config, folder: RunFolder) -> None:
+    """Connects to the Ray cluster of this machine, or starts one. Raises UserError if its GPUs are too few."""
     environment = {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()}
     environment["TENSORBOARD_DIR"] = os.environ.get("TENSORBOARD_DIR", str(folder.path / "tensorboard"))
     options: dict[str, Any] = {"runtime_env": {"env_vars": environment}}
@@ -86,4 +89,3 @@ def _join_or_start(config: Config, folder: RunFolder) -> bool:
     if problem:
         ray.shutdown()
         raise UserError(problem)
-    return True

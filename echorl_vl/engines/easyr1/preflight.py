@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ def preflight(config: Config, machine: Machine | None = None) -> None:
     raise_if_any([*version_problems(rehearsal), *gpu_problems(config, machine)])
     check_hooks()
     raise_if_any([*model_problems(config)])
-    raise_if_any([*critic_problems(config), *memory_problems(config, machine)])
+    raise_if_any([*critic_problems(config), *sequence_problems(config), *memory_problems(config, machine)])
 
 
 def version_problems(rehearsal: bool, installed: Any = None) -> Iterator[Problem]:
@@ -98,6 +99,8 @@ def gpu_problems(config: Config, machine: Machine) -> Iterator[Problem]:
     if config.trainer.device == "cpu":
         return
     wanted, found = config.trainer.n_gpus_per_node, len(machine.gpus)
+    if not found and os.environ.get("RAY_ADDRESS"):
+        return  # the head of a cluster may have none; its GPUs are counted once Ray has joined it
     if not found:
         yield Problem(
             (),
@@ -161,7 +164,8 @@ def _folder_problems(config: Config, key: str, path: str, tokenizer_path: str) -
     if tokenizer.is_dir() and not any((tokenizer / name).is_file() for name in names):
         yield Problem((key,), f"{tokenizer}: no tokenizer in it; wanted one of {', '.join(names)}")
     processors = ("preprocessor_config.json", "processor_config.json")
-    if "vision_config" in model and not any((tokenizer / name).is_file() for name in processors):
+    folders = {folder, tokenizer} if tokenizer.is_dir() else {folder}  # EasyR1's driver reads the first of them
+    if "vision_config" in model and not all(any((one / name).is_file() for name in processors) for one in folders):
         wanted = f"wanted {processors[0]} beside the weights of a {model.get('model_type')} model"
         yield Problem((key,), f"{where}: no processor in it, so pictures could not be read; {wanted}")
     if not [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
@@ -190,6 +194,8 @@ def memory_problems(config: Config, machine: Machine, parameters: int | None = N
             message = f"{size}: a rehearsal on the CPU needs {needed / GIB:.1f} GiB, this machine has "
             yield Problem((), f"{message}{machine.memory / GIB:.1f}; take a tiny model, e.g. echorl_vl/tiny/model")
         return
+    if not machine.gpus:
+        return
     smallest = min(machine.gpus)
     needed = 0 if actor.fsdp.enable_cpu_offload else parameters * per_parameter / ranks
     if needed > 0.95 * smallest:
@@ -209,6 +215,19 @@ def memory_problems(config: Config, machine: Machine, parameters: int | None = N
             f"(worker.rollout.gpu_memory_utilization = {rollout.gpu_memory_utilization}). Raise it, or "
             "worker.rollout.tensor_parallel_size.",
         )
+
+
+def sequence_problems(config: Config) -> Iterator[Problem]:
+    """Ulysses spreads attention heads over the ranks that share a sequence; in EasyR1 it goes with text models only."""
+    key, ranks = "worker.actor.ulysses_size", config.worker.actor.ulysses_size
+    if ranks == 1:
+        return
+    found, where = read_model_config(config.worker.actor.model), f"{key} = {ranks} ({config.origin(key)})"
+    heads = getattr(found, "text_config", found).num_attention_heads
+    if hasattr(found, "vision_config"):
+        yield Problem((key,), f"{where}: wanted 1 for a vision model, whose picture tokens EasyR1 would cut apart")
+    elif heads % ranks:
+        yield Problem((key,), f"{where}: wanted a divisor of the {heads} attention heads")
 
 
 def count_parameters(model: ModelConfig) -> int | None:
@@ -235,23 +254,22 @@ def read_model_config(model: ModelConfig) -> Any:
         return AutoConfig.from_pretrained(model.model_path, trust_remote_code=model.trust_remote_code)
     except Exception as error:
         raise UserError(
-            f"worker.actor.model.model_path = {model.model_path}: its configuration can't be had "
+            f"model_path = {model.model_path}: the configuration of this model can't be had "
             f"({type(error).__name__}: {str(error).splitlines()[0]}); wanted a folder, or a hub id and a network"
         ) from error
 
 
-def check_pictures(config: Config, sets: dict[str, Problems]) -> None:
-    """Raises UserError where a vision model would be trained on a set without a single picture.
+def check_pictures(config: Config, training: Problems) -> None:
+    """Raises UserError where a vision model would be trained on a set without a single picture or video.
 
-    EasyR1 takes such a set for text and goes on, with `<image>` in its prompts as five letters of text.
+    EasyR1 takes such a set for text and goes on, with `<image>` in its prompts as so many letters.
     """
-    model = config.worker.actor.model
-    if not config.data.image_key or not hasattr(read_model_config(model), "vision_config"):
+    model, data = config.worker.actor.model, config.data
+    if not data.image_key or not hasattr(read_model_config(model), "vision_config"):
         return
-    for key, problems in sets.items():
-        if not any(problem.images for problem in problems):
-            raise UserError(
-                f"data.{key} = {problems.source}: none of {len(problems):,} problems has a picture in the column "
-                f"{config.data.image_key!r}, and {model.model_path} is a vision model. Wanted data.image_key = the "
-                "column of the pictures; to train it on text alone: data.image_key=''"
-            )
+    if not any(problem.images or problem.extra.get(data.video_key) for problem in training):
+        raise UserError(
+            f"data.train_files = {training.source}: none of {len(training):,} problems has a picture in the column "
+            f"{data.image_key!r}, and {model.model_path} is a vision model. Wanted data.image_key = the column of the "
+            "pictures; to train it on text alone: data.image_key=''"
+        )

@@ -58,7 +58,9 @@ class EchoRewardManager(AutoRewardManager):
 
     def _score(self, rows: list[dict[str, Any]]) -> list[dict[str, float]]:
         columns = [[row[key] for row in rows] for key in ("response", "response_length", "ground_truth")]
-        return self._manager.score(*columns)
+        scores = self._manager.score(*columns)
+        common = set.intersection(*map(set, scores))  # EasyR1 keeps a list for each part, so a row may lack none
+        return [{part: value for part, value in score.items() if part in common} for score in scores]
 
 
 def all_success(accuracies: Tensor, uids: np.ndarray, threshold: float) -> Tensor:
@@ -105,14 +107,15 @@ class RewardTap:
     def scores(self, batch: DataProto) -> list[dict[str, float]]:
         """The parts of the reward of each row of `batch`; forgets all answers so far."""
         parts: dict[int, dict[str, float]] = {}
-        for first, scores, _ in self.take():
-            parts |= {first + index: score for index, score in enumerate(scores)}
+        for first, answer, _ in self._answers:
+            parts |= {first + index: score for index, score in enumerate(_by_row(ray.get(answer)[1]))}
+        self.forget()
         return [parts[row] for row in batch.non_tensor_batch[ROW].tolist()]
 
-    def take(self) -> list[tuple[int, list[dict[str, float]], DataProto]]:
-        """(number of the first row, scores, batch) of each answer since the last call."""
+    def take(self) -> list[tuple[list[dict[str, float]], DataProto]]:
+        """(scores, batch) of each answer so far, in order; forgets them."""
         answers, self._answers = self._answers, []
-        return [(first, _by_row(ray.get(answer)[1]), batch) for first, answer, batch in answers]
+        return [(_by_row(ray.get(answer)[1]), batch) for _, answer, batch in answers]
 
 
 def _by_row(parts: dict[str, list[float]]) -> list[dict[str, float]]:

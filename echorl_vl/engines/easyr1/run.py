@@ -15,6 +15,8 @@ from echorl_vl.engines.easyr1.rehearsal import REHEARSAL
 from echorl_vl.outputs.display import Display
 from echorl_vl.outputs.finish import finish_run
 from echorl_vl.outputs.run_folder import RunFolder
+from echorl_vl.outputs.tracker import check_loggers
+from echorl_vl.rewards.loading import UserReward
 
 INTERRUPTED = 130
 
@@ -35,8 +37,11 @@ def run(config: Config) -> int:
         for change in changes:
             console.print(f"rehearsal on the CPU: {change}")
     check_easyr1(config)
+    check_loggers(config.trainer.logger)
+    reward = config.worker.reward
+    UserReward.parse(reward.reward_function, reward.reward_function_kwargs).check()
     preflight(config)
-    check_pictures(config, load_sets(config))
+    check_pictures(config, load_sets(config)["train_files"])
     trainer = config.trainer
     path = trainer.save_checkpoint_path or Path("checkpoints") / trainer.project_name / trainer.experiment_name
     resume = trainer.find_last_checkpoint

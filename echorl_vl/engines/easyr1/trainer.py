@@ -64,7 +64,7 @@ class EchoTrainer(RayPPOTrainer):
 
     def fit(self) -> None:
         def tracker(loggers: Any, config: dict[str, Any]) -> _RecordingTracker:
-            return _RecordingTracker(loggers, config, records)
+            return _RecordingTracker(loggers, config, records, self._stop_if_asked)
 
         with Tracker(self.run, ("file",)) as records, rebound(ray_trainer, Tracker=tracker):
             super().fit()
@@ -97,7 +97,6 @@ class EchoTrainer(RayPPOTrainer):
         metrics |= self._update_metrics(output)
         output.non_tensor_batch |= {name: np.array([value]) for name, value in metrics.items()}
         self._write_rollouts(experience)
-        self._stop_if_asked()
         return output
 
     def _experience(self, batch: DataProto) -> Experience:
@@ -155,23 +154,18 @@ class EchoTrainer(RayPPOTrainer):
 
     def _validate(self) -> dict[str, Any]:
         metrics = super()._validate()
-        accuracies, lengths, truncated = [], [], []
         n = self.config.worker.rollout.val_override_config.get("n", 1)
-        for number, (first, scores, batch) in enumerate(self.val_reward_fn.take()):
-            problems = first // n + np.arange(len(batch)) // n
-            batch.non_tensor_batch["uid"] = np.array([f"validation:{index}" for index in problems], dtype=object)
-            rollouts = self.reader.rollouts(batch)
-            path = self.run.validation_file(self.global_step)
-            path = path if number == 0 else path.with_name(f"{path.stem}.{number}{path.suffix}")
-            write_rollouts(path, self.global_step, rollouts, scores, decode=self.reader.decode, pictures=False)
-            accuracies += [score["accuracy"] for score in scores]
-            lengths += rollouts.response_mask.sum(-1).tolist()
-            truncated += rollouts.truncated.tolist()
+        answers = self.val_reward_fn.take()
+        scores = [score for scores, _ in answers for score in scores]
+        batch = DataProto.concat([batch for _, batch in answers])
+        batch.non_tensor_batch["uid"] = np.array([f"validation:{row // n}" for row in range(len(batch))], dtype=object)
+        rollouts, path = self.reader.rollouts(batch), self.run.validation_file(self.global_step)
+        write_rollouts(path, self.global_step, rollouts, scores, decode=self.reader.decode, pictures=False)
         return metrics | {
-            "val/accuracy_se": clustered_standard_error(accuracies, n),
-            "val/problems": len(accuracies) / n,
-            "val/response_length": float(np.mean(lengths)),
-            "val/clip_ratio": float(np.mean(truncated)),
+            "val/accuracy_se": clustered_standard_error([score["accuracy"] for score in scores], n),
+            "val/problems": len(scores) / n,
+            "val/response_length": rollouts.response_mask.sum(-1).float().mean().item(),
+            "val/clip_ratio": rollouts.truncated.float().mean().item(),
         }
 
     def _stop_if_asked(self) -> None:
@@ -195,13 +189,14 @@ class _ActorGroup:
 
 
 class _RecordingTracker(ray_trainer.Tracker):
-    """EasyR1's loggers as configured, and our metrics.jsonl."""
+    """EasyR1's loggers as configured, and our metrics.jsonl; `after` is called at the end of each step."""
 
-    def __init__(self, loggers: Any, config: dict[str, Any], records: Tracker) -> None:
+    def __init__(self, loggers: Any, config: dict[str, Any], records: Tracker, after: Callable[[], None]) -> None:
         super().__init__(loggers=loggers, config=config)
-        self._records = records
+        self._records, self._after = records, after
 
     def log(self, data: dict[str, Any], step: int) -> None:
         data = {name: value for name, value in data.items() if name != f"reward/{KEEP}"}
         super().log(data=data, step=step)
         self._records.log(step, data)
+        self._after()

@@ -15,7 +15,7 @@ from echorl_vl.core import echo_coef
 from echorl_vl.engines.experience import Experience, experience_metrics, mine
 from echorl_vl.engines.local.assess import assess
 from echorl_vl.engines.local.checkpoint import checkpoint_step, save_checkpoint
-from echorl_vl.engines.local.chunks import generate_in_chunks
+from echorl_vl.engines.local.chunks import concatenate, generate_in_chunks
 from echorl_vl.engines.local.interrupt import StopRequest
 from echorl_vl.engines.local.optim import make_optimizer
 from echorl_vl.engines.local.parts import Parts
@@ -145,10 +145,10 @@ class Trainer:
         started = time.perf_counter()
         found = validate(self.policy, self.parts.encoder, self.parts.held_out, self.parts.rewards, self.config)
         metrics = found.metrics | {"timing_s/validation": time.perf_counter() - started}
-        for number, (rollouts, scores) in enumerate(found.batches):
-            path = self.run.validation_file(self.step)
-            path = path if number == 0 else path.with_name(f"{path.stem}.{number}{path.suffix}")
-            write_rollouts(path, self.step, rollouts, scores, decode=self._decode, pictures=False)
+        rollouts = concatenate([rollouts for rollouts, _ in found.batches], self.policy.pad_id)
+        scores = [score for _, scores in found.batches for score in scores]
+        path = self.run.validation_file(self.step)
+        write_rollouts(path, self.step, rollouts, scores, decode=self._decode, pictures=False)
         self.tracker.log(self.step, metrics)
         self.display.step(self.step, metrics)
 

