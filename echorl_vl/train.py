@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from echorl_vl.config import full_help, load_config, short_help, to_yaml
-from echorl_vl.errors import UserError
+from echorl_vl.errors import INTERRUPTED, UserError
 
 USAGE_ERROR = 2
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE_ERROR
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 def _run(values: list[str], flags: list[str]) -> int:

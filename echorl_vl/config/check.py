@@ -12,7 +12,7 @@ from .convert import WrongType, convert, type_text
 from .dump import get_value
 from .options import schema_options
 from .paths import search_folders, split_suffix
-from .problems import Problem, raise_if_any, show, wrong_value
+from .problems import Problem, at, raise_if_any, show, wrong_value
 from .schema import Config
 from .suggest import nearest_key
 
@@ -68,10 +68,6 @@ def check_local(config: Config) -> None:
     raise_if_any(local_problems(config))
 
 
-def _at(config: Config, key: str) -> str:
-    return f"{key} = {show(get_value(config, key))} ({config.origin(key)})"
-
-
 def _required(config: Config) -> Iterator[Problem]:
     needed = {
         "worker.actor.model.model_path": "the folder or hub id of a model, for example echorl_vl/tiny/model",
@@ -92,7 +88,7 @@ def _groups(config: Config) -> Iterator[Problem]:
     estimator = config.algorithm.adv_estimator
     if estimator in GROUP_ESTIMATORS and config.worker.rollout.n < 2:
         key = "worker.rollout.n"
-        message = f"{_at(config, key)}: wanted at least 2 with algorithm.adv_estimator = {estimator}"
+        message = f"{at(config, key)}: wanted at least 2 with algorithm.adv_estimator = {estimator}"
         yield Problem((key, "algorithm.adv_estimator"), f"{message}, which compares the rollouts of a group")
 
 
@@ -106,11 +102,11 @@ def _batches(config: Config) -> Iterator[Problem]:
         batch, micro = get_value(config, batch_key), get_value(config, micro_key)
         if prompts % batch:
             keys = ("data.rollout_batch_size", batch_key)
-            yield Problem(keys, f"{_at(config, keys[0])}: wanted a multiple of {_at(config, batch_key)}")
+            yield Problem(keys, f"{at(config, keys[0])}: wanted a multiple of {at(config, batch_key)}")
         if batch * n % micro:
             keys = (micro_key, batch_key, "worker.rollout.n")
-            rollouts = f"{_at(config, batch_key)} times {_at(config, 'worker.rollout.n')}"
-            yield Problem(keys, f"{_at(config, micro_key)}: wanted a divisor of {batch * n}, which is {rollouts}")
+            rollouts = f"{at(config, batch_key)} times {at(config, 'worker.rollout.n')}"
+            yield Problem(keys, f"{at(config, micro_key)}: wanted a divisor of {batch * n}, which is {rollouts}")
     if config.data.val_batch_size == 0:
         key = "data.val_batch_size"
         yield wrong_value(key, 0, config.origin(key), "-1 (all) or at least 1")
@@ -121,15 +117,15 @@ def _orders(config: Config) -> Iterator[Problem]:
     for low, high in (("data.min_pixels", "data.max_pixels"), ("algorithm.filter_low", "algorithm.filter_high")):
         smallest, largest = get_value(config, low), get_value(config, high)
         if smallest is not None and largest is not None and smallest > largest:
-            yield Problem((low, high), f"{_at(config, low)}: wanted at most {_at(config, high)}")
+            yield Problem((low, high), f"{at(config, low)}: wanted at most {at(config, high)}")
 
 
 def _dynamic_sampling(config: Config) -> Iterator[Problem]:
     algorithm, key = config.algorithm, "algorithm.dynamic_sampling"
     if algorithm.dynamic_sampling == "echo" and not algorithm.online_filtering:
-        yield Problem((key, "algorithm.online_filtering"), f"{_at(config, key)}: goes with online_filtering = true")
+        yield Problem((key, "algorithm.online_filtering"), f"{at(config, key)}: goes with online_filtering = true")
     if algorithm.dynamic_sampling == "echo" and not config.echo.coef:
-        yield Problem((key, "echo.coef"), f"{_at(config, key)}: wanted resample with {_at(config, 'echo.coef')}")
+        yield Problem((key, "echo.coef"), f"{at(config, key)}: wanted resample with {at(config, 'echo.coef')}")
 
 
 def _validation_overrides(config: Config) -> Iterator[Problem]:
@@ -178,9 +174,9 @@ def _files(config: Config) -> Iterator[Problem]:
             continue
         if os.path.exists(path):
             found = "this is a folder" if kind == "a file" else "this is a file"
-            yield Problem((key,), f"{_at(config, key)}: {found}; wanted {kind}")
+            yield Problem((key,), f"{at(config, key)}: {found}; wanted {kind}")
         else:
-            yield Problem((key,), f"{_at(config, key)}: no such {kind[2:]}{_searched(config, path)}")
+            yield Problem((key,), f"{at(config, key)}: no such {kind[2:]}{_searched(config, path)}")
 
 
 def _looks_local(value: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .dump import get_value
-from .problems import Problem, raise_if_any, show
+from .problems import Problem, at, raise_if_any
 from .rehearsal import rehearsed
 from .schema import Config
 
@@ -30,12 +30,8 @@ def world_size(config: Config) -> int:
     return config.trainer.nnodes * config.trainer.n_gpus_per_node
 
 
-def _at(config: Config, key: str) -> str:
-    return f"{key} = {show(get_value(config, key))} ({config.origin(key)})"
-
-
 def _problem(config: Config, key: str, wanted: str, *more: str) -> Problem:
-    return Problem((key, *more), f"{_at(config, key)}: {wanted}")
+    return Problem((key, *more), f"{at(config, key)}: {wanted}")
 
 
 def _refused(config: Config) -> Iterator[Problem]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from echorl_vl.errors import UserError
 
+from .dump import get_value
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -24,6 +26,11 @@ def show(value: Any) -> str:
         value = list(value)
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def at(config: Any, key: str) -> str:
+    """A key of a Config with its value and where that came from."""
+    return f"{key} = {show(get_value(config, key))} ({config.origin(key)})"
 
 
 def wrong_value(key: str, value: Any, origin: str, wanted: str) -> Problem:

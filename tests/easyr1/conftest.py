@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from finished_run import FinishedRun
 
 from echorl_vl.engines.easyr1.hooks import easyr1_installed, found_verl
 from echorl_vl.outputs.rollout_files import read_rollouts, rollout_files
-from echorl_vl.outputs.tracker import read_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -55,23 +55,12 @@ def problems(tmp_path_factory) -> dict[str, Path]:
     return files
 
 
-class Run:
-    """The outcome of a run in another process: exit status, what it printed, and its folder."""
-
-    def __init__(self, status: int, output: str, folder: Path) -> None:
-        self.status, self.output, self.folder = status, output, folder
-
-    @property
-    def metrics(self) -> list[dict]:
-        return read_metrics(self.folder)
+class Run(FinishedRun):
+    """A run of EasyR1 in another process."""
 
     @property
     def training(self) -> list[dict]:
         return [row for row in self.metrics if "actor/pg_loss" in row]
-
-    @property
-    def summary(self) -> dict:
-        return json.loads((self.folder / "summary.json").read_text())
 
     def rollouts(self, step: int) -> list[dict]:
         return read_rollouts(rollout_files(self.folder)[step])

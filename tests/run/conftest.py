@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from finished_run import FinishedRun
 
 from echorl_vl import train
-from echorl_vl.outputs.tracker import read_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -35,24 +34,13 @@ NOT_REPEATABLE = ("timing_s/", "perf/", "time")
 """Metrics that may differ between two equal runs."""
 
 
-class Run:
-    """The outcome of a command: exit status, what it printed, and the run folder."""
-
-    def __init__(self, status: int, output: str, folder: Path) -> None:
-        self.status, self.output, self.folder = status, output, folder
-
-    @property
-    def metrics(self) -> list[dict]:
-        return read_metrics(self.folder)
+class Run(FinishedRun):
+    """A run of the embedded engine."""
 
     def repeatable(self) -> list[dict]:
         return [
             {key: value for key, value in row.items() if not key.startswith(NOT_REPEATABLE)} for row in self.metrics
         ]
-
-    @property
-    def summary(self) -> dict:
-        return json.loads((self.folder / "summary.json").read_text())
 
 
 @pytest.fixture(scope="session")

@@ -18,11 +18,10 @@ from verl.trainer.core_algos import ADV_ESTIMATOR_MAP, register_adv_estimator
 from verl.utils.torch_functional import masked_whiten
 
 from echorl_vl.config import Config
+from echorl_vl.config.check import GROUP_ESTIMATORS
 from echorl_vl.core import group_advantages
 from echorl_vl.core.groups import degenerate_groups, group_index
 from echorl_vl.engines.easyr1.rewards import group_ids
-
-GROUP_ESTIMATORS = ("grpo", "grpo_passk", "rloo")
 
 
 def register_advantages(config: Config) -> None:

@@ -47,6 +47,6 @@ def readable_by_easyr1(config: Config, run: Path) -> Config:
 def _write_generated(split: str, path: Path) -> None:
     from geometry3k.generate import load_split
 
-    rows = load_split(split)
+    rows = load_split(split).select_columns(["images", "problem", "answer"])
     with atomic.replacing(path, durable=False) as partial:
         rows.to_parquet(str(partial))

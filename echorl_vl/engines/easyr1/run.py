@@ -12,13 +12,12 @@ from echorl_vl.engines.easyr1.checkpoints import newest_checkpoint
 from echorl_vl.engines.easyr1.datasets import load_sets, readable_by_easyr1
 from echorl_vl.engines.easyr1.preflight import check_pictures, preflight
 from echorl_vl.engines.easyr1.rehearsal import REHEARSAL
+from echorl_vl.errors import INTERRUPTED
 from echorl_vl.outputs.display import Display
 from echorl_vl.outputs.finish import finish_run
 from echorl_vl.outputs.run_folder import RunFolder
 from echorl_vl.outputs.tracker import check_loggers
 from echorl_vl.rewards.loading import UserReward
-
-INTERRUPTED = 130
 
 
 def run(config: Config) -> int:

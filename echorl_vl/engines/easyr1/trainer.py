@@ -157,7 +157,8 @@ class EchoTrainer(RayPPOTrainer):
         n = self.config.worker.rollout.val_override_config.get("n", 1)
         answers = self.val_reward_fn.take()
         scores = [score for scores, _ in answers for score in scores]
-        batch = DataProto.concat([batch for _, batch in answers])
+        kept = ["ground_truth"]  # the other columns of a set can have other shapes in other batches
+        batch = DataProto.concat([batch.select(non_tensor_batch_keys=kept) for _, batch in answers])
         batch.non_tensor_batch["uid"] = np.array([f"validation:{row // n}" for row in range(len(batch))], dtype=object)
         rollouts, path = self.reader.rollouts(batch), self.run.validation_file(self.global_step)
         write_rollouts(path, self.global_step, rollouts, scores, decode=self.reader.decode, pictures=False)

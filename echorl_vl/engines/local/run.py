@@ -12,13 +12,11 @@ from echorl_vl.engines.local.checkpoint import checkpoint_fault, checkpoint_step
 from echorl_vl.engines.local.parts import build_parts
 from echorl_vl.engines.local.state import starting_model
 from echorl_vl.engines.local.trainer import Trainer
-from echorl_vl.errors import UserError
+from echorl_vl.errors import INTERRUPTED, UserError
 from echorl_vl.outputs.display import Display
 from echorl_vl.outputs.finish import finish_run
 from echorl_vl.outputs.run_folder import RunFolder
 from echorl_vl.outputs.tracker import Tracker, check_loggers
-
-INTERRUPTED = 130
 
 
 def run(config: Config) -> int:
