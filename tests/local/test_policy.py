@@ -356,8 +356,10 @@ def test_architectures_that_do_not_work_are_refused(tmp_path):
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
     config = MistralConfig(vocab_size=264, num_key_value_heads=2, sliding_window=3, **sizes)
     policy = Policy(MistralForCausalLM(config), tiny.tokenizer())
-    with pytest.raises(UserError, match="sliding_window"):
+    with pytest.raises(UserError, match="sees the last 3 only"):
         check_architecture(policy)
+    wide = MistralConfig(vocab_size=264, num_key_value_heads=2, sliding_window=11, **sizes)
+    check_architecture(Policy(MistralForCausalLM(wide), tiny.tokenizer()))
     scaled = tiny.text_policy()
     original = scaled.network.forward
 

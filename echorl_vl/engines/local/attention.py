@@ -6,9 +6,9 @@ ours: it is registered with transformers under `SHARED_PREFIX`, and a layout obj
 the forward call as the keyword `shared_prefix`. Without that keyword (`model.generate`, another library) it is plain
 sdpa.
 
-A layout has `attend(layer, query, key, value, scaling)`: query (1, heads, N, d), key and value (1, kv_heads, N, d),
-after rotary embedding -> (1, N, heads, d). Layouts: `packing.PackedRows` (update), `kv_cache.PromptCache` (prefill) and
-`kv_cache.ResponseCache` (decode).
+A layout has `span`, the most tokens that one of its tokens sees, and `attend(layer, query, key, value, scaling)`:
+query (1, heads, N, d), key and value (1, kv_heads, N, d), after rotary embedding -> (1, N, heads, d). Layouts:
+`packing.PackedRows` (update), `kv_cache.PromptCache` (prefill) and `kv_cache.ResponseCache` (decode).
 """
 
 from __future__ import annotations
@@ -29,7 +29,14 @@ def shared_prefix_attention(module, query, key, value, attention_mask, scaling=N
     """The attention function that transformers' models call; see the module's docstring."""
     if shared_prefix is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    for option in ("softcap", "s_aux", "sliding_window", "position_bias"):
+    window = kwargs.pop("sliding_window", None)
+    if window is not None and shared_prefix.span > window:
+        raise UserError(
+            f"a prompt and its response have {shared_prefix.span} tokens, and {type(module).__name__} sees the last "
+            f"{window} only, which the local engine does not compute; shorten data.max_prompt_length or "
+            "data.max_response_length"
+        )
+    for option in ("softcap", "s_aux", "position_bias"):
         if kwargs.get(option) is not None:
             raise UserError(
                 f"the local engine has no attention with {option}, which {type(module).__name__} asks for; "

@@ -21,6 +21,11 @@ class PromptCache:
         self.values: dict[int, Tensor] = {}
         self._first = 0
 
+    @property
+    def span(self) -> int:
+        """Tokens of the longest prompt."""
+        return self.longest
+
     def begin(self, first: int, last: int) -> None:
         """The next forward pass computes prompts first .. last - 1."""
         self._first = first
@@ -65,6 +70,11 @@ class ResponseCache:
         self._keys: dict[int, Tensor] = {}
         self._values: dict[int, Tensor] = {}
         self._bias = prompts.bias()
+
+    @property
+    def span(self) -> int:
+        """Tokens of the longest prompt and of the responses so far."""
+        return self.prompts.longest + self.length
 
     def advance(self) -> None:
         """A new token per slot follows."""

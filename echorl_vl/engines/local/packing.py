@@ -36,6 +36,11 @@ class PackedRows:
         self.responses = Ragged(inputs, self.device) if int(inputs.sum()) else None
         self.row_prompt = self.prompt_of.to(self.device)
 
+    @property
+    def span(self) -> int:
+        """Tokens of the longest prompt with a response of its own."""
+        return int((self.prompt_lengths[self.prompt_of] + self.response_lengths).max())
+
     def response_inputs(self, responses: Tensor) -> Tensor:
         """(n,): of each response (b, T) all tokens but its last, one response after the other."""
         column = torch.arange(responses.shape[1], device=responses.device)
