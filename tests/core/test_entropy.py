@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from echorl_vl.core import log_probs_and_entropy, step_entropies
+from echorl_vl.core import log_probs_and_entropy, step_entropies, token_entropy
 
 COMMON = settings(deadline=None, max_examples=25, database=None)
 
@@ -54,6 +54,26 @@ def test_values_and_gradients(shape, vocabulary, dtype, temperatures, chunk_rows
     torch.testing.assert_close(found[:2], expected[:2], atol=tolerance, rtol=tolerance)
     tolerance = {torch.bfloat16: 2e-2, torch.float32: 2e-5, torch.float64: 1e-11}[dtype]  # the gradient has its dtype
     torch.testing.assert_close(found[2], expected[2], atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("chunk_rows", [None, 1, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_entropy_alone_is_that_of_both_and_leaves_the_logits(dtype, chunk_rows):
+    logits = (torch.randn(3, 5, 11, generator=torch.Generator().manual_seed(0)) * 4).to(dtype)
+    logits[0, 0, :4] = -torch.inf  # forbidden tokens
+    labels = torch.full((3, 5), 7)
+    before = logits.clone()
+    found = token_entropy(logits, 0.6, chunk_rows)
+    assert torch.equal(found, log_probs_and_entropy(logits, labels, 0.6)[1])
+    assert torch.equal(logits, before)
+    torch.testing.assert_close(found.double(), naive(logits, labels, 0.6)[1], atol=2e-5, rtol=2e-5)
+
+
+def test_entropy_alone_refuses_what_it_can_t_do():
+    with pytest.raises(ValueError, match="found \\(\\)"):
+        token_entropy(torch.tensor(1.0))
+    with pytest.raises(ValueError, match="must be > 0, found 0"):
+        token_entropy(torch.zeros(2, 3), 0)
 
 
 def test_gradcheck():

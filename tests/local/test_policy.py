@@ -14,7 +14,8 @@ import torch
 from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM, Qwen2VLConfig
 
 import echorl_vl.engines.local.policy as policy_module
-from echorl_vl.engines.local.architecture import check_architecture
+from echorl_vl.config import Config
+from echorl_vl.engines.local.architecture import check_architecture, check_window
 from echorl_vl.engines.local.attention import SHARED_PREFIX
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
@@ -360,6 +361,13 @@ def test_architectures_that_do_not_work_are_refused(tmp_path):
         check_architecture(policy)
     wide = MistralConfig(vocab_size=264, num_key_value_heads=2, sliding_window=11, **sizes)
     check_architecture(Policy(MistralForCausalLM(wide), tiny.tokenizer()))
+    settings = Config()
+    settings.data.max_prompt_length, settings.data.max_response_length = 6, 5
+    check_window(Policy(MistralForCausalLM(wide), tiny.tokenizer()), settings)
+    settings.data.max_response_length = 6
+    with pytest.raises(UserError, match="= 12 tokens, and MistralForCausalLM sees the last 11 only"):
+        check_window(Policy(MistralForCausalLM(wide), tiny.tokenizer()), settings)
+    check_window(tiny.text_policy(), settings)
     scaled = tiny.text_policy()
     original = scaled.network.forward
 

@@ -59,7 +59,7 @@ def preflight(config: Config, machine: Machine | None = None) -> None:
     check_installed()
     raise_if_any([*version_problems(rehearsal), *gpu_problems(config, machine)])
     check_hooks()
-    raise_if_any([*model_problems(config)])
+    raise_if_any(model_problems(config))
     raise_if_any([*critic_problems(config), *sequence_problems(config), *memory_problems(config, machine)])
 
 

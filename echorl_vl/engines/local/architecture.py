@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from echorl_vl.config import Config
 from echorl_vl.engines.local.packing import PackedRows
 from echorl_vl.errors import UserError
 
@@ -36,4 +37,20 @@ def check_architecture(policy) -> None:
         raise UserError(
             f"the local engine does not compute {type(policy.network).__name__} right (its logits are off by "
             f"{float((packed - plain).abs().max()):.2g}); {WORKING}"
+        )
+
+
+def check_window(policy, config: Config) -> None:
+    """Raises UserError if a prompt with its response could be longer than the model's attention sees."""
+    layers = [
+        module for module in policy.decoder.modules() if hasattr(module, "layer_idx") and hasattr(module, "config")
+    ]
+    # A layer has a window of its own (None: it sees everything), or reads the model's.
+    windows = [getattr(layer, "sliding_window", getattr(layer.config, "sliding_window", None)) for layer in layers]
+    window = min((size for size in windows if size is not None), default=None)
+    longest = config.data.max_prompt_length + config.data.max_response_length
+    if window is not None and longest > window:
+        raise UserError(
+            f"data.max_prompt_length + data.max_response_length = {longest} tokens, and "
+            f"{type(policy.network).__name__} sees the last {window} only; the local engine wants at most {window}"
         )

@@ -13,6 +13,7 @@ from echorl_vl.data.order import BatchOrder
 from echorl_vl.data.problem import Problems
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.data.sources import load_problems
+from echorl_vl.engines.local.architecture import check_window
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.errors import UserError
 from echorl_vl.rewards.manager import RewardManager
@@ -62,7 +63,7 @@ def build_parts(config: Config, note: Callable[[str], None]) -> Parts:
             override_chat_template=data.override_chat_template,
         )
         train, held_out = (_short_enough(problems, encoder, config, note) for problems in (train, held_out))
-        _check_window(policy, config)
+        check_window(policy, config)
         order = None if train is None else BatchOrder(len(train), data.rollout_batch_size, data.seed, data.shuffle)
         steps = 0 if order is None else config.trainer.max_steps or order.steps_per_epoch * config.trainer.total_epochs
         splitter = make_splitter(config.echo.splitter, policy.tokenizer, **config.echo.splitter_kwargs)
@@ -82,18 +83,6 @@ def _device(config: Config) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("trainer.device = cuda: this machine has no GPU that torch can use; wanted auto or cpu")
     return device
-
-
-def _check_window(policy: Policy, config: Config) -> None:
-    """Raises UserError if a prompt with its response could be longer than the model's attention sees."""
-    windows = [getattr(module, "sliding_window", None) for module in policy.network.modules()]
-    window = min((size for size in windows if isinstance(size, int)), default=None)
-    longest = config.data.max_prompt_length + config.data.max_response_length
-    if window is not None and longest > window:
-        raise UserError(
-            f"data.max_prompt_length + data.max_response_length = {longest} tokens, and "
-            f"{type(policy.network).__name__} sees the last {window} only; the local engine wants at most {window}"
-        )
 
 
 def _load(config: Config, spec: str) -> Problems:
