@@ -11,10 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from echorl_vl.data.images import shorten
 from echorl_vl.data.problem import Keys
 from echorl_vl.data.templates import IMAGE, VIDEO
-from echorl_vl.errors import UserError
+from echorl_vl.errors import UserError, shorten
 
 _LISTED = 8
 _NO_VIDEO = "the embedded engine reads pictures, not videos"

@@ -13,9 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from echorl_vl.data.checks import nearest
-from echorl_vl.data.images import shorten
 from echorl_vl.data.problem import Keys
-from echorl_vl.errors import UserError
+from echorl_vl.errors import UserError, shorten
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".arrow")
 _SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test", "eval": "test"} | {

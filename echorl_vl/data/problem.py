@@ -5,11 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from PIL import Image
+if TYPE_CHECKING:
+    from PIL import Image
 
-PictureSource = Image.Image | bytes | str
+PictureSource: TypeAlias = "Image.Image | bytes | str"
 """A decoded picture, the bytes of a picture file, or the path of one."""
 
 
