@@ -77,11 +77,11 @@ class PromptEncoder:
         self._cache: OrderedDict[str, Prompt] = OrderedDict()
         self._cache_bytes = cache_bytes
         self._cached = 0
-        self._pictures = None
+        self.pictures = None
         if processor is not None:
             from echorl_vl.data.picture_fit import PictureFit  # a text model needs nothing that reads pictures
 
-            self._pictures = PictureFit(processor, min_pixels, max_pixels)
+            self.pictures = PictureFit(processor, min_pixels, max_pixels)
 
     def encode(self, problem: Problem) -> Prompt:
         """The prompt of ``problem``.
@@ -96,7 +96,7 @@ class PromptEncoder:
             return kept
         prompt = self._encode(problem)
         if self.max_prompt_length is not None and len(prompt) > self.max_prompt_length:
-            pixels = f"lower data.max_pixels (now {self._pictures.max_pixels}), " if problem.images else ""
+            pixels = f"lower data.max_pixels (now {self.pictures.max_pixels}), " if problem.images else ""
             raise UserError(
                 f"{problem.where}, {problem.keys.prompt}: the prompt has {len(prompt)} tokens, data.max_prompt_length "
                 f"is {self.max_prompt_length}: raise it, {pixels}or leave such rows out with "
@@ -139,7 +139,7 @@ class PromptEncoder:
         result = []
         for problem, ids in zip(problems, token_ids, strict=True):
             # one token of each picture is in the text already
-            pictures = self._pictures.tokens(problem) - len(problem.images) if problem.images else 0
+            pictures = self.pictures.tokens(problem) - len(problem.images) if problem.images else 0
             result.append(len(ids) + pictures)
         return result
 
@@ -176,7 +176,7 @@ class PromptEncoder:
         if not problem.images:
             ids = self.tokenizer(text, add_special_tokens=self._adds_special_tokens)["input_ids"]
             return Prompt(problem, text, torch.tensor(ids, dtype=torch.long))
-        pictures = self._pictures.fit(problem)
+        pictures = self.pictures.fit(problem)
         # The pictures have their size: a second resize by the processor's own limits would undo the configured ones.
         encoded = self.processor(
             images=pictures,
@@ -189,7 +189,7 @@ class PromptEncoder:
             problem, text, encoded["input_ids"][0], encoded["pixel_values"].float(), encoded["image_grid_thw"].long()
         )
         image_id = self.tokenizer.convert_tokens_to_ids(self.processor.image_token)
-        self._pictures.check(prompt, [picture.size for picture in pictures], image_id, type(self.processor).__name__)
+        self.pictures.check(prompt, [picture.size for picture in pictures], image_id, type(self.processor).__name__)
         return prompt
 
     def _check_placeholders(self, problem: Problem, question: str) -> None:
