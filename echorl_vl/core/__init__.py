@@ -2,8 +2,8 @@
 
 In the order that data flows: `splitters` and `steps` (which step is a token in), `entropy` (how certain was the
 policy), `mining` (which prefix to echo), `loss` (the echo term), beside the base algorithm's `advantages` and
-`policy_loss`; `groups` and `metrics` say what happened. Functions take tensors and return tensors or small frozen
-dataclasses; nothing here keeps state.
+`policy_loss`; `hints` cuts expert traces for UFT; `groups` and `metrics` say what happened. Functions take tensors and
+return tensors or small frozen dataclasses; nothing here keeps state.
 
 B rollouts in group order, T padded response length, S steps, C clips. Entropies are in nats.
 """
@@ -12,6 +12,7 @@ from .advantages import ESTIMATORS, group_advantages
 from .config import EchoConfig
 from .entropy import log_probs_and_entropy, step_entropies, token_entropy
 from .groups import degenerate_groups, group_index, group_statistics
+from .hints import draw_pieces, hint_probability, piece_ends
 from .loss import echo_coef, echo_denominator, echo_loss
 from .metric_names import METRIC_NAMES
 from .metrics import echo_metrics
@@ -52,6 +53,7 @@ __all__ = [
     "WindowSplitter",
     "aggregate",
     "degenerate_groups",
+    "draw_pieces",
     "echo_coef",
     "echo_denominator",
     "echo_loss",
@@ -59,10 +61,12 @@ __all__ = [
     "group_advantages",
     "group_index",
     "group_statistics",
+    "hint_probability",
     "kl_penalty",
     "log_probs_and_entropy",
     "make_splitter",
     "mine_echo_clips",
+    "piece_ends",
     "policy_loss",
     "step_entropies",
     "step_ids",
