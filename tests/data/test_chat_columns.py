@@ -91,6 +91,11 @@ def test_nested_columns_of_mixed_kinds_in_json(tmp_path):
     rows = [luffy_row(extra_info=info, reward_model={"ground_truth": value}) for value, info in ((2, 1), ("x", "a"))]
     problems = load_problems(write(tmp_path / "set.jsonl", rows), **LUFFY_KEYS)
     assert [problem.answer for problem in problems] == ["2", "x"]
+    # A trace is not turned into JSON text, as other columns of mixed kinds are.
+    rows = [luffy_row(target="text"), luffy_row()]
+    path = write(tmp_path / "set.jsonl", rows)
+    assert load_problems(path, **LUFFY_KEYS)[0].extra["target"] == '"text"'
+    refused(path, "can't be read", **LUFFY_KEYS, trace_key="target")
     rows = [luffy_row(), luffy_row(reward_model={"ground_truth": [1]})]
     refused(write(tmp_path / "set.jsonl", rows), "row 1, reward_model.ground_truth", "found list", **LUFFY_KEYS)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from echorl_vl.data.problem import Keys, Problem
 from echorl_vl.data.sources import load_problems
@@ -38,15 +39,11 @@ def problem(trace, key: str | None = "trace", row: int = 0) -> Problem:
 
 @pytest.fixture(scope="module")
 def tokenizer(processor_folder):
-    from transformers import AutoTokenizer
-
     return AutoTokenizer.from_pretrained(processor_folder)
 
 
 @pytest.fixture(scope="module")
 def real_tokenizer(shared_data):
-    from transformers import AutoTokenizer
-
     return AutoTokenizer.from_pretrained(shared_data / "qwen2_5_vl")
 
 
@@ -176,6 +173,9 @@ def test_tokens_that_are_added_but_the_policy_writes(real_tokenizer):
     assert real_tokenizer.convert_tokens_to_ids("<tool_call>") == ids[0]
     for token in ("<|fim_pad|>", "<|object_ref_start|>", "<|vision_pad|>"):
         assert unusable(real_tokenizer, BOXED + token).reason == RESERVED
+    plain_looking = AutoTokenizer.from_pretrained(real_tokenizer.name_or_path, extra_special_tokens={"stop": "[STOP]"})
+    assert unusable(plain_looking, BOXED + "[STOP]").reason == RESERVED
+    assert encoder.encode(problem(BOXED + "[STOP]"))[-1] == real_tokenizer.eos_token_id
     # Spelt in another way the same letters are text.
     assert encoder.encode(problem(BOXED + "<| im_end |>"))[-1] == real_tokenizer.eos_token_id
 

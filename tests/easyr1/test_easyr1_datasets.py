@@ -49,6 +49,17 @@ def test_chats_and_nested_columns_are_written_as_text(tmp_path):
     assert (config.data.train_files, config.data.answer_key) == (train, "reward_model.ground_truth")
 
 
+def test_a_nested_answer_alone_and_gsm8ks_solutions_are_written(tmp_path):
+    path = written(tmp_path / "a.jsonl", [{"prompt": "?", "more": {"answer": "1"}}])
+    config = settings(path, path, answer_key="more.answer")
+    changed = readable_by_easyr1(config, tmp_path / "run", load_sets(config)).data
+    assert pq.read_table(changed.train_files).to_pylist() == [{"problem": "?", "answer": "1"}]
+    path = written(tmp_path / "b.jsonl", [{"prompt": "?", "answer": "so\n#### 1"}])
+    config = settings(path, path)
+    changed = readable_by_easyr1(config, tmp_path / "run", load_sets(config)).data
+    assert pq.read_table(changed.train_files).to_pylist() == [{"prompt": "?", "answer": "1"}]
+
+
 def test_only_what_has_to_be_is_written_and_pictures_go_along(tmp_path):
     (tmp_path / "a.png").write_bytes(b"picture")
     chat = {"prompt": [{"role": "user", "content": "<image>?"}], "answer": "1", "images": ["a.png"]}
