@@ -84,7 +84,7 @@ class Algorithm:
         return 0
 
     def keep_hint(self, step: int, pieces: Tensor, generator: torch.Generator) -> Tensor:
-        """(P,) pieces of each prompt's solution, of (P,) `pieces`, that stand in its prompt at `step` (0 the first)."""
+        """(P,) pieces of each prompt's solution, of (P,) `pieces`, that stand in its prompt at `step` (1 the first)."""
         return torch.zeros_like(pieces)
 
     def settled(self, correct: Tensor, group_ids: Tensor) -> Tensor:

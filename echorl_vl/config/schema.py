@@ -27,10 +27,16 @@ LOGGERS = ("console", "file", "tensorboard", "wandb", "swanlab", "mlflow")
 class DataConfig:
     train_files: str = option("", "training problems: hub id@split, parquet or jsonl file, or folder")
     val_files: str = option("", "held-out problems, written the same way; empty: no validation")
-    prompt_key: str = option("prompt", "column of the question")
+    prompt_key: str = option(
+        "prompt", "column of the question: text or chat messages; a dot leads into a nested column"
+    )
     answer_key: str = option("answer", "column of the right answer")
     image_key: str = option("images", "column of the pictures")
     video_key: str = option("videos", "column of the videos (EasyR1 engine)")
+    trace_key: str | None = option(None, "column of the worked solution (expert trace); null: none")
+    bad_traces: str = option(
+        "drop", "a trace that can't be used: leave its problem out, or stop", choices=("drop", "error")
+    )
     image_dir: str | None = option(None, "folder that relative picture paths start from")
     video_fps: float = option(2.0, "frames a second taken from a video (EasyR1 engine)", above=0)
     max_prompt_length: int = option(512, "most tokens of a prompt, its image tokens included", at_least=1)

@@ -14,6 +14,7 @@ from .config import EchoConfig
 from .entropy import log_probs_and_entropy, step_entropies, token_entropy
 from .expert_loss import luffy_loss, nll, sft_loss, shaped_expert_loss, srft_loss
 from .groups import degenerate_groups, group_index, group_statistics
+from .hints import draw_pieces, hint_probability, piece_ends
 from .loss import echo_coef, echo_denominator, echo_loss
 from .metric_names import METRIC_NAMES
 from .metrics import echo_metrics
@@ -57,6 +58,7 @@ __all__ = [
     "aggregate",
     "balanced_rows",
     "degenerate_groups",
+    "draw_pieces",
     "echo_coef",
     "echo_denominator",
     "echo_loss",
@@ -65,6 +67,7 @@ __all__ = [
     "group_index",
     "group_statistics",
     "has_both_kinds",
+    "hint_probability",
     "kl_penalty",
     "log_probs_and_entropy",
     "luffy_loss",
@@ -72,6 +75,7 @@ __all__ = [
     "mine_echo_clips",
     "nll",
     "overlong_penalty",
+    "piece_ends",
     "policy_loss",
     "sft_loss",
     "shaped_expert_loss",

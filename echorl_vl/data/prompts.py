@@ -91,7 +91,7 @@ class PromptEncoder:
         """
         kept = self._cache.get(problem.uid)
         # A uid names a row, not its content: two hand-made problems may share one.
-        if kept is not None and (kept.problem.question, kept.problem.images) == (problem.question, problem.images):
+        if kept is not None and _written(kept.problem) == _written(problem):
             self._cache.move_to_end(problem.uid)
             return kept
         prompt = self._encode(problem)
@@ -151,12 +151,16 @@ class PromptEncoder:
         question = problem.question if self._format is None else self._format(problem.question)
         self._check_placeholders(problem, question)
         if self._chat_template is None:
-            return question.rstrip() + "\n"
+            return "\n\n".join(filter(None, [(problem.system or "").rstrip(), question.rstrip()])) + "\n"
         renderer = self.tokenizer if self.processor is None else self.processor
-        content = question if self.processor is None else message_content(question)
+        messages = [{"role": "user", "content": question if self.processor is None else message_content(question)}]
+        if problem.system is not None:
+            # Of parts where the question is: some templates of vision models take no plain text.
+            parts = problem.system if self.processor is None else [{"type": "text", "text": problem.system}]
+            messages.insert(0, {"role": "system", "content": parts})
         try:
             text = renderer.apply_chat_template(
-                [{"role": "user", "content": content}],
+                messages,
                 chat_template=self._chat_template,
                 tokenize=False,
                 add_generation_prompt=True,
@@ -221,3 +225,8 @@ class PromptEncoder:
         while self._cached > self._cache_bytes:
             _, dropped = self._cache.popitem(last=False)
             self._cached -= dropped.nbytes
+
+
+def _written(problem: Problem) -> tuple[Any, ...]:
+    """What a prompt is made of."""
+    return problem.system, problem.question, problem.images

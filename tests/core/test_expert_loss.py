@@ -31,7 +31,7 @@ def clipped(log_prob, old, advantage, low=0.2, high=0.28):
     ratio = (log_prob - old).exp()
     bounded = ratio.clamp(1 - low, 1 + high)
     loss = torch.maximum(-advantage * ratio, -advantage * bounded)
-    return torch.minimum(loss, -advantage * 3.0) if advantage < 0 else loss
+    return loss.clamp(max=-advantage * 3.0) if advantage < 0 else loss
 
 
 def naive(kind: str, log_probs, old, entropy) -> torch.Tensor:
