@@ -83,6 +83,27 @@ def test_rows_are_read_in_group_order_without_padding(tokenizer, queue):
     assert read.scores[0] == {"overall": 1.0, "accuracy": 1.0, "format": 1.0}
 
 
+def test_columns_go_back_in_the_batch_s_order_and_name_themselves(tokenizer, queue, monkeypatch):
+    import transfer_queue as tq
+    from transfer_queue import KVBatchMeta
+
+    from echorl_vl.engines.verl.batches import BatchReader
+    from echorl_vl.engines.verl.trainer import EchoTrainer
+
+    queue |= {"b_0_0": row([12, 13], 3, 0.0), "pad_0_0": row([9], 0, 0.0), "a_0_0": row([24, 25, 26], 2, 1.0)}
+    tags = [{"is_padding": key.startswith("pad")} for key in queue]
+    batch = KVBatchMeta(keys=list(queue), tags=tags, partition_id="train", fields=["advantages"])
+    read = BatchReader(tokenizer, max_response_length=4).read(batch)
+    assert read.keys == ["a_0_0", "b_0_0"]
+    put = {}
+    monkeypatch.setattr(tq, "kv_batch_put", lambda **given: put.update(given))
+    weights = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 0.0]])
+    batch = EchoTrainer._put(batch, read, {"token_weights": weights})
+    assert batch.fields == ["advantages", "token_weights"]  # the workers fetch what is named, and nothing else
+    assert put["keys"] == ["b_0_0", "pad_0_0", "a_0_0"]
+    assert [part.tolist() for part in put["fields"]["token_weights"].unbind()] == [[4, 5], [0], [1, 2, 3]]
+
+
 def test_a_reward_function_without_an_accuracy_is_refused(verl):
     from echorl_vl.engines.verl.batches import score_parts
     from echorl_vl.errors import UserError

@@ -20,7 +20,7 @@ from echorl_vl.engines.resources import GIB, Machine, gpu_problems, memory_probl
 from echorl_vl.engines.verl import hooks
 from echorl_vl.engines.verl.checkpoints import newest_checkpoint
 from echorl_vl.engines.verl.datasets import load_sets, readable_by_verl
-from echorl_vl.engines.verl.preflight import version_problems, vision_problems
+from echorl_vl.engines.verl.preflight import checkpoint_problems, version_problems, vision_problems
 from echorl_vl.engines.verl.rehearsal import ENVIRONMENT
 from echorl_vl.errors import UserError
 
@@ -205,7 +205,10 @@ def test_the_newest_whole_checkpoint(tmp_path):
                 (actor / f"{part}_world_size_2_rank_{rank}.pt").write_text("")
         (actor.parent / "data.pt").write_text("")
     assert newest_checkpoint(tmp_path).name == "global_step_10"
+    config = load_config(RECIPE, [f"trainer.load_checkpoint_path={tmp_path / 'global_step_10'}"])
+    assert list(checkpoint_problems(config)) == []
     (tmp_path / "global_step_10" / "data.pt").unlink()  # killed while it was saved
     (tmp_path / "global_step_2" / "actor" / "optim_world_size_2_rank_1.pt").unlink()
     assert newest_checkpoint(tmp_path).name == "global_step_1"
     assert newest_checkpoint(tmp_path / "nothing") is None
+    assert "wanted a folder global_step_N of this engine" in messages(checkpoint_problems(config))
