@@ -141,7 +141,7 @@ def test_dynamic_sampling_drops_groups_or_keeps_them_for_the_echo_term(rehearse,
 
 
 @pytest.mark.parametrize(
-    "overrides",
+    "more",
     [
         ["algorithm.disable_kl=false", "algorithm.use_kl_loss=true", "algorithm.kl_penalty=low_var_kl"],
         ["algorithm.disable_kl=false", "echo.normalize_by=clips", "echo.select=topk", "echo.k=2"],
@@ -150,8 +150,8 @@ def test_dynamic_sampling_drops_groups_or_keeps_them_for_the_echo_term(rehearse,
     ],
     ids=["kl-loss", "kl-reward-topk-clips", "dr-grpo-entropy-padded"],
 )  # fmt: skip
-def test_verl_s_features_go_on_working(rehearse, overrides):
-    run = rehearse(*overrides, "trainer.max_steps=1")
+def test_verl_s_features_go_on_working(rehearse, more):
+    run = rehearse(*more, "trainer.max_steps=1")
     assert run.status == 0, run.output[-3000:]
     assert run.training[0]["echo/loss"] > 0 and run.training[0]["actor/grad_norm"] > 0
 
@@ -208,6 +208,7 @@ def plugin(*overrides: str, problems: Path, model: Path, reward: Path, log: Path
         "+ray_kwargs.ray_init.address": "local",
         "+ray_kwargs.ray_init.include_dashboard": False,
         "ray_kwargs.ray_init.num_cpus": 16,
+        "hydra.run.dir": log.parent / "hydra",
         **rehearsal_settings(),
     }
     given = [*(f"{key}={value}" for key, value in settings.items()), *overrides]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from echorl_vl.engines.verl.rehearsal import ROLLOUT
@@ -19,6 +20,7 @@ def install() -> None:
         return
     _installed = True
     _over_gloo()
+    torch.Tensor.pin_memory = _unpinned
     from verl.plugin.platform.platform_manager import PlatformRegistry
 
     from echorl_vl.engines.verl.rehearsal.platform import Cpu
@@ -36,6 +38,11 @@ def _replica() -> type:
     from echorl_vl.engines.verl.rehearsal.server import Replica
 
     return Replica
+
+
+def _unpinned(tensor: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    """Memory is pinned for a GPU. verl keeps the weights of a reference policy in such memory."""
+    return tensor
 
 
 def _over_gloo() -> None:
