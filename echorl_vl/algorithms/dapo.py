@@ -16,7 +16,10 @@ from .grpo import GRPO
 @register("dapo")
 @dataclass(frozen=True)
 class DAPO(Algorithm):
-    """`algorithm.dynamic_sampling: echo` keeps the groups that all succeed for the echo term; DAPO's own drops them."""
+    """Clip-higher, token mean, a penalty of overlong responses, dynamic sampling.
+
+    `algorithm.dynamic_sampling: echo` keeps the groups that all succeed for the echo term; DAPO's own drops them.
+    """
 
     overlong_share: float = 0.2
     """last share of data.max_response_length over which the penalty grows (DAPO: 4,096 of 20,480 tokens)"""

@@ -16,7 +16,7 @@ from .grpo import GRPO
 @register("reinforce_ada")
 @dataclass(frozen=True)
 class ReinforceAda(Algorithm):
-    """Up to `max_rounds` rounds of n samples; `keep` of them stay, half right and half wrong where possible.
+    """Rounds of n samples until right and wrong are there; `keep` stay, half of each where possible.
 
     Advantages compare with all samples of the prompt, those that do not stay included.
     """
