@@ -5,8 +5,8 @@
 
 Each cell is a run through the command line, of the configuration of the task with `algorithm.name` and `echo.coef`.
 A run that is finished is not run again, so the command goes on where it was stopped. UFT's hints end at 60 % of the
-steps, as in the paper (300 of 500). Reported: accuracy on held-out problems after training, mean and standard error of the
-seeds, beside the accuracy before.
+steps, as in the paper (300 of 500). Reported: accuracy on held-out problems after training, mean and standard error
+over the seeds, beside the accuracy before.
 """
 
 from __future__ import annotations
