@@ -108,7 +108,7 @@ def accuracy_of(prompt: str, place: int) -> float:
 OPTIONS = {
     "paper": {},
     "topk": dict(select="topk", k=2),
-    "degenerate": dict(apply_to="degenerate"),
+    "degenerate": dict(apply_to="degenerate", verify_threshold=0.0),  # all verified, but not all of one reward
     "truncated": dict(include_truncated=True),
     "long steps": dict(min_step_tokens=8),
     "windows": dict(splitter="window", splitter_kwargs={"size": 5}),
@@ -210,6 +210,20 @@ def test_special_and_visual_tokens_are_in_no_clip(tmp_path):
     assert batch["echo_weights"].sum().item() == pytest.approx(len(PROMPTS))
 
 
+def test_tokens_of_tools_are_in_no_clip(tmp_path):
+    def with_tools(prompts, trainer):
+        out = scripted(prompts, trainer)
+        out["env_mask"] = [[int(not 2 <= place < 5) for place in range(len(ids))] for ids in out["completion_ids"]]
+        return out
+
+    trainer = train_scripted(
+        tmp_path, EchoConfig(), Keeper, own={"rollout_func": with_tools}, per_device_train_batch_size=16
+    )
+    weights = trainer.batches[0]["echo_weights"]
+    assert (weights[:, 2:5] == 0).all()
+    assert weights.sum().item() == pytest.approx(len(PROMPTS))
+
+
 def test_entropies_at_a_temperature_of_their_own(tmp_path):
     class Both(Keeper):
         def _entropies(self, batch):
@@ -240,10 +254,11 @@ def test_evaluation_has_no_echo_term(tmp_path):
     assert echo["eval_loss"] == plain["eval_loss"]
 
 
-def test_lora(tmp_path):
+@pytest.mark.parametrize("passes", [1, 2])  # without and with TRL's own pass for the old log-probs
+def test_lora(passes, tmp_path):
     """Adapters that are not zero, so that the reference (without them) has entropies and log-probs of its own."""
     lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, lora_dropout=0.0)
-    options = dict(beta=0.1, num_iterations=2, **SPLIT)
+    options = dict(beta=0.1, num_iterations=passes, **SPLIT)
 
     def run(trainer_class, echo):
         return train_scripted(tmp_path, echo, trainer_class, own={"peft_config": lora}, **options)

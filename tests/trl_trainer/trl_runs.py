@@ -21,7 +21,13 @@ from echorl_vl.trl import EchoGRPOTrainer
 
 TINY = Path(__file__).resolve().parents[2] / "echorl_vl/tiny/model"
 GROUP = 4
-LINES = ["AB = 3\nBC = 7\n", "x = 12.\nso y = 5\n", "10 + 2 = 12\n", "the angle is 40\nthe other is 50\nhalf is 25\n"]
+LINES = [
+    "AB = 3\nBC = 7\n",
+    "x = 12.\nso y = 5\n",
+    "10 + 2 = 12\n",
+    "the angle is 40\nthe other is 50\nhalf is 25\n",
+    "the angle is 40\nthe other is 50\nhalf is 25\nthe sum is 115\n",
+]
 PROMPTS = ["What is 1 + 2?", "Find x.", "How long is AB?", "What is 3 x 4?"]
 
 
@@ -73,22 +79,34 @@ def picture_problems(count: int) -> Dataset:
     )
 
 
-def script(prompt: str, place: int) -> list[int]:
-    """Ids of the completion in `place` of the prompt's group; the second one of each group hits the length limit."""
-    turn = 2 * PROMPTS.index(prompt) + place
+def completion(turn: int, place: int) -> list[int]:
+    """Ids of a completion that answers `turn`; the third one of each group hits the length limit."""
     text = LINES[turn % len(LINES)] + f"so it is {turn}"
-    return tokenizer()(text)["input_ids"] + ([] if place == 1 else [tokenizer().eos_token_id])
+    return tokenizer()(text)["input_ids"] + ([] if place == 2 else [tokenizer().eos_token_id])
+
+
+def script(prompt: str, place: int) -> list[int]:
+    """Ids of the completion in `place` of the prompt's group."""
+    return completion(2 * PROMPTS.index(prompt) + place, place)
 
 
 def scripted(prompts: list[str], trainer) -> dict[str, list]:
     """A rollout function: the same completions for a prompt whatever the split of the batch over ranks."""
     first = trainer.accelerator.process_index * len(prompts)
     completions = [script(prompt, (first + row) % GROUP) for row, prompt in enumerate(prompts)]
-    return {
-        "prompt_ids": [tokenizer()(prompt)["input_ids"] for prompt in prompts],
-        "completion_ids": completions,
-        "logprobs": [[0.0] * len(ids) for ids in completions],
-    }
+    return rollouts([tokenizer()(prompt)["input_ids"] for prompt in prompts], completions)
+
+
+def scripted_pictures(prompts: list, trainer) -> dict[str, list]:
+    """The same for prompts with pictures, which it tells apart by their place in the only generation batch."""
+    rows = [trainer.accelerator.process_index * len(prompts) + row for row in range(len(prompts))]
+    completions = [completion(2 * (row // GROUP) + row % GROUP, row % GROUP) for row in rows]
+    return rollouts(trainer._tokenize_prompts(prompts)[0], completions)
+
+
+def rollouts(prompt_ids: list[list[int]], completions: list[list[int]]) -> dict[str, list]:
+    log_probs = [[0.0] * len(ids) for ids in completions]  # used with vLLM only
+    return {"prompt_ids": prompt_ids, "completion_ids": completions, "logprobs": log_probs}
 
 
 def accuracy_one(completions, **kwargs) -> list[float]:
