@@ -7,6 +7,7 @@ import torch
 
 pytest.importorskip("trl", reason="TRL is not installed here: make test-trl makes an environment that has it")
 
+from datasets import Dataset
 from echo_by_hand import assert_gradients_equal, naive_echo_gradient
 from peft import LoraConfig
 from trl import GRPOTrainer
@@ -178,21 +179,31 @@ def test_normalize_by_clips(tmp_path):
 
 
 def test_softmax_draws_anew_for_every_batch_and_the_same_in_every_run(tmp_path):
+    """Two optimizer steps of two generation batches each, all of one prompt."""
+
     def places(seed):
-        config = EchoConfig(select="softmax", tau=100.0, seed=seed)
-        trainer = train_scripted(tmp_path, config, Keeper, per_device_train_batch_size=4, num_train_epochs=4)
+        # One of some sixty steps, about as likely each.
+        config = EchoConfig(select="softmax", tau=100.0, seed=seed, splitter="window", splitter_kwargs={"size": 1})
+        trainer = train(
+            Keeper, tmp_path, text_model(), Dataset.from_dict({"prompt": PROMPTS[:1] * 4}),
+            own={"rollout_func": scripted, "echo": config},
+            per_device_train_batch_size=4, gradient_accumulation_steps=2, steps_per_generation=1,
+        )  # fmt: skip
+        assert (len(trainer.batches), trainer.state.global_step) == (4, 2)
         return [batch["echo_weights"].nonzero().tolist() for batch in trainer.batches]
 
     first = places(0)
     assert first == places(0)
     assert first != places(1)
-    assert any(first[epoch * 4] != first[0] for epoch in range(1, 4))  # the same prompt, in another step
+    assert first[0] != first[1]
+    assert first[:2] != first[2:]
 
 
 def test_special_and_visual_tokens_are_in_no_clip(tmp_path):
-    special = [
-        tokenizer().convert_tokens_to_ids(token) for token in ("<|image_pad|>", "<|vision_start|>", "<|im_start|>")
-    ]
+    """A token is visual where the model's config says so, whatever the tokenizer calls it."""
+    special = tokenizer().convert_tokens_to_ids(["<|vision_start|>", "<|im_start|>", "Q"])
+    model = text_model()
+    model.config.image_token_id = special[-1]
 
     def with_special(prompts, trainer):
         out = scripted(prompts, trainer)
@@ -200,9 +211,8 @@ def test_special_and_visual_tokens_are_in_no_clip(tmp_path):
         out["logprobs"] = [[0.0] * len(ids) for ids in out["completion_ids"]]
         return out
 
-    trainer = train_scripted(
-        tmp_path, EchoConfig(), Keeper, own={"rollout_func": with_special}, per_device_train_batch_size=16
-    )
+    own = {"rollout_func": with_special, "echo": EchoConfig()}
+    trainer = train(Keeper, tmp_path, model, text_problems(), own=own, per_device_train_batch_size=16)
     (batch,) = trainer.batches
     ids = torch.tensor([*special, tokenizer().eos_token_id])
     assert (batch["echo_weights"] > 0).any()
