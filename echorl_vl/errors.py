@@ -11,3 +11,9 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with status 2.
     """
+
+
+def shorten(text: str, limit: int = 200) -> str:
+    """``text`` on one line, cut in the middle if it is longer than ``limit`` characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= limit else f"{text[: limit // 2]} ... {text[-limit // 2 :]}"

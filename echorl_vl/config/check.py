@@ -16,8 +16,8 @@ from .problems import Problem, at, raise_if_any, show, wrong_value
 from .schema import Config
 from .suggest import nearest_key
 
-GROUP_ESTIMATORS = ("grpo", "grpo_passk", "rloo")
-LOCAL_ESTIMATORS = ("grpo", "grpo_passk", "rloo", "reinforce_plus_plus")
+GROUP_ESTIMATORS = ("grpo", "grpo_passk", "rloo", "reinforce_rej")
+LOCAL_ESTIMATORS = ("grpo", "grpo_passk", "rloo", "reinforce_rej", "reinforce_plus_plus")
 LOCAL_KL_PENALTIES = ("kl", "abs", "mse", "low_var_kl")
 LOCAL_LOGGERS = ("console", "file", "tensorboard", "wandb", "swanlab")
 OUR_REWARD = "echorl_vl/rewards/geometry.py:compute_score"
@@ -48,8 +48,6 @@ def local_problems(config: Config) -> list[Problem]:
         refuse("algorithm.adv_estimator", f"gae needs a critic, which the embedded engine has not; {estimators}")
     elif config.algorithm.adv_estimator == "remax":
         refuse("algorithm.adv_estimator", f"remax needs a greedy baseline rollout of each prompt; {estimators}")
-    if config.algorithm.online_filtering:
-        refuse("algorithm.online_filtering", "the embedded engine does not filter groups; wanted false")
     if config.algorithm.kl_penalty not in LOCAL_KL_PENALTIES:
         refuse("algorithm.kl_penalty", f"engine local supports {', '.join(LOCAL_KL_PENALTIES)}")
     if config.worker.actor.optim.strategy != "adamw":

@@ -56,6 +56,8 @@ def _refused(config: Config) -> Iterator[Problem]:
         yield _problem(config, "trainer.val_before_train", wanted, "trainer.val_only")
     if not config.data.train_files:
         yield _problem(config, "data.train_files", "engine easyr1 opens a training set for trainer.val_only as well")
+    if config.data.trace_key is not None:
+        yield _problem(config, "data.trace_key", "engine easyr1 learns from no expert traces; wanted null")
     if config.algorithm.kl_penalty == "full" and not config.algorithm.disable_kl:
         yield _problem(config, "algorithm.kl_penalty", "engine easyr1 supports kl, abs, mse, low_var_kl")
     if not config.algorithm.norm_adv_by_std_in_grpo and config.algorithm.adv_estimator != "grpo":

@@ -15,6 +15,7 @@ from .dump import config_to_dict
 from .interpolate import has_interpolation, resolve
 from .options import field_hints, schema_options, schema_sections
 from .paths import resolve_paths
+from .presets import with_presets
 from .problems import Problem, raise_if_any, wrong_value
 from .read import Assignment, read_file, read_overrides, unknown_key
 from .schema import Config, Source
@@ -30,7 +31,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     from_file, problems = read_file(path)
     from_command_line, more = read_overrides(overrides)
     problems += more
-    tree, origins = _merge(from_file + from_command_line, problems)
+    tree, origins = _merge(with_presets(from_file, from_command_line), problems)
     _resolve_interpolations(tree, origins, problems)
     values = _convert_all(tree, origins, problems)
     config = _build(values, origins, problems)

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from echorl_vl.algorithms import ALGORITHMS
 from echorl_vl.core.config import EchoConfig
 
 from .options import option, section
 from .worker import WorkerConfig
 
-ADVANTAGE_ESTIMATORS = ("grpo", "grpo_passk", "rloo", "reinforce_plus_plus", "gae", "remax")
+ADVANTAGE_ESTIMATORS = ("grpo", "grpo_passk", "rloo", "reinforce_rej", "reinforce_plus_plus", "gae", "remax")
 KL_PENALTIES = ("kl", "abs", "mse", "low_var_kl", "full")
 LOGGERS = ("console", "file", "tensorboard", "wandb", "swanlab", "mlflow")
 
@@ -26,10 +27,16 @@ LOGGERS = ("console", "file", "tensorboard", "wandb", "swanlab", "mlflow")
 class DataConfig:
     train_files: str = option("", "training problems: hub id@split, parquet or jsonl file, or folder")
     val_files: str = option("", "held-out problems, written the same way; empty: no validation")
-    prompt_key: str = option("prompt", "column of the question")
+    prompt_key: str = option(
+        "prompt", "column of the question: text or chat messages; a dot leads into a nested column"
+    )
     answer_key: str = option("answer", "column of the right answer")
     image_key: str = option("images", "column of the pictures")
     video_key: str = option("videos", "column of the videos (EasyR1 engine)")
+    trace_key: str | None = option(None, "column of the worked solution (expert trace); null: none")
+    bad_traces: str = option(
+        "drop", "a trace that can't be used: leave its problem out, or stop", choices=("drop", "error")
+    )
     image_dir: str | None = option(None, "folder that relative picture paths start from")
     video_fps: float = option(2.0, "frames a second taken from a video (EasyR1 engine)", above=0)
     max_prompt_length: int = option(512, "most tokens of a prompt, its image tokens included", at_least=1)
@@ -49,6 +56,10 @@ class DataConfig:
 
 @dataclass
 class AlgorithmConfig:
+    name: str = option(
+        "grpo", "base algorithm; naming one sets the keys that define it (--help lists them)", choices=tuple(ALGORITHMS)
+    )
+    options: dict[str, Any] = option({}, "options of the algorithm: {gamma: 0.1} of luffy")
     gamma: float = option(1.0, "discount of later rewards (gae, reinforce_plus_plus)", at_least=0, at_most=1)
     lam: float = option(1.0, "lambda of gae", at_least=0, at_most=1)
     adv_estimator: str = option(
@@ -64,7 +75,7 @@ class AlgorithmConfig:
     )
     kl_horizon: float = option(10000.0, "adaptive: rollouts over which the weight moves", above=0)
     kl_target: float = option(0.1, "adaptive: KL to steer to (nats)", above=0)
-    online_filtering: bool = option(False, "DAPO: drop groups by mean reward and sample again (EasyR1 engine)")
+    online_filtering: bool = option(False, "DAPO: drop groups by mean reward and sample again")
     filter_key: str = option("overall", "part of the reward that filtering looks at")
     filter_low: float = option(0.01, "groups with a lower mean are dropped")
     filter_high: float = option(0.99, "groups with a higher mean are dropped")
@@ -85,7 +96,7 @@ class TrainerConfig:
     nnodes: int = option(1, "EasyR1 engine: machines", at_least=1)
     n_gpus_per_node: int = option(8, "EasyR1 engine: GPUs in each machine", at_least=1)
     max_try_make_batch: int = option(
-        20, "EasyR1 engine: rounds of sampling with online_filtering; -1: no limit", at_least=-1
+        20, "most rounds of sampling for a step with online_filtering; -1: no limit", at_least=-1
     )
     critic_warmup: int = option(0, "EasyR1 engine: steps in which only the critic learns", at_least=0)
     val_freq: int = option(-1, "validate every so many steps; -1: never", at_least=-1)

@@ -83,7 +83,9 @@ class ActorConfig:
     clip_ratio_high: float = option(0.3, "the probability ratio is clipped above 1 + this", at_least=0)
     clip_ratio_dual: float = option(3.0, "dual clip: bound of the ratio where the advantage is negative", above=1)
     loss_avg_mode: str = option(
-        "token", "mean over tokens, or first within each rollout and then over rollouts", choices=("token", "seq")
+        "token",
+        "mean over tokens; or first within each rollout; or sum over tokens / (rollouts x max_response_length)",
+        choices=("token", "seq", "constant"),
     )
     loss_type: str = option(
         "default", "policy loss; default is PPO's clip", choices=("default", "gspo", "gspo_token", "cispo", "sapo")

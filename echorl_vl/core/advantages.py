@@ -5,10 +5,11 @@ With r the rewards of a group of n rollouts, mean and std over that group (std u
     grpo                 (r - mean) / (std + eps); without the std, r - mean (Dr. GRPO, arXiv 2503.20783)
     grpo_passk           best rollout (r_best - r_second) / (std + eps), the others 0 (arXiv 2503.19595)
     rloo                 r - mean of the other n - 1 (arXiv 2402.14740)
+    reinforce_rej        r, but 0 in a group whose rewards are all equal (arXiv 2504.11343)
     reinforce_plus_plus  (r - mean) / sqrt(var + eps) over the whole batch, each rollout weighing as many tokens as it
                          has (arXiv 2501.03262)
 
-Invariant: a group whose rewards are all equal gets exactly 0 from the first three. Floating-point means of equal
+Invariant: a group whose rewards are all equal gets exactly 0 from the first four. Floating-point means of equal
 numbers can miss them by a rounding, and a division by eps = 1e-6 would make that an advantage, so it is enforced.
 """
 
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from .groups import degenerate_groups, group_index, group_reduce
 
-ESTIMATORS = ("grpo", "grpo_passk", "rloo", "reinforce_plus_plus")
+ESTIMATORS = ("grpo", "grpo_passk", "rloo", "reinforce_rej", "reinforce_plus_plus")
 
 
 @torch.no_grad()
@@ -64,6 +65,8 @@ def group_advantages(
     centred = rewards - (group_reduce(rewards, index, groups, "sum") / size)[index]
     if estimator == "rloo":
         advantages = centred * (size / (size - 1))[index]  # r - (sum - r) / (n - 1)
+    elif estimator == "reinforce_rej":
+        advantages = rewards
     else:
         advantages = _lead(rewards, index, groups) if estimator == "grpo_passk" else centred
         if norm_by_std:

@@ -101,6 +101,8 @@ def aggregate(values: Tensor, mask: Tensor, mode: str, denominator: float | Tens
     Args:
         values: (B, T) per-token values; read only inside `mask` (B, T).
         mode: "token": sum over tokens, with denominator = tokens in the masks of the whole step;
+            "constant": the same sum, with denominator = rows of the whole step times the longest response, so that a
+            token weighs the same in a short response and in a long one, in every step (Dr. GRPO, arXiv 2503.20783);
             "seq": sum over rows of the mean over the row's tokens, with denominator = rows of the whole step.
 
     Returns:
@@ -112,11 +114,11 @@ def aggregate(values: Tensor, mask: Tensor, mode: str, denominator: float | Tens
     _check_denominator(denominator)
     mask = mask.bool()
     values = torch.where(mask, values, 0.0)
-    if mode == "token":
+    if mode in ("token", "constant"):
         return values.sum() / denominator
     if mode == "seq":
         return (values.sum(-1) / mask.sum(-1).clamp(min=1)).sum() / denominator
-    raise ValueError(f"no aggregation is called {mode!r}; there are token, seq")
+    raise ValueError(f"no aggregation is called {mode!r}; there are token, constant, seq")
 
 
 def kl_penalty(log_probs: Tensor, ref_log_probs: Tensor, kind: str = "low_var_kl") -> Tensor:

@@ -11,18 +11,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from echorl_vl.data.images import shorten
+from echorl_vl.data.messages import is_messages
 from echorl_vl.data.problem import Keys
 from echorl_vl.data.templates import IMAGE, VIDEO
-from echorl_vl.errors import UserError
+from echorl_vl.errors import UserError, shorten
 
 _LISTED = 8
 _NO_VIDEO = "the embedded engine reads pictures, not videos"
 # Names that other data sets use for the same thing; the nearest of these is offered before a similarly spelt one.
 _USUAL_NAMES = {
     "prompt_key": ("problem", "question", "prompt", "query", "instruction", "input"),
-    "answer_key": ("answer", "ground_truth", "final_answer", "target", "solution", "label"),
+    "answer_key": (
+        "answer",
+        "ground_truth",
+        "final_answer",
+        "reward_model.ground_truth",
+        "target",
+        "solution",
+        "label",
+    ),
     "image_key": ("images", "image", "image_path", "img", "picture"),
+    "trace_key": ("solution", "trace", "target", "theorems", "response", "messages"),
 }
 
 
@@ -49,15 +58,21 @@ class PictureCells:
 
 
 def check_columns(table: pa.Table, source: str, keys: Keys, columns: list[str]) -> None:
-    """Raise UserError if the question or answer column is missing or holds no text, or the pictures' no pictures.
+    """Raise UserError if the column of questions, answers or traces is missing or holds something else, or the
+    pictures' no pictures.
 
-    ``table`` has those columns of the source's ``columns`` that ``keys`` name.
+    ``table`` has those columns of the source's ``columns`` that ``keys`` name, questions that are chats as text.
     """
     for setting, key in (("prompt_key", keys.prompt), ("answer_key", keys.answer)):
-        if key not in columns:
+        if key not in table.column_names:
             raise UserError(_missing_column(columns, source, setting, key))
-    _check_type(table, source, "prompt_key", keys.prompt, _is_text, "text")
+    _check_type(table, source, "prompt_key", keys.prompt, _is_text, "text or chat messages of text ({role, content})")
     _check_type(table, source, "answer_key", keys.answer, _is_text_or_number, "text or a number")
+    if keys.trace is not None:
+        if keys.trace not in table.column_names:
+            raise UserError(_missing_column(columns, source, "trace_key", keys.trace))
+        wanted = "text, chat messages or a list of theorem calls"
+        _check_type(table, source, "trace_key", keys.trace, _is_trace_column, wanted)
     if keys.image in table.column_names:
         wanted = "pictures: lists of {bytes, path}, or paths"
         _check_type(table, source, "image_key", keys.image, _is_picture_column, wanted)
@@ -210,9 +225,9 @@ def _check_type(
     found = table.schema.field(key).type
     if pa.types.is_null(found) or allowed(found):
         return
-    hint = ""
-    if setting == "prompt_key" and _is_list(found):
-        hint = ": messages in the form of a conversation are not read, give the question as text"
+    nested = pa.types.is_struct(found) and setting != "image_key"
+    fields = [f"{key}.{field.name}" for field in found] if nested else []
+    hint = f"; for a column in it, data.{setting}={' or '.join(fields)}" if fields else ""
     raise UserError(f"{source}: column '{key}' (data.{setting}) holds {found}, wanted {wanted}{hint}")
 
 
@@ -230,6 +245,10 @@ def _is_text_or_number(kind: pa.DataType) -> bool:
 
 def _is_list(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _is_trace_column(kind: pa.DataType) -> bool:
+    return _is_text(kind) or is_messages(kind) or (_is_list(kind) and _is_text(kind.value_type))
 
 
 def _is_picture_column(kind: pa.DataType) -> bool:

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from echorl_vl.data.checks import nearest
-from echorl_vl.data.images import shorten
+from echorl_vl.data.columns import value_at
 from echorl_vl.data.problem import Keys
-from echorl_vl.errors import UserError
+from echorl_vl.errors import UserError, shorten
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".arrow")
 _SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test", "eval": "test"} | {
@@ -128,13 +128,17 @@ def _read_json(path: Path, keys: Keys) -> datasets.Dataset:
     for index, row in enumerate(rows):
         if not isinstance(row, dict):
             raise UserError(f"{path}, row {index}: wanted an object with the problem's fields, found {_short(row)}")
-        for key, allowed in ((keys.prompt, str), (keys.answer, str | int | float)):
-            value = row.get(key)
+        for key, allowed in ((keys.prompt, str | list), (keys.answer, str | int | float)):
+            value = value_at(row, key)
             if value is not None and (not isinstance(value, allowed) or isinstance(value, bool)):
-                wanted = "text" if allowed is str else "text or a number"
+                wanted = "text or chat messages" if key == keys.prompt else "text or a number"
                 raise UserError(f"{path}, row {index}, {key}: wanted {wanted}, found {_short(value)}")
     names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = {name: _json_column([row.get(name) for row in rows], name, keys) for name in names}
+    # A nested column that is used is taken out here: what stands beside it may be of mixed kinds.
+    names += [
+        key for key in _read_keys(keys) if key not in names and any(value_at(row, key) is not None for row in rows)
+    ]
+    columns = {name: _json_column([value_at(row, name) for row in rows], name, keys) for name in names}
     return datasets.Dataset(pa.table(columns))
 
 
@@ -169,10 +173,14 @@ def _json_column(values: list[Any], name: str, keys: Keys) -> pa.Array:
     try:
         return pa.array(values)
     except (pa.ArrowException, TypeError, OverflowError, UnicodeEncodeError):
-        if name in (keys.prompt, keys.answer, keys.image, keys.video):
+        if name in _read_keys(keys):
             raise
         # A column of mixed kinds that nothing here reads is kept as JSON text.
         return pa.array([json.dumps(value) for value in values])
+
+
+def _read_keys(keys: Keys) -> list[str]:
+    return [key for key in (keys.prompt, keys.answer, keys.image, keys.video, keys.trace) if key is not None]
 
 
 def answer_text(value: Any) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from qwen_vl_utils.vision_process import MAX_RATIO, smart_resize
 
-from echorl_vl.errors import UserError
+from echorl_vl.errors import UserError, shorten
 
 MAX_SOURCE_PIXELS = 64 * 1024 * 1024
 """A larger picture is refused from its header, before any of it is decoded: decoded, it would take 200 MB and more."""
@@ -181,9 +181,3 @@ def _on_white(image: Image.Image, alpha: Image.Image) -> Image.Image:
 
 def _reason(error: Exception) -> str:
     return shorten(str(error) or type(error).__name__)
-
-
-def shorten(text: str, limit: int = 200) -> str:
-    """``text`` on one line, cut in the middle if it is longer than ``limit`` characters."""
-    text = " ".join(text.split())
-    return text if len(text) <= limit else f"{text[: limit // 2]} ... {text[-limit // 2 :]}"

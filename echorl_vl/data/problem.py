@@ -5,22 +5,27 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from PIL import Image
+if TYPE_CHECKING:
+    from PIL import Image
 
-PictureSource = Image.Image | bytes | str
+PictureSource: TypeAlias = "Image.Image | bytes | str"
 """A decoded picture, the bytes of a picture file, or the path of one."""
 
 
 @dataclass(frozen=True)
 class Keys:
-    """Names of the columns, as in EasyR1's ``data.prompt_key``, ``answer_key``, ``image_key`` and ``video_key``."""
+    """Names of the columns, as in EasyR1's ``data.prompt_key``, ``answer_key``, ``image_key`` and ``video_key``.
+
+    ``trace`` is the column of the worked solution, None without one. A dot in a name leads into a nested column.
+    """
 
     prompt: str = "problem"
     answer: str = "answer"
     image: str = "images"
     video: str = "videos"
+    trace: str | None = None
 
 
 @dataclass(frozen=True)
@@ -28,8 +33,9 @@ class Problem:
     """A question with its pictures and its reference answer.
 
     ``question`` holds one ``<image>`` for each picture, in the order of ``images``. ``uid`` is "<source>:<row>", rows
-    counted from 0 within their file. ``extra`` holds the other columns of the row. ``keys`` are the names of the
-    columns that the fields came from, for error messages.
+    counted from 0 within their file. ``extra`` holds the other columns of the row, and that of the worked solution
+    whatever else it is. ``keys`` are the names of the columns that the fields came from. ``system`` is the system
+    message of a question that is a chat; None leaves it to the chat template.
     """
 
     uid: str
@@ -38,6 +44,7 @@ class Problem:
     images: tuple[PictureSource, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
     keys: Keys = Keys()
+    system: str | None = None
 
     @property
     def where(self) -> str:
@@ -48,10 +55,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one file (or hub split): ``read(row)`` gives row ``row`` of ``size`` as a Problem."""
+    """The rows of one file (or hub split): ``read(row)`` gives row ``row`` of ``size`` as a Problem.
+
+    ``plain``: question and answer are columns of the file as they are, so that EasyR1 reads them too.
+    """
 
     size: int
     read: Callable[[int], Problem]
+    plain: bool = True
 
 
 class Problems(Sequence[Problem]):
@@ -78,6 +89,11 @@ class Problems(Sequence[Problem]):
 
     def __iter__(self) -> Iterator[Problem]:
         return (self[index] for index in range(len(self)))
+
+    @property
+    def plain(self) -> bool:
+        """Whether every file is `Part.plain`."""
+        return all(part.plain for part in self._parts)
 
     def select(self, indices: Sequence[int]) -> Problems:
         """The problems at ``indices``, in that order."""

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from jinja2 import TemplateError
 
-from echorl_vl.data.images import fit_image, image_size, open_image, target_size
 from echorl_vl.data.problem import Problem
 from echorl_vl.data.templates import IMAGE, VIDEO, load_format_prompt, message_content, read_template
 from echorl_vl.errors import UserError
@@ -78,22 +77,11 @@ class PromptEncoder:
         self._cache: OrderedDict[str, Prompt] = OrderedDict()
         self._cache_bytes = cache_bytes
         self._cached = 0
+        self.pictures = None
         if processor is not None:
-            images = getattr(processor, "image_processor", None)
-            if not hasattr(images, "patch_size") or not hasattr(images, "merge_size"):
-                raise UserError(
-                    f"the model's processor {type(processor).__name__} does not cut pictures into merged patches as "
-                    "Qwen-VL's do; the embedded engine reads pictures with those only"
-                )
-            self.patch_size, self.merge_size = images.patch_size, images.merge_size
-            low, high = _own_limits(images)
-            self.min_pixels = low if min_pixels is None else min_pixels
-            self.max_pixels = high if max_pixels is None else max_pixels
-            if self.min_pixels > self.max_pixels:
-                raise UserError(
-                    f"pictures of at least {self.min_pixels} pixels (data.min_pixels) and at most {self.max_pixels} "
-                    "(data.max_pixels): none is left; where one is unset, the model's processor gives it"
-                )
+            from echorl_vl.data.picture_fit import PictureFit  # a text model needs nothing that reads pictures
+
+            self.pictures = PictureFit(processor, min_pixels, max_pixels)
 
     def encode(self, problem: Problem) -> Prompt:
         """The prompt of ``problem``.
@@ -103,12 +91,12 @@ class PromptEncoder:
         """
         kept = self._cache.get(problem.uid)
         # A uid names a row, not its content: two hand-made problems may share one.
-        if kept is not None and (kept.problem.question, kept.problem.images) == (problem.question, problem.images):
+        if kept is not None and _written(kept.problem) == _written(problem):
             self._cache.move_to_end(problem.uid)
             return kept
         prompt = self._encode(problem)
         if self.max_prompt_length is not None and len(prompt) > self.max_prompt_length:
-            pixels = f"lower data.max_pixels (now {self.max_pixels}), " if problem.images else ""
+            pixels = f"lower data.max_pixels (now {self.pictures.max_pixels}), " if problem.images else ""
             raise UserError(
                 f"{problem.where}, {problem.keys.prompt}: the prompt has {len(prompt)} tokens, data.max_prompt_length "
                 f"is {self.max_prompt_length}: raise it, {pixels}or leave such rows out with "
@@ -150,12 +138,8 @@ class PromptEncoder:
         token_ids = self.tokenizer(texts, add_special_tokens=self._adds_special_tokens)["input_ids"]
         result = []
         for problem, ids in zip(problems, token_ids, strict=True):
-            pictures = 0
-            for slot, image in enumerate(problem.images):
-                where = _picture_name(problem, slot)
-                # EXIF may still turn the picture by 90 degrees; swapping the sides doesn't change the number.
-                width, height = self._target(image_size(image, where), where)
-                pictures += width * height // self._factor**2 - 1
+            # one token of each picture is in the text already
+            pictures = self.pictures.tokens(problem) - len(problem.images) if problem.images else 0
             result.append(len(ids) + pictures)
         return result
 
@@ -167,12 +151,16 @@ class PromptEncoder:
         question = problem.question if self._format is None else self._format(problem.question)
         self._check_placeholders(problem, question)
         if self._chat_template is None:
-            return question.rstrip() + "\n"
+            return "\n\n".join(filter(None, [(problem.system or "").rstrip(), question.rstrip()])) + "\n"
         renderer = self.tokenizer if self.processor is None else self.processor
-        content = question if self.processor is None else message_content(question)
+        messages = [{"role": "user", "content": question if self.processor is None else message_content(question)}]
+        if problem.system is not None:
+            # Of parts where the question is: some templates of vision models take no plain text.
+            parts = problem.system if self.processor is None else [{"type": "text", "text": problem.system}]
+            messages.insert(0, {"role": "system", "content": parts})
         try:
             text = renderer.apply_chat_template(
-                [{"role": "user", "content": content}],
+                messages,
                 chat_template=self._chat_template,
                 tokenize=False,
                 add_generation_prompt=True,
@@ -187,23 +175,12 @@ class PromptEncoder:
         # A chat template writes its own begin-of-text token; a second one would shift every position.
         return self._chat_template is None
 
-    @property
-    def _factor(self) -> int:
-        return self.patch_size * self.merge_size
-
-    def _target(self, size: tuple[int, int], where: str) -> tuple[int, int]:
-        return target_size(*size, where, self._factor, self.min_pixels, self.max_pixels)
-
     def _encode(self, problem: Problem) -> Prompt:
         text = self.render(problem)
         if not problem.images:
             ids = self.tokenizer(text, add_special_tokens=self._adds_special_tokens)["input_ids"]
             return Prompt(problem, text, torch.tensor(ids, dtype=torch.long))
-        pictures = []
-        for slot, image in enumerate(problem.images):
-            where = _picture_name(problem, slot)
-            picture = open_image(image, where)
-            pictures.append(fit_image(picture, where, self._factor, self.min_pixels, self.max_pixels))
+        pictures = self.pictures.fit(problem)
         # The pictures have their size: a second resize by the processor's own limits would undo the configured ones.
         encoded = self.processor(
             images=pictures,
@@ -215,7 +192,8 @@ class PromptEncoder:
         prompt = Prompt(
             problem, text, encoded["input_ids"][0], encoded["pixel_values"].float(), encoded["image_grid_thw"].long()
         )
-        self._check_grids(prompt, [picture.size for picture in pictures])
+        image_id = self.tokenizer.convert_tokens_to_ids(self.processor.image_token)
+        self.pictures.check(prompt, [picture.size for picture in pictures], image_id, type(self.processor).__name__)
         return prompt
 
     def _check_placeholders(self, problem: Problem, question: str) -> None:
@@ -240,17 +218,6 @@ class PromptEncoder:
                     f"{wanted} picture(s) or video(s): the question or the chat template writes this reserved token"
                 )
 
-    def _check_grids(self, prompt: Prompt, sizes: list[tuple[int, int]]) -> None:
-        """What the model relies on: grids as `smart_resize` says, one image token for each merged patch."""
-        grids = [[1, height // self.patch_size, width // self.patch_size] for width, height in sizes]
-        tokens = int((prompt.input_ids == self.tokenizer.convert_tokens_to_ids(self.processor.image_token)).sum())
-        wanted = sum(height * width for _, height, width in grids) // self.merge_size**2
-        if prompt.image_grid_thw.tolist() != grids or tokens != wanted:
-            raise UserError(
-                f"{prompt.problem.where}: pictures of {sizes} pixels are grids {grids} and {wanted} image tokens, but "
-                f"{type(self.processor).__name__} made {prompt.image_grid_thw.tolist()} and {tokens}"
-            )
-
     def _keep(self, prompt: Prompt) -> None:
         old = self._cache.pop(prompt.problem.uid, None)
         self._cached += prompt.nbytes - (0 if old is None else old.nbytes)
@@ -260,13 +227,6 @@ class PromptEncoder:
             self._cached -= dropped.nbytes
 
 
-def _picture_name(problem: Problem, slot: int) -> str:
-    return f"{problem.where}, {problem.keys.image}[{slot}]"
-
-
-def _own_limits(image_processor: Any) -> tuple[int, int]:
-    """(min_pixels, max_pixels) of an image processor: attributes in transformers 4, a size in transformers 5."""
-    size = getattr(image_processor, "size", None) or {}
-    low = getattr(image_processor, "min_pixels", None) or size["shortest_edge"]
-    high = getattr(image_processor, "max_pixels", None) or size["longest_edge"]
-    return int(low), int(high)
+def _written(problem: Problem) -> tuple[Any, ...]:
+    """What a prompt is made of."""
+    return problem.system, problem.question, problem.images

@@ -10,7 +10,10 @@ from typing import Any
 import datasets
 
 from echorl_vl.data.checks import BadRow, check_columns, check_rows, raise_bad_rows
+from echorl_vl.data.columns import column_names, pick_columns, root_of, value_at
 from echorl_vl.data.files import SUFFIXES, answer_text, find_files, missing_path, read_file, root_cause
+from echorl_vl.data.gsm8k import are_solutions, split_solution
+from echorl_vl.data.messages import Chat, is_messages, read_chat, split_column
 from echorl_vl.data.problem import Keys, Part, PictureSource, Problem, Problems
 from echorl_vl.errors import UserError
 
@@ -26,6 +29,7 @@ def load_problems(
     image_dir: str | Path | None = None,
     video_key: str = "videos",
     videos: bool = False,
+    trace_key: str | None = None,
 ) -> Problems:
     """Load a set of problems and check every row of it, without decoding a picture.
 
@@ -35,21 +39,34 @@ def load_problems(
     bytes, or paths relative to ``image_dir`` (else to the working directory, else to the data file's folder).
     A set without pictures needs no column of them. ``videos``: the engine reads videos, so a row may have some.
 
+    A dot in a key leads into a nested column (``reward_model.ground_truth``). Questions are text or chat messages: a
+    user's, perhaps with a system message before it and an assistant's after it, which is no part of the question.
+    Where every answer of a file is a solution in GSM8K's form, ending in a line ``#### 72``, the answer is what follows
+    the signs. ``trace_key`` names the column of worked solutions (see `echorl_vl.data.traces`).
+
     Raises UserError for whatever is wrong with the source, its columns or its rows, naming file, row and field.
     """
-    keys = Keys(prompt_key, answer_key, image_key, video_key)
+    keys = Keys(prompt_key, answer_key, image_key, video_key, trace_key)
     if image_dir is not None and not Path(image_dir).is_dir():
         raise UserError(f"{image_dir}: no such folder (data.image_dir)")
     parts: list[Part] = []
     bad: list[BadRow] = []
     for name, dataset, folder in _tables(spec, keys):
         rows = dataset.with_format("arrow")
-        wanted = [key for key in (prompt_key, answer_key, image_key, video_key) if key in rows.column_names]
-        reader = _RowReader(name, rows, keys, image_dir, folder)
-        table = rows.select_columns(list(dict.fromkeys(wanted)))[:]
-        check_columns(table, name, keys, rows.column_names)
+        wanted = [key for key in (prompt_key, answer_key, image_key, video_key, trace_key) if key]
+        roots = {root_of(key, rows.column_names) for key in wanted} - {None}
+        table = pick_columns(rows.select_columns(sorted(roots))[:], wanted)
+        chats = prompt_key in table.column_names and is_messages(table.schema.field(prompt_key).type)
+        if chats:
+            questions, faults = split_column(table.column(prompt_key))
+            table = table.set_column(table.column_names.index(prompt_key), prompt_key, questions)
+            bad.extend(BadRow(name, row, prompt_key, reason) for row, reason in faults)
+        check_columns(table, name, keys, column_names(rows.features.arrow_schema))
+        solutions = are_solutions(table.column(answer_key))
+        reader = _RowReader(name, rows, keys, image_dir, folder, solutions)
         bad.extend(check_rows(table, name, keys, reader.locate, videos))
-        parts.append(Part(len(rows), reader))
+        nested = any("." in key for key in (prompt_key, answer_key, image_key))
+        parts.append(Part(len(rows), reader, plain=not (chats or solutions or nested)))
     raise_bad_rows(bad, sum(part.size for part in parts))
     return Problems(spec, parts)
 
@@ -58,26 +75,38 @@ class _RowReader:
     """Reads one row of a table as a Problem; the pictures stay as they are, undecoded."""
 
     def __init__(
-        self, name: str, rows: datasets.Dataset, keys: Keys, image_dir: str | Path | None, folder: Path | None
+        self,
+        name: str,
+        rows: datasets.Dataset,
+        keys: Keys,
+        image_dir: str | Path | None,
+        folder: Path | None,
+        solutions: bool,
     ):
         self.name = name
         self.rows = rows
         self.keys = keys
         self.image_dir = image_dir
         self.folder = folder
+        self.solutions = solutions
 
     def __call__(self, index: int) -> Problem:
         row = self.rows[index].to_pylist()[0]
         keys = self.keys
-        images = row.get(keys.image)
+        question, answer, images = (value_at(row, key) for key in (keys.prompt, keys.answer, keys.image))
+        chat = Chat(question) if isinstance(question, str) else read_chat(question)
+        answer = answer_text(answer)
         images = [] if images is None else images if isinstance(images, list) else [images]
+        used = (keys.prompt, keys.answer, keys.image)
+        trace = None if keys.trace is None else root_of(keys.trace, list(row))
         return Problem(
             uid=f"{self.name}:{index}",
-            question=row[keys.prompt],
-            answer=answer_text(row[keys.answer]),
+            question=chat.question,
+            answer=split_solution(answer)[1] if self.solutions else answer,
             images=tuple(self._picture(image) for image in images),
-            extra={name: value for name, value in row.items() if name not in (keys.prompt, keys.answer, keys.image)},
+            extra={name: value for name, value in row.items() if name == trace or name not in used},
             keys=keys,
+            system=chat.system,
         )
 
     def locate(self, path: str) -> str:

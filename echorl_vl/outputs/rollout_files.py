@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from echorl_vl.errors import UserError
 from echorl_vl.outputs import atomic
@@ -138,13 +137,15 @@ def rollout_files(run: str | Path, kind: str = "rollouts") -> dict[int, Path]:
 
 def picture_png(images: Sequence[Any], where: str) -> bytes | None:
     """The pictures of a problem side by side as one PNG; None where there is none or one can't be read any more."""
+    if not images:
+        return None
+    from PIL import Image  # here, since a text run reads no pictures
+
     from echorl_vl.data.images import open_image  # needs torch, which readers of these files do without
 
     try:
         opened = [open_image(image, where) for image in images]
     except UserError:
-        return None
-    if not opened:
         return None
     if len(opened) == 1:
         sheet = opened[0]

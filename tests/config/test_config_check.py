@@ -33,11 +33,14 @@ def error_of(path: Path, *overrides: str) -> str:
         ("worker.actor.optim.betas=[0.9, 1.0]", "at least 0 and below 1"),
         ("worker.actor.clip_ratio_low=1", "at least 0 and below 1"),
         ("worker.actor.loss_type=ppo", "one of default, gspo, gspo_token, cispo, sapo"),
-        ("worker.actor.loss_avg_mode=mean", "one of token, seq"),
+        ("worker.actor.loss_avg_mode=mean", "one of token, seq, constant"),
         ("worker.actor.entropy_coef=-1", "at least 0"),
         ("worker.actor.max_grad_norm=0", "above 0"),
         ("worker.reward.time_limit=0", "above 0"),
-        ("algorithm.adv_estimator=ppo", "one of grpo, grpo_passk, rloo, reinforce_plus_plus, gae, remax"),
+        (
+            "algorithm.adv_estimator=ppo",
+            "one of grpo, grpo_passk, rloo, reinforce_rej, reinforce_plus_plus, gae, remax",
+        ),
         ("algorithm.kl_penalty=k3", "one of kl, abs, mse, low_var_kl, full"),
         ("algorithm.kl_type=linear", "one of fixed, adaptive"),
         ("trainer.logger=[console, print]", "one of console, file, tensorboard, wandb, swanlab, mlflow"),
@@ -72,7 +75,7 @@ def test_edges_that_are_allowed(minimal: Path, override: str) -> None:
     load_config(minimal, [override, "engine=local"])
 
 
-@pytest.mark.parametrize("estimator", ["grpo", "grpo_passk", "rloo"])
+@pytest.mark.parametrize("estimator", ["grpo", "grpo_passk", "rloo", "reinforce_rej"])
 def test_one_rollout_makes_no_group(minimal: Path, estimator: str) -> None:
     message = error_of(minimal, "worker.rollout.n=1", f"algorithm.adv_estimator={estimator}")
     assert message.startswith("worker.rollout.n = 1 (command line): wanted at least 2") and estimator in message
@@ -121,7 +124,6 @@ def test_what_is_needed(minimal: Path) -> None:
     [
         ("algorithm.adv_estimator=gae", "gae needs a critic"),
         ("algorithm.adv_estimator=remax", "remax needs a greedy baseline"),
-        ("algorithm.online_filtering=true", "the embedded engine does not filter groups"),
         ("algorithm.kl_penalty=full", "supports kl, abs, mse, low_var_kl"),
         ("worker.actor.optim.strategy=adamw_bf16", "supports adamw"),
         ("trainer.critic_warmup=2", "no critic"),
@@ -137,7 +139,7 @@ def test_the_embedded_engine_refuses(minimal: Path, override: str, part: str) ->
     message = error_of(minimal, override, "engine=local")
     assert part in message and "(command line)" in message and "\n" not in message
     if "adv_estimator" in override:
-        assert "grpo, grpo_passk, rloo, reinforce_plus_plus" in message
+        assert "grpo, grpo_passk, rloo, reinforce_rej, reinforce_plus_plus" in message
 
 
 def test_check_local_passes_what_it_should(minimal: Path) -> None:

@@ -24,6 +24,8 @@ def naive(rewards, group_ids, estimator, norm_by_std, eps):
         elif estimator == "grpo_passk":
             best, second = sorted(of_group, reverse=True)[:2]
             value = (best - second) / (std + eps) if reward == best else 0.0
+        elif estimator == "reinforce_rej":
+            value = 0.0 if len(set(of_group)) == 1 else reward
         else:
             value = reward - (sum(of_group) - reward) / (len(of_group) - 1)
         out.append(value)
@@ -40,7 +42,7 @@ def groups_of_rewards(draw):
 
 
 @COMMON
-@given(groups_of_rewards(), st.sampled_from(["grpo", "grpo_passk", "rloo"]), st.booleans())
+@given(groups_of_rewards(), st.sampled_from(["grpo", "grpo_passk", "rloo", "reinforce_rej"]), st.booleans())
 def test_against_a_loop(case, estimator, norm_by_std):
     rewards, group_ids = case
     found = group_advantages(torch.tensor(rewards), torch.tensor(group_ids), estimator, norm_by_std)
@@ -49,7 +51,7 @@ def test_against_a_loop(case, estimator, norm_by_std):
     torch.testing.assert_close(found, torch.tensor(expected), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("estimator", ["grpo", "grpo_passk", "rloo"])
+@pytest.mark.parametrize("estimator", ["grpo", "grpo_passk", "rloo", "reinforce_rej"])
 @pytest.mark.parametrize("reward", [0.1, 0.9, 1.1, 1 / 3])
 @pytest.mark.parametrize("size", [3, 7, 8])
 def test_equal_rewards_give_exactly_0(estimator, reward, size):
@@ -69,15 +71,15 @@ def test_reinforce_plus_plus_whitens_over_the_tokens_of_the_batch():
     torch.testing.assert_close(group_advantages(rewards, ids, "reinforce_plus_plus"), expected)
 
 
-@pytest.mark.parametrize("estimator", ["grpo", "grpo_passk", "rloo"])
+@pytest.mark.parametrize("estimator", ["grpo", "grpo_passk", "rloo", "reinforce_rej"])
 def test_a_group_of_one_is_named(estimator):
     with pytest.raises(ValueError, match="group 9 has one"):
         group_advantages(torch.tensor([1.0, 0.0, 1.0]), torch.tensor([4, 4, 9]), estimator)
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="grpo, grpo_passk, rloo, reinforce_plus_plus"):
+    with pytest.raises(ValueError, match="grpo, grpo_passk, rloo, reinforce_rej, reinforce_plus_plus"):
         group_advantages(torch.zeros(2), torch.zeros(2), "ppo")
     with pytest.raises(ValueError, match="one shape"):
         group_advantages(torch.zeros(2), torch.zeros(3))
-    assert len(ESTIMATORS) == 4
+    assert len(ESTIMATORS) == 5

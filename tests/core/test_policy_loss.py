@@ -130,7 +130,7 @@ def test_bad_input_is_named():
         policy_loss(two, two, torch.zeros(2), mask, loss_type="ppo")
     with pytest.raises(ValueError, match="one shape"):
         policy_loss(two, torch.zeros(2, 4), torch.zeros(2), mask)
-    with pytest.raises(ValueError, match="token, seq"):
+    with pytest.raises(ValueError, match="token, constant, seq"):
         aggregate(two, mask, "mean", 1)
     with pytest.raises(ValueError, match="found 0"):
         aggregate(two, mask, "token", 0)

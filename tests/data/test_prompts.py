@@ -79,7 +79,7 @@ def test_lengths_read_headers_only(encoder, png, monkeypatch):
 
 def test_unset_limits_are_the_processors_own(processor):
     encoder = PromptEncoder(processor, processor.tokenizer)
-    assert (encoder.min_pixels, encoder.max_pixels) == (3136, 12845056)
+    assert (encoder.pictures.min_pixels, encoder.pictures.max_pixels) == (3136, 12845056)
     # 20 x 20 is below the processor's minimum of 56 x 56, which one's own limits may undercut.
     small = problem(images=[Image.new("RGB", (20, 20))])
     assert encoder.encode(small).image_grid_thw.tolist() == [[1, 4, 4]]

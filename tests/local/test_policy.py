@@ -156,17 +156,17 @@ def test_one_language_forward_a_micro_batch_and_each_picture_once(mixed_prompts)
     policy = tiny.vl_policy()
     again = copy.copy(mixed_prompts[0])  # the same picture in another problem
     batch = batch_of(policy, [*mixed_prompts, again], n=4)
-    before = policy.vision_images
+    before = policy.pictures.images
     tokens = []
     policy.decoder.register_forward_pre_hook(
         lambda m, args, kwargs: tokens.append(kwargs["inputs_embeds"].shape), with_kwargs=True
     )
     policy.response_log_probs(batch, slice(None), 1.0)
-    assert (policy.forward_calls, policy.vision_images - before) == (1, 4)
+    assert (policy.forward_calls, policy.pictures.images - before) == (1, 4)
     prompt_tokens = sum(len(p.input_ids) for p in batch.prompts)
     assert tokens[0][:2] == (1, prompt_tokens + int(batch.response_mask.sum()) - len(batch.tokens))
     policy.response_log_probs(batch, [0, 1, 17], 1.0, packed=False)
-    assert (policy.forward_calls, policy.vision_images - before) == (2, 5)
+    assert (policy.forward_calls, policy.pictures.images - before) == (2, 5)
 
 
 def test_log_probs_are_those_that_the_rollout_recorded(vl, mixed_prompts):

@@ -11,9 +11,9 @@ from transformers import PreTrainedTokenizer
 from verl.protocol import DataProto
 
 from echorl_vl.data.problem import Problem
+from echorl_vl.data.tokens import VisualTokens, special_token_ids, text_mask
 from echorl_vl.engines.easyr1.rewards import group_ids
 from echorl_vl.engines.rollouts import Rollouts
-from echorl_vl.vision.tokens import VisualTokens, special_token_ids, text_mask
 
 
 @dataclass(frozen=True)

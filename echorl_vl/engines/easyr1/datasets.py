@@ -5,19 +5,24 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from echorl_vl.config import Config
-from echorl_vl.data.problem import Problems
+from echorl_vl.data.problem import Problem, Problems
 from echorl_vl.data.sources import GENERATED, load_problems
 from echorl_vl.errors import UserError
 from echorl_vl.outputs import atomic
 
 KEYS = ("train_files", "val_files")
+_PICTURES = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
 
 
 def load_sets(config: Config) -> dict[str, Problems]:
     """Both sets, checked: columns, `<image>` counts, pictures, size.
 
-    Raises UserError naming file, row and field, or a training set that does not fill one batch.
+    Raises UserError naming file, row and field, a training set that does not fill one batch, or a system message, which
+    EasyR1's prompts have no place for.
     """
     data = config.data
     keys = (data.prompt_key, data.answer_key, data.image_key, data.image_dir, data.video_key)
@@ -25,13 +30,22 @@ def load_sets(config: Config) -> dict[str, Problems]:
     batch, found = data.mini_rollout_batch_size or data.rollout_batch_size, len(sets["train_files"])
     if found < batch:
         raise UserError(f"data.train_files = {data.train_files}: {found} problems, and one batch takes {batch}")
+    for problems in sets.values():
+        _check_rewritable(problems)
     return sets
 
 
-def readable_by_easyr1(config: Config, run: Path) -> Config:
-    """The configuration with generated sets written to parquet below `run`, since EasyR1 reads files and the hub."""
+def readable_by_easyr1(config: Config, run: Path, sets: dict[str, Problems]) -> Config:
+    """The configuration with the `sets` that EasyR1 can't read written to parquet below `run`.
+
+    EasyR1 reads files and the hub, and takes a question and its answer from columns of text: generated sets are
+    written, and sets that hold chats, nested columns or GSM8K's solutions.
+    """
     changed = copy.copy(config)
-    changed.data = copy.copy(config.data)
+    changed.data = data = copy.copy(config.data)
+    if any("." in key for key in (data.prompt_key, data.answer_key, data.image_key)):
+        # A nested column makes both sets be written, so one name serves for both.
+        data.prompt_key, data.answer_key, data.image_key = "problem", "answer", "images"
     for key in KEYS:
         spec = getattr(config.data, key)
         if spec.startswith(GENERATED):
@@ -40,8 +54,49 @@ def readable_by_easyr1(config: Config, run: Path) -> Config:
             path = run / "data" / f"{place.removeprefix(GENERATED)}_{split}.parquet"
             if not path.is_file():
                 _write_generated(split, path)
-            setattr(changed.data, key, str(path))
+            setattr(data, key, str(path))
+        elif not sets[key].plain:
+            path = run / "data" / f"{key}.parquet"
+            _write_problems(sets[key], path, (data.prompt_key, data.answer_key, data.image_key))
+            setattr(data, key, str(path))
     return changed
+
+
+def _check_rewritable(problems: Problems) -> None:
+    """Raises UserError for what would be lost in a set that has to be written anew (`readable_by_easyr1`)."""
+    if problems.plain:
+        return
+    for problem in problems:
+        if problem.system is not None:
+            raise UserError(
+                f"{problem.where}, {problem.keys.prompt}: has a system message, which EasyR1's prompts have no place "
+                "for; wanted none (its text may stand in data.format_prompt), or engine=local"
+            )
+        if problem.extra.get(problem.keys.video):
+            raise UserError(
+                f"{problem.where}, {problem.keys.video}: has videos, which EasyR1 reads beside columns of text only; "
+                "wanted no chat messages, dotted keys or GSM8K's solutions in such a set"
+            )
+
+
+def _write_problems(problems: Problems, path: Path, columns: tuple[str, str, str], batch_size: int = 512) -> None:
+    # EasyR1 takes a set with a column of pictures for one of a vision model.
+    has_pictures = any(problem.images for problem in problems)
+    kinds = dict(zip(columns, (pa.string(), pa.string(), _PICTURES), strict=True))
+    schema = pa.schema(list(kinds.items())[: 3 if has_pictures else 2])
+    with atomic.replacing(path, durable=False) as partial, pq.ParquetWriter(partial, schema) as writer:
+        for start in range(0, len(problems), batch_size):
+            rows = [
+                dict(zip(columns, _columns_of(problem), strict=True))
+                for problem in problems[start : start + batch_size]
+            ]
+            writer.write_table(pa.Table.from_pylist(rows, schema))
+
+
+def _columns_of(problem: Problem) -> tuple[str, str, list[dict]]:
+    # The pictures' bytes: a path would be looked up from data.image_dir a second time.
+    pictures = [Path(image).read_bytes() if isinstance(image, str) else image for image in problem.images]
+    return problem.question, problem.answer, [{"bytes": picture, "path": None} for picture in pictures]
 
 
 def _write_generated(split: str, path: Path) -> None:

@@ -40,14 +40,15 @@ def run(config: Config) -> int:
     reward = config.worker.reward
     UserReward.parse(reward.reward_function, reward.reward_function_kwargs).check()
     preflight(config)
-    check_pictures(config, load_sets(config)["train_files"])
+    sets = load_sets(config)
+    check_pictures(config, sets["train_files"])
     trainer = config.trainer
     path = trainer.save_checkpoint_path or Path("checkpoints") / trainer.project_name / trainer.experiment_name
     resume = trainer.find_last_checkpoint
     with RunFolder.open(path, to_yaml(config), resume, find_checkpoint=newest_checkpoint) as folder:
         for note in folder.notes:
             console.print(note)
-        return _train(config, folder, console)
+        return _train(readable_by_easyr1(config, folder.path, sets), folder, console)
 
 
 def _train(config: Config, folder: RunFolder, console: Console) -> int:
@@ -55,7 +56,7 @@ def _train(config: Config, folder: RunFolder, console: Console) -> int:
 
     device = "cpu" if config.trainer.device == "cpu" else "cuda"
     folder.write_environment(device, config.data.seed)
-    done = launch(readable_by_easyr1(config, folder.path), folder)
+    done = launch(config, folder)
     with Display(total_steps=folder.resume_step, plain=True, console=console) as display:
         if not done:
             found = newest_checkpoint(folder.path)

@@ -16,6 +16,8 @@ OUR_KEYS = frozenset(
     {
         "engine",
         "echo",
+        "data.trace_key",
+        "data.bad_traces",
         "algorithm.norm_adv_by_std_in_grpo",
         "algorithm.dynamic_sampling",
         "worker.actor.entropy_coef",
@@ -25,7 +27,7 @@ OUR_KEYS = frozenset(
         "trainer.rollout_save_freq",
     }
 )
-"""Keys without a counterpart in EasyR1. All of them are acted on in this folder."""
+"""Keys without a counterpart in EasyR1. All of them are acted on in this folder; a trace_key is refused."""
 
 KEEP = "sampling_keep"
 """Part of the reward by which `dynamic_sampling: echo` keeps groups; see `rewards`."""

@@ -49,7 +49,7 @@ def build_parts(config: Config, note: Callable[[str], None]) -> Parts:
     )
     try:
         data = config.data
-        train = None if config.trainer.val_only else _load(config, data.train_files)
+        train = None if config.trainer.val_only else _load(config, data.train_files, data.trace_key)
         held_out = _load(config, data.val_files) if data.val_files else None
         dtypes = config.worker.actor.fsdp
         policy = Policy.load(config.worker.actor.model, device, dtypes.mp_param_dtype, dtypes.torch_dtype)
@@ -85,9 +85,10 @@ def _device(config: Config) -> str:
     return device
 
 
-def _load(config: Config, spec: str) -> Problems:
+def _load(config: Config, spec: str, trace_key: str | None = None) -> Problems:
     data = config.data
-    return load_problems(spec, data.prompt_key, data.answer_key, data.image_key, data.image_dir, data.video_key)
+    keys = (data.prompt_key, data.answer_key, data.image_key, data.image_dir, data.video_key)
+    return load_problems(spec, *keys, trace_key=trace_key)
 
 
 def _short_enough(

@@ -10,14 +10,12 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from echorl_vl.core.entropy import log_probs_and_entropy
+from echorl_vl.data.tokens import VisualTokens, special_token_ids
 from echorl_vl.engines.local.architecture import check_architecture
 from echorl_vl.engines.local.attention import SHARED_PREFIX, skip_mask
 from echorl_vl.engines.local.loading import load, to_dtype
 from echorl_vl.engines.local.packing import PackedRows
 from echorl_vl.errors import UserError
-from echorl_vl.vision.pictures import distinct_pictures
-from echorl_vl.vision.positions import mrope_positions
-from echorl_vl.vision.tokens import VisualTokens, special_token_ids
 
 HEAD_ELEMENTS = 2**27  # logits held at once in the update: 512 MB in float32
 _END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")
@@ -32,8 +30,8 @@ class Policy:
         tokenizer, processor: processor is None for a text-only model.
         visual: ids of visual tokens; special_ids: (S,) int64; eos_ids: ids that end a response; pad_id.
         device; compute_dtype: dtype of matrix products (bfloat16 by autocast on a GPU).
-        forward_calls: passes of the language model in the update; vision_calls, vision_images: calls of the vision
-            tower and pictures in them; prefill_calls, decode_calls: passes of the language model in rollouts.
+        pictures: the vision tower's side (`pictures.PictureReader`), None for a text-only model.
+        forward_calls: passes of the language model in the update; prefill_calls, decode_calls: those in rollouts.
     """
 
     def __init__(self, model, tokenizer, processor=None, compute_dtype: torch.dtype | str | None = None) -> None:
@@ -55,7 +53,12 @@ class Policy:
         self.eos_ids = _eos_ids(self.network, tokenizer)
         self.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.eos_ids[0]
         self.gradient_checkpointing = False
-        self.forward_calls = self.vision_calls = self.vision_images = self.prefill_calls = self.decode_calls = 0
+        self.pictures = None
+        if self.has_vision:
+            from echorl_vl.engines.local.pictures import PictureReader  # a text run loads nothing of vision
+
+            self.pictures = PictureReader(self.network, self.visual.image_pad)
+        self.forward_calls = self.prefill_calls = self.decode_calls = 0
 
     @classmethod
     def load(
@@ -101,16 +104,11 @@ class Policy:
         lengths = [len(p.input_ids) for p in prompts]
         ids = torch.cat([p.input_ids for p in prompts]).to(self.device)
         embeddings = self.network.get_input_embeddings()(ids)
-        pictures = distinct_pictures(list(prompts))
-        if pictures is not None:
-            if not self.has_vision:
-                raise UserError(
-                    f"{_name(prompts[0])} has a picture, {type(self.network).__name__} is a text-only model"
-                )
-            features = self._image_features(pictures.pixel_values, pictures.grid_thw)
-            wanted = torch.cat([features[i] for own in pictures.of_prompt for i in own])
-            at = (ids == self.visual.image_pad).nonzero().squeeze(-1)
-            embeddings = embeddings.index_copy(0, at, wanted.to(embeddings.dtype))
+        if self.pictures is not None:
+            embeddings = self.pictures.place(embeddings, ids, prompts)
+        elif with_picture := [prompt for prompt in prompts if prompt.pixel_values is not None]:
+            name = f"problem {getattr(with_picture[0].problem, 'uid', '?')}"
+            raise UserError(f"{name} has a picture, {type(self.network).__name__} is a text-only model")
         return list(embeddings.split(lengths))
 
     def prompt_positions(self, prompts: Sequence) -> tuple[list[Tensor], Tensor]:
@@ -118,20 +116,10 @@ class Policy:
 
         Raises UserError naming the problem whose image tokens don't fit its pictures.
         """
-        positions, following = [], []
-        for prompt in prompts:
-            if not self.has_vision:
-                positions.append(torch.arange(len(prompt.input_ids))[None])
-                following.append(len(prompt.input_ids))
-                continue
-            merge = self.config.vision_config.spatial_merge_size
-            try:
-                own, after = mrope_positions(prompt.input_ids, prompt.image_grid_thw, self.visual.image_pad, merge)
-            except UserError as error:
-                raise UserError(f"{_name(prompt)}: {error}") from None
-            positions.append(own)
-            following.append(after)
-        return positions, torch.tensor(following)
+        if self.pictures is not None:
+            return self.pictures.positions(prompts)
+        lengths = [len(prompt.input_ids) for prompt in prompts]
+        return [torch.arange(length)[None] for length in lengths], torch.tensor(lengths)
 
     def run_decoder(self, embeddings: Tensor, positions: Tensor, layout) -> Tensor:
         """Hidden states (N, hidden) of one row: embeddings (N, hidden), positions (axes, N), an attention layout."""
@@ -144,13 +132,6 @@ class Policy:
             shared_prefix=layout,
         )
         return out.last_hidden_state[0]
-
-    def _image_features(self, pixel_values: Tensor, grid_thw: Tensor) -> Sequence[Tensor]:
-        """(tokens, hidden) of each picture."""
-        self.vision_calls += 1
-        self.vision_images += len(grid_thw)
-        out = self.network.get_image_features(pixel_values.to(self.device), grid_thw.to(self.device))
-        return getattr(out, "pooler_output", out)  # transformers 5 wraps them, 4.57 doesn't
 
     # --- the update ---
 
@@ -266,7 +247,3 @@ def _eos_ids(network, tokenizer) -> tuple[int, ...]:
     if not ids:
         raise UserError("neither generation_config.json nor the tokenizer names an eos token: no response could end")
     return tuple(sorted(ids))
-
-
-def _name(prompt) -> str:
-    return f"problem {getattr(prompt.problem, 'uid', '?')}"

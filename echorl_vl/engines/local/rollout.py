@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from echorl_vl.core.entropy import log_probs_and_entropy
+from echorl_vl.data.tokens import text_mask
 from echorl_vl.engines.local.kv_cache import PromptCache, ResponseCache
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.sampling import SamplingParams, sample
 from echorl_vl.engines.rollouts import Rollouts
-from echorl_vl.vision.tokens import text_mask
 
 COMPACT_EVERY = 8  # steps between looks at which rows have finished: on a GPU each look waits for the device
 COMPACT_BELOW = 0.75  # share of slots still needed below which the batch is compacted

@@ -1,0 +1,18 @@
+"""Dr. GRPO (arXiv 2503.20783): neither the group's standard deviation nor a response's length divides anything."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from .base import Algorithm, register
+from .grpo import GRPO
+
+
+@register("dr_grpo")
+class DrGRPO(Algorithm):
+    """GRPO without its two biases: advantages r - mean, and every token weighs 1 / (rows x longest response)."""
+
+    settings: ClassVar = GRPO.settings | {
+        "algorithm.norm_adv_by_std_in_grpo": False,
+        "worker.actor.loss_avg_mode": "constant",
+    }

@@ -1,0 +1,19 @@
+"""GRPO (arXiv 2402.03300): rewards relative to the group, and PPO's clip."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from .base import Algorithm, register
+
+
+@register("grpo")
+class GRPO(Algorithm):
+    """Group-relative policy optimisation."""
+
+    settings: ClassVar = {
+        "algorithm.adv_estimator": "grpo",
+        "algorithm.online_filtering": False,
+        "worker.actor.clip_ratio_low": 0.2,
+        "worker.actor.clip_ratio_high": 0.2,
+    }

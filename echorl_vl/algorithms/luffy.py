@@ -1,0 +1,37 @@
+"""LUFFY (arXiv 2504.14945): the expert's trace is one of the group's rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from echorl_vl.core import PolicyLoss, luffy_loss
+
+from .base import EXPERT_ROWS, Algorithm, LossRows, register, require
+from .grpo import GRPO
+
+
+@register("luffy")
+@dataclass(frozen=True)
+class LUFFY(Algorithm):
+    """Of the n rows of a group (`worker.rollout.n`) the last one is the expert's; it shares the group's advantages."""
+
+    gamma: float = 0.1
+    """of the shaping f(x) = x / (x + gamma)"""
+
+    settings: ClassVar = GRPO.settings
+    needs: ClassVar = frozenset({EXPERT_ROWS})
+
+    def __post_init__(self) -> None:
+        require("gamma", self.gamma, self.gamma > 0, "a number above 0")
+
+    def policy_loss(self, rows: LossRows, **clip: Any) -> PolicyLoss:
+        return luffy_loss(
+            rows.log_probs,
+            rows.old_log_probs,
+            rows.advantages,
+            rows.response_mask,
+            rows.own_policy,
+            self.gamma,
+            **clip,
+        )

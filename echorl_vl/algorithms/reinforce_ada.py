@@ -1,0 +1,44 @@
+"""Reinforce-Ada (arXiv 2510.04996): prompts are sampled until they show both right and wrong answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from echorl_vl.core import balanced_rows, has_both_kinds
+
+from .base import ROUNDS, Algorithm, register, require
+from .grpo import GRPO
+
+
+@register("reinforce_ada")
+@dataclass(frozen=True)
+class ReinforceAda(Algorithm):
+    """Up to `max_rounds` rounds of n samples; `keep` of them stay, half right and half wrong where possible.
+
+    Advantages compare with all samples of the prompt, those that do not stay included.
+    """
+
+    max_rounds: int = 4
+    """rounds of worker.rollout.n samples for a prompt"""
+    keep: int = 4
+    """rows of a prompt that go into the update"""
+
+    settings: ClassVar = GRPO.settings | {"worker.actor.clip_ratio_high": 0.28}
+    needs: ClassVar = frozenset({ROUNDS})
+
+    def __post_init__(self) -> None:
+        require("max_rounds", self.max_rounds, self.max_rounds >= 1, "a whole number of at least 1")
+        require("keep", self.keep, self.keep >= 2, "a whole number of at least 2")
+
+    @property
+    def rounds(self) -> int:
+        return self.max_rounds
+
+    def settled(self, correct: Tensor, group_ids: Tensor) -> Tensor:
+        return has_both_kinds(correct, group_ids, self.keep)
+
+    def kept_rows(self, correct: Tensor, group_ids: Tensor) -> Tensor:
+        return balanced_rows(correct, group_ids, self.keep)

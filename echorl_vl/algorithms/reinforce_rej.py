@@ -1,0 +1,15 @@
+"""Reinforce-Rej (arXiv 2504.11343): the raw reward is the advantage, and uniform groups are rejected."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from .base import Algorithm, register
+from .grpo import GRPO
+
+
+@register("reinforce_rej")
+class ReinforceRej(Algorithm):
+    """Advantage r, but 0 in groups that are all right or all wrong."""
+
+    settings: ClassVar = GRPO.settings | {"algorithm.adv_estimator": "reinforce_rej"}

@@ -1,0 +1,28 @@
+"""ReLIFT (arXiv 2506.07527): reinforcement learning, with fine-tuning on what it fails at in between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .base import SFT_STEPS, Algorithm, register, require
+from .grpo import GRPO
+
+
+@register("relift")
+@dataclass(frozen=True)
+class ReLIFT(Algorithm):
+    """Prompts whose rollouts all fail go to a buffer; when it is full, one SFT step on their traces empties it."""
+
+    buffer: int = 128
+    """prompts in the buffer that make an SFT step"""
+
+    settings: ClassVar = GRPO.settings
+    needs: ClassVar = frozenset({SFT_STEPS})
+
+    def __post_init__(self) -> None:
+        require("buffer", self.buffer, self.buffer >= 1, "a whole number of at least 1")
+
+    @property
+    def sft_prompts(self) -> int:
+        return self.buffer

@@ -1,0 +1,47 @@
+"""SRFT (arXiv 2506.19767): supervised and reinforcement fine-tuning in one step, weighed by entropy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from echorl_vl.core import PolicyLoss, srft_loss
+
+from .base import EXPERT_ROWS, Algorithm, LossRows, register, require
+from .grpo import GRPO
+
+
+@register("srft")
+@dataclass(frozen=True)
+class SRFT(Algorithm):
+    """The last of the n rows of a group is the expert's, as in LUFFY; it is imitated as well as reinforced."""
+
+    gamma: float = 0.1
+    """of the shaping f(x) = x / (x + gamma)"""
+    sft_weight: float = 0.5
+    """of the imitation term, times exp(-entropy)"""
+    positive_weight: float = 0.1
+    """of own rollouts that are right, times exp(entropy)"""
+
+    settings: ClassVar = GRPO.settings
+    needs: ClassVar = frozenset({EXPERT_ROWS})
+
+    def __post_init__(self) -> None:
+        require("gamma", self.gamma, self.gamma > 0, "a number above 0")
+        for name in ("sft_weight", "positive_weight"):
+            require(name, getattr(self, name), getattr(self, name) >= 0, "a number of at least 0")
+
+    def policy_loss(self, rows: LossRows, **clip: Any) -> PolicyLoss:
+        return srft_loss(
+            rows.log_probs,
+            rows.old_log_probs,
+            rows.advantages,
+            rows.response_mask,
+            rows.own_policy,
+            rows.verified,
+            rows.entropy,
+            self.gamma,
+            self.sft_weight,
+            self.positive_weight,
+            **clip,
+        )

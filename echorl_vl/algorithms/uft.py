@@ -1,0 +1,51 @@
+"""UFT (arXiv 2505.16984): the prompt carries a hint, a part of the expert's solution that shrinks with training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from echorl_vl.core import draw_pieces, hint_probability
+
+from .base import HINTS, Algorithm, register, require
+from .grpo import GRPO
+
+
+@register("uft")
+@dataclass(frozen=True)
+class UFT(Algorithm):
+    """The solution is cut in at most `pieces` pieces, of which Binomial(pieces, p(step)) open the response.
+
+    Hint tokens are part of the prompt: they have no advantage and are in no clip. Their NLL joins the loss.
+    """
+
+    pieces: int = 5
+    """most pieces that a solution is cut in"""
+    start: float = 0.95
+    """p at the first step"""
+    end: float = 0.05
+    """p at the last step with hints"""
+    hint_steps: int = 300
+    """steps with hints (the paper: 300 of 500)"""
+    coef: float = 0.001
+    """weight of the hint tokens' mean NLL"""
+
+    settings: ClassVar = GRPO.settings
+    needs: ClassVar = frozenset({HINTS})
+
+    def __post_init__(self) -> None:
+        require("pieces", self.pieces, self.pieces >= 1, "a whole number of at least 1")
+        require("hint_steps", self.hint_steps, self.hint_steps >= 0, "a whole number of at least 0")
+        require("coef", self.coef, self.coef >= 0, "a number of at least 0")
+        for name in ("start", "end"):
+            require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "a probability")
+
+    @property
+    def hint_coef(self) -> float:
+        return self.coef
+
+    def keep_hint(self, step: int, pieces: Tensor, generator: torch.Generator) -> Tensor:
+        return draw_pieces(pieces, hint_probability(step, self.start, self.end, self.hint_steps), generator)

@@ -1,0 +1,33 @@
+"""`algorithm.name` stands for the keys that define the algorithm.
+
+They take effect where the name is set, before the keys beside it: in a file, each key of the file wins over them; on
+the command line they win over the file, and each key of the command line over them. Two names: the last one counts.
+"""
+
+from __future__ import annotations
+
+from echorl_vl.algorithms import ALGORITHMS
+
+from .read import Assignment
+
+NAME = "algorithm.name"
+
+
+def with_presets(*layers: list[Assignment]) -> list[Assignment]:
+    """All assignments in order of precedence, the last one wins.
+
+    Args:
+        layers: assignments of the file, then of the command line.
+    """
+    named = [(number, one) for number, layer in enumerate(layers) for one in layer if one.key == NAME]
+    merged: list[Assignment] = []
+    for number, layer in enumerate(layers):
+        if named and named[-1][0] == number:
+            chosen = named[-1][1]
+            algorithm = ALGORITHMS.get(chosen.value) if isinstance(chosen.value, str) else None
+            origin = f"{NAME} = {chosen.value}, {chosen.origin}"
+            merged += [
+                Assignment(key, value, origin) for key, value in (algorithm.settings if algorithm else {}).items()
+            ]
+        merged += layer
+    return merged

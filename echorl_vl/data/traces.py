@@ -1,0 +1,209 @@
+"""Expert traces: the worked solution that comes with a problem, as text and as the tokens of a response.
+
+Formats, told apart by their form: plain text, taken as it is; GSM8K's solutions (`gsm8k`); chat messages, of which the
+last is taken if it is the assistant's, as in LUFFY's `target`; theorem calls (`theorems`). The last line of GSM8K's and
+of theorem calls is written here, with the answer that the format gives elsewhere; no other trace gets an answer that it
+has not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from echorl_vl.data.checks import BadRow, raise_bad_rows
+from echorl_vl.data.columns import value_at
+from echorl_vl.data.gsm8k import split_solution
+from echorl_vl.data.messages import read_reply
+from echorl_vl.data.problem import Problem
+from echorl_vl.data.theorems import are_theorem_calls, theorem_step
+from echorl_vl.data.tokens import VisualTokens, special_token_ids
+from echorl_vl.errors import UserError
+from echorl_vl.rewards.extract import last_boxed
+
+MISSING = "missing"
+UNREADABLE = "in no form that is read"
+NO_BOX = "without a boxed answer"
+RESERVED = "with a reserved token"
+TOO_LONG = "too long"
+REASONS = (MISSING, UNREADABLE, NO_BOX, RESERVED, TOO_LONG)
+"""Why a trace can't be used, in the order in which it is looked at."""
+
+
+class TraceError(UserError):
+    """A problem's trace can't be used. ``reason`` is one of `REASONS`, ``detail`` says what was found."""
+
+    def __init__(self, problem: Problem, key: str, reason: str, detail: str):
+        super().__init__(f"{problem.where}, {key}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class UsableTraces(NamedTuple):
+    """``kept``: indices of the problems whose trace can be used; ``counts``: how many can't, for each of `REASONS`."""
+
+    kept: list[int]
+    counts: dict[str, int]
+
+    @property
+    def dropped(self) -> int:
+        """Number of problems that are not kept."""
+        return sum(self.counts.values())
+
+    def __str__(self) -> str:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.counts.items() if count)
+        return f"{len(self.kept):,} usable traces" + (f", {self.dropped:,} not ({reasons})" if reasons else "")
+
+
+def trace_text(problem: Problem, key: str) -> str | None:
+    """The worked solution in column ``key`` of the problem's row (a dot leads into a nested one), as text.
+
+    None where there is none: no such column, nothing in it, or no assistant's message. Raises TraceError for a value of
+    another kind.
+    """
+    value = value_at(problem.extra, key)
+    if not value:
+        return None
+    if isinstance(value, str):
+        text = _plain(value)
+    elif isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        text = read_reply(value) or ""
+    elif isinstance(value, list) and all(isinstance(item, str) for item in value) and are_theorem_calls(value):
+        steps = [theorem_step(call) for call in value]
+        text = "\n".join([*steps, rf"So the answer is \boxed{{{problem.answer}}}."])
+    else:
+        wanted = "wanted text, chat messages, or a list of theorem calls"
+        raise TraceError(problem, key, UNREADABLE, f"holds {type(value).__name__} {str(value)[:60]}; {wanted}")
+    return text.strip() or None
+
+
+def answer_opening(prompt: str) -> str:
+    """What the chat template has written of the answer at the end of ``prompt``: ``<think>`` and white space, or ""."""
+    match = re.search(r"<think>\s*$", prompt)
+    return match[0] if match else ""
+
+
+class TraceEncoder:
+    """Encodes expert traces as responses: the tokens that follow a prompt, with the end of the turn.
+
+    Args:
+        tokenizer: the policy's.
+        eos_id: the token that ends the policy's turn.
+        max_tokens: the most that a trace may have, the end of the turn included (``data.max_response_length``).
+        needs_box: a trace without ``\\boxed{}`` can't be used, since the reward would not find its answer; false for
+            a reward that reads something else.
+        opening: what the prompt holds of the answer (`answer_opening`), taken off a trace that begins with it too.
+    """
+
+    def __init__(
+        self, tokenizer: Any, eos_id: int, max_tokens: int | None = None, needs_box: bool = True, opening: str = ""
+    ):
+        self.tokenizer = tokenizer
+        self.eos_id = eos_id
+        self.max_tokens = max_tokens
+        self.needs_box = needs_box
+        self.opening = opening.strip()
+        added = tokenizer.added_tokens_decoder
+        # Some tokenizers don't mark all of theirs as special (<|fim_pad|>); <think> and <tool_call> the policy writes.
+        marked = {token_id for token_id, token in added.items() if re.fullmatch(r"<\|.*\|>", token.content)}
+        self._reserved = (
+            marked | set(special_token_ids(tokenizer).tolist()) | set(VisualTokens.find(None, tokenizer).ids)
+        )
+
+    def encode(self, problem: Problem) -> torch.Tensor:
+        """(L,) int64: the trace of ``problem`` in its column ``problem.keys.trace``, ``eos_id`` at the end.
+
+        Raises TraceError, naming row and column, if it can't be used; UserError if no column of traces is set.
+        """
+        key = trace_key(problem)
+        text = self.text(problem)
+        return torch.tensor(self._finish(problem, key, text, self._tokenize([text])[0]), dtype=torch.long)
+
+    def text(self, problem: Problem) -> str:
+        """The trace as text, less what the prompt holds of it. Raises TraceError if there is none or it has no box."""
+        key = trace_key(problem)
+        text = trace_text(problem, key)
+        if text is None:
+            raise TraceError(problem, key, MISSING, "has no worked solution")
+        if self.needs_box and not last_boxed(text):
+            raise TraceError(problem, key, NO_BOX, r"has no \boxed{} around the final answer")
+        return text.removeprefix(self.opening).lstrip() if self.opening else text
+
+    def usable(self, problems: Sequence[Problem]) -> list[TraceError | None]:
+        """For each problem why its trace can't be used, None where it can; tokenized together."""
+        errors: list[TraceError | None] = []
+        texts: dict[int, str] = {}
+        for index, problem in enumerate(problems):
+            try:
+                texts[index] = self.text(problem)
+                errors.append(None)
+            except TraceError as error:
+                errors.append(error)
+        for (index, text), ids in zip(texts.items(), self._tokenize(list(texts.values())), strict=True):
+            try:
+                self._finish(problems[index], trace_key(problems[index]), text, ids)
+            except TraceError as error:
+                errors[index] = error
+        return errors
+
+    def _tokenize(self, texts: list[str]) -> list[list[int]]:
+        return self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+
+    def _finish(self, problem: Problem, key: str, text: str, ids: list[int]) -> list[int]:
+        reserved = next((token_id for token_id in ids if token_id in self._reserved), None)
+        if reserved is not None:
+            token = self.tokenizer.convert_ids_to_tokens(reserved)
+            raise TraceError(problem, key, RESERVED, f"spells {token}, which is a reserved token of the model")
+        if self.max_tokens is not None and len(ids) >= self.max_tokens:
+            found = f"the trace has {len(ids) + 1} tokens, data.max_response_length is {self.max_tokens}"
+            raise TraceError(problem, key, TOO_LONG, found)
+        return [*ids, self.eos_id]
+
+
+def trace_key(problem: Problem) -> str:
+    """The column of the problem's trace. Raises UserError if none is set."""
+    if problem.keys.trace is None:
+        raise UserError(f"{problem.where}: no column of worked solutions is named; set data.trace_key")
+    return problem.keys.trace
+
+
+def usable_traces(
+    problems: Sequence[Problem], encoder: TraceEncoder, bad_traces: str = "drop", batch_size: int = 256
+) -> UsableTraces:
+    """Which problems have a trace that can be used.
+
+    ``bad_traces``: "drop" counts the others; "error" raises a UserError that counts them and shows the first few. So it
+    does, whatever ``bad_traces`` is, if no trace can be used.
+    """
+    kept: list[int] = []
+    bad: list[BadRow] = []
+    counts = dict.fromkeys(REASONS, 0)
+    for start in range(0, len(problems), batch_size):
+        # Read once: a row comes from disk each time it is asked for.
+        batch = [problems[index] for index in range(start, min(start + batch_size, len(problems)))]
+        for index, error in enumerate(encoder.usable(batch), start):
+            if error is None:
+                kept.append(index)
+                continue
+            counts[error.reason] += 1
+            problem = batch[index - start]
+            source, _, row = problem.uid.rpartition(":")
+            bad.append(BadRow(source, int(row) if row.isdigit() else index, trace_key(problem), error.detail))
+    result = UsableTraces(kept, counts)
+    if bad and (bad_traces == "error" or not kept):
+        try:
+            raise_bad_rows(bad, len(problems))
+        except UserError as error:
+            raise UserError(f"expert traces: {result}. {error}") from None
+    return result
+
+
+def _plain(text: str) -> str:
+    solution = None if last_boxed(text) else split_solution(text)
+    if solution is None:
+        return text
+    reasoning, answer = solution
+    return "\n".join(filter(None, [reasoning, rf"The answer is \boxed{{{answer}}}."]))

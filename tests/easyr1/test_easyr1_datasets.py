@@ -1,0 +1,85 @@
+"""Sets that EasyR1 can't read are written as it reads them, with the same questions, answers and pictures."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+
+from echorl_vl.config import Config
+from echorl_vl.data.sources import load_problems
+from echorl_vl.engines.easyr1.datasets import load_sets, readable_by_easyr1
+from echorl_vl.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+def written(path: Path, rows: list[dict]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def settings(train: str, val: str, **keys: str) -> Config:
+    config = copy.deepcopy(Config())
+    config.data.train_files, config.data.val_files, config.data.rollout_batch_size = train, val, 1
+    for key, value in keys.items():
+        setattr(config.data, key, value)
+    return config
+
+
+def test_chats_and_nested_columns_are_written_as_text(tmp_path):
+    rows = [
+        {"prompt": [{"role": "user", "content": f"{n} + 1?"}], "reward_model": {"ground_truth": n + 1}}
+        for n in range(9)
+    ]
+    train, val = written(tmp_path / "train.jsonl", rows), written(tmp_path / "val.jsonl", rows[:2])
+    config = settings(train, val, answer_key="reward_model.ground_truth")
+    changed = readable_by_easyr1(config, tmp_path / "run", load_sets(config)).data
+    assert (changed.prompt_key, changed.answer_key) == ("problem", "answer")
+    found = pq.read_table(changed.train_files).to_pylist()
+    assert found == [{"problem": f"{n} + 1?", "answer": str(n + 1)} for n in range(9)]
+    assert pq.read_table(changed.val_files).num_rows == 2
+    assert (config.data.train_files, config.data.answer_key) == (train, "reward_model.ground_truth")
+
+
+def test_a_nested_answer_alone_and_gsm8ks_solutions_are_written(tmp_path):
+    path = written(tmp_path / "a.jsonl", [{"prompt": "?", "more": {"answer": "1"}}])
+    config = settings(path, path, answer_key="more.answer")
+    changed = readable_by_easyr1(config, tmp_path / "run", load_sets(config)).data
+    assert pq.read_table(changed.train_files).to_pylist() == [{"problem": "?", "answer": "1"}]
+    path = written(tmp_path / "b.jsonl", [{"prompt": "?", "answer": "so\n#### 1"}])
+    config = settings(path, path)
+    changed = readable_by_easyr1(config, tmp_path / "run", load_sets(config)).data
+    assert pq.read_table(changed.train_files).to_pylist() == [{"prompt": "?", "answer": "1"}]
+
+
+def test_only_what_has_to_be_is_written_and_pictures_go_along(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"picture")
+    chat = {"prompt": [{"role": "user", "content": "<image>?"}], "answer": "1", "images": ["a.png"]}
+    plain = {"prompt": "?", "answer": "1"}
+    train, val = written(tmp_path / "train.jsonl", [chat]), written(tmp_path / "val.jsonl", [plain])
+    config = settings(train, val)
+    sets = load_sets(config)
+    assert not sets["train_files"].plain and sets["val_files"].plain
+    changed = readable_by_easyr1(config, tmp_path / "run", sets).data
+    assert changed.val_files == val and (changed.prompt_key, changed.image_key) == ("prompt", "images")
+    (problem,) = load_problems(changed.train_files, "prompt")
+    assert (problem.question, problem.answer, problem.images) == ("<image>?", "1", (b"picture",))
+
+
+def test_what_has_no_place_in_easyr1s_prompts_is_refused(tmp_path):
+    chat = [{"role": "system", "content": "Think."}, {"role": "user", "content": "?"}]
+    path = written(tmp_path / "chat.jsonl", [{"prompt": chat, "answer": "1"}])
+    with pytest.raises(UserError, match=r"row 0, prompt: has a system message, which EasyR1's prompts .* engine=local"):
+        load_sets(settings(path, path))
+    row = {"prompt": [{"role": "user", "content": "<video>?"}], "answer": "1", "videos": ["a.mp4"]}
+    path = written(tmp_path / "video.jsonl", [row])
+    with pytest.raises(UserError, match="row 0, videos: has videos"):
+        load_sets(settings(path, path))
