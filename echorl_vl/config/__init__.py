@@ -5,6 +5,7 @@
 
 from .check import check_local, local_problems
 from .check_easyr1 import check_easyr1, easyr1_problems, world_size
+from .check_verl import check_verl, verl_problems
 from .dump import config_to_dict, to_yaml
 from .help import full_help, short_help
 from .load import load_config
@@ -45,6 +46,7 @@ __all__ = [
     "WorkerConfig",
     "check_easyr1",
     "check_local",
+    "check_verl",
     "config_to_dict",
     "easyr1_problems",
     "full_help",
@@ -53,5 +55,6 @@ __all__ = [
     "rehearsed",
     "short_help",
     "to_yaml",
+    "verl_problems",
     "world_size",
 ]

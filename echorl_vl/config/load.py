@@ -10,6 +10,7 @@ from typing import Any
 
 from .check import general_problems, local_problems
 from .check_easyr1 import easyr1_problems
+from .check_verl import verl_problems
 from .convert import WrongType, convert, type_text
 from .dump import config_to_dict
 from .interpolate import has_interpolation, resolve
@@ -39,8 +40,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     resolve_paths(config, path.parent)
     # A key that is wrong already stands at its default here: what follows from that would be noise.
     known = {key for problem in problems for key in problem.keys}
-    of_engine = {"local": local_problems, "easyr1": easyr1_problems}.get(config.engine, lambda _: [])
-    found = general_problems(config) + of_engine(config)
+    of_engine = {"local": local_problems, "easyr1": easyr1_problems, "verl": verl_problems}
+    found = general_problems(config) + of_engine.get(config.engine, lambda _: [])(config)
     problems += [problem for problem in found if not known.intersection(problem.keys)]
     raise_if_any(problems)
     return config

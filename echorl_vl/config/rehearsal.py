@@ -1,4 +1,4 @@
-"""What `trainer.device: cpu` changes in a configuration for the EasyR1 engine: a run of it without a GPU."""
+"""What `trainer.device: cpu` changes in a configuration for the engines on Ray: a run of them without a GPU."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class TrainerConfig:
     find_last_checkpoint: bool = option(True, "go on from the newest checkpoint in the output folder")
     device: str = option(
         "auto",
-        "auto: a GPU where there is one; cpu with engine easyr1: a rehearsal",
+        "auto: a GPU where there is one; cpu with engine easyr1 or verl: a rehearsal",
         choices=("auto", "cpu", "cuda"),
     )
     max_bad_steps: int = option(5, "stop after so many steps in a row skipped for NaN", at_least=1)
@@ -141,8 +141,8 @@ class Config:
     echo: EchoConfig = section(EchoConfig, "EchoRL: which clips are echoed, and how much")
     engine: str = option(
         "auto",
-        "what trains: local, the embedded engine; easyr1, on Ray; auto: easyr1 where it and a GPU are there",
-        choices=("auto", "local", "easyr1"),
+        "what trains: local, the embedded engine; easyr1 or verl, on Ray; auto: easyr1 where it and a GPU are there",
+        choices=("auto", "local", "easyr1", "verl"),
     )
 
     # Not a field: it is neither written to YAML nor compared. load_config sets it on the instance.

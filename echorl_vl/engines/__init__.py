@@ -29,6 +29,8 @@ def load_engine(name: str) -> Callable[[Config], int]:
     """The `run` of an engine: trains as a configuration says and returns the exit status."""
     if name == "easyr1":
         from echorl_vl.engines.easyr1.run import run
+    elif name == "verl":
+        from echorl_vl.engines.verl.run import run
     else:
         from echorl_vl.engines.local.run import run
     return run

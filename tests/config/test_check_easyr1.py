@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from echorl_vl.config import easyr1_problems, load_config
+from echorl_vl.config import easyr1_problems, load_config, verl_problems
 from echorl_vl.errors import UserError
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
@@ -95,6 +95,8 @@ def test_a_rehearsal_is_judged_by_what_it_runs(minimal: Path) -> None:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_fits_its_engine(path: Path) -> None:
     config = load_config(path)
-    if config.engine != "local":
+    if config.engine == "verl":
+        assert verl_problems(config) == []
+    elif config.engine != "local":
         assert easyr1_problems(config) == []
     assert config.echo.coef == 0.001

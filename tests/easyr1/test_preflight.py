@@ -17,18 +17,15 @@ from echorl_vl.data.sources import load_problems
 from echorl_vl.engines.easyr1 import hooks
 from echorl_vl.engines.easyr1.checkpoints import newest_checkpoint
 from echorl_vl.engines.easyr1.datasets import load_sets
-from echorl_vl.engines.easyr1.preflight import (
+from echorl_vl.engines.easyr1.preflight import check_pictures, critic_problems, sequence_problems, version_problems
+from echorl_vl.engines.resources import (
     GIB,
     Machine,
-    check_pictures,
     cluster_problem,
     count_parameters,
-    critic_problems,
     gpu_problems,
     memory_problems,
     model_problems,
-    sequence_problems,
-    version_problems,
 )
 from echorl_vl.errors import UserError
 

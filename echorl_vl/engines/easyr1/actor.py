@@ -30,8 +30,8 @@ from verl.workers.actor.dp_actor import DataParallelPPOActor
 
 from echorl_vl.core import echo_denominator, echo_loss, log_probs_and_entropy, token_entropy
 from echorl_vl.core import metric_names as names
-from echorl_vl.engines.easyr1.rebind import rebound
 from echorl_vl.engines.easyr1.settings import EchoActorConfig
+from echorl_vl.engines.rebind import rebound
 
 WEIGHTS = "token_weights"  # (B, T) of EchoClips, in the batch
 COEF = "echo_coef"  # lambda of this step, in the batch's meta_info

@@ -7,30 +7,13 @@ something else than what was measured would train something else than what was a
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
-import inspect
-from dataclasses import dataclass
-from typing import Any
 
+from echorl_vl.engines.hooks import Hook, hook_faults
 from echorl_vl.errors import UserError
 
 MEASURED = "0.3.3.dev0 (commit b44b311)"
 REPOSITORY = "https://github.com/hiyouga/EasyR1"
-
-
-@dataclass(frozen=True)
-class Hook:
-    """`name` in `module` (dotted below a class), called with `parameters` (None: not called), and why it is used."""
-
-    module: str
-    name: str
-    parameters: tuple[str, ...] | None
-    why: str
-
-    def __str__(self) -> str:
-        called = "" if self.parameters is None else f"({', '.join(self.parameters)})"
-        return f"{self.module}.{self.name}{called}"
 
 
 _MAIN, _TRAINER, _CORE = "verl.trainer.main", "verl.trainer.ray_trainer", "verl.trainer.core_algos"
@@ -129,42 +112,8 @@ def check_installed() -> None:
 
 def check_hooks(hooks: tuple[Hook, ...] = HOOKS) -> None:
     """Raises UserError that lists each hook which is missing or takes other parameters, or names a missing package."""
-    for hook in hooks:
-        try:
-            importlib.import_module(hook.module)
-        except ImportError as error:
-            if error.name and error.name.split(".")[0] != hook.module.split(".")[0]:
-                raise UserError(f"engine easyr1: {hook.module} needs {error.name}, which is not installed") from error
-    wrong = [f"  {hook}: {fault}\n    used for: {hook.why}" for hook in hooks if (fault := _fault(hook))]
-    if wrong:
-        lines = "\n".join(wrong)
+    if lines := hook_faults(hooks, "easyr1"):
         raise UserError(
             f"engine easyr1: found {found_verl()}, which differs from EasyR1 {MEASURED} where the adapter "
             f"hooks in:\n{lines}\nInstall that commit of {REPOSITORY}, or run with engine = local."
         )
-
-
-def _fault(hook: Hook) -> str | None:
-    """What is wrong with a hook, None if it is as expected."""
-    try:
-        found: Any = importlib.import_module(hook.module)
-    except ImportError as error:
-        return f"{hook.module} can't be imported ({error})"
-    for name in hook.name.split("."):
-        found = _plain(found)
-        if not hasattr(found, name):
-            return "not there"
-        found = getattr(found, name)
-    if hook.parameters is None:
-        return None
-    try:
-        named = inspect.signature(_plain(found)).parameters
-    except (TypeError, ValueError):
-        return "not a function"
-    parameters = tuple(name for name in named if not name.startswith("_ray_"))  # Ray adds one to an actor's methods
-    return None if parameters == hook.parameters else f"takes ({', '.join(parameters)})"
-
-
-def _plain(found: Any) -> Any:
-    """The class below Ray's wrapper, where there is one."""
-    return getattr(getattr(found, "__ray_metadata__", None), "modified_class", found)

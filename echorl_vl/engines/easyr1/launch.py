@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayTaskError
 
 from echorl_vl.config import Config, world_size
-from echorl_vl.engines.easyr1.preflight import cluster_problem
 from echorl_vl.engines.easyr1.rehearsal import REHEARSAL
 from echorl_vl.engines.easyr1.runner import EchoRunner
 from echorl_vl.engines.easyr1.settings import to_easyr1
 from echorl_vl.engines.easyr1.trainer import STOP_FILE
+from echorl_vl.engines.follow import follow
+from echorl_vl.engines.resources import cluster_problem
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.run_folder import RunFolder
 
@@ -48,30 +47,12 @@ def launch(config: Config, folder: RunFolder) -> bool:
     stop.unlink(missing_ok=True)
     _join_or_start(config, folder)
     try:
-        return _follow(EchoRunner.remote().run.remote(settings), stop)
+        return follow(EchoRunner.remote().run.remote(settings), stop)
     finally:
         stop.unlink(missing_ok=True)
         if settings.trainer.ray_timeline is not None:
             ray.timeline(filename=settings.trainer.ray_timeline)
         ray.shutdown()  # lets go of a cluster that was there before, and ends one of our own
-
-
-def _follow(task: Any, stop: Path) -> bool:
-    """Waits for the driver. The first Ctrl-C asks it to stop after the step and save, the second ends it at once."""
-    asked = False
-    while True:
-        try:
-            return ray.get(task)
-        except KeyboardInterrupt:
-            if asked:
-                return False
-            asked = True
-            stop.touch()
-            print("stopping after this step; Ctrl-C again stops at once", flush=True)
-        except RayTaskError as error:
-            if isinstance(error.cause, UserError):
-                raise UserError(str(error.cause)) from None
-            raise
 
 
 def _join_or_start(config: Config, folder: RunFolder) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 import ray
 from verl.trainer import main
 
-from echorl_vl.engines.easyr1.rebind import rebound
 from echorl_vl.engines.easyr1.rewards import EchoRewardManager
 from echorl_vl.engines.easyr1.settings import EchoPPOConfig
 from echorl_vl.engines.easyr1.trainer import EchoTrainer
 from echorl_vl.engines.easyr1.worker import EchoWorker
+from echorl_vl.engines.rebind import rebound
 
 
 class _Runner(main.Runner.__ray_metadata__.modified_class):

@@ -20,10 +20,10 @@ from echorl_vl.core import metric_names as names
 from echorl_vl.engines.easyr1.actor import COEF, WEIGHTS
 from echorl_vl.engines.easyr1.advantages import register_advantages
 from echorl_vl.engines.easyr1.batches import BatchReader
-from echorl_vl.engines.easyr1.rebind import rebound
 from echorl_vl.engines.easyr1.rewards import RewardTap, all_success
 from echorl_vl.engines.easyr1.settings import KEEP, EchoPPOConfig
 from echorl_vl.engines.experience import Experience, experience_metrics, mine
+from echorl_vl.engines.rebind import rebound
 from echorl_vl.engines.validation_metrics import clustered_standard_error
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.rollout_files import write_rollouts

@@ -12,7 +12,7 @@ from verl.workers.rollout import vllm_rollout_spmd
 
 from echorl_vl.data.tokens import VisualTokens
 from echorl_vl.engines.easyr1.actor import EchoActor
-from echorl_vl.engines.easyr1.rebind import rebound
+from echorl_vl.engines.rebind import rebound
 
 FORBIDDEN = -100.0  # logit bias, EasyR1's own for image pads
 

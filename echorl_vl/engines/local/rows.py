@@ -32,8 +32,10 @@ def concatenate(parts: Sequence[Rollouts], pad_id: int) -> Rollouts:
     """Rollouts of several batches as one: prompts and rows in order, padded to the longest response."""
     width = max(part.tokens.shape[1] for part in parts)
 
-    def rows(name: str, value: int = 0) -> Tensor:
-        tensors = (getattr(part, name) for part in parts)
+    def rows(name: str, value: int = 0) -> Tensor | None:
+        tensors = [getattr(part, name) for part in parts]
+        if tensors[0] is None:  # an engine that did not record it
+            return None
         return torch.cat([pad(tensor, (0, width - tensor.shape[1]), value=value) for tensor in tensors])
 
     starts = [sum(len(part.prompts) for part in parts[:index]) for index in range(len(parts))]

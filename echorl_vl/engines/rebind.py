@@ -1,4 +1,4 @@
-"""Rebinding a name for the time of a call: how the adapter reaches what EasyR1 looks up in a module."""
+"""Rebinding a name for the time of a call: how an adapter reaches what its host looks up in a module."""
 
 from __future__ import annotations
 

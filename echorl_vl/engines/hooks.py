@@ -1,0 +1,70 @@
+"""Names of a host framework that an adapter calls, subclasses or rebinds, each with its parameters and the reason.
+
+Hooking into something else than what was measured would train something else than what was asked for, so an adapter
+checks all of them before a run starts.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from echorl_vl.errors import UserError
+
+
+@dataclass(frozen=True)
+class Hook:
+    """`name` in `module` (dotted below a class), called with `parameters` (None: not called), and why it is used."""
+
+    module: str
+    name: str
+    parameters: tuple[str, ...] | None
+    why: str
+
+    def __str__(self) -> str:
+        called = "" if self.parameters is None else f"({', '.join(self.parameters)})"
+        return f"{self.module}.{self.name}{called}"
+
+
+def hook_faults(hooks: Sequence[Hook], engine: str) -> str:
+    """Lines about each hook that is missing or takes other parameters; empty where all are as expected.
+
+    Raises UserError, naming `engine`, where a module of the host needs a package that is not installed.
+    """
+    for hook in hooks:
+        try:
+            importlib.import_module(hook.module)
+        except ImportError as error:
+            if error.name and error.name.split(".")[0] != hook.module.split(".")[0]:
+                raise UserError(f"engine {engine}: {hook.module} needs {error.name}, which is not installed") from error
+    wrong = [f"  {hook}: {fault}\n    used for: {hook.why}" for hook in hooks if (fault := _fault(hook))]
+    return "\n".join(wrong)
+
+
+def _fault(hook: Hook) -> str | None:
+    """What is wrong with a hook, None if it is as expected."""
+    try:
+        found: Any = importlib.import_module(hook.module)
+    except ImportError as error:
+        return f"{hook.module} can't be imported ({error})"
+    for name in hook.name.split("."):
+        found = _plain(found)
+        if not hasattr(found, name):
+            return "not there"
+        found = getattr(found, name)
+    if hook.parameters is None:
+        return None
+    try:
+        named = inspect.signature(_plain(found)).parameters
+    except (TypeError, ValueError):
+        return "not a function"
+    parameters = tuple(name for name in named if not name.startswith("_ray_"))  # Ray adds one to an actor's methods
+    return None if parameters == hook.parameters else f"takes ({', '.join(parameters)})"
+
+
+def _plain(found: Any) -> Any:
+    """The class below Ray's wrapper, where there is one."""
+    return getattr(getattr(found, "__ray_metadata__", None), "modified_class", found)

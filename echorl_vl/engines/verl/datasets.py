@@ -1,0 +1,120 @@
+"""The problem sets of a run: checked row by row as for the embedded engine, and written as verl reads them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from echorl_vl.config import Config
+from echorl_vl.data.problem import Problem, Problems
+from echorl_vl.data.prompts import PromptEncoder
+from echorl_vl.data.sources import load_problems
+from echorl_vl.data.templates import IMAGE, VIDEO, load_format_prompt
+from echorl_vl.errors import UserError
+from echorl_vl.outputs import atomic
+
+KEYS = ("train_files", "val_files")
+_TEXT = pa.string()
+_SCHEMA = pa.schema(
+    {
+        "data_source": _TEXT,
+        "prompt": pa.list_(pa.struct({"role": _TEXT, "content": _TEXT})),
+        "reward_model": pa.struct({"style": _TEXT, "ground_truth": _TEXT}),
+        "extra_info": pa.struct({"index": pa.int64(), "uid": _TEXT}),
+    }
+)
+BATCH = 512  # rows written at a time
+
+
+def load_sets(config: Config, tokenizer: Any) -> dict[str, Problems]:
+    """The sets, by key, without the problems that are too long (`data.filter_overlong_prompts`).
+
+    Raises UserError naming file, row and field, for a set with pictures, for a prompt that is too long, for a training
+    set that does not fill one batch, or for a tokenizer without a chat template.
+    """
+    data = config.data
+    keys = (data.prompt_key, data.answer_key, data.image_key, data.image_dir, data.video_key)
+    encoder = PromptEncoder(
+        None, tokenizer, data.format_prompt, None, None, data.max_prompt_length, data.override_chat_template
+    )
+    if not (data.override_chat_template or getattr(tokenizer, "chat_template", None)):
+        raise UserError(
+            f"{config.worker.actor.model.model_path}: the tokenizer has no chat template, and verl writes "
+            "its prompts with one; wanted data.override_chat_template = a file with one"
+        )
+    sets = {}
+    for key in KEYS:
+        if not (spec := getattr(data, key)):
+            continue
+        problems = load_problems(spec, *keys, videos=True)
+        for problem in problems:
+            _check_text(problem)
+        if data.filter_overlong_prompts:
+            problems = problems.select(encoder.filter_overlong(problems)[0])
+        else:
+            _check_lengths(problems, encoder, data.max_prompt_length)
+        sets[key] = problems
+    found = len(sets["train_files"])
+    if found < data.rollout_batch_size:
+        raise UserError(
+            f"data.train_files = {data.train_files}: {found} problems of at most {data.max_prompt_length} tokens, and "
+            f"one batch takes {data.rollout_batch_size}"
+        )
+    return sets
+
+
+def readable_by_verl(config: Config, run: Path, sets: dict[str, Problems]) -> Config:
+    """The configuration with the sets written to parquet below `run`: chats with the format prompt around them."""
+    changed = copy.copy(config)
+    changed.data = copy.copy(config.data)
+    around = load_format_prompt(config.data.format_prompt) if config.data.format_prompt else str
+    for key, problems in sets.items():
+        path = run / "data" / f"{key}.parquet"
+        source = Path(getattr(config.data, key)).name
+        with atomic.replacing(path, durable=False) as partial, pq.ParquetWriter(partial, _SCHEMA) as writer:
+            for start in range(0, len(problems), BATCH):
+                rows = [
+                    _row(problem, start + number, source, around(problem.question))
+                    for number, problem in enumerate(problems[start : start + BATCH])
+                ]
+                writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
+        setattr(changed.data, key, str(path))
+    return changed
+
+
+def _row(problem: Problem, index: int, source: str, question: str) -> dict[str, Any]:
+    system = [] if problem.system is None else [{"role": "system", "content": problem.system}]
+    return {
+        "data_source": source,
+        "prompt": [*system, {"role": "user", "content": question}],
+        "reward_model": {"style": "rule", "ground_truth": problem.answer},
+        "extra_info": {"index": index, "uid": problem.uid},
+    }
+
+
+def _check_text(problem: Problem) -> None:
+    wanted = "engine verl trains on text (pictures have not been tried with it); wanted text alone, or engine = easyr1"
+    if problem.images:
+        raise UserError(f"{problem.where}, {problem.keys.image}: has pictures; {wanted}")
+    if problem.extra.get(problem.keys.video):
+        raise UserError(f"{problem.where}, {problem.keys.video}: has videos; {wanted}")
+    for mark in (IMAGE, VIDEO):
+        if mark in problem.question:
+            raise UserError(f"{problem.where}, {problem.keys.prompt}: has {mark}; {wanted}")
+
+
+def _check_lengths(problems: Sequence[Problem], encoder: PromptEncoder, limit: int) -> None:
+    for start in range(0, len(problems), BATCH):
+        batch = problems[start : start + BATCH]
+        for problem, length in zip(batch, encoder.lengths(batch), strict=True):
+            if length > limit:
+                raise UserError(
+                    f"{problem.where}, {problem.keys.prompt}: the prompt has {length} tokens, data.max_prompt_length "
+                    f"is {limit}, and verl would cut it; raise it, or leave such rows out with "
+                    "data.filter_overlong_prompts=true"
+                )

@@ -1,0 +1,115 @@
+"""Every name of verl that the adapter calls, subclasses or rebinds, with parameters and reason; checked at start."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+
+from echorl_vl.engines.hooks import Hook, hook_faults
+from echorl_vl.errors import UserError
+
+MEASURED = "0.9.1"
+
+_BASE, _SYNC = "verl.trainer.ppo.v1.trainer_base", "verl.trainer.ppo.v1.trainer_sync"
+_MAIN, _BUFFER, _WORKERS = "verl.trainer.main_ppo", "verl.trainer.ppo.v1.replay_buffer", "verl.workers.engine_workers"
+_TENSORS, _REWARD = "verl.utils.tensordict_utils", "verl.experimental.reward_loop.reward_manager.base"
+_QUEUE = "transfer_queue"
+
+HOOKS = (
+    # the driver
+    Hook(_MAIN, "TaskRunnerV1.run", ("self", "config"), "builds everything: subclassed, to say how it ended"),
+    Hook(_BASE, "register_trainer", ("name",), "puts our trainers under names of their own"),
+    Hook(_SYNC, "PPOTrainerSync", None, "subclassed"),
+    Hook(_BASE, "PPOTrainer.__init__", ("self", "config"), "called as it is"),
+    Hook(_BASE, "PPOTrainer.fit", ("self", "agent_loop_manager"), "run with the next name rebound"),
+    Hook(
+        _BASE,
+        "Tracking.__init__",
+        ("self", "project_name", "experiment_name", "default_backend", "config"),
+        "subclassed",
+    ),
+    Hook(_BASE, "Tracking.log", ("self", "data", "step", "backend"), "metrics.jsonl beside verl's loggers"),
+    Hook(_BASE, "PPOTrainer._build_replay_buffer", ("self",), "run with the next name rebound"),
+    Hook(_BASE, "ReplayBuffer", None, "rebound to EchoReplayBuffer"),
+    Hook(_BASE, "PPOTrainer._init_resource_pool_mgr", ("self",), "EchoWorker takes the actor's roles after it"),
+    Hook(_BASE, "PPOTrainer._init_tokenizer", ("self",), "the splitter's table is built after it"),
+    Hook(_BASE, "PPOTrainer._update_actor", ("self", "batch", "metrics"), "mining before it, metrics after it"),
+    Hook(_BASE, "PPOTrainer._validate", ("self",), "accuracy with its standard error, rollout files"),
+    Hook(_BASE, "PPOTrainer._save_checkpoint", ("self",), "saves when the stop file ends a run"),
+    Hook(_SYNC, "PPOTrainerSync.on_step_end", ("self",), "looks for the stop file"),
+    Hook("verl.trainer.ppo.utils", "Role.ActorRolloutRef", None, "which worker is the actor"),
+    Hook("verl.trainer.ppo.utils", "Role.ActorRollout", None, "the same"),
+    Hook("verl.trainer.ppo.utils", "Role.Actor", None, "the same"),
+    Hook("verl.trainer.ppo.utils", "need_critic", ("config",), "for verl's own check of its configuration"),
+    Hook("verl.trainer.ppo.utils", "need_reference_policy", ("config",), "the same"),
+    Hook("verl.utils.config", "validate_config", ("config", "use_reference_policy", "use_critic"), "that check"),
+    Hook("verl.trainer.constants_ppo", "get_ppo_ray_runtime_env", ("config",), "what verl sets for Ray's processes"),
+    # sampling
+    Hook(
+        _BUFFER, "ReplayBuffer.sample", ("self", "global_steps", "partition_id", "batch_size"), "rollouts that failed"
+    ),
+    Hook(_BUFFER, "ReplayBuffer._dapo_filtered_keys", ("self", "partition_id"), "which groups dynamic sampling drops"),
+    Hook(_QUEUE, "kv_batch_get", ("keys", "partition_id", "select_fields"), "the driver reads the rollouts"),
+    Hook(_QUEUE, "kv_batch_put", ("keys", "partition_id", "fields", "tags", "data_parser"), "and writes the weights"),
+    Hook(_QUEUE, "KVBatchMeta", None, "names rows and columns of a batch"),
+    # the workers
+    Hook(_WORKERS, "ActorRolloutRefWorker.actor_worker_cls", None, "set to EchoTrainingWorker on a subclass"),
+    Hook(_WORKERS, "TrainingWorker.set_loss_fn", ("self", "loss_fn"), "the echo term goes around verl's loss"),
+    Hook(_WORKERS, "TrainingWorker.train_batch", ("self", "data"), "denominator of an optimizer step; skipped steps"),
+    Hook("verl.workers.utils.losses", "ppo_loss", ("config", "model_output", "data", "dp_group"), "the loss inside"),
+    Hook("verl.workers.utils.padding", "no_padding_2_padding", ("tensor", "data"), "log-probs of the responses"),
+    Hook(
+        "verl.utils.metric", "Metric.__init__", ("self", "aggregation", "value"), "echo/loss adds up over micro-batches"
+    ),
+    Hook("verl.utils.metric", "AggregationType.SUM", None, "the same"),
+    Hook(_TENSORS, "get", ("tensordict", "key", "default"), "numbers beside a batch"),
+    Hook(_TENSORS, "assign_non_tensor", ("tensor_dict", "kwargs"), "the same"),
+    # rewards
+    Hook(_REWARD, "RewardManagerBase.__init__", ("self", "config", "tokenizer", "compute_score"), "subclassed"),
+    Hook(_REWARD, "RewardManagerBase.run_single", ("self", "data"), "grades one rollout"),
+)
+
+
+def verl_installed() -> bool:
+    """Whether the `verl` of this environment is the official one with its V1 trainer; nothing of it is run."""
+    try:
+        spec = importlib.util.find_spec("verl")
+        if spec is None or not spec.submodule_search_locations:
+            return False
+        (folder,) = list(spec.submodule_search_locations)[:1]
+    except (ImportError, ValueError):
+        return False
+    from pathlib import Path
+
+    return (Path(folder) / "workers" / "engine_workers.py").is_file()
+
+
+def found_verl() -> str:
+    """What `import verl` would bring, in words."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    if importlib.util.find_spec("verl") is None:
+        return "no package verl"
+    try:
+        number = version("verl")
+    except PackageNotFoundError:
+        number = "of unknown version"
+    return f"the official verl {number}" if verl_installed() else f"another package verl {number} (EasyR1's, perhaps)"
+
+
+def check_installed() -> None:
+    """Raises UserError unless `import verl` brings the official verl."""
+    if not verl_installed():
+        raise UserError(
+            f"engine verl: found {found_verl()}; wanted verl {MEASURED}: pip install 'verl[verl-core]=={MEASURED}' "
+            "into an environment of its own, since EasyR1's package is called verl too, and the two exclude each other."
+        )
+
+
+def check_hooks(hooks: tuple[Hook, ...] = HOOKS) -> None:
+    """Raises UserError that lists each hook which is missing or takes other parameters, or names a missing package."""
+    if lines := hook_faults(hooks, "verl"):
+        raise UserError(
+            f"engine verl: found {found_verl()}, which differs from verl {MEASURED} where the adapter hooks in:\n"
+            f"{lines}\nInstall that version, or run with engine = easyr1 or local."
+        )

@@ -1,0 +1,71 @@
+"""Everything that would stop a run minutes later, found in the first seconds: versions, GPUs, memory, model."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Iterator
+
+from packaging.version import InvalidVersion, Version
+
+from echorl_vl.config import Config, Problem
+from echorl_vl.config.problems import raise_if_any
+from echorl_vl.engines.resources import Machine, gpu_problems, memory_problems, model_problems, read_model_config
+from echorl_vl.engines.verl.hooks import check_hooks, check_installed
+
+# package: (at least, below, without, why); as verl 0.9.1 declares them
+VERSIONS: dict[str, tuple[str, str | None, tuple[str, ...], str]] = {
+    "transformers": ("5.5.3", "5.11", ("5.6.0",), "verl's model code"),
+    "tensordict": ("0.8", "0.10.1", ("0.9.0",), "verl's batches"),
+    "TransferQueue": ("0.1.10", None, (), "verl's V1 trainer; it comes with verl[verl-core]"),
+    "ray": ("2.41", None, (), "verl's processes"),
+    "hydra-core": ("1.3", None, (), "verl's configuration"),
+    "vllm": ("0.24", None, (), "verl's rollouts; it comes with verl[vllm]"),
+}
+GPU_ONLY = ("vllm",)
+
+
+def preflight(config: Config, machine: Machine | None = None) -> None:
+    """Raises UserError with everything that keeps `config` from running here, but for its data.
+
+    Cheapest first: verl itself, versions, GPUs; then the hooks, which imports verl; then model and memory.
+    """
+    machine = machine or Machine.here()
+    check_installed()
+    raise_if_any([*version_problems(config.trainer.device == "cpu"), *gpu_problems(config, machine, "verl")])
+    check_hooks()
+    raise_if_any([*model_problems(config), *vision_problems(config)])
+    raise_if_any(memory_problems(config, machine))
+
+
+def version_problems(rehearsal: bool, installed: Callable[[str], str | None] | None = None) -> Iterator[Problem]:
+    """Packages that are missing or of a version that verl does not run with. `installed`: name -> version or None."""
+    installed = installed or _installed
+    for name, (least, below, without, why) in VERSIONS.items():
+        if rehearsal and name in GPU_ONLY:
+            continue
+        found = installed(name)
+        wanted = ",".join([f">={least}", *([f"<{below}"] if below else []), *(f"!={one}" for one in without)])
+        if found is None:
+            yield Problem((), f"engine verl needs {name}{wanted} ({why}), which is not installed")
+            continue
+        try:
+            version = Version(found)
+        except InvalidVersion:
+            continue
+        if version < Version(least) or (below and version >= Version(below)) or found in without:
+            yield Problem((), f"engine verl needs {name}{wanted} ({why}); found {found}: pip install '{name}{wanted}'")
+
+
+def vision_problems(config: Config) -> Iterator[Problem]:
+    """A vision model: EchoRL with verl has been tried on text only."""
+    model, key = config.worker.actor.model, "worker.actor.model.model_path"
+    if hasattr(read_model_config(model), "vision_config"):
+        wanted = "is a vision model, which engine verl has not been tried with; wanted a text model, or engine = easyr1"
+        yield Problem((key,), f"{key} = {model.model_path} ({config.origin(key)}): {wanted}")
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,146 @@
+"""The trainer of `python -m echorl_vl.train ... engine=verl`: EchoTrainer with the embedded engine's files."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from transfer_queue import KVBatchMeta
+from verl.trainer.ppo.v1 import trainer_base
+
+from echorl_vl.core.groups import group_index, group_reduce
+from echorl_vl.engines.experience import Experience
+from echorl_vl.engines.local.rows import concatenate
+from echorl_vl.engines.rebind import rebound
+from echorl_vl.engines.validation_metrics import clustered_standard_error
+from echorl_vl.engines.verl.batches import ReadBatch
+from echorl_vl.engines.verl.sampling import EchoReplayBuffer
+from echorl_vl.engines.verl.trainer import EchoTrainer
+from echorl_vl.errors import UserError
+from echorl_vl.outputs.rollout_files import write_rollouts
+from echorl_vl.outputs.run_folder import RunFolder
+from echorl_vl.outputs.tracker import Tracker
+
+STOP_FILE = "stop"
+"""A file of this name in the run folder ends the run after the step: Ctrl-C makes it, and so may you."""
+
+
+class RunTrainer(EchoTrainer):
+    """EchoTrainer that writes into a run folder. `stopped`: the stop file ended the run before its last step.
+
+    Settings are in `config.echorl` (see `settings.beside`).
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        self.settings = config.echorl
+        self.run = RunFolder.attach(Path(self.settings.run_path), self.settings.resume_step)
+        self.stopped = False
+        self._validated: list[ReadBatch] = []
+        super().__init__(config)
+
+    def fit(self, agent_loop_manager: Any) -> None:
+        with (
+            Tracker(self.run, ("file",)) as records,
+            rebound(trainer_base, Tracking=partial(_RecordingTracking, records)),
+        ):
+            super().fit(agent_loop_manager)
+
+    def on_step_end(self) -> None:
+        super().on_step_end()
+        if not (self.run.path / STOP_FILE).exists():
+            return
+        self.stopped = self.global_steps < self.total_training_steps
+        self.total_training_steps = self.global_steps  # verl's loop ends with this step
+        folder = self.run.path / f"global_step_{self.global_steps}"
+        if self.stopped and not (folder / "data.pt").exists():
+            self._save_checkpoint()
+
+    def _build_replay_buffer(self) -> Any:
+        buffer: EchoReplayBuffer = super()._build_replay_buffer()
+        buffer.on_sample = self._on_sample
+        sampling, rounds = self.settings.dynamic_sampling, self.settings.max_sampling_rounds
+        if sampling is not None and rounds > 0:
+            buffer.max_groups = rounds * self.config.data.train_batch_size
+        if sampling == "echo":
+            buffer.keep = partial(_all_right, self.echo.verify_threshold)
+        return buffer
+
+    def _on_sample(self, partition_id: str, batch: KVBatchMeta) -> None:
+        if partition_id == "val":  # verl clears it before `_validate` returns
+            self._validated.append(self.reader.read(batch))
+
+    def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        batch = super()._update_actor(batch, metrics)
+        frequency, step, experience = self.settings.rollout_save_freq, self.global_steps, self.experience
+        if frequency > 0 and step % frequency == 0:
+            write_rollouts(
+                self.run.rollouts_file(step),
+                step,
+                experience.rollouts,
+                experience.scores,
+                decode=self.reader.decode,
+                step_ids=experience.steps,
+                advantages=experience.advantages[:, 0],
+                verified=experience.verified,
+                clips=experience.clips,
+            )
+        return batch
+
+    def _silent_rows(self, experience: Experience) -> torch.Tensor:
+        """Also groups that dynamic sampling kept for the echo term: their format earns nothing either."""
+        silent = super()._silent_rows(experience)
+        if self.settings.dynamic_sampling != "echo":
+            return silent
+        index, groups = group_index(experience.rollouts.group_ids)
+        right = (experience.accuracies >= self.echo.verify_threshold).double()
+        return silent | (group_reduce(right, index, groups, "amin")[index] == 1)
+
+    def _watch(self, bad_in_row: int) -> None:
+        limit = self.settings.max_bad_steps
+        if bad_in_row >= limit:
+            raise UserError(
+                f"the last {bad_in_row} optimizer steps were not finite and were skipped: lower "
+                "worker.actor.optim.lr, or look at the reward and the model. Raise trainer.max_bad_steps "
+                f"(now {limit}) to go on longer. Checkpoints up to now are in {self.run.path}."
+            )
+
+    def _validate(self) -> dict[str, float]:
+        self._validated.clear()
+        metrics = super()._validate()
+        scores = [score for read in self._validated for score in read.scores]
+        rollouts = concatenate([read.rollouts for read in self._validated], self.tokenizer.pad_token_id or 0)
+        path = self.run.validation_file(self.global_steps)
+        write_rollouts(path, self.global_steps, rollouts, scores, decode=self.reader.decode, pictures=False)
+        n = self.settings.val_n
+        parts = sorted(set.intersection(*map(set, scores)))
+        means = {f"val/{part}_reward": sum(score[part] for score in scores) / len(scores) for part in parts}
+        means["val/reward_score"] = means.pop("val/overall_reward")
+        return (
+            metrics
+            | means
+            | {
+                "val/accuracy_se": clustered_standard_error([score["accuracy"] for score in scores], n),
+                "val/problems": len(scores) / n,
+                "val/response_length": rollouts.response_mask.sum(-1).float().mean().item(),
+                "val/clip_ratio": rollouts.truncated.float().mean().item(),
+            }
+        )
+
+
+def _all_right(threshold: float, accuracies: list[float]) -> bool:
+    return min(accuracies) >= threshold
+
+
+class _RecordingTracking(trainer_base.Tracking):
+    """verl's loggers as configured, and our metrics.jsonl."""
+
+    def __init__(self, records: Tracker, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._records = records
+
+    def log(self, data: dict[str, Any], step: int, backend: Any = None) -> None:
+        super().log(data, step, backend)
+        self._records.log(step, data)

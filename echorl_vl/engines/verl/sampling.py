@@ -1,0 +1,90 @@
+"""verl's replay buffer with an end to what has gone wrong, and dynamic sampling that keeps groups for the echo term."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import transfer_queue as tq
+from transfer_queue import KVBatchMeta
+from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
+
+from echorl_vl.engines.verl.rewards import ERROR
+from echorl_vl.errors import UserError
+
+
+class EchoReplayBuffer(ReplayBuffer):
+    """verl's buffer of the synchronous trainer.
+
+    keep: whether the accuracies of a group's rollouts make it one that dynamic sampling keeps; None keeps none.
+    max_groups: groups that may be dropped in one step; None for any number. expected: rollouts of a prompt, by
+    partition. on_sample: called with partition and batch once they are drawn.
+    """
+
+    keep: Callable[[Sequence[float]], bool] | None = None
+    max_groups: int | None = None
+    expected: dict[str, int] = {}  # noqa: RUF012  (replaced, never changed)
+    on_sample: Callable[[str, KVBatchMeta], None] | None = None
+
+    def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[KVBatchMeta, dict]:
+        """A batch of `batch_size` groups.
+
+        Raises UserError where rollouts are missing, where the reward function is wrong, or where dynamic sampling
+        drops more than `max_groups`: verl goes on without such rows, for ever if there are only such.
+        """
+        self._dropped: set[str] = set()
+        self._kept: set[str] = set()
+        batch, metrics = super().sample(global_steps, partition_id, batch_size)
+        rows = self.expected.get(partition_id, 0) * batch_size
+        if len(batch) < rows:
+            raise UserError(
+                f"{rows - len(batch)} of {rows} rollouts failed; verl's agent loop has printed why, above "
+                "(`Error in _run_prompt`)"
+            )
+        for info in reward_info(batch.keys, partition_id):
+            raise_reward_error(info)
+        if self.on_sample is not None:
+            self.on_sample(partition_id, batch)
+        return batch, metrics
+
+    def _dapo_filtered_keys(self, partition_id: str) -> tuple[set[str], Counter]:
+        uids, counts = super()._dapo_filtered_keys(partition_id)
+        if new := uids - self._kept - self._dropped:
+            self._judge(partition_id, new)
+        if kept := uids & self._kept:
+            cache = self._dapo_classification_cache[partition_id]
+            uids, counts = uids - kept, counts - Counter(cache[uid] for uid in kept)
+        if self.max_groups is not None and len(self._dropped) > self.max_groups:
+            raise UserError(
+                f"dynamic sampling dropped {len(self._dropped)} groups and has no full batch yet: the problems are too "
+                "easy or too hard for this policy. Raise trainer.max_try_make_batch (-1: no limit), or set "
+                "algorithm.online_filtering=false."
+            )
+        return uids, counts
+
+    def _judge(self, partition_id: str, uids: set[str]) -> None:
+        """Sorts groups that verl would drop into the kept and the dropped."""
+        keys = [key for key in self.partitions[partition_id] if key.split("_")[0] in uids]
+        accuracies: dict[str, list[float]] = defaultdict(list)
+        for key, info in zip(keys, reward_info(keys, partition_id), strict=True):
+            raise_reward_error(info)
+            accuracies[key.split("_")[0]].append(float(info.get("acc", 0.0)))
+        for uid in uids:
+            keeps = self.keep is not None and self.keep(accuracies[uid])
+            (self._kept if keeps else self._dropped).add(uid)
+
+
+def raise_reward_error(info: dict[str, Any]) -> None:
+    """Raises UserError with what was wrong with the reward function, if anything was."""
+    if ERROR in info:
+        raise UserError(info[ERROR])
+
+
+def reward_info(keys: Sequence[str], partition_id: str) -> list[dict[str, Any]]:
+    """What the reward function said of each row."""
+    if not keys:
+        return []
+    data = tq.kv_batch_get(keys=list(keys), partition_id=partition_id, select_fields=["extra_fields"])
+    rows = [getattr(row, "data", row) for row in data["extra_fields"]]
+    return [row.get("reward_extra_info") or {} for row in rows]

@@ -1,0 +1,140 @@
+"""verl's synchronous trainer on the driver, with mining before the update; the plug-in of verl's own command line."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import ray
+import torch
+import transfer_queue as tq
+from omegaconf import DictConfig, OmegaConf, open_dict
+from tensordict import TensorDict
+from transfer_queue import KVBatchMeta
+from verl.trainer.ppo.utils import Role
+from verl.trainer.ppo.v1 import trainer_base
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+
+from echorl_vl.core import EchoConfig, echo_coef, make_splitter, verified_rollouts
+from echorl_vl.core import metric_names as names
+from echorl_vl.core.groups import degenerate_groups, group_index
+from echorl_vl.engines.experience import Experience, experience_metrics, mine
+from echorl_vl.engines.rebind import rebound
+from echorl_vl.engines.verl.batches import BatchReader, ReadBatch
+from echorl_vl.engines.verl.checks import check_plugin
+from echorl_vl.engines.verl.hooks import check_hooks
+from echorl_vl.engines.verl.loss import CLIP_UNITS, COEF, PROMPTS, WEIGHTS
+from echorl_vl.engines.verl.sampling import EchoReplayBuffer
+from echorl_vl.engines.verl.worker import BAD_IN_ROW, SKIPPED, EchoWorker
+
+ACTOR_ROLES = (Role.Actor, Role.ActorRollout, Role.ActorRolloutRef)
+
+
+class EchoTrainer(PPOTrainerSync):
+    """PPOTrainerSync whose updates bring EchoClips, as `config.echo` says (keys of EchoConfig).
+
+    With `echo.coef` 0 a step is verl's, bit for bit; the metrics of groups are logged all the same.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        check_hooks()
+        check_plugin(config)
+        self.echo = EchoConfig(**OmegaConf.to_container(config.get("echo", {}), resolve=True))
+        with open_dict(config):
+            config.trainer.v1.trainer_mode = "sync"  # verl chooses its replay buffer, and more, by this name
+        self.experience: Experience | None = None
+        super().__init__(config)
+
+    def _build_replay_buffer(self) -> Any:
+        with rebound(trainer_base, ReplayBuffer=EchoReplayBuffer):
+            buffer = super()._build_replay_buffer()
+        if isinstance(buffer, EchoReplayBuffer):  # else one of the user's own
+            rollout = self.config.actor_rollout_ref.rollout
+            buffer.expected = {"train": rollout.n, "val": rollout.val_kwargs.n}
+        return buffer
+
+    def _init_resource_pool_mgr(self) -> None:
+        super()._init_resource_pool_mgr()
+        for role in ACTOR_ROLES:
+            if role in self.role_worker_mapping:
+                self.role_worker_mapping[role] = ray.remote(EchoWorker)
+
+    def _init_tokenizer(self) -> None:
+        super()._init_tokenizer()
+        self.reader = BatchReader(self.tokenizer, self.config.data.max_response_length)
+        self.splitter = make_splitter(self.echo.splitter, self.tokenizer, **self.echo.splitter_kwargs)
+
+    def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        """Mining, then verl's update; metrics of both."""
+        started = time.perf_counter()
+        coef = echo_coef(self.echo, self.global_steps - 1)
+        read = self.reader.read(batch)
+        self.experience = experience = self._experience(read)
+        changed: dict[str, torch.Tensor] = {}
+        if coef:
+            mine(experience, self.echo, self.splitter, self.global_steps)
+            changed[WEIGHTS] = experience.clips.token_weights
+            silent = self._silent_rows(experience)[:, None]
+            if (read.advantages.masked_fill(~silent, 0.0) != 0).any():
+                changed["advantages"] = read.advantages.masked_fill(silent, 0.0)
+                experience.advantages = experience.advantages.masked_fill(silent, 0.0)
+            batch = self._put(batch, read, changed)
+            batch.extra_info.update({COEF: coef, PROMPTS: self._prompts_per_update(), CLIP_UNITS: self._clip_units()})
+        mined = time.perf_counter() - started
+        batch = super()._update_actor(batch, metrics)
+        metrics |= experience_metrics(experience, self.echo) | {names.ECHO_COEF: coef, "timing_s/echo": mined}
+        if coef:
+            metrics[names.ECHO_LOSS] = metrics.pop(f"actor/{names.ECHO_LOSS}")
+            mask = experience.rollouts.response_mask
+            metrics[names.ENTROPY] = experience.rollouts.entropy[mask].mean().item()
+        steps = self.config.data.train_batch_size // self._prompts_per_update()
+        steps *= self.config.actor_rollout_ref.actor.ppo_epochs
+        metrics["actor/skipped_steps"] = metrics.pop(f"actor/{SKIPPED}") * steps
+        self._watch(int(metrics.pop(f"actor/{BAD_IN_ROW}")))
+        return batch
+
+    def _watch(self, bad_in_row: int) -> None:
+        """Told after each update how many optimizer steps in a row were not finite."""
+
+    def _experience(self, read: ReadBatch) -> Experience:
+        accuracies = torch.tensor([score["accuracy"] for score in read.scores])
+        rewards = torch.tensor([score["overall"] for score in read.scores])
+        verified = verified_rollouts(accuracies, self.echo)
+        first = read.advantages[:, :1]  # the same for each token of a rollout
+        return Experience(read.rollouts, read.scores, rewards, accuracies, first, verified)
+
+    def _silent_rows(self, experience: Experience) -> torch.Tensor:
+        """(B,) bool: rows of groups whose rewards are all equal, which teach nothing but what the echo term says.
+
+        verl divides by std + 1e-6 in float32, and equal rewards can miss their mean by a rounding, which makes
+        advantages of some hundredths of it.
+        """
+        index, groups = group_index(experience.rollouts.group_ids)
+        return degenerate_groups(experience.rewards, index, groups)[index]
+
+    def _put(self, batch: KVBatchMeta, read: ReadBatch, columns: dict[str, torch.Tensor]) -> KVBatchMeta:
+        """Writes (B, T) columns of the rows of `read` into the queue; rows that only pad the batch get zeros."""
+        rows = {key: number for number, key in enumerate(read.keys)}
+        fields = {}
+        for name, column in columns.items():
+            parts = [
+                column[rows[key], : read.lengths[rows[key]]].float() if key in rows else torch.zeros(1)
+                for key in batch.keys
+            ]
+            fields[name] = torch.nested.as_nested_tensor(parts, layout=torch.jagged)
+        tq.kv_batch_put(
+            keys=batch.keys, partition_id=batch.partition_id, fields=TensorDict(fields, batch_size=len(batch))
+        )
+        # The workers fetch the columns that the batch names, and no others.
+        known = list(batch.fields or ())
+        batch.fields = known + [name for name in fields if name not in known]
+        return batch
+
+    def _prompts_per_update(self) -> int:
+        return self.config.actor_rollout_ref.actor.ppo_mini_batch_size
+
+    def _clip_units(self) -> int:
+        """Clips per unit of weight, where the echo term is divided by clips; else 0."""
+        if self.echo.normalize_by != "clips":
+            return 0
+        return self.echo.k if self.echo.select == "topk" else 1

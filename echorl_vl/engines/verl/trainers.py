@@ -1,0 +1,11 @@
+"""The trainers' names in verl's registry: what `trainer.v1.trainer_mode` may say."""
+
+from verl.trainer.ppo.v1.trainer_base import register_trainer
+
+from echorl_vl.engines.verl.run_trainer import RunTrainer
+from echorl_vl.engines.verl.trainer import EchoTrainer
+
+PLUGIN_MODE, RUN_MODE = "echo_sync", "echo_run"
+
+register_trainer(PLUGIN_MODE)(EchoTrainer)
+register_trainer(RUN_MODE)(RunTrainer)

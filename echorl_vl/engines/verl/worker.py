@@ -1,0 +1,59 @@
+"""verl's workers with the echo term in the actor's loss: one process on one GPU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch.distributed as dist
+from tensordict import TensorDict
+from verl.utils import tensordict_utils
+from verl.workers.engine_workers import ActorRolloutRefWorker, TrainingWorker
+
+from echorl_vl.engines.verl.loss import CLIP_UNITS, COEF, DENOMINATOR, PROMPTS, WEIGHTS, EchoLoss
+
+SKIPPED = "skipped_share"  # 1 for an optimizer step that was not finite; verl logs the mean over a training step
+BAD_IN_ROW = "bad_in_row_max"  # such steps in a row, up to now; verl takes the largest of what has "max" in its name
+
+
+class EchoTrainingWorker(TrainingWorker):
+    """The actor. A batch without a coefficient is trained on as verl does, bit for bit."""
+
+    bad_in_row = 0
+
+    def set_loss_fn(self, loss_fn: Callable[..., Any]) -> None:
+        """Sets verl's loss function, with the echo term around it."""
+        super().set_loss_fn(EchoLoss(loss_fn))
+
+    def train_batch(self, data: TensorDict) -> TensorDict | None:
+        """One optimizer step on this rank's rows of it.
+
+        Adds N to the batch: verl cuts a training step into optimizer steps here, in the worker, so only here can be
+        counted what is in one.
+        """
+        if tensordict_utils.get(data, COEF, default=0.0):
+            tensordict_utils.assign_non_tensor(data, **{DENOMINATOR: self._denominator(data)})
+        output = super().train_batch(data)
+        if output is None:  # a rank whose outputs nobody reads
+            return None
+        metrics = tensordict_utils.get(output, "metrics")
+        bad = not math.isfinite(metrics["grad_norm"])
+        self.bad_in_row = self.bad_in_row + 1 if bad else 0
+        metrics |= {SKIPPED: float(bad), BAD_IN_ROW: float(self.bad_in_row)}
+        tensordict_utils.assign_non_tensor(output, metrics=metrics)
+        return output
+
+    def _denominator(self, data: TensorDict) -> int:
+        units = tensordict_utils.get(data, CLIP_UNITS)
+        if not units:
+            return tensordict_utils.get(data, PROMPTS)
+        weight = data[WEIGHTS].values().double().sum().to(self.device_name)
+        dist.all_reduce(weight, group=self.engine.get_data_parallel_group())
+        return max(1, round(weight.item() * units))  # the weights of a clip add up to 1, or to 1 / k
+
+
+class EchoWorker(ActorRolloutRefWorker):
+    """verl's worker of all roles, whose actor is ours. The reference policy stays verl's."""
+
+    actor_worker_cls = EchoTrainingWorker

@@ -1,0 +1,281 @@
+"""The update through verl's own worker gives the gradient of the embedded engine, however the step is split."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os
+import socket
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from echorl_vl.config import load_config
+from echorl_vl.core import EchoConfig, make_splitter
+from echorl_vl.data.prompts import PromptEncoder
+from echorl_vl.data.sources import load_problems
+from echorl_vl.engines.experience import mine
+from echorl_vl.engines.local.assess import assess
+from echorl_vl.engines.local.optim import make_optimizer
+from echorl_vl.engines.local.policy import Policy
+from echorl_vl.engines.local.rollout import generate
+from echorl_vl.engines.local.update import Updater
+from echorl_vl.engines.local.validation import training_params
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROMPTS, N, STEPS, COEF = 8, 4, 2, 0.5  # a coefficient large enough that the echo term is no rounding
+
+CASES = [
+    {"name": f"{kind}-{batching}-{micro}", "padded": kind == "padded", "dynamic": batching == "dynamic",
+     "micro": micro, "coef": COEF}
+    for kind in ("packed", "padded") for batching in ("dynamic", "fixed") for micro in (2, 4)
+]  # fmt: skip
+PLAIN = {"padded": False, "dynamic": False, "micro": 8}
+CASES += [
+    {**PLAIN, "name": "shuffled", "coef": COEF, "shuffled": True},
+    {**PLAIN, "name": "base", "coef": 0.0},
+    {**PLAIN, "name": "plain verl", "coef": 0.0, "worker": "plain"},
+    {**PLAIN, "name": "constant", "coef": 0.0, "actor": {"loss_agg_mode": "seq-mean-token-sum-norm",
+                                                         "loss_scale_factor": 24}},
+    {**PLAIN, "name": "echo alone", "coef": COEF, "advantage_scale": 0.0},
+]  # fmt: skip
+
+VARIANTS = {
+    "clips": {"echo": {"normalize_by": "clips"}, "clip_units": 1},
+    "topk of clips": {"echo": {"select": "topk", "k": 3, "normalize_by": "clips"}, "clip_units": 3},
+    "topk": {"echo": {"select": "topk", "k": 3}},
+    "entropy bonus": {"local": {"worker.actor.entropy_coef": 0.1}, "actor": {"entropy_coeff": 0.1}},
+    "two epochs": {"local": {"worker.actor.ppo_epochs": 2}, "epochs": 2},
+    "sequence means": {"local": {"worker.actor.loss_avg_mode": "seq"},
+                       "actor": {"loss_agg_mode": "seq-mean-token-mean"}},
+    "kl": {"local": {"algorithm.use_kl_loss": True, "algorithm.kl_penalty": "low_var_kl"},
+           "actor": {"use_kl_loss": True, "kl_loss_type": "low_var_kl", "kl_loss_coef": 0.3}},
+}  # fmt: skip
+"""Other settings of the update: of the embedded engine, and of verl's actor; each with the former's gradient."""
+
+
+@pytest.fixture(scope="module")
+def results(verl, overrides, text_problems, tmp_path_factory):
+    """Gradients of the embedded engine, and of verl's worker with one rank and with two."""
+    job = tmp_path_factory.mktemp("gradients")
+    config_path = REPOSITORY / "configs/geo3k_tiny.yaml"
+    own = [
+        *overrides,
+        "data.rollout_batch_size=8",
+        "worker.actor.global_batch_size=4",
+        "worker.actor.max_grad_norm=1e9",
+        "worker.actor.micro_batch_size_per_device_for_update=16",
+        "worker.actor.model.enable_gradient_checkpointing=false",
+    ]
+    config = load_config(config_path, own)
+    policy, experience = experience_of(config, text_problems)
+    saved = {
+        "rows": as_verl(experience),
+        "prompts": PROMPTS,
+        "longest": config.data.max_prompt_length + config.data.max_response_length,
+        "config": str(config_path),
+        "overrides": own,
+        "cases": CASES + [variant_case(policy, experience, name) for name in VARIANTS],
+        "optimizer_steps": STEPS,
+        "temperature": config.worker.rollout.temperature,
+    }
+    torch.save(saved, job / "batch.pt")
+    found = {"experience": experience, "local": {}}
+    for name, coef, scale in (("whole", COEF, 1.0), ("base", 0.0, 1.0), ("echo", COEF, 0.0)):
+        changed = dataclasses.replace(experience, advantages=experience.advantages * scale)
+        found["local"][name] = local_gradients(policy, changed, config, coef)
+    found["local"] |= {name: variant_gradients(policy, experience, config, name) for name in VARIANTS}
+    for world in (1, 2):
+        run_ranks(job, world)
+        found[world] = torch.load(job / f"result_{world}_0.pt", weights_only=False)
+    return found
+
+
+def experience_of(config, path: Path):
+    torch.manual_seed(0)
+    policy = Policy.load(config.worker.actor.model, "cpu")
+    encoder = PromptEncoder(None, policy.tokenizer)
+    problems = load_problems(str(path))
+    prompts = [encoder.encode(problems[index]) for index in range(PROMPTS)]
+    rollouts = generate(policy, prompts, training_params(config), torch.Generator().manual_seed(3))
+    right = torch.rand(PROMPTS * N, generator=torch.Generator().manual_seed(4)) < 0.5
+    right[:N] = True  # a group that has degenerated
+    scores = [{"overall": float(value), "accuracy": float(value)} for value in right]
+    noise = torch.randn(rollouts.tokens.shape, generator=torch.Generator().manual_seed(5))
+    experience = dataclasses.replace(assess(rollouts, scores, config), ref_log_probs=rollouts.log_probs + 0.3 * noise)
+    remine(policy, experience, config.echo)
+    return policy, experience
+
+
+def remine(policy: Policy, experience, echo: EchoConfig) -> None:
+    mine(experience, echo, make_splitter("window", policy.tokenizer, size=4), step=1)
+
+
+def as_verl(experience) -> list[dict[str, torch.Tensor]]:
+    """The rollouts as verl's queue holds them: rows without padding."""
+    rollouts, rows = experience.rollouts, []
+    for row, group in enumerate(rollouts.group_ids.tolist()):
+        prompt, length = rollouts.prompts[group].input_ids, int(rollouts.response_mask[row].sum())
+        response = rollouts.tokens[row, :length]
+        whole, mask = torch.cat([prompt, response]), torch.ones(length, dtype=torch.long)
+        rows.append(
+            {
+                "prompts": prompt,
+                "responses": response,
+                "input_ids": whole,
+                "position_ids": torch.arange(len(whole)),
+                "response_mask": mask,
+                "loss_mask": mask,
+                "old_log_probs": rollouts.log_probs[row, :length],
+                "ref_log_prob": experience.ref_log_probs[row, :length],
+                "advantages": experience.advantages[row] * mask,
+                "token_weights": experience.clips.token_weights[row, :length],
+            }
+        )
+    return rows
+
+
+def local_gradients(policy: Policy, experience, config, coef: float, kl_coef: float = 0.0) -> dict:
+    """Gradients of each optimizer step of the embedded engine's own update, and its metrics."""
+    updater = Updater(policy, make_optimizer(policy.model, config.worker.actor.optim), config, 10)
+    gradients: list[dict] = []
+    updater.optimizer.step = partial(note_gradients, policy.model, gradients)
+    return {"gradients": gradients, "metrics": updater.update(experience, coef, kl_coef)}
+
+
+def note_gradients(model: torch.nn.Module, gradients: list[dict]) -> None:
+    gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+
+
+def variant_case(policy: Policy, experience, name: str) -> dict:
+    """The case of a variant for the ranks, with the weights of its own clips."""
+    changed = dataclasses.replace(experience)
+    remine(policy, changed, EchoConfig(**VARIANTS[name].get("echo", {}), include_truncated=True))
+    known = {key: value for key, value in VARIANTS[name].items() if key not in ("echo", "local")}
+    return {**PLAIN, "name": name, "coef": COEF, "micro": 4, "weights": changed.clips.token_weights} | known
+
+
+def variant_gradients(policy: Policy, experience, config, name: str) -> dict:
+    from echorl_vl.config.dump import set_value
+
+    variant, config = VARIANTS[name], copy.deepcopy(config)
+    config.echo = EchoConfig(**variant.get("echo", {}), include_truncated=True)
+    for key, value in variant.get("local", {}).items():
+        set_value(config, key, value)
+    changed = dataclasses.replace(experience)
+    remine(policy, changed, config.echo)
+    return local_gradients(policy, changed, config, COEF, variant.get("actor", {}).get("kl_loss_coef", 0.0))
+
+
+def run_ranks(job: Path, world: int) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    script = str(Path(__file__).with_name("verl_ranks.py"))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, script, str(job), str(rank), str(world), port],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in range(world)
+    ]  # fmt: skip
+    for process in processes:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output[-4000:]
+
+
+def difference(found: list[dict], expected: list[dict]) -> float:
+    """Largest norm of the difference, over the norm of what was expected, over the optimizer steps."""
+    assert len(found) == len(expected) and len(found) % STEPS == 0
+    worst = 0.0
+    for one, other in zip(found, expected, strict=True):
+        names = sorted(other)
+        assert set(one) >= set(names)
+        flat = [torch.cat([gradients[name].flatten() for name in names]) for gradients in (one, other)]
+        worst = max(worst, ((flat[0] - flat[1]).norm() / flat[1].norm()).item())
+    return worst
+
+
+SPLITS = [case["name"] for case in CASES if case["coef"] and "advantage_scale" not in case]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("case", SPLITS)
+def test_gradient_is_that_of_the_embedded_engine_under_every_split(results, world, case):
+    assert difference(results[world][case]["gradients"], results["local"]["whole"]["gradients"]) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_other_settings_give_the_embedded_engine_s_gradient_too(results, world, name):
+    found, expected = results[world][name], results["local"][name]
+    assert difference(found["gradients"], expected["gradients"]) < 1e-5
+    plain = results["local"]["whole"]["gradients"]
+    assert len(found["gradients"]) != STEPS or difference(plain, expected["gradients"]) > 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", [1, 2])
+def test_echo_gradient_and_loss_alone(results, world):
+    found, expected = results[world]["echo alone"], results["local"]["echo"]
+    assert difference(found["gradients"], expected["gradients"]) < 1e-5
+    assert found["metrics"]["echo/loss"] == pytest.approx(expected["metrics"]["echo/loss"], rel=1e-5)
+    norm = torch.cat([value.flatten() for value in found["gradients"][0].values()]).norm()
+    assert norm > 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", [1, 2])
+def test_without_a_coefficient_the_gradient_is_the_base_algorithm_s(results, world):
+    assert difference(results[world]["base"]["gradients"], results["local"]["base"]["gradients"]) < 1e-5
+    assert difference(results["local"]["whole"]["gradients"], results["local"]["base"]["gradients"]) > 1e-2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", [1, 2])
+def test_without_a_coefficient_it_is_plain_verl_bit_for_bit(results, world):
+    """Gradients, metrics, and the weights after a real step, of verl's own worker class beside ours."""
+    ours, theirs = results[world]["base"], results[world]["plain verl"]
+    for one, other in zip(ours["gradients"], theirs["gradients"], strict=True):
+        assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    one, other = (results[world][f"{name}, a real step"] for name in ("echo", "plain"))
+    assert all(torch.equal(one["weights"][name], other["weights"][name]) for name in other["weights"])
+    measured = {name: value for name, value in theirs["metrics"].items() if not name.startswith(("perf/", "mfu"))}
+    assert len(measured) > 5 and {name: ours["metrics"][name] for name in measured} == measured
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", [1, 2])
+def test_a_constant_denominator_is_that_of_rows_times_the_longest_response(results, world):
+    """Dr. GRPO: the same sum over tokens as with a mean, divided by rows x 24."""
+    rollouts = results["experience"].rollouts
+    tokens = rollouts.response_mask.view(STEPS, -1).sum(-1)
+    expected = [
+        {name: value * tokens[step] / (PROMPTS * N / STEPS * 24) for name, value in gradients.items()}
+        for step, gradients in enumerate(results["local"]["base"]["gradients"])
+    ]
+    assert difference(results[world]["constant"]["gradients"], expected) < 1e-5
+
+
+@pytest.mark.slow
+def test_policy_loss_is_logged_without_the_echo_term(results):
+    one = results[1]
+    assert one["echo alone"]["metrics"]["actor/pg_loss"] == 0
+    expected = one["base"]["metrics"]["actor/pg_loss"]
+    assert one["packed-fixed-4"]["metrics"]["actor/pg_loss"] == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["packed-fixed-4", "padded-dynamic-2"])
+def test_entropies_of_the_old_log_prob_pass_are_those_of_sampling(results, case):
+    rollouts, found = results["experience"].rollouts, results[1][case]
+    for row, mask in enumerate(rollouts.response_mask):
+        torch.testing.assert_close(found["entropies"][row], rollouts.entropy[row][mask], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(found["log_probs"][row], rollouts.log_probs[row][mask], atol=1e-4, rtol=1e-4)

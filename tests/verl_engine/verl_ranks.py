@@ -1,0 +1,149 @@
+"""One rank of verl's FSDP2 worker, without Ray: `python verl_ranks.py JOB RANK WORLD PORT`.
+
+Reads a batch and a list of cases from the folder JOB, runs the update of each case without changing the weights, and
+writes `result_WORLD_RANK.pt`: case name -> gradients of each optimizer step over all ranks, and verl's metrics.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from echorl_vl.engines.verl.rehearsal import ENVIRONMENT
+from echorl_vl.engines.verl.rehearsal.install import install
+
+
+def main(job: Path, rank: int, world: int, port: str) -> None:
+    os.environ |= ENVIRONMENT | {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(world),
+        "LOCAL_RANK": "0",
+        "LOCAL_WORLD_SIZE": str(world),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "WG_BACKEND": "ray",
+        "DISABLE_WORKER_INIT": "1",
+    }
+    torch.set_num_threads(1)
+    install()
+    from verl.workers.engine_workers import ActorRolloutRefWorker
+
+    from echorl_vl.config import load_config, rehearsed
+    from echorl_vl.engines.verl.launch import compose_settings
+    from echorl_vl.engines.verl.worker import EchoWorker
+    from echorl_vl.outputs.run_folder import RunFolder
+
+    saved = torch.load(job / "batch.pt", weights_only=False)
+    config, _ = rehearsed(load_config(saved["config"], saved["overrides"]))
+    settings = compose_settings(config, RunFolder.attach(job)).actor_rollout_ref
+    workers = {}
+    for name, cls in (("echo", EchoWorker), ("plain", ActorRolloutRefWorker)):
+        worker = cls(settings, "actor")
+        worker.init_model()
+        workers[name] = worker.actor
+    results = {}
+    for case in saved["cases"]:
+        results[case["name"]] = run_case(workers[case.get("worker", "echo")], saved, case, rank, world)
+    for name, worker in workers.items():
+        results[f"{name}, a real step"] = real_step(worker, saved, rank, world)
+    torch.save(results, job / f"result_{world}_{rank}.pt")
+
+
+def run_case(worker, saved: dict, case: dict, rank: int, world: int) -> dict:
+    """Gradients and metrics of an update whose optimizer takes no step; log-probs and entropies of the old pass."""
+    set_actor(worker, case.get("actor", {}))
+    gradients: list[dict] = []
+    optimizer = worker.engine.optimizer
+    step = optimizer.step
+    optimizer.step = lambda: gradients.append(full_gradients(worker.engine.module))
+    try:
+        output = worker.train_mini_batch(rows_of_rank(saved, case, rank, world))
+    finally:
+        optimizer.step = step
+    from verl.utils import tensordict_utils
+    from verl.utils.metric import reduce_metrics
+    from verl.workers.utils.padding import response_from_nested
+
+    metrics = reduce_metrics(tensordict_utils.get(output, "metrics"))
+    data = rows_of_rank(saved, case | {"coef": 0.0}, rank, world)
+    mask = data["response_mask"]
+    tensordict_utils.assign_non_tensor(data, calculate_entropy=True, compute_loss=False)
+    old = worker.infer_batch(data)
+    return {
+        "gradients": gradients,
+        "metrics": {name: float(value) for name, value in metrics.items()},
+        "log_probs": list(response_from_nested(old["log_probs"], mask).unbind()),
+        "entropies": list(response_from_nested(old["entropy"], mask).unbind()),
+    }
+
+
+def set_actor(worker, changes: dict) -> None:
+    """Settings that verl's loss reads, at their defaults but for `changes`."""
+    loss = worker.loss_fn.host if hasattr(worker.loss_fn, "host") else worker.loss_fn
+    defaults = {"entropy_coeff": 0.0, "loss_agg_mode": "token-mean", "loss_scale_factor": None, "use_kl_loss": False}
+    for name, value in (defaults | changes).items():
+        object.__setattr__(loss.keywords["config"], name, value)
+
+
+def real_step(worker, saved: dict, rank: int, world: int) -> dict:
+    """The weights after an update without a coefficient, and its metrics."""
+    from verl.utils import tensordict_utils
+
+    set_actor(worker, {})
+    case = {"name": "", "coef": 0.0, "padded": False, "dynamic": False, "micro": 8}
+    output = worker.train_mini_batch(rows_of_rank(saved, case, rank, world))
+    weights = {name: full(tensor).clone() for name, tensor in worker.engine.module.state_dict().items()}
+    return {"weights": weights, "metrics": tensordict_utils.get(output, "metrics")}
+
+
+def rows_of_rank(saved: dict, case: dict, rank: int, world: int):
+    """What verl would send to this rank if the optimizer steps are to hold the same rows for any `world`."""
+    from verl.utils import tensordict_utils
+
+    rows, steps = saved["rows"], saved["optimizer_steps"]
+    order = torch.arange(len(rows)).view(steps, world, -1)[:, rank].flatten()
+    if case.get("shuffled"):
+        parts = order.view(steps, -1)
+        order = torch.stack([part[torch.randperm(len(part))] for part in parts]).flatten()
+    names = [name for name in rows[0] if case["coef"] or name != "token_weights"]
+    columns = {}
+    for name in names:
+        parts = [rows[row][name] for row in order.tolist()]
+        if name == "token_weights" and "weights" in case:
+            parts = [case["weights"][row, : len(rows[row][name])] for row in order.tolist()]
+        if name == "advantages":
+            parts = [part * case.get("advantage_scale", 1.0) for part in parts]
+        columns[name] = torch.nested.as_nested_tensor([part.clone() for part in parts], layout=torch.jagged)
+    size = len(rows) // steps
+    beside = {
+        "calculate_entropy": bool(case.get("actor", {}).get("entropy_coeff")),
+        "global_batch_size": size,
+        "mini_batch_size": size,
+        "epochs": case.get("epochs", 1),
+        "seed": 1,
+        "dataloader_kwargs": {"shuffle": False},
+        "temperature": saved["temperature"],
+        "use_remove_padding": not case["padded"],
+        "use_dynamic_bsz": case["dynamic"],
+        "micro_batch_size_per_gpu": case["micro"],
+        "max_token_len_per_gpu": case["micro"] * saved["longest"],
+    }
+    if case["coef"]:
+        beside |= {"echo_coef": case["coef"], "echo_prompts": saved["prompts"] // steps}
+        beside |= {"echo_clip_units": case.get("clip_units", 0)}
+    return tensordict_utils.get_tensordict(columns, beside)
+
+
+def full_gradients(module) -> dict[str, torch.Tensor]:
+    return {name: full(p.grad).clone() for name, p in module.named_parameters() if p.grad is not None}
+
+
+def full(tensor: torch.Tensor) -> torch.Tensor:
+    return (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).detach()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
