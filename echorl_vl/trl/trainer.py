@@ -23,10 +23,10 @@ from echorl_vl.core import (
     verified_rollouts,
 )
 from echorl_vl.core.metric_names import ECHO_COEF, ECHO_LOSS
+from echorl_vl.data.tokens import VisualTokens, special_token_ids, text_mask
 from echorl_vl.engines.seeds import step_generator
 from echorl_vl.errors import UserError
 from echorl_vl.trl.checks import check_hooks, find_accuracy
-from echorl_vl.vision.tokens import VisualTokens, special_token_ids, text_mask
 
 
 class EchoGRPOTrainer(GRPOTrainer):
