@@ -7,7 +7,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.installed
 
-.PHONY: train test test-all test-easyr1 test-trl lint format benchmark clean
+.PHONY: train test test-all test-easyr1 test-trl test-verl lint format benchmark clean
 
 train: $(READY)
 	$(RUN) -m echorl_vl.train $(CONFIG) $(ARGS)
@@ -32,6 +32,17 @@ $(TRL_ENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(TRL_ENV)
 	$(TRL_ENV)/bin/python -m pip install --quiet --upgrade pip
 	$(TRL_ENV)/bin/python -m pip install --quiet -e ".[dev,trl]"
+
+# verl in an environment of its own (2 GB), with the versions that docs/verl.md measured.
+VERL_ENV := build/verl-env
+test-verl: $(VERL_ENV)/.installed
+	$(VERL_ENV)/bin/python -m pytest tests/verl_engine -m "slow or not slow" $(ARGS)
+
+$(VERL_ENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VERL_ENV)
+	$(VERL_ENV)/bin/python -m pip install --quiet --upgrade pip
+	$(VERL_ENV)/bin/python -m pip install --quiet -e ".[dev]" "verl[verl-core]==0.9.1" transformers==5.10.4 \
+		tensordict==0.10.0 TransferQueue==0.1.11 ray==2.60.0 hydra-core==1.3.8 omegaconf==2.3.1 torch==2.13.0
 	touch $@
 
 lint: $(READY)

@@ -122,13 +122,18 @@ def memory_problems(config: Config, machine: Machine, parameters: int | None = N
         return
     smallest = min(machine.gpus)
     needed = 0 if actor.fsdp.enable_cpu_offload else parameters * per_parameter / ranks
+    smaller = (
+        "worker.actor.model.lora.rank=64, or worker.actor.optim.strategy=adamw_bf16 with "
+        "worker.actor.fsdp.torch_dtype=bf16"
+    )
+    if config.engine == "verl":  # which refuses these
+        smaller = "or worker.actor.fsdp.enable_cpu_offload=true"
     if needed > 0.95 * smallest:
         yield Problem(
             (),
             f"{size}: weights, gradients and AdamW take {per_parameter} bytes each, {needed / GIB:.0f} GiB on each of "
             f"{ranks} GPUs of {smallest / GIB:.0f} GiB. Take more GPUs (trainer.n_gpus_per_node, trainer.nnodes), "
-            "worker.actor.model.lora.rank=64, or worker.actor.optim.strategy=adamw_bf16 with "
-            "worker.actor.fsdp.torch_dtype=bf16.",
+            f"{smaller}.",
         )
     sampler = parameters * 2 / rollout.tensor_parallel_size
     share = rollout.gpu_memory_utilization * smallest / GIB

@@ -21,10 +21,9 @@ from echorl_vl.engines.resources import cluster_problem
 from echorl_vl.engines.verl.rehearsal import ENVIRONMENT, REHEARSAL, rehearsal_settings
 from echorl_vl.engines.verl.run_trainer import STOP_FILE
 from echorl_vl.engines.verl.settings import beside, to_verl
+from echorl_vl.engines.verl.trainers import RUN_MODE
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.run_folder import RunFolder
-
-RUN_MODE = "echo_run"
 
 
 class _Runner(main_ppo.TaskRunnerV1.__ray_metadata__.modified_class):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
 from echorl_vl.config import Config, Problem
 from echorl_vl.config.problems import raise_if_any
 from echorl_vl.engines.resources import Machine, gpu_problems, memory_problems, model_problems, read_model_config
+from echorl_vl.engines.verl.checkpoints import is_whole
 from echorl_vl.engines.verl.hooks import check_hooks, check_installed
 
 # package: (at least, below, without, why); as verl 0.9.1 declares them
@@ -33,7 +35,7 @@ def preflight(config: Config, machine: Machine | None = None) -> None:
     check_installed()
     raise_if_any([*version_problems(config.trainer.device == "cpu"), *gpu_problems(config, machine, "verl")])
     check_hooks()
-    raise_if_any([*model_problems(config), *vision_problems(config)])
+    raise_if_any([*model_problems(config), *vision_problems(config), *checkpoint_problems(config)])
     raise_if_any(memory_problems(config, machine))
 
 
@@ -62,6 +64,17 @@ def vision_problems(config: Config) -> Iterator[Problem]:
     if hasattr(read_model_config(model), "vision_config"):
         wanted = "is a vision model, which engine verl has not been tried with; wanted a text model, or engine = easyr1"
         yield Problem((key,), f"{key} = {model.model_path} ({config.origin(key)}): {wanted}")
+
+
+def checkpoint_problems(config: Config) -> Iterator[Problem]:
+    """A checkpoint to start from that verl could not load."""
+    key, given = "trainer.load_checkpoint_path", config.trainer.load_checkpoint_path
+    if not given:
+        return
+    folder = Path(given)
+    if not folder.name.removeprefix("global_step_").isdigit() or not is_whole(folder):
+        wanted = "wanted a folder global_step_N of this engine, with actor/ (model, optimizer, state) and data.pt in it"
+        yield Problem((key,), f"{key} = {given} ({config.origin(key)}): {wanted}")
 
 
 def _installed(name: str) -> str | None:

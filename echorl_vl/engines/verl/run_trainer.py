@@ -65,7 +65,7 @@ class RunTrainer(EchoTrainer):
         if sampling is not None and rounds > 0:
             buffer.max_groups = rounds * self.config.data.train_batch_size
         if sampling == "echo":
-            buffer.keep = partial(_all_right, self.echo.verify_threshold)
+            buffer.keep = partial(all_right, self.echo.verify_threshold)
         return buffer
 
     def _on_sample(self, partition_id: str, batch: KVBatchMeta) -> None:
@@ -130,7 +130,8 @@ class RunTrainer(EchoTrainer):
         )
 
 
-def _all_right(threshold: float, accuracies: list[float]) -> bool:
+def all_right(threshold: float, accuracies: list[float]) -> bool:
+    """Whether every rollout of a group is right."""
     return min(accuracies) >= threshold
 
 

@@ -112,7 +112,8 @@ class EchoTrainer(PPOTrainerSync):
         index, groups = group_index(experience.rollouts.group_ids)
         return degenerate_groups(experience.rewards, index, groups)[index]
 
-    def _put(self, batch: KVBatchMeta, read: ReadBatch, columns: dict[str, torch.Tensor]) -> KVBatchMeta:
+    @staticmethod
+    def _put(batch: KVBatchMeta, read: ReadBatch, columns: dict[str, torch.Tensor]) -> KVBatchMeta:
         """Writes (B, T) columns of the rows of `read` into the queue; rows that only pad the batch get zeros."""
         rows = {key: number for number, key in enumerate(read.keys)}
         fields = {}

@@ -1,0 +1,214 @@
+"""Errors before minutes are spent. Most of these run without verl: they are about telling that it is not there."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from transformers import AutoTokenizer
+
+from echorl_vl import engines, train
+from echorl_vl.config import Config, load_config
+from echorl_vl.engines.hooks import Hook
+from echorl_vl.engines.resources import GIB, Machine, gpu_problems, memory_problems
+from echorl_vl.engines.verl import hooks
+from echorl_vl.engines.verl.checkpoints import newest_checkpoint
+from echorl_vl.engines.verl.datasets import load_sets, readable_by_verl
+from echorl_vl.engines.verl.preflight import checkpoint_problems, version_problems, vision_problems
+from echorl_vl.engines.verl.rehearsal import ENVIRONMENT
+from echorl_vl.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TINY = REPOSITORY / "echorl_vl/tiny/model"
+RECIPE = REPOSITORY / "configs/math_1_5b_verl.yaml"
+GOOD = {
+    "transformers": "5.10.4", "tensordict": "0.10.0", "TransferQueue": "0.1.11", "ray": "2.60.0",
+    "hydra-core": "1.3.8", "vllm": "0.24.0",
+}  # fmt: skip
+
+
+def messages(problems) -> str:
+    return "\n".join(problem.message for problem in problems)
+
+
+# --- verl itself ---
+
+
+def test_the_engine_is_chosen_by_name_alone():
+    config = load_config(RECIPE)
+    assert engines.choose_engine(config) == ("verl", "the configuration asks for it")
+    config.engine, config.trainer.device = "auto", "cpu"
+    assert engines.choose_engine(config)[0] == "local"
+
+
+@pytest.mark.parametrize("modules", [None, ["workers/fsdp_workers.py"]], ids=["none", "EasyR1's"])
+def test_without_verl_the_command_line_says_what_to_install(modules, tmp_path, monkeypatch, capsys):
+    if modules is None:
+        monkeypatch.setattr(hooks, "verl_installed", lambda: False)
+        monkeypatch.setattr(hooks, "found_verl", lambda: "no package verl")
+    else:
+        package = tmp_path / "verl"
+        (package / "workers").mkdir(parents=True)
+        for name in ("__init__.py", *modules):
+            (package / name).write_text("")
+        monkeypatch.syspath_prepend(tmp_path)
+        for name in [name for name in sys.modules if name.split(".")[0] == "verl"]:
+            monkeypatch.delitem(sys.modules, name)
+    reward = f"worker.reward.reward_function={REPOSITORY / 'echorl_vl/rewards/geometry.py'}:compute_score"
+    assert train.main([str(RECIPE), reward, "trainer.logger=[file]"]) == 2
+    error = capsys.readouterr().err
+    assert "wanted verl 0.9.1: pip install 'verl[verl-core]==0.9.1'" in error
+    assert ("no package verl" if modules is None else "another package verl") in error
+
+
+@pytest.mark.slow
+def test_every_hook_is_there(verl):
+    code = (
+        "from echorl_vl.engines.verl.rehearsal.install import install; install();"
+        "from echorl_vl.engines.verl.hooks import check_hooks; check_hooks(); print('fits')"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | ENVIRONMENT, capture_output=True, text=True, timeout=300
+    )
+    assert process.returncode == 0 and process.stdout.split()[-1] == "fits", process.stderr[-2000:]
+
+
+def test_a_hook_that_has_changed_stops_the_run():
+    wrong = (Hook("json", "dumps", ("obj", "speed"), "to write"), Hook("no_such_module", "name", None, "to fail"))
+    with pytest.raises(UserError) as caught:
+        hooks.check_hooks(wrong)
+    assert "json.dumps(obj, speed): takes (obj, skipkeys" in str(caught.value)
+    assert "differs from verl 0.9.1 where the adapter hooks in" in str(caught.value)
+
+
+# --- versions and machine ---
+
+
+def test_versions_that_fit():
+    assert list(version_problems(False, GOOD.get)) == []
+    assert list(version_problems(True, {**GOOD, "vllm": None}.get)) == []
+
+
+@pytest.mark.parametrize(
+    ("package", "version", "message"),
+    [
+        ("transformers", "5.11.0", "needs transformers>=5.5.3,<5.11,!=5.6.0 (verl's model code); found 5.11.0"),
+        ("transformers", "5.6.0", "found 5.6.0"),
+        ("tensordict", "0.9.0", "found 0.9.0"),
+        ("TransferQueue", None, "it comes with verl[verl-core]), which is not installed"),
+        ("vllm", None, "it comes with verl[vllm]), which is not installed"),
+    ],
+)
+def test_versions_that_do_not_fit(package, version, message):
+    found = messages(version_problems(False, {**GOOD, package: version}.get))
+    assert message in found and found.count("\n") == 0
+
+
+def test_no_gpu_and_a_model_too_large_say_what_goes_with_this_engine():
+    config = load_config(RECIPE)
+    found = messages(gpu_problems(config, Machine((), 64 * GIB), "verl"))
+    assert "engine verl needs a GPU" in found and "trainer.device=cpu rehearses" in found
+    found = messages(memory_problems(config, Machine((16 * GIB,) * 8, 512 * GIB), 33 * 10**9))
+    assert "Take more GPUs" in found and "lora" not in found and "adamw_bf16" not in found
+
+
+def test_a_vision_model_is_refused():
+    config = load_config(RECIPE, [f"worker.actor.model.model_path={TINY}"])
+    assert "is a vision model" in messages(vision_problems(config))
+
+
+# --- problem sets ---
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(TINY)
+
+
+def settings(tmp_path: Path, rows: list[dict], **keys) -> Config:
+    path = tmp_path / "set.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = copy.deepcopy(Config())
+    config.data.train_files, config.data.rollout_batch_size, config.data.prompt_key = str(path), 1, "problem"
+    for key, value in keys.items():
+        setattr(config.data, key, value)
+    return config
+
+
+def test_a_set_is_written_with_the_format_prompt_and_the_system_message(tmp_path, tokenizer):
+    around = tmp_path / "around.jinja"
+    around.write_text("{{ content }} Think.")
+    chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 + 1?"}]
+    config = settings(tmp_path, [{"problem": chat, "answer": "2"}], format_prompt=str(around), max_prompt_length=200)
+    config.data.val_files = config.data.train_files
+    changed = readable_by_verl(config, tmp_path / "run", load_sets(config, tokenizer))
+    for key in ("train_files", "val_files"):
+        (row,) = pq.read_table(getattr(changed.data, key)).to_pylist()
+        assert [message["content"] for message in row["prompt"]] == ["Be brief.", "1 + 1? Think."]
+        assert row["reward_model"]["ground_truth"] == "2" and row["data_source"] == "set.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("row", "wanted"),
+    [
+        ({"problem": "<image> Which angle?", "answer": "2", "images": [{"bytes": "eA==", "path": None}]}, "set.jsonl"),
+        ({"problem": "Which angle? <video>", "answer": "2"}, "<video>"),
+    ],
+)
+def test_pictures_and_videos_are_refused(tmp_path, tokenizer, row, wanted):
+    with pytest.raises(UserError) as caught:
+        load_sets(settings(tmp_path, [row]), tokenizer)
+    assert wanted in str(caught.value)
+
+
+def test_generated_pictures_are_refused_and_point_to_the_other_engine(tmp_path, tokenizer):
+    config = settings(tmp_path, [], max_prompt_length=200)
+    config.data.train_files = "generated/geometry3k@validation"
+    with pytest.raises(UserError, match=r"row 0, images: has pictures; .* or engine = easyr1"):
+        load_sets(config, tokenizer)
+
+
+def test_long_prompts_are_left_out_or_stop_the_run(tmp_path, tokenizer):
+    rows = [{"problem": "1 + 1?", "answer": "2"}, {"problem": "one and " * 200 + "one?", "answer": "201"}]
+    config = settings(tmp_path, rows, max_prompt_length=100)
+    assert [problem.answer for problem in load_sets(config, tokenizer)["train_files"]] == ["2"]
+    config.data.filter_overlong_prompts = False
+    with pytest.raises(UserError, match=r"row 1, problem: the prompt has \d+ tokens, data.max_prompt_length is 100"):
+        load_sets(config, tokenizer)
+
+
+def test_a_set_smaller_than_a_batch_and_a_model_without_a_chat_template(tmp_path, tokenizer):
+    config = settings(tmp_path, [{"problem": "1 + 1?", "answer": "2"}], rollout_batch_size=2)
+    with pytest.raises(UserError, match="1 problems of at most 512 tokens, and one batch takes 2"):
+        load_sets(config, tokenizer)
+    bare = copy.deepcopy(tokenizer)
+    bare.chat_template = None
+    with pytest.raises(UserError, match=r"no chat template.*data\.override_chat_template"):
+        load_sets(config, bare)
+
+
+# --- checkpoints ---
+
+
+def test_the_newest_whole_checkpoint(tmp_path):
+    for step in (1, 2, 10):
+        actor = tmp_path / f"global_step_{step}" / "actor"
+        actor.mkdir(parents=True)
+        for part in ("model", "optim", "extra_state"):
+            for rank in range(2):
+                (actor / f"{part}_world_size_2_rank_{rank}.pt").write_text("")
+        (actor.parent / "data.pt").write_text("")
+    assert newest_checkpoint(tmp_path).name == "global_step_10"
+    config = load_config(RECIPE, [f"trainer.load_checkpoint_path={tmp_path / 'global_step_10'}"])
+    assert list(checkpoint_problems(config)) == []
+    (tmp_path / "global_step_10" / "data.pt").unlink()  # killed while it was saved
+    (tmp_path / "global_step_2" / "actor" / "optim_world_size_2_rank_1.pt").unlink()
+    assert newest_checkpoint(tmp_path).name == "global_step_1"
+    assert newest_checkpoint(tmp_path / "nothing") is None
+    assert "wanted a folder global_step_N of this engine" in messages(checkpoint_problems(config))
