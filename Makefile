@@ -32,6 +32,7 @@ $(TRL_ENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(TRL_ENV)
 	$(TRL_ENV)/bin/python -m pip install --quiet --upgrade pip
 	$(TRL_ENV)/bin/python -m pip install --quiet -e ".[dev,trl]"
+	touch $@
 
 # verl in an environment of its own (2 GB), with the versions that docs/verl.md measured.
 VERL_ENV := build/verl-env
