@@ -10,7 +10,7 @@ from torch import Tensor
 from echorl_vl.core import overlong_penalty
 
 from .base import Algorithm, register, require
-from .grpo import GRPO
+from .grpo import GRPO, NO_KL
 
 
 @register("dapo")
@@ -26,12 +26,16 @@ class DAPO(Algorithm):
     overlong_factor: float = 1.0
     """the penalty of a response of full length; 0 for none"""
 
-    settings: ClassVar = GRPO.settings | {
-        "algorithm.online_filtering": True,
-        "algorithm.filter_key": "accuracy",
-        "worker.actor.clip_ratio_high": 0.28,
-        "worker.actor.loss_avg_mode": "token",
-    }
+    settings: ClassVar = (
+        GRPO.settings
+        | NO_KL
+        | {
+            "algorithm.online_filtering": True,
+            "algorithm.filter_key": "accuracy",
+            "worker.actor.clip_ratio_high": 0.28,
+            "worker.actor.loss_avg_mode": "token",
+        }
+    )
 
     def __post_init__(self) -> None:
         require("overlong_share", self.overlong_share, 0 < self.overlong_share <= 1, "a number above 0 and at most 1")

@@ -10,7 +10,7 @@ from torch import Tensor
 from echorl_vl.core import balanced_rows, has_both_kinds
 
 from .base import ROUNDS, Algorithm, register, require
-from .grpo import GRPO
+from .grpo import GRPO, NO_KL
 
 
 @register("reinforce_ada")
@@ -26,7 +26,7 @@ class ReinforceAda(Algorithm):
     keep: int = 4
     """rows of a prompt that go into the update"""
 
-    settings: ClassVar = GRPO.settings | {"worker.actor.clip_ratio_high": 0.28}
+    settings: ClassVar = GRPO.settings | NO_KL | {"worker.actor.clip_ratio_high": 0.28}
     needs: ClassVar = frozenset({ROUNDS})
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection, Iterator
 
 from echorl_vl.algorithms import ALGORITHMS, make_algorithm
-from echorl_vl.algorithms.base import EXPERT_ROWS, NO_ROLLOUTS, ROUNDS
+from echorl_vl.algorithms.base import EXPERT_ROWS, NO_ROLLOUTS, ROUNDS, SFT_STEPS
 
 from .convert import WrongType, convert, type_text
 from .dump import get_value
@@ -97,12 +97,22 @@ def _algorithm(config: Config) -> Iterator[Problem]:
         wanted = f"wanted the column of worked solutions, since algorithm.name = {name} learns from them"
         yield Problem(("data.trace_key", "algorithm.name"), f"{at(config, 'data.trace_key')}: {wanted}")
     if NO_ROLLOUTS in algorithm.needs:
-        for other, off in (("echo.coef", 0), ("algorithm.online_filtering", False)):
-            if get_value(config, other):
+        for other, off in (
+            ("echo.coef", 0),
+            ("algorithm.online_filtering", False),
+            ("algorithm.disable_kl", True),
+            ("worker.actor.entropy_coef", 0),
+        ):
+            if get_value(config, other) != off:
                 yield Problem((other, "algorithm.name"), f"{at(config, other)}: wanted {show(off)} with {name}")
-    if ROUNDS in algorithm.needs and config.algorithm.online_filtering:
-        key = "algorithm.online_filtering"
-        yield Problem((key, "algorithm.name"), f"{at(config, key)}: {name} samples in rounds of its own; wanted false")
+    filtering = "algorithm.online_filtering"
+    for need, why in (
+        (ROUNDS, f"{name} samples in rounds of its own"),
+        (SFT_STEPS, f"{name} learns from the groups that all fail, which filtering drops"),
+        (EXPERT_ROWS, f"the expert's row of {name} gives groups that all fail an advantage, and filtering drops them"),
+    ):
+        if need in algorithm.needs and config.algorithm.online_filtering:
+            yield Problem((filtering, "algorithm.name"), f"{at(config, filtering)}: {why}; wanted false")
     if EXPERT_ROWS in algorithm.needs and config.worker.rollout.n < 3:
         key, wanted = "worker.rollout.n", f"wanted at least 3 with {name}: one row of a group is the expert's"
         yield Problem((key, "algorithm.name"), f"{at(config, key)}: {wanted}")

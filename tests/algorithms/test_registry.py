@@ -52,6 +52,8 @@ def test_who_wins_over_whom(tmp_path: Path) -> None:
     assert in_file.worker.actor.clip_ratio_high == 0.2 and in_file.algorithm.online_filtering
     other = loaded("algorithm.name=grpo", file="  name: dapo\n", tmp_path=tmp_path)
     assert not other.algorithm.online_filtering and other.algorithm.filter_key == "overall"
+    options = loaded("algorithm.name=grpo", file="  name: luffy\n  options: {gamma: 0.2}\n", tmp_path=tmp_path)
+    assert options.algorithm.options == {}
     assert "algorithm.name = dapo" in loaded("algorithm.name=dapo").origin("algorithm.online_filtering")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,7 @@ from echorl_vl.algorithms import Algorithm, make_algorithm
 from echorl_vl.algorithms.base import NO_ROLLOUTS
 from echorl_vl.config import Config
 from echorl_vl.core import group_advantages, verified_rollouts
-from echorl_vl.core.groups import group_reduce
+from echorl_vl.core.groups import degenerate_groups, group_index, group_reduce
 from echorl_vl.engines.experience import Experience
 from echorl_vl.engines.local.reference import kl_per_rollout
 from echorl_vl.engines.rollouts import Rollouts
@@ -46,11 +48,26 @@ def assess(
             norm_by_std=settings.norm_adv_by_std_in_grpo,
             response_lengths=lengths,
         )
+    if settings.adv_estimator == "reinforce_rej":  # uniform groups are those of the rewards, whatever KL adds to them
+        index, groups = group_index(rollouts.group_ids)
+        advantages = advantages.masked_fill(degenerate_groups(rewards, index, groups)[index], 0.0)
+    echo_only = None
     if settings.online_filtering and settings.dynamic_sampling == "echo":
-        # Groups that dynamic sampling kept for the echo term: their format or length earns nothing either.
+        # Groups that dynamic sampling kept for the echo term: their format or length earns nothing either, and they
+        # are in no other term, so that the others weigh what they weigh without them.
         right = group_reduce(verified.float(), rollouts.group_ids, len(rollouts.prompts), "amin") == 1
-        advantages = advantages.masked_fill(right[rollouts.group_ids], 0.0)
-    return Experience(rollouts, scores, rewards, accuracies, advantages[:, None], verified, ref_log_probs=ref_log_probs)
+        echo_only = right[rollouts.group_ids]
+        advantages = advantages.masked_fill(echo_only, 0.0)
+    return Experience(
+        rollouts,
+        scores,
+        rewards,
+        accuracies,
+        advantages[:, None],
+        verified,
+        ref_log_probs=ref_log_probs,
+        echo_only=echo_only,
+    )
 
 
 def reduce_rows(experience: Experience, algorithm: Algorithm) -> Experience:
@@ -64,5 +81,5 @@ def reduce_rows(experience: Experience, algorithm: Algorithm) -> Experience:
     for_echo = torch.zeros_like(kept)
     if experience.clips is not None:
         for_echo[experience.clips.rows] = True
-    experience.echo_only = for_echo & ~kept
-    return experience.take((kept | for_echo).nonzero().squeeze(1))
+    reduced = replace(experience, echo_only=for_echo & ~kept)
+    return reduced.take((kept | for_echo).nonzero().squeeze(1))

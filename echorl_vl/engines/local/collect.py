@@ -109,7 +109,7 @@ class Collector:
         prompts = [self.parts.encoder.encode(self.parts.train[index]) for index in problems]
         if HINTS not in self.algorithm.needs:
             return prompts
-        most, traces = self.algorithm.pieces, self.parts.traces
+        most, traces = self.algorithm.hint_pieces, self.parts.traces
         pieces = torch.tensor([len(traces.piece_ends(prompt.problem, most)) for prompt in prompts])
         generator = step_generator(self.config.worker.rollout.seed, step, f"hint {purpose}")
         kept = self.algorithm.keep_hint(step, pieces, generator).tolist()

@@ -61,7 +61,8 @@ class Trainer:
             progress = restore_state(checkpoint, self.policy, self.updater, self.kl, model_only=trainer.val_only)
             self.step = self.saved = checkpoint_step(checkpoint)
             self.collector.position = progress.get("position", self.step)
-            self.buffer.problems = list(progress.get("buffer", []))
+            if progress.get("problems") == len(self.parts.train or ()):  # its entries are rows of that very set
+                self.buffer.problems = list(progress["buffer"])
         with StopRequest(lambda: self.display.note("stopping after this step; Ctrl-C again stops at once")) as stop:
             first = self.run.checkpoint is None  # no validation of its own has come before
             if self.parts.held_out and (trainer.val_only or (trainer.val_before_train and first)):
@@ -155,10 +156,13 @@ class Trainer:
         if experience.ref_log_probs is None:
             return {}
         algorithm, rollouts = self.config.algorithm, experience.rollouts
-        kl = kl_per_rollout(rollouts, experience.ref_log_probs, algorithm.kl_penalty).mean().item()
+        own = rollouts.own
+        if not own.any():
+            return {}
+        kl = kl_per_rollout(rollouts, experience.ref_log_probs, algorithm.kl_penalty)[own].mean().item()
         metrics = {"critic/kl": kl, "actor/kl_coef": self.kl.coef}
         if not algorithm.use_kl_loss:
-            self.kl.update(kl, len(rollouts.tokens))
+            self.kl.update(kl, int(own.sum()))
         return metrics
 
     def _validate(self) -> None:
@@ -192,7 +196,11 @@ class Trainer:
     def _save(self, model_only: bool = False) -> None:
         """A checkpoint; one that the run has to go on from is never of the model alone."""
         self.display.phase("save")
-        progress = {"position": self.collector.position, "buffer": self.buffer.problems}
+        progress = {
+            "position": self.collector.position,
+            "buffer": self.buffer.problems,
+            "problems": len(self.parts.train),
+        }
         save_checkpoint(
             self.run.path,
             self.step,

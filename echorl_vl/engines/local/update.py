@@ -133,7 +133,7 @@ class Updater:
             rollouts,
             rows,
             self.config.worker.rollout.temperature,
-            with_grad_entropy=actor.entropy_coef > 0,
+            with_grad_entropy=actor.entropy_coef > 0 and batch.own_tokens > 0,
             packed=actor.padding_free,
             with_hints=batch.hint_tokens > 0,
         )
@@ -150,16 +150,17 @@ class Updater:
         result = self.algorithm.policy_loss(loss_rows, **_clip(actor))
 
         mode, own_mask = actor.loss_avg_mode, mask & own_policy[:, None]
-        loss = aggregate(result.loss, mask, mode, self._denominator(batch.rollouts, batch.tokens))
-        if not batch.own_tokens:
+        loss = aggregate(result.loss, mask, mode, max(1, self._denominator(batch.rollouts, batch.tokens)))
+        if not batch.own_tokens and not own_policy.any():
             terms = {f"{self.algorithm.name}/loss": loss}
         else:
 
             def own_mean(values: Tensor) -> Tensor:
-                return aggregate(values, own_mask, mode, self._denominator(batch.own_rollouts, batch.own_tokens))
+                denominator = max(1, self._denominator(batch.own_rollouts, batch.own_tokens))  # 0: all rows echo only
+                return aggregate(values, own_mask, mode, denominator)
 
             def own_share(values: Tensor) -> Tensor:
-                return aggregate(values.detach().float(), own_mask, "token", batch.own_tokens)
+                return aggregate(values.detach().float(), own_mask, "token", max(1, batch.own_tokens))
 
             terms = {
                 "actor/pg_loss": loss,
