@@ -7,7 +7,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.installed
 
-.PHONY: train test test-all test-easyr1 test-verl lint format benchmark clean
+.PHONY: train test test-all test-easyr1 test-trl test-verl lint format benchmark clean
 
 train: $(READY)
 	$(RUN) -m echorl_vl.train $(CONFIG) $(ARGS)
@@ -22,6 +22,17 @@ test-all: $(READY)
 PYTHON_EASYR1 ?= python3
 test-easyr1:
 	$(PYTHON_EASYR1) -m pytest tests/easyr1 -m "slow or not slow" $(ARGS)
+
+# TRL in an environment of its own (some GB, as torch is); see docs/trl.md.
+TRL_ENV := build/trl-env
+test-trl: $(TRL_ENV)/.installed
+	$(TRL_ENV)/bin/python -m pytest tests/trl_trainer -m "slow or not slow" $(ARGS)
+
+$(TRL_ENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(TRL_ENV)
+	$(TRL_ENV)/bin/python -m pip install --quiet --upgrade pip
+	$(TRL_ENV)/bin/python -m pip install --quiet -e ".[dev,trl]"
+	touch $@
 
 # verl in an environment of its own (2 GB), with the versions that docs/verl.md measured.
 VERL_ENV := build/verl-env

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 
+from echorl_vl.data.generated import Approach
 from geometry3k.canvas import Canvas
-from geometry3k.problem import Approach, Sketch
+from geometry3k.problem import Sketch
 
 SUM_180 = "The angles of a triangle add up to 180"
 EXTERIOR = "An exterior angle equals the sum of the two remote angles"

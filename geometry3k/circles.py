@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 
+from echorl_vl.data.generated import Approach
 from geometry3k.canvas import Canvas
-from geometry3k.problem import Approach, Sketch
+from geometry3k.problem import Sketch
 
 INSCRIBED = "An inscribed angle is half of the central angle"
 CENTRAL = "A central angle is twice the inscribed angle"

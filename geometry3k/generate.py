@@ -18,12 +18,11 @@ import contextlib
 import os
 import random
 import sys
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from echorl_vl.data.generated import Split, draw_problems, draw_rows, standard_splits
 from geometry3k.canvas import CELLS, PATCH
 from geometry3k.kinds import HELD_OUT_KINDS, KINDS, TRAIN_KINDS, draw_problem
 from geometry3k.problem import GeometryProblem
@@ -32,49 +31,12 @@ if TYPE_CHECKING:
     import datasets
 
 
-@dataclass(frozen=True)
-class Split:
-    """A named set of problems: the kinds and sizes it draws from, how many, and its part of the hash space."""
-
-    kinds: tuple[str, ...]
-    size: int
-    seed: int
-    buckets: range
-    large: bool | None
-
-
-TRAIN, VALIDATION, TEST = range(0, 8), range(8, 9), range(9, 10)
-
-SPLITS = {
-    "train": Split(tuple(TRAIN_KINDS), 2000, 1, TRAIN, large=False),
-    "validation": Split(tuple(TRAIN_KINDS), 200, 2, VALIDATION, large=False),
-    "test": Split(tuple(TRAIN_KINDS), 300, 3, TEST, large=False),
-    "ood_kinds": Split(tuple(HELD_OUT_KINDS), 200, 4, TEST, large=False),
-    "ood_sizes": Split(tuple(TRAIN_KINDS), 200, 5, TEST, large=True),
-}
-"""train, validation and test share kinds and sizes; the two others hold what training never sees."""
-
-
-def belongs_to(problem: GeometryProblem, buckets: range) -> bool:
-    """Whether the problem's signature hashes into `buckets` (of ten)."""
-    return zlib.crc32(problem.signature.encode()) % 10 in buckets
+SPLITS = standard_splits(tuple(TRAIN_KINDS), tuple(HELD_OUT_KINDS))
 
 
 def draw_split(split: Split, seed: int | None = None) -> Iterator[GeometryProblem]:
     """Distinct problems of a split (by signature and pose), until it holds no more of them."""
-    rng = random.Random(split.seed if seed is None else seed)
-    seen: set[tuple[str, int]] = set()
-    misses = 0
-    while misses < 2000:
-        problem = draw_problem(rng.choice(split.kinds), rng)
-        fits = split.large is None or problem.sketch.large == split.large
-        identity = problem.signature, problem.pose
-        if not fits or identity in seen or not belongs_to(problem, split.buckets):
-            misses += 1
-            continue
-        misses = 0
-        seen.add(identity)
-        yield problem
+    return draw_problems(split, draw_problem, seed)
 
 
 def to_row(problem: GeometryProblem, index: int, picture_size: int = CELLS * PATCH) -> dict:
@@ -106,17 +68,9 @@ def load_split(
     """
     import datasets
 
-    if name not in SPLITS:
-        raise ValueError(f"split: found {name!r}, wanted one of {', '.join(SPLITS)}")
-    split = SPLITS[name]
-    wanted = split.size if size is None else size
-    rows = []
-    for problem in draw_split(split, seed):
-        if len(rows) == wanted:
-            break
-        rows.append(to_row(problem, len(rows), picture_size))
-    if len(rows) < wanted:
-        raise ValueError(f"split {name!r} holds {len(rows)} distinct problems, {wanted} were asked for")
+    rows = draw_rows(
+        SPLITS, name, draw_problem, lambda problem, index: to_row(problem, index, picture_size), size, seed
+    )
     features = datasets.Features(
         {
             "images": [datasets.Image()],

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
+from echorl_vl.data.generated import tell_apart
 from geometry3k import angles, circles, lengths
 from geometry3k.canvas import POSES
 from geometry3k.problem import GeometryProblem, Sketch
@@ -45,9 +46,8 @@ def draw_problem(kind: str, rng: random.Random) -> GeometryProblem:
     make = KINDS[kind]
     while True:
         sketch = make(rng)
-        right, *wrong = sketch.approaches
-        wrong = [approach for approach in wrong if approach.answer != right.answer]
-        if wrong:
-            sketch = replace(sketch, approaches=(right, *wrong))
+        approaches = tell_apart(sketch.approaches)
+        if len(approaches) > 1:
+            sketch = replace(sketch, approaches=approaches)
             mirror = sketch.mirrorable and rng.random() < 0.5
             return GeometryProblem(kind, sketch, mirror, pose=rng.randrange(POSES))

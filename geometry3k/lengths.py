@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 
+from echorl_vl.data.generated import Approach
 from geometry3k.canvas import Canvas
-from geometry3k.problem import Approach, Sketch
+from geometry3k.problem import Sketch
 
 PYTHAGORAS = "By the Pythagorean theorem the squares of the legs add up"
 ADD_SIDES = "The side is the sum of the other two"

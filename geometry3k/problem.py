@@ -6,22 +6,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from echorl_vl.data.generated import Approach
 from geometry3k.canvas import CELLS, PATCH, Canvas
 
 OPENINGS = ("The figure shows", "The diagram gives", "I read")
 CLOSINGS = ("So the answer is", "Therefore x is", "The result is")
-
-
-@dataclass(frozen=True)
-class Approach:
-    """One way to solve a problem: the theorem it relies on, the lines of arithmetic, and the answer they end in.
-
-    A wrong approach is a sound calculation from a theorem that does not apply.
-    """
-
-    theorem: str
-    steps: tuple[str, ...]
-    answer: str
 
 
 @dataclass(frozen=True)
@@ -63,6 +52,14 @@ class GeometryProblem:
         return f"{self.kind}|{self.sketch.layout}|{numbers}|{self.mirror}|{self.sketch.question}"
 
     @property
+    def identity(self) -> tuple[str, int]:
+        return self.signature, self.pose
+
+    @property
+    def large(self) -> bool:
+        return self.sketch.large
+
+    @property
     def answer(self) -> str:
         return self.sketch.approaches[0].answer
 
@@ -80,6 +77,6 @@ class GeometryProblem:
         chosen = self.sketch.approaches[approach]
         numbers = " and ".join(map(str, self.sketch.numbers))
         opening, closing = (rng.choice(OPENINGS), rng.choice(CLOSINGS)) if varied else (OPENINGS[0], CLOSINGS[0])
-        lines = [f"{opening} {numbers}.", f"{chosen.theorem}.", *chosen.steps]
+        lines = [f"{opening} {numbers}.", f"{chosen.idea}.", *chosen.steps]
         lines.append(f"{closing} \\boxed{{{chosen.answer}}}.")
         return "\n".join(lines)

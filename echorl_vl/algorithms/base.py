@@ -74,6 +74,11 @@ class Algorithm:
         return 1
 
     @property
+    def hint_pieces(self) -> int:
+        """Most pieces that a solution is cut in for hints."""
+        return 0
+
+    @property
     def hint_coef(self) -> float:
         """Weight in the loss of the mean NLL of hint tokens."""
         return 0.0

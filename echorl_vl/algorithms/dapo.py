@@ -10,25 +10,32 @@ from torch import Tensor
 from echorl_vl.core import overlong_penalty
 
 from .base import Algorithm, register, require
-from .grpo import GRPO
+from .grpo import GRPO, NO_KL
 
 
 @register("dapo")
 @dataclass(frozen=True)
 class DAPO(Algorithm):
-    """`algorithm.dynamic_sampling: echo` keeps the groups that all succeed for the echo term; DAPO's own drops them."""
+    """Clip-higher, token mean, a penalty of overlong responses, dynamic sampling.
+
+    `algorithm.dynamic_sampling: echo` keeps the groups that all succeed for the echo term; DAPO's own drops them.
+    """
 
     overlong_share: float = 0.2
     """last share of data.max_response_length over which the penalty grows (DAPO: 4,096 of 20,480 tokens)"""
     overlong_factor: float = 1.0
     """the penalty of a response of full length; 0 for none"""
 
-    settings: ClassVar = GRPO.settings | {
-        "algorithm.online_filtering": True,
-        "algorithm.filter_key": "accuracy",
-        "worker.actor.clip_ratio_high": 0.28,
-        "worker.actor.loss_avg_mode": "token",
-    }
+    settings: ClassVar = (
+        GRPO.settings
+        | NO_KL
+        | {
+            "algorithm.online_filtering": True,
+            "algorithm.filter_key": "accuracy",
+            "worker.actor.clip_ratio_high": 0.28,
+            "worker.actor.loss_avg_mode": "token",
+        }
+    )
 
     def __post_init__(self) -> None:
         require("overlong_share", self.overlong_share, 0 < self.overlong_share <= 1, "a number above 0 and at most 1")

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import ClassVar
 
 from .base import Algorithm, register
-from .grpo import GRPO
+from .grpo import GRPO, NO_KL
 
 
 @register("dr_grpo")
 class DrGRPO(Algorithm):
     """GRPO without its two biases: advantages r - mean, and every token weighs 1 / (rows x longest response)."""
 
-    settings: ClassVar = GRPO.settings | {
-        "algorithm.norm_adv_by_std_in_grpo": False,
-        "worker.actor.loss_avg_mode": "constant",
-    }
+    settings: ClassVar = (
+        GRPO.settings
+        | NO_KL
+        | {
+            "algorithm.norm_adv_by_std_in_grpo": False,
+            "worker.actor.loss_avg_mode": "constant",
+        }
+    )

@@ -6,6 +6,9 @@ from typing import ClassVar
 
 from .base import Algorithm, register
 
+NO_KL = {"algorithm.disable_kl": True}
+"""For the algorithms that came after GRPO, which have no reference policy."""
+
 
 @register("grpo")
 class GRPO(Algorithm):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from echorl_vl.core import PolicyLoss, luffy_loss
 
 from .base import EXPERT_ROWS, Algorithm, LossRows, register, require
-from .grpo import GRPO
+from .grpo import GRPO, NO_KL
 
 
 @register("luffy")
@@ -19,7 +19,7 @@ class LUFFY(Algorithm):
     gamma: float = 0.1
     """of the shaping f(x) = x / (x + gamma)"""
 
-    settings: ClassVar = GRPO.settings
+    settings: ClassVar = GRPO.settings | NO_KL
     needs: ClassVar = frozenset({EXPERT_ROWS})
 
     def __post_init__(self) -> None:

@@ -10,13 +10,13 @@ from torch import Tensor
 from echorl_vl.core import balanced_rows, has_both_kinds
 
 from .base import ROUNDS, Algorithm, register, require
-from .grpo import GRPO
+from .grpo import GRPO, NO_KL
 
 
 @register("reinforce_ada")
 @dataclass(frozen=True)
 class ReinforceAda(Algorithm):
-    """Up to `max_rounds` rounds of n samples; `keep` of them stay, half right and half wrong where possible.
+    """Rounds of n samples until right and wrong are there; `keep` stay, half of each where possible.
 
     Advantages compare with all samples of the prompt, those that do not stay included.
     """
@@ -26,7 +26,7 @@ class ReinforceAda(Algorithm):
     keep: int = 4
     """rows of a prompt that go into the update"""
 
-    settings: ClassVar = GRPO.settings | {"worker.actor.clip_ratio_high": 0.28}
+    settings: ClassVar = GRPO.settings | NO_KL | {"worker.actor.clip_ratio_high": 0.28}
     needs: ClassVar = frozenset({ROUNDS})
 
     def __post_init__(self) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from .base import Algorithm, register
-from .grpo import GRPO
+from .grpo import GRPO, NO_KL
 
 
 @register("reinforce_rej")
 class ReinforceRej(Algorithm):
     """Advantage r, but 0 in groups that are all right or all wrong."""
 
-    settings: ClassVar = GRPO.settings | {"algorithm.adv_estimator": "reinforce_rej"}
+    settings: ClassVar = GRPO.settings | NO_KL | {"algorithm.adv_estimator": "reinforce_rej"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .base import SFT_STEPS, Algorithm, register, require
-from .grpo import GRPO
+from .grpo import GRPO, NO_KL
 
 
 @register("relift")
@@ -17,7 +17,7 @@ class ReLIFT(Algorithm):
     buffer: int = 128
     """prompts in the buffer that make an SFT step"""
 
-    settings: ClassVar = GRPO.settings
+    settings: ClassVar = GRPO.settings | NO_KL
     needs: ClassVar = frozenset({SFT_STEPS})
 
     def __post_init__(self) -> None:

@@ -13,7 +13,12 @@ from .base import NO_ROLLOUTS, Algorithm, LossRows, register
 class SFT(Algorithm):
     """The mean NLL of the traces' tokens. Nothing is verified, so there is nothing to echo."""
 
-    settings: ClassVar = {"echo.coef": 0.0, "algorithm.online_filtering": False, "algorithm.disable_kl": True}
+    settings: ClassVar = {
+        "echo.coef": 0.0,
+        "algorithm.online_filtering": False,
+        "algorithm.disable_kl": True,
+        "worker.actor.entropy_coef": 0.0,
+    }
     needs: ClassVar = frozenset({NO_ROLLOUTS})
 
     def policy_loss(self, rows: LossRows, **clip: Any) -> PolicyLoss:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from echorl_vl.core import PolicyLoss, srft_loss
 
 from .base import EXPERT_ROWS, Algorithm, LossRows, register, require
-from .grpo import GRPO
+from .grpo import GRPO, NO_KL
 
 
 @register("srft")
@@ -23,7 +23,7 @@ class SRFT(Algorithm):
     positive_weight: float = 0.1
     """of own rollouts that are right, times exp(entropy)"""
 
-    settings: ClassVar = GRPO.settings
+    settings: ClassVar = GRPO.settings | NO_KL
     needs: ClassVar = frozenset({EXPERT_ROWS})
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from echorl_vl.core import draw_pieces, hint_probability
 
 from .base import HINTS, Algorithm, register, require
-from .grpo import GRPO
+from .grpo import GRPO, NO_KL
 
 
 @register("uft")
@@ -25,7 +25,7 @@ class UFT(Algorithm):
     pieces: int = 5
     """most pieces that a solution is cut in"""
     start: float = 0.95
-    """p at the first step"""
+    """p at the start, before the first step"""
     end: float = 0.05
     """p at the last step with hints"""
     hint_steps: int = 300
@@ -33,7 +33,7 @@ class UFT(Algorithm):
     coef: float = 0.001
     """weight of the hint tokens' mean NLL"""
 
-    settings: ClassVar = GRPO.settings
+    settings: ClassVar = GRPO.settings | NO_KL
     needs: ClassVar = frozenset({HINTS})
 
     def __post_init__(self) -> None:
@@ -42,6 +42,10 @@ class UFT(Algorithm):
         require("coef", self.coef, self.coef >= 0, "a number of at least 0")
         for name in ("start", "end"):
             require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "a probability")
+
+    @property
+    def hint_pieces(self) -> int:
+        return self.pieces
 
     @property
     def hint_coef(self) -> float:

@@ -6,7 +6,10 @@ A check returns `Problem`s; one that rests on a key which is wrong already is dr
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+
+from echorl_vl.algorithms import ALGORITHMS, make_algorithm
+from echorl_vl.algorithms.base import EXPERT_ROWS, NO_ROLLOUTS, ROUNDS, SFT_STEPS
 
 from .convert import WrongType, convert, type_text
 from .dump import get_value
@@ -27,6 +30,7 @@ def general_problems(config: Config) -> list[Problem]:
     """What no engine could run."""
     return [
         *_required(config),
+        *_algorithm(config),
         *_groups(config),
         *_batches(config),
         *_orders(config),
@@ -80,6 +84,47 @@ def _required(config: Config) -> Iterator[Problem]:
     for key, wanted in needed.items():
         if not get_value(config, key):
             yield wrong_value(key, get_value(config, key), config.origin(key), wanted)
+
+
+def _algorithm(config: Config) -> Iterator[Problem]:
+    name, key = config.algorithm.name, "algorithm.options"
+    try:
+        algorithm = make_algorithm(name, config.algorithm.options)
+    except ValueError as error:
+        yield Problem((key, "algorithm.name"), f"{error} ({config.origin(key)})")
+        return
+    if algorithm.needs_traces and not config.data.trace_key and not config.trainer.val_only:
+        wanted = f"wanted the column of worked solutions, since algorithm.name = {name} learns from them"
+        yield Problem(("data.trace_key", "algorithm.name"), f"{at(config, 'data.trace_key')}: {wanted}")
+    if NO_ROLLOUTS in algorithm.needs:
+        for other, off in (
+            ("echo.coef", 0),
+            ("algorithm.online_filtering", False),
+            ("algorithm.disable_kl", True),
+            ("worker.actor.entropy_coef", 0),
+        ):
+            if get_value(config, other) != off:
+                yield Problem((other, "algorithm.name"), f"{at(config, other)}: wanted {show(off)} with {name}")
+    filtering = "algorithm.online_filtering"
+    for need, why in (
+        (ROUNDS, f"{name} samples in rounds of its own"),
+        (SFT_STEPS, f"{name} learns from the groups that all fail, which filtering drops"),
+        (EXPERT_ROWS, f"the expert's row of {name} gives groups that all fail an advantage, and filtering drops them"),
+    ):
+        if need in algorithm.needs and config.algorithm.online_filtering:
+            yield Problem((filtering, "algorithm.name"), f"{at(config, filtering)}: {why}; wanted false")
+    if EXPERT_ROWS in algorithm.needs and config.worker.rollout.n < 3:
+        key, wanted = "worker.rollout.n", f"wanted at least 3 with {name}: one row of a group is the expert's"
+        yield Problem((key, "algorithm.name"), f"{at(config, key)}: {wanted}")
+
+
+def algorithm_problems(config: Config, engine: str, offered: Collection[str]) -> Iterator[Problem]:
+    """What the algorithm asks of an engine that the engine has not (`algorithms.base`: EXPERT_ROWS, ...)."""
+    missing = sorted(ALGORITHMS[config.algorithm.name].needs - set(offered))
+    if missing:
+        key = "algorithm.name"
+        what = f"it needs {' and '.join(missing)}, which engine {engine} has not; engine local has"
+        yield Problem((key,), f"{at(config, key)}: {what}")
 
 
 def _groups(config: Config) -> Iterator[Problem]:

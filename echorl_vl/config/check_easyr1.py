@@ -7,17 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .check import algorithm_problems
 from .dump import get_value
 from .problems import Problem, at, raise_if_any
 from .rehearsal import rehearsed
 from .schema import Config
+
+OFFERED = frozenset()
+"""What a base algorithm may ask of this engine (`algorithms.base`)."""
 
 
 def easyr1_problems(config: Config) -> list[Problem]:
     """What EasyR1 could not run, or would run differently from what the configuration says."""
     if config.trainer.device == "cpu":
         config, _ = rehearsed(config)
-    return [*_refused(config), *_ranks(config), *_batches(config), *_sampler(config), *_filtering(config)]
+    return [
+        *algorithm_problems(config, "easyr1", OFFERED),
+        *_refused(config),
+        *_ranks(config),
+        *_batches(config),
+        *_sampler(config),
+        *_filtering(config),
+    ]
 
 
 def check_easyr1(config: Config) -> None:
@@ -51,6 +62,13 @@ def _refused(config: Config) -> Iterator[Problem]:
     if config.algorithm.adv_estimator == "remax":
         why = "EasyR1's remax multiplies (B,) with (B, T) and fails; engine easyr1 supports the other estimators"
         yield _problem(config, "algorithm.adv_estimator", why)
+    if config.algorithm.adv_estimator == "reinforce_rej":
+        yield _problem(config, "algorithm.adv_estimator", "engine easyr1 supports the other estimators")
+    if config.worker.actor.loss_avg_mode == "constant":
+        yield _problem(config, "worker.actor.loss_avg_mode", "engine easyr1 supports token, seq")
+    if config.algorithm.name == "dapo" and config.algorithm.options.get("overlong_factor", 1):
+        wanted = "engine easyr1 has no penalty of long responses; wanted options {overlong_factor: 0}"
+        yield _problem(config, "algorithm.name", wanted, "algorithm.options")
     if config.trainer.val_only and not config.trainer.val_before_train:
         wanted = "wanted true with trainer.val_only, which EasyR1 looks at in that validation alone"
         yield _problem(config, "trainer.val_before_train", wanted, "trainer.val_only")

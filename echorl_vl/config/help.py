@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import textwrap
 
+from echorl_vl.algorithms import ALGORITHMS
+
 from .convert import type_text
-from .options import Option, schema_options, schema_sections
+from .options import Option, attribute_docs, field_default, schema_options, schema_sections
 from .problems import show
 from .schema import Config
 
@@ -17,11 +20,14 @@ MOST_USED = (
     "data.prompt_key",
     "data.answer_key",
     "data.image_key",
+    "data.trace_key",
     "data.format_prompt",
     "data.max_prompt_length",
     "data.max_response_length",
     "data.rollout_batch_size",
     "data.max_pixels",
+    "algorithm.name",
+    "algorithm.options",
     "algorithm.adv_estimator",
     "algorithm.norm_adv_by_std_in_grpo",
     "algorithm.disable_kl",
@@ -70,6 +76,7 @@ def short_help(program: str = "python -m echorl_vl.train") -> str:
     parts = [
         USAGE.format(program=program),
         "EchoRL\n" + _table(echo),
+        "Base algorithms (algorithm.name), the keys that each sets, and its options\n" + _algorithms(),
         "Most used keys\n" + _table([options[key] for key in MOST_USED]),
     ]
     return "\n".join(parts)
@@ -86,6 +93,21 @@ def full_help(program: str = "python -m echorl_vl.train") -> str:
             title = f"{section}: {text}" if section else "Which engine trains"
             parts.append(title + "\n" + _table(members))
     return "\n".join(parts)
+
+
+def _algorithms() -> str:
+    """An entry for each algorithm: what it is, the keys that it sets, its options with their defaults."""
+    text = ""
+    for name, cls in ALGORITHMS.items():
+        lines = [cls.__doc__.strip().splitlines()[0]]
+        lines.append("sets " + ", ".join(f"{key} = {show(value)}" for key, value in cls.settings.items()))
+        docs = attribute_docs(cls)
+        lines += [f"{f.name} = {show(field_default(f))}: {docs.get(f.name, '')}" for f in dataclasses.fields(cls)]
+        indent = " " * 6
+        text += f"  {name}\n" + "".join(
+            textwrap.fill(line, WIDTH, initial_indent=indent, subsequent_indent=indent + "  ") + "\n" for line in lines
+        )
+    return text
 
 
 def _table(options: list[Option]) -> str:

@@ -1,7 +1,8 @@
 """`algorithm.name` stands for the keys that define the algorithm.
 
 They take effect where the name is set, before the keys beside it: in a file, each key of the file wins over them; on
-the command line they win over the file, and each key of the command line over them. Two names: the last one counts.
+the command line they win over the file, and each key of the command line over them. Two names: the last one counts,
+and the options that stand in the file beside the first one go with it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from echorl_vl.algorithms import ALGORITHMS
 from .read import Assignment
 
 NAME = "algorithm.name"
+OPTIONS = "algorithm.options"
 
 
 def with_presets(*layers: list[Assignment]) -> list[Assignment]:
@@ -29,5 +31,6 @@ def with_presets(*layers: list[Assignment]) -> list[Assignment]:
             merged += [
                 Assignment(key, value, origin) for key, value in (algorithm.settings if algorithm else {}).items()
             ]
-        merged += layer
+        superseded = bool(named) and number < named[-1][0]
+        merged += [one for one in layer if not (superseded and one.key == OPTIONS)]
     return merged

@@ -37,6 +37,9 @@ class DataConfig:
     bad_traces: str = option(
         "drop", "a trace that can't be used: leave its problem out, or stop", choices=("drop", "error")
     )
+    trace_needs_box: bool = option(
+        True, "a trace without \\boxed{} can't be used; false for a reward that reads others"
+    )
     image_dir: str | None = option(None, "folder that relative picture paths start from")
     video_fps: float = option(2.0, "frames a second taken from a video (EasyR1 engine)", above=0)
     max_prompt_length: int = option(512, "most tokens of a prompt, its image tokens included", at_least=1)

@@ -14,7 +14,9 @@ from .mining import EchoClips
 
 
 @torch.no_grad()
-def echo_metrics(clips: EchoClips, step_ids: Tensor, entropy: Tensor, response_lengths: Tensor) -> dict[str, float]:
+def echo_metrics(
+    clips: EchoClips, step_ids: Tensor, entropy: Tensor, response_lengths: Tensor, rollouts: int | None = None
+) -> dict[str, float]:
     """Metrics of the mining of one batch.
 
     `echo/clip_tokens` and `echo/clip_share` are means over clips, 0 when there is none. The step entropies are the
@@ -26,6 +28,7 @@ def echo_metrics(clips: EchoClips, step_ids: Tensor, entropy: Tensor, response_l
         step_ids: (B, T) int64.
         entropy: (B, T) nats.
         response_lengths: (B,) tokens that the policy wrote in each rollout.
+        rollouts: rollouts that were split into steps; None: all B rows.
     """
     means = step_entropies(entropy, step_ids)
     means = means[~means.isnan()]
@@ -36,7 +39,7 @@ def echo_metrics(clips: EchoClips, step_ids: Tensor, entropy: Tensor, response_l
         names.ECHO_CLIP_SHARE: _mean(share),
         names.ECHO_STEP_ENTROPY_MAX: means.max().item() if len(means) else 0.0,
         names.ECHO_STEP_ENTROPY_MEAN: _mean(means),
-        names.ECHO_STEPS_PER_ROLLOUT: len(means) / max(1, len(step_ids)),
+        names.ECHO_STEPS_PER_ROLLOUT: len(means) / max(1, len(step_ids) if rollouts is None else rollouts),
     }
 
 

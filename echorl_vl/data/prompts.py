@@ -24,7 +24,8 @@ class Prompt:
 
     ``text`` is the chat as text, with one image token for each picture; ``input_ids`` (L,) int64 has one for each
     merged patch. ``pixel_values`` (patches, patch values) float32 and ``image_grid_thw`` (images, 3) int64 hold all
-    pictures of the prompt in order; both are None without pictures.
+    pictures of the prompt in order; both are None without pictures. The last ``hint_tokens`` of ``input_ids`` are the
+    beginning of a response that the policy goes on with (UFT).
     """
 
     problem: Problem
@@ -32,6 +33,7 @@ class Prompt:
     input_ids: torch.Tensor
     pixel_values: torch.Tensor | None = None
     image_grid_thw: torch.Tensor | None = None
+    hint_tokens: int = 0
 
     def __len__(self) -> int:
         return len(self.input_ids)

@@ -12,12 +12,12 @@ import datasets
 from echorl_vl.data.checks import BadRow, check_columns, check_rows, raise_bad_rows
 from echorl_vl.data.columns import column_names, pick_columns, root_of, value_at
 from echorl_vl.data.files import SUFFIXES, answer_text, find_files, missing_path, read_file, root_cause
+from echorl_vl.data.generated import GENERATED, load_generated
 from echorl_vl.data.gsm8k import are_solutions, split_solution
 from echorl_vl.data.messages import Chat, is_messages, read_chat, split_column
 from echorl_vl.data.problem import Keys, Part, PictureSource, Problem, Problems
 from echorl_vl.errors import UserError
 
-GENERATED = "generated/"
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -35,8 +35,9 @@ def load_problems(
 
     ``spec`` is what EasyR1's ``data.train_files`` takes: a parquet, jsonl, json, csv or arrow file, a folder of such
     files (FOLDER@SPLIT for one split), a data set of the hub ("hiyouga/geometry3k@train"); or
-    "generated/geometry3k@train" for the generator. The split is train where none is named. The pictures of a row are
-    bytes, or paths relative to ``image_dir`` (else to the working directory, else to the data file's folder).
+    "generated/geometry3k@train" and "generated/arithmetic@train" for the generators. The split is train where none is
+    named. The pictures of a row are bytes, or paths relative to ``image_dir`` (else to the working directory, else to
+    the data file's folder).
     A set without pictures needs no column of them. ``videos``: the engine reads videos, so a row may have some.
 
     A dot in a key leads into a nested column (``reward_model.ground_truth``). Questions are text or chat messages: a
@@ -154,13 +155,8 @@ def _is_path(place: str) -> bool:
 
 
 def _generated(place: str, split: str) -> datasets.Dataset:
-    name = place.removeprefix(GENERATED)
-    if name != "geometry3k":
-        raise UserError(f"{place}: the generator makes {GENERATED}geometry3k, nothing named '{name}'")
-    from geometry3k.generate import load_split  # only here: a run on a user's own data doesn't draw diagrams
-
     try:
-        return load_split(split)
+        return load_generated(place.removeprefix(GENERATED), split)
     except (KeyError, ValueError) as error:
         raise UserError(f"{place}@{split}: {error.args[0] if error.args else error}") from error
 

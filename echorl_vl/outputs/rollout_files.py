@@ -5,6 +5,8 @@ One row is one rollout. Columns:
     step, row, group                 training step, row in the batch, group (= prompt) of the row
     uid, question, answer            of the problem
     picture                          the problem's pictures as one PNG, in the first row of a group only
+    hint                             what the prompt holds of the response already (UFT), else empty
+    expert                           an expert wrote the response (LUFFY, SRFT, SFT): no log_probs, no entropies
     response                         decoded text, without special tokens
     tokens, log_probs, entropies     one value a response token; nats
     step_ids                         reasoning step of each token, -1 outside of steps
@@ -41,6 +43,8 @@ _COLUMNS = (
     ("uid", pa.string()),
     ("question", pa.string()),
     ("answer", pa.string()),
+    ("hint", pa.string()),
+    ("expert", pa.bool_()),
     ("response", pa.string()),
     ("tokens", pa.list_(pa.int32())),
     ("log_probs", pa.list_(pa.float32())),
@@ -172,6 +176,9 @@ def _rows(step: int, rollouts: Any, step_ids: Any, decode: Callable) -> list[dic
     )
     ids = np.full(tokens.shape, -1) if step_ids is None else _array(step_ids)
     groups, truncated = _array(rollouts.group_ids), _array(rollouts.truncated)
+    own = getattr(rollouts, "own_policy", None)
+    own = np.ones(len(truncated), dtype=bool) if own is None else _array(own)
+    hints = _hints(rollouts.prompts, decode)
     rows, pieces = [], []
     for index, response in enumerate(rollouts.texts):
         length = int(mask[index].nonzero()[0].max(initial=-1)) + 1
@@ -188,6 +195,8 @@ def _rows(step: int, rollouts: Any, step_ids: Any, decode: Callable) -> list[dic
                 "uid": problem.uid,
                 "question": problem.question,
                 "answer": problem.answer,
+                "hint": hints[int(groups[index])],
+                "expert": not bool(own[index]),
                 "response": response,
                 "tokens": tokens[index, :length],
                 "log_probs": None if log_probs is None else log_probs[index, :length],
@@ -203,6 +212,14 @@ def _rows(step: int, rollouts: Any, step_ids: Any, decode: Callable) -> list[dic
     for row in rows:
         row["step_texts"] = [next(texts) for _ in range(int(row["step_ids"].max(initial=-1)) + 1)]
     return rows
+
+
+def _hints(prompts: Sequence[Any], decode: Callable) -> list[str]:
+    counts = [getattr(prompt, "hint_tokens", 0) for prompt in prompts]  # only the embedded engine's prompts have any
+    if not any(counts):
+        return [""] * len(prompts)
+    ids = [prompt.input_ids.tolist() for prompt in prompts]
+    return list(decode([own[len(own) - count :] for own, count in zip(ids, counts, strict=True)]))
 
 
 def _highest_clip(clips: Any) -> dict[int, tuple[int, int, float]]:

@@ -76,12 +76,16 @@ def render(row: Row, highest: float) -> Group:
     for name, value in row.items():
         if name.startswith("reward_") and value is not None:
             head.append(f"  {name.removeprefix('reward_')} {value:g}", style="dim")
+    if row.get("expert"):
+        head.append("  an expert's", style="cyan")
     if row["advantage"] is not None:
         head.append(f"  advantage {row['advantage']:+.2f}", style="dim")
     if row["truncated"]:
         head.append("  truncated", style="yellow")
     parts = [Rule(f"step {row['step']}, rollout {row['row']}, group {row['group']}", style="dim"), head]
     parts += [Text(row["question"].strip()), Text(f"right answer: {row['answer']}", style="dim"), Text()]
+    if row.get("hint"):
+        parts.append(Padding(Text(f"hint: {row['hint'].rstrip()}", style="cyan"), (0, 0, 0, 2)))
     if not row["step_texts"]:
         parts.append(Padding(Text(row["response"]), (0, 0, 0, 2)))
     for number, (text, entropy) in enumerate(zip(row["step_texts"] or (), row["step_entropies"] or (), strict=True)):

@@ -6,16 +6,14 @@ names of the first release), which every transformers from 4.57 on reads.
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer
 from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
 
+from echorl_vl.tiny.files import write_generation_config, write_json, write_weights
+from echorl_vl.tiny.tokenizer import CHAT_TEMPLATE, write_tokenizer
 from geometry3k.canvas import PATCH
 
 MODEL_FOLDER = Path(__file__).parent / "model"
@@ -39,86 +37,12 @@ SPECIAL_TOKENS = (
 )
 """Qwen2.5-VL's control tokens, in its order."""
 
-# How Qwen2 splits text before merging: single digits, words with their space, punctuation with the newlines after it.
-SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 
-# The format of Qwen2.5-VL's own template: a system turn unless there is one, pictures between vision start and end.
-CHAT_TEMPLATE = """\
-{%- if messages[0].role != 'system' %}<|im_start|>system
-You are a helpful assistant.<|im_end|>
-{% endif %}
-{%- for message in messages %}<|im_start|>{{ message.role }}
-{% if message.content is string %}{{ message.content }}{% else %}
-{%- for part in message.content %}
-{%- if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>
-{%- elif part.type == 'video' %}<|vision_start|><|video_pad|><|vision_end|>
-{%- elif 'text' in part %}{{ part.text }}
-{%- endif %}
-{%- endfor %}
-{%- endif %}<|im_end|>
-{% endfor %}
-{%- if add_generation_prompt %}<|im_start|>assistant
-{% endif %}"""
-
-
-def train_tokenizer(texts: Iterable[str], vocabulary_size: int = 640) -> Tokenizer:
-    """A byte-level BPE tokenizer in Qwen2's manner; the special tokens come after the text tokens, as in Qwen's."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary_size - len(SPECIAL_TOKENS),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
-    return tokenizer
-
-
-def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+def write_processor(tokenizer: Tokenizer, folder: Path) -> None:
     """Writes tokenizer and processor files as the published checkpoints have them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    tokenizer.model.save(str(folder))
-    _write_json(
-        folder / "tokenizer_config.json",
-        {
-            "add_prefix_space": False,
-            "added_tokens_decoder": {
-                str(tokenizer.token_to_id(token)): {
-                    "content": token,
-                    "lstrip": False,
-                    "normalized": False,
-                    "rstrip": False,
-                    "single_word": False,
-                    "special": True,
-                }
-                for token in SPECIAL_TOKENS
-            },
-            "additional_special_tokens": list(SPECIAL_TOKENS[1:]),
-            "bos_token": None,
-            "chat_template": CHAT_TEMPLATE,
-            "clean_up_tokenization_spaces": False,
-            "eos_token": "<|im_end|>",
-            "errors": "replace",
-            "model_max_length": 2048,
-            "pad_token": "<|endoftext|>",
-            "split_special_tokens": False,
-            "tokenizer_class": "Qwen2Tokenizer",
-            "unk_token": None,
-        },
-    )
-    _write_json(folder / "chat_template.json", {"chat_template": CHAT_TEMPLATE})
-    _write_json(
+    write_tokenizer(tokenizer, SPECIAL_TOKENS, folder)
+    write_json(folder / "chat_template.json", {"chat_template": CHAT_TEMPLATE})
+    write_json(
         folder / "preprocessor_config.json",
         {
             "min_pixels": 4 * PATCH * PATCH,
@@ -198,33 +122,16 @@ def write_model(model: Qwen2_5_VLForConditionalGeneration, folder: Path) -> None
     names = (("model.visual.", "visual."), ("model.language_model.", "model."))
     weights = {}
     for name, tensor in model.state_dict().items():
-        if name == "lm_head.weight":  # tied to the embedding
-            continue
         for ours, published in names:
             if name.startswith(ours):
                 name = published + name.removeprefix(ours)
                 break
-        weights[name] = tensor.detach().cpu().float().contiguous()
-    partial = folder / ".model.safetensors.partial"
-    save_file(weights, partial, metadata={"format": "pt"})
-    os.replace(partial, folder / "model.safetensors")
+        weights[name] = tensor
+    write_weights(weights, folder)
 
 
 def write_config(tokenizer: Tokenizer, folder: Path) -> None:
     """Writes config.json and generation_config.json."""
     config = model_config(tokenizer)
-    _write_json(folder / "config.json", config)
-    _write_json(
-        folder / "generation_config.json",
-        {
-            "do_sample": True,
-            "temperature": 1.0,
-            "bos_token_id": config["bos_token_id"],
-            "pad_token_id": config["pad_token_id"],
-            "eos_token_id": [config["eos_token_id"], config["pad_token_id"]],
-        },
-    )
-
-
-def _write_json(path: Path, content: dict) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / "config.json", config)
+    write_generation_config(config, folder)

@@ -13,31 +13,31 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from transformers import AutoProcessor
 
+from echorl_vl.data.generated import TRAIN, Split
 from echorl_vl.engines.local.allocator import keep_freed_memory
 from echorl_vl.tiny.build import (
     MODEL_FOLDER,
+    SPECIAL_TOKENS,
     new_model,
-    train_tokenizer,
     write_config,
     write_model,
-    write_tokenizer,
+    write_processor,
 )
+from echorl_vl.tiny.tokenizer import train_tokenizer
+from echorl_vl.tiny.tuning import cosine, fine_tune, new_optimizer
 from echorl_vl.vision.positions import mrope_positions
 from geometry3k.canvas import CELLS, Canvas
-from geometry3k.generate import TRAIN, Split, draw_split
+from geometry3k.generate import draw_split
 from geometry3k.kinds import HELD_OUT_KINDS, KINDS
 from geometry3k.problem import GeometryProblem
 
@@ -73,13 +73,6 @@ class Schedule:
     learning_rate: float = 1.5e-3
     settle_learning_rate: float = 4e-4
     warmup_steps: int = 50
-
-
-def cosine(peak: float, steps: int, warmup: int) -> list[float]:
-    """A learning rate for each step: a linear rise, then a cosine to a fiftieth of the peak."""
-    rise = [peak * (step + 1) / warmup for step in range(min(warmup, steps))]
-    falling = [(step - warmup) / max(1, steps - warmup) for step in range(len(rise), steps)]
-    return rise + [peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))) for progress in falling]
 
 
 def training_problems(count: int, seed: int) -> list[GeometryProblem]:
@@ -150,55 +143,27 @@ def draw_pixels(problem: GeometryProblem) -> torch.Tensor:
     return torch.from_numpy(np.asarray(canvas.image()).copy()).permute(2, 0, 1)
 
 
-def run_stage(stage: str, model, batches: Batches, optimizer, rates: Sequence[float], size: int) -> None:
-    """One optimizer step for each learning rate; every 25 steps a line of progress.
-
-    `digits` in it is the loss of the numbers that a solution reads off the picture. The whole loss falls without a look
-    at the picture; only this one tells whether the model has learned to see.
-    """
-    started = time.monotonic()
-    for step, rate in enumerate(rates):
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        inputs, labels, digits = batches.draw(size, stage)
-        logits = model(**inputs).logits[:, :-1]
-        labels, digits = labels[:, 1:], digits[:, 1:]
-        losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none")
-        loss = losses.sum() / (labels != -100).sum()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        if step % 25 == 0:
-            read_loss, minutes = losses[digits.flatten()].mean().item(), (time.monotonic() - started) / 60
-            print(f"{stage} {step} loss {loss.item():.3f} digits {read_loss:.3f} {minutes:.1f} min", flush=True)
-
-
-def new_optimizer(model) -> torch.optim.AdamW:
-    return torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
-
-
 def settle(model, processor, problems: Sequence[GeometryProblem], schedule: Schedule, seed: int) -> None:
     """The last stage."""
     batches = Batches(problems, processor, seed + 1)
     rates = cosine(schedule.settle_learning_rate, schedule.settle_steps, schedule.warmup_steps)
-    run_stage("settle", model, batches, new_optimizer(model), rates, schedule.batch_size)
+    fine_tune("settle", model, batches, new_optimizer(model), rates, schedule.batch_size)
 
 
 def train(folder: Path, schedule: Schedule, seed: int) -> None:
     """Writes tokenizer, configuration and trained weights into `folder`."""
     keep_freed_memory()
     problems = training_problems(schedule.pool, seed)
-    tokenizer = train_tokenizer(corpus(problems[:3000], random.Random(seed)))
-    write_tokenizer(tokenizer, folder)
+    tokenizer = train_tokenizer(corpus(problems[:3000], random.Random(seed)), SPECIAL_TOKENS, vocabulary_size=640)
+    write_processor(tokenizer, folder)
     write_config(tokenizer, folder)
     processor = AutoProcessor.from_pretrained(folder)
     model = new_model(folder, seed).train()
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, vocabulary {len(processor.tokenizer)}")
     batches, optimizer = Batches(problems, processor, seed), new_optimizer(model)
     rates = cosine(schedule.learning_rate, schedule.read_steps + schedule.solve_steps, schedule.warmup_steps)
-    run_stage("read", model, batches, optimizer, rates[: schedule.read_steps], schedule.batch_size)
-    run_stage("solve", model, batches, optimizer, rates[schedule.read_steps :], schedule.batch_size)
+    fine_tune("read", model, batches, optimizer, rates[: schedule.read_steps], schedule.batch_size)
+    fine_tune("solve", model, batches, optimizer, rates[schedule.read_steps :], schedule.batch_size)
     settle(model, processor, problems, schedule, seed)
     write_model(model, folder)
     recipe = {"seed": seed, **asdict(schedule), "right_share": RIGHT_SHARE}

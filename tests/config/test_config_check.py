@@ -47,7 +47,7 @@ def error_of(path: Path, *overrides: str) -> str:
         ("trainer.device=tpu", "one of auto, cpu, cuda"),
         ("trainer.max_bad_steps=0", "at least 1"),
         ("trainer.rollout_save_freq=-1", "at least 0"),
-        ("engine=vllm", "one of auto, local, easyr1"),
+        ("engine=vllm", "one of auto, local, easyr1, verl"),
         ("data.val_batch_size=0", "-1 (all) or at least 1"),
     ],
 )

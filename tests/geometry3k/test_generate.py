@@ -10,11 +10,12 @@ from collections import defaultdict
 import pytest
 from PIL import Image
 
+from echorl_vl.data.generated import TEST, TRAIN, VALIDATION, Split, belongs_to
 from echorl_vl.data.sources import load_problems
 from echorl_vl.rewards.grading import grade
 from geometry3k import generate
 from geometry3k.canvas import CELLS, PATCH, POSES, Canvas
-from geometry3k.generate import SPLITS, TEST, TRAIN, VALIDATION, Split, belongs_to, draw_split, load_split
+from geometry3k.generate import SPLITS, draw_split, load_split
 from geometry3k.kinds import HELD_OUT_KINDS, KINDS, TRAIN_KINDS, draw_problem
 
 ARITHMETIC = re.compile(r"(\d+) ([-+*/]) (\d+) = (\d+)")

@@ -13,10 +13,10 @@ from echorl_vl.config import Config
 from echorl_vl.core import METRIC_NAMES, EchoConfig, make_splitter
 from echorl_vl.engines.experience import Experience, experience_metrics, mine
 from echorl_vl.engines.local.assess import assess
-from echorl_vl.engines.local.chunks import generate_in_chunks
 from echorl_vl.engines.local.optim import learning_rate, make_optimizer
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
+from echorl_vl.engines.local.rows import generate_in_chunks
 from echorl_vl.engines.local.sampling import SamplingParams
 from echorl_vl.engines.local.update import Updater
 from echorl_vl.errors import UserError

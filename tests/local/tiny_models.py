@@ -132,6 +132,7 @@ class Prompt:
     input_ids: torch.Tensor
     pixel_values: torch.Tensor | None = None
     image_grid_thw: torch.Tensor | None = None
+    hint_tokens: int = 0
 
 
 def prompt(text: str, *sizes: tuple[int, int], seed: int = 0) -> Prompt:

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from echorl_vl.config import Config
+from echorl_vl.data.generated import GENERATED, load_generated
 from echorl_vl.data.problem import Problem, Problems
-from echorl_vl.data.sources import GENERATED, load_problems
+from echorl_vl.data.sources import load_problems
 from echorl_vl.errors import UserError
 from echorl_vl.outputs import atomic
 
@@ -51,9 +52,10 @@ def readable_by_easyr1(config: Config, run: Path, sets: dict[str, Problems]) -> 
         if spec.startswith(GENERATED):
             place, _, split = spec.partition("@")
             split = split or "train"
-            path = run / "data" / f"{place.removeprefix(GENERATED)}_{split}.parquet"
+            name = place.removeprefix(GENERATED)
+            path = run / "data" / f"{name}_{split}.parquet"
             if not path.is_file():
-                _write_generated(split, path)
+                _write_generated(name, split, path)
             setattr(data, key, str(path))
         elif not sets[key].plain:
             path = run / "data" / f"{key}.parquet"
@@ -99,9 +101,8 @@ def _columns_of(problem: Problem) -> tuple[str, str, list[dict]]:
     return problem.question, problem.answer, [{"bytes": picture, "path": None} for picture in pictures]
 
 
-def _write_generated(split: str, path: Path) -> None:
-    from geometry3k.generate import load_split
-
-    rows = load_split(split).select_columns(["images", "problem", "answer"])
+def _write_generated(name: str, split: str, path: Path) -> None:
+    rows = load_generated(name, split)
+    rows = rows.select_columns([column for column in ("images", "problem", "answer") if column in rows.column_names])
     with atomic.replacing(path, durable=False) as partial:
         rows.to_parquet(str(partial))

@@ -40,15 +40,17 @@ def check_architecture(policy) -> None:
         )
 
 
-def check_window(policy, config: Config) -> None:
-    """Raises UserError if a prompt with its response could be longer than the model's attention sees."""
+def check_window(policy, config: Config, hints: bool = False) -> None:
+    """Raises UserError if a prompt (`hints`: with a hint) and its response could exceed what the attention sees."""
     layers = [
         module for module in policy.decoder.modules() if hasattr(module, "layer_idx") and hasattr(module, "config")
     ]
     # A layer has a window of its own (None: it sees everything), or reads the model's.
     windows = [getattr(layer, "sliding_window", getattr(layer.config, "sliding_window", None)) for layer in layers]
     window = min((size for size in windows if size is not None), default=None)
-    longest = config.data.max_prompt_length + config.data.max_response_length
+    longest = config.data.max_prompt_length + config.data.max_response_length * (
+        1 + hints
+    )  # a hint is a response's part
     if window is not None and longest > window:
         raise UserError(
             f"data.max_prompt_length + data.max_response_length = {longest} tokens, and "

@@ -1,12 +1,17 @@
-"""From rollouts and their scores to rewards and advantages."""
+"""From rollouts and their scores to rewards and advantages, and to the rows that the update sees."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from echorl_vl.algorithms import Algorithm, make_algorithm
+from echorl_vl.algorithms.base import NO_ROLLOUTS
 from echorl_vl.config import Config
 from echorl_vl.core import group_advantages, verified_rollouts
+from echorl_vl.core.groups import degenerate_groups, group_index, group_reduce
 from echorl_vl.engines.experience import Experience
 from echorl_vl.engines.local.reference import kl_per_rollout
 from echorl_vl.engines.rollouts import Rollouts
@@ -18,21 +23,63 @@ def assess(
     config: Config,
     ref_log_probs: Tensor | None = None,
     kl_coef: float = 0.0,
+    algorithm: Algorithm | None = None,
 ) -> Experience:
-    """Rewards and advantages. With KL in the reward (`use_kl_loss: false`) each reward loses kl_coef * KL."""
-    device = rollouts.tokens.device
+    """Rewards and advantages. With KL in the reward (`use_kl_loss: false`) each own reward loses kl_coef * KL.
+
+    Without rollouts (SFT) there is nothing to compare, and advantages are 0.
+    """
+    algorithm = algorithm or make_algorithm(config.algorithm.name, config.algorithm.options)
+    device, settings = rollouts.tokens.device, config.algorithm
     rewards = torch.tensor([score["overall"] for score in scores], dtype=torch.float32, device=device)
     accuracies = torch.tensor([score["accuracy"] for score in scores], dtype=torch.float32, device=device)
-    algorithm = config.algorithm
-    returns = rewards
-    if ref_log_probs is not None and not algorithm.use_kl_loss:
-        returns = rewards - kl_coef * kl_per_rollout(rollouts, ref_log_probs, algorithm.kl_penalty)
-    advantages = group_advantages(
-        returns,
-        rollouts.group_ids,
-        algorithm.adv_estimator,
-        norm_by_std=algorithm.norm_adv_by_std_in_grpo,
-        response_lengths=rollouts.response_mask.sum(-1),
-    )
+    lengths = rollouts.response_mask.sum(-1)
     verified = verified_rollouts(accuracies, config.echo)
-    return Experience(rollouts, scores, rewards, accuracies, advantages[:, None], verified, ref_log_probs=ref_log_probs)
+    returns = algorithm.shape_rewards(rewards, lengths, config.data.max_response_length)
+    if ref_log_probs is not None and not settings.use_kl_loss:
+        returns = returns - kl_coef * kl_per_rollout(rollouts, ref_log_probs, settings.kl_penalty)
+    if NO_ROLLOUTS in algorithm.needs:
+        advantages = torch.zeros_like(returns)
+    else:
+        advantages = group_advantages(
+            returns,
+            rollouts.group_ids,
+            settings.adv_estimator,
+            norm_by_std=settings.norm_adv_by_std_in_grpo,
+            response_lengths=lengths,
+        )
+    if settings.adv_estimator == "reinforce_rej":  # uniform groups are those of the rewards, whatever KL adds to them
+        index, groups = group_index(rollouts.group_ids)
+        advantages = advantages.masked_fill(degenerate_groups(rewards, index, groups)[index], 0.0)
+    echo_only = None
+    if settings.online_filtering and settings.dynamic_sampling == "echo":
+        # Groups that dynamic sampling kept for the echo term: their format or length earns nothing either, and they
+        # are in no other term, so that the others weigh what they weigh without them.
+        right = group_reduce(verified.float(), rollouts.group_ids, len(rollouts.prompts), "amin") == 1
+        echo_only = right[rollouts.group_ids]
+        advantages = advantages.masked_fill(echo_only, 0.0)
+    return Experience(
+        rollouts,
+        scores,
+        rewards,
+        accuracies,
+        advantages[:, None],
+        verified,
+        ref_log_probs=ref_log_probs,
+        echo_only=echo_only,
+    )
+
+
+def reduce_rows(experience: Experience, algorithm: Algorithm) -> Experience:
+    """The rows that go into the update, once advantages and clips are there: the algorithm's, and those with a clip.
+
+    A row that is kept for its clip alone is in no other term of the loss.
+    """
+    kept = algorithm.kept_rows(experience.verified, experience.rollouts.group_ids)
+    if kept is None:
+        return experience
+    for_echo = torch.zeros_like(kept)
+    if experience.clips is not None:
+        for_echo[experience.clips.rows] = True
+    reduced = replace(experience, echo_only=for_echo & ~kept)
+    return reduced.take((kept | for_echo).nonzero().squeeze(1))

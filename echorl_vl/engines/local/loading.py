@@ -11,8 +11,6 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoModelForImageTextToText,
-    AutoProcessor,
     AutoTokenizer,
     PreTrainedModel,
 )
@@ -71,6 +69,8 @@ def load(model_config, device: torch.device, param_dtype: torch.dtype | None = N
                 f"{', '.join(VISION_MODELS)}, and text-only causal language models"
             )
         _check_folder(tokenizer_path, "tokenizer_path", ("preprocessor_config.json", "processor_config.json"))
+        from transformers import AutoProcessor  # loads torchvision, which a text model needs nothing of
+
         processor = _attempt("processor", tokenizer_path, AutoProcessor.from_pretrained, trust_remote_code=trust)
         if getattr(processor, "image_processor", None) is None:
             raise UserError(f"{tokenizer_path}: no image processor in it; preprocessor_config.json must name one")
@@ -148,7 +148,9 @@ def add_lora(model: PreTrainedModel, lora) -> torch.nn.Module:
 
 
 def _load_weights(path: str, config, dtype: torch.dtype, trust: bool) -> PreTrainedModel:
-    auto = AutoModelForCausalLM if getattr(config, "vision_config", None) is None else AutoModelForImageTextToText
+    auto = AutoModelForCausalLM
+    if getattr(config, "vision_config", None) is not None:
+        from transformers import AutoModelForImageTextToText as auto
     model, info = _attempt(
         "weights", path, auto.from_pretrained, config=config, dtype=dtype, attn_implementation="sdpa",
         trust_remote_code=trust, use_safetensors=True, output_loading_info=True,

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 import torch
 
+from echorl_vl.algorithms import make_algorithm
+from echorl_vl.algorithms.base import HINTS
 from echorl_vl.config import Config
 from echorl_vl.core import Splitter, make_splitter
 from echorl_vl.data.order import BatchOrder
 from echorl_vl.data.problem import Problems
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.data.sources import load_problems
+from echorl_vl.data.traces import TraceEncoder, answer_opening, usable_traces
 from echorl_vl.engines.local.architecture import check_window
+from echorl_vl.engines.local.expert_traces import ExpertTraces
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.errors import UserError
 from echorl_vl.rewards.manager import RewardManager
@@ -21,7 +25,10 @@ from echorl_vl.rewards.manager import RewardManager
 
 @dataclass
 class Parts:
-    """Everything that reads the configuration once. `order` and `train` are None for `trainer.val_only`."""
+    """Everything that reads the configuration once.
+
+    `order` and `train` are None for `trainer.val_only`; `traces` unless the algorithm learns from experts' traces.
+    """
 
     policy: Policy
     encoder: PromptEncoder
@@ -31,6 +38,7 @@ class Parts:
     rewards: RewardManager
     splitter: Splitter
     total_steps: int
+    traces: ExpertTraces | None = None
 
 
 def build_parts(config: Config, note: Callable[[str], None]) -> Parts:
@@ -63,10 +71,14 @@ def build_parts(config: Config, note: Callable[[str], None]) -> Parts:
             override_chat_template=data.override_chat_template,
         )
         train, held_out = (_short_enough(problems, encoder, config, note) for problems in (train, held_out))
-        check_window(policy, config)
-        order = None if train is None else BatchOrder(len(train), data.rollout_batch_size, data.seed, data.shuffle)
-        steps = 0 if order is None else config.trainer.max_steps or order.steps_per_epoch * config.trainer.total_epochs
         splitter = make_splitter(config.echo.splitter, policy.tokenizer, **config.echo.splitter_kwargs)
+        algorithm, traces = make_algorithm(config.algorithm.name, config.algorithm.options), None
+        if algorithm.needs_traces and train is not None:
+            train, trace_encoder = _with_traces(train, policy, encoder, config, note)
+            traces = ExpertTraces(trace_encoder, splitter)
+        check_window(policy, config, hints=HINTS in algorithm.needs)
+        order = None if train is None else _order(train, config)
+        steps = 0 if train is None else config.trainer.max_steps or _steps_in_all(train, config)
     except BaseException:
         rewards.close()
         raise
@@ -75,7 +87,7 @@ def build_parts(config: Config, note: Callable[[str], None]) -> Parts:
     note(f"{type(policy.network).__name__}, {parameters:,} parameters ({trained:,} trained), on {policy.device}")
     problems, validated = (0 if some is None else len(some) for some in (train, held_out))
     note(f"{problems:,} training problems, {validated:,} held out, {steps:,} steps")
-    return Parts(policy, encoder, train, order, held_out, rewards, splitter, steps)
+    return Parts(policy, encoder, train, order, held_out, rewards, splitter, steps, traces)
 
 
 def _device(config: Config) -> str:
@@ -101,3 +113,36 @@ def _short_enough(
         note(f"{problems.source}: left out {dropped:,} prompts longer than {config.data.max_prompt_length} tokens")
         return problems.select(kept)
     return problems
+
+
+def _with_traces(
+    train: Problems, policy: Policy, encoder: PromptEncoder, config: Config, note: Callable[[str], None]
+) -> tuple[Problems, TraceEncoder]:
+    """The problems whose expert trace can be used; the others are counted, or an error (`data.bad_traces`)."""
+    data = config.data
+    opening = answer_opening(encoder.render(train[0]))
+    traces = TraceEncoder(
+        policy.tokenizer, policy.end_of_turn, data.max_response_length, data.trace_needs_box, opening=opening
+    )
+    found = usable_traces(train, traces, data.bad_traces)
+    note(f"{train.source}: {found}")
+    return (train.select(found.kept) if found.dropped else train), traces
+
+
+def _order(train: Problems, config: Config) -> BatchOrder:
+    """Batches of a step's prompts, or under dynamic sampling of those of a round."""
+    data = config.data
+    size = data.rollout_batch_size
+    if config.algorithm.online_filtering:
+        size = data.mini_rollout_batch_size or size
+    return BatchOrder(len(train), size, data.seed, data.shuffle)
+
+
+def _steps_in_all(train: Problems, config: Config) -> int:
+    steps = len(train) // config.data.rollout_batch_size
+    if not steps:
+        raise UserError(
+            f"{train.source}: {len(train)} problems, data.rollout_batch_size is {config.data.rollout_batch_size}: an "
+            "epoch has no step; give more problems, or set trainer.max_steps"
+        )
+    return steps * config.trainer.total_epochs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,12 +14,26 @@ from echorl_vl.core.entropy import log_probs_and_entropy
 from echorl_vl.data.tokens import VisualTokens, special_token_ids
 from echorl_vl.engines.local.architecture import check_architecture
 from echorl_vl.engines.local.attention import SHARED_PREFIX, skip_mask
+from echorl_vl.engines.local.hints import Hints
 from echorl_vl.engines.local.loading import load, to_dtype
 from echorl_vl.engines.local.packing import PackedRows
 from echorl_vl.errors import UserError
 
 HEAD_ELEMENTS = 2**27  # logits held at once in the update: 512 MB in float32
 _END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the update's forward pass gives for b rows: (b, T) log_probs and entropy, float32, 0 outside the response.
+
+    hint_nll: scalar, sum over the hint tokens of the rows' prompts of -log p. A prompt counts by the share of its rows
+    that are here, so that the micro-batches of a step add up to each hint once. None where hints were not asked for.
+    """
+
+    log_probs: Tensor
+    entropy: Tensor
+    hint_nll: Tensor | None = None
 
 
 class Policy:
@@ -28,7 +43,8 @@ class Policy:
         model: transformers' model (or peft's around it), always in eval mode: log-probabilities of rollout and update
             must be those of one network, so there is no dropout.
         tokenizer, processor: processor is None for a text-only model.
-        visual: ids of visual tokens; special_ids: (S,) int64; eos_ids: ids that end a response; pad_id.
+        visual: ids of visual tokens; special_ids: (S,) int64; eos_ids: ids that end a response;
+            end_of_turn: the one of them that the chat template writes; pad_id.
         device; compute_dtype: dtype of matrix products (bfloat16 by autocast on a GPU).
         pictures: the vision tower's side (`pictures.PictureReader`), None for a text-only model.
         forward_calls: passes of the language model in the update; prefill_calls, decode_calls: those in rollouts.
@@ -51,6 +67,7 @@ class Policy:
         self.visual = VisualTokens.find(self.config, tokenizer)
         self.special_ids = special_token_ids(tokenizer).to(self.device)
         self.eos_ids = _eos_ids(self.network, tokenizer)
+        self.end_of_turn = _end_of_turn(tokenizer, self.eos_ids)
         self.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.eos_ids[0]
         self.gradient_checkpointing = False
         self.pictures = None
@@ -143,7 +160,20 @@ class Policy:
         with_grad_entropy: bool = False,
         packed: bool = True,
     ) -> tuple[Tensor, Tensor]:
-        """Log-probabilities and entropies (nats) of the response tokens of some rows, with gradient.
+        """(b, T) log-probs and (b, T) entropies of the response tokens; `score` without its hints."""
+        scores = self.score(batch, rows, temperature, with_grad_entropy, packed)
+        return scores.log_probs, scores.entropy
+
+    def score(
+        self,
+        batch,
+        rows: Sequence[int] | slice,
+        temperature: float,
+        with_grad_entropy: bool = False,
+        packed: bool = True,
+        with_hints: bool = False,
+    ) -> Scores:
+        """Log-probabilities and entropies (nats) of the response tokens of some rows, with gradient, in one pass.
 
         Args:
             batch: Rollouts (fields prompts, group_ids, tokens, response_mask).
@@ -152,9 +182,7 @@ class Policy:
             with_grad_entropy: whether the entropies carry gradient too (an entropy bonus).
             packed: each prompt is computed once for all its rows (worker.actor.padding_free); otherwise one padded row
                 per rollout, through transformers' own attention. Both give the same numbers.
-
-        Returns:
-            (b, T) log_probs and (b, T) entropy, float32, in the order of `rows`; 0 outside the response mask.
+            with_hints: also the NLL of the prompts' hint tokens; logits of no other prompt token are computed.
         """
         index = torch.arange(len(batch.tokens))[rows] if isinstance(rows, slice) else torch.as_tensor(list(rows))
         groups, prompt_of = batch.group_ids.cpu()[index].unique(return_inverse=True)
@@ -162,28 +190,43 @@ class Policy:
         tokens, mask = batch.tokens[index].to(self.device), batch.response_mask[index].to(self.device)
         column = torch.arange(1, tokens.shape[1] + 1, device=self.device)
         lengths = (mask * column).amax(1).clamp(min=1).cpu()
+        inside = column <= lengths.to(self.device)[:, None]
+        hints = Hints.of(prompts, prompt_of, batch.group_ids.cpu().bincount()[groups]) if with_hints else None
 
         self.forward_calls += 1
         with self._training_layers(), self.autocast():
             forward = self._packed_hidden if packed else self._padded_hidden
-            hidden = forward(prompts, prompt_of, tokens, lengths)
-            inside = column <= lengths.to(self.device)[:, None]
-            values = self._score(hidden, tokens[inside], temperature, with_grad_entropy)
+            hidden = forward(prompts, prompt_of, tokens, lengths, hints)
+            labels = tokens[inside] if hints is None else torch.cat([tokens[inside], hints.labels.to(self.device)])
+            values = self._score(hidden, labels, temperature, with_grad_entropy)
+        count = int(inside.sum())
         log_probs, entropy = (
-            torch.zeros(tokens.shape, device=self.device).masked_scatter(inside, v) * mask for v in values
+            torch.zeros(tokens.shape, device=self.device).masked_scatter(inside, v[:count]) * mask for v in values
         )
-        return log_probs, entropy
+        hint_nll = None if hints is None else -(values[0][count:] * hints.weights.to(self.device)).sum()
+        return Scores(log_probs, entropy, hint_nll)
 
-    def _packed_hidden(self, prompts: list, prompt_of: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """(sum of lengths, hidden): the states that the response tokens are predicted from, in row order."""
+    def _packed_hidden(
+        self, prompts: list, prompt_of: Tensor, tokens: Tensor, lengths: Tensor, hints: Hints | None
+    ) -> Tensor:
+        """(sum of lengths, hidden): the states that the response tokens are predicted from, in row order.
+
+        Behind them those that the hint tokens are predicted from.
+        """
         prompt_lengths = torch.tensor([len(p.input_ids) for p in prompts])
         layout = PackedRows(prompt_lengths, prompt_of, lengths, self.device)
         positions, following = self.prompt_positions(prompts)
         responses = self.network.get_input_embeddings()(layout.response_inputs(tokens))
         embeddings = torch.cat([*self.embed_prompts(prompts), responses])
-        return self.run_decoder(embeddings, layout.positions(positions, following), layout)[layout.predictors()]
+        wanted = layout.predictors()
+        if hints is not None:
+            starts = prompt_lengths.cumsum(0) - prompt_lengths
+            wanted = torch.cat([wanted, (starts[hints.prompt] + hints.place - 1).to(self.device)])
+        return self.run_decoder(embeddings, layout.positions(positions, following), layout)[wanted]
 
-    def _padded_hidden(self, prompts: list, prompt_of: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
+    def _padded_hidden(
+        self, prompts: list, prompt_of: Tensor, tokens: Tensor, lengths: Tensor, hints: Hints | None
+    ) -> Tensor:
         """As `_packed_hidden`, by one right-padded row [prompt, response] per rollout."""
         positions, following = self.prompt_positions(prompts)
         embedded = self.embed_prompts(prompts)
@@ -206,7 +249,10 @@ class Policy:
         ).last_hidden_state
         column = torch.arange(width)
         predictors = (column >= starts[:, None] - 1) & (column < (starts + lengths - 1)[:, None])
-        return out[predictors.to(self.device)]
+        hidden = out[predictors.to(self.device)]
+        if hints is None:
+            return hidden
+        return torch.cat([hidden, out[hints.row.to(self.device), (hints.place - 1).to(self.device)]])
 
     def _score(self, hidden: Tensor, labels: Tensor, temperature: float, entropy_grad: bool) -> tuple[Tensor, Tensor]:
         """(N,) log-probs and entropies of labels (N,); beyond HEAD_ELEMENTS in pieces, computed again backward."""
@@ -247,3 +293,11 @@ def _eos_ids(network, tokenizer) -> tuple[int, ...]:
     if not ids:
         raise UserError("neither generation_config.json nor the tokenizer names an eos token: no response could end")
     return tuple(sorted(ids))
+
+
+def _end_of_turn(tokenizer, eos_ids: tuple[int, ...]) -> int:
+    """The id that a response written by somebody else ends with: what the chat template ends a turn with, else eos."""
+    template = str(getattr(tokenizer, "chat_template", None) or "")
+    vocabulary = tokenizer.get_vocab()
+    written = [vocabulary[token] for token in _END_OF_TURN if token in template and token in vocabulary]
+    return next(iter([*written, tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else written), eos_ids[0])

@@ -56,5 +56,9 @@ class KLController:
 
 
 def kl_per_rollout(rollouts: Rollouts, ref_log_probs: Tensor, kind: str) -> Tensor:
-    """(B,) sum over the response of the KL estimate, nats: what KL in the reward subtracts, times its weight."""
-    return (kl_penalty(rollouts.log_probs, ref_log_probs, kind) * rollouts.response_mask).sum(-1)
+    """(B,) sum over the response of the KL estimate, nats: what KL in the reward subtracts, times its weight.
+
+    0 for an expert's rows: the policy did not draw them.
+    """
+    own = rollouts.response_mask & rollouts.own[:, None]
+    return torch.where(own, kl_penalty(rollouts.log_probs, ref_log_probs, kind), 0.0).sum(-1)

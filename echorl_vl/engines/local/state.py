@@ -2,9 +2,9 @@
 
     actor/huggingface/     the policy as transformers' from_pretrained loads it (LoRA merged in)
     actor/lora_adapter/    under LoRA: the adapter as peft loads it
-    training_state.pt      optimizer, counters and KL weight
+    training_state.pt      optimizer, counters, KL weight, and how far the data have been read
 
-Random numbers and the order of problems are functions of the seed and the step, so they need no place here.
+Random numbers and the order of problems are functions of the seed and of these counters, so they need no place here.
 """
 
 from __future__ import annotations
@@ -26,8 +26,14 @@ from echorl_vl.errors import UserError
 ADAPTER = Path("actor/lora_adapter")
 
 
-def write_state(folder: Path, policy: Policy, updater: Updater, kl: KLController, model_only: bool) -> None:
-    """Fills the folder of a checkpoint. `model_only` leaves out what going on would need."""
+def write_state(
+    folder: Path, policy: Policy, updater: Updater, kl: KLController, progress: dict[str, Any], model_only: bool
+) -> None:
+    """Fills the folder of a checkpoint. `model_only` leaves out what going on would need.
+
+    Args:
+        progress: counters of the trainer: batches taken, problems in the expert buffer.
+    """
     model = policy.model
     if policy.network is not policy.model:
         model.save_pretrained(folder / ADAPTER)
@@ -41,6 +47,7 @@ def write_state(folder: Path, policy: Policy, updater: Updater, kl: KLController
             "optimizer_steps": updater.steps,
             "bad_steps": updater.bad_steps,
             "kl_coef": kl.coef,
+            "progress": progress,
         }
         save_training_state(folder / STATE_FILE, state)
 
@@ -59,21 +66,24 @@ def starting_model(config: Config, checkpoint: Path | None) -> Config:
 
 def restore_state(
     checkpoint: Path, policy: Policy, updater: Updater, kl: KLController, model_only: bool = False
-) -> None:
+) -> dict[str, Any]:
     """Puts optimizer, counters and (under LoRA) adapter weights back; `model_only` the adapter alone.
+
+    Returns the trainer's counters; an older checkpoint has none.
 
     Raises UserError if the checkpoint holds no training state or that of another model.
     """
     if policy.network is not policy.model:
         _restore_adapter(checkpoint / ADAPTER / "adapter_model.safetensors", policy)
     if model_only:
-        return
+        return {}
     state = load_training_state(checkpoint / STATE_FILE)
     try:
         updater.optimizer.load_state_dict(_like(state["optimizer"], updater.optimizer))
     except (ValueError, KeyError, RuntimeError) as error:
         raise UserError(f"{checkpoint / STATE_FILE}: not the optimizer state of this model ({error})") from error
     updater.steps, updater.bad_steps, kl.coef = state["optimizer_steps"], state["bad_steps"], state["kl_coef"]
+    return state.get("progress", {})
 
 
 def _restore_adapter(path: Path, policy: Policy) -> None:

@@ -36,8 +36,8 @@ class PhaseTimer:
     def metrics(self, rollouts: Rollouts) -> dict[str, float]:
         """`timing_s/*` in seconds, `perf/*`: tokens (prompts counted once for each rollout), tokens/s, memory."""
         step = time.perf_counter() - self._started
-        n = len(rollouts.tokens) // len(rollouts.prompts)
-        tokens = int(rollouts.response_mask.sum()) + n * sum(len(p.input_ids) for p in rollouts.prompts)
+        prompts = torch.tensor([len(prompt.input_ids) for prompt in rollouts.prompts])[rollouts.group_ids.cpu()]
+        tokens = int(rollouts.response_mask.sum()) + int(prompts.sum())
         return {f"timing_s/{name}": value for name, value in self.seconds.items()} | {
             "timing_s/step": step,
             "perf/total_num_tokens": float(tokens),

@@ -1,6 +1,6 @@
 """The training loop of the embedded engine: one process, a CPU or one GPU.
 
-problems -> prompts -> rollouts -> rewards -> advantages -> EchoClips -> update -> metrics
+prompts -> rollouts -> rewards (collect) -> advantages (assess) -> EchoClips (mine) -> update -> metrics
 """
 
 from __future__ import annotations
@@ -10,22 +10,25 @@ from pathlib import Path
 
 import torch
 
+from echorl_vl.algorithms import ALGORITHMS, make_algorithm
 from echorl_vl.config import Config
 from echorl_vl.core import echo_coef
+from echorl_vl.core.groups import group_reduce
 from echorl_vl.engines.experience import Experience, experience_metrics, mine
-from echorl_vl.engines.local.assess import assess
+from echorl_vl.engines.local.assess import assess, reduce_rows
 from echorl_vl.engines.local.checkpoint import checkpoint_step, save_checkpoint
-from echorl_vl.engines.local.chunks import concatenate, generate_in_chunks
+from echorl_vl.engines.local.collect import Collected, Collector
+from echorl_vl.engines.local.expert_buffer import ExpertBuffer
 from echorl_vl.engines.local.interrupt import StopRequest
 from echorl_vl.engines.local.optim import make_optimizer
 from echorl_vl.engines.local.parts import Parts
 from echorl_vl.engines.local.reference import KLController, Reference, kl_per_rollout
+from echorl_vl.engines.local.rows import concatenate, expert_rollouts
 from echorl_vl.engines.local.state import restore_state, write_state
 from echorl_vl.engines.local.timing import PhaseTimer
 from echorl_vl.engines.local.update import Updater
-from echorl_vl.engines.local.validation import score, training_params, validate
-from echorl_vl.engines.rollouts import Rollouts
-from echorl_vl.engines.seeds import step_generator, step_seed
+from echorl_vl.engines.local.validation import score, validate
+from echorl_vl.engines.seeds import step_seed
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.display import Display
 from echorl_vl.outputs.rollout_files import write_rollouts
@@ -43,6 +46,9 @@ class Trainer:
         self.updater = Updater(self.policy, optimizer, config, max(1, parts.total_steps))
         self.kl = KLController(config.algorithm)
         self.reference = None if config.algorithm.disable_kl or not self.kl.coef else Reference(self.policy, config)
+        self.algorithm = make_algorithm(config.algorithm.name, config.algorithm.options)
+        self.collector = Collector(config, parts, self.algorithm)
+        self.buffer = ExpertBuffer(self.algorithm.sft_prompts)
         self.step = self.saved = 0
 
     def run_all(self, checkpoint: Path | None = None) -> bool:
@@ -52,8 +58,11 @@ class Trainer:
         """
         trainer = self.config.trainer
         if checkpoint is not None:
-            restore_state(checkpoint, self.policy, self.updater, self.kl, model_only=trainer.val_only)
+            progress = restore_state(checkpoint, self.policy, self.updater, self.kl, model_only=trainer.val_only)
             self.step = self.saved = checkpoint_step(checkpoint)
+            self.collector.position = progress.get("position", self.step)
+            if progress.get("problems") == len(self.parts.train or ()):  # its entries are rows of that very set
+                self.buffer.problems = list(progress["buffer"])
         with StopRequest(lambda: self.display.note("stopping after this step; Ctrl-C again stops at once")) as stop:
             first = self.run.checkpoint is None  # no validation of its own has come before
             if self.parts.held_out and (trainer.val_only or (trainer.val_before_train and first)):
@@ -75,11 +84,13 @@ class Trainer:
         """A step; what it raises before it has changed the policy costs no step that came before."""
         done, updater = self.step, self.updater
         before = updater.taken, updater.steps, updater.bad_steps, self.kl.coef
+        progress = self.collector.position, list(self.buffer.problems)
         try:
             self._train_step()
         except UserError:
             if updater.taken == before[0] and done > self.saved:  # else the weights are no longer those of step `done`
                 self.step, (_, updater.steps, updater.bad_steps, self.kl.coef) = done, before
+                self.collector.position, self.buffer.problems = progress
                 self._save()
                 self.display.note(f"saved step {self.step} before stopping")
             raise
@@ -92,18 +103,16 @@ class Trainer:
         self.step += 1
         timer = PhaseTimer(self.policy.device, self.display.phase)
         torch.manual_seed(step_seed(config.worker.rollout.seed, self.step, "torch"))
-        with timer.phase("gen"):
-            rollouts = self._roll_out()
         rewards = self.parts.rewards
         lost = rewards.timeouts, rewards.crashes
-        with timer.phase("reward"):
-            scores = score(rollouts, rewards, self.policy, config)
+        collected = self.collector.collect(self.step, timer)
+        rollouts, scores = collected.rollouts, collected.scores
         ref_log_probs = None
         if self.reference is not None:
             with timer.phase("ref"):
                 ref_log_probs = self.reference.log_probs(rollouts, config.worker.rollout.temperature)
         with timer.phase("adv"):
-            experience = assess(rollouts, scores, config, ref_log_probs, self.kl.coef)
+            experience = assess(rollouts, scores, config, ref_log_probs, self.kl.coef, self.algorithm)
         coef = echo_coef(config.echo, self.step - 1)
         if coef:
             with timer.phase("echo"):
@@ -112,9 +121,13 @@ class Trainer:
             with timer.phase("write"):
                 self._write_rollouts(experience)
         with timer.phase("update_actor"):
-            metrics = self.updater.update(experience, coef, self.kl.coef)
+            metrics = self.updater.update(reduce_rows(experience, self.algorithm), coef, self.kl.coef)
+        if self.algorithm.sft_prompts:
+            with timer.phase("fine_tune"):
+                metrics |= self._fine_tune(collected, experience)
+        metrics |= collected.metrics
         metrics |= experience_metrics(experience, config.echo) | self._kl_metrics(experience)
-        metrics |= {"echo/coef": coef, "training/epoch": float(self.parts.order.epoch(self.step - 1))}
+        metrics |= {"echo/coef": coef, "training/epoch": float(self.parts.order.epoch(self.collector.position - 1))}
         metrics |= {
             "reward/timeouts": float(rewards.timeouts - lost[0]),
             "reward/crashes": float(rewards.crashes - lost[1]),
@@ -123,21 +136,33 @@ class Trainer:
         self.tracker.log(self.step, metrics)
         self.display.step(self.step, metrics)
 
-    def _roll_out(self) -> Rollouts:
-        problems = [self.parts.train[index] for index in self.parts.order.batch(self.step - 1)]
-        prompts = [self.parts.encoder.encode(problem) for problem in problems]
-        generator = step_generator(self.config.worker.rollout.seed, self.step, "rollout")
-        size = self.config.data.mini_rollout_batch_size or len(prompts)
-        return generate_in_chunks(self.policy, prompts, training_params(self.config), generator, size)
+    def _fine_tune(self, collected: Collected, experience: Experience) -> dict[str, float]:
+        """ReLIFT: problems that no rollout solved wait in the buffer; a full one becomes a step on their traces."""
+        solved = group_reduce(
+            experience.verified.float(), experience.rollouts.group_ids, len(collected.problems), "amax"
+        )
+        hard = [problem for problem, its in zip(collected.problems, solved.tolist(), strict=True) if not its]
+        metrics = {}
+        for problems in self.buffer.add(hard):
+            prompts = [self.parts.encoder.encode(self.parts.train[index]) for index in problems]
+            traces = [self.parts.traces.tokens(prompt.problem) for prompt in prompts]
+            rollouts = expert_rollouts(self.policy, prompts, traces)
+            scores = score(rollouts, self.parts.rewards, self.policy, self.config)
+            sft = ALGORITHMS["sft"]()
+            metrics = self.updater.fine_tune(assess(rollouts, scores, self.config, algorithm=sft), sft)
+        return metrics | {"sft/buffer": float(len(self.buffer.problems))}
 
     def _kl_metrics(self, experience: Experience) -> dict[str, float]:
         if experience.ref_log_probs is None:
             return {}
         algorithm, rollouts = self.config.algorithm, experience.rollouts
-        kl = kl_per_rollout(rollouts, experience.ref_log_probs, algorithm.kl_penalty).mean().item()
+        own = rollouts.own
+        if not own.any():
+            return {}
+        kl = kl_per_rollout(rollouts, experience.ref_log_probs, algorithm.kl_penalty)[own].mean().item()
         metrics = {"critic/kl": kl, "actor/kl_coef": self.kl.coef}
         if not algorithm.use_kl_loss:
-            self.kl.update(kl, len(rollouts.tokens))
+            self.kl.update(kl, int(own.sum()))
         return metrics
 
     def _validate(self) -> None:
@@ -171,10 +196,15 @@ class Trainer:
     def _save(self, model_only: bool = False) -> None:
         """A checkpoint; one that the run has to go on from is never of the model alone."""
         self.display.phase("save")
+        progress = {
+            "position": self.collector.position,
+            "buffer": self.buffer.problems,
+            "problems": len(self.parts.train),
+        }
         save_checkpoint(
             self.run.path,
             self.step,
-            lambda folder: write_state(folder, self.policy, self.updater, self.kl, model_only),
+            lambda folder: write_state(folder, self.policy, self.updater, self.kl, progress, model_only),
             self.config.trainer.save_limit,
         )
         self.saved = self.step

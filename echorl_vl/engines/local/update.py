@@ -1,38 +1,30 @@
 """The update: mini-batches, micro-batches, and the loss
 
-    L = L_policy + kl_coef * L_KL - entropy_coef * L_entropy + echo_coef * L_echo.
+    L = L_policy + kl_coef * L_KL - entropy_coef * L_entropy + hint_coef * L_hint + echo_coef * L_echo.
 
 Each term is a sum over the rows of a micro-batch divided by a denominator of the whole optimizer step (tokens or rows
-for the first three, prompts for the echo term), so the gradients of micro-batches add up to the same whichever way the
-rows are split, and no term changes the weight of another. The echo term reads the log-probs that the policy term has
-computed anyway.
+for the first three, hint tokens, prompts for the echo term), so the gradients of micro-batches add up to the same
+whichever way the rows are split, and no term changes the weight of another. L_policy is the base algorithm's; KL and
+entropy are of the policy's own rows. The echo term reads the log-probs that the policy term has computed anyway.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from echorl_vl.config import Config
-from echorl_vl.core import aggregate, echo_denominator, echo_loss, kl_penalty, policy_loss
+from echorl_vl.algorithms import Algorithm, LossRows, make_algorithm
+from echorl_vl.config import ActorConfig, Config
+from echorl_vl.core import aggregate, echo_denominator, echo_loss, kl_penalty
 from echorl_vl.engines.experience import Experience
+from echorl_vl.engines.local.mini_batch import MiniBatch
 from echorl_vl.engines.local.optim import learning_rate
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.errors import UserError
-
-
-@dataclass(frozen=True)
-class MiniBatch:
-    """Rows of one optimizer step, and the denominators of its loss terms."""
-
-    rows: range
-    tokens: int
-    prompts: int
-    clips: int
 
 
 class Updater:
@@ -45,6 +37,7 @@ class Updater:
     def __init__(self, policy: Policy, optimizer: torch.optim.Optimizer, config: Config, total_steps: int) -> None:
         self.policy, self.optimizer, self.config = policy, optimizer, config
         actor = config.worker.actor
+        self.algorithm = make_algorithm(config.algorithm.name, config.algorithm.options)
         self.steps_per_batch = config.data.rollout_batch_size // actor.global_batch_size * actor.ppo_epochs
         self.total_steps = total_steps * self.steps_per_batch
         self.steps = self.bad_steps = self.taken = 0
@@ -72,19 +65,27 @@ class Updater:
             means[name] = sum(finite) / len(finite) if finite else math.nan
         return means | {"actor/skipped_steps": sum(skipped)}
 
+    def fine_tune(self, experience: Experience, algorithm: Algorithm) -> dict[str, float]:
+        """One optimizer step on all rows with another algorithm's loss (SFT), at the current learning rate.
+
+        It is no step of the learning-rate schedule. Metrics carry the algorithm's name.
+        """
+        steps, own = self.steps, self.algorithm
+        self.algorithm = algorithm
+        try:
+            batch = MiniBatch.of(experience, 0, len(experience.rollouts.prompts))
+            metrics = self._optimizer_step(experience, batch, 0.0, 0.0)
+        finally:
+            self.steps, self.algorithm = steps, own
+        norm = metrics["actor/grad_norm"]
+        return {name: value for name, value in metrics.items() if not name.startswith("actor/")} | {
+            f"{algorithm.name}/grad_norm": norm
+        }
+
     def _mini_batches(self, experience: Experience) -> list[MiniBatch]:
         """Groups in order, `global_batch_size` prompts each: a group is never cut."""
-        rollouts = experience.rollouts
-        n = len(rollouts.tokens) // len(rollouts.prompts)
-        prompts = self.config.worker.actor.global_batch_size
-        lengths = rollouts.response_mask.sum(-1).tolist()
-        clip_rows = experience.clips.rows.tolist() if experience.clips is not None else []
-        batches = []
-        for first in range(0, len(lengths), prompts * n):
-            rows = range(first, min(first + prompts * n, len(lengths)))
-            clips = sum(row in rows for row in clip_rows)
-            batches.append(MiniBatch(rows, sum(lengths[first : rows.stop]), len(rows) // n, clips))
-        return batches
+        size, prompts = self.config.worker.actor.global_batch_size, len(experience.rollouts.prompts)
+        return [MiniBatch.of(experience, first, min(first + size, prompts)) for first in range(0, prompts, size)]
 
     def _optimizer_step(
         self, experience: Experience, batch: MiniBatch, echo_coef: float, kl_coef: float
@@ -122,55 +123,76 @@ class Updater:
 
         All are shares of their value for the whole mini-batch.
         """
-        actor, algorithm, rollouts = self.config.worker.actor, self.config.algorithm, experience.rollouts
-        own = slice(rows.start, rows.stop)
-        mask = rollouts.response_mask[own]
-        log_probs, entropy = self.policy.response_log_probs(
+        actor, settings, rollouts = self.config.worker.actor, self.config.algorithm, experience.rollouts
+        part = slice(rows.start, rows.stop)
+        own_policy = rollouts.own[part]
+        mask = rollouts.response_mask[part]
+        if experience.echo_only is not None:
+            mask = mask & ~experience.echo_only[part][:, None]
+        scores = self.policy.score(
             rollouts,
             rows,
             self.config.worker.rollout.temperature,
-            with_grad_entropy=actor.entropy_coef > 0,
+            with_grad_entropy=actor.entropy_coef > 0 and batch.own_tokens > 0,
             packed=actor.padding_free,
+            with_hints=batch.hint_tokens > 0,
         )
-        denominator = batch.tokens if actor.loss_avg_mode == "token" else len(batch.rows)
-
-        def mean(values: Tensor) -> Tensor:
-            return aggregate(values, mask, actor.loss_avg_mode, denominator)
-
-        def token_share(values: Tensor) -> Tensor:
-            return aggregate(values.detach().float(), mask, "token", batch.tokens)
-
-        result = policy_loss(
+        log_probs, entropy = scores.log_probs, scores.entropy
+        loss_rows = LossRows(
             log_probs,
-            rollouts.log_probs[own],
-            experience.advantages[own],
+            rollouts.log_probs[part],
+            experience.advantages[part],
             mask,
-            clip_low=actor.clip_ratio_low,
-            clip_high=actor.clip_ratio_high,
-            clip_dual=actor.clip_ratio_dual,
-            loss_type=actor.loss_type,
-            tau_positive=actor.tau_positive,
-            tau_negative=actor.tau_negative,
+            own_policy,
+            experience.verified[part],
+            entropy.detach(),
         )
-        terms = {
-            "actor/pg_loss": mean(result.loss),
-            "actor/pg_clipfrac_higher": token_share(result.clipped_high),
-            "actor/pg_clipfrac_lower": token_share(result.clipped_low),
-            "actor/ppo_kl": token_share(result.kl),
-            "actor/entropy": token_share(entropy),
-        }
-        loss = terms["actor/pg_loss"]
-        if algorithm.use_kl_loss and experience.ref_log_probs is not None:
-            terms["actor/kl_loss"] = mean(kl_penalty(log_probs, experience.ref_log_probs[own], algorithm.kl_penalty))
-            loss = loss + kl_coef * terms["actor/kl_loss"]
-        if actor.entropy_coef:
-            loss = loss - actor.entropy_coef * mean(entropy)
+        result = self.algorithm.policy_loss(loss_rows, **_clip(actor))
+
+        mode, own_mask = actor.loss_avg_mode, mask & own_policy[:, None]
+        loss = aggregate(result.loss, mask, mode, max(1, self._denominator(batch.rollouts, batch.tokens)))
+        if not batch.own_tokens and not own_policy.any():
+            terms = {f"{self.algorithm.name}/loss": loss}
+        else:
+
+            def own_mean(values: Tensor) -> Tensor:
+                denominator = max(1, self._denominator(batch.own_rollouts, batch.own_tokens))  # 0: all rows echo only
+                return aggregate(values, own_mask, mode, denominator)
+
+            def own_share(values: Tensor) -> Tensor:
+                return aggregate(values.detach().float(), own_mask, "token", max(1, batch.own_tokens))
+
+            terms = {
+                "actor/pg_loss": loss,
+                "actor/pg_clipfrac_higher": own_share(result.clipped_high),
+                "actor/pg_clipfrac_lower": own_share(result.clipped_low),
+                "actor/ppo_kl": own_share(result.kl),
+                "actor/entropy": own_share(entropy),
+            }
+            if settings.use_kl_loss and experience.ref_log_probs is not None:
+                kl = kl_penalty(log_probs, experience.ref_log_probs[part], settings.kl_penalty)
+                terms["actor/kl_loss"] = own_mean(kl)
+                loss = loss + kl_coef * terms["actor/kl_loss"]
+            if actor.entropy_coef:
+                loss = loss - actor.entropy_coef * own_mean(entropy)
+        if batch.tokens > batch.own_tokens:
+            expert_mask = mask & ~own_policy[:, None]
+            prob = log_probs.detach().exp()
+            terms["expert/prob"] = aggregate(prob, expert_mask, "token", batch.tokens - batch.own_tokens)
+        if scores.hint_nll is not None:
+            terms["hint/loss"] = scores.hint_nll / batch.hint_tokens
+            loss = loss + self.algorithm.hint_coef * terms["hint/loss"]
         base = loss
         if echo_coef and experience.clips is not None:
             denominator = echo_denominator(self.config.echo, batch.prompts, batch.clips)
-            terms["echo/loss"] = echo_loss(log_probs, experience.clips.token_weights[own], denominator)
+            terms["echo/loss"] = echo_loss(log_probs, experience.clips.token_weights[part], denominator)
             loss = base + echo_coef * terms["echo/loss"]
         return terms | {"base": base, "loss": loss}
+
+    def _denominator(self, rollouts: int, tokens: int) -> int:
+        """Of a mean over `rollouts` rows with `tokens` response tokens, by `loss_avg_mode`."""
+        longest = rollouts * self.config.data.max_response_length
+        return {"token": tokens, "seq": rollouts, "constant": longest}[self.config.worker.actor.loss_avg_mode]
 
     def _separate_norms(
         self, experience: Experience, batch: MiniBatch, echo_coef: float, kl_coef: float
@@ -208,6 +230,18 @@ class Updater:
                 "learning rate, start from the last checkpoint with trainer.load_checkpoint_path=.../global_step_N and "
                 "another trainer.save_checkpoint_path."
             )
+
+
+def _clip(actor: ActorConfig) -> dict[str, Any]:
+    """The configuration of `core.policy_loss`."""
+    return {
+        "clip_low": actor.clip_ratio_low,
+        "clip_high": actor.clip_ratio_high,
+        "clip_dual": actor.clip_ratio_dual,
+        "loss_type": actor.loss_type,
+        "tau_positive": actor.tau_positive,
+        "tau_negative": actor.tau_negative,
+    }
 
 
 def _norm(gradients: list[Tensor | None]) -> float:

@@ -52,8 +52,7 @@ def score(rollouts: Rollouts, rewards: RewardManager, policy: Policy, config: Co
     if not config.worker.reward.skip_special_tokens:
         rows = [row[:length] for row, length in zip(rollouts.tokens.tolist(), lengths, strict=True)]
         texts = policy.tokenizer.batch_decode(rows, skip_special_tokens=False)
-    n = len(rollouts.tokens) // len(rollouts.prompts)
-    truths = [prompt.problem.answer for prompt in rollouts.prompts for _ in range(n)]
+    truths = [rollouts.prompts[group].problem.answer for group in rollouts.group_ids.tolist()]
     return rewards.score(texts, lengths, truths)
 
 

@@ -13,7 +13,7 @@ from verl.trainer.ppo.v1 import trainer_base
 
 from echorl_vl.core.groups import group_index, group_reduce
 from echorl_vl.engines.experience import Experience
-from echorl_vl.engines.local.chunks import concatenate
+from echorl_vl.engines.local.rows import concatenate
 from echorl_vl.engines.rebind import rebound
 from echorl_vl.engines.validation_metrics import clustered_standard_error
 from echorl_vl.engines.verl.batches import ReadBatch

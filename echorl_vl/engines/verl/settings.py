@@ -33,7 +33,8 @@ ACTED_ON = frozenset(
 NO_EFFECT = frozenset(
     {
         "algorithm.gamma", "algorithm.lam", "algorithm.options",  # of other algorithms, which are refused
-        "data.bad_traces", "data.video_fps", "data.min_pixels", "data.max_pixels",  # of sets that are refused
+        "data.bad_traces", "data.trace_needs_box",  # of sets that are refused, as the next three
+        "data.video_fps", "data.min_pixels", "data.max_pixels",
         "data.filter_overlong_prompts_workers",  # one process measures: it is seconds for a text
         "worker.critic.*", "worker.actor.tau_positive", "worker.actor.tau_negative",
         "worker.actor.fsdp.enable_rank0_init", "worker.ref.fsdp.enable_rank0_init",  # verl has one way to load

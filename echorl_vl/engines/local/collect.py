@@ -1,0 +1,192 @@
+"""The rollouts that a step learns from, graded: which prompts, how often, and what an expert adds to them.
+
+Four ways, all of them functions of the seed, the step and `position` (batches of prompts taken so far):
+
+    as it comes        n rollouts of each prompt
+    expert rows        n - 1 rollouts, and the expert's trace as the last row of the group     LUFFY, SRFT
+    more rounds        n more rollouts for the prompts that are not settled yet                Reinforce-Ada
+    dynamic sampling   groups outside [filter_low, filter_high] are dropped, and further       DAPO
+                       prompts sampled, until rollout_batch_size groups are there
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from echorl_vl.algorithms import Algorithm
+from echorl_vl.algorithms.base import EXPERT_ROWS, HINTS, NO_ROLLOUTS
+from echorl_vl.config import Config
+from echorl_vl.core.groups import group_reduce
+from echorl_vl.data.prompts import Prompt
+from echorl_vl.engines.local.parts import Parts
+from echorl_vl.engines.local.rows import (
+    concatenate,
+    expert_rollouts,
+    generate_in_chunks,
+    merge_groups,
+    with_expert_rows,
+)
+from echorl_vl.engines.local.timing import PhaseTimer
+from echorl_vl.engines.local.validation import score, training_params
+from echorl_vl.engines.rollouts import Rollouts, take_rows
+from echorl_vl.engines.seeds import step_generator
+from echorl_vl.errors import UserError
+
+Scores = list[dict[str, float]]
+
+
+@dataclass
+class Collected:
+    """Rollouts with the parts of their rewards; problems: (P,) index in the training set of each prompt's problem."""
+
+    rollouts: Rollouts
+    scores: Scores
+    problems: list[int]
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Collector:
+    """Samples and grades. `position`: batches of prompts taken so far, a part of the run's state."""
+
+    def __init__(self, config: Config, parts: Parts, algorithm: Algorithm) -> None:
+        self.config, self.parts, self.policy, self.algorithm = config, parts, parts.policy, algorithm
+        self.position = 0
+
+    def collect(self, step: int, timer: PhaseTimer) -> Collected:
+        """What step `step` (1 the first) learns from. Raises UserError if dynamic sampling keeps too few groups."""
+        if not self.config.algorithm.online_filtering:
+            return self._batch(step, "rollout", timer)
+        wanted, limit = self.config.data.rollout_batch_size, self.config.trainer.max_try_make_batch
+        kept: list[Collected] = []
+        rounds = groups = 0
+        while sum(len(part.problems) for part in kept) < wanted:
+            if 0 < limit <= rounds:
+                raise UserError(
+                    f"step {step}: {rounds} rounds of sampling left {sum(len(part.problems) for part in kept)} groups "
+                    f"of {wanted} (data.rollout_batch_size): algorithm.online_filtering drops those whose mean "
+                    f"{self.config.algorithm.filter_key} is not within filter_low and filter_high. Easier or harder "
+                    "problems, a larger worker.rollout.n, algorithm.dynamic_sampling=echo, or a higher "
+                    "trainer.max_try_make_batch (-1: no limit) help"
+                )
+            batch = self._batch(step, f"rollout {rounds}" if rounds else "rollout", timer)
+            rounds, groups = rounds + 1, groups + len(batch.problems)
+            kept += self._filtered(batch)
+        whole = _join(kept, self.policy.pad_id)
+        metrics = {"sampling/rounds": float(rounds), "sampling/groups": float(groups)}
+        metrics["sampling/kept"] = float(len(whole.problems))
+        return replace(_first_groups(whole, wanted), metrics=metrics)
+
+    def _batch(self, step: int, purpose: str, timer: PhaseTimer) -> Collected:
+        problems = self.parts.order.batch(self.position)
+        self.position += 1
+        config, algorithm = self.config, self.algorithm
+        prompts = self._prompts(problems, step, purpose)
+        if NO_ROLLOUTS in algorithm.needs:
+            rollouts = expert_rollouts(self.policy, prompts, self._traces(prompts))
+            return Collected(rollouts, self._grade(rollouts, timer), problems)
+        expert = EXPERT_ROWS in algorithm.needs
+        params = training_params(config)
+        params = replace(params, n=params.n - expert)
+        size = config.data.mini_rollout_batch_size or len(prompts)
+        with timer.phase("gen"):
+            generator = step_generator(config.worker.rollout.seed, step, purpose)
+            rollouts = generate_in_chunks(self.policy, prompts, params, generator, size)
+            if expert:
+                rollouts = with_expert_rows(rollouts, self.policy, self._traces(prompts))
+        scores = self._grade(rollouts, timer)
+        metrics = {}
+        if algorithm.rounds > 1:
+            rollouts, scores, metrics = self._more_rounds(rollouts, scores, params, step, timer)
+        if any(prompt.hint_tokens for prompt in prompts):
+            metrics["hint/tokens"] = sum(prompt.hint_tokens for prompt in prompts) / len(prompts)
+        return Collected(rollouts, scores, problems, metrics)
+
+    def _prompts(self, problems: Sequence[int], step: int, purpose: str) -> list[Prompt]:
+        prompts = [self.parts.encoder.encode(self.parts.train[index]) for index in problems]
+        if HINTS not in self.algorithm.needs:
+            return prompts
+        most, traces = self.algorithm.hint_pieces, self.parts.traces
+        pieces = torch.tensor([len(traces.piece_ends(prompt.problem, most)) for prompt in prompts])
+        generator = step_generator(self.config.worker.rollout.seed, step, f"hint {purpose}")
+        kept = self.algorithm.keep_hint(step, pieces, generator).tolist()
+        return [traces.with_hint(prompt, count, most) for prompt, count in zip(prompts, kept, strict=True)]
+
+    def _traces(self, prompts: Sequence[Prompt]) -> list[Tensor]:
+        return [self.parts.traces.tokens(prompt.problem) for prompt in prompts]
+
+    def _grade(self, rollouts: Rollouts, timer: PhaseTimer) -> Scores:
+        with timer.phase("reward"):
+            return score(rollouts, self.parts.rewards, self.policy, self.config)
+
+    def _more_rounds(
+        self, rollouts: Rollouts, scores: Scores, params, step: int, timer: PhaseTimer
+    ) -> tuple[Rollouts, Scores, dict[str, float]]:
+        """Samples the prompts that are not settled again and again; rows of a group stay in the order of sampling."""
+        every = torch.arange(len(rollouts.prompts))
+        parts, numbers, graded, group_ids = [rollouts], [every], list(scores), rollouts.group_ids.cpu()
+        while len(parts) < self.algorithm.rounds:
+            correct = torch.tensor([row["accuracy"] >= self.config.echo.verify_threshold for row in graded])
+            unsettled = every[~self.algorithm.settled(correct, group_ids)]
+            if not len(unsettled):
+                break
+            with timer.phase("gen"):
+                generator = step_generator(self.config.worker.rollout.seed, step, f"round {len(parts)}")
+                prompts = [rollouts.prompts[prompt] for prompt in unsettled.tolist()]
+                size = self.config.data.mini_rollout_batch_size or len(prompts)
+                parts.append(generate_in_chunks(self.policy, prompts, params, generator, size))
+            numbers.append(unsettled)
+            graded += self._grade(parts[-1], timer)
+            group_ids = torch.cat([group_ids, unsettled[parts[-1].group_ids.cpu()]])
+        metrics = {"sampling/rounds": float(len(parts)), "sampling/rollouts_per_prompt": len(graded) / len(every)}
+        if len(parts) == 1:
+            return rollouts, scores, metrics
+        order = group_ids.argsort(stable=True).tolist()  # as merge_groups orders rows
+        return merge_groups(parts, numbers, self.policy.pad_id), [graded[row] for row in order], metrics
+
+    def _filtered(self, batch: Collected) -> list[Collected]:
+        """The batch without its dropped groups; [] if none is left."""
+        algorithm, rollouts = self.config.algorithm, batch.rollouts
+        if missing := [row for row in batch.scores if algorithm.filter_key not in row]:
+            raise UserError(
+                f"algorithm.filter_key = {algorithm.filter_key}: the reward has no such part; it gave "
+                f"{', '.join(sorted(missing[0]))}"
+            )
+        own = rollouts.own.cpu()
+        group_ids, groups = rollouts.group_ids.cpu()[own], len(batch.problems)
+        values = torch.tensor([row[algorithm.filter_key] for row in batch.scores], dtype=torch.float64)[own]
+        mean = group_reduce(values, group_ids, groups, "sum") / group_ids.bincount(minlength=groups)
+        kept = (mean >= algorithm.filter_low) & (mean <= algorithm.filter_high)
+        if algorithm.dynamic_sampling == "echo":
+            accuracies = torch.tensor([row["accuracy"] for row in batch.scores], dtype=torch.float64)[own]
+            right = (accuracies >= self.config.echo.verify_threshold).double()
+            kept |= group_reduce(right, group_ids, groups, "amin") == 1
+        return [_take_groups(batch, kept)] if kept.any() else []
+
+
+def _take_groups(collected: Collected, kept: Tensor) -> Collected:
+    """The groups of a (P,) bool mask."""
+    rollouts = collected.rollouts
+    rows = kept.to(rollouts.group_ids.device)[rollouts.group_ids].nonzero().squeeze(1)
+    return Collected(
+        take_rows(rollouts, rows),
+        [collected.scores[row] for row in rows.tolist()],
+        [problem for problem, its in zip(collected.problems, kept.tolist(), strict=True) if its],
+    )
+
+
+def _first_groups(collected: Collected, count: int) -> Collected:
+    if len(collected.problems) == count:
+        return collected
+    return _take_groups(collected, torch.arange(len(collected.problems)) < count)
+
+
+def _join(parts: Sequence[Collected], pad_id: int) -> Collected:
+    return Collected(
+        concatenate([part.rollouts for part in parts], pad_id),
+        [score for part in parts for score in part.scores],
+        [problem for part in parts for problem in part.problems],
+    )

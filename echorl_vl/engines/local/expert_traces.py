@@ -1,0 +1,39 @@
+"""Experts' traces as a run needs them: tokens of a problem's trace, and prompts with a hint cut from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from echorl_vl.core import Splitter, piece_ends, step_ids
+from echorl_vl.data.problem import Problem
+from echorl_vl.data.prompts import Prompt
+from echorl_vl.data.traces import TraceEncoder
+
+
+class ExpertTraces:
+    """The traces of a set of problems that all have one that can be used (`data.traces.usable_traces`).
+
+    splitter: says where the steps of a trace end; hints are cut there.
+    """
+
+    def __init__(self, encoder: TraceEncoder, splitter: Splitter) -> None:
+        self._encoder, self._splitter = encoder, splitter
+
+    def tokens(self, problem: Problem) -> Tensor:
+        """(L,) int64: the trace as a response, with the end of the turn."""
+        return self._encoder.encode(problem)
+
+    def piece_ends(self, problem: Problem, most: int) -> list[int]:
+        """Ends, in tokens, of at most `most` pieces of whole steps; the step with the answer is in none."""
+        tokens = self.tokens(problem)[None, :-1]
+        return piece_ends(step_ids(tokens, torch.ones_like(tokens, dtype=torch.bool), self._splitter)[0], most)
+
+    def with_hint(self, prompt: Prompt, pieces: int, most: int) -> Prompt:
+        """The prompt with the first `pieces` of its trace's pieces behind it: the response goes on from there."""
+        if not pieces:
+            return prompt
+        hint = self.tokens(prompt.problem)[: self.piece_ends(prompt.problem, most)[pieces - 1]]
+        return replace(prompt, input_ids=torch.cat([prompt.input_ids, hint]), hint_tokens=len(hint))

@@ -1,0 +1,55 @@
+"""Which rows an optimizer step takes, and what its loss terms are divided by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from echorl_vl.engines.experience import Experience
+
+
+@dataclass(frozen=True)
+class MiniBatch:
+    """Rows of one optimizer step, and the counts of the whole step.
+
+    rows: consecutive, whole groups. prompts, clips: how many. hint_tokens: in the prompts, each prompt once.
+    rollouts, tokens: rows of the policy term and their response tokens; own_rollouts, own_tokens: those of them that
+    the policy wrote.
+    """
+
+    rows: range
+    prompts: int
+    clips: int
+    hint_tokens: int
+    rollouts: int
+    tokens: int
+    own_rollouts: int
+    own_tokens: int
+
+    @classmethod
+    def of(cls, experience: Experience, first: int, stop: int) -> MiniBatch:
+        """The groups `first` up to, not including, `stop`."""
+        rollouts = experience.rollouts
+        bounds = torch.searchsorted(rollouts.group_ids, torch.tensor([first, stop], device=rollouts.group_ids.device))
+        rows = range(*bounds.tolist())
+        inside = slice(rows.start, rows.stop)
+        lengths = rollouts.response_mask[inside].sum(-1)
+        trained = torch.ones_like(rollouts.own[inside])
+        if experience.echo_only is not None:
+            trained = ~experience.echo_only[inside]
+        own = trained & rollouts.own[inside]
+        clips = 0
+        if experience.clips is not None:
+            clips = int(((experience.clips.rows >= rows.start) & (experience.clips.rows < rows.stop)).sum())
+        prompts = rollouts.prompts[first:stop]
+        return cls(
+            rows=rows,
+            prompts=len(prompts),
+            clips=clips,
+            hint_tokens=sum(prompt.hint_tokens for prompt in prompts),
+            rollouts=int(trained.sum()),
+            tokens=int(lengths[trained].sum()),
+            own_rollouts=int(own.sum()),
+            own_tokens=int(lengths[own].sum()),
+        )

@@ -1,0 +1,53 @@
+"""Supervised fine-tuning of the tiny policies: one optimizer step for each learning rate of a schedule."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+
+
+class Batches(Protocol):
+    """A source of training batches."""
+
+    def draw(self, size: int, stage: str) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
+        """Model inputs, labels (B, L) with -100 outside the target, and the mask (B, L) of the watched digits."""
+
+
+def cosine(peak: float, steps: int, warmup: int) -> list[float]:
+    """A learning rate for each step: a linear rise, then a cosine to a fiftieth of the peak."""
+    rise = [peak * (step + 1) / warmup for step in range(min(warmup, steps))]
+    falling = [(step - warmup) / max(1, steps - warmup) for step in range(len(rise), steps)]
+    return rise + [peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))) for progress in falling]
+
+
+def new_optimizer(model) -> torch.optim.AdamW:
+    return torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
+
+
+def fine_tune(stage: str, model, batches: Batches, optimizer, rates: Sequence[float], size: int) -> None:
+    """One optimizer step for each learning rate; every 25 steps a line of progress.
+
+    `digits` in it is the loss of the watched digits alone: what a solution reads off a picture, or the results of its
+    calculations. The whole loss falls without a look at the picture, or at the operands; only this one tells.
+    """
+    started = time.monotonic()
+    for step, rate in enumerate(rates):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        inputs, labels, digits = batches.draw(size, stage)
+        logits = model(**inputs).logits[:, :-1]
+        labels, digits = labels[:, 1:], digits[:, 1:]
+        losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none")
+        loss = losses.sum() / (labels != -100).sum()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        if step % 25 == 0:
+            read_loss, minutes = losses[digits.flatten()].mean().item(), (time.monotonic() - started) / 60
+            print(f"{stage} {step} loss {loss.item():.3f} digits {read_loss:.3f} {minutes:.1f} min", flush=True)

@@ -1,0 +1,113 @@
+"""Algorithms by name: what naming one sets, what it wants, and what is wrong with a wrong one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from echorl_vl.algorithms import ALGORITHMS, make_algorithm
+from echorl_vl.config import load_config
+from echorl_vl.config.options import schema_options
+from echorl_vl.config.schema import Config
+from echorl_vl.core import hint_probability
+from echorl_vl.errors import UserError
+
+TINY = Path(__file__).resolve().parents[2] / "configs/geo3k_tiny.yaml"
+TRACES = "data.trace_key=solution"
+
+
+def loaded(*overrides: str, file: str | None = None, tmp_path: Path | None = None):
+    if file is None:
+        return load_config(TINY, overrides)
+    path = tmp_path / "config.yaml"
+    path.write_text(TINY.read_text().replace("  adv_estimator: grpo\n", f"  adv_estimator: grpo\n{file}"))
+    return load_config(path, overrides)
+
+
+def test_every_algorithm_of_the_paper_is_there() -> None:
+    assert {"grpo", "dapo", "luffy", "uft"} <= set(ALGORITHMS)
+    assert {"sft", "dr_grpo", "reinforce_rej", "reinforce_ada", "relift", "srft"} <= set(ALGORITHMS)
+
+
+@pytest.mark.parametrize("name", list(ALGORITHMS))
+def test_naming_one_sets_its_keys_and_loads(name: str) -> None:
+    config = loaded(f"algorithm.name={name}", TRACES)
+    assert set(ALGORITHMS[name].settings) <= set(schema_options(Config))
+    for key, value in ALGORITHMS[name].settings.items():
+        found = config
+        for part in key.split("."):
+            found = getattr(found, part)
+        assert found == value, key
+    assert ALGORITHMS[name].__doc__
+
+
+def test_who_wins_over_whom(tmp_path: Path) -> None:
+    """File: its own keys over the name's. Command line: the name's over the file's, its own keys over those."""
+    assert loaded("algorithm.name=dapo").worker.actor.clip_ratio_high == 0.28  # the file has 0.2
+    keys = ("algorithm.name=dapo", "worker.actor.clip_ratio_high=0.25")
+    assert loaded(*keys).worker.actor.clip_ratio_high == loaded(*keys[::-1]).worker.actor.clip_ratio_high == 0.25
+    in_file = loaded(file="  name: dapo\n", tmp_path=tmp_path)
+    assert in_file.worker.actor.clip_ratio_high == 0.2 and in_file.algorithm.online_filtering
+    other = loaded("algorithm.name=grpo", file="  name: dapo\n", tmp_path=tmp_path)
+    assert not other.algorithm.online_filtering and other.algorithm.filter_key == "overall"
+    options = loaded("algorithm.name=grpo", file="  name: luffy\n  options: {gamma: 0.2}\n", tmp_path=tmp_path)
+    assert options.algorithm.options == {}
+    assert "algorithm.name = dapo" in loaded("algorithm.name=dapo").origin("algorithm.online_filtering")
+
+
+def test_without_a_name_nothing_is_set() -> None:
+    assert loaded().algorithm.name == "grpo" and not loaded().algorithm.options
+
+
+@pytest.mark.parametrize(
+    ("overrides", "wanted"),
+    [
+        (["algorithm.name=lufy", TRACES], "wanted one of grpo, dapo, dr_grpo, luffy"),
+        (["algorithm.name=luffy"], "data.trace_key = null"),
+        (["algorithm.name=luffy", TRACES, "algorithm.options.gama=1"], "did you mean gamma?"),
+        (["algorithm.name=luffy", TRACES, "algorithm.options.gamma=0"], "wanted a number above 0"),
+        (["algorithm.name=uft", TRACES, "algorithm.options.pieces=2.5"], "wanted a whole number"),
+        (["algorithm.name=uft", TRACES, "algorithm.options.start=2"], "wanted a probability"),
+        (["algorithm.name=dapo", "algorithm.options.overlong_share=0"], "above 0 and at most 1"),
+        (["algorithm.options.gamma=1"], "unknown option of grpo; grpo has no options"),
+        (["algorithm.name=sft", TRACES, "echo.coef=0.001"], "echo.coef = 0.001"),
+        (["algorithm.name=srft", TRACES, "worker.rollout.n=2"], "at least 3 with srft"),
+        (["algorithm.name=reinforce_ada", "algorithm.online_filtering=true"], "rounds of its own"),
+    ],
+)
+def test_wrong_ones_are_named(overrides: list[str], wanted: str) -> None:
+    with pytest.raises(UserError) as error:
+        loaded(*overrides)
+    assert wanted in str(error.value), str(error.value)
+
+
+def test_validation_alone_needs_no_traces() -> None:
+    loaded("algorithm.name=luffy", "trainer.val_only=true")
+
+
+@pytest.mark.parametrize("step", [1, 100, 299, 300, 301])
+def test_ufts_hints_follow_the_schedule(step: int) -> None:
+    """Chi-square of 4,000 draws against Binomial(5, p(step)); 20.5 is its 0.1 % point at 5 degrees of freedom."""
+    uft = make_algorithm("uft")
+    kept = uft.keep_hint(step, torch.full((4000,), 5), torch.Generator().manual_seed(step))
+    p = hint_probability(step)
+    if step > 300:
+        assert p == 0 and not kept.any()
+        return
+    binomial = torch.distributions.Binomial(5, torch.tensor(p))
+    expected = binomial.log_prob(torch.arange(6.0)).exp() * 4000
+    observed = kept.bincount(minlength=6).float()
+    rare = expected < 5  # too few to count alone
+    pairs = [(observed[~rare], expected[~rare]), (observed[rare].sum()[None], expected[rare].sum()[None])]
+    chi_square = sum(((o - e).square() / e.clamp(min=1)).sum().item() for o, e in pairs)
+    assert chi_square < 20.5, (observed, expected)
+
+
+def test_dapo_shapes_rewards_and_grpo_does_not() -> None:
+    rewards, lengths = torch.ones(3), torch.tensor([10, 90, 100])
+    assert make_algorithm("grpo").shape_rewards(rewards, lengths, 100) is rewards
+    torch.testing.assert_close(make_algorithm("dapo").shape_rewards(rewards, lengths, 100), torch.tensor([1, 0.5, 0.0]))
+    off = make_algorithm("dapo", {"overlong_factor": 0})
+    assert off.shape_rewards(rewards, lengths, 100) is rewards

@@ -1,0 +1,239 @@
+"""The update under every base algorithm: gradients against a naive one, pictures and text, under every split."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+import tiny_models as tiny
+import torch
+from torch import Tensor
+
+from echorl_vl.algorithms import make_algorithm
+from echorl_vl.config import Config
+from echorl_vl.core import make_splitter
+from echorl_vl.engines.experience import Experience, experience_metrics, mine
+from echorl_vl.engines.local.assess import assess, reduce_rows
+from echorl_vl.engines.local.policy import Policy
+from echorl_vl.engines.local.rollout import generate
+from echorl_vl.engines.local.rows import expert_rollouts, merge_groups, with_expert_rows
+from echorl_vl.engines.local.sampling import SamplingParams
+from echorl_vl.engines.local.update import Updater
+
+PROMPTS, N, COEF, ENTROPY, LONGEST = 3, 4, 0.05, 0.02, 12
+HINTS = {"uft": (5, 0, 3)}
+TRACES = ("so\n7\n", "first this\nthen 8", "9")
+
+
+def config(name: str, **actor) -> Config:
+    made = Config()
+    made.data.rollout_batch_size, made.data.max_response_length = PROMPTS, LONGEST
+    made.worker.rollout.n = N
+    made.algorithm.name = name
+    made.algorithm.adv_estimator = "reinforce_rej" if name == "reinforce_rej" else "grpo"
+    made.worker.actor.global_batch_size = PROMPTS
+    made.worker.actor.micro_batch_size_per_device_for_update = PROMPTS * N
+    made.worker.actor.entropy_coef, made.worker.actor.max_grad_norm = ENTROPY, 1e9
+    made.worker.actor.loss_avg_mode = "constant" if name == "dr_grpo" else "token"
+    for key, value in actor.items():
+        setattr(made.worker.actor, key, value)
+    return made
+
+
+@pytest.fixture(scope="module", params=["pictures", "text"])
+def policy(request) -> Policy:
+    return tiny.vl_policy() if request.param == "pictures" else tiny.text_policy()
+
+
+def traces(policy: Policy) -> list[Tensor]:
+    return [torch.tensor([*policy.tokenizer(text)["input_ids"], policy.end_of_turn]) for text in TRACES]
+
+
+def experience(policy: Policy, settings: Config, noise: float = 0.3) -> Experience:
+    """Three prompts: mixed, all right, all wrong but for the expert; old log-probs moved by `noise`."""
+    name = settings.algorithm.name
+    algorithm = make_algorithm(name)
+    sizes = [((4, 4),), ((4, 8),), ()] if policy.has_vision else [(), (), ()]
+    prompts = [tiny.prompt(text, *sizes[i], seed=i) for i, text in enumerate(("ab", "cde", "f"))]
+    for i, count in enumerate(HINTS.get(name, ())):
+        ids = torch.cat([prompts[i].input_ids, traces(policy)[1][:count]])
+        prompts[i] = replace(prompts[i], input_ids=ids, hint_tokens=count)
+    expert = name in ("luffy", "srft")
+    if name == "sft":
+        rollouts = expert_rollouts(policy, prompts, traces(policy))
+    else:
+        params = SamplingParams(n=N - expert, max_tokens=LONGEST)
+        rollouts = generate(policy, prompts, params, torch.Generator().manual_seed(3))
+        rollouts.truncated[:] = False  # a random model hardly ever ends a response
+        moved = noise * torch.randn(rollouts.log_probs.shape, generator=torch.Generator().manual_seed(1))
+        rollouts.log_probs = rollouts.log_probs + moved * rollouts.response_mask
+    if expert:
+        rollouts = with_expert_rows(rollouts, policy, traces(policy))
+    right = {0: (1, 0, 1, 0), 1: (1, 1, 1, 1), 2: (0, 0, 0, 0)}
+    seen, scores = dict.fromkeys(range(PROMPTS), 0), []
+    for group, own in zip(rollouts.group_ids.tolist(), rollouts.own.tolist(), strict=True):
+        value = float(right[group][seen[group]]) if own else 1.0
+        seen[group] += 1
+        scores.append({"overall": value, "accuracy": value})
+    made = assess(rollouts, scores, settings, algorithm=algorithm)
+    if name != "sft":
+        mine(made, settings.echo, make_splitter("window", tiny.tokenizer(), size=3), step=1)
+    return reduce_rows(made, algorithm)
+
+
+class Recorder(torch.optim.SGD):
+    """Keeps the gradients of the last step and changes nothing."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__([p for p in policy.model.parameters() if p.requires_grad], lr=0.0)
+
+    def step(self, closure=None) -> None:
+        own = self.param_groups[0]["params"]
+        self.seen = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in own]
+
+
+def gradient(policy: Policy, settings: Config, made: Experience, coef: float = COEF) -> tuple[Tensor, dict[str, float]]:
+    recorder = Recorder(policy)
+    metrics = Updater(policy, recorder, settings, 1).update(made, coef)
+    policy.model.zero_grad()
+    return torch.cat([g.flatten() for g in recorder.seen]), metrics
+
+
+def naive_loss(policy: Policy, settings: Config, made: Experience) -> Tensor:
+    """One row at a time through transformers' own forward, from the formulas of the papers."""
+    name, rollouts, total = settings.algorithm.name, made.rollouts, torch.zeros(())
+    lengths = rollouts.response_mask.sum(-1).tolist()
+    trained = [True] * len(lengths) if made.echo_only is None else (~made.echo_only).tolist()
+    tokens = sum(length for length, its in zip(lengths, trained, strict=True) if its)
+    own_tokens = sum(n for n, its, own in zip(lengths, trained, rollouts.own.tolist(), strict=True) if its and own)
+    denominator, own_denominator = tokens, own_tokens
+    if name == "dr_grpo":
+        denominator = own_denominator = len(lengths) * LONGEST
+    for row, length in enumerate(lengths):
+        item = rollouts.prompts[int(rollouts.group_ids[row])]
+        log_probs, entropy = tiny.naive_forward(policy, item, rollouts.tokens[row, :length], 1.0)
+        advantage, own = made.advantages[row], bool(rollouts.own[row])
+        uncertainty = float(entropy.detach().mean())
+        if own and trained[row]:
+            if name == "srft":
+                advantage = torch.tensor(0.1 * math.exp(uncertainty) if made.verified[row] else -1.0)
+            ratio = (log_probs - rollouts.log_probs[row, :length]).exp()
+            surrogate = torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.3) * advantage)
+            surrogate = torch.where(advantage < 0, surrogate.clamp(min=3 * advantage), surrogate)
+            total = total - surrogate.sum() / denominator - ENTROPY * entropy.sum() / own_denominator
+        elif name == "sft":
+            total = total - log_probs.sum() / denominator
+        elif not own:
+            prob = log_probs.exp()
+            total = total - (advantage * prob / (prob + 0.1)).sum() / denominator
+            if name == "srft":
+                total = total - 0.5 * math.exp(-uncertainty) * log_probs.sum() / denominator
+        for clip in range(0 if made.clips is None else len(made.clips)):
+            if int(made.clips.rows[clip]) == row:
+                inside = rollouts.text_mask[row, :length].clone()
+                inside[int(made.clips.ends[clip]) + 1 :] = False
+                total = total - COEF * log_probs[inside].sum() / inside.sum() / PROMPTS
+    hinted = [prompt for prompt in rollouts.prompts if prompt.hint_tokens]
+    for prompt in hinted:
+        plain = replace(prompt, input_ids=prompt.input_ids[: -prompt.hint_tokens], hint_tokens=0)
+        hint_log_probs, _ = tiny.naive_forward(policy, plain, prompt.input_ids[-prompt.hint_tokens :], 1.0)
+        total = total - 0.001 * hint_log_probs.sum() / sum(other.hint_tokens for other in hinted)
+    return total
+
+
+NAMES = ("grpo", "dr_grpo", "luffy", "srft", "uft", "sft", "reinforce_rej", "reinforce_ada")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_equals_a_naive_one(policy: Policy, name: str) -> None:
+    settings = config(name)
+    made = experience(policy, settings)
+    found, _ = gradient(policy, settings, made, 0.0 if name == "sft" else COEF)
+    policy.model.zero_grad()
+    naive_loss(policy, settings, made).backward()
+    wanted = torch.cat(
+        [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in policy.model.parameters()]
+    )
+    policy.model.zero_grad()
+    assert wanted.norm() > 0
+    assert (found - wanted).norm() <= 1e-4 * wanted.norm()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_and_metrics_are_the_same_under_every_split(policy: Policy, name: str) -> None:
+    made = experience(policy, config(name))
+    coef = 0.0 if name == "sft" else COEF
+    wanted, whole = gradient(policy, config(name), made, coef)
+    for size, packed in itertools.product((1, 3, 5), (True, False)):
+        split = config(name, micro_batch_size_per_device_for_update=size, padding_free=packed)
+        found, metrics = gradient(policy, split, made, coef)
+        assert (found - wanted).norm() <= 1e-5 * max(1.0, float(wanted.norm())), (size, packed)
+        for key, value in whole.items():
+            assert metrics[key] == pytest.approx(value, rel=1e-4, abs=1e-5), (key, size, packed)
+
+
+@pytest.mark.parametrize("name", ["luffy", "srft"])
+def test_expert_rows_are_last_in_their_group_and_never_mined(policy: Policy, name: str) -> None:
+    settings = config(name)
+    made = experience(policy, settings)
+    own = made.rollouts.own
+    assert own.view(PROMPTS, N).tolist() == [[True] * (N - 1) + [False]] * PROMPTS
+    assert own[made.clips.rows].all() and len(made.clips) == 2  # the third prompt has a right answer of the expert only
+    assert (made.steps[~own] == -1).all() and (made.clips.token_weights[~own] == 0).all()
+    assert made.verified[~own].all() and not made.verified.view(PROMPTS, N)[2, :-1].any()
+    metrics = experience_metrics(made, settings.echo)
+    assert metrics["reward/accuracy"] == pytest.approx(5 / 9)  # own rollouts: 2 of 3, 3 of 3, 0 of 3
+    assert metrics["group/all_fail"] == metrics["group/all_success"] == pytest.approx(1 / 3)
+    assert metrics["group/degenerate"] == pytest.approx(1 / 3)  # the expert gives the third group an advantage
+    assert made.advantages.view(PROMPTS, N)[2, -1] > 0
+
+
+def test_hint_tokens_are_in_no_clip_and_in_no_response(policy: Policy) -> None:
+    made = experience(policy, config("uft"))
+    assert [prompt.hint_tokens for prompt in made.rollouts.prompts] == list(HINTS["uft"])
+    assert made.clips.token_weights.shape == made.rollouts.tokens.shape
+    for row, end, length in zip(*(getattr(made.clips, n).tolist() for n in ("rows", "ends", "lengths")), strict=True):
+        assert int(made.rollouts.text_mask[row, : end + 1].sum()) == length
+
+
+def test_only_the_hints_own_logits_are_computed_of_a_prompt(policy: Policy, monkeypatch) -> None:
+    seen = []
+    score = Policy._score
+    monkeypatch.setattr(
+        Policy, "_score", lambda self, hidden, *rest: seen.append(len(hidden)) or score(self, hidden, *rest)
+    )
+    made = experience(policy, config("uft"))
+    gradient(policy, config("uft"), made)
+    assert seen == [int(made.rollouts.response_mask.sum()) + sum(HINTS["uft"])]
+
+
+def test_a_row_kept_for_its_clip_alone_is_in_no_other_term(policy: Policy) -> None:
+    """Reinforce-Ada keeps 2 of 4 here; where the clip's row is not among them it stays, for the echo term."""
+    settings = config("reinforce_ada")
+    settings.algorithm.options = {"keep": 2}
+    algorithm = make_algorithm("reinforce_ada", {"keep": 2})
+    whole = experience(policy, config("grpo"))
+    whole.clips = replace(whole.clips, rows=torch.tensor([2, 7]))
+    whole.clips.token_weights[:] = whole.clips.token_weights[[1, 1, 0, 3, 4, 5, 6, 4, 8, 9, 10, 11]]
+    reduced = reduce_rows(whole, algorithm)
+    assert reduced.rollouts.group_ids.tolist() == [0, 0, 0, 1, 1, 1, 2, 2]
+    assert reduced.echo_only.tolist() == [False, False, True, False, False, True, False, False]
+    assert reduced.clips.rows.tolist() == [2, 5]
+    with_clip_row, _ = gradient(policy, settings, reduced, coef=0.0)
+    reduced.clips = None
+    without, _ = gradient(policy, settings, reduced.take((~reduced.echo_only).nonzero().squeeze(1)), coef=0.0)
+    torch.testing.assert_close(with_clip_row, without, atol=1e-6, rtol=1e-4)
+
+
+def test_rounds_of_one_prompt_become_one_group(policy: Policy) -> None:
+    prompts = [tiny.prompt("ab"), tiny.prompt("c"), tiny.prompt("d")]
+    first, second = (
+        generate(policy, some, SamplingParams(n=2, max_tokens=5), torch.Generator().manual_seed(seed))
+        for seed, some in ((1, prompts), (2, [prompts[2], prompts[0]]))
+    )
+    merged = merge_groups([first, second], [torch.arange(3), torch.tensor([2, 0])], policy.pad_id)
+    assert merged.group_ids.tolist() == [0, 0, 0, 0, 1, 1, 2, 2, 2, 2]
+    assert merged.prompts == prompts
+    assert merged.texts == [*first.texts[:2], *second.texts[2:], *first.texts[2:4], *first.texts[4:], *second.texts[:2]]

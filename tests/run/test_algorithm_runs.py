@@ -1,0 +1,112 @@
+"""Every base algorithm in a run of a few steps through the command line, with EchoRL and without, pictures and text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from echorl_vl.algorithms import ALGORITHMS
+
+TRACES = "data.trace_key=solution"
+CHANGES = {"relift": ["algorithm.options.buffer=1"], "dapo": ["trainer.max_try_make_batch=-1"]}
+
+SCRIPTED = """
+REWARD_TYPE = "batch"
+CALLS = 0
+
+def compute_score(reward_inputs):
+    # In turn: a group that is all right, one that is all wrong, one that is mixed.
+    scores = []
+    for row, _ in enumerate(reward_inputs):
+        group, place = divmod(row, 4)
+        right = float((group % 3 == 0) or (group % 3 == 2 and place < 2))
+        scores.append({"overall": right, "accuracy": right})
+    return scores
+"""
+
+
+@pytest.mark.parametrize("coef", [0.001, 0], ids=["echo", "base"])
+@pytest.mark.parametrize("name", ["grpo", "dapo", "luffy", "uft"])
+def test_the_papers_algorithms_on_pictures(run, name: str, coef: float) -> None:
+    done = run(f"algorithm.name={name}", TRACES, f"echo.coef={coef}", *CHANGES.get(name, []))
+    assert done.status == 0, done.output
+    assert len(done.metrics) == 2
+    for row in done.metrics:
+        assert ("echo/loss" in row) == (coef > 0)
+        assert ("expert/prob" in row) == (name == "luffy")
+        assert ("sampling/rounds" in row) == (name == "dapo")
+        assert ("hint/loss" in row) == (name == "uft")
+
+
+@pytest.mark.parametrize("name", sorted(set(ALGORITHMS) - {"grpo", "dapo", "luffy", "uft"}))
+def test_the_baselines_on_pictures(run, name: str) -> None:
+    done = run(f"algorithm.name={name}", TRACES, "trainer.max_steps=3", *CHANGES.get(name, []))
+    assert done.status == 0, done.output
+    assert len(done.metrics) == 3
+    if name in ("sft", "relift"):
+        assert any(row.get("sft/loss", 0) > 0 for row in done.metrics)
+    if name == "sft":
+        assert all("reward/accuracy" not in row for row in done.metrics)
+
+
+def counted(run, tmp_path: Path, sampling: str, *more: str) -> list[dict]:
+    (tmp_path / "scripted.py").write_text(SCRIPTED)
+    done = run(
+        "algorithm.name=dapo",
+        f"algorithm.dynamic_sampling={sampling}",
+        f"worker.reward.reward_function={tmp_path / 'scripted.py'}:compute_score",
+        "trainer.max_try_make_batch=-1",
+        "data.rollout_batch_size=6",
+        "worker.actor.global_batch_size=6",
+        "echo.include_truncated=true",
+        "algorithm.options.overlong_factor=0",
+        *more,
+        folder=tmp_path / sampling,
+    )
+    assert done.status == 0, done.output
+    return done.metrics
+
+
+def test_echo_sampling_needs_fewer_rounds_and_clips_come_from_all_success_groups(run, tmp_path) -> None:
+    """Of six groups a round two are mixed, two all right, two all wrong: a step of six takes three rounds, or two."""
+    resample, echo = (counted(run, tmp_path, sampling) for sampling in ("resample", "echo"))
+    assert [row["sampling/rounds"] for row in resample] == [3.0, 3.0]
+    assert [row["sampling/rounds"] for row in echo] == [2.0, 2.0]
+    assert [row["group/all_success"] for row in resample] == [0.0, 0.0]
+    assert [row["group/all_success"] for row in echo] == [0.5, 0.5]
+    assert all(row["echo/clips"] == 6 for row in echo + resample)
+    assert all(row["group/degenerate"] == row["group/all_success"] for row in echo)
+
+
+def test_too_few_groups_within_the_limit_say_what_helps(run, tmp_path) -> None:
+    (tmp_path / "always.py").write_text(SCRIPTED.replace("(group % 3 == 0) or", "True or"))
+    reward = f"worker.reward.reward_function={tmp_path / 'always.py'}:compute_score"
+    done = run("algorithm.name=dapo", reward, "trainer.max_try_make_batch=2")
+    assert done.status == 2
+    assert "2 rounds of sampling left 0 groups of 4" in done.output and "dynamic_sampling=echo" in done.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dapo", "relift", "uft"])
+def test_a_resumed_run_goes_on_where_it_was(run, tmp_path, name: str) -> None:
+    """What has been sampled, and who waits in the buffer, is a part of the checkpoint."""
+    settings = [f"algorithm.name={name}", TRACES, "trainer.save_freq=2", *CHANGES.get(name, [])]
+    whole = run(*settings, "trainer.max_steps=4", folder=tmp_path / "whole")
+    run(*settings, "trainer.max_steps=4", folder=tmp_path / "parts")
+    for path in (tmp_path / "parts").glob("global_step_4"):
+        for file in sorted(path.rglob("*"), reverse=True):
+            file.unlink() if file.is_file() else file.rmdir()
+        path.rmdir()
+    (tmp_path / "parts/summary.json").unlink()
+    again = run(*settings, "trainer.max_steps=4", folder=tmp_path / "parts")
+    assert whole.status == again.status == 0, again.output
+    assert "step 2" in again.output or len(again.metrics) == 4
+    strip = [json.dumps(row) for row in whole.repeatable()], [json.dumps(row) for row in again.repeatable()]
+    assert strip[0] == strip[1]
+
+
+def test_a_set_without_usable_traces_stops_the_run(run) -> None:
+    done = run("algorithm.name=luffy", "data.trace_key=kind")
+    assert done.status == 2 and "without a boxed answer" in done.output

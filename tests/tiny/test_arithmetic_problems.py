@@ -1,0 +1,155 @@
+"""The generator of arithmetic problems: right answers, sound wrong ones, and splits that never overlap."""
+
+from __future__ import annotations
+
+import random
+import re
+from fractions import Fraction
+
+import pytest
+
+from echorl_vl.data.generated import TEST, TRAIN, VALIDATION, belongs_to
+from echorl_vl.data.sources import load_problems
+from echorl_vl.errors import UserError
+from echorl_vl.rewards.geometry import is_worked_solution
+from echorl_vl.rewards.grading import grade
+from echorl_vl.tiny.arithmetic.generate import SPLITS, draw_split, load_split
+from echorl_vl.tiny.arithmetic.kinds import HELD_OUT_KINDS, KINDS, TRAIN_KINDS, draw_problem
+from echorl_vl.tiny.arithmetic.problem import LARGE_SIZE, SIZE, calculate
+
+FACTORS = {"weeks": 7, "feet": 12, "yards": 3, "gallons": 4}
+
+
+def numbers(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", text)]
+
+
+def evaluate(question: str) -> Fraction:
+    """The value of the formula in a question, by Python's own precedence."""
+    formula = re.search(r"(?:Compute|What is) ([\d+*() -]+)[.?]", question)[1]
+    return Fraction(eval(formula))
+
+
+def in_small_units(question: str) -> int:
+    a, large, b = re.search(r"(\d+) (\w+) and (\d+)", question).groups()
+    return int(a) * FACTORS[large] + int(b)
+
+
+EXPECTED = {
+    "bags": lambda q: numbers(q)[0] + numbers(q)[1] * numbers(q)[2] - numbers(q)[3],
+    "brackets": evaluate,
+    "precedence": evaluate,
+    "remainder": lambda q: numbers(q)[0] % numbers(q)[1],
+    "discount": lambda q: numbers(q)[0] * Fraction(100 - numbers(q)[1], 100) + numbers(q)[2],
+    "average": lambda q: Fraction(sum(numbers(q)), 3),
+    "sequence": lambda q: 2 * numbers(q)[3] - numbers(q)[2],
+    "units": in_small_units,
+    "share": lambda q: Fraction(numbers(q)[1] + numbers(q)[2], numbers(q)[0]),
+    "change": lambda q: numbers(q)[2] - numbers(q)[0] * numbers(q)[1],
+    "rate": lambda q: Fraction(numbers(q)[0] * numbers(q)[2], numbers(q)[1]),
+    "ages": lambda q: 2 * numbers(q)[0] + numbers(q)[1],
+    "unknown": lambda q: Fraction(numbers(q)[2] - numbers(q)[1], numbers(q)[0]),
+    "fence": lambda q: 2 * sum(numbers(q)),
+}
+"""The answer to a question, worked out from its text alone."""
+
+
+def drawn(kind: str, count: int = 150):
+    rng = random.Random(kind)
+    return [draw_problem(kind, rng) for _ in range(count)]
+
+
+def test_there_are_enough_kinds_and_some_are_held_out() -> None:
+    assert len(TRAIN_KINDS) >= 6 and len(HELD_OUT_KINDS) >= 3
+    assert not TRAIN_KINDS.keys() & HELD_OUT_KINDS.keys()
+    assert EXPECTED.keys() == KINDS.keys()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_right_approaches_are_right_and_wrong_ones_wrong(kind: str) -> None:
+    for problem in drawn(kind):
+        assert int(problem.answer) == EXPECTED[kind](problem.question), problem
+        assert len(problem.approaches) >= 2
+        for number, approach in enumerate(problem.approaches):
+            assert (approach.answer == problem.answer) == (number == 0)
+            assert grade(problem.solution(number), problem.answer) == (number == 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_line_of_every_approach_is_sound(kind: str) -> None:
+    for problem in drawn(kind):
+        for number, approach in enumerate(problem.approaches):
+            text = problem.solution(number)
+            first, *steps, last = text.split("\n")
+            assert not re.search(r"=", first) and steps and last == f"So the answer is \\boxed{{{approach.answer}}}."
+            for step in steps:
+                left, right = step.split(" = ")
+                assert eval(left.replace("/", "//")) == int(right) >= 1, text
+                assert "/" not in left or eval(left) == int(right), text
+            assert numbers(steps[-1])[-1] == int(approach.answer)
+            assert is_worked_solution(text)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sizes_hold_in_questions_and_in_every_approach(kind: str) -> None:
+    sizes = set()
+    for problem in drawn(kind, 300):
+        texts = [problem.question, *(problem.solution(number) for number in range(len(problem.approaches)))]
+        largest = max(number for text in texts for number in numbers(text))
+        assert largest <= (LARGE_SIZE if problem.large else SIZE)
+        assert not problem.large or max(numbers(problem.question) + numbers(problem.solution())) > SIZE
+        sizes.add(problem.large)
+    assert sizes == {False, True}
+
+
+def test_the_idea_tells_the_approaches_of_a_problem_apart() -> None:
+    for kind in KINDS:
+        for problem in drawn(kind, 50):
+            ideas = [approach.idea for approach in problem.approaches]
+            assert len(set(ideas)) == len(ideas)
+
+
+def test_a_calculation_that_is_not_sound_is_no_approach() -> None:
+    assert calculate("", (7, "/", 2)) is None and calculate("", (3, "-", 3)) is None
+    assert calculate("", (7, "-", 3), ("last", "*", 5), (30, "-", "last"), ("last", "+", "first")).answer == "14"
+
+
+def test_arithmetic_splits_share_no_problem() -> None:
+    problems = {name: list(zip(range(150), draw_split(split), strict=False)) for name, split in SPLITS.items()}
+    signatures = {name: {problem.signature for _, problem in found} for name, found in problems.items()}
+    for name, split in SPLITS.items():
+        kinds = {problem.kind for _, problem in problems[name]}
+        assert kinds <= set(split.kinds) and len(kinds) >= 3
+        assert all(problem.large == split.large for _, problem in problems[name])
+        assert all(not signatures[name] & other for key, other in signatures.items() if key != name)
+    problem = draw_problem("bags", random.Random(0))
+    assert sum(belongs_to(problem, buckets) for buckets in (TRAIN, VALIDATION, TEST)) == 1
+
+
+def test_other_names_do_not_make_another_problem() -> None:
+    """The same numbers with another name could else be trained on and tested."""
+    by_signature: dict[str, set[str]] = {}
+    for problem in drawn("change", 3000):
+        by_signature.setdefault(problem.signature, set()).add(problem.question)
+    assert max(map(len, by_signature.values())) > 1
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_arithmetic_rows_are_well_formed(name: str) -> None:
+    rows = load_split(name)
+    assert len(rows) == SPLITS[name].size
+    assert rows.column_names == ["problem", "answer", "solution", "kind", "large"]
+    assert len(set(rows["problem"])) == len(rows)
+    assert all(grade(row["solution"], row["answer"]) for row in rows.select(range(40)))
+
+
+def test_the_same_seed_draws_the_same_problems() -> None:
+    assert load_split("test", 20).to_list() == load_split("test", 20).to_list()
+    assert load_split("test", 20, seed=9)["problem"] != load_split("test", 20)["problem"]
+
+
+def test_runs_read_it_by_name() -> None:
+    problems = load_problems("generated/arithmetic@validation")
+    assert len(problems) == SPLITS["validation"].size and not problems[0].images
+    with pytest.raises(UserError, match=r"arithmetic@tset: split: found 'tset', wanted one of train, validation"):
+        load_problems("generated/arithmetic@tset")
