@@ -44,6 +44,8 @@ $(VERL_ENV)/.installed: pyproject.toml
 	$(VERL_ENV)/bin/python -m pip install --quiet --upgrade pip
 	$(VERL_ENV)/bin/python -m pip install --quiet -e ".[dev]" "verl[verl-core]==0.9.1" transformers==5.10.4 \
 		tensordict==0.10.0 TransferQueue==0.1.11 ray==2.60.0 hydra-core==1.3.8 omegaconf==2.3.1 torch==2.13.0
+	# A text engine needs no torchvision, and another build than torch's can't be imported.
+	$(VERL_ENV)/bin/python -m pip uninstall --quiet --yes torchvision
 	touch $@
 
 lint: $(READY)
