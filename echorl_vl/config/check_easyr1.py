@@ -127,15 +127,19 @@ def _batches(config: Config) -> Iterator[Problem]:
             yield _problem(config, "data.rollout_batch_size", wanted, "worker.rollout.n")
 
 
-def _sampler(config: Config) -> Iterator[Problem]:
-    rollout = config.worker.rollout
+def long_enough(config: Config) -> Iterator[Problem]:
+    """vLLM's limits that a prompt with its response would exceed."""
     lengths = "data.max_prompt_length + data.max_response_length"
     longest = config.data.max_prompt_length + config.data.max_response_length
     for key in ("worker.rollout.max_num_batched_tokens", "worker.rollout.max_model_len"):
         value = get_value(config, key)
         if value is not None and value < longest:
             yield _problem(config, key, f"wanted at least {longest}, which is {lengths}")
-    if rollout.name != "vllm":
+
+
+def _sampler(config: Config) -> Iterator[Problem]:
+    yield from long_enough(config)
+    if config.worker.rollout.name != "vllm":
         yield _problem(config, "worker.rollout.name", "engine easyr1 samples with vllm")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .check_easyr1 import world_size
+from .check_easyr1 import long_enough, world_size
 from .dump import get_value
 from .problems import Problem, at, raise_if_any
 from .rehearsal import rehearsed
@@ -49,7 +49,7 @@ def verl_problems(config: Config) -> list[Problem]:
     """What verl could not run, or would run differently from what the configuration says."""
     if config.trainer.device == "cpu":
         config, _ = rehearsed(config)
-    return [*_refused(config), *_sets(config), *_kl(config), *_filtering(config), *_ranks(config), *_sampler(config)]
+    return [*_refused(config), *_sets(config), *_kl(config), *_filtering(config), *_ranks(config), *long_enough(config)]
 
 
 def check_verl(config: Config) -> None:
@@ -124,12 +124,3 @@ def _ranks(config: Config) -> Iterator[Problem]:
     if not config.worker.actor.dynamic_batching and per_rank % get_value(config, experience):
         wanted = f"wanted a divisor of {per_rank}, the rollouts of one rank, without dynamic_batching"
         yield _problem(config, experience, wanted, "data.rollout_batch_size", "worker.rollout.n")
-
-
-def _sampler(config: Config) -> Iterator[Problem]:
-    lengths = "data.max_prompt_length + data.max_response_length"
-    longest = config.data.max_prompt_length + config.data.max_response_length
-    for key in ("worker.rollout.max_num_batched_tokens", "worker.rollout.max_model_len"):
-        value = get_value(config, key)
-        if value is not None and value < longest:
-            yield _problem(config, key, f"wanted at least {longest}, which is {lengths}")

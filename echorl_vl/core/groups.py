@@ -26,6 +26,11 @@ def group_reduce(values: Tensor, index: Tensor, groups: int, how: str) -> Tensor
     return out.scatter_reduce_(0, index, values, how, include_self=how == "sum")
 
 
+def all_of_group(flags: Tensor, index: Tensor, groups: int) -> Tensor:
+    """(P,) bool: the flag (B,) of every rollout of the group is set."""
+    return group_reduce(flags.double(), index, groups, "amin") == 1
+
+
 def degenerate_groups(rewards: Tensor, index: Tensor, groups: int) -> Tensor:
     """(P,) bool: all rewards of the group are equal."""
     return group_reduce(rewards, index, groups, "amax") == group_reduce(rewards, index, groups, "amin")
@@ -57,10 +62,10 @@ def group_statistics(
     if (advantages is None) != (response_mask is None):
         raise ValueError("adv/zero_share needs both advantages and response_mask")
     index, groups = group_index(group_ids)
-    correct = (accuracies >= verify_threshold).float()
+    correct = accuracies >= verify_threshold
     statistics = {
-        names.ALL_SUCCESS: group_reduce(correct, index, groups, "amin").mean().item(),
-        names.ALL_FAIL: (1 - group_reduce(correct, index, groups, "amax")).mean().item(),
+        names.ALL_SUCCESS: all_of_group(correct, index, groups).float().mean().item(),
+        names.ALL_FAIL: all_of_group(~correct, index, groups).float().mean().item(),
         names.DEGENERATE: degenerate_groups(rewards, index, groups).float().mean().item(),
         names.ACCURACY: accuracies.double().mean().item(),
     }

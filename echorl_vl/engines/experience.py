@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,6 +21,7 @@ from echorl_vl.core import (
 from echorl_vl.core import metric_names as names
 from echorl_vl.engines.rollouts import Rollouts, take_rows
 from echorl_vl.engines.seeds import step_generator
+from echorl_vl.outputs.rollout_files import write_rollouts
 
 
 @dataclass
@@ -76,6 +79,23 @@ def mine(experience: Experience, config: EchoConfig, splitter: Splitter, step: i
         generator=step_generator(config.seed, step, "echo"),
         own_policy=rollouts.own_policy,
         rewards=experience.rewards,
+    )
+
+
+def write_experience(
+    path: Path, step: int, experience: Experience, decode: Callable[[list[list[int]]], Sequence[str]]
+) -> None:
+    """The step's rollouts as a file (see `outputs.rollout_files`, also for `decode`)."""
+    write_rollouts(
+        path,
+        step,
+        experience.rollouts,
+        experience.scores,
+        decode=decode,
+        step_ids=experience.steps,
+        advantages=experience.advantages[:, 0],
+        verified=experience.verified,
+        clips=experience.clips,
     )
 
 

@@ -1,9 +1,11 @@
-"""How sure a held-out accuracy is."""
+"""What a validation says beside the means of the reward, first of all how sure its accuracy is."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+
+from echorl_vl.engines.rollouts import Rollouts
 
 
 def clustered_standard_error(accuracies: Sequence[float], n: int) -> float:
@@ -19,3 +21,13 @@ def clustered_standard_error(accuracies: Sequence[float], n: int) -> float:
         return math.nan
     mean = sum(problems) / count
     return math.sqrt(sum((value - mean) ** 2 for value in problems) / (count - 1) / count)
+
+
+def of_all_responses(rollouts: Rollouts, scores: Sequence[dict[str, float]], n: int) -> dict[str, float]:
+    """What `val/*` has beside the means of the reward's parts: B responses, n for each problem."""
+    return {
+        "val/accuracy_se": clustered_standard_error([score["accuracy"] for score in scores], n),
+        "val/problems": len(scores) / n,
+        "val/response_length": rollouts.response_mask.sum(-1).float().mean().item(),
+        "val/clip_ratio": rollouts.truncated.float().mean().item(),
+    }

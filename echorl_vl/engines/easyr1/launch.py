@@ -11,8 +11,8 @@ from echorl_vl.config import Config, world_size
 from echorl_vl.engines.easyr1.rehearsal import REHEARSAL
 from echorl_vl.engines.easyr1.runner import EchoRunner
 from echorl_vl.engines.easyr1.settings import to_easyr1
-from echorl_vl.engines.easyr1.trainer import STOP_FILE
 from echorl_vl.engines.follow import follow
+from echorl_vl.engines.hosted import STOP_FILE
 from echorl_vl.engines.resources import cluster_problem
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.run_folder import RunFolder

@@ -18,7 +18,7 @@ from verl.protocol import DataProto
 from verl.workers.reward import AutoRewardManager
 
 from echorl_vl.config import Config
-from echorl_vl.core.groups import group_index, group_reduce
+from echorl_vl.core.groups import all_of_group, group_index
 from echorl_vl.engines.easyr1.settings import KEEP
 from echorl_vl.rewards.manager import RewardManager
 
@@ -66,7 +66,7 @@ class EchoRewardManager(AutoRewardManager):
 def all_success(accuracies: Tensor, uids: np.ndarray, threshold: float) -> Tensor:
     """(b,) bool: every rollout of the row's group is at or above the threshold."""
     index, groups = group_index(group_ids(uids))
-    return group_reduce((accuracies >= threshold).double(), index, groups, "amin")[index] == 1
+    return all_of_group(accuracies >= threshold, index, groups)[index]
 
 
 def group_ids(uids: np.ndarray) -> Tensor:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from rich.console import Console
 
-from echorl_vl.config import Config, check_easyr1, rehearsed, to_yaml
+from echorl_vl.config import Config, check_easyr1, rehearsed
 from echorl_vl.engines.easyr1.checkpoints import newest_checkpoint
 from echorl_vl.engines.easyr1.datasets import load_sets, readable_by_easyr1
 from echorl_vl.engines.easyr1.preflight import check_pictures, preflight
 from echorl_vl.engines.easyr1.rehearsal import REHEARSAL
-from echorl_vl.errors import INTERRUPTED
-from echorl_vl.outputs.display import Display
-from echorl_vl.outputs.finish import finish_run
-from echorl_vl.outputs.run_folder import RunFolder
+from echorl_vl.engines.hosted import open_run, train_hosted
 from echorl_vl.outputs.tracker import check_loggers
 from echorl_vl.rewards.loading import UserReward
 
@@ -42,26 +38,8 @@ def run(config: Config) -> int:
     preflight(config)
     sets = load_sets(config)
     check_pictures(config, sets["train_files"])
-    trainer = config.trainer
-    path = trainer.save_checkpoint_path or Path("checkpoints") / trainer.project_name / trainer.experiment_name
-    resume = trainer.find_last_checkpoint
-    with RunFolder.open(path, to_yaml(config), resume, find_checkpoint=newest_checkpoint) as folder:
-        for note in folder.notes:
-            console.print(note)
-        return _train(readable_by_easyr1(config, folder.path, sets), folder, console)
+    with open_run(config, newest_checkpoint, console) as folder:
+        from echorl_vl.engines.easyr1.launch import launch  # imports EasyR1
 
-
-def _train(config: Config, folder: RunFolder, console: Console) -> int:
-    from echorl_vl.engines.easyr1.launch import launch  # imports EasyR1
-
-    device = "cpu" if config.trainer.device == "cpu" else "cuda"
-    folder.write_environment(device, config.data.seed)
-    done = launch(config, folder)
-    with Display(total_steps=folder.resume_step, plain=True, console=console) as display:
-        if not done:
-            found = newest_checkpoint(folder.path)
-            way = f"goes on from {found.name}" if found else "starts again: nothing was saved yet"
-            display.note(f"stopped; the same command {way} ({folder.path})")
-            return INTERRUPTED
-        finish_run(folder, display)
-    return 0
+        ready = readable_by_easyr1(config, folder.path, sets)
+        return train_hosted(ready, folder, launch, newest_checkpoint, console)

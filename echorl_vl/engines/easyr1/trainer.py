@@ -22,18 +22,15 @@ from echorl_vl.engines.easyr1.advantages import register_advantages
 from echorl_vl.engines.easyr1.batches import BatchReader
 from echorl_vl.engines.easyr1.rewards import RewardTap, all_success
 from echorl_vl.engines.easyr1.settings import KEEP, EchoPPOConfig
-from echorl_vl.engines.experience import Experience, experience_metrics, mine
+from echorl_vl.engines.experience import Experience, experience_metrics, mine, write_experience
+from echorl_vl.engines.hosted import STOP_FILE, check_bad_steps
 from echorl_vl.engines.rebind import rebound
-from echorl_vl.engines.validation_metrics import clustered_standard_error
-from echorl_vl.errors import UserError
+from echorl_vl.engines.validation_metrics import of_all_responses
 from echorl_vl.outputs.rollout_files import write_rollouts
 from echorl_vl.outputs.run_folder import RunFolder
 from echorl_vl.outputs.tracker import Tracker
 
 _EASYR1_HAS = ("reward/", "response_length/", "prompt_length/")  # metrics of our names that it logs itself
-
-STOP_FILE = "stop"
-"""A file of this name in the run folder ends the run after the step: Ctrl-C makes it, and so may you."""
 
 
 class EchoTrainer(RayPPOTrainer):
@@ -123,13 +120,7 @@ class EchoTrainer(RayPPOTrainer):
         norms = whole[: len(whole) // ranks].tolist()  # one rank's: every rank has the norm of the whole gradient
         for norm in norms:
             self.bad_steps = 0 if math.isfinite(norm) else self.bad_steps + 1
-        limit = self.ours.trainer.max_bad_steps
-        if self.bad_steps >= limit:
-            raise UserError(
-                f"the last {self.bad_steps} optimizer steps were not finite and were skipped: lower "
-                "worker.actor.optim.lr, or look at the reward and the model. Raise trainer.max_bad_steps "
-                f"(now {limit}) to go on longer. Checkpoints up to now are in {self.run.path}."
-            )
+        check_bad_steps(self.bad_steps, self.ours.trainer.max_bad_steps, self.run.path)
         metrics = {"actor/skipped_steps": float(sum(not math.isfinite(norm) for norm in norms))}
         if "echo/grad_norm" in output.non_tensor_batch:
             echo_norm = output.non_tensor_batch["echo/grad_norm"].astype(float).mean()
@@ -140,17 +131,7 @@ class EchoTrainer(RayPPOTrainer):
         frequency, step = self.ours.trainer.rollout_save_freq, self.global_step
         if frequency <= 0 or step % frequency:
             return
-        write_rollouts(
-            self.run.rollouts_file(step),
-            step,
-            experience.rollouts,
-            experience.scores,
-            decode=self.reader.decode,
-            step_ids=experience.steps,
-            advantages=experience.advantages[:, 0],
-            verified=experience.verified,
-            clips=experience.clips,
-        )
+        write_experience(self.run.rollouts_file(step), step, experience, self.reader.decode)
 
     def _validate(self) -> dict[str, Any]:
         metrics = super()._validate()
@@ -162,12 +143,7 @@ class EchoTrainer(RayPPOTrainer):
         batch.non_tensor_batch["uid"] = np.array([f"validation:{row // n}" for row in range(len(batch))], dtype=object)
         rollouts, path = self.reader.rollouts(batch), self.run.validation_file(self.global_step)
         write_rollouts(path, self.global_step, rollouts, scores, decode=self.reader.decode, pictures=False)
-        return metrics | {
-            "val/accuracy_se": clustered_standard_error([score["accuracy"] for score in scores], n),
-            "val/problems": len(scores) / n,
-            "val/response_length": rollouts.response_mask.sum(-1).float().mean().item(),
-            "val/clip_ratio": rollouts.truncated.float().mean().item(),
-        }
+        return metrics | of_all_responses(rollouts, scores, n)
 
     def _stop_if_asked(self) -> None:
         """Ends EasyR1's loop after this step: it saves a checkpoint, and does not validate first."""

@@ -11,7 +11,7 @@ from echorl_vl.algorithms import Algorithm, make_algorithm
 from echorl_vl.algorithms.base import NO_ROLLOUTS
 from echorl_vl.config import Config
 from echorl_vl.core import group_advantages, verified_rollouts
-from echorl_vl.core.groups import degenerate_groups, group_index, group_reduce
+from echorl_vl.core.groups import all_of_group, degenerate_groups, group_index
 from echorl_vl.engines.experience import Experience
 from echorl_vl.engines.local.reference import kl_per_rollout
 from echorl_vl.engines.rollouts import Rollouts
@@ -55,8 +55,7 @@ def assess(
     if settings.online_filtering and settings.dynamic_sampling == "echo":
         # Groups that dynamic sampling kept for the echo term: their format or length earns nothing either, and they
         # are in no other term, so that the others weigh what they weigh without them.
-        right = group_reduce(verified.float(), rollouts.group_ids, len(rollouts.prompts), "amin") == 1
-        echo_only = right[rollouts.group_ids]
+        echo_only = all_of_group(verified, rollouts.group_ids, len(rollouts.prompts))[rollouts.group_ids]
         advantages = advantages.masked_fill(echo_only, 0.0)
     return Experience(
         rollouts,

@@ -20,8 +20,9 @@ from torch import Tensor
 from echorl_vl.algorithms import Algorithm
 from echorl_vl.algorithms.base import EXPERT_ROWS, HINTS, NO_ROLLOUTS
 from echorl_vl.config import Config
-from echorl_vl.core.groups import group_reduce
+from echorl_vl.core.groups import all_of_group, group_reduce
 from echorl_vl.data.prompts import Prompt
+from echorl_vl.engines.local.expert_traces import with_hint
 from echorl_vl.engines.local.parts import Parts
 from echorl_vl.engines.local.rows import (
     concatenate,
@@ -110,10 +111,14 @@ class Collector:
         if HINTS not in self.algorithm.needs:
             return prompts
         most, traces = self.algorithm.hint_pieces, self.parts.traces
-        pieces = torch.tensor([len(traces.piece_ends(prompt.problem, most)) for prompt in prompts])
+        hints = [traces.hints(prompt.problem, most) for prompt in prompts]
+        pieces = torch.tensor([len(own) for own in hints])
         generator = step_generator(self.config.worker.rollout.seed, step, f"hint {purpose}")
         kept = self.algorithm.keep_hint(step, pieces, generator).tolist()
-        return [traces.with_hint(prompt, count, most) for prompt, count in zip(prompts, kept, strict=True)]
+        return [
+            with_hint(prompt, own[count - 1]) if count else prompt
+            for prompt, own, count in zip(prompts, hints, kept, strict=True)
+        ]
 
     def _traces(self, prompts: Sequence[Prompt]) -> list[Tensor]:
         return [self.parts.traces.tokens(prompt.problem) for prompt in prompts]
@@ -162,8 +167,7 @@ class Collector:
         kept = (mean >= algorithm.filter_low) & (mean <= algorithm.filter_high)
         if algorithm.dynamic_sampling == "echo":
             accuracies = torch.tensor([row["accuracy"] for row in batch.scores], dtype=torch.float64)[own]
-            right = (accuracies >= self.config.echo.verify_threshold).double()
-            kept |= group_reduce(right, group_ids, groups, "amin") == 1
+            kept |= all_of_group(accuracies >= self.config.echo.verify_threshold, group_ids, groups)
         return [_take_groups(batch, kept)] if kept.any() else []
 
 

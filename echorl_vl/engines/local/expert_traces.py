@@ -26,14 +26,13 @@ class ExpertTraces:
         """(L,) int64: the trace as a response, with the end of the turn."""
         return self._encoder.encode(problem)
 
-    def piece_ends(self, problem: Problem, most: int) -> list[int]:
-        """Ends, in tokens, of at most `most` pieces of whole steps; the step with the answer is in none."""
-        tokens = self.tokens(problem)[None, :-1]
-        return piece_ends(step_ids(tokens, torch.ones_like(tokens, dtype=torch.bool), self._splitter)[0], most)
+    def hints(self, problem: Problem, most: int) -> list[Tensor]:
+        """The hints of one piece, two pieces, ..., at most `most`; tokens, (l,) each. The answer's step is in none."""
+        tokens = self.tokens(problem)[:-1]
+        steps = step_ids(tokens[None], torch.ones(1, len(tokens), dtype=torch.bool), self._splitter)[0]
+        return [tokens[:end] for end in piece_ends(steps, most)]
 
-    def with_hint(self, prompt: Prompt, pieces: int, most: int) -> Prompt:
-        """The prompt with the first `pieces` of its trace's pieces behind it: the response goes on from there."""
-        if not pieces:
-            return prompt
-        hint = self.tokens(prompt.problem)[: self.piece_ends(prompt.problem, most)[pieces - 1]]
-        return replace(prompt, input_ids=torch.cat([prompt.input_ids, hint]), hint_tokens=len(hint))
+
+def with_hint(prompt: Prompt, hint: Tensor) -> Prompt:
+    """The prompt with a hint (l,) behind it: the response goes on from there."""
+    return replace(prompt, input_ids=torch.cat([prompt.input_ids, hint]), hint_tokens=len(hint))

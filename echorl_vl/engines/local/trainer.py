@@ -13,8 +13,8 @@ import torch
 from echorl_vl.algorithms import ALGORITHMS, make_algorithm
 from echorl_vl.config import Config
 from echorl_vl.core import echo_coef
-from echorl_vl.core.groups import group_reduce
-from echorl_vl.engines.experience import Experience, experience_metrics, mine
+from echorl_vl.core.groups import all_of_group
+from echorl_vl.engines.experience import Experience, experience_metrics, mine, write_experience
 from echorl_vl.engines.local.assess import assess, reduce_rows
 from echorl_vl.engines.local.checkpoint import checkpoint_step, save_checkpoint
 from echorl_vl.engines.local.collect import Collected, Collector
@@ -119,7 +119,7 @@ class Trainer:
                 mine(experience, config.echo, self.parts.splitter, self.step)
         if self._due(config.trainer.rollout_save_freq):  # before the update: a full disk then costs no step
             with timer.phase("write"):
-                self._write_rollouts(experience)
+                write_experience(self.run.rollouts_file(self.step), self.step, experience, self._decode)
         with timer.phase("update_actor"):
             metrics = self.updater.update(reduce_rows(experience, self.algorithm), coef, self.kl.coef)
         if self.algorithm.sft_prompts:
@@ -138,10 +138,9 @@ class Trainer:
 
     def _fine_tune(self, collected: Collected, experience: Experience) -> dict[str, float]:
         """ReLIFT: problems that no rollout solved wait in the buffer; a full one becomes a step on their traces."""
-        solved = group_reduce(
-            experience.verified.float(), experience.rollouts.group_ids, len(collected.problems), "amax"
-        )
-        hard = [problem for problem, its in zip(collected.problems, solved.tolist(), strict=True) if not its]
+        groups, count = experience.rollouts.group_ids, len(collected.problems)
+        failed = all_of_group(~experience.verified, groups, count).tolist()
+        hard = [problem for problem, its in zip(collected.problems, failed, strict=True) if its]
         metrics = {}
         for problems in self.buffer.add(hard):
             prompts = [self.parts.encoder.encode(self.parts.train[index]) for index in problems]
@@ -176,19 +175,6 @@ class Trainer:
         write_rollouts(path, self.step, rollouts, scores, decode=self._decode, pictures=False)
         self.tracker.log(self.step, metrics)
         self.display.step(self.step, metrics)
-
-    def _write_rollouts(self, experience: Experience) -> None:
-        write_rollouts(
-            self.run.rollouts_file(self.step),
-            self.step,
-            experience.rollouts,
-            experience.scores,
-            decode=self._decode,
-            step_ids=experience.steps,
-            advantages=experience.advantages[:, 0],
-            verified=experience.verified,
-            clips=experience.clips,
-        )
 
     def _decode(self, pieces: list[list[int]]) -> list[str]:
         return self.policy.tokenizer.batch_decode(pieces, skip_special_tokens=True)

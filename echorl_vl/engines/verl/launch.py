@@ -17,9 +17,9 @@ from verl.utils.config import validate_config
 from echorl_vl.config import Config, world_size
 from echorl_vl.engines import verl as plugin
 from echorl_vl.engines.follow import follow
+from echorl_vl.engines.hosted import STOP_FILE
 from echorl_vl.engines.resources import cluster_problem
 from echorl_vl.engines.verl.rehearsal import ENVIRONMENT, REHEARSAL, rehearsal_settings
-from echorl_vl.engines.verl.run_trainer import STOP_FILE
 from echorl_vl.engines.verl.settings import beside, to_verl
 from echorl_vl.engines.verl.trainers import RUN_MODE
 from echorl_vl.errors import UserError

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from rich.console import Console
 
-from echorl_vl.config import Config, check_verl, rehearsed, to_yaml
+from echorl_vl.config import Config, check_verl, rehearsed
+from echorl_vl.engines.hosted import open_run, train_hosted
 from echorl_vl.engines.verl.checkpoints import newest_checkpoint
 from echorl_vl.engines.verl.datasets import load_sets, readable_by_verl
 from echorl_vl.engines.verl.preflight import preflight
 from echorl_vl.engines.verl.rehearsal import ENVIRONMENT
-from echorl_vl.errors import INTERRUPTED, UserError
-from echorl_vl.outputs.display import Display
-from echorl_vl.outputs.finish import finish_run
-from echorl_vl.outputs.run_folder import RunFolder
+from echorl_vl.errors import UserError
 from echorl_vl.outputs.tracker import check_loggers
 from echorl_vl.rewards.loading import UserReward
 
@@ -44,28 +41,11 @@ def run(config: Config) -> int:
         install()
     preflight(config)
     sets = load_sets(config, _tokenizer(config))
-    trainer = config.trainer
-    path = trainer.save_checkpoint_path or Path("checkpoints") / trainer.project_name / trainer.experiment_name
-    resume = trainer.find_last_checkpoint
-    with RunFolder.open(path, to_yaml(config), resume, find_checkpoint=newest_checkpoint) as folder:
-        for note in folder.notes:
-            console.print(note)
-        return _train(readable_by_verl(config, folder.path, sets), folder, console)
+    with open_run(config, newest_checkpoint, console) as folder:
+        from echorl_vl.engines.verl.launch import launch  # imports verl
 
-
-def _train(config: Config, folder: RunFolder, console: Console) -> int:
-    from echorl_vl.engines.verl.launch import launch  # imports verl
-
-    folder.write_environment("cpu" if config.trainer.device == "cpu" else "cuda", config.data.seed)
-    done = launch(config, folder)
-    with Display(total_steps=folder.resume_step, plain=True, console=console) as display:
-        if not done:
-            found = newest_checkpoint(folder.path)
-            way = f"goes on from {found.name}" if found else "starts again: nothing was saved yet"
-            display.note(f"stopped; the same command {way} ({folder.path})")
-            return INTERRUPTED
-        finish_run(folder, display)
-    return 0
+        ready = readable_by_verl(config, folder.path, sets)
+        return train_hosted(ready, folder, launch, newest_checkpoint, console)
 
 
 def _tokenizer(config: Config):

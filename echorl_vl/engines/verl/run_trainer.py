@@ -11,21 +11,18 @@ from omegaconf import DictConfig
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1 import trainer_base
 
-from echorl_vl.core.groups import group_index, group_reduce
-from echorl_vl.engines.experience import Experience
+from echorl_vl.core.groups import all_of_group, group_index
+from echorl_vl.engines.experience import Experience, write_experience
+from echorl_vl.engines.hosted import STOP_FILE, check_bad_steps
 from echorl_vl.engines.local.rows import concatenate
 from echorl_vl.engines.rebind import rebound
-from echorl_vl.engines.validation_metrics import clustered_standard_error
+from echorl_vl.engines.validation_metrics import of_all_responses
 from echorl_vl.engines.verl.batches import ReadBatch
 from echorl_vl.engines.verl.sampling import EchoReplayBuffer
 from echorl_vl.engines.verl.trainer import EchoTrainer
-from echorl_vl.errors import UserError
 from echorl_vl.outputs.rollout_files import write_rollouts
 from echorl_vl.outputs.run_folder import RunFolder
 from echorl_vl.outputs.tracker import Tracker
-
-STOP_FILE = "stop"
-"""A file of this name in the run folder ends the run after the step: Ctrl-C makes it, and so may you."""
 
 
 class RunTrainer(EchoTrainer):
@@ -76,17 +73,7 @@ class RunTrainer(EchoTrainer):
         batch = super()._update_actor(batch, metrics)
         frequency, step, experience = self.settings.rollout_save_freq, self.global_steps, self.experience
         if frequency > 0 and step % frequency == 0:
-            write_rollouts(
-                self.run.rollouts_file(step),
-                step,
-                experience.rollouts,
-                experience.scores,
-                decode=self.reader.decode,
-                step_ids=experience.steps,
-                advantages=experience.advantages[:, 0],
-                verified=experience.verified,
-                clips=experience.clips,
-            )
+            write_experience(self.run.rollouts_file(step), step, experience, self.reader.decode)
         return batch
 
     def _silent_rows(self, experience: Experience) -> torch.Tensor:
@@ -95,17 +82,10 @@ class RunTrainer(EchoTrainer):
         if self.settings.dynamic_sampling != "echo":
             return silent
         index, groups = group_index(experience.rollouts.group_ids)
-        right = (experience.accuracies >= self.echo.verify_threshold).double()
-        return silent | (group_reduce(right, index, groups, "amin")[index] == 1)
+        return silent | all_of_group(experience.accuracies >= self.echo.verify_threshold, index, groups)[index]
 
     def _watch(self, bad_in_row: int) -> None:
-        limit = self.settings.max_bad_steps
-        if bad_in_row >= limit:
-            raise UserError(
-                f"the last {bad_in_row} optimizer steps were not finite and were skipped: lower "
-                "worker.actor.optim.lr, or look at the reward and the model. Raise trainer.max_bad_steps "
-                f"(now {limit}) to go on longer. Checkpoints up to now are in {self.run.path}."
-            )
+        check_bad_steps(bad_in_row, self.settings.max_bad_steps, self.run.path)
 
     def _validate(self) -> dict[str, float]:
         self._validated.clear()
@@ -118,16 +98,7 @@ class RunTrainer(EchoTrainer):
         parts = sorted(set.intersection(*map(set, scores)))
         means = {f"val/{part}_reward": sum(score[part] for score in scores) / len(scores) for part in parts}
         means["val/reward_score"] = means.pop("val/overall_reward")
-        return (
-            metrics
-            | means
-            | {
-                "val/accuracy_se": clustered_standard_error([score["accuracy"] for score in scores], n),
-                "val/problems": len(scores) / n,
-                "val/response_length": rollouts.response_mask.sum(-1).float().mean().item(),
-                "val/clip_ratio": rollouts.truncated.float().mean().item(),
-            }
-        )
+        return metrics | means | of_all_responses(rollouts, scores, n)
 
 
 def all_right(threshold: float, accuracies: list[float]) -> bool:

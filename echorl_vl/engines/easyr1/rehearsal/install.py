@@ -16,9 +16,9 @@ from typing import Any
 
 import psutil
 import torch
-import torch.distributed as dist
 
 from echorl_vl.engines.easyr1.rehearsal import padding, vllm_cpu
+from echorl_vl.engines.gloo import use_gloo
 
 HERE = "echorl_vl.engines.easyr1.rehearsal"
 CPU = torch.device("cpu")
@@ -34,7 +34,7 @@ def install() -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     _replace_cuda()
-    _replace_nccl()
+    use_gloo()
     changes = dict(AFTER_IMPORT)
     if not _has_vllm_cpu():  # also beside the vllm of a GPU environment
         sys.meta_path.insert(0, _StandIn(lambda: importlib.import_module(f"{HERE}.sampler").MODULES, "vllm"))
@@ -76,16 +76,6 @@ def _replace_cuda() -> None:
 
 def _answer(value: Any, *_: Any, **__: Any) -> Any:
     return value
-
-
-def _replace_nccl() -> None:
-    start = dist.init_process_group
-
-    @functools.wraps(start)
-    def over_gloo(*arguments: Any, **options: Any) -> None:
-        start(*arguments, **options | {"backend": "gloo"})
-
-    dist.init_process_group = over_gloo
 
 
 class _StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
+from echorl_vl.engines.gloo import use_gloo
 from echorl_vl.engines.verl.rehearsal import ROLLOUT
 
 _installed = False
@@ -19,7 +18,7 @@ def install() -> None:
     if _installed:
         return
     _installed = True
-    _over_gloo()
+    use_gloo()  # verl asks for "cpu:gloo,cpu:gloo", which torch refuses
     torch.Tensor.pin_memory = _unpinned
     from verl.plugin.platform.platform_manager import PlatformRegistry
 
@@ -43,14 +42,3 @@ def _replica() -> type:
 def _unpinned(tensor: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
     """Memory is pinned for a GPU. verl keeps the weights of a reference policy in such memory."""
     return tensor
-
-
-def _over_gloo() -> None:
-    """verl asks for "cpu:gloo,cpu:gloo", which torch refuses."""
-    start = dist.init_process_group
-
-    @functools.wraps(start)
-    def over_gloo(*arguments: Any, **options: Any) -> None:
-        start(*arguments, **options | {"backend": "gloo"})
-
-    dist.init_process_group = over_gloo
