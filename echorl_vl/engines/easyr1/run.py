@@ -9,7 +9,8 @@ from rich.console import Console
 
 from echorl_vl.config import Config, check_easyr1, rehearsed, to_yaml
 from echorl_vl.engines.easyr1.checkpoints import newest_checkpoint
-from echorl_vl.engines.easyr1.datasets import load_sets, readable_by_easyr1
+from echorl_vl.engines.easyr1.datasets import check_fills_a_batch, load_sets, readable_by_easyr1
+from echorl_vl.engines.easyr1.expert_traces import wants_traces, with_usable_traces
 from echorl_vl.engines.easyr1.preflight import check_pictures, preflight
 from echorl_vl.engines.easyr1.rehearsal import REHEARSAL
 from echorl_vl.errors import INTERRUPTED
@@ -42,13 +43,18 @@ def run(config: Config) -> int:
     preflight(config)
     sets = load_sets(config)
     check_pictures(config, sets["train_files"])
+    traces = None
+    if wants_traces(config):
+        sets["train_files"], traces, note = with_usable_traces(config, sets["train_files"])
+        console.print(note)
+        check_fills_a_batch(config, sets["train_files"])
     trainer = config.trainer
     path = trainer.save_checkpoint_path or Path("checkpoints") / trainer.project_name / trainer.experiment_name
     resume = trainer.find_last_checkpoint
     with RunFolder.open(path, to_yaml(config), resume, find_checkpoint=newest_checkpoint) as folder:
         for note in folder.notes:
             console.print(note)
-        return _train(readable_by_easyr1(config, folder.path, sets), folder, console)
+        return _train(readable_by_easyr1(config, folder.path, sets, traces), folder, console)
 
 
 def _train(config: Config, folder: RunFolder, console: Console) -> int:

@@ -17,9 +17,11 @@ from verl.trainer.ray_trainer import RayPPOTrainer
 
 from echorl_vl.core import echo_coef, make_splitter, verified_rollouts
 from echorl_vl.core import metric_names as names
-from echorl_vl.engines.easyr1.actor import COEF, WEIGHTS
+from echorl_vl.engines.easyr1.actor import COEF, VERIFIED, WEIGHTS
 from echorl_vl.engines.easyr1.advantages import register_advantages
 from echorl_vl.engines.easyr1.batches import BatchReader
+from echorl_vl.engines.easyr1.expert_rows import ExpertRows
+from echorl_vl.engines.easyr1.expert_traces import wants_traces
 from echorl_vl.engines.easyr1.rebind import rebound
 from echorl_vl.engines.easyr1.rewards import RewardTap, all_success
 from echorl_vl.engines.easyr1.settings import KEEP, EchoPPOConfig
@@ -32,6 +34,9 @@ from echorl_vl.outputs.tracker import Tracker
 
 _EASYR1_HAS = ("reward/", "response_length/", "prompt_length/")  # metrics of our names that it logs itself
 
+Call = Callable[[DataProto], DataProto]  # a method of the workers
+Around = Callable[[Call, DataProto], DataProto]
+
 STOP_FILE = "stop"
 """A file of this name in the run folder ends the run after the step: Ctrl-C makes it, and so may you."""
 
@@ -39,11 +44,25 @@ STOP_FILE = "stop"
 class EchoTrainer(RayPPOTrainer):
     """RayPPOTrainer whose updates bring EchoClips. `stopped`: the stop file ended the run before its last step."""
 
-    def __init__(self, *, config: EchoPPOConfig, tokenizer: Any, reward_fn: Any, val_reward_fn: Any, **rest: Any):
+    def __init__(
+        self,
+        *,
+        config: EchoPPOConfig,
+        tokenizer: Any,
+        train_dataloader: Any,
+        reward_fn: Any,
+        val_reward_fn: Any,
+        **rest: Any,
+    ) -> None:
         register_advantages(config.ours)
+        self.expert_rows = None
+        if wants_traces(config.ours):
+            self.expert_rows = ExpertRows(config.worker.rollout.n, tokenizer.pad_token_id)
+            train_dataloader = self.expert_rows.watch(train_dataloader)
         super().__init__(
             config=config,
             tokenizer=tokenizer,
+            train_dataloader=train_dataloader,
             reward_fn=RewardTap(reward_fn),
             val_reward_fn=RewardTap(val_reward_fn),
             **rest,
@@ -60,7 +79,7 @@ class EchoTrainer(RayPPOTrainer):
 
     def init_workers(self) -> None:
         super().init_workers()
-        self.actor_rollout_ref_wg = _ActorGroup(self.actor_rollout_ref_wg, self._update_actor)
+        self.actor_rollout_ref_wg = _ActorGroup(self.actor_rollout_ref_wg, self._update_actor, self._generate)
 
     def fit(self) -> None:
         def tracker(loggers: Any, config: dict[str, Any]) -> _RecordingTracker:
@@ -73,7 +92,10 @@ class EchoTrainer(RayPPOTrainer):
         self.reward_fn.forget()  # what a step without an update of the actor has left (critic warm-up)
         return super()._make_batch_data(metrics)
 
-    def _update_actor(self, host_update: Callable[[DataProto], DataProto], batch: DataProto) -> DataProto:
+    def _generate(self, host_generate: Call, prompts: DataProto) -> DataProto:
+        return host_generate(prompts) if self.expert_rows is None else self.expert_rows.generate(host_generate, prompts)
+
+    def _update_actor(self, host_update: Call, batch: DataProto) -> DataProto:
         """Mining, then EasyR1's update; its answer with our metrics in it."""
         started = time.perf_counter()
         step, echo = self.global_step, self.ours.echo
@@ -84,13 +106,16 @@ class EchoTrainer(RayPPOTrainer):
             mine(experience, echo, self.splitter, step)
             batch.batch[WEIGHTS] = experience.clips.token_weights
             batch.meta_info[COEF] = coef
+        if self.expert_rows is not None:
+            batch.batch[VERIFIED] = experience.verified
         if self.ours.algorithm.dynamic_sampling == "echo":
             self._silence_all_success(batch, experience)
         mined = time.perf_counter() - started
         output = host_update(batch)
         metrics = experience_metrics(experience, echo) | {names.ECHO_COEF: coef, "timing_s/echo": mined}
-        metrics = {name: value for name, value in metrics.items() if not name.startswith(_EASYR1_HAS)}
-        mask = experience.rollouts.response_mask
+        theirs = _EASYR1_HAS if self.expert_rows is None else _EASYR1_HAS[1:]  # its rewards would count the expert's
+        metrics = {name: value for name, value in metrics.items() if not name.startswith(theirs)}
+        mask = experience.rollouts.response_mask & experience.rollouts.own[:, None]
         if self.ours.algorithm.online_filtering:
             metrics["sampling/rounds"] = float(rounds)
         metrics[names.ENTROPY] = experience.rollouts.entropy[mask].mean().item()
@@ -177,16 +202,19 @@ class EchoTrainer(RayPPOTrainer):
 
 
 class _ActorGroup:
-    """The actor's worker group, whose `update_actor` is ours around its own."""
+    """The actor's worker group, whose `update_actor` and `generate_sequences` are ours around its own."""
 
-    def __init__(self, group: Any, update: Callable[[Callable[[DataProto], DataProto], DataProto], DataProto]) -> None:
-        self._group, self._update = group, update
+    def __init__(self, group: Any, update: Around, generate: Around) -> None:
+        self._group, self._update, self._generate = group, update, generate
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._group, name)
 
     def update_actor(self, batch: DataProto) -> DataProto:
         return self._update(self._group.update_actor, batch)
+
+    def generate_sequences(self, prompts: DataProto) -> DataProto:
+        return self._generate(self._group.generate_sequences, prompts)
 
 
 class _RecordingTracker(ray_trainer.Tracker):
