@@ -67,6 +67,11 @@ for row in range(8):  # the whole sequence is prompt and response, as everywhere
 assert torch.equal(t["position_ids"], torch.arange(9).expand(8, 4, -1))
 plain = rows.generate(generate, prompts())  # validation: no batch of the training set has passed
 assert asked == [3, 4] and "own_policy" not in plain.batch
+
+values = torch.arange(16.0).view(8, 2)
+batch = DataProto.from_dict({"own_policy": t["own_policy"], "old_log_probs": values})
+reference = rows.reference(lambda batch: DataProto.from_dict({"ref_log_probs": -batch.batch["old_log_probs"]}), batch)
+assert torch.equal(reference.batch["ref_log_probs"], torch.where(t["own_policy"][:, None], -values, values))
 print("right")
 """
 

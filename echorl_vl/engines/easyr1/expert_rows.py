@@ -17,7 +17,7 @@ from verl.protocol import DataProto
 from echorl_vl.engines.easyr1.datasets import TRACE
 from echorl_vl.engines.easyr1.settings import OWN_POLICY
 
-Generate = Callable[[DataProto], DataProto]
+Call = Callable[[DataProto], DataProto]  # a method of the workers
 
 
 class ExpertRows:
@@ -31,7 +31,7 @@ class ExpertRows:
         """The data loader of the training set; each batch's traces are taken out of it, for the next `generate`."""
         return _Watched(dataloader, self._note)
 
-    def generate(self, host_generate: Generate, prompts: DataProto) -> DataProto:
+    def generate(self, host_generate: Call, prompts: DataProto) -> DataProto:
         """EasyR1's `generate_sequences` of P prompts: (P n) rows with the traces that were noted, else EasyR1's own.
 
         The column `own_policy` (P n,) is False in the expert's rows.
@@ -43,6 +43,16 @@ class ExpertRows:
         sampled = host_generate(prompts)
         del prompts.meta_info["n"]
         return with_expert_rows(sampled, traces, self.n, self.pad_id)
+
+    def reference(self, host_reference: Call, batch: DataProto) -> DataProto:
+        """EasyR1's `compute_ref_log_probs`; the expert's rows get the old log-probs, so their KL penalty is 0.
+
+        A KL is of what the policy writes: the expert's reward is as it was graded.
+        """
+        output = host_reference(batch)
+        own = batch.batch[OWN_POLICY][:, None]
+        values = torch.where(own, output.batch["ref_log_probs"], batch.batch["old_log_probs"])
+        return DataProto.from_dict({"ref_log_probs": values}, meta_info=output.meta_info)
 
     def _note(self, batch: dict[str, Any]) -> None:
         self._traces = [torch.tensor(list(trace)) for trace in batch.pop(TRACE)]

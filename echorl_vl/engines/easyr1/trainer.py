@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,11 @@ class EchoTrainer(RayPPOTrainer):
 
     def init_workers(self) -> None:
         super().init_workers()
-        self.actor_rollout_ref_wg = _ActorGroup(self.actor_rollout_ref_wg, self._update_actor, self._generate)
+        around: dict[str, Around] = {"update_actor": self._update_actor}
+        if self.expert_rows is not None:
+            around["generate_sequences"] = self.expert_rows.generate
+            around["compute_ref_log_probs"] = self.expert_rows.reference
+        self.actor_rollout_ref_wg = _ActorGroup(self.actor_rollout_ref_wg, around)
 
     def fit(self) -> None:
         def tracker(loggers: Any, config: dict[str, Any]) -> _RecordingTracker:
@@ -91,9 +96,6 @@ class EchoTrainer(RayPPOTrainer):
     def _make_batch_data(self, metrics: dict[str, Any]) -> DataProto:
         self.reward_fn.forget()  # what a step without an update of the actor has left (critic warm-up)
         return super()._make_batch_data(metrics)
-
-    def _generate(self, host_generate: Call, prompts: DataProto) -> DataProto:
-        return host_generate(prompts) if self.expert_rows is None else self.expert_rows.generate(host_generate, prompts)
 
     def _update_actor(self, host_update: Call, batch: DataProto) -> DataProto:
         """Mining, then EasyR1's update; its answer with our metrics in it."""
@@ -202,19 +204,14 @@ class EchoTrainer(RayPPOTrainer):
 
 
 class _ActorGroup:
-    """The actor's worker group, whose `update_actor` and `generate_sequences` are ours around its own."""
+    """The actor's worker group, some methods of which (`around`, by name) are ours around its own."""
 
-    def __init__(self, group: Any, update: Around, generate: Around) -> None:
-        self._group, self._update, self._generate = group, update, generate
+    def __init__(self, group: Any, around: dict[str, Around]) -> None:
+        self._group, self._around = group, around
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._group, name)
-
-    def update_actor(self, batch: DataProto) -> DataProto:
-        return self._update(self._group.update_actor, batch)
-
-    def generate_sequences(self, prompts: DataProto) -> DataProto:
-        return self._generate(self._group.generate_sequences, prompts)
+        own = getattr(self._group, name)
+        return partial(self._around[name], own) if name in self._around else own
 
 
 class _RecordingTracker(ray_trainer.Tracker):
