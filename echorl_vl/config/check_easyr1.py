@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from echorl_vl.algorithms.base import EXPERT_ROWS
+
 from .check import algorithm_problems
 from .dump import get_value
 from .problems import Problem, at, raise_if_any
 from .rehearsal import rehearsed
 from .schema import Config
 
-OFFERED = frozenset()
+OFFERED = frozenset({EXPERT_ROWS})
 """What a base algorithm may ask of this engine (`algorithms.base`)."""
 
 
@@ -62,20 +64,11 @@ def _refused(config: Config) -> Iterator[Problem]:
     if config.algorithm.adv_estimator == "remax":
         why = "EasyR1's remax multiplies (B,) with (B, T) and fails; engine easyr1 supports the other estimators"
         yield _problem(config, "algorithm.adv_estimator", why)
-    if config.algorithm.adv_estimator == "reinforce_rej":
-        yield _problem(config, "algorithm.adv_estimator", "engine easyr1 supports the other estimators")
-    if config.worker.actor.loss_avg_mode == "constant":
-        yield _problem(config, "worker.actor.loss_avg_mode", "engine easyr1 supports token, seq")
-    if config.algorithm.name == "dapo" and config.algorithm.options.get("overlong_factor", 1):
-        wanted = "engine easyr1 has no penalty of long responses; wanted options {overlong_factor: 0}"
-        yield _problem(config, "algorithm.name", wanted, "algorithm.options")
     if config.trainer.val_only and not config.trainer.val_before_train:
         wanted = "wanted true with trainer.val_only, which EasyR1 looks at in that validation alone"
         yield _problem(config, "trainer.val_before_train", wanted, "trainer.val_only")
     if not config.data.train_files:
         yield _problem(config, "data.train_files", "engine easyr1 opens a training set for trainer.val_only as well")
-    if config.data.trace_key is not None:
-        yield _problem(config, "data.trace_key", "engine easyr1 learns from no expert traces; wanted null")
     if config.algorithm.kl_penalty == "full" and not config.algorithm.disable_kl:
         yield _problem(config, "algorithm.kl_penalty", "engine easyr1 supports kl, abs, mse, low_var_kl")
     if not config.algorithm.norm_adv_by_std_in_grpo and config.algorithm.adv_estimator != "grpo":

@@ -35,11 +35,7 @@ def test_what_fits_passes(minimal: Path) -> None:
         ("data.val_files=''", "always validates after the last step"),
         ("worker.hybrid_engine=false", "supports true"),
         ("algorithm.adv_estimator=remax", "multiplies (B,) with (B, T) and fails"),
-        ("algorithm.name=reinforce_rej", "supports the other estimators"),
-        ("algorithm.name=dr_grpo", "supports token, seq"),
-        ("algorithm.name=dapo", "no penalty of long responses"),
         ("data.train_files=''", "opens a training set for trainer.val_only as well"),
-        ("data.trace_key=solution", "learns from no expert traces"),
         ("worker.rollout.name=sglang", "samples with vllm"),
         ("worker.actor.strategy=fsdp2", "supports fsdp"),
         ("worker.actor.optim.lr_scheduler_type=linear", "supports constant, cosine"),
@@ -61,14 +57,22 @@ def test_refused_with_key_and_reason(minimal: Path, override: str, wanted: str) 
     assert wanted in error_of(minimal, *override_list)
 
 
-@pytest.mark.parametrize("name", ["luffy", "srft", "uft", "relift", "reinforce_ada", "sft"])
+@pytest.mark.parametrize("name", ["uft", "relift", "reinforce_ada", "sft"])
 def test_an_algorithm_that_needs_what_the_engine_has_not_is_refused(minimal: Path, name: str) -> None:
     message = error_of(minimal, f"algorithm.name={name}", "data.trace_key=solution")
     assert f'algorithm.name = "{name}"' in message and "which engine easyr1 has not" in message
 
 
-def test_grpo_by_name_fits(minimal: Path) -> None:
-    assert easyr1_problems(load_config(minimal, [*FITTING, "algorithm.name=grpo"])) == []
+@pytest.mark.parametrize("name", ["grpo", "dapo", "dr_grpo", "reinforce_rej", "luffy", "srft"])
+def test_an_algorithm_that_the_engine_has_fits(minimal: Path, name: str) -> None:
+    overrides = [f"algorithm.name={name}", "data.trace_key=solution"]
+    assert easyr1_problems(load_config(minimal, [*FITTING, *overrides])) == []
+
+
+def test_filtering_by_the_mean_of_a_group_with_an_expert_in_it_is_refused(minimal: Path) -> None:
+    overrides = ("data.trace_key=solution", "algorithm.online_filtering=true")
+    assert "would count the expert's row of luffy" in error_of(minimal, "algorithm.name=luffy", *overrides)
+    load_config(minimal, [*FITTING, "algorithm.name=dapo", *overrides])
 
 
 def test_a_remainder_over_the_ranks_is_found_which_easyr1_rounds_off(minimal: Path) -> None:

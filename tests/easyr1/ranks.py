@@ -61,6 +61,9 @@ def run_case(actor, saved: dict, case: dict, rank: int, world: int) -> dict:
     actor.config.ppo_epochs = case.get("epochs", 1)
     actor.config.entropy_coef = case.get("entropy_coef", 0.0)
     actor.config.echo = EchoConfig(**case.get("echo", {}))
+    actor.config.algorithm = case.get("algorithm", "grpo")
+    actor.config.loss_avg_mode = case.get("loss_avg_mode", "token")
+    actor.config.use_kl_loss, actor.config.kl_coef = "kl_coef" in case, case.get("kl_coef", 0.0)
     data = rows_of_rank(saved, case, rank, world)
     pair = actor.compute_log_prob(data)
     gradients: list[dict] = []
@@ -96,8 +99,9 @@ def rows_of_rank(saved: dict, case: dict, rank: int, world: int):
     meta = {"temperature": saved["temperature"], "echo_coef": case["coef"]}
     if "advantage_scale" in case:
         tensors["advantages"] *= case["advantage_scale"]
-    if "weights" in case:
-        tensors["token_weights"] = case["weights"][order].clone()
+    for name in ("token_weights", "own_policy", "trained"):
+        if name in case:
+            tensors[name] = case[name][order].clone()
     if not case["coef"]:
         del tensors["token_weights"]
     data = DataProto.from_dict(tensors, {"multi_modal_inputs": inputs}, meta)

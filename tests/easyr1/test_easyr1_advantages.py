@@ -26,6 +26,57 @@ assert (plain[:8] == 0).all() and torch.equal(plain, returns)
 print("right")
 """
 
+REINFORCE_REJ = """
+import numpy as np, torch
+from verl.trainer.core_algos import compute_advantage_return
+from echorl_vl.config import Config
+from echorl_vl.engines.easyr1.advantages import register_advantages
+
+config = Config()
+config.algorithm.adv_estimator = "reinforce_rej"
+register_advantages(config)
+rewards = torch.zeros(8, 3)
+rewards[:, 1] = torch.tensor([1.0, 0.1, 1.0, 0.0, 0.9, 0.9, 0.9, 0.9])
+mask = torch.tensor([[1, 1, 0]] * 8)
+index = np.array(["a", "b", "a", "b"] + ["c"] * 4, dtype=object)
+advantages, _ = compute_advantage_return("grpo", token_level_rewards=rewards, response_mask=mask, index=index)
+expected = torch.tensor([0.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])  # of the one group that is not uniform, the reward
+torch.testing.assert_close(advantages, expected[:, None] * mask)
+print("right")
+"""
+
+SHAPED = """
+import torch
+from types import SimpleNamespace
+from verl.protocol import DataProto
+from verl.workers.reward import AutoRewardManager
+from echorl_vl.config import Config
+from echorl_vl.engines.easyr1.rewards import EchoRewardManager
+import numpy as np
+
+config = Config()
+config.algorithm.name, config.algorithm.options = "dapo", {"overlong_share": 0.5, "overlong_factor": 2.0}
+config.data.max_response_length = 8
+mask = torch.tensor([[1] * 4 + [0] * 4, [1] * 6 + [0] * 2, [1] * 8])
+graded = torch.zeros(3, 8)
+graded[0, 3], graded[1, 5], graded[2, 7] = 1.0, 1.0, 0.5
+parts = {"overall": [1.0, 1.0, 0.5], "accuracy": [1.0, 1.0, 0.0]}
+AutoRewardManager.compute_reward = lambda self, data: (graded.clone(), dict(parts))
+manager = EchoRewardManager.for_run(config)
+manager = manager.__new__(manager)
+training = DataProto.from_dict({"response_mask": mask}, {"uid": np.array(["a", "a", "b"], dtype=object)})
+found, kept = manager.compute_reward(training)
+expected = torch.zeros(3, 8)
+expected[0, 3], expected[1, 5], expected[2, 7] = 1.0, 1.0 - 2.0 * 2 / 4, 0.5 - 2.0
+torch.testing.assert_close(found, expected)
+assert kept == parts
+validation = DataProto.from_dict({"response_mask": mask})
+assert torch.equal(manager.compute_reward(validation)[0], graded)
+config.algorithm.name, config.algorithm.options = "grpo", {}
+assert torch.equal(manager.compute_reward(training)[0], graded)
+print("right")
+"""
+
 GAE = """
 import torch
 from verl.utils.torch_functional import masked_whiten
@@ -57,3 +108,11 @@ def test_degenerate_groups_get_exactly_zero_where_easyr1_misses_it(easyr1):
 
 def test_gae_is_that_of_a_loop_over_single_rows(easyr1):
     assert in_rehearsal(GAE) == "right"
+
+
+def test_reinforce_rej_is_the_reward_but_in_uniform_groups(easyr1):
+    assert in_rehearsal(REINFORCE_REJ) == "right"
+
+
+def test_the_overlong_penalty_is_in_the_rewards_of_training_alone(easyr1):
+    assert in_rehearsal(SHAPED) == "right"

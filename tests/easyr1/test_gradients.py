@@ -48,6 +48,25 @@ VARIANTS = {
     "entropy bonus": {"entropy_coef": 0.1},
     "entropy bonus alone": {"entropy_coef": 0.1, "coef": 0.0},
     "two epochs": {"epochs": 2},
+    "luffy": {"algorithm": "luffy"},
+    "luffy seq": {"algorithm": "luffy", "loss_avg_mode": "seq"},
+    "luffy with bonus and KL": {"algorithm": "luffy", "entropy_coef": 0.1, "kl_coef": 0.5},
+    "luffy alone": {"algorithm": "luffy", "coef": 0.0},
+    "srft": {"algorithm": "srft"},
+    "dr_grpo": {"algorithm": "dr_grpo", "loss_avg_mode": "constant"},
+    "dr_grpo with bonus and KL": {
+        "algorithm": "dr_grpo",
+        "loss_avg_mode": "constant",
+        "entropy_coef": 0.1,
+        "kl_coef": 0.5,
+    },
+    "a group for echo alone": {"echo_only": True},
+    "a group for echo alone, row mean, bonus and KL": {
+        "echo_only": True,
+        "loss_avg_mode": "seq",
+        "entropy_coef": 0.1,
+        "kl_coef": 0.5,
+    },
 }
 """Other settings of the update, each with the gradient of the embedded engine for the same."""
 
@@ -136,6 +155,9 @@ def experience_of(config, path: Path):
     scores = [{"overall": float(value), "accuracy": float(value)} for value in right]
     experience = assess(rollouts, scores, config)
     mine(experience, config.echo, make_splitter("newline", policy.tokenizer), step=1)
+    experience.ref_log_probs = rollouts.log_probs + 0.1 * torch.randn(
+        rollouts.log_probs.shape, generator=torch.Generator().manual_seed(5)
+    )
     return policy, experience
 
 
@@ -157,10 +179,25 @@ def local_gradients(policy: Policy, experience, config) -> dict[str, list[dict]]
 
 def variant_case(policy: Policy, experience, name: str) -> dict:
     """The case of a variant for the ranks, with the weights of its own clips."""
-    changed = dataclasses.replace(experience)
-    mine(changed, EchoConfig(**VARIANTS[name].get("echo", {})), make_splitter("newline", policy.tokenizer), step=1)
-    weights = {"weights": changed.clips.token_weights}
-    return {**PLAIN, "name": name, "coef": COEF, "micro": 4} | weights | VARIANTS[name]
+    changed = variant_experience(policy, experience, name)
+    columns = {"token_weights": changed.clips.token_weights, "own_policy": changed.rollouts.own}
+    if changed.echo_only is not None:
+        columns["trained"] = ~changed.echo_only
+    return {**PLAIN, "name": name, "coef": COEF, "micro": 4} | columns | VARIANTS[name]
+
+
+def variant_experience(policy: Policy, experience, name: str):
+    """The experience with the clips of a variant, the rows of experts told apart, or the degenerate group kept for
+    its clip alone."""
+    variant, rollouts = VARIANTS[name], experience.rollouts
+    if variant.get("algorithm") in ("luffy", "srft"):
+        own = torch.arange(PROMPTS * N) % N < N - 1
+        sampled = own[:, None] * rollouts.log_probs  # of an expert's row there are none
+        rollouts = dataclasses.replace(rollouts, own_policy=own, log_probs=sampled)
+    echo_only = torch.arange(PROMPTS * N) < N if variant.get("echo_only") else None
+    changed = dataclasses.replace(experience, rollouts=rollouts, echo_only=echo_only)
+    mine(changed, EchoConfig(**variant.get("echo", {})), make_splitter("newline", policy.tokenizer), step=1)
+    return changed
 
 
 def variant_gradients(policy: Policy, experience, config, name: str) -> dict:
@@ -169,12 +206,13 @@ def variant_gradients(policy: Policy, experience, config, name: str) -> dict:
     config.echo = EchoConfig(**variant.get("echo", {}))
     config.worker.actor.entropy_coef = variant.get("entropy_coef", 0.0)
     config.worker.actor.ppo_epochs = variant.get("epochs", 1)
-    changed = dataclasses.replace(experience)
-    mine(changed, config.echo, make_splitter("newline", policy.tokenizer), step=1)
+    config.worker.actor.loss_avg_mode = variant.get("loss_avg_mode", "token")
+    config.algorithm.name, config.algorithm.use_kl_loss = variant.get("algorithm", "grpo"), "kl_coef" in variant
+    changed = variant_experience(policy, experience, name)
     updater = Updater(policy, make_optimizer(policy.model, config.worker.actor.optim), config, 10)
     gradients: list[dict] = []
     updater.optimizer.step = partial(note_gradients, policy.model, gradients)
-    metrics = updater.update(changed, variant.get("coef", COEF))
+    metrics = updater.update(changed, variant.get("coef", COEF), variant.get("kl_coef", 0.0))
     return {"gradients": gradients, "metrics": metrics}
 
 
@@ -218,7 +256,9 @@ def as_easyr1(policy: Policy, experience) -> dict:
         "response_mask": mask,
         "old_log_probs": rollouts.log_probs,
         "advantages": experience.advantages * mask,
+        "ref_log_probs": experience.ref_log_probs,
         "token_weights": experience.clips.token_weights,
+        "verified": experience.verified,
     }
     return {"tensors": tensors, "multi_modal_inputs": inputs}
 

@@ -4,11 +4,12 @@ No file of EasyR1 is edited and no method of it copied. What the adapter touches
 with the reason, and is checked before a run starts. A training step, and where the adapter acts in it:
 
     rollouts      vLLM, as EasyR1 has it; further visual tokens are forbidden          worker
+    experts       a trace is the last row of its group (LUFFY, SRFT)                   expert_rows, expert_traces
     rewards       EasyR1's interface, graded under our time limits; per-row accuracy   rewards
     old log-probs the same forward pass gives the entropies too                        worker, actor
     advantages    EasyR1's                                                             advantages
     mining        on the driver, just before the update                                trainer, batches
-    update        the echo term joins EasyR1's policy loss                             actor
+    update        the echo term joins EasyR1's policy loss, or the algorithm's own     actor, terms
     metrics       the names and files of the embedded engine                           trainer
 
 `run` starts it all; `rehearsal` lets the whole of it run on a machine without a GPU.

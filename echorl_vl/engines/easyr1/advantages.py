@@ -27,7 +27,9 @@ from echorl_vl.engines.easyr1.rewards import group_ids
 def register_advantages(config: Config) -> None:
     """Puts our variant in the place of the estimator that `config` names, where it asks for something EasyR1 lacks."""
     name = config.algorithm.adv_estimator
-    if name == "gae":
+    if name == "reinforce_rej":
+        register_adv_estimator("grpo")(reinforce_rej)  # the name that `to_easyr1` gives it
+    elif name == "gae":
         register_adv_estimator(name)(gae)
     elif name == "grpo" and not config.algorithm.norm_adv_by_std_in_grpo:
         register_adv_estimator(name)(without_std)
@@ -58,6 +60,13 @@ def without_std(token_level_rewards: Tensor, response_mask: Tensor, index: Any, 
     """Dr. GRPO: r - mean. (b, T) advantages and returns, as EasyR1 wants them."""
     rewards = token_level_rewards.sum(-1)
     advantages = group_advantages(rewards, group_ids(index), "grpo", norm_by_std=False)[:, None] * response_mask
+    return advantages, advantages
+
+
+def reinforce_rej(token_level_rewards: Tensor, response_mask: Tensor, index: Any, **_: Any) -> tuple[Tensor, Tensor]:
+    """Reinforce-Rej: r, and 0 in groups of equal rewards. (b, T) advantages and returns, as EasyR1 wants them."""
+    rewards = token_level_rewards.sum(-1)
+    advantages = group_advantages(rewards, group_ids(index), "reinforce_rej")[:, None] * response_mask
     return advantages, advantages
 
 

@@ -13,6 +13,7 @@ from verl.protocol import DataProto
 from echorl_vl.data.problem import Problem
 from echorl_vl.data.tokens import VisualTokens, special_token_ids, text_mask
 from echorl_vl.engines.easyr1.rewards import group_ids
+from echorl_vl.engines.easyr1.settings import OWN_POLICY
 from echorl_vl.engines.rollouts import Rollouts
 
 
@@ -40,9 +41,12 @@ class BatchReader:
         """The rows of `batch`, in their order; groups (equal `uid`) numbered by first appearance.
 
         `log_probs` and `entropy` are those of the pass that gave the old log-probs, None where it has not run (in
-        validation). A response is truncated if it fills the width without ending in a special token.
+        validation). A response is truncated if it fills the width without ending in a special token. An expert's rows
+        have neither, and are not truncated.
         """
         tokens, mask = batch.batch["responses"], batch.batch["response_mask"].bool()
+        own = batch.batch.get(OWN_POLICY, None)
+        sampled = mask if own is None else mask & own[:, None]
         lengths = mask.sum(-1)
         groups = group_ids(batch.non_tensor_batch["uid"])
         last = tokens.gather(1, (lengths - 1).clamp(min=0)[:, None]).squeeze(1)
@@ -53,10 +57,11 @@ class BatchReader:
             tokens=tokens,
             response_mask=mask,
             text_mask=text_mask(tokens, mask, self.visual, self.special_ids),
-            log_probs=_column(batch, "old_log_probs", mask),
-            entropy=_column(batch, "entropies", mask),
-            truncated=(lengths == tokens.shape[1]) & ~torch.isin(last, self.special_ids),
+            log_probs=_column(batch, "old_log_probs", sampled),
+            entropy=_column(batch, "entropies", sampled),
+            truncated=(lengths == tokens.shape[1]) & ~torch.isin(last, self.special_ids) & sampled.any(-1),
             texts=self.decode(responses),
+            own_policy=own,
         )
 
     def decode(self, pieces: list[list[int]]) -> list[str]:

@@ -12,10 +12,14 @@ from echorl_vl.config import Config
 from echorl_vl.data.generated import GENERATED, load_generated
 from echorl_vl.data.problem import Problem, Problems
 from echorl_vl.data.sources import load_problems
+from echorl_vl.data.traces import TraceEncoder
+from echorl_vl.engines.easyr1.expert_traces import wants_traces
 from echorl_vl.errors import UserError
 from echorl_vl.outputs import atomic
 
 KEYS = ("train_files", "val_files")
+TRACE = "expert_trace"
+"""Column of a training set that EasyR1 hands through: token ids of the expert's trace, with the end of the turn."""
 _PICTURES = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
 
 
@@ -27,20 +31,31 @@ def load_sets(config: Config) -> dict[str, Problems]:
     """
     data = config.data
     keys = (data.prompt_key, data.answer_key, data.image_key, data.image_dir, data.video_key)
-    sets = {key: load_problems(getattr(data, key), *keys, videos=True) for key in KEYS}
-    batch, found = data.mini_rollout_batch_size or data.rollout_batch_size, len(sets["train_files"])
-    if found < batch:
-        raise UserError(f"data.train_files = {data.train_files}: {found} problems, and one batch takes {batch}")
-    for problems in sets.values():
-        _check_rewritable(problems)
+    traced = {"train_files": data.trace_key} if wants_traces(config) else {}
+    sets = {key: load_problems(getattr(data, key), *keys, videos=True, trace_key=traced.get(key)) for key in KEYS}
+    check_fills_a_batch(config, sets["train_files"])
+    for key, problems in sets.items():
+        if key in traced or not problems.plain:
+            _check_rewritable(problems)
     return sets
 
 
-def readable_by_easyr1(config: Config, run: Path, sets: dict[str, Problems]) -> Config:
+def check_fills_a_batch(config: Config, train: Problems) -> None:
+    """Raises UserError for a training set that is smaller than one batch."""
+    data = config.data
+    batch, found = data.mini_rollout_batch_size or data.rollout_batch_size, len(train)
+    if found < batch:
+        raise UserError(f"data.train_files = {data.train_files}: {found} problems, and one batch takes {batch}")
+
+
+def readable_by_easyr1(
+    config: Config, run: Path, sets: dict[str, Problems], traces: TraceEncoder | None = None
+) -> Config:
     """The configuration with the `sets` that EasyR1 can't read written to parquet below `run`.
 
     EasyR1 reads files and the hub, and takes a question and its answer from columns of text: generated sets are
-    written, and sets that hold chats, nested columns or GSM8K's solutions.
+    written, and sets that hold chats, nested columns or GSM8K's solutions; with `traces`, a training set of any kind,
+    with the expert's trace of each problem in the column `TRACE`.
     """
     changed = copy.copy(config)
     changed.data = data = copy.copy(config.data)
@@ -49,7 +64,8 @@ def readable_by_easyr1(config: Config, run: Path, sets: dict[str, Problems]) -> 
         data.prompt_key, data.answer_key, data.image_key = "problem", "answer", "images"
     for key in KEYS:
         spec = getattr(config.data, key)
-        if spec.startswith(GENERATED):
+        its_traces = traces if key == "train_files" else None
+        if spec.startswith(GENERATED) and its_traces is None:
             place, _, split = spec.partition("@")
             split = split or "train"
             name = place.removeprefix(GENERATED)
@@ -57,17 +73,15 @@ def readable_by_easyr1(config: Config, run: Path, sets: dict[str, Problems]) -> 
             if not path.is_file():
                 _write_generated(name, split, path)
             setattr(data, key, str(path))
-        elif not sets[key].plain:
+        elif its_traces is not None or not sets[key].plain:
             path = run / "data" / f"{key}.parquet"
-            _write_problems(sets[key], path, (data.prompt_key, data.answer_key, data.image_key))
+            _write_problems(sets[key], path, (data.prompt_key, data.answer_key, data.image_key), its_traces)
             setattr(data, key, str(path))
     return changed
 
 
 def _check_rewritable(problems: Problems) -> None:
     """Raises UserError for what would be lost in a set that has to be written anew (`readable_by_easyr1`)."""
-    if problems.plain:
-        return
     for problem in problems:
         if problem.system is not None:
             raise UserError(
@@ -77,19 +91,26 @@ def _check_rewritable(problems: Problems) -> None:
         if problem.extra.get(problem.keys.video):
             raise UserError(
                 f"{problem.where}, {problem.keys.video}: has videos, which EasyR1 reads beside columns of text only; "
-                "wanted no chat messages, dotted keys or GSM8K's solutions in such a set"
+                "wanted no chat messages, dotted keys, GSM8K's solutions or experts' traces in such a set"
             )
 
 
-def _write_problems(problems: Problems, path: Path, columns: tuple[str, str, str], batch_size: int = 512) -> None:
+def _write_problems(
+    problems: Problems,
+    path: Path,
+    columns: tuple[str, str, str],
+    traces: TraceEncoder | None = None,
+    batch_size: int = 512,
+) -> None:
     # EasyR1 takes a set with a column of pictures for one of a vision model.
     has_pictures = any(problem.images for problem in problems)
-    kinds = dict(zip(columns, (pa.string(), pa.string(), _PICTURES), strict=True))
-    schema = pa.schema(list(kinds.items())[: 3 if has_pictures else 2])
+    kinds = list(zip(columns, (pa.string(), pa.string(), _PICTURES), strict=True))[: 3 if has_pictures else 2]
+    schema = pa.schema(kinds if traces is None else [*kinds, (TRACE, pa.list_(pa.int32()))])
     with atomic.replacing(path, durable=False) as partial, pq.ParquetWriter(partial, schema) as writer:
         for start in range(0, len(problems), batch_size):
             rows = [
                 dict(zip(columns, _columns_of(problem), strict=True))
+                | ({} if traces is None else {TRACE: traces.encode(problem).tolist()})
                 for problem in problems[start : start + batch_size]
             ]
             writer.write_table(pa.Table.from_pylist(rows, schema))

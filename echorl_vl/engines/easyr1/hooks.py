@@ -40,13 +40,15 @@ HOOKS = (
     Hook(_TRAINER, "RayPPOTrainer.fit", ("self",), "run with the tracker rebound"),
     Hook(_TRAINER, "RayPPOTrainer._validate", ("self",), "accuracy with its standard error, rollout files"),
     Hook(_TRAINER, "RayPPOTrainer._make_batch_data", ("self", "metrics"), "answers of the reward of past steps go"),
+    Hook("verl.protocol", "DataProto.index_select", ("self", "index"), "room for the expert's row in each group"),
     Hook(_TRAINER, "Tracker.__init__", ("self", "loggers", "config"), "subclassed"),
     Hook(_TRAINER, "Tracker.log", ("self", "data", "step"), "metrics.jsonl beside EasyR1's loggers; the stop file"),
     Hook(_TRAINER, "CHECKPOINT_TRACKER", None, "names the newest checkpoint, which the run folder looks for"),
     # advantages and losses
-    Hook(_CORE, "register_adv_estimator", ("name",), "Dr. GRPO; exact zeros in degenerate groups; GAE"),
+    Hook(_CORE, "register_adv_estimator", ("name",), "Dr. GRPO; Reinforce-Rej; exact zeros in degenerate groups; GAE"),
     Hook(_CORE, "ADV_ESTIMATOR_MAP", None, "the estimator that is wrapped for them"),
     Hook(_CORE, "average_loss", ("values", "mask", "mode", "eps"), "mean of the entropy bonus, as of the policy loss"),
+    Hook(_ACTOR, "average_loss", ("values", "mask", "mode", "eps"), "mean of the KL: own rows, Dr. GRPO's denominator"),
     Hook("verl.utils.torch_functional", "masked_whiten", ("values", "mask", "eps"), "GAE, as EasyR1 whitens it"),
     # the workers
     Hook(_WORKER, "FSDPWorker.__init__", ("self", "config", "role"), "called as it is"),
@@ -66,7 +68,7 @@ HOOKS = (
     Hook(_ACTOR, "DataParallelPPOActor.compute_log_prob", ("self", "data"), "run with entropies beside the log-probs"),
     Hook(_ACTOR, "DataParallelPPOActor.update_policy", ("self", "data"), "run with the policy loss rebound"),
     Hook(_ACTOR, "DataParallelPPOActor._optimizer_step", ("self",), "measures instead of stepping (log_grad_share)"),
-    Hook(_ACTOR, "compute_policy_loss", _LOSS, "the echo term is added to what it returns"),
+    Hook(_ACTOR, "compute_policy_loss", _LOSS, "terms are added to it; LUFFY's loss takes its place"),
     # rewards, batches, configuration
     Hook("verl.workers.reward", "AutoRewardManager.__init__", ("self", "config", "tokenizer"), "subclassed"),
     Hook("verl.workers.reward", "AutoRewardManager.compute_reward", ("self", "data"), "answers with parts per row"),

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizer
 from verl.protocol import DataProto
 from verl.workers.reward import AutoRewardManager
 
+from echorl_vl.algorithms import make_algorithm
 from echorl_vl.config import Config
 from echorl_vl.core.groups import all_of_group, group_index
 from echorl_vl.engines.easyr1.settings import KEEP
@@ -45,16 +46,28 @@ class EchoRewardManager(AutoRewardManager):
     def compute_reward(self, data: DataProto) -> tuple[Tensor, dict[str, list[float]]]:
         """EasyR1's answer: (b, T) rewards at the last token, and the parts of each row.
 
+        In training the rewards are shaped by the base algorithm (DAPO's overlong penalty); the parts are as graded.
         Under `dynamic_sampling: echo` one more part, by which groups are kept or dropped.
         """
         rewards, parts = super().compute_reward(data)
+        if "uid" not in data.non_tensor_batch:  # validation
+            return rewards, parts
         algorithm = self.ours.algorithm
-        if algorithm.dynamic_sampling == "echo" and "uid" in data.non_tensor_batch:
+        rewards = self._shaped(rewards, data.batch["response_mask"].sum(-1))
+        if algorithm.dynamic_sampling == "echo":
             accuracies = torch.tensor(parts["accuracy"], dtype=torch.float64)
             success = all_success(accuracies, data.non_tensor_batch["uid"], self.ours.echo.verify_threshold)
             inside = (algorithm.filter_low + algorithm.filter_high) / 2
             parts[KEEP] = torch.where(success, inside, accuracies).tolist()
         return rewards, parts
+
+    def _shaped(self, rewards: Tensor, lengths: Tensor) -> Tensor:
+        """(b, T) the rewards at the last of `lengths` (b,) tokens as the algorithm shapes them."""
+        settings, last = self.ours.algorithm, (lengths - 1)[:, None]
+        algorithm = make_algorithm(settings.name, settings.options)
+        graded = rewards.gather(1, last).squeeze(1)
+        shaped = algorithm.shape_rewards(graded, lengths, self.ours.data.max_response_length)
+        return rewards.scatter(1, last, shaped[:, None].to(rewards.dtype))
 
     def _score(self, rows: list[dict[str, Any]]) -> list[dict[str, float]]:
         columns = [[row[key] for row in rows] for key in ("response", "response_length", "ground_truth")]

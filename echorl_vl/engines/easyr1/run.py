@@ -8,7 +8,8 @@ from rich.console import Console
 
 from echorl_vl.config import Config, check_easyr1, rehearsed
 from echorl_vl.engines.easyr1.checkpoints import newest_checkpoint
-from echorl_vl.engines.easyr1.datasets import load_sets, readable_by_easyr1
+from echorl_vl.engines.easyr1.datasets import check_fills_a_batch, load_sets, readable_by_easyr1
+from echorl_vl.engines.easyr1.expert_traces import wants_traces, with_usable_traces
 from echorl_vl.engines.easyr1.preflight import check_pictures, preflight
 from echorl_vl.engines.easyr1.rehearsal import REHEARSAL
 from echorl_vl.engines.hosted import open_run, train_hosted
@@ -38,8 +39,13 @@ def run(config: Config) -> int:
     preflight(config)
     sets = load_sets(config)
     check_pictures(config, sets["train_files"])
+    traces = None
+    if wants_traces(config):
+        sets["train_files"], traces, note = with_usable_traces(config, sets["train_files"])
+        console.print(note)
+        check_fills_a_batch(config, sets["train_files"])
     with open_run(config, newest_checkpoint, console) as folder:
         from echorl_vl.engines.easyr1.launch import launch  # imports EasyR1
 
-        ready = readable_by_easyr1(config, folder.path, sets)
+        ready = readable_by_easyr1(config, folder.path, sets, traces)
         return train_hosted(ready, folder, launch, newest_checkpoint, console)

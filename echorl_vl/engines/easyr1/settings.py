@@ -30,10 +30,13 @@ OUR_KEYS = frozenset(
         "trainer.rollout_save_freq",
     }
 )
-"""Keys without a counterpart in EasyR1. All of them are acted on in this folder; a trace_key is refused."""
+"""Keys without a counterpart in EasyR1. All of them are acted on in this folder."""
 
 KEEP = "sampling_keep"
 """Part of the reward by which `dynamic_sampling: echo` keeps groups; see `rewards`."""
+
+OWN_POLICY = "own_policy"
+"""Column (B,) bool of a batch with experts' rows, False in them."""
 
 
 @dataclass
@@ -41,11 +44,14 @@ class EchoActorConfig(ActorConfig):
     """EasyR1's section `worker.actor`, and what the update needs besides: Ray's workers see `worker` only.
 
     prompts_per_update: prompts in one optimizer step, over all ranks; EasyR1's workers turn `global_batch_size` into
-    rollouts.
+    rollouts. algorithm, algorithm_options: the base algorithm's name and options. max_response_length: tokens.
     """
 
     entropy_coef: float = 0.0
     prompts_per_update: int = 1
+    max_response_length: int = 1
+    algorithm: str = "grpo"
+    algorithm_options: dict[str, Any] = field(default_factory=dict)
     echo: EchoConfig = field(default_factory=EchoConfig)
 
 
@@ -88,6 +94,10 @@ def to_easyr1(config: Config) -> EchoPPOConfig:
     actor = target.worker.actor
     actor.echo, actor.entropy_coef = config.echo, config.worker.actor.entropy_coef
     actor.prompts_per_update = config.worker.actor.global_batch_size
+    actor.max_response_length = config.data.max_response_length
+    actor.algorithm, actor.algorithm_options = config.algorithm.name, dict(config.algorithm.options)
+    if config.algorithm.adv_estimator == "reinforce_rej":
+        target.algorithm.adv_estimator = "grpo"  # EasyR1 takes its own names only; see `register_advantages`
     # EasyR1 counts on one response a problem in validation, and samples `rollout.n` unless told so.
     target.worker.rollout.val_override_config = {"n": 1, **config.worker.rollout.val_override_config}
     if config.algorithm.dynamic_sampling == "echo":

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import AutoConfig
 from verl.protocol import DataProto
 from verl.trainer import ray_trainer
@@ -17,9 +19,12 @@ from verl.trainer.ray_trainer import RayPPOTrainer
 
 from echorl_vl.core import echo_coef, make_splitter, verified_rollouts
 from echorl_vl.core import metric_names as names
-from echorl_vl.engines.easyr1.actor import COEF, WEIGHTS
+from echorl_vl.core.groups import degenerate_groups, group_index
+from echorl_vl.engines.easyr1.actor import COEF, TRAINED, VERIFIED, WEIGHTS
 from echorl_vl.engines.easyr1.advantages import register_advantages
 from echorl_vl.engines.easyr1.batches import BatchReader
+from echorl_vl.engines.easyr1.expert_rows import ExpertRows
+from echorl_vl.engines.easyr1.expert_traces import wants_traces
 from echorl_vl.engines.easyr1.rewards import RewardTap, all_success
 from echorl_vl.engines.easyr1.settings import KEEP, EchoPPOConfig
 from echorl_vl.engines.experience import Experience, experience_metrics, mine, write_experience
@@ -32,15 +37,32 @@ from echorl_vl.outputs.tracker import Tracker
 
 _EASYR1_HAS = ("reward/", "response_length/", "prompt_length/")  # metrics of our names that it logs itself
 
+Call = Callable[[DataProto], DataProto]  # a method of the workers
+Around = Callable[[Call, DataProto], DataProto]
+
 
 class EchoTrainer(RayPPOTrainer):
     """RayPPOTrainer whose updates bring EchoClips. `stopped`: the stop file ended the run before its last step."""
 
-    def __init__(self, *, config: EchoPPOConfig, tokenizer: Any, reward_fn: Any, val_reward_fn: Any, **rest: Any):
+    def __init__(
+        self,
+        *,
+        config: EchoPPOConfig,
+        tokenizer: Any,
+        train_dataloader: Any,
+        reward_fn: Any,
+        val_reward_fn: Any,
+        **rest: Any,
+    ) -> None:
         register_advantages(config.ours)
+        self.expert_rows = None
+        if wants_traces(config.ours):
+            self.expert_rows = ExpertRows(config.worker.rollout.n, tokenizer.pad_token_id)
+            train_dataloader = self.expert_rows.watch(train_dataloader)
         super().__init__(
             config=config,
             tokenizer=tokenizer,
+            train_dataloader=train_dataloader,
             reward_fn=RewardTap(reward_fn),
             val_reward_fn=RewardTap(val_reward_fn),
             **rest,
@@ -57,7 +79,11 @@ class EchoTrainer(RayPPOTrainer):
 
     def init_workers(self) -> None:
         super().init_workers()
-        self.actor_rollout_ref_wg = _ActorGroup(self.actor_rollout_ref_wg, self._update_actor)
+        around: dict[str, Around] = {"update_actor": self._update_actor}
+        if self.expert_rows is not None:
+            around["generate_sequences"] = self.expert_rows.generate
+            around["compute_ref_log_probs"] = self.expert_rows.reference
+        self.actor_rollout_ref_wg = _ActorGroup(self.actor_rollout_ref_wg, around)
 
     def fit(self) -> None:
         def tracker(loggers: Any, config: dict[str, Any]) -> _RecordingTracker:
@@ -70,7 +96,7 @@ class EchoTrainer(RayPPOTrainer):
         self.reward_fn.forget()  # what a step without an update of the actor has left (critic warm-up)
         return super()._make_batch_data(metrics)
 
-    def _update_actor(self, host_update: Callable[[DataProto], DataProto], batch: DataProto) -> DataProto:
+    def _update_actor(self, host_update: Call, batch: DataProto) -> DataProto:
         """Mining, then EasyR1's update; its answer with our metrics in it."""
         started = time.perf_counter()
         step, echo = self.global_step, self.ours.echo
@@ -81,13 +107,18 @@ class EchoTrainer(RayPPOTrainer):
             mine(experience, echo, self.splitter, step)
             batch.batch[WEIGHTS] = experience.clips.token_weights
             batch.meta_info[COEF] = coef
+        if self.expert_rows is not None:
+            batch.batch[VERIFIED] = experience.verified
         if self.ours.algorithm.dynamic_sampling == "echo":
-            self._silence_all_success(batch, experience)
+            self._leave_to_echo(batch, experience)
+        if self.ours.algorithm.adv_estimator == "reinforce_rej":
+            self._reject_uniform(batch, experience)
         mined = time.perf_counter() - started
         output = host_update(batch)
         metrics = experience_metrics(experience, echo) | {names.ECHO_COEF: coef, "timing_s/echo": mined}
-        metrics = {name: value for name, value in metrics.items() if not name.startswith(_EASYR1_HAS)}
-        mask = experience.rollouts.response_mask
+        theirs = _EASYR1_HAS if self.expert_rows is None else _EASYR1_HAS[1:]  # its rewards would count the expert's
+        metrics = {name: value for name, value in metrics.items() if not name.startswith(theirs)}
+        mask = experience.rollouts.response_mask & experience.rollouts.own[:, None]
         if self.ours.algorithm.online_filtering:
             metrics["sampling/rounds"] = float(rounds)
         metrics[names.ENTROPY] = experience.rollouts.entropy[mask].mean().item()
@@ -104,11 +135,21 @@ class EchoTrainer(RayPPOTrainer):
         verified = verified_rollouts(accuracies, self.ours.echo)
         return Experience(rollouts, scores, rewards, accuracies, batch.batch["advantages"], verified)
 
-    def _silence_all_success(self, batch: DataProto, experience: Experience) -> None:
-        """Groups that dynamic sampling kept for the echo term get advantage 0: their format earns nothing either."""
+    def _leave_to_echo(self, batch: DataProto, experience: Experience) -> None:
+        """Groups that dynamic sampling kept for the echo term are in no other, nor in another's denominator."""
         uids, threshold = batch.non_tensor_batch["uid"], self.ours.echo.verify_threshold
-        kept = all_success(experience.accuracies, uids, threshold)[:, None]
-        batch.batch["advantages"] = experience.advantages = batch.batch["advantages"].masked_fill(kept, 0.0)
+        kept = all_success(experience.accuracies, uids, threshold)
+        if kept.any():
+            batch.batch[TRAINED] = ~kept
+            self._silence(batch, experience, kept)
+
+    def _reject_uniform(self, batch: DataProto, experience: Experience) -> None:
+        """Reinforce-Rej rejects the groups of equal rewards, whatever a KL penalty has added to them."""
+        groups, count = group_index(experience.rollouts.group_ids)
+        self._silence(batch, experience, degenerate_groups(experience.rewards, groups, count)[groups])
+
+    def _silence(self, batch: DataProto, experience: Experience, rows: Tensor) -> None:
+        batch.batch["advantages"] = experience.advantages = batch.batch["advantages"].masked_fill(rows[:, None], 0.0)
 
     def _update_metrics(self, output: DataProto) -> dict[str, float]:
         """What the gradient norms of the optimizer steps say: skipped steps, and on request the echo term's share.
@@ -153,16 +194,14 @@ class EchoTrainer(RayPPOTrainer):
 
 
 class _ActorGroup:
-    """The actor's worker group, whose `update_actor` is ours around its own."""
+    """The actor's worker group, some methods of which (`around`, by name) are ours around its own."""
 
-    def __init__(self, group: Any, update: Callable[[Callable[[DataProto], DataProto], DataProto], DataProto]) -> None:
-        self._group, self._update = group, update
+    def __init__(self, group: Any, around: dict[str, Around]) -> None:
+        self._group, self._around = group, around
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._group, name)
-
-    def update_actor(self, batch: DataProto) -> DataProto:
-        return self._update(self._group.update_actor, batch)
+        own = getattr(self._group, name)
+        return partial(self._around[name], own) if name in self._around else own
 
 
 class _RecordingTracker(ray_trainer.Tracker):

@@ -67,7 +67,7 @@ class Policy:
         self.visual = VisualTokens.find(self.config, tokenizer)
         self.special_ids = special_token_ids(tokenizer).to(self.device)
         self.eos_ids = _eos_ids(self.network, tokenizer)
-        self.end_of_turn = _end_of_turn(tokenizer, self.eos_ids)
+        self.end_of_turn = end_of_turn(tokenizer, self.eos_ids)
         self.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.eos_ids[0]
         self.gradient_checkpointing = False
         self.pictures = None
@@ -295,7 +295,7 @@ def _eos_ids(network, tokenizer) -> tuple[int, ...]:
     return tuple(sorted(ids))
 
 
-def _end_of_turn(tokenizer, eos_ids: tuple[int, ...]) -> int:
+def end_of_turn(tokenizer, eos_ids: tuple[int, ...]) -> int:
     """The id that a response written by somebody else ends with: what the chat template ends a turn with, else eos."""
     template = str(getattr(tokenizer, "chat_template", None) or "")
     vocabulary = tokenizer.get_vocab()
