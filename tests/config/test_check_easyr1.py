@@ -69,12 +69,6 @@ def test_an_algorithm_that_the_engine_has_fits(minimal: Path, name: str) -> None
     assert easyr1_problems(load_config(minimal, [*FITTING, *overrides])) == []
 
 
-def test_filtering_by_the_mean_of_a_group_with_an_expert_in_it_is_refused(minimal: Path) -> None:
-    overrides = ("data.trace_key=solution", "algorithm.online_filtering=true")
-    assert "would count the expert's row of luffy" in error_of(minimal, "algorithm.name=luffy", *overrides)
-    load_config(minimal, [*FITTING, "algorithm.name=dapo", *overrides])
-
-
 def test_a_remainder_over_the_ranks_is_found_which_easyr1_rounds_off(minimal: Path) -> None:
     batches = ("worker.actor.global_batch_size=4", "worker.actor.micro_batch_size_per_device_for_update=1")
     message = error_of(minimal, "trainer.n_gpus_per_node=8", "worker.rollout.n=3", *batches)
