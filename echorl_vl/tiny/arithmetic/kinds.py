@@ -60,22 +60,23 @@ def precedence(rng: random.Random) -> Sketch:
 
 
 def remainder(rng: random.Random) -> Sketch:
-    """Things are packed into boxes; some are left over."""
-    b, boxes = rng.randint(3, 9), rng.randint(2, 9)
-    a = b * boxes + rng.randint(1, b - 1)
+    """Boxes are filled with things; some are left over."""
+    boxes, b = rng.randint(2, 9), rng.randint(2, 9)
+    a = b * boxes + rng.randint(1, 20)
     things = rng.choice(THINGS)
     question = rng.choice(
         (
-            f"{a} {things} are packed into boxes of {b}. How many are left over?",
-            f"{a} {things} go into bags of {b}. How many are not in a full bag?",
+            f"{a} {things} fill {boxes} boxes of {b}. How many are left over?",
+            f"There are {a} {things}. {boxes} boxes take {b} each. How many are not in a box?",
         )
     )
     approaches = (
-        calculate("Take what is full away", (boxes, "*", b), (a, "-", "last")),
-        calculate("Count what is full", (boxes, "*", b), ("last", "/", b)),
-        calculate("Only one is full", (a, "-", b)),
+        calculate("Take all boxes away", (boxes, "*", b), (a, "-", "last")),
+        calculate("Only one box is filled", (a, "-", b)),
+        calculate("A box takes one", (a, "-", boxes)),
+        calculate("Count what is in boxes", (boxes, "*", b)),
     )
-    return Sketch(question, (a, b), approaches)
+    return Sketch(question, (a, boxes, b), approaches)
 
 
 def discount(rng: random.Random) -> Sketch:
@@ -107,14 +108,12 @@ def average(rng: random.Random) -> Sketch:
 
 def sequence(rng: random.Random) -> Sketch:
     """The next number of a sequence with a fixed difference."""
-    a, d = rng.randint(1, 40), rng.randint(2, 15)
-    b, c, last = a + d, a + 2 * d, a + 3 * d
-    question = rng.choice(
-        (f"What comes next: {a}, {b}, {c}, {last}?", f"Continue with one number: {a}, {b}, {c}, {last}.")
-    )
+    a, d = rng.randint(1, 50), rng.randint(2, 16)
+    b, last = a + d, a + 2 * d
+    question = rng.choice((f"What comes next: {a}, {b}, {last}?", f"Continue with one number: {a}, {b}, {last}."))
     approaches = (
-        calculate("Add the difference", (last, "-", c), (last, "+", "last")),
-        calculate("Double the difference", (last, "-", c), ("last", "*", 2), (last, "+", "last")),
+        calculate("Add the difference", (last, "-", b), (last, "+", "last")),
+        calculate("Double the difference", (last, "-", b), ("last", "*", 2), (last, "+", "last")),
         calculate("The first one comes again", (last, "+", a)),
     )
     return Sketch(question, (a, d), approaches)

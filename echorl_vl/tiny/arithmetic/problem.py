@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from echorl_vl.data.generated import Approach
 
-SIZE, LARGE_SIZE = 60, 99
+SIZE, LARGE_SIZE = 50, 99
 """The largest number of a training problem (questions and solutions, right or wrong), and of a large one."""
 
 CLOSING = "So the answer is"
