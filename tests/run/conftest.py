@@ -28,7 +28,7 @@ SMALL = [
     "trainer.save_freq=-1",
     "trainer.logger=[console, file]",
 ]
-"""Overrides of configs/geo3k_tiny.yaml for a run of a few seconds."""
+"""Overrides of the tiny configurations for a run of a few seconds."""
 
 NOT_REPEATABLE = ("timing_s/", "perf/", "time")
 """Metrics that may differ between two equal runs."""
@@ -53,18 +53,20 @@ def problems(tmp_path_factory) -> Path:
     return path
 
 
-def arguments(folder: Path, problems: Path, overrides: tuple[str, ...]) -> list[str]:
-    own = [f"data.train_files={problems}", f"trainer.save_checkpoint_path={folder}"]
-    return [str(REPOSITORY / "configs/geo3k_tiny.yaml"), *SMALL, *own, *overrides]
+def arguments(folder: Path, problems: Path, overrides: tuple[str, ...], task: str = "pictures") -> list[str]:
+    name, own = "math_tiny", [f"trainer.save_checkpoint_path={folder}"]
+    if task == "pictures":
+        name, own = "geo3k_tiny", [*own, f"data.train_files={problems}"]
+    return [str(REPOSITORY / f"configs/{name}.yaml"), *SMALL, *own, *overrides]
 
 
 @pytest.fixture
 def run(tmp_path, problems, capfd):
-    """`run(*overrides, folder=...)` trains in this process."""
+    """`run(*overrides, folder=..., task="pictures")` trains in this process, on pictures or on text."""
 
-    def start(*overrides: str, folder: Path | None = None) -> Run:
+    def start(*overrides: str, folder: Path | None = None, task: str = "pictures") -> Run:
         folder = folder or tmp_path / "run"
-        status = train.main(arguments(folder, problems, overrides))
+        status = train.main(arguments(folder, problems, overrides, task))
         captured = capfd.readouterr()
         return Run(status, captured.out + captured.err, folder)
 

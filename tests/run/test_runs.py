@@ -140,34 +140,6 @@ def test_lora_trains_adapters_and_saves_a_merged_model(run) -> None:
     assert changed and not any("visual" in name for name in changed)
 
 
-def test_a_text_model_trains_on_text(run, tmp_path) -> None:
-    from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
-
-    tokenizer = AutoTokenizer.from_pretrained("echorl_vl/tiny/model")
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=None,
-    )
-    Qwen2ForCausalLM(config).save_pretrained(tmp_path / "text")
-    tokenizer.save_pretrained(tmp_path / "text")
-    lines = [json.dumps({"problem": f"What is {a} + 1?", "answer": str(a + 1)}) for a in range(12)]
-    (tmp_path / "sums.jsonl").write_text("\n".join(lines))
-    done = run(
-        f"data.train_files={tmp_path / 'sums.jsonl'}",
-        f"worker.actor.model.model_path={tmp_path / 'text'}",
-        "trainer.max_steps=1",
-    )
-    assert done.status == 0, done.output
-    assert done.metrics[0]["response_length/mean"] > 1
-
-
 def test_a_saved_checkpoint_is_validated_on_request(run, problems) -> None:
     first = run("trainer.max_steps=1", "trainer.save_model_only=true")
     checked = run(
