@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -141,8 +142,8 @@ def make_algorithm(name: str, options: Mapping[str, Any] | None = None) -> Algor
             known = f"did you mean {near[0]}?" if near else f"{name} has {', '.join(fields) or 'no options'}"
             raise ValueError(f"algorithm.options.{option}: unknown option of {name}; {known}")
         wanted = int if isinstance(fields[option].default, int) else (int, float)
-        if isinstance(value, bool) or not isinstance(value, wanted):
-            kind = "a whole number" if wanted is int else "a number"
+        if isinstance(value, bool) or not isinstance(value, wanted) or not math.isfinite(value):
+            kind = "a whole number" if wanted is int else "a finite number"
             raise ValueError(f"algorithm.options.{option} is {value!r}: wanted {kind}")
     return cls(**(options or {}))
 

@@ -129,6 +129,8 @@ def algorithm_problems(config: Config, engine: str, offered: Collection[str]) ->
 
 def _groups(config: Config) -> Iterator[Problem]:
     estimator = config.algorithm.adv_estimator
+    if NO_ROLLOUTS in ALGORITHMS[config.algorithm.name].needs:
+        return
     if estimator in GROUP_ESTIMATORS and config.worker.rollout.n < 2:
         key = "worker.rollout.n"
         message = f"{at(config, key)}: wanted at least 2 with algorithm.adv_estimator = {estimator}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -122,10 +122,7 @@ def experience_metrics(experience: Experience, config: EchoConfig) -> dict[str, 
         rollouts.response_mask,
     )
     metrics |= {name: whole[name] for name in (names.DEGENERATE, names.ZERO_ADVANTAGE)}
-    scores = [score for score, its in zip(experience.scores, own.tolist(), strict=True) if its]
-    for part in sorted({part for score in scores for part in score} - {"accuracy"}):
-        values = [score[part] for score in scores if part in score]
-        metrics[f"reward/{part}"] = sum(values) / len(values)
+    metrics |= reward_metrics([score for score, its in zip(experience.scores, own.tolist(), strict=True) if its])
     metrics |= {
         "response_length/mean": lengths[own].float().mean().item(),
         "response_length/max": float(lengths[own].max()),
@@ -135,6 +132,15 @@ def experience_metrics(experience: Experience, config: EchoConfig) -> dict[str, 
     metrics |= _prompt_lengths(rollouts)
     if experience.clips is not None:
         metrics |= echo_metrics(experience.clips, experience.steps, rollouts.entropy, lengths, rollouts=int(own.sum()))
+    return metrics
+
+
+def reward_metrics(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """`reward/...`: the mean of each part of the reward over the rows that have it."""
+    metrics = {}
+    for part in sorted({part for score in scores for part in score}):
+        values = [score[part] for score in scores if part in score]
+        metrics[f"reward/{part}"] = sum(values) / len(values)
     return metrics
 
 

@@ -70,6 +70,7 @@ def test_without_a_name_nothing_is_set() -> None:
         (["algorithm.name=luffy", TRACES, "algorithm.options.gamma=0"], "wanted a number above 0"),
         (["algorithm.name=uft", TRACES, "algorithm.options.pieces=2.5"], "wanted a whole number"),
         (["algorithm.name=uft", TRACES, "algorithm.options.start=2"], "wanted a probability"),
+        (["algorithm.name=uft", TRACES, "algorithm.options.coef=.inf"], "wanted a finite number"),
         (["algorithm.name=dapo", "algorithm.options.overlong_share=0"], "above 0 and at most 1"),
         (["algorithm.options.gamma=1"], "unknown option of grpo; grpo has no options"),
         (["algorithm.name=sft", TRACES, "echo.coef=0.001"], "echo.coef = 0.001"),
@@ -81,6 +82,12 @@ def test_wrong_ones_are_named(overrides: list[str], wanted: str) -> None:
     with pytest.raises(UserError) as error:
         loaded(*overrides)
     assert wanted in str(error.value), str(error.value)
+
+
+def test_sft_needs_no_group() -> None:
+    """Its rows are not compared: one of each problem is enough."""
+    one = ["worker.rollout.n=1", "worker.actor.micro_batch_size_per_device_for_update=16"]
+    assert loaded("algorithm.name=sft", TRACES, *one).worker.rollout.n == 1
 
 
 def test_validation_alone_needs_no_traces() -> None:

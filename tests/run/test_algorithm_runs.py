@@ -90,7 +90,18 @@ def test_echo_sampling_needs_fewer_rounds_and_clips_come_from_all_success_groups
     assert [row["group/all_success"] for row in resample] == [0.0, 0.0]
     assert [row["group/all_success"] for row in echo] == [0.5, 0.5]
     assert all(row["echo/clips"] == 6 for row in echo + resample)
+    assert all(row["reward/accuracy"] == 0.5 for row in echo + resample)  # of all that was sampled, kept or dropped
     assert all(row["group/degenerate"] == row["group/all_success"] for row in echo)
+
+
+def test_reinforce_ada_reports_what_prompts_score_as_they_come(run, tmp_path) -> None:
+    """Not what the rows of all rounds score: the later ones are of the prompts that went ill, or too well."""
+    sizes = ("data.rollout_batch_size=6", "worker.actor.global_batch_size=6", "algorithm.options={keep: 4}")
+    done = run("algorithm.name=reinforce_ada", scripted_reward(tmp_path), *sizes)
+    assert done.status == 0, done.output
+    assert all(row["sampling/rounds"] > 1 and row["sampling/rollouts_per_prompt"] > 4 for row in done.metrics)
+    assert [row["reward/accuracy"] for row in done.metrics] == [0.5, 0.5]
+    assert all(row["group/all_success"] < 2 / 6 for row in done.metrics)  # of all rounds: some have become mixed
 
 
 def test_too_few_groups_within_the_limit_say_what_helps(run, tmp_path) -> None:

@@ -22,6 +22,7 @@ from echorl_vl.algorithms.base import EXPERT_ROWS, HINTS, NO_ROLLOUTS
 from echorl_vl.config import Config
 from echorl_vl.core.groups import all_of_group, group_reduce
 from echorl_vl.data.prompts import Prompt
+from echorl_vl.engines.experience import reward_metrics
 from echorl_vl.engines.local.expert_traces import with_hint
 from echorl_vl.engines.local.parts import Parts
 from echorl_vl.engines.local.rows import (
@@ -42,7 +43,11 @@ Scores = list[dict[str, float]]
 
 @dataclass
 class Collected:
-    """Rollouts with the parts of their rewards; problems: (P,) index in the training set of each prompt's problem."""
+    """Rollouts with the parts of their rewards; problems: (P,) index in the training set of each prompt's problem.
+
+    metrics: of the sampling. Where a step learns from rows that its algorithm chose by their rewards, `reward/...` in
+    it are of the rows that were sampled before: what the policy scores, on prompts as they come.
+    """
 
     rollouts: Rollouts
     scores: Scores
@@ -59,10 +64,17 @@ class Collector:
 
     def collect(self, step: int, timer: PhaseTimer) -> Collected:
         """What step `step` (1 the first) learns from. Raises UserError if dynamic sampling keeps too few groups."""
-        if not self.config.algorithm.online_filtering:
-            return self._batch(step, "rollout", timer)
+        filtering = self.config.algorithm.online_filtering
+        collected = self._dynamic_sampling(step, timer) if filtering else self._batch(step, "rollout", timer)
+        hints = [prompt.hint_tokens for prompt in collected.rollouts.prompts]
+        if any(hints):
+            collected.metrics["hint/tokens"] = sum(hints) / len(hints)
+        return collected
+
+    def _dynamic_sampling(self, step: int, timer: PhaseTimer) -> Collected:
         wanted, limit = self.config.data.rollout_batch_size, self.config.trainer.max_try_make_batch
         kept: list[Collected] = []
+        graded: Scores = []
         rounds = groups = 0
         while sum(len(part.problems) for part in kept) < wanted:
             if 0 < limit <= rounds:
@@ -75,10 +87,12 @@ class Collector:
                 )
             batch = self._batch(step, f"rollout {rounds}" if rounds else "rollout", timer)
             rounds, groups = rounds + 1, groups + len(batch.problems)
+            graded += batch.scores
             kept += self._filtered(batch)
         whole = _join(kept, self.policy.pad_id)
         metrics = {"sampling/rounds": float(rounds), "sampling/groups": float(groups)}
         metrics["sampling/kept"] = float(len(whole.problems))
+        metrics |= reward_metrics(graded)
         return replace(_first_groups(whole, wanted), metrics=metrics)
 
     def _batch(self, step: int, purpose: str, timer: PhaseTimer) -> Collected:
@@ -102,8 +116,6 @@ class Collector:
         metrics = {}
         if algorithm.rounds > 1:
             rollouts, scores, metrics = self._more_rounds(rollouts, scores, params, step, timer)
-        if any(prompt.hint_tokens for prompt in prompts):
-            metrics["hint/tokens"] = sum(prompt.hint_tokens for prompt in prompts) / len(prompts)
         return Collected(rollouts, scores, problems, metrics)
 
     def _prompts(self, problems: Sequence[int], step: int, purpose: str) -> list[Prompt]:
@@ -147,6 +159,7 @@ class Collector:
             graded += self._grade(parts[-1], timer)
             group_ids = torch.cat([group_ids, unsettled[parts[-1].group_ids.cpu()]])
         metrics = {"sampling/rounds": float(len(parts)), "sampling/rollouts_per_prompt": len(graded) / len(every)}
+        metrics |= reward_metrics(scores)  # of the first round: the others are of prompts that went ill, or too well
         if len(parts) == 1:
             return rollouts, scores, metrics
         order = group_ids.argsort(stable=True).tolist()  # as merge_groups orders rows

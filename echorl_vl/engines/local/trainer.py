@@ -125,8 +125,7 @@ class Trainer:
         if self.algorithm.sft_prompts:
             with timer.phase("fine_tune"):
                 metrics |= self._fine_tune(collected, experience)
-        metrics |= collected.metrics
-        metrics |= experience_metrics(experience, config.echo) | self._kl_metrics(experience)
+        metrics |= experience_metrics(experience, config.echo) | collected.metrics | self._kl_metrics(experience)
         metrics |= {"echo/coef": coef, "training/epoch": float(self.parts.order.epoch(self.collector.position - 1))}
         metrics |= {
             "reward/timeouts": float(rewards.timeouts - lost[0]),
@@ -141,15 +140,16 @@ class Trainer:
         groups, count = experience.rollouts.group_ids, len(collected.problems)
         failed = all_of_group(~experience.verified, groups, count).tolist()
         hard = [problem for problem, its in zip(collected.problems, failed, strict=True) if its]
-        metrics = {}
+        steps = []
         for problems in self.buffer.add(hard):
             prompts = [self.parts.encoder.encode(self.parts.train[index]) for index in problems]
             traces = [self.parts.traces.tokens(prompt.problem) for prompt in prompts]
             rollouts = expert_rollouts(self.policy, prompts, traces)
             scores = score(rollouts, self.parts.rewards, self.policy, self.config)
             sft = ALGORITHMS["sft"]()
-            metrics = self.updater.fine_tune(assess(rollouts, scores, self.config, algorithm=sft), sft)
-        return metrics | {"sft/buffer": float(len(self.buffer.problems))}
+            steps.append(self.updater.fine_tune(assess(rollouts, scores, self.config, algorithm=sft), sft))
+        means = {name: sum(step[name] for step in steps) / len(steps) for name in (steps[0] if steps else ())}
+        return means | {"sft/steps": float(len(steps)), "sft/buffer": float(len(self.buffer.problems))}
 
     def _kl_metrics(self, experience: Experience) -> dict[str, float]:
         if experience.ref_log_probs is None:

@@ -68,7 +68,8 @@ class Updater:
     def fine_tune(self, experience: Experience, algorithm: Algorithm) -> dict[str, float]:
         """One optimizer step on all rows with another algorithm's loss (SFT), at the current learning rate.
 
-        It is no step of the learning-rate schedule. Metrics carry the algorithm's name.
+        It is no step of the learning-rate schedule; like any other it counts for `bad_steps` if it is not finite.
+        Metrics carry the algorithm's name.
         """
         steps, own = self.steps, self.algorithm
         self.algorithm = algorithm
@@ -77,10 +78,8 @@ class Updater:
             metrics = self._optimizer_step(experience, batch, 0.0, 0.0)
         finally:
             self.steps, self.algorithm = steps, own
-        norm = metrics["actor/grad_norm"]
-        return {name: value for name, value in metrics.items() if not name.startswith("actor/")} | {
-            f"{algorithm.name}/grad_norm": norm
-        }
+        ours = {name: value for name, value in metrics.items() if not name.startswith("actor/")}
+        return ours | {f"{algorithm.name}/{name}": metrics[f"actor/{name}"] for name in ("grad_norm", "skipped_steps")}
 
     def _mini_batches(self, experience: Experience) -> list[MiniBatch]:
         """Groups in order, `global_batch_size` prompts each: a group is never cut."""
