@@ -28,7 +28,7 @@ def examples_figure(rows: Sequence[Row], count: int = 3):
     """The figure of `examples.png`: up to `count` problems below each other."""
     chosen = choose_examples(rows, count)
     width = 10.4
-    heights = [max(PICTURE, _text_height(row, _text_width(0.956 * width, picture))) for row, picture in chosen]
+    heights = [example_height(row, 0.956 * width, picture) for row, picture in chosen]
     total = sum(heights) + 0.95 + 0.35 * (len(heights) - 1)
     figure = plt.figure(figsize=(width, total))
     step = rows[0]["step"] if rows else "?"
@@ -122,9 +122,11 @@ def _text_width(inches: float, picture: bytes | None) -> float:
     return inches - (PICTURE + GAP if picture else 0.0)
 
 
-def _text_height(row: Row, width: float) -> float:
+def example_height(row: Row, inches: float, picture: bytes | None) -> float:
+    """Inches that an example `inches` wide takes in full."""
+    width = _text_width(inches, picture)
     lines = len(_question(row, width)) + 1 + min(len(_response(row, width)), MOST_LINES)
-    return 0.3 + (LINE + 0.012) * lines
+    return max(PICTURE if picture else 0.0, 0.3 + (LINE + 0.012) * lines)
 
 
 def _question(row: Row, width: float) -> list[str]:

@@ -98,8 +98,11 @@ def _echo_figure(run: RunData):
 def _summary_figure(run: RunData, rows: list[dict]):
     """Three panels, and below them an example or two."""
     chosen = plot_examples.choose_examples(rows, 2) if rows else []
-    height = 7.6 if chosen else 4.6
-    figure = plt.figure(figsize=(15.2, height))
+    wide, share, room, height = 15.2, 0.956 if len(chosen) == 1 else 0.46, 0.0, 4.6
+    if chosen:
+        room = min(2.45, max(plot_examples.example_height(row, share * wide, picture) for row, picture in chosen))
+        height = 5.15 + room
+    figure = plt.figure(figsize=(wide, height))
     top = 1 - 0.62 / height
     for index, draw in enumerate((panels.learning, panels.degeneration, panels.step_entropy)):
         draw(figure.add_axes((0.052 + 0.332 * index, top - 3.2 / height, 0.215, 3.2 / height)), run)
@@ -107,14 +110,13 @@ def _summary_figure(run: RunData, rows: list[dict]):
         norm = plot_style.heat_norm([value for row in rows for value in row["step_entropies"] or ()])
         figure.text(
             0.022,
-            3.0 / height,
+            (room + 0.55) / height,
             "EchoClips (blue rule): right answers up to the step that the policy was least sure of",
             fontsize=11.5,
             fontweight="bold",
         )
-        width = 0.956 if len(chosen) == 1 else 0.46
         for index, (row, picture) in enumerate(chosen):
-            box = (0.022 + 0.496 * index, 0.3 / height, width, 2.45 / height)
+            box = (0.022 + 0.496 * index, 0.3 / height, share, room / height)
             plot_examples.draw_example(figure, box, row, picture, norm)
     return figure
 

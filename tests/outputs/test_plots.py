@@ -13,7 +13,7 @@ from PIL import Image
 
 from echorl_vl.outputs import plot_style, plots
 from echorl_vl.outputs.plot_data import RunData, ends
-from echorl_vl.outputs.plot_examples import choose_examples
+from echorl_vl.outputs.plot_examples import choose_examples, examples_figure
 from echorl_vl.outputs.plot_rollouts import choose_groups
 from echorl_vl.outputs.rollout_files import read_rollouts
 
@@ -88,8 +88,6 @@ def test_long_foreign_text_with_dollars_is_drawn(tmp_path):
     row["step_entropies"][0] = math.nan
     row["question"] = "<image>$x_ 是多少? " * 40
     with plot_style.style():
-        from echorl_vl.outputs.plot_examples import examples_figure
-
         assert drawn([plot_style.save(examples_figure(rows), tmp_path / "examples.png")])
 
 
@@ -152,3 +150,11 @@ def test_what_is_shown_of_the_rollouts(tmp_path):
     by_group = {row["group"]: row["picture"] for row in rows if row["picture"]}
     assert all(picture == by_group[row["group"]] for row, picture in examples)
     assert json.dumps(order)
+
+
+def test_examples_of_text_leave_no_room_for_pictures(tmp_path):
+    rows = read_rollouts(write_rollouts_of(tmp_path, 1, prompts=5, n=4, seed=1))
+    with_pictures, without = (examples_figure(chosen) for chosen in (rows, [row | {"picture": None} for row in rows]))
+    assert choose_examples(rows, 1)[0][1] is not None
+    assert without.get_figheight() < with_pictures.get_figheight()
+    plt.close("all")
