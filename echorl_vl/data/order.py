@@ -23,16 +23,18 @@ class BatchOrder:
     """Batches of ``batch_size`` distinct indices of 0 .. size-1, epoch after epoch.
 
     The rest of an epoch that doesn't fill a batch is dropped; each epoch drops another rest when shuffled. Raises
-    UserError if the set doesn't fill one batch.
+    UserError, which names ``key`` as the one that asks for the batch's size, if the set doesn't fill one batch.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int = 0, shuffle: bool = True):
+    def __init__(
+        self, size: int, batch_size: int, seed: int = 0, shuffle: bool = True, key: str = "data.rollout_batch_size"
+    ):
         if batch_size < 1:
-            raise UserError(f"a batch of {batch_size} problems: data.rollout_batch_size must be at least 1")
+            raise UserError(f"a batch of {batch_size} problems: {key} must be at least 1")
         if size < batch_size:
             raise UserError(
-                f"the training set has {size} problems and a batch takes {batch_size} (data.rollout_batch_size): "
-                f"give more problems or set data.rollout_batch_size to {size} or less"
+                f"the training set has {size} problems and a batch takes {batch_size} ({key}): "
+                f"give more problems or set {key} to {size} or less"
             )
         self.size = size
         self.batch_size = batch_size

@@ -132,10 +132,10 @@ def _with_traces(
 def _order(train: Problems, config: Config) -> BatchOrder:
     """Batches of a step's prompts, or under dynamic sampling of those of a round."""
     data = config.data
-    size = data.rollout_batch_size
-    if config.algorithm.online_filtering:
-        size = data.mini_rollout_batch_size or size
-    return BatchOrder(len(train), size, data.seed, data.shuffle)
+    size, key = data.rollout_batch_size, "data.rollout_batch_size"
+    if config.algorithm.online_filtering and data.mini_rollout_batch_size:
+        size, key = data.mini_rollout_batch_size, "data.mini_rollout_batch_size"
+    return BatchOrder(len(train), size, data.seed, data.shuffle, key)
 
 
 def _steps_in_all(train: Problems, config: Config) -> int:
