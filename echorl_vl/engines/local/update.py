@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,6 +26,15 @@ from echorl_vl.engines.local.mini_batch import MiniBatch
 from echorl_vl.engines.local.optim import learning_rate
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.errors import UserError
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What an optimizer step minimises: the algorithm's loss, and the weights of the echo and of the KL term."""
+
+    algorithm: Algorithm
+    echo_coef: float = 0.0
+    kl_coef: float = 0.0
 
 
 class Updater:
@@ -53,10 +63,11 @@ class Updater:
         Raises:
             UserError: `trainer.max_bad_steps` optimizer steps in a row were not finite.
         """
+        objective = Objective(self.algorithm, echo_coef, kl_coef)
         metrics: dict[str, list[float]] = defaultdict(list)
         for _ in range(self.config.worker.actor.ppo_epochs):
             for batch in self._mini_batches(experience):
-                for name, value in self._optimizer_step(experience, batch, echo_coef, kl_coef).items():
+                for name, value in self._optimizer_step(experience, batch, objective).items():
                     metrics[name].append(value)
         skipped = metrics.pop("actor/skipped_steps")
         means = {}
@@ -71,13 +82,11 @@ class Updater:
         It is no step of the learning-rate schedule; like any other it counts for `bad_steps` if it is not finite.
         Metrics carry the algorithm's name.
         """
-        steps, own = self.steps, self.algorithm
-        self.algorithm = algorithm
+        steps, batch = self.steps, MiniBatch.of(experience, 0, len(experience.rollouts.prompts))
         try:
-            batch = MiniBatch.of(experience, 0, len(experience.rollouts.prompts))
-            metrics = self._optimizer_step(experience, batch, 0.0, 0.0)
+            metrics = self._optimizer_step(experience, batch, Objective(algorithm))
         finally:
-            self.steps, self.algorithm = steps, own
+            self.steps = steps
         ours = {name: value for name, value in metrics.items() if not name.startswith("actor/")}
         return ours | {f"{algorithm.name}/{name}": metrics[f"actor/{name}"] for name in ("grad_norm", "skipped_steps")}
 
@@ -86,22 +95,20 @@ class Updater:
         size, prompts = self.config.worker.actor.global_batch_size, len(experience.rollouts.prompts)
         return [MiniBatch.of(experience, first, min(first + size, prompts)) for first in range(0, prompts, size)]
 
-    def _optimizer_step(
-        self, experience: Experience, batch: MiniBatch, echo_coef: float, kl_coef: float
-    ) -> dict[str, float]:
+    def _optimizer_step(self, experience: Experience, batch: MiniBatch, objective: Objective) -> dict[str, float]:
         rate = learning_rate(self.config.worker.actor.optim, self.steps, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         for rows in self._micro_batches(batch):
-            terms = self._losses(experience, rows, batch, echo_coef, kl_coef)
+            terms = self._losses(experience, rows, batch, objective)
             terms["loss"].backward()
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value.detach()
         norms = {}
-        if echo_coef and self.config.echo.log_grad_share:
-            norms = self._separate_norms(experience, batch, echo_coef, kl_coef)
+        if objective.echo_coef and self.config.echo.log_grad_share:
+            norms = self._separate_norms(experience, batch, objective)
         grad_norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.worker.actor.max_grad_norm)
         finite = bool(torch.isfinite(grad_norm)) and bool(torch.isfinite(sums["loss"]))
         if finite:
@@ -115,14 +122,13 @@ class Updater:
             metrics |= norms | {"echo/grad_share": norms["echo/grad_norm"] / max(grad_norm.item(), 1e-12)}
         return metrics
 
-    def _losses(
-        self, experience: Experience, rows: range, batch: MiniBatch, echo_coef: float, kl_coef: float
-    ) -> dict[str, Tensor]:
+    def _losses(self, experience: Experience, rows: range, batch: MiniBatch, objective: Objective) -> dict[str, Tensor]:
         """Loss of some rows with ("loss") and without ("base") the echo term, its terms and statistics.
 
         All are shares of their value for the whole mini-batch.
         """
         actor, settings, rollouts = self.config.worker.actor, self.config.algorithm, experience.rollouts
+        algorithm = objective.algorithm
         part = slice(rows.start, rows.stop)
         own_policy = rollouts.own[part]
         mask = rollouts.response_mask[part]
@@ -146,12 +152,12 @@ class Updater:
             experience.verified[part],
             entropy.detach(),
         )
-        result = self.algorithm.policy_loss(loss_rows, **_clip(actor))
+        result = algorithm.policy_loss(loss_rows, **_clip(actor))
 
         mode, own_mask = actor.loss_avg_mode, mask & own_policy[:, None]
         loss = aggregate(result.loss, mask, mode, max(1, self._denominator(batch.rollouts, batch.tokens)))
         if not batch.own_tokens and not own_policy.any():
-            terms = {f"{self.algorithm.name}/loss": loss}
+            terms = {f"{algorithm.name}/loss": loss}
         else:
 
             def own_mean(values: Tensor) -> Tensor:
@@ -171,7 +177,7 @@ class Updater:
             if settings.use_kl_loss and experience.ref_log_probs is not None:
                 kl = kl_penalty(log_probs, experience.ref_log_probs[part], settings.kl_penalty)
                 terms["actor/kl_loss"] = own_mean(kl)
-                loss = loss + kl_coef * terms["actor/kl_loss"]
+                loss = loss + objective.kl_coef * terms["actor/kl_loss"]
             if actor.entropy_coef:
                 loss = loss - actor.entropy_coef * own_mean(entropy)
         if batch.tokens > batch.own_tokens:
@@ -180,12 +186,12 @@ class Updater:
             terms["expert/prob"] = aggregate(prob, expert_mask, "token", batch.tokens - batch.own_tokens)
         if scores.hint_nll is not None:
             terms["hint/loss"] = scores.hint_nll / batch.hint_tokens
-            loss = loss + self.algorithm.hint_coef * terms["hint/loss"]
+            loss = loss + algorithm.hint_coef * terms["hint/loss"]
         base = loss
-        if echo_coef and experience.clips is not None:
+        if objective.echo_coef and experience.clips is not None:
             denominator = echo_denominator(self.config.echo, batch.prompts, batch.clips)
             terms["echo/loss"] = echo_loss(log_probs, experience.clips.token_weights[part], denominator)
-            loss = base + echo_coef * terms["echo/loss"]
+            loss = base + objective.echo_coef * terms["echo/loss"]
         return terms | {"base": base, "loss": loss}
 
     def _denominator(self, rollouts: int, tokens: int) -> int:
@@ -193,9 +199,7 @@ class Updater:
         longest = rollouts * self.config.data.max_response_length
         return {"token": tokens, "seq": rollouts, "constant": longest}[self.config.worker.actor.loss_avg_mode]
 
-    def _separate_norms(
-        self, experience: Experience, batch: MiniBatch, echo_coef: float, kl_coef: float
-    ) -> dict[str, float]:
+    def _separate_norms(self, experience: Experience, batch: MiniBatch, objective: Objective) -> dict[str, float]:
         """Gradient norms, before clipping, of the echo term (with its weight) and of all other terms.
 
         On request only: a pass of its own for each. Leaves the gradients as they were.
@@ -205,8 +209,8 @@ class Updater:
         for name, term in (("actor/policy_grad_norm", "base"), ("echo/grad_norm", "echo")):
             self.optimizer.zero_grad(set_to_none=True)
             for rows in self._micro_batches(batch):
-                terms = self._losses(experience, rows, batch, echo_coef, kl_coef)
-                (terms["base"] if term == "base" else echo_coef * terms["echo/loss"]).backward()
+                terms = self._losses(experience, rows, batch, objective)
+                (terms["base"] if term == "base" else objective.echo_coef * terms["echo/loss"]).backward()
             norms[name] = _norm([parameter.grad for parameter in self._parameters])
         for parameter, gradient in zip(self._parameters, whole, strict=True):
             parameter.grad = gradient
