@@ -4,9 +4,8 @@
     python benchmarks/algorithms.py --out runs/algorithms --only text --seeds 1
 
 Each cell is a run through the command line, of the configuration of the task with `algorithm.name` and `echo.coef`.
-A run that is finished is not run again, so the command goes on where it was stopped. UFT's hints end at 60 % of the
-steps, as in the paper (300 of 500). Reported: accuracy on held-out problems after training, mean and standard error
-over the seeds, beside the accuracy before.
+A run that is finished is not run again, so the command goes on where it was stopped. Reported: accuracy on held-out
+problems after training, mean and standard error over the seeds, beside the accuracy before.
 """
 
 from __future__ import annotations
@@ -18,8 +17,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from echorl_vl.config import load_config
+
 TASKS = {"pictures": "configs/geo3k_tiny.yaml", "text": "configs/math_tiny.yaml"}
-STEPS = {"pictures": 150, "text": 120}
 ALGORITHMS = ("grpo", "dapo", "luffy", "uft")
 COEFS = {"without": 0.0, "with": 0.001}
 
@@ -42,16 +42,14 @@ def overrides(task: str, name: str, coef: float, seed: int, steps: int, folder: 
     if name == "dapo":
         own += ["trainer.max_try_make_batch=-1"]
         own += ["algorithm.dynamic_sampling=echo"] if coef else []
-    if name == "uft":
-        own += [f"algorithm.options.hint_steps={round(0.6 * steps)}"]
     return own
 
 
 def run_cell(task: str, name: str, kind: str, seed: int, options: argparse.Namespace) -> dict[str, float]:
     """summary.json of the cell's run, which is started if it has not been."""
-    folder = options.out / f"{task}_{name}_{kind}_{seed}"
+    steps = options.steps or load_config(TASKS[task]).trainer.max_steps
+    folder = options.out / f"{task}_{name}_{kind}_{seed}_{steps}_steps"
     if not (folder / "summary.json").is_file():
-        steps = options.steps or STEPS[task]
         own = overrides(task, name, COEFS[kind], seed, steps, folder)
         subprocess.run([sys.executable, "-m", "echorl_vl.train", TASKS[task], *own], check=True)
     return json.loads((folder / "summary.json").read_text())

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from echorl_vl.config import full_help, load_config, short_help, to_yaml
+from echorl_vl.config import full_help, load_config, overridden, short_help, to_yaml
 from echorl_vl.errors import INTERRUPTED, UserError
 
 USAGE_ERROR = 2
@@ -51,6 +51,8 @@ def _run(values: list[str], flags: list[str]) -> int:
 
     engine, reason = choose_engine(config)
     print(f"engine: {engine} ({reason})", flush=True)
+    for line in overridden(config):
+        print(line, flush=True)
     return load_engine(engine)(config)
 
 

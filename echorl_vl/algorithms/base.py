@@ -64,6 +64,9 @@ class Algorithm:
     settings: ClassVar[Mapping[str, Any]] = {}
     needs: ClassVar[frozenset[str]] = frozenset()
 
+    ignores_returns: ClassVar[bool] = False
+    """Whether the loss of own rows is not made of their advantages, so that a KL in the reward does nothing to them."""
+
     @property
     def needs_traces(self) -> bool:
         """Whether problems have to come with an expert's solution (`data.trace_key`)."""
@@ -89,9 +92,13 @@ class Algorithm:
         """Prompts without a right rollout that make a step of supervised fine-tuning; 0: there are no such steps."""
         return 0
 
-    def keep_hint(self, step: int, pieces: Tensor, generator: torch.Generator) -> Tensor:
+    def keep_hint(self, step: int, total_steps: int, pieces: Tensor, generator: torch.Generator) -> Tensor:
         """(P,) pieces of each prompt's solution, of (P,) `pieces`, that stand in its prompt at `step` (1 the first)."""
         return torch.zeros_like(pieces)
+
+    def conflict(self, rollouts: int) -> tuple[str, str] | None:
+        """An option that does not go with `rollouts` of a prompt a round, and what is wanted; None: all do."""
+        return None
 
     def settled(self, correct: Tensor, group_ids: Tensor) -> Tensor:
         """(P,) bool: prompts that need no further round, from their rollouts so far (B,)."""

@@ -17,6 +17,7 @@ class GRPO(Algorithm):
     settings: ClassVar = {
         "algorithm.adv_estimator": "grpo",
         "algorithm.online_filtering": False,
+        "algorithm.dynamic_sampling": "resample",
         "worker.actor.clip_ratio_low": 0.2,
         "worker.actor.clip_ratio_high": 0.2,
     }

@@ -33,6 +33,12 @@ class ReinforceAda(Algorithm):
         require("max_rounds", self.max_rounds, self.max_rounds >= 1, "a whole number of at least 1")
         require("keep", self.keep, self.keep >= 2, "a whole number of at least 2")
 
+    def conflict(self, rollouts: int) -> tuple[str, str] | None:
+        most = self.max_rounds * rollouts
+        if self.keep <= most:
+            return None
+        return "keep", f"at most {most}, which is max_rounds times worker.rollout.n: no prompt could show that many"
+
     @property
     def rounds(self) -> int:
         return self.max_rounds

@@ -16,6 +16,7 @@ class SFT(Algorithm):
     settings: ClassVar = {
         "echo.coef": 0.0,
         "algorithm.online_filtering": False,
+        "algorithm.dynamic_sampling": "resample",
         "algorithm.disable_kl": True,
         "worker.actor.entropy_coef": 0.0,
     }

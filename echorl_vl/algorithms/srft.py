@@ -25,6 +25,7 @@ class SRFT(Algorithm):
 
     settings: ClassVar = GRPO.settings | NO_KL
     needs: ClassVar = frozenset({EXPERT_ROWS})
+    ignores_returns: ClassVar = True
 
     def __post_init__(self) -> None:
         require("gamma", self.gamma, self.gamma > 0, "a number above 0")

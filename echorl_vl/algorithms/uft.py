@@ -28,8 +28,8 @@ class UFT(Algorithm):
     """p at the start, before the first step"""
     end: float = 0.05
     """p at the last step with hints"""
-    hint_steps: int = 300
-    """steps with hints (the paper: 300 of 500)"""
+    hint_share: float = 0.6
+    """first share of the run's steps, those with hints (the paper: 300 of 500)"""
     coef: float = 0.001
     """weight of the hint tokens' mean NLL"""
 
@@ -38,10 +38,9 @@ class UFT(Algorithm):
 
     def __post_init__(self) -> None:
         require("pieces", self.pieces, self.pieces >= 1, "a whole number of at least 1")
-        require("hint_steps", self.hint_steps, self.hint_steps >= 0, "a whole number of at least 0")
         require("coef", self.coef, self.coef >= 0, "a number of at least 0")
-        for name in ("start", "end"):
-            require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "a probability")
+        for name, wanted in (("start", "a probability"), ("end", "a probability"), ("hint_share", "a share, 0 to 1")):
+            require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, wanted)
 
     @property
     def hint_pieces(self) -> int:
@@ -51,5 +50,6 @@ class UFT(Algorithm):
     def hint_coef(self) -> float:
         return self.coef
 
-    def keep_hint(self, step: int, pieces: Tensor, generator: torch.Generator) -> Tensor:
-        return draw_pieces(pieces, hint_probability(step, self.start, self.end, self.hint_steps), generator)
+    def keep_hint(self, step: int, total_steps: int, pieces: Tensor, generator: torch.Generator) -> Tensor:
+        probability = hint_probability(step, self.start, self.end, round(self.hint_share * total_steps))
+        return draw_pieces(pieces, probability, generator)

@@ -9,6 +9,7 @@ from .check_verl import check_verl, verl_problems
 from .dump import config_to_dict, to_yaml
 from .help import full_help, short_help
 from .load import load_config
+from .presets import overridden
 from .problems import Problem
 from .rehearsal import rehearsed
 from .schema import AlgorithmConfig, Config, DataConfig, Source, TrainerConfig
@@ -52,6 +53,7 @@ __all__ = [
     "full_help",
     "load_config",
     "local_problems",
+    "overridden",
     "rehearsed",
     "short_help",
     "to_yaml",

@@ -113,6 +113,15 @@ def _algorithm(config: Config) -> Iterator[Problem]:
     ):
         if need in algorithm.needs and config.algorithm.online_filtering:
             yield Problem((filtering, "algorithm.name"), f"{at(config, filtering)}: {why}; wanted false")
+    if conflict := algorithm.conflict(config.worker.rollout.n):
+        option, wanted = conflict
+        value = f"{key}.{option} = {getattr(algorithm, option)} ({config.origin(key)})"
+        yield Problem((key, "worker.rollout.n"), f"{value}: wanted {wanted}")
+    in_reward = not config.algorithm.disable_kl and not config.algorithm.use_kl_loss
+    if algorithm.ignores_returns and in_reward:
+        other = "algorithm.use_kl_loss"
+        wanted = f"wanted true, or disable_kl = true: a KL in the reward is lost on {name}"
+        yield Problem((other, "algorithm.disable_kl", "algorithm.name"), f"{at(config, other)}: {wanted}")
     if EXPERT_ROWS in algorithm.needs and config.worker.rollout.n < 3:
         key, wanted = "worker.rollout.n", f"wanted at least 3 with {name}: one row of a group is the expert's"
         yield Problem((key, "algorithm.name"), f"{at(config, key)}: {wanted}")
@@ -169,8 +178,6 @@ def _dynamic_sampling(config: Config) -> Iterator[Problem]:
     algorithm, key = config.algorithm, "algorithm.dynamic_sampling"
     if algorithm.dynamic_sampling == "echo" and not algorithm.online_filtering:
         yield Problem((key, "algorithm.online_filtering"), f"{at(config, key)}: goes with online_filtering = true")
-    if algorithm.dynamic_sampling == "echo" and not config.echo.coef:
-        yield Problem((key, "echo.coef"), f"{at(config, key)}: wanted resample with {at(config, 'echo.coef')}")
 
 
 def _validation_overrides(config: Config) -> Iterator[Problem]:

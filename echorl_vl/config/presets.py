@@ -9,10 +9,25 @@ from __future__ import annotations
 
 from echorl_vl.algorithms import ALGORITHMS
 
+from .dump import get_value
+from .problems import at, show
 from .read import Assignment
+from .schema import Config
 
 NAME = "algorithm.name"
 OPTIONS = "algorithm.options"
+
+
+def overridden(config: Config) -> list[str]:
+    """A line for each key that `algorithm.name` sets and that a key of the user's sets otherwise."""
+    name = config.algorithm.name
+    if config.origin(NAME) == "default":
+        return []
+    return [
+        f"{NAME} = {name} has {key} = {show(value)}; {at(config, key)} wins"
+        for key, value in ALGORITHMS[name].settings.items()
+        if get_value(config, key) != value
+    ]
 
 
 def with_presets(*layers: list[Assignment]) -> list[Assignment]:

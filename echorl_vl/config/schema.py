@@ -84,7 +84,7 @@ class AlgorithmConfig:
     filter_high: float = option(0.99, "groups with a higher mean are dropped")
     dynamic_sampling: str = option(
         "resample",
-        "online_filtering of groups that all succeed: drop and resample, or keep for the echo term, advantage 0",
+        "online_filtering of groups that all succeed: drop and resample, or keep while there is an echo term",
         choices=("resample", "echo"),
     )
 

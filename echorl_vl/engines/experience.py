@@ -107,10 +107,11 @@ def experience_metrics(experience: Experience, config: EchoConfig) -> dict[str, 
     """
     rollouts = experience.rollouts
     own = rollouts.own
+    experts = {} if own.all() else {"expert/accuracy": experience.accuracies[~own].float().mean().item()}
     if not own.any():
-        return _prompt_lengths(rollouts)
+        return experts | _prompt_lengths(rollouts)
     lengths = rollouts.response_mask.sum(-1)
-    metrics = group_statistics(
+    metrics = experts | group_statistics(
         experience.rewards[own], experience.accuracies[own], rollouts.group_ids[own], config.verify_threshold
     )
     whole = group_statistics(

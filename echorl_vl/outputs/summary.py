@@ -42,6 +42,8 @@ def summarize(run: Path) -> tuple[list[Row], dict[str, Any]]:
         ("echo clips a step", "echo/clips", "{:.1f}"),
         ("seconds a step", "timing_s/step", "{:.2f}"),
     ):
+        if key == "reward/accuracy" and any("hint/tokens" in row for row in metrics):
+            title = "training accuracy, hints included"
         values = [row[key] for row in metrics if row.get(key) is not None]
         if values:
             edge = max(1, min(EDGE, len(values) // 2))  # first and last never overlap

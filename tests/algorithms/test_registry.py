@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from echorl_vl.algorithms import ALGORITHMS, make_algorithm
-from echorl_vl.config import load_config
+from echorl_vl.config import load_config, overridden
 from echorl_vl.config.options import schema_options
 from echorl_vl.config.schema import Config
 from echorl_vl.core import hint_probability
@@ -22,7 +22,10 @@ def loaded(*overrides: str, file: str | None = None, tmp_path: Path | None = Non
     if file is None:
         return load_config(TINY, overrides)
     path = tmp_path / "config.yaml"
-    path.write_text(TINY.read_text().replace("  adv_estimator: grpo\n", f"  adv_estimator: grpo\n{file}"))
+    text = TINY.read_text().replace(
+        "    global_batch_size: 16\n", "    global_batch_size: 16\n    clip_ratio_high: 0.2\n"
+    )
+    path.write_text(text.replace("  name: grpo\n", file))
     return load_config(path, overrides)
 
 
@@ -52,6 +55,10 @@ def test_who_wins_over_whom(tmp_path: Path) -> None:
     assert in_file.worker.actor.clip_ratio_high == 0.2 and in_file.algorithm.online_filtering
     other = loaded("algorithm.name=grpo", file="  name: dapo\n", tmp_path=tmp_path)
     assert not other.algorithm.online_filtering and other.algorithm.filter_key == "overall"
+    rej = loaded(file="  name: reinforce_rej\n", tmp_path=tmp_path)
+    assert rej.algorithm.adv_estimator == "reinforce_rej"
+    assert overridden(in_file) == [overridden(in_file)[0]] and "clip_ratio_high = 0.28" in overridden(in_file)[0]
+    assert not overridden(rej) and not overridden(loaded())
     options = loaded("algorithm.name=grpo", file="  name: luffy\n  options: {gamma: 0.2}\n", tmp_path=tmp_path)
     assert options.algorithm.options == {}
     assert "algorithm.name = dapo" in loaded("algorithm.name=dapo").origin("algorithm.online_filtering")
@@ -76,6 +83,12 @@ def test_without_a_name_nothing_is_set() -> None:
         (["algorithm.name=sft", TRACES, "echo.coef=0.001"], "echo.coef = 0.001"),
         (["algorithm.name=srft", TRACES, "worker.rollout.n=2"], "at least 3 with srft"),
         (["algorithm.name=reinforce_ada", "algorithm.online_filtering=true"], "rounds of its own"),
+        (["algorithm.name=reinforce_ada", "algorithm.options.keep=33"], "at most 32"),
+        (["algorithm.name=luffy", TRACES, "algorithm.online_filtering=true"], "filtering drops them"),
+        (
+            ["algorithm.name=srft", TRACES, "algorithm.disable_kl=false", "algorithm.use_kl_loss=false"],
+            "a KL in the reward is lost on srft",
+        ),
     ],
 )
 def test_wrong_ones_are_named(overrides: list[str], wanted: str) -> None:
@@ -98,7 +111,7 @@ def test_validation_alone_needs_no_traces() -> None:
 def test_ufts_hints_follow_the_schedule(step: int) -> None:
     """Chi-square of 4,000 draws against Binomial(5, p(step)); 20.5 is its 0.1 % point at 5 degrees of freedom."""
     uft = make_algorithm("uft")
-    kept = uft.keep_hint(step, torch.full((4000,), 5), torch.Generator().manual_seed(step))
+    kept = uft.keep_hint(step, 500, torch.full((4000,), 5), torch.Generator().manual_seed(step))
     p = hint_probability(step)
     if step > 300:
         assert p == 0 and not kept.any()

@@ -10,7 +10,11 @@ import pytest
 from echorl_vl.algorithms import ALGORITHMS
 
 TRACES = "data.trace_key=solution"
-CHANGES = {"relift": ["algorithm.options.buffer=1"], "dapo": ["trainer.max_try_make_batch=-1"]}
+CHANGES = {
+    "relift": ["algorithm.options.buffer=1"],
+    "uft": ["algorithm.options.hint_share=1.0"],
+    "dapo": ["trainer.max_try_make_batch=-1"],
+}
 
 SCRIPTED = """
 REWARD_TYPE = "batch"
@@ -40,9 +44,13 @@ def test_the_papers_algorithms(run, name: str, coef: float, task: str) -> None:
     assert len(done.metrics) == 2
     for row in done.metrics:
         assert ("echo/loss" in row) == (coef > 0)
-        assert ("expert/prob" in row) == (name == "luffy")
+        assert ("expert/prob" in row) == ("expert/accuracy" in row) == (name == "luffy")
         assert ("sampling/rounds" in row) == (name == "dapo")
-        assert ("hint/loss" in row) == (name == "uft")
+        assert ("hint/loss" in row) == ("hint/prompts" in row) == (name == "uft")
+        if name == "luffy":
+            assert row["expert/accuracy"] == 1.0
+        if name == "uft":  # hint and continuation are graded together, so no format is lost with a long hint
+            assert row["reward/format"] > 0.5
 
 
 @TASKS
@@ -94,6 +102,12 @@ def test_echo_sampling_needs_fewer_rounds_and_clips_come_from_all_success_groups
     assert all(row["group/degenerate"] == row["group/all_success"] for row in echo)
 
 
+@pytest.mark.parametrize("off", ["echo.start_step=10", "echo.coef=0"])
+def test_echo_sampling_is_resampling_without_an_echo_term(run, tmp_path, off: str) -> None:
+    """Groups that all succeed would fill the batch and train nothing."""
+    assert [row["sampling/rounds"] for row in counted(run, tmp_path, "echo", off)] == [3.0, 3.0]
+
+
 def test_reinforce_ada_reports_what_prompts_score_as_they_come(run, tmp_path) -> None:
     """Not what the rows of all rounds score: the later ones are of the prompts that went ill, or too well."""
     sizes = ("data.rollout_batch_size=6", "worker.actor.global_batch_size=6", "algorithm.options={keep: 4}")
@@ -110,6 +124,7 @@ def test_too_few_groups_within_the_limit_say_what_helps(run, tmp_path) -> None:
     done = run("algorithm.name=dapo", reward, "trainer.max_try_make_batch=2")
     assert done.status == 2
     assert "2 rounds of sampling left 0 groups of 4" in done.output and "dynamic_sampling=echo" in done.output
+    assert "filter_high = 0.99; the means went from 1 to 1" in done.output
 
 
 @pytest.mark.slow
@@ -130,6 +145,16 @@ def test_a_resumed_run_goes_on_where_it_was(run, tmp_path, name: str) -> None:
     assert "step 2" in again.output or len(again.metrics) == 4
     strip = [json.dumps(row) for row in whole.repeatable()], [json.dumps(row) for row in again.repeatable()]
     assert strip[0] == strip[1]
+
+
+def test_a_key_that_wins_over_its_algorithms_is_said(run) -> None:
+    done = run("algorithm.name=reinforce_rej", "algorithm.adv_estimator=grpo", "trainer.max_steps=1")
+    assert "algorithm.name = reinforce_rej has algorithm.adv_estimator = " in done.output
+
+
+def test_a_buffer_that_could_never_be_full_is_refused(run) -> None:
+    done = run("algorithm.name=relift", TRACES, "algorithm.options.buffer=25")
+    assert done.status == 2 and "would never be full; wanted at most 11" in done.output
 
 
 def test_a_set_without_usable_traces_stops_the_run(run) -> None:

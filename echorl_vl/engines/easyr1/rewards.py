@@ -24,6 +24,7 @@ from echorl_vl.engines.easyr1.settings import KEEP
 from echorl_vl.rewards.manager import RewardManager
 
 ROW = "reward_row"  # number of a row among all that were graded, in the batch
+KEEP_SUCCESS = "keep_success"  # in the batch's meta_info
 
 
 class EchoRewardManager(AutoRewardManager):
@@ -47,16 +48,18 @@ class EchoRewardManager(AutoRewardManager):
         """EasyR1's answer: (b, T) rewards at the last token, and the parts of each row.
 
         In training the rewards are shaped by the base algorithm (DAPO's overlong penalty); the parts are as graded.
-        Under `dynamic_sampling: echo` one more part, by which groups are kept or dropped.
+        Under `dynamic_sampling: echo` one more part, by which groups are kept or dropped; those that all succeed are
+        kept in steps in which the echo term has a weight.
         """
         rewards, parts = super().compute_reward(data)
         if "uid" not in data.non_tensor_batch:  # validation
             return rewards, parts
         algorithm = self.ours.algorithm
         rewards = self._shaped(rewards, data.batch["response_mask"].sum(-1))
-        if algorithm.dynamic_sampling == "echo":
+        if filters_for_echo(self.ours):
             accuracies = torch.tensor(parts["accuracy"], dtype=torch.float64)
             success = all_success(accuracies, data.non_tensor_batch["uid"], self.ours.echo.verify_threshold)
+            success &= data.meta_info[KEEP_SUCCESS]
             inside = (algorithm.filter_low + algorithm.filter_high) / 2
             parts[KEEP] = torch.where(success, inside, accuracies).tolist()
         return rewards, parts
@@ -88,13 +91,22 @@ def group_ids(uids: np.ndarray) -> Tensor:
     return torch.tensor([numbers.setdefault(uid, len(numbers)) for uid in uids.tolist()], dtype=torch.long)
 
 
+def filters_for_echo(config: Config) -> bool:
+    """Whether groups that all succeed are kept in any step of the run."""
+    return config.algorithm.dynamic_sampling == "echo" and config.echo.coef > 0
+
+
 class RewardTap:
-    """EasyR1's handle of the reward actor (`compute_reward.remote`), which remembers the answers by row."""
+    """EasyR1's handle of the reward actor (`compute_reward.remote`), which remembers the answers by row.
+
+    keep_success: `dynamic_sampling: echo` keeps groups that all succeed, in this step.
+    """
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
         self._answers: list[tuple[int, Any, DataProto]] = []
         self._rows = 0
+        self.keep_success = False
 
     @property
     def compute_reward(self) -> RewardTap:
@@ -102,6 +114,7 @@ class RewardTap:
 
     def remote(self, batch: DataProto) -> Any:
         """Asks the actor; numbers the rows of `batch`, which from then on carry their number."""
+        batch.meta_info[KEEP_SUCCESS] = self.keep_success
         first, self._rows = self._rows, self._rows + len(batch)
         batch.non_tensor_batch[ROW] = np.arange(first, self._rows, dtype=object)
         answer = self._actor.compute_reward.remote(batch)

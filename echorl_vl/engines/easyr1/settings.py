@@ -100,7 +100,7 @@ def to_easyr1(config: Config) -> EchoPPOConfig:
         target.algorithm.adv_estimator = "grpo"  # EasyR1 takes its own names only; see `register_advantages`
     # EasyR1 counts on one response a problem in validation, and samples `rollout.n` unless told so.
     target.worker.rollout.val_override_config = {"n": 1, **config.worker.rollout.val_override_config}
-    if config.algorithm.dynamic_sampling == "echo":
+    if config.algorithm.dynamic_sampling == "echo" and config.echo.coef:  # `rewards.filters_for_echo`
         target.algorithm.filter_key = KEEP
     return target
 

@@ -94,6 +94,7 @@ class EchoTrainer(RayPPOTrainer):
 
     def _make_batch_data(self, metrics: dict[str, Any]) -> DataProto:
         self.reward_fn.forget()  # what a step without an update of the actor has left (critic warm-up)
+        self.reward_fn.keep_success = echo_coef(self.ours.echo, self.global_step - 1) > 0
         return super()._make_batch_data(metrics)
 
     def _update_actor(self, host_update: Call, batch: DataProto) -> DataProto:
@@ -109,7 +110,7 @@ class EchoTrainer(RayPPOTrainer):
             batch.meta_info[COEF] = coef
         if self.expert_rows is not None:
             batch.batch[VERIFIED] = experience.verified
-        if self.ours.algorithm.dynamic_sampling == "echo":
+        if coef and self.ours.algorithm.dynamic_sampling == "echo":
             self._leave_to_echo(batch, experience)
         if self.ours.algorithm.adv_estimator == "reinforce_rej":
             self._reject_uniform(batch, experience)
@@ -137,6 +138,8 @@ class EchoTrainer(RayPPOTrainer):
 
     def _leave_to_echo(self, batch: DataProto, experience: Experience) -> None:
         """Groups that dynamic sampling kept for the echo term are in no other, nor in another's denominator."""
+        if self.ours.algorithm.filter_high >= 1:
+            return  # it would have kept them anyway
         uids, threshold = batch.non_tensor_batch["uid"], self.ours.echo.verify_threshold
         kept = all_success(experience.accuracies, uids, threshold)
         if kept.any():

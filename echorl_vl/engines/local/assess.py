@@ -11,7 +11,7 @@ from echorl_vl.algorithms import Algorithm, make_algorithm
 from echorl_vl.algorithms.base import NO_ROLLOUTS
 from echorl_vl.config import Config
 from echorl_vl.core import group_advantages, verified_rollouts
-from echorl_vl.core.groups import all_of_group, degenerate_groups, group_index
+from echorl_vl.core.groups import degenerate_groups, group_index
 from echorl_vl.engines.experience import Experience
 from echorl_vl.engines.local.reference import kl_per_rollout
 from echorl_vl.engines.rollouts import Rollouts
@@ -24,9 +24,12 @@ def assess(
     ref_log_probs: Tensor | None = None,
     kl_coef: float = 0.0,
     algorithm: Algorithm | None = None,
+    echo_only: Tensor | None = None,
 ) -> Experience:
     """Rewards and advantages. With KL in the reward (`use_kl_loss: false`) each own reward loses kl_coef * KL.
 
+    The rows of groups that are here for the echo term (`echo_only`, (P,) bool) have advantage 0 and are in no other
+    term, so that the others weigh what they weigh without them: their format or length earns nothing either.
     Without rollouts (SFT) there is nothing to compare, and advantages are 0.
     """
     algorithm = algorithm or make_algorithm(config.algorithm.name, config.algorithm.options)
@@ -51,11 +54,8 @@ def assess(
     if settings.adv_estimator == "reinforce_rej":  # uniform groups are those of the rewards, whatever KL adds to them
         index, groups = group_index(rollouts.group_ids)
         advantages = advantages.masked_fill(degenerate_groups(rewards, index, groups)[index], 0.0)
-    echo_only = None
-    if settings.online_filtering and settings.dynamic_sampling == "echo":
-        # Groups that dynamic sampling kept for the echo term: their format or length earns nothing either, and they
-        # are in no other term, so that the others weigh what they weigh without them.
-        echo_only = all_of_group(verified, rollouts.group_ids, len(rollouts.prompts))[rollouts.group_ids]
+    if echo_only is not None:
+        echo_only = echo_only.to(device)[rollouts.group_ids]
         advantages = advantages.masked_fill(echo_only, 0.0)
     return Experience(
         rollouts,

@@ -46,13 +46,15 @@ class Collected:
     """Rollouts with the parts of their rewards; problems: (P,) index in the training set of each prompt's problem.
 
     metrics: of the sampling. Where a step learns from rows that its algorithm chose by their rewards, `reward/...` in
-    it are of the rows that were sampled before: what the policy scores, on prompts as they come.
+    it are of the rows that were sampled before: what the policy scores, on prompts as they come. echo_only: (P,) bool,
+    groups that dynamic sampling would have dropped and keeps for the echo term; None for none.
     """
 
     rollouts: Rollouts
     scores: Scores
     problems: list[int]
     metrics: dict[str, float] = field(default_factory=dict)
+    echo_only: Tensor | None = None
 
 
 class Collector:
@@ -62,33 +64,34 @@ class Collector:
         self.config, self.parts, self.policy, self.algorithm = config, parts, parts.policy, algorithm
         self.position = 0
 
-    def collect(self, step: int, timer: PhaseTimer) -> Collected:
-        """What step `step` (1 the first) learns from. Raises UserError if dynamic sampling keeps too few groups."""
-        filtering = self.config.algorithm.online_filtering
-        collected = self._dynamic_sampling(step, timer) if filtering else self._batch(step, "rollout", timer)
+    def collect(self, step: int, timer: PhaseTimer, echo: bool = True) -> Collected:
+        """What step `step` (1 the first) learns from; `echo`: the echo term has a weight in it.
+
+        Raises UserError if dynamic sampling keeps too few groups.
+        """
+        if self.config.algorithm.online_filtering:
+            collected = self._dynamic_sampling(step, timer, echo and self.config.algorithm.dynamic_sampling == "echo")
+        else:
+            collected = self._batch(step, "rollout", timer)
         hints = [prompt.hint_tokens for prompt in collected.rollouts.prompts]
         if any(hints):
-            collected.metrics["hint/tokens"] = sum(hints) / len(hints)
+            share = sum(tokens > 0 for tokens in hints) / len(hints)
+            collected.metrics |= {"hint/tokens": sum(hints) / len(hints), "hint/prompts": share}
         return collected
 
-    def _dynamic_sampling(self, step: int, timer: PhaseTimer) -> Collected:
+    def _dynamic_sampling(self, step: int, timer: PhaseTimer, keep_success: bool) -> Collected:
         wanted, limit = self.config.data.rollout_batch_size, self.config.trainer.max_try_make_batch
         kept: list[Collected] = []
         graded: Scores = []
+        means: list[float] = []
         rounds = groups = 0
         while sum(len(part.problems) for part in kept) < wanted:
             if 0 < limit <= rounds:
-                raise UserError(
-                    f"step {step}: {rounds} rounds of sampling left {sum(len(part.problems) for part in kept)} groups "
-                    f"of {wanted} (data.rollout_batch_size): algorithm.online_filtering drops those whose mean "
-                    f"{self.config.algorithm.filter_key} is not within filter_low and filter_high. Easier or harder "
-                    "problems, a larger worker.rollout.n, algorithm.dynamic_sampling=echo, or a higher "
-                    "trainer.max_try_make_batch (-1: no limit) help"
-                )
+                raise self._too_few_groups(step, rounds, sum(len(part.problems) for part in kept), means)
             batch = self._batch(step, f"rollout {rounds}" if rounds else "rollout", timer)
             rounds, groups = rounds + 1, groups + len(batch.problems)
             graded += batch.scores
-            kept += self._filtered(batch)
+            kept += self._filtered(batch, keep_success, means)
         whole = _join(kept, self.policy.pad_id)
         metrics = {"sampling/rounds": float(rounds), "sampling/groups": float(groups)}
         metrics["sampling/kept"] = float(len(whole.problems))
@@ -126,7 +129,7 @@ class Collector:
         hints = [traces.hints(prompt.problem, most) for prompt in prompts]
         pieces = torch.tensor([len(own) for own in hints])
         generator = step_generator(self.config.worker.rollout.seed, step, f"hint {purpose}")
-        kept = self.algorithm.keep_hint(step, pieces, generator).tolist()
+        kept = self.algorithm.keep_hint(step, self.parts.total_steps, pieces, generator).tolist()
         return [
             with_hint(prompt, own[count - 1]) if count else prompt
             for prompt, own, count in zip(prompts, hints, kept, strict=True)
@@ -165,8 +168,8 @@ class Collector:
         order = group_ids.argsort(stable=True).tolist()  # as merge_groups orders rows
         return merge_groups(parts, numbers, self.policy.pad_id), [graded[row] for row in order], metrics
 
-    def _filtered(self, batch: Collected) -> list[Collected]:
-        """The batch without its dropped groups; [] if none is left."""
+    def _filtered(self, batch: Collected, keep_success: bool, means: list[float]) -> list[Collected]:
+        """The batch without its dropped groups, [] if none is left; notes the groups' `means` of the filter key."""
         algorithm, rollouts = self.config.algorithm, batch.rollouts
         if missing := [row for row in batch.scores if algorithm.filter_key not in row]:
             raise UserError(
@@ -177,11 +180,24 @@ class Collector:
         group_ids, groups = rollouts.group_ids.cpu()[own], len(batch.problems)
         values = torch.tensor([row[algorithm.filter_key] for row in batch.scores], dtype=torch.float64)[own]
         mean = group_reduce(values, group_ids, groups, "sum") / group_ids.bincount(minlength=groups)
+        means += mean.tolist()
         kept = (mean >= algorithm.filter_low) & (mean <= algorithm.filter_high)
-        if algorithm.dynamic_sampling == "echo":
+        if keep_success:
             accuracies = torch.tensor([row["accuracy"] for row in batch.scores], dtype=torch.float64)[own]
-            kept |= all_of_group(accuracies >= self.config.echo.verify_threshold, group_ids, groups)
+            success = all_of_group(accuracies >= self.config.echo.verify_threshold, group_ids, groups)
+            batch.echo_only, kept = success & ~kept, kept | success
         return [_take_groups(batch, kept)] if kept.any() else []
+
+    def _too_few_groups(self, step: int, rounds: int, kept: int, means: Sequence[float]) -> UserError:
+        algorithm = self.config.algorithm
+        return UserError(
+            f"step {step}: {rounds} rounds of sampling left {kept} groups of {self.config.data.rollout_batch_size} "
+            f"(data.rollout_batch_size): algorithm.online_filtering drops those whose mean {algorithm.filter_key} is "
+            f"not within filter_low = {algorithm.filter_low} and filter_high = {algorithm.filter_high}; the means went "
+            f"from {min(means):.3g} to {max(means):.3g}. Easier or harder problems, other bounds, a larger "
+            "worker.rollout.n, algorithm.dynamic_sampling=echo, or a higher trainer.max_try_make_batch (-1: no limit) "
+            "help"
+        )
 
 
 def _take_groups(collected: Collected, kept: Tensor) -> Collected:
@@ -192,6 +208,7 @@ def _take_groups(collected: Collected, kept: Tensor) -> Collected:
         take_rows(rollouts, rows),
         [collected.scores[row] for row in rows.tolist()],
         [problem for problem, its in zip(collected.problems, kept.tolist(), strict=True) if its],
+        echo_only=None if collected.echo_only is None else collected.echo_only[kept],
     )
 
 
@@ -206,4 +223,5 @@ def _join(parts: Sequence[Collected], pad_id: int) -> Collected:
         concatenate([part.rollouts for part in parts], pad_id),
         [score for part in parts for score in part.scores],
         [problem for part in parts for problem in part.problems],
+        echo_only=None if parts[0].echo_only is None else torch.cat([part.echo_only for part in parts]),
     )

@@ -12,6 +12,8 @@ from echorl_vl.data.problem import Problem
 from echorl_vl.data.prompts import Prompt
 from echorl_vl.data.traces import TraceEncoder
 
+BOX = r"\boxed"
+
 
 class ExpertTraces:
     """The traces of a set of problems that all have one that can be used (`data.traces.usable_traces`).
@@ -27,10 +29,19 @@ class ExpertTraces:
         return self._encoder.encode(problem)
 
     def hints(self, problem: Problem, most: int) -> list[Tensor]:
-        """The hints of one piece, two pieces, ..., at most `most`; tokens, (l,) each. The answer's step is in none."""
+        """The hints of one piece, two pieces, ..., at most `most`; tokens, (l,) each.
+
+        The first step that has a boxed answer (or else the last step) and what comes after it are in none.
+        """
         tokens = self.tokens(problem)[:-1]
         steps = step_ids(tokens[None], torch.ones(1, len(tokens), dtype=torch.bool), self._splitter)[0]
-        return [tokens[:end] for end in piece_ends(steps, most)]
+        return [tokens[:end] for end in piece_ends(steps[steps <= self._answer_step(tokens, steps)], most)]
+
+    def _answer_step(self, tokens: Tensor, steps: Tensor) -> int:
+        last = int(steps.max())
+        texts = self._encoder.tokenizer.batch_decode([tokens[steps == step] for step in range(last)])
+        # A box may be spread over steps: the text up to its end tells.
+        return next((step for step in range(last) if BOX in "".join(texts[: step + 1])), last)
 
 
 def with_hint(prompt: Prompt, hint: Tensor) -> Prompt:

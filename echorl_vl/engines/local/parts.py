@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from echorl_vl.algorithms import make_algorithm
+from echorl_vl.algorithms import Algorithm, make_algorithm
 from echorl_vl.algorithms.base import HINTS
 from echorl_vl.config import Config
 from echorl_vl.core import Splitter, make_splitter
@@ -76,6 +76,9 @@ def build_parts(config: Config, note: Callable[[str], None]) -> Parts:
         if algorithm.needs_traces and train is not None:
             train, trace_encoder = _with_traces(train, policy, encoder, config, note)
             traces = ExpertTraces(trace_encoder, splitter)
+            if HINTS in algorithm.needs:
+                _count_hints(train, traces, algorithm.hint_pieces, note)
+            _check_buffer(train, algorithm, config)
         check_window(policy, config, hints=HINTS in algorithm.needs)
         order = None if train is None else _order(train, config)
         steps = 0 if train is None else config.trainer.max_steps or _steps_in_all(train, config)
@@ -127,6 +130,26 @@ def _with_traces(
     found = usable_traces(train, traces, data.bad_traces)
     note(f"{train.source}: {found}")
     return (train.select(found.kept) if found.dropped else train), traces
+
+
+def _count_hints(train: Problems, traces: ExpertTraces, pieces: int, note: Callable[[str], None]) -> None:
+    """Says how many traces, of up to a thousand, are one step up to their answer: no hint can be cut from them."""
+    looked_at = range(min(len(train), 1000))
+    without = sum(not traces.hints(train[index], pieces) for index in looked_at)
+    if without:
+        note(
+            f"{without:,} of {len(looked_at):,} traces are one step up to their answer and give no hint: their "
+            "problems are trained on without one (echo.splitter says where steps end)"
+        )
+
+
+def _check_buffer(train: Problems, algorithm: Algorithm, config: Config) -> None:
+    if algorithm.sft_prompts > len(train):
+        raise UserError(
+            f"algorithm.options.buffer = {algorithm.sft_prompts} ({config.origin('algorithm.options')}): the buffer "
+            f"holds each problem once, and {train.source} has {len(train):,} with a trace, so it would never be full; "
+            f"wanted at most {len(train):,}"
+        )
 
 
 def _order(train: Problems, config: Config) -> BatchOrder:

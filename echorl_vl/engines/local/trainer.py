@@ -105,15 +105,17 @@ class Trainer:
         torch.manual_seed(step_seed(config.worker.rollout.seed, self.step, "torch"))
         rewards = self.parts.rewards
         lost = rewards.timeouts, rewards.crashes
-        collected = self.collector.collect(self.step, timer)
+        coef = echo_coef(config.echo, self.step - 1)
+        collected = self.collector.collect(self.step, timer, echo=coef > 0)
         rollouts, scores = collected.rollouts, collected.scores
         ref_log_probs = None
         if self.reference is not None:
             with timer.phase("ref"):
                 ref_log_probs = self.reference.log_probs(rollouts, config.worker.rollout.temperature)
         with timer.phase("adv"):
-            experience = assess(rollouts, scores, config, ref_log_probs, self.kl.coef, self.algorithm)
-        coef = echo_coef(config.echo, self.step - 1)
+            experience = assess(
+                rollouts, scores, config, ref_log_probs, self.kl.coef, self.algorithm, collected.echo_only
+            )
         if coef:
             with timer.phase("echo"):
                 mine(experience, config.echo, self.parts.splitter, self.step)

@@ -47,12 +47,18 @@ def validation_params(config: Config) -> SamplingParams:
 
 
 def score(rollouts: Rollouts, rewards: RewardManager, policy: Policy, config: Config) -> list[dict[str, float]]:
-    """Parts of the reward of each row, graded with or without special tokens (`worker.reward.skip_special_tokens`)."""
+    """Parts of the reward of each row, graded with or without special tokens (`worker.reward.skip_special_tokens`).
+
+    Behind a hint the whole solution is graded: the hint, and what the policy made of it.
+    """
     texts, lengths = rollouts.texts, rollouts.response_mask.sum(-1).tolist()
     if not config.worker.reward.skip_special_tokens:
         rows = [row[:length] for row, length in zip(rollouts.tokens.tolist(), lengths, strict=True)]
         texts = policy.tokenizer.batch_decode(rows, skip_special_tokens=False)
-    truths = [rollouts.prompts[group].problem.answer for group in rollouts.group_ids.tolist()]
+    prompts = [rollouts.prompts[group] for group in rollouts.group_ids.tolist()]
+    hints = {id(p): policy.tokenizer.decode(p.input_ids[-p.hint_tokens :]) for p in rollouts.prompts if p.hint_tokens}
+    texts = [hints.get(id(prompt), "") + text for prompt, text in zip(prompts, texts, strict=True)]
+    truths = [prompt.problem.answer for prompt in prompts]
     return rewards.score(texts, lengths, truths)
 
 

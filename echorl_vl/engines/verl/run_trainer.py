@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1 import trainer_base
 
+from echorl_vl.core import echo_coef
 from echorl_vl.core.groups import all_of_group, group_index
 from echorl_vl.engines.experience import Experience, write_experience
 from echorl_vl.engines.hosted import STOP_FILE, check_bad_steps
@@ -62,7 +63,7 @@ class RunTrainer(EchoTrainer):
         if sampling is not None and rounds > 0:
             buffer.max_groups = rounds * self.config.data.train_batch_size
         if sampling == "echo":
-            buffer.keep = partial(all_right, self.echo.verify_threshold)
+            buffer.keep = self._keeps
         return buffer
 
     def _on_sample(self, partition_id: str, batch: KVBatchMeta) -> None:
@@ -79,10 +80,17 @@ class RunTrainer(EchoTrainer):
     def _silent_rows(self, experience: Experience) -> torch.Tensor:
         """Also groups that dynamic sampling kept for the echo term: their format earns nothing either."""
         silent = super()._silent_rows(experience)
-        if self.settings.dynamic_sampling != "echo":
+        if self.settings.dynamic_sampling != "echo" or not self._has_echo_term():
             return silent
         index, groups = group_index(experience.rollouts.group_ids)
         return silent | all_of_group(experience.accuracies >= self.echo.verify_threshold, index, groups)[index]
+
+    def _keeps(self, accuracies: list[float]) -> bool:
+        """Whether a group of equal rewards is kept: if it is all right, and as long as there is an echo term."""
+        return self._has_echo_term() and min(accuracies) >= self.echo.verify_threshold
+
+    def _has_echo_term(self) -> bool:
+        return echo_coef(self.echo, self.global_steps - 1) > 0
 
     def _watch(self, bad_in_row: int) -> None:
         check_bad_steps(bad_in_row, self.settings.max_bad_steps, self.run.path)
@@ -99,11 +107,6 @@ class RunTrainer(EchoTrainer):
         means = {f"val/{part}_reward": sum(score[part] for score in scores) / len(scores) for part in parts}
         means["val/reward_score"] = means.pop("val/overall_reward")
         return metrics | means | of_all_responses(rollouts, scores, n)
-
-
-def all_right(threshold: float, accuracies: list[float]) -> bool:
-    """Whether every rollout of a group is right."""
-    return min(accuracies) >= threshold
 
 
 class _RecordingTracking(trainer_base.Tracking):

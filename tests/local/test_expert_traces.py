@@ -1,0 +1,34 @@
+"""Hints are cut before the answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from echorl_vl.core import NewlineSplitter
+from echorl_vl.data.problem import Keys, Problem
+from echorl_vl.data.traces import TraceEncoder
+from echorl_vl.engines.local.expert_traces import ExpertTraces
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained("echorl_vl/tiny/model")
+
+
+@pytest.mark.parametrize(
+    ("trace", "hints"),
+    [
+        ("3 + 4 = 7\n7 * 2 = 14\nSo \\boxed{14}.", ["3 + 4 = 7\n", "3 + 4 = 7\n7 * 2 = 14\n"]),
+        ("3 + 4 = 7\nSo \\boxed{7}.\nThese are the apples.\nDone.", ["3 + 4 = 7\n"]),  # text behind the box
+        ("3 + 4 = 7\n\\[\n\\boxed{7}\n\\]", ["3 + 4 = 7\n", "3 + 4 = 7\n\\[\n"]),
+        ("So \\boxed{7}, since\n3 + 4 = 7", []),  # the answer first
+        ("One step with \\boxed{7}.", []),
+        ("3 + 4 = 7\n7 * 2 = 14\nSo it is 14", ["3 + 4 = 7\n", "3 + 4 = 7\n7 * 2 = 14\n"]),  # no box: the last step
+    ],
+)
+def test_no_hint_holds_the_boxed_answer(tokenizer, trace: str, hints: list[str]) -> None:
+    traces = ExpertTraces(TraceEncoder(tokenizer, 0, needs_box=False), NewlineSplitter(tokenizer))
+    problem = Problem("set:0", "?", "7", extra={"solution": trace}, keys=Keys(trace="solution"))
+    assert [tokenizer.decode(hint) for hint in traces.hints(problem, 5)] == hints
