@@ -53,10 +53,8 @@ def choice_of(answer: str, choices: Sequence[str]) -> str | None:
     letters = LETTERS[: len(choices)]
     text = plain(answer).strip("*_ ")
     label = _LABEL.fullmatch(text)
-    if label:
-        found = label[1].upper()
-        # "a" is a label only where it stands alone or in brackets; plain words of one letter are none.
-        return found if found in letters else None
+    if label and label[1].upper() in letters:
+        return label[1].upper()
     exact = [letter for letter, choice in zip(letters, choices, strict=True) if _same(choice, text)]
     if exact:
         return exact[0] if len(exact) == 1 else None

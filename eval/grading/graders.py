@@ -18,6 +18,13 @@ from echorl_vl.rewards.values import Unreadable, value
 
 _MAX_ANSWER = 2000
 _MAX_LIST = 24
+_MARK = re.compile(r"(?<=[0-9])\s*([:'\"])")
+_BASE = re.compile(r"(?<=[0-9])\s*_\s*\{?\s*(\d+)")
+# Words behind a number that name what it counts. A list, since "5 million" and "5 factorial" are not 5.
+_COUNTED = re.compile(
+    r"(?<=[0-9}])\s*(?:dollars?|cents?|seconds?|minutes?|hours?|days?|weeks?|months?|years?|(?:miles|mi) per hour|mph"
+    r"|people|students|points|grams?|kilograms?|kg|lit(?:er|re)s?)$"
+)
 _SCIENTIFIC = re.compile(
     r"(?P<sign>-?)\s*(?P<whole>\d+)(?:\.(?P<digits>\d*))?\s*(?:[eE]|(?:\*|\\times|\\cdot|x)\s*10\s*\^)\s*\{?\s*(?P<power>[-+]?\d{1,3})\s*\}?"
 )
@@ -51,7 +58,7 @@ class Grade:
 def default(item: Item) -> bool:
     """The grader that the metrics use. What is not certain is wrong."""
     truths, answers = _parts(item.truth), _parts(item.answer)
-    if len(truths) != len(answers):
+    if len(truths) != len(answers) or _says_more(item.answer, item.truth):
         return False
     if len(truths) == 1:
         return _one(answers[0], truths[0], item)
@@ -87,19 +94,36 @@ def quick(item: Item) -> bool | None:
     """The default grader as far as it goes without sympy, in the time of a few microseconds; None: ask a worker."""
     if item.grader != "default" or item.error is not None or len(_parts(item.truth)) > 1:
         return None
-    if len(_parts(item.answer)) > 1:
+    if len(_parts(item.answer)) > 1 or _says_more(item.answer, item.truth):
         return False
-    scientific = _scientific(item.answer, item.truth)
-    return decide(item.answer, item.truth, item.tolerance) if scientific is None else scientific
+    answer = _without_counted(item.answer, item.truth)
+    scientific = _scientific(answer, item.truth)
+    return decide(answer, item.truth, item.tolerance) if scientific is None else scientific
 
 
 def _one(answer: str, truth: str, item: Item) -> bool:
+    answer = _without_counted(answer, truth)
     if item.error is not None:
         found, expected = _number(answer), _number(truth)
         if found is not None and expected is not None:
             return abs(found - expected) <= item.error * (1 + 1e-9)
     scientific = _scientific(answer, truth)
     return grade(answer, truth, item.tolerance) if scientific is None else scientific
+
+
+def _says_more(answer: str, truth: str) -> bool:
+    """Whether the answer has a mark behind a number that sympy's readers drop, and the truth has not or another.
+
+    17:50 may be a ratio or a time, 5' feet or minutes, 4210_6 is in base 6. An answer without its base is in that of the
+    question.
+    """
+    marks, bases = set(_MARK.findall(answer)), _BASE.findall(answer)
+    return not marks <= set(_MARK.findall(truth)) or (bases != [] and bases != _BASE.findall(truth))
+
+
+def _without_counted(answer: str, truth: str) -> str:
+    """The answer without "minutes" where the truth is a bare number: the question says what it counts."""
+    return _COUNTED.sub("", plain(answer)) if _number(truth) is not None else answer
 
 
 def _matched(answers: list[str], truths: list[str], item: Item) -> bool:
