@@ -69,8 +69,8 @@ class BenchmarkFolder:
         missing = [q.uid for q in questions if len(responses.get(q.uid, ())) != samples]
         if missing:
             raise UserError(
-                f"{self.responses_file}: {len(questions) - len(missing)} of {len(questions)} questions are answered; the "
-                f"first without {samples} of them is {missing[0]}: run without --grade-only first"
+                f"{self.responses_file}: {len(missing)} of {len(questions)} questions don't have their {samples} "
+                f"response(s), the first is {missing[0]}: run the command without --grade-only first"
             )
         return [responses[question.uid] for question in questions]
 

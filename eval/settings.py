@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,14 @@ def check_same(found: dict[str, Any], wanted: dict[str, Any], place: Path) -> No
                 ]
             )
         )
+
+
+def versions(*packages: str) -> dict[str, str | None]:
+    """{"torch_version": "2.6.0", ...}; None for a package that is not installed."""
+    found: dict[str, str | None] = {}
+    for package in packages:
+        try:
+            found[f"{package}_version"] = version(package)
+        except PackageNotFoundError:
+            found[f"{package}_version"] = None
+    return found

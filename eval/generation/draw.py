@@ -12,26 +12,40 @@ from eval.generation.store import ResponseStore
 from eval.settings import Sampling
 
 
+def measure(generator: Generator, questions: Sequence[Question], source: str, sampling: Sampling) -> list[int]:
+    """Tokens of each question's prompt.
+
+    Raises UserError for a prompt that can't be made, or that leaves no room for `sampling.max_tokens` in the model's
+    context: before anything is drawn, and not after hours.
+    """
+    lengths = generator.lengths(_Problems(questions, source))
+    longest = max(range(len(lengths)), key=lengths.__getitem__)
+    if generator.context is not None and generator.context - lengths[longest] < sampling.max_tokens:
+        room = max(generator.context - lengths[longest], 0)
+        raise UserError(
+            f"{source}, row {longest} (id {questions[longest].uid}): the prompt has {lengths[longest]} tokens and the "
+            f"model's context {generator.context}: room for {room}, and --max-tokens is {sampling.max_tokens}"
+        )
+    return lengths
+
+
 def draw(
     generator: Generator,
     benchmark: str,
     questions: Sequence[Question],
     source: str,
     sampling: Sampling,
+    lengths: Sequence[int],
     store: ResponseStore,
     progress: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Draws the responses to the questions that `store` does not have, and appends them question by question.
 
     Batches are cut from all questions, longest prompt first, not from those that are left: a row's floats depend on the
-    rows beside it, so a batch that was cut off is computed again as it was. `progress` is called with the number of
-    questions done.
-
-    Raises UserError for a prompt that leaves no room for `sampling.max_tokens` in the model's context.
+    rows beside it, so a batch that was cut off is computed again as it was. `lengths` are the prompts', as `measure`
+    gives them; `progress` is called with the number of questions done.
     """
     problems = _Problems(questions, source)
-    lengths = generator.lengths(problems)
-    _check_context(generator, questions, lengths, source, sampling)
     order = sorted(range(len(questions)), key=lambda index: (-lengths[index], index))
     together = max(1, generator.batch_size // sampling.samples)
     progress(len(store.responses))
@@ -66,17 +80,3 @@ class _Problems(Sequence[Problem]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         return self._questions[index].problem(f"{self._source}:{index}")
-
-
-def _check_context(
-    generator: Generator, questions: Sequence[Question], lengths: list[int], source: str, sampling: Sampling
-) -> None:
-    if generator.context is None or not lengths:
-        return
-    longest = max(range(len(lengths)), key=lengths.__getitem__)
-    room = generator.context - lengths[longest]
-    if room < sampling.max_tokens:
-        raise UserError(
-            f"{source}, row {longest} (id {questions[longest].uid}): the prompt has {lengths[longest]} tokens and the "
-            f"model's context {generator.context}: room for {max(room, 0)}, and --max-tokens is {sampling.max_tokens}"
-        )

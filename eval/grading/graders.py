@@ -114,8 +114,8 @@ def _one(answer: str, truth: str, item: Item) -> bool:
 def _says_more(answer: str, truth: str) -> bool:
     """Whether the answer has a mark behind a number that sympy's readers drop, and the truth has not or another.
 
-    17:50 may be a ratio or a time, 5' feet or minutes, 4210_6 is in base 6. An answer without its base is in that of the
-    question.
+    17:50 may be a ratio or a time, 5' feet or minutes, 4210_6 is in base 6. An answer without a base is in that of
+    the question.
     """
     marks, bases = set(_MARK.findall(answer)), _BASE.findall(answer)
     return not marks <= set(_MARK.findall(truth)) or (bases != [] and bases != _BASE.findall(truth))
