@@ -101,7 +101,7 @@ def _compare(name: str, a: Side, b: Side, seed: int, resamples: int) -> Comparis
         difference=paired_bootstrap(differences, seed, resamples),
         changed=changed,
         protocol=_protocol(a.settings, b.settings),
-        partial=a.partial,
+        partial=a.partial or b.partial,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from echorl_vl.data.problem import Problem
+from echorl_vl.engines.local.loading import to_dtype
 from echorl_vl.errors import UserError
 from eval.generation.base import Request, Response
 from eval.generation.prompting import context_of, encoder_for
@@ -57,7 +58,7 @@ class VLLMGenerator:
         self.encoder = encoder_for(processor, self.tokenizer, template, min_pixels, max_pixels)
         self.batch_size = batch_size or BATCH_SIZE
         self.context = context_of(config)
-        self.dtype = dtype or "auto"
+        self.dtype = str(to_dtype(dtype)).removeprefix("torch.") if dtype else "auto"
         if processor is not None:
             # vLLM resizes once more: by the same limits, which leave a picture that was fitted to them as it is.
             pictures = self.encoder.pictures
@@ -84,11 +85,14 @@ class VLLMGenerator:
         return [_response(output.outputs[0]) for output in outputs]
 
     def _prompt(self, problem: Problem) -> dict[str, Any]:
-        """The chat as text, with one image token for each picture: vLLM puts in the others."""
-        prompt: dict[str, Any] = {"prompt": self.encoder.render(problem)}
-        if problem.images:
-            prompt["multi_modal_data"] = {"image": self.encoder.pictures.fit(problem)}
-        return prompt
+        """Tokens; with pictures the chat as text, with one image token for each: vLLM puts in the others.
+
+        Tokens, since of a text vLLM's tokenizer would begin a second time with the token that begins a text.
+        """
+        if not problem.images:
+            return {"prompt_token_ids": self.encoder.encode(problem).input_ids.tolist()}
+        pictures = self.encoder.pictures.fit(problem)
+        return {"prompt": self.encoder.render(problem), "multi_modal_data": {"image": pictures}}
 
     def _sampling(self, sampling: Sampling, seed: int) -> Any:
         return self._params(
