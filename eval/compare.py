@@ -12,7 +12,6 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from echorl_vl.errors import INTERRUPTED, UserError, shorten
@@ -161,10 +160,10 @@ def show(comparisons: Sequence[Comparison], listed: int, console: Console) -> No
     console.print(table)
     for one in comparisons:
         for line in one.protocol:
-            console.print(escape(f"{one.name}: not the same in A and B: {line}"), soft_wrap=True)
+            console.print(f"{one.name}: not the same in A and B: {line}", soft_wrap=True)
         for title, entries in (("B right", one.wins), ("A right", one.losses)):
             for entry in entries[:listed]:
-                console.print(escape(_line(one.name, title, entry)), soft_wrap=True)
+                console.print(_line(one.name, title, entry), soft_wrap=True)
             if len(entries) > listed > 0:
                 console.print(f"{one.name}: and {len(entries) - listed} more; --json writes all")
 

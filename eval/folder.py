@@ -60,8 +60,11 @@ class BenchmarkFolder:
         return read_json(self.settings_file)
 
     def read_questions(self) -> list[Question]:
-        """The questions, without their pictures, in the order of the benchmark's file."""
-        return [from_record(record) for record in read_lines(self.questions_file)]
+        """The questions, without their pictures, in the order of the benchmark's file. Raises UserError."""
+        try:
+            return [from_record(record) for record in read_lines(self.questions_file)]
+        except (TypeError, KeyError) as error:
+            raise UserError(f"{self.questions_file}: not questions of this version's form: {error}") from error
 
     def read_responses(self, questions: Sequence[Question], samples: int) -> list[list[Response]]:
         """The responses to each of the questions. Raises UserError where some are missing: never a silent skip."""

@@ -13,9 +13,9 @@ PLAIN_WIDTH = 160
 
 
 def wide_console() -> Console:
-    """A console that does not squeeze tables into 80 columns where its output goes to a file."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+    """A console that takes brackets as they are, and squeezes no table into 80 columns where it writes to a file."""
+    console = Console(highlight=False, markup=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=PLAIN_WIDTH)
 
 
 @contextmanager

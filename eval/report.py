@@ -76,7 +76,7 @@ def write_overview(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def show(results: Mapping[str, dict[str, Any]], console: Console) -> None:
-    """The table of results, and below it the metrics of the benchmarks' own."""
+    """The table of results, and below it the metrics of the benchmarks' own and what is to be known beside them."""
     table = Table(box=box.SIMPLE_HEAD)
     for index, head in enumerate(HEADS):
         table.add_column(head, justify="left" if index == 0 else "right")
@@ -84,11 +84,22 @@ def show(results: Mapping[str, dict[str, Any]], console: Console) -> None:
         table.add_row(*row_of(result))
     console.print(table)
     for result in results.values():
-        if result["own_metrics"]:
-            values = "  ".join(f"{name} {_number(value)}" for name, value in result["own_metrics"].items())
-            console.print(f"{result['benchmark']}: {values}", soft_wrap=True)
-        if result["partial"]:
-            console.print(f"{result['benchmark']}: PARTIAL, {result['partial']}", soft_wrap=True)
+        for note in _notes(result):
+            console.print(f"{result['benchmark']}: {note}", soft_wrap=True)
+
+
+def _notes(result: dict[str, Any]) -> list[str]:
+    notes = []
+    if result["own_metrics"]:
+        notes.append("  ".join(f"{name} {_number(value)}" for name, value in result["own_metrics"].items()))
+    if result["disagreements"]:
+        notes.append(f"mathruler and math-verify disagree on {result['disagreements']} answer(s): disagreements.jsonl")
+    if result["grading_failures"]:
+        failed = ", ".join(f"{name} on {count}" for name, count in result["grading_failures"].items())
+        notes.append(f"graders that took too long or failed: {failed} answer(s)")
+    if result["partial"]:
+        notes.append(f"PARTIAL, {result['partial']}")
+    return notes
 
 
 def row_of(result: dict[str, Any]) -> tuple[str, ...]:

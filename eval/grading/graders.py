@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from echorl_vl.rewards.grading import TOLERANCE, decide, grade
+from echorl_vl.rewards.grading import MAX_SYMPY_ANSWER, TOLERANCE, decide, grade
 from echorl_vl.rewards.text import plain, split_unit
 from echorl_vl.rewards.values import Unreadable, value
 
@@ -66,16 +66,20 @@ def default(item: Item) -> bool:
 
 
 def by_mathruler(item: Item) -> bool:
-    """mathruler's `grade_answer`, as EasyR1's own reward uses it."""
+    """mathruler's `grade_answer`, as EasyR1's own reward uses it. An answer of over 400 characters is wrong."""
     from mathruler.grader import grade_answer
 
+    if len(item.answer) > MAX_SYMPY_ANSWER:
+        return False
     return bool(grade_answer(item.answer, item.truth))
 
 
 def by_math_verify(item: Item) -> bool:
-    """math-verify with its usual extraction of LaTeX, then of plain expressions."""
+    """math-verify with its usual extraction of LaTeX, then of plain expressions. Over 400 characters are wrong."""
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
+    if len(item.answer) > MAX_SYMPY_ANSWER:
+        return False
     config = [LatexExtractionConfig(), ExprExtractionConfig()]
     truth, answer = (
         parse(text if "$" in text else f"${text}$", config, parsing_timeout=None) for text in (item.truth, item.answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -328,6 +329,17 @@ def test_other_questions_have_another_digest(tmp_path):
     (tmp_path / "images" / "4.png").write_bytes(png("blue"))
     repainted = load(of_size("mathvision", 1), tmp_path / "testmini.jsonl").sha256
     assert len({first, other, repainted}) == 3
+
+
+def test_the_documents_example_is_a_benchmark(tmp_path):
+    document = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
+    [example] = re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)
+    scope: dict[str, object] = {}
+    exec(example, scope)
+    [benchmark] = scope["BENCHMARKS"]
+    write_jsonl(tmp_path / "mine.jsonl", [{"id": index, "problem": "Q?", "answer": index} for index in range(120)])
+    questions = load(benchmark, tmp_path)
+    assert len(questions) == 120 and questions[7].answer == "7"
 
 
 def test_the_registry_has_every_file_of_the_folder():
