@@ -45,8 +45,11 @@ class BenchmarkFolder:
             ) from error
 
     def begin(self, settings: dict[str, Any], about: dict[str, Any], questions: Iterable[Question]) -> None:
-        """Writes settings and questions down, or checks that those that are there are the same. Raises UserError."""
-        if self.settings_file.exists():
+        """Writes settings and questions down, or checks that those that are there are the same. Raises UserError.
+
+        Settings without a response are no one's: a run that was refused for a wrong option leaves nothing in the way.
+        """
+        if self.settings_file.exists() and self.responses_file.exists():
             check_same(self.read_settings()["settings"], settings, self.path)
             return
         # The settings come last: where they are, the questions are whole.

@@ -55,7 +55,7 @@ def generate(options: Options, console: Console) -> None:
         ]
         if not open_plans:
             return
-        generator = _load(model, options, shared["engine"], max(plan.questions.most_images for plan in plans))
+        generator = _load(model, options, shared, max(plan.questions.most_images for plan in plans))
         lengths = [measure(generator, plan.questions, plan.questions.source, plan.sampling) for plan, _ in open_plans]
         for (plan, store), measured in zip(open_plans, lengths, strict=True):
             with bar(console, f"{plan.benchmark.name}: responses", len(plan.questions)) as update:
@@ -93,6 +93,12 @@ def _shared_settings(options: Options, model: str, pictures: bool) -> dict[str, 
     if engine == "auto":
         engine = "vllm" if vllm_backend.available() else "transformers"
     backend = vllm_backend if engine == "vllm" else transformers_backend
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = (
+        "auto"
+        if engine == "vllm" and options.dtype is None
+        else _name(transformers_backend.dtype_on(device, options.dtype))
+    )
     template = template_path(options.template)
     low, high = pixel_limits(model, options.min_pixels, options.max_pixels) if pictures else (None, None)
     return {
@@ -101,8 +107,8 @@ def _shared_settings(options: Options, model: str, pictures: bool) -> dict[str, 
         "min_pixels": low,
         "max_pixels": high,
         "batch_size": options.batch_size or backend.BATCH_SIZE,
-        "dtype": options.dtype,
-        "device": options.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        "dtype": dtype,
+        "device": device,
         "gpus": options.gpus,
         "model_sha256": fingerprint(model),
         **versions("torch", "transformers", *(["vllm"] if engine == "vllm" else [])),
@@ -118,14 +124,16 @@ def _about(options: Options, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _load(model: str, options: Options, engine: str, most_images: int) -> Generator:
-    shared: dict[str, Any] = {
-        "template": template_path(options.template),
-        "min_pixels": options.min_pixels,
-        "max_pixels": options.max_pixels,
-        "dtype": options.dtype,
-        "batch_size": options.batch_size,
-    }
-    if engine == "vllm":
-        return vllm_backend.VLLMGenerator(model, **shared, max_images=most_images, tensor_parallel_size=options.gpus)
-    return transformers_backend.TransformersGenerator(model, **shared, device=options.device)
+def _load(model: str, options: Options, settings: dict[str, Any], most_images: int) -> Generator:
+    """The model, as the settings that were written down have it."""
+    same = {name: settings[name] for name in ("min_pixels", "max_pixels", "dtype", "batch_size")}
+    template = template_path(options.template)
+    if settings["engine"] == "vllm":
+        return vllm_backend.VLLMGenerator(
+            model, template, **same, max_images=most_images, tensor_parallel_size=options.gpus
+        )
+    return transformers_backend.TransformersGenerator(model, template, **same, device=settings["device"])
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -32,12 +32,11 @@ class Generator(Protocol):
     """A loaded model that draws responses.
 
     `batch_size` is the number of requests that it takes at once; `context` the longest prompt and response together, in
-    tokens, None where there is no limit; `dtype` that of the weights.
+    tokens, None where there is no limit.
     """
 
     batch_size: int
     context: int | None
-    dtype: str
 
     def lengths(self, problems: Sequence[Problem]) -> list[int]:
         """Tokens of each problem's prompt, pictures included. Raises UserError for one that has no prompt."""

@@ -45,13 +45,11 @@ class TransformersGenerator:
         batch_size: int | None = None,
     ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        wanted = to_dtype(dtype) or (torch.bfloat16 if self.device.type == "cuda" else torch.float32)
-        loaded = load(SimpleNamespace(model_path=model), self.device, wanted)
+        loaded = load(SimpleNamespace(model_path=model), self.device, dtype_on(self.device.type, dtype))
         self.model, self.tokenizer = loaded.model, loaded.tokenizer
         self.encoder = encoder_for(loaded.processor, loaded.tokenizer, template, min_pixels, max_pixels)
         self.batch_size = batch_size or BATCH_SIZE
         self.context = context_of(self.model.config)
-        self.dtype = str(wanted).removeprefix("torch.")
         self._ends = _end_tokens(self.model, self.tokenizer)
         # What a checkpoint's own file asks for (a repetition penalty, top-k) is no part of an evaluation's settings.
         self.model.generation_config = GenerationConfig(eos_token_id=self._ends, pad_token_id=self._ends[0])
@@ -126,6 +124,11 @@ class SeededSampling(LogitsProcessor):
             return scores
         token = sample(scores, self.uniform[:, input_ids.shape[1] - self.width], self.params)
         return torch.full_like(scores, float("-inf")).scatter_(1, token[:, None], 0.0)
+
+
+def dtype_on(device: str, dtype: str | None) -> torch.dtype:
+    """The dtype of that name; without one bfloat16 on a GPU, else float32. Raises UserError for a name that is none."""
+    return to_dtype(dtype) or (torch.bfloat16 if device.startswith("cuda") else torch.float32)
 
 
 def _uniform(seed: int, count: int) -> Tensor:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from echorl_vl.data.problem import Problem
-from echorl_vl.engines.local.loading import to_dtype
 from echorl_vl.errors import UserError
 from eval.generation.base import Request, Response
 from eval.generation.prompting import context_of, encoder_for
@@ -27,7 +26,9 @@ def available() -> bool:
 
 
 class VLLMGenerator:
-    """A model in vLLM. `options` go to `vllm.LLM` (tensor_parallel_size, gpu_memory_utilization).
+    """A model in vLLM. `dtype` is a name of vLLM's, None for the checkpoint's own; `max_images` the most of one prompt.
+
+    `options` go to `vllm.LLM` (tensor_parallel_size, gpu_memory_utilization).
 
     Raises UserError where vLLM is not installed or can't load the model.
     """
@@ -58,7 +59,6 @@ class VLLMGenerator:
         self.encoder = encoder_for(processor, self.tokenizer, template, min_pixels, max_pixels)
         self.batch_size = batch_size or BATCH_SIZE
         self.context = context_of(config)
-        self.dtype = str(to_dtype(dtype)).removeprefix("torch.") if dtype else "auto"
         if processor is not None:
             # vLLM resizes once more: by the same limits, which leave a picture that was fitted to them as it is.
             pictures = self.encoder.pictures
@@ -66,7 +66,7 @@ class VLLMGenerator:
             options["limit_mm_per_prompt"] = {"image": max_images}
         self._params = vllm.SamplingParams
         try:
-            self.engine = vllm.LLM(model=model, dtype=self.dtype, **options)
+            self.engine = vllm.LLM(model=model, dtype=dtype or "auto", **options)
         except Exception as error:  # what it raises differs from cause to cause
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(f"{model}: vLLM can't load it: {reason}") from error

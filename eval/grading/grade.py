@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from echorl_vl.errors import UserError
 from echorl_vl.rewards.grading import TOLERANCE
-from echorl_vl.rewards.pool import GradingPool, PoolError
+from echorl_vl.rewards.pool import GradingPool, Outcome, PoolError
 from eval.benchmarks.base import Graded, Question
 from eval.generation.base import Response
 from eval.grading.extract import extract
@@ -96,7 +96,14 @@ class Grader:
         verdicts, failures = self._verdicts(list(items), progress)
         return self._collect(questions, responses, answers, verdicts, failures)
 
-    def _collect(self, questions, responses, answers, verdicts, failures) -> Grades:
+    def _collect(
+        self,
+        questions: Sequence[Question],
+        responses: Sequence[Sequence[Response]],
+        answers: Sequence[tuple[str | None, ...]],
+        verdicts: dict[Item, bool],
+        failures: dict[str, int],
+    ) -> Grades:
         by_grader: dict[str, list[tuple[bool, ...]]] = {name: [] for name in GRADERS}
         for question, row in zip(questions, answers, strict=True):
             for name in GRADERS:
@@ -122,7 +129,9 @@ class Grader:
             return answer == question.answer
         return verdicts[Item(grader, answer, question.answer, self.tolerance, question.error)]
 
-    def _verdicts(self, items: list[Item], progress) -> tuple[dict[Item, bool], dict[str, int]]:
+    def _verdicts(
+        self, items: list[Item], progress: Callable[[int, int], None]
+    ) -> tuple[dict[Item, bool], dict[str, int]]:
         verdicts = {item: verdict for item in items if (verdict := quick(item)) is not None}
         rest = [item for item in items if item not in verdicts]
         failures: dict[str, int] = {}
@@ -137,7 +146,7 @@ class Grader:
         progress(len(items), len(items))
         return verdicts, failures
 
-    def _map(self, items: list[Item]):
+    def _map(self, items: list[Item]) -> list[Outcome]:
         if self._pool is None:
             self._pool = GradingPool(Grade(), self.workers, self.time_limit)
         try:

@@ -57,12 +57,11 @@ class Grade:
 
 def default(item: Item) -> bool:
     """The grader that the metrics use. What is not certain is wrong."""
+    decided = _decided(item)
+    if decided is not None:
+        return decided
     truths, answers = _parts(item.truth), _parts(item.answer)
-    if len(truths) != len(answers) or _says_more(item.answer, item.truth):
-        return False
-    if len(truths) == 1:
-        return _one(answers[0], truths[0], item)
-    return _matched(answers, truths, item)
+    return _one(answers[0], truths[0], item) if len(truths) == 1 else _matched(answers, truths, item)
 
 
 def by_mathruler(item: Item) -> bool:
@@ -96,10 +95,15 @@ GRADERS: dict[str, Callable[[Item], bool]] = {
 
 def quick(item: Item) -> bool | None:
     """The default grader as far as it goes without sympy, in the time of a few microseconds; None: ask a worker."""
-    if item.grader != "default" or item.error is not None or len(_parts(item.truth)) > 1:
-        return None
-    if len(_parts(item.answer)) > 1 or _says_more(item.answer, item.truth):
+    return _decided(item) if item.grader == "default" else None
+
+
+def _decided(item: Item) -> bool | None:
+    truths, answers = _parts(item.truth), _parts(item.answer)
+    if len(truths) != len(answers) or _says_more(item.answer, item.truth):
         return False
+    if item.error is not None or len(truths) > 1:
+        return None
     answer = _without_counted(item.answer, item.truth)
     scientific = _scientific(answer, item.truth)
     return decide(answer, item.truth, item.tolerance) if scientific is None else scientific

@@ -161,7 +161,8 @@ def test_pictures_end_to_end(tmp_path, monkeypatch, capsys):
     assert status == 0
     result = json.loads((tmp_path / "out" / "geometry3k" / "result.json").read_text())
     assert (result["questions"], result["partial"]) == (3, None)
-    assert result["settings"]["max_pixels"] == 12544 and "boxed" in result["settings"]["template"]
+    assert (result["settings"]["max_pixels"], result["settings"]["dtype"]) == (12544, "float32")
+    assert "boxed" in result["settings"]["template"]
     assert "N = 3 " in capsys.readouterr().out
 
 
@@ -211,6 +212,15 @@ def test_a_folder_with_a_model_inside_is_hinted_at(gsm8k, tmp_path, capsys):
     given = ["--bench", "gsm8k", "--data", str(gsm8k.parent), "--out", str(tmp_path / "out")]
     assert main([*given, "--model", str(tmp_path / "global_step_9")]) == 2
     assert "there is a model in" in capsys.readouterr().err
+
+
+def test_an_option_that_was_refused_leaves_nothing_in_the_way(gsm8k, tmp_path, capsys):
+    given = arguments(gsm8k, tmp_path, "--limit", 2, "--samples", 1)
+    assert main([str(argument) for argument in [*given, "--max-tokens", 9999]]) == 2
+    assert main([str(argument) for argument in [*given, "--max-tokens", 4]]) == 0
+    capsys.readouterr()
+    assert main([str(argument) for argument in [*given, "--max-tokens", 5]]) == 2
+    assert "max_tokens: 4 there, 5 now" in capsys.readouterr().err
 
 
 def test_two_processes_do_not_write_one_folder(finished, gsm8k, capsys):

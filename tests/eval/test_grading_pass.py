@@ -55,6 +55,7 @@ def test_each_answer_of_a_list_has_a_truth_of_its_own():
 
 def test_what_needs_no_worker_says_the_same():
     pairs = [("5", "5"), ("5.1", "5"), ("5, 6", "5"), ("4.4e7", "4.4e7"), ("5 minutes", "5"), ("x", "5"), ("5:1", "5")]
+    assert not default(Item("default", "4210_6", "4210_{5}"))
     for answer, truth in pairs:
         item = Item("default", answer, truth)
         assert quick(item) in (None, default(item)), (answer, truth)

@@ -61,7 +61,7 @@ def vllm(monkeypatch):
 
 def test_every_response_is_asked_for_with_its_own_seed():
     assert available()
-    generator = VLLMGenerator(str(TEXT_MODEL), dtype="bf16", tensor_parallel_size=2)
+    generator = VLLMGenerator(str(TEXT_MODEL), dtype="bfloat16", tensor_parallel_size=2)
     problems = load_problems("generated/arithmetic@test")[:2]
     sampling = Sampling(samples=2, temperature=0.6, top_p=0.9, top_k=20, max_tokens=77, seed=5)
     responses = generator.generate(
