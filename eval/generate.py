@@ -76,6 +76,8 @@ def _plan(benchmark: Benchmark, options: Options, console: Console) -> Plan:
 
 def _settings(plan: Plan, shared: dict[str, Any]) -> dict[str, Any]:
     questions = plan.questions
+    if not plan.benchmark.pictures:  # so that it is the same whatever benchmarks it is evaluated beside
+        shared = shared | {"min_pixels": None, "max_pixels": None}
     return describe(
         plan.sampling,
         benchmark=plan.benchmark.name,

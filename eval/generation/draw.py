@@ -54,8 +54,8 @@ def draw(
         if all(uid in store.responses for _, uid in batch):
             continue
         requests = [
-            Request(problems[index], seed_of(sampling.seed, benchmark, uid, sample))
-            for index, uid in batch
+            Request(problem, seed_of(sampling.seed, benchmark, uid, sample))
+            for problem, uid in [(problems[index], uid) for index, uid in batch]
             for sample in range(sampling.samples)
         ]
         responses: list[Response] = []

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from echorl_vl.data.problem import Problem
 from echorl_vl.errors import UserError
 from eval.benchmarks.base import Question
 from eval.generation.base import Response
@@ -27,14 +28,15 @@ class Recorder:
 
     batch_size: int = 5
     context: int | None = 100
-    dtype: str = "float32"
     calls: list[tuple[str, ...]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
     def lengths(self, problems):
         return [len(problem.question) for problem in problems]
 
     def generate(self, requests, sampling):
         self.calls.append(tuple(request.problem.uid for request in requests))
+        self.problems += [request.problem for request in requests]
         neighbours = sum(request.seed for request in requests)
         return [Response(f"{request.seed} of {neighbours}", 1, False) for request in requests]
 
@@ -91,6 +93,8 @@ def test_more_samples_than_a_batch_holds(tmp_path):
     go_on(generator, store, QUESTIONS[:2], Sampling(samples=7, temperature=1.0, max_tokens=8))
     assert [len(call) for call in generator.calls] == [3, 3, 1, 3, 3, 1]
     assert all(len(row) == 7 for row in store.responses.values())
+    # One problem for all of its responses: its pictures are read and encoded once.
+    assert len({id(problem) for problem in generator.problems}) == 2
 
 
 @pytest.mark.parametrize("cut", [1, 20, 60])
