@@ -1,0 +1,1 @@
+"""Benchmarks, one small file each. `registry.get(name)` finds them; a new file in this folder is a new benchmark."""

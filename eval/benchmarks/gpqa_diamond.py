@@ -1,0 +1,39 @@
+"""GPQA diamond (Rein et al., 2023): graduate science, four choices. Its authors ask that it is not republished."""
+
+from __future__ import annotations
+
+from eval.benchmarks import rows
+from eval.benchmarks.base import Benchmark, Edition, Hub, Question, Row
+from eval.benchmarks.choices import LETTERS, ask, shuffled
+
+_COLUMNS = ("Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
+
+
+def read(row: Row) -> Question:
+    """The file names the right answer and three wrong ones: their order is the seed's."""
+    choices = [rows.answer(row, name) for name in _COLUMNS]
+    key = rows.uid(row, "Record ID")
+    choices, right = shuffled(choices, 0, row.seed, f"gpqa_diamond:{key}")
+    return Question(
+        uid=key,
+        text=ask(rows.text(row, "Question"), choices),
+        answer=LETTERS[right],
+        kind="choice",
+        choices=tuple(choices),
+        subject=rows.label(row, "High-level domain"),
+    )
+
+
+BENCHMARKS = (
+    Benchmark(
+        name="gpqa_diamond",
+        title="GPQA diamond",
+        hub=Hub("Idavidrein/gpqa", "train", "gpqa_diamond"),
+        files=("**/gpqa_diamond*",),
+        editions=(Edition("Idavidrein/gpqa, gpqa_diamond", 198),),
+        columns=("Question", *_COLUMNS),
+        read=read,
+        shuffled=True,
+        note="letters; choices shuffled by the seed",
+    ),
+)

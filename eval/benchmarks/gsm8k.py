@@ -1,0 +1,28 @@
+"""GSM8K test (Cobbe et al., 2021): arithmetic in words, answered with a number."""
+
+from __future__ import annotations
+
+from echorl_vl.data.gsm8k import split_solution
+from eval.benchmarks import rows
+from eval.benchmarks.base import Benchmark, Edition, Hub, Question, Row
+
+
+def read(row: Row) -> Question:
+    """The answer is what follows `####` in the solution."""
+    return Question(
+        uid=rows.uid(row, "idx"), text=rows.text(row, "question"), answer=split_solution(rows.answer(row, "answer"))[1]
+    )
+
+
+BENCHMARKS = (
+    Benchmark(
+        name="gsm8k",
+        title="GSM8K, test",
+        hub=Hub("openai/gsm8k", "test", "main"),
+        files=("**/gsm8k.*", "**/gsm8k/main/test*", "**/gsm8k/test*"),
+        editions=(Edition("openai/gsm8k, test", 1319),),
+        columns=("question", "answer"),
+        read=read,
+        note="free form",
+    ),
+)

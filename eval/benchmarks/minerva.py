@@ -1,0 +1,38 @@
+"""Minerva's OCWCourses (Lewkowycz et al., 2022): undergraduate science problems, answers boxed in the solutions."""
+
+from __future__ import annotations
+
+from echorl_vl.errors import UserError
+from echorl_vl.rewards.extract import last_boxed
+from eval.benchmarks import rows
+from eval.benchmarks.base import Benchmark, Edition, Hub, Question, Row
+
+
+def read(row: Row) -> Question:
+    """The unit stands behind the box in the solution, and in the question: it is no part of the answer."""
+    answer = rows.answer(row, "answer", "solution")
+    if "\\boxed" in answer:
+        boxed = last_boxed(answer)
+        if not boxed:
+            raise UserError(f"{row.where}, solution: its last box is not closed: a question without an answer")
+        answer = boxed.replace("$", " ").strip()
+    return Question(
+        uid=rows.uid(row, "idx"),
+        text=rows.text(row, "problem", "question"),
+        answer=answer,
+        subject=rows.label(row, "type"),
+    )
+
+
+BENCHMARKS = (
+    Benchmark(
+        name="minerva",
+        title="Minerva Math (OCWCourses)",
+        hub=Hub("math-ai/minervamath", "test"),
+        files=("**/minerva*", "**/minervamath/test*"),
+        editions=(Edition("OCWCourses", 272),),
+        columns=(("problem", "question"), ("answer", "solution")),
+        read=read,
+        note="free form; a number such as 4.4e7 at the digits that it is given with",
+    ),
+)

@@ -1,0 +1,43 @@
+"""MMLU-Pro test (Wang et al., 2024): 14 fields, up to ten choices; out of domain for a mathematics model."""
+
+from __future__ import annotations
+
+from echorl_vl.errors import UserError
+from eval.benchmarks import rows
+from eval.benchmarks.base import Benchmark, Edition, Hub, Question, Row
+from eval.benchmarks.choices import LETTERS, ask, shuffled
+
+
+def read(row: Row) -> Question:
+    """`answer_index` counts from 0; `answer`, its letter, has to agree."""
+    choices = [str(choice) for choice in rows.cell(row, "options") or ()]
+    key, right = rows.uid(row, "question_id"), int(rows.answer(row, "answer_index"))
+    if not 0 <= right < len(choices) or rows.answer(row, "answer") != LETTERS[right]:
+        raise UserError(
+            f"{row.where}, answer: {rows.cell(row, 'answer')!r} and answer_index {right} are not one and the same of "
+            f"{len(choices)} choices"
+        )
+    choices, right = shuffled(choices, right, row.seed, f"mmlu_pro:{key}")
+    return Question(
+        uid=key,
+        text=ask(rows.text(row, "question"), choices),
+        answer=LETTERS[right],
+        kind="choice",
+        choices=tuple(choices),
+        subject=rows.label(row, "category"),
+    )
+
+
+BENCHMARKS = (
+    Benchmark(
+        name="mmlu_pro",
+        title="MMLU-Pro, test",
+        hub=Hub("TIGER-Lab/MMLU-Pro", "test"),
+        files=("**/mmlu_pro*", "**/MMLU-Pro/**/test*"),
+        editions=(Edition("TIGER-Lab/MMLU-Pro, test", 12032),),
+        columns=("question_id", "question", "options", "answer", "answer_index", "category"),
+        read=read,
+        shuffled=True,
+        note="letters; choices shuffled by the seed",
+    ),
+)

@@ -1,0 +1,233 @@
+"""Whether B is better than A: `python -m eval.compare A B`, two folders that `eval.run` wrote."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from echorl_vl.errors import INTERRUPTED, UserError, shorten
+from echorl_vl.outputs.atomic import write_text
+from eval.folder import read_json, read_lines
+from eval.paired import RESAMPLES, Difference, mean_difference, paired_bootstrap
+from eval.progress import wide_console
+
+USAGE_ERROR = 2
+# These two say which questions and which model: the first has to be the same, the second is what is compared.
+_EXPECTED = ("questions_sha256", "model_sha256")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One benchmark of one folder: its settings, and for each question {"uid", "truth", "answers", "correct", ...}."""
+
+    path: Path
+    settings: dict[str, Any]
+    grades: list[dict[str, Any]]
+    questions: dict[str, dict[str, Any]]
+    partial: str | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A benchmark in both folders. `changed` are the questions whose accuracy differs, the largest difference first."""
+
+    name: str
+    a: float
+    b: float
+    questions: int
+    difference: Difference
+    changed: list[dict[str, Any]]
+    protocol: list[str]
+    partial: str | None
+
+    @property
+    def wins(self) -> list[dict[str, Any]]:
+        """Questions that B answers better."""
+        return [one for one in self.changed if one["difference"] > 0]
+
+    @property
+    def losses(self) -> list[dict[str, Any]]:
+        """Questions that A answers better."""
+        return [one for one in self.changed if one["difference"] < 0]
+
+
+def compare(a: Path, b: Path, seed: int = 0, resamples: int = RESAMPLES) -> list[Comparison]:
+    """Every benchmark that both folders have a result of. Raises UserError where there is none, or one differs in its
+    questions."""
+    left, right = _sides(a), _sides(b)
+    names = [name for name in left if name in right]
+    if not names:
+        raise UserError(f"no benchmark in common: {a} has {', '.join(left)}; {b} has {', '.join(right)}")
+    return [_compare(name, left[name], right[name], seed, resamples) for name in names]
+
+
+def _compare(name: str, a: Side, b: Side, seed: int, resamples: int) -> Comparison:
+    if a.settings["questions_sha256"] != b.settings["questions_sha256"]:
+        raise UserError(
+            f"{name}: {a.path} and {b.path} were asked other questions ({len(a.grades)} of {a.settings['edition']} and "
+            f"{len(b.grades)} of {b.settings['edition']}; --limit, --seed of shuffled choices, pictures count too)"
+        )
+    pairs = list(zip(a.grades, b.grades, strict=True))
+    means = [(_mean(one["correct"]), _mean(other["correct"])) for one, other in pairs]
+    differences = [right - left for left, right in means]
+    changed = [
+        {
+            "uid": one["uid"],
+            "difference": difference,
+            "question": a.questions[one["uid"]]["text"],
+            "truth": one["truth"],
+            "answers_a": one["answers"],
+            "answers_b": other["answers"],
+        }
+        for (one, other), difference in zip(pairs, differences, strict=True)
+        if difference
+    ]
+    changed.sort(key=lambda entry: -abs(entry["difference"]))
+    return Comparison(
+        name=name,
+        a=sum(left for left, _ in means) / len(means),
+        b=sum(right for _, right in means) / len(means),
+        questions=len(means),
+        difference=paired_bootstrap(differences, seed, resamples),
+        changed=changed,
+        protocol=_protocol(a.settings, b.settings),
+        partial=a.partial or b.partial,
+    )
+
+
+def _protocol(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    """Settings in which the two differ, beside the model: a difference may be theirs."""
+    return [
+        f"{key}: {shorten(str(a.get(key)), 60)} | {shorten(str(b.get(key)), 60)}"
+        for key in {**a, **b}
+        if key not in _EXPECTED and a.get(key) != b.get(key)
+    ]
+
+
+def _sides(folder: Path) -> dict[str, Side]:
+    """Benchmarks of a folder of `eval.run`, or of one benchmark's folder in it."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    found = (
+        [folder] if (folder / "result.json").exists() else sorted(path.parent for path in folder.glob("*/result.json"))
+    )
+    if not found:
+        raise UserError(
+            f"{folder}: no result.json in it or in a folder of it: run `python -m eval.run --out {folder}` first"
+        )
+    sides = {}
+    for path in found:
+        result = read_json(path / "result.json")
+        questions = {question["uid"]: question for question in read_lines(path / "questions.jsonl")}
+        sides[result["benchmark"]] = Side(
+            path, result["settings"], read_lines(path / "grades.jsonl"), questions, result["partial"]
+        )
+    return sides
+
+
+def _mean(correct: Sequence[bool]) -> float:
+    return sum(correct) / len(correct)
+
+
+def show(comparisons: Sequence[Comparison], listed: int, console: Console) -> None:
+    """The table, the settings that differ, and the wins and losses to look at."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for index, head in enumerate(("", "N", "A", "B", "B - A", "95 % interval", "not better", "wins", "losses", "")):
+        table.add_column(head, justify="left" if index in (0, 9) else "right")
+    for one in comparisons:
+        table.add_row(
+            one.name + (" (PARTIAL)" if one.partial else ""),
+            str(one.questions),
+            f"{100 * one.a:.1f} %",
+            f"{100 * one.b:.1f} %",
+            *_cells(one.difference),
+            str(len(one.wins)),
+            str(len(one.losses)),
+            one.difference.verdict,
+        )
+    if len(comparisons) > 1:
+        mean = mean_difference([one.difference for one in comparisons])
+        table.add_row("mean", "", "", "", *_cells(mean), "", "", mean.verdict)
+    console.print(table)
+    for one in comparisons:
+        for line in one.protocol:
+            console.print(f"{one.name}: not the same in A and B: {line}", soft_wrap=True)
+        for title, entries in (("B right", one.wins), ("A right", one.losses)):
+            for entry in entries[:listed]:
+                console.print(_line(one.name, title, entry), soft_wrap=True)
+            if len(entries) > listed > 0:
+                console.print(f"{one.name}: and {len(entries) - listed} more; --json writes all")
+
+
+def _cells(difference: Difference) -> tuple[str, str, str]:
+    interval = f"{100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
+    return f"{100 * difference.value:+.1f}", interval, f"{difference.not_better:.3f}"
+
+
+def _line(name: str, title: str, entry: dict[str, Any]) -> str:
+    return (
+        f"{name} {entry['uid']}: {title} ({entry['difference']:+.2f}); truth {shorten(entry['truth'], 40)!r}, "
+        f"A {_answers(entry['answers_a'])}, B {_answers(entry['answers_b'])}; {shorten(entry['question'], 100)!r}"
+    )
+
+
+def _answers(answers: Sequence[str | None]) -> str:
+    shown = ", ".join("no answer" if answer is None else repr(shorten(answer, 30)) for answer in answers[:3])
+    return shown + (f" and {len(answers) - 3} more" if len(answers) > 3 else "")
+
+
+def _report(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    return {
+        one.name: {
+            "questions": one.questions,
+            "partial": one.partial,
+            "a": one.a,
+            "b": one.b,
+            "difference": one.difference.value,
+            "interval_95": [one.difference.low, one.difference.high],
+            "standard_error": one.difference.standard_error,
+            "share_not_better": one.difference.not_better,
+            "verdict": one.difference.verdict,
+            "settings_that_differ": one.protocol,
+            "changed": one.changed,
+        }
+        for one in comparisons
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status (0 done, 2 a mistake in the input, 130 stopped by the user)."""
+    parser = argparse.ArgumentParser(prog="python -m eval.compare", description="Is B better than A? Paired bootstrap.")
+    parser.add_argument("a", type=Path, help="a folder that eval.run wrote")
+    parser.add_argument("b", type=Path, help="another one, asked the same questions")
+    parser.add_argument("--show", type=int, default=5, help="wins and losses to list for each benchmark (%(default)s)")
+    parser.add_argument("--json", type=Path, help="write all of it to this file")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (%(default)s)")
+    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="(%(default)s)")
+    given = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if given.resamples < 100:
+            raise UserError(f"--resamples {given.resamples}: wanted at least 100")
+        comparisons = compare(given.a, given.b, given.seed, given.resamples)
+        show(comparisons, max(given.show, 0), wide_console())
+        if given.json is not None:
+            write_text(given.json, json.dumps(_report(comparisons), indent=2, ensure_ascii=False) + "\n")
+        return 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

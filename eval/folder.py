@@ -1,0 +1,115 @@
+"""The folder of one benchmark in `--out`: settings, questions, responses, grades; whole, or appended durably."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from echorl_vl.errors import UserError
+from echorl_vl.outputs.atomic import write_text
+from echorl_vl.outputs.lock import FolderInUse, FolderLock
+from eval.benchmarks.base import Question, from_record
+from eval.generation.base import Response
+from eval.generation.store import ResponseStore
+from eval.settings import check_same
+
+
+class BenchmarkFolder:
+    """Paths and files of one benchmark's evaluation.
+
+    settings.json says what the responses were drawn with: `settings`, which have to be the same when they are gone on
+    with, and `about`, which need not (the path of the model, the machine, the time).
+    """
+
+    def __init__(self, out: Path, benchmark: str) -> None:
+        self.path = Path(out) / benchmark
+        self.benchmark = benchmark
+        self.settings_file = self.path / "settings.json"
+        self.questions_file = self.path / "questions.jsonl"
+        self.responses_file = self.path / "responses.jsonl"
+        self.grades_file = self.path / "grades.jsonl"
+        self.disagreements_file = self.path / "disagreements.jsonl"
+        self.result_file = self.path / "result.json"
+
+    def lock(self) -> FolderLock:
+        """One writer at a time. Raises UserError where another process has the folder."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            return FolderLock(self.path)
+        except FolderInUse as error:
+            raise UserError(
+                f"{self.path} is being written by another process (pid {error.holder}): wait until it ends, or use "
+                "another --out"
+            ) from error
+
+    def begin(self, settings: dict[str, Any], about: dict[str, Any], questions: Iterable[Question]) -> None:
+        """Writes settings and questions down, or checks that those that are there are the same. Raises UserError.
+
+        Settings without a response are no one's: a run that was refused for a wrong option leaves nothing in the way.
+        """
+        if self.settings_file.exists() and self.responses_file.exists():
+            check_same(self.read_settings()["settings"], settings, self.path)
+            return
+        # The settings come last: where they are, the questions are whole.
+        write_lines(self.questions_file, (question.record() for question in questions))
+        write_json(self.settings_file, {"settings": settings, "about": about})
+
+    def read_settings(self) -> dict[str, Any]:
+        """{"settings", "about"}. Raises UserError where nothing was generated here."""
+        if not self.settings_file.exists():
+            raise UserError(f"{self.path}: no settings.json in it: nothing was generated there yet")
+        return read_json(self.settings_file)
+
+    def read_questions(self) -> list[Question]:
+        """The questions, without their pictures, in the order of the benchmark's file. Raises UserError."""
+        try:
+            return [from_record(record) for record in read_lines(self.questions_file)]
+        except (TypeError, KeyError) as error:
+            raise UserError(f"{self.questions_file}: not questions of this version's form: {error}") from error
+
+    def read_responses(self, questions: Sequence[Question], samples: int) -> list[list[Response]]:
+        """The responses to each of the questions. Raises UserError where some are missing: never a silent skip."""
+        responses = ResponseStore(self.responses_file).responses
+        missing = [q.uid for q in questions if len(responses.get(q.uid, ())) != samples]
+        if missing:
+            raise UserError(
+                f"{self.responses_file}: {len(missing)} of {len(questions)} questions don't have their {samples} "
+                f"response(s), the first is {missing[0]}: run the command without --grade-only first"
+            )
+        return [responses[question.uid] for question in questions]
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON, whole or not at all. Raises UserError where the disk refuses."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_lines(path: Path, entries: Iterable[Any]) -> None:
+    """Writes one JSON value a line, whole or not at all. Raises UserError where the disk refuses."""
+    write_text(path, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
+
+
+def read_json(path: Path) -> Any:
+    """Raises UserError, naming the file, where it is not there or no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: can't be read: {error}") from error
+
+
+def read_lines(path: Path) -> list[Any]:
+    """Raises UserError, naming file and line, where one is no JSON."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise UserError(f"{path}: can't be read: {error}") from error
+    entries = []
+    for number, line in enumerate(lines, 1):
+        if line:
+            try:
+                entries.append(json.loads(line))
+            except ValueError as error:
+                raise UserError(f"{path}, line {number}: not JSON: {error}") from error
+    return entries

@@ -1,0 +1,1 @@
+"""Generation: questions -> written responses, by transformers or vLLM; resumable at any question."""

@@ -1,0 +1,40 @@
+"""What both backends share: the encoder of a model's prompts, with the evaluation's pixel limits and template."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoProcessor
+
+from echorl_vl.data.picture_fit import PictureFit
+from echorl_vl.data.prompts import PromptEncoder
+
+
+def encoder_for(
+    processor: Any | None, tokenizer: Any, template: Path | None, min_pixels: int | None, max_pixels: int | None
+) -> PromptEncoder:
+    """The encoder of one model's prompts. Nothing is kept: each prompt is used once.
+
+    Raises UserError for a template that is none, or limits that leave no size.
+    """
+    return PromptEncoder(
+        processor, tokenizer, format_prompt=template, min_pixels=min_pixels, max_pixels=max_pixels, cache_bytes=0
+    )
+
+
+def context_of(config: Any) -> int | None:
+    """The longest sequence that a model's config allows, in tokens; None where it does not say."""
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    return getattr(text, "max_position_embeddings", None)
+
+
+def pixel_limits(model: str, min_pixels: int | None, max_pixels: int | None) -> tuple[int | None, int | None]:
+    """The limits that pictures are fitted to: those given, else the processor's own; None for a model of text.
+
+    Raises UserError for a processor that does not cut pictures as Qwen2-VL's does.
+    """
+    if getattr(AutoConfig.from_pretrained(model), "vision_config", None) is None:
+        return min_pixels, max_pixels
+    fit = PictureFit(AutoProcessor.from_pretrained(model), min_pixels, max_pixels)
+    return fit.min_pixels, fit.max_pixels

@@ -1,0 +1,198 @@
+"""Whether a free-form answer is the ground truth: the default grader, mathruler, math-verify. To run in workers.
+
+The default is `echorl_vl.rewards.grading.grade`, with what benchmarks need beyond a reward: several answers in any
+order, numbers in scientific notation, a tolerance that the benchmark states.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from echorl_vl.rewards.grading import MAX_SYMPY_ANSWER, TOLERANCE, decide, grade
+from echorl_vl.rewards.text import plain, split_unit
+from echorl_vl.rewards.values import Unreadable, value
+
+_MAX_ANSWER = 2000
+_MAX_LIST = 24
+_MARK = re.compile(r"(?<=[0-9])\s*([:'\"])")
+_BASE = re.compile(r"(?<=[0-9])\s*_\s*\{?\s*(\d+)")
+# Words behind a number that name what it counts. A list, since "5 million" and "5 factorial" are not 5.
+_COUNTED = re.compile(
+    r"(?<=[0-9}])\s*(?:dollars?|cents?|seconds?|minutes?|hours?|days?|weeks?|months?|years?|(?:miles|mi) per hour|mph"
+    r"|people|students|points|grams?|kilograms?|kg|lit(?:er|re)s?)$"
+)
+_SCIENTIFIC = re.compile(
+    r"(?P<sign>-?)\s*(?P<whole>\d+)(?:\.(?P<digits>\d*))?\s*(?:[eE]|(?:\*|\\times|\\cdot|x)\s*10\s*\^)\s*\{?\s*(?P<power>[-+]?\d{1,3})\s*\}?"
+)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One answer to grade: `grader` is a name in `GRADERS`; `error` an absolute tolerance that the benchmark states."""
+
+    grader: str
+    answer: str
+    truth: str
+    tolerance: float = TOLERANCE
+    error: float | None = None
+
+
+class Grade:
+    """The function of a `GradingPool`: whether an item's answer is right, by its grader."""
+
+    def __call__(self, item: Item) -> bool:
+        return GRADERS[item.grader](item)
+
+    def warm_up(self) -> None:
+        """Imports sympy and friends once in each worker, and silences what they log of every answer."""
+        from echorl_vl.rewards.grading import warm_up
+
+        warm_up()
+        logging.disable(logging.ERROR)
+
+
+def default(item: Item) -> bool:
+    """The grader that the metrics use. What is not certain is wrong."""
+    decided = _decided(item)
+    if decided is not None:
+        return decided
+    truths, answers = _parts(item.truth), _parts(item.answer)
+    return _one(answers[0], truths[0], item) if len(truths) == 1 else _matched(answers, truths, item)
+
+
+def by_mathruler(item: Item) -> bool:
+    """mathruler's `grade_answer`, as EasyR1's own reward uses it. An answer of over 400 characters is wrong."""
+    from mathruler.grader import grade_answer
+
+    if len(item.answer) > MAX_SYMPY_ANSWER:
+        return False
+    return bool(grade_answer(item.answer, item.truth))
+
+
+def by_math_verify(item: Item) -> bool:
+    """math-verify with its usual extraction of LaTeX, then of plain expressions. Over 400 characters are wrong."""
+    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+
+    if len(item.answer) > MAX_SYMPY_ANSWER:
+        return False
+    config = [LatexExtractionConfig(), ExprExtractionConfig()]
+    truth, answer = (
+        parse(text if "$" in text else f"${text}$", config, parsing_timeout=None) for text in (item.truth, item.answer)
+    )
+    return bool(verify(truth, answer, timeout_seconds=None))
+
+
+GRADERS: dict[str, Callable[[Item], bool]] = {
+    "default": default,
+    "mathruler": by_mathruler,
+    "math_verify": by_math_verify,
+}
+
+
+def quick(item: Item) -> bool | None:
+    """The default grader as far as it goes without sympy, in the time of a few microseconds; None: ask a worker."""
+    return _decided(item) if item.grader == "default" else None
+
+
+def _decided(item: Item) -> bool | None:
+    truths, answers = _parts(item.truth), _parts(item.answer)
+    if len(truths) != len(answers) or _says_more(item.answer, item.truth):
+        return False
+    if item.error is not None or len(truths) > 1:
+        return None
+    answer = _without_counted(item.answer, item.truth)
+    scientific = _scientific(answer, item.truth)
+    return decide(answer, item.truth, item.tolerance) if scientific is None else scientific
+
+
+def _one(answer: str, truth: str, item: Item) -> bool:
+    answer = _without_counted(answer, truth)
+    if item.error is not None:
+        found, expected = _number(answer), _number(truth)
+        if found is not None and expected is not None:
+            return abs(found - expected) <= item.error * (1 + 1e-9)
+    scientific = _scientific(answer, truth)
+    return grade(answer, truth, item.tolerance) if scientific is None else scientific
+
+
+def _says_more(answer: str, truth: str) -> bool:
+    """Whether the answer has a mark behind a number that sympy's readers drop, and the truth has not or another.
+
+    17:50 may be a ratio or a time, 5' feet or minutes, 4210_6 is in base 6. An answer without a base is in that of
+    the question.
+    """
+    marks, bases = set(_MARK.findall(answer)), _BASE.findall(answer)
+    return not marks <= set(_MARK.findall(truth)) or (bases != [] and bases != _BASE.findall(truth))
+
+
+def _without_counted(answer: str, truth: str) -> str:
+    """The answer without "minutes" where the truth is a bare number: the question says what it counts."""
+    return _COUNTED.sub("", plain(answer)) if _number(truth) is not None else answer
+
+
+def _matched(answers: list[str], truths: list[str], item: Item) -> bool:
+    """Whether the answers are the truths in some order: every answer has a truth of its own."""
+    left = list(truths)
+    for answer in answers:
+        index = next((i for i, truth in enumerate(left) if _one(answer, truth, item)), None)
+        if index is None:
+            return False
+        left.pop(index)
+    return True
+
+
+def _scientific(answer: str, truth: str) -> bool | None:
+    """Whether `answer` is `truth` = 4.4e7 at the digits that it is given with: 4.4e7 stands for 4.35e7 to 4.45e7.
+
+    None where the truth is not in scientific notation, or the answer is no number.
+    """
+    expected = _SCIENTIFIC.fullmatch(plain(truth))
+    if expected is None:
+        return None
+    found = _number(answer)
+    if found is None:
+        return None
+    digits, power = len(expected["digits"] or ""), int(expected["power"])
+    exact = Fraction(f"{expected['sign']}{expected['whole']}.{expected['digits'] or 0}")
+    scaled = Fraction(found) / Fraction(10) ** power
+    # Half of the last digit; a whole mantissa such as 1e9 says nothing of digits, so it is exact up to 1 percent.
+    room = Fraction(1, 2) * Fraction(10) ** -digits if digits else abs(exact) / 100
+    return abs(scaled - exact) <= room * (1 + Fraction(1, 10**9))
+
+
+def _number(text: str) -> Fraction | None:
+    """The value of a text, also in scientific notation; None where it is no number."""
+    text = split_unit(plain(text))[0]
+    scientific = _SCIENTIFIC.fullmatch(text)
+    if scientific is not None:
+        mantissa = Fraction(f"{scientific['sign']}{scientific['whole']}.{scientific['digits'] or 0}")
+        return mantissa * Fraction(10) ** int(scientific["power"])
+    try:
+        return Fraction(value(text.rpartition("=")[2] or text))
+    except Unreadable:
+        return None
+
+
+def _parts(text: str) -> list[str]:
+    """The answers of "3, 5, 7", split at commas outside brackets; the text alone where it is one answer.
+
+    Commas between thousands are no separators, and a set in braces is its elements.
+    """
+    if len(text) > _MAX_ANSWER:
+        return [text]
+    text = plain(text)
+    inner = re.fullmatch(r"\\\{(.*)\\\}", text)
+    text = inner[1] if inner else text
+    parts, depth, begin = [], 0, 0
+    for index, character in enumerate(text):
+        depth += (character in "({[") - (character in ")}]")
+        if character == "," and depth == 0:
+            parts.append(text[begin:index].strip())
+            begin = index + 1
+    parts.append(text[begin:].strip())
+    good = 1 < len(parts) <= _MAX_LIST and depth == 0 and all(parts)
+    return parts if good else [text]

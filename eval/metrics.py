@@ -1,0 +1,107 @@
+"""Metrics of graded responses: avg@k, pass@k, majority@k, standard error clustered by question, rates, breakdowns.
+
+Q questions with n responses each; `correct` is (Q, n). All values are shares in [0, 1] unless they say otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+
+from echorl_vl.engines.validation_metrics import clustered_standard_error
+from echorl_vl.rewards.text import plain, split_unit, squash
+from echorl_vl.rewards.values import Unreadable, value
+from eval.benchmarks.base import Graded
+
+_DIGITS = 9
+
+
+def average_at_k(correct: Sequence[Sequence[bool]]) -> float:
+    """avg@n: mean over questions of the mean over their responses. Raises ValueError for no question."""
+    if not correct:
+        raise ValueError("no questions")
+    return sum(sum(row) / len(row) for row in correct) / len(correct)
+
+
+def pass_at_k(correct: Sequence[Sequence[bool]], k: int) -> float:
+    """pass@k without bias: mean over questions of 1 - C(n - c, k) / C(n, k), c of the n responses being right.
+
+    The chance that of k of the responses, drawn without replacement, one at least is right (Chen et al., 2021). Raises
+    ValueError where k is not in 1..n for every question.
+    """
+    if not correct or k < 1 or any(len(row) < k for row in correct):
+        raise ValueError(f"k: found {k}, wanted 1 to the number of responses")
+    misses = (math.comb(len(row) - sum(row), k) / math.comb(len(row), k) for row in correct)
+    return 1.0 - sum(misses) / len(correct)
+
+
+def majority_at_k(answers: Sequence[Sequence[str | None]], correct: Sequence[Sequence[bool]]) -> float:
+    """majority@n: share of questions whose most frequent answer is right (Wang et al., 2023, self-consistency).
+
+    Answers count as the same where `answer_key` is; responses without an answer have no vote. Of several answers
+    with as many votes each is taken with the same probability, and within one that graders judged both ways (5 and 5 cm
+    may differ) each response is: the value is an expectation, not a draw.
+    """
+    shares = []
+    for row, verdicts in zip(answers, correct, strict=True):
+        votes: dict[Hashable, list[bool]] = {}
+        for answer, verdict in zip(row, verdicts, strict=True):
+            if answer is not None:
+                votes.setdefault(answer_key(answer), []).append(verdict)
+        most = max(map(len, votes.values()), default=0)
+        winners = [sum(cast) / len(cast) for cast in votes.values() if len(cast) == most]
+        shares.append(sum(winners) / len(winners) if winners else 0.0)
+    return sum(shares) / len(shares)
+
+
+def answer_key(answer: str) -> Hashable:
+    """What two answers share when they are the same: their number, else their text without LaTeX dressing."""
+    text = plain(answer)
+    try:
+        return round(float(value(split_unit(text)[0])), _DIGITS)
+    except (Unreadable, OverflowError):
+        return squash(text).lower()
+
+
+def ks(samples: int) -> list[int]:
+    """The k of pass@k that are reported: powers of two up to n, and n."""
+    return sorted({2**power for power in range(samples.bit_length()) if 2**power <= samples} | {samples})
+
+
+def summary(graded: Sequence[Graded]) -> dict[str, float]:
+    """Every metric of a benchmark that is not its own. Lengths are in tokens.
+
+    `standard_error` is that of the accuracy (avg@n), clustered by question: nan for fewer than two.
+    """
+    correct = [one.correct for one in graded]
+    samples = min(map(len, correct))
+    responses = sum(map(len, correct))
+    accuracy = average_at_k(correct)
+    metrics = {"accuracy": accuracy, "standard_error": _standard_error(correct)}
+    if samples > 1:
+        metrics |= {f"avg@{samples}": accuracy} | {f"pass@{k}": pass_at_k(correct, k) for k in ks(samples)}
+        metrics[f"majority@{samples}"] = majority_at_k([one.answers for one in graded], correct)
+    metrics["truncated"] = sum(sum(one.truncated) for one in graded) / responses
+    metrics["no_answer"] = sum(answer is None for one in graded for answer in one.answers) / responses
+    metrics["response_tokens"] = sum(sum(one.tokens) for one in graded) / responses
+    return metrics
+
+
+def breakdown(graded: Sequence[Graded], key: Callable[[Graded], str | None]) -> dict[str, dict[str, float]]:
+    """{group: {questions, accuracy, standard_error}} of the questions that have one, in order of the groups' names."""
+    sizes = Counter(group for one in graded if (group := key(one)) is not None)
+    table = {}
+    for group in sorted(sizes):
+        correct = [one.correct for one in graded if key(one) == group]
+        table[group] = {
+            "questions": len(correct),
+            "accuracy": average_at_k(correct),
+            "standard_error": _standard_error(correct),
+        }
+    return table
+
+
+def _standard_error(correct: Sequence[Sequence[bool]]) -> float:
+    # The accuracy of a question is one number, however many responses it has.
+    return clustered_standard_error([sum(row) / len(row) for row in correct], 1)

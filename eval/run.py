@@ -1,0 +1,113 @@
+"""Scores a checkpoint: `python -m eval.run --model PATH --bench geometry3k,mathvision --out DIR`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from echorl_vl.errors import INTERRUPTED, UserError
+from eval.benchmarks.base import Benchmark
+from eval.benchmarks.registry import benchmarks
+from eval.folder import BenchmarkFolder
+from eval.options import Options, parse
+from eval.progress import bar, wide_console
+from eval.settings import versions
+
+USAGE_ERROR = 2
+
+# Messages of the modules that training shares speak of its keys; here the same things are options.
+_OPTIONS = {
+    "trainer.save_checkpoint_path=...": "--out",
+    "trainer.save_checkpoint_path": "--out",
+    "data.min_pixels": "--min-pixels",
+    "data.max_pixels": "--max-pixels",
+    "data.format_prompt": "--template",
+    "data.image_dir": "--data",
+    "model_path": "--model",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status (0 done, 2 a mistake in the input, 130 stopped by the user)."""
+    console = wide_console()
+    try:
+        options = parse(sys.argv[1:] if arguments is None else arguments)
+        if options is None:
+            _list(console)
+        else:
+            run(options, console)
+        return 0
+    except UserError as error:
+        message = str(error)
+        for key, option in _OPTIONS.items():
+            message = message.replace(key, option)
+        print(f"error: {message}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        return INTERRUPTED
+
+
+def run(options: Options, console: Console) -> dict[str, dict[str, Any]]:
+    """Generates what is missing, grades all of it, writes the results; gives them by benchmark. Raises UserError."""
+    if not options.grade_only:
+        from eval.generate import generate  # imports torch, which grading needs nothing of
+
+        generate(options, console)
+    from eval.grading.grade import Grader
+    from eval.report import show, write_overview
+
+    with Grader(options.workers, options.time_limit, options.tolerance) as grader:
+        for benchmark in options.benchmarks:
+            _grade(benchmark, options, grader, console)
+    results = write_overview(options.out)
+    show({name: results[name] for name in (b.name for b in options.benchmarks)}, console)
+    console.print(
+        f"written: {options.out / 'results.md'}, results.json, and a folder for each benchmark", soft_wrap=True
+    )
+    return results
+
+
+def _grade(benchmark: Benchmark, options: Options, grader: Any, console: Console) -> None:
+    from eval.report import result_of, write_result
+
+    folder = BenchmarkFolder(options.out, benchmark.name)
+    lock = folder.lock()
+    try:
+        written = folder.read_settings()
+        questions = folder.read_questions()
+        responses = folder.read_responses(questions, written["settings"]["samples"])
+        with bar(console, f"{benchmark.name}: grading", len(questions)) as update:
+            grades = grader.grade(questions, responses, update)
+        graded_with = {"tolerance": options.tolerance, "time_limit": options.time_limit} | versions(
+            "mathruler", "math-verify", "latex2sympy2_extended", "sympy"
+        )
+        write_result(folder, result_of(benchmark, grades, written, graded_with), grades)
+    finally:
+        lock.release()
+
+
+def _list(console: Console) -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    for head in ("name", "N", "k", "pictures", "title", "hub"):
+        table.add_column(head, justify="right" if head in ("N", "k") else "left")
+    for benchmark in benchmarks().values():
+        table.add_row(
+            benchmark.name,
+            str(benchmark.size),
+            str(benchmark.samples),
+            "yes" if benchmark.pictures else "",
+            benchmark.title,
+            str(benchmark.hub),
+        )
+    console.print(table)
+    console.print("N: questions of the official file. k: responses to each question with --preset paper (avg@k).")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""The paired bootstrap against a loop, and the command on made-up results."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from echorl_vl.errors import UserError
+from eval.compare import compare, main
+from eval.paired import mean_difference, paired_bootstrap
+
+SETTINGS = {"questions_sha256": "q", "model_sha256": "m", "temperature": 0.6, "edition": "whole", "samples": 2}
+
+
+def write(folder: Path, name: str, correct: list[list[bool]], partial: str | None = None, **settings) -> Path:
+    """A benchmark's folder as `eval.run` writes it."""
+    place = folder / name
+    place.mkdir(parents=True)
+    result = {"benchmark": name, "settings": SETTINGS | settings, "partial": partial}
+    (place / "result.json").write_text(json.dumps(result))
+    rows = [
+        {"uid": str(index), "truth": "5", "answers": ["5" if right else None for right in row], "correct": row}
+        for index, row in enumerate(correct)
+    ]
+    questions = [{"uid": str(index), "text": f"Question [{index}]?"} for index in range(len(correct))]
+    for file, entries in (("grades.jsonl", rows), ("questions.jsonl", questions)):
+        (place / file).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return folder
+
+
+def test_the_bootstrap_against_a_loop():
+    draw = random.Random(5)
+    differences = [draw.choice([-1.0, -0.5, 0.0, 0.0, 0.5, 1.0, 1.0]) for _ in range(40)]
+    found = paired_bootstrap(differences, seed=1, resamples=20_000)
+    means = sorted(sum(draw.choices(differences, k=40)) / 40 for _ in range(20_000))
+    assert found.value == pytest.approx(sum(differences) / 40)
+    assert found.low == pytest.approx(means[500], abs=0.02) and found.high == pytest.approx(means[19_500], abs=0.02)
+    share = (sum(mean < 0 for mean in means) + sum(mean == 0 for mean in means) / 2) / 20_000
+    assert found.not_better == pytest.approx(share, abs=0.01)
+    assert found.standard_error == pytest.approx(np.std(differences) / math.sqrt(40), rel=0.05)
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    random_state = np.random.default_rng(0)
+    truth, covered = 0.1, 0
+    for trial in range(200):
+        draws = random_state.choice([-1.0, 0.0, 1.0], size=100, p=[0.2, 0.5, 0.3])
+        found = paired_bootstrap(draws, seed=trial, resamples=400)
+        covered += found.low <= truth <= found.high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_the_same_results_show_no_difference():
+    found = paired_bootstrap([0.0] * 10)
+    assert (found.value, found.low, found.high, found.not_better) == (0, 0, 0, 0.5)
+    assert found.verdict == "no difference shown"
+
+
+def test_verdicts_and_seeds():
+    assert paired_bootstrap([1.0] * 30 + [0.0] * 30).verdict == "B is better"
+    assert paired_bootstrap([-1.0] * 30 + [0.0] * 30).verdict == "A is better"
+    some = [1.0, -1.0, 0.5, 0.0]
+    assert paired_bootstrap(some, seed=3).low == paired_bootstrap(some, seed=3).low
+    with pytest.raises(ValueError, match="no questions"):
+        paired_bootstrap([])
+
+
+def test_many_questions_are_resampled_in_pieces():
+    found = paired_bootstrap(np.linspace(-1, 1.2, 12_032), resamples=1000)
+    assert found.means.shape == (1000,) and found.value == pytest.approx(0.1)
+
+
+def test_the_mean_over_benchmarks():
+    small, large = paired_bootstrap([1.0, 0.0]), paired_bootstrap([0.0] * 1000)
+    mean = mean_difference([small, large])
+    assert mean.value == pytest.approx(0.25) and mean.low <= 0.25 <= mean.high
+
+
+def test_wins_and_losses(tmp_path):
+    a = write(tmp_path / "a", "aime24", [[True, True], [False, True], [False, False], [True, True]])
+    b = write(tmp_path / "b", "aime24", [[True, True], [True, True], [True, True], [False, True]], temperature=1.0)
+    [one] = compare(a, b)
+    assert (one.a, one.b, one.questions) == (0.625, 0.875, 4)
+    assert [entry["uid"] for entry in one.wins] == ["2", "1"] and [entry["uid"] for entry in one.losses] == ["3"]
+    assert one.wins[0]["difference"] == 1.0 and one.wins[0]["answers_a"] == [None, None]
+    assert one.protocol == ["temperature: 0.6 | 1.0"]
+
+
+def test_the_command(tmp_path, capsys):
+    rows = [[index % 3 == 0] for index in range(60)]
+    a = write(tmp_path / "a", "gsm8k", rows)
+    write(tmp_path / "a", "math500", rows)
+    b = write(tmp_path / "b", "gsm8k", [[True]] * 60, partial="the first 60 of 1319 questions")
+    write(tmp_path / "b", "math500", rows)
+    file = tmp_path / "out" / "comparison.json"
+    assert main([str(a), str(b), "--json", str(file), "--show", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "B is better" in shown and "no difference shown" in shown and "mean" in shown
+    assert "gsm8k 1: B right (+1.00)" in shown and "and 38 more" in shown and "[1]" in shown
+    report = json.loads(file.read_text())
+    low, high = report["gsm8k"]["interval_95"]
+    assert report["gsm8k"]["difference"] == pytest.approx(40 / 60) and low < 40 / 60 < high
+    assert len(report["gsm8k"]["changed"]) == 40
+
+
+def test_a_partial_result_on_either_side_is_marked(tmp_path, capsys):
+    a = write(tmp_path / "a", "gsm8k", [[True]])
+    b = write(tmp_path / "b", "gsm8k", [[True]], partial="the first 1 of 1319 questions")
+    assert main([str(a), str(b)]) == 0 and "PARTIAL" in capsys.readouterr().out
+
+
+def test_one_benchmarks_folder(tmp_path):
+    a, b = (write(tmp_path / side, "gsm8k", [[True]]) for side in "ab")
+    assert compare(a / "gsm8k", b / "gsm8k")[0].name == "gsm8k"
+
+
+def test_what_can_not_be_compared(tmp_path, capsys):
+    a = write(tmp_path / "a", "gsm8k", [[True]])
+    with pytest.raises(UserError, match=r"no benchmark in common: .*gsm8k.*math500"):
+        compare(a, write(tmp_path / "b", "math500", [[True]]))
+    with pytest.raises(UserError, match="were asked other questions"):
+        compare(a, write(tmp_path / "c", "gsm8k", [[True]], questions_sha256="other"))
+    (tmp_path / "empty").mkdir()
+    assert main([str(a), str(tmp_path / "empty")]) == 2
+    assert "no result.json in it" in capsys.readouterr().err
+    assert main([str(a), str(tmp_path / "nowhere")]) == 2
