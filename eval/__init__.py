@@ -1,0 +1,1 @@
+"""Evaluation of checkpoints, and the paper's evidence made again."""
