@@ -18,6 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from transformers.utils import logging as transformers_logging
 
 from echorl_vl.errors import INTERRUPTED, UserError
 from eval.evidence.experiment import Experiment, experiment_names, find_experiments
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(experiments: dict[str, Experiment], setups: list[Setup], store: Store, plan_only: bool) -> int:
+    transformers_logging.disable_progress_bar()  # a bar for each model that is opened
     console = Console()
     cells = [cell for setup in setups for experiment in experiments.values() for cell in experiment.cells(setup)]
     cells = list({(type(cell), cell.key): cell for cell in cells}.values())  # one that several ask for is run once

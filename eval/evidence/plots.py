@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from echorl_vl.outputs.plot_style import CYCLE, MUTED, dress, label_ends, plt, save, style
+from echorl_vl.outputs.plot_style import CYCLE, MUTED, dress, label_ends, percent_axis, plt, save, style
 
 from .statistics import interval
 
@@ -54,6 +54,12 @@ def banded(axes, x: Sequence[float], lines: Mapping[str, Sequence[Sequence[float
         known = mean[np.isfinite(mean)]
         labels.append((float(known[-1]) if len(known) else math.nan, label, colour))
     label_ends(axes, labels)
+
+
+def share_axis(axes, values: Iterable[float | None]) -> None:
+    """A percent axis as high as the values need, a little below 0, so that lines at 0 and their labels are seen."""
+    highest = max((value for value in values if value is not None and math.isfinite(value)), default=1.0)
+    percent_axis(axes, -0.04 * max(highest, 0.1), min(1.02, max(0.1, highest * 1.3)))
 
 
 def _family(name: str) -> str:

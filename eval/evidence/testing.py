@@ -34,11 +34,16 @@ def accuracies(probe: Probe, seed: int, splits: Mapping[str, str], samples: int)
     return found
 
 
-def tested(setup: Setup, seed: int, training: Training | None) -> Measurement:
+def final_test(setup: Setup, seed: int, training: Training | None) -> Measurement:
     """The test of a run's policy when the budget of rollouts is used up; None: of the model before training."""
     options = {"splits": dict(setup.splits), "samples": setup.samples}
     where = START if training is None else BUDGET
     return Measurement(setup, accuracies, seed, training, where, options, seconds=30.0)
+
+
+def final_tests(setup: Setup, seed: int, runs: Mapping[str, Training]) -> dict[str, Measurement]:
+    """The same of several runs, by their names."""
+    return {name: final_test(setup, seed, run) for name, run in runs.items()}
 
 
 def accuracy(store: Store, cell: Measurement, split: str) -> float:

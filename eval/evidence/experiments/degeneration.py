@@ -19,7 +19,6 @@ from echorl_vl.outputs.plot_style import (
     CYCLE,
     dress,
     label_ends,
-    percent_axis,
     plt,
     save,
     smooth,
@@ -29,6 +28,7 @@ from echorl_vl.outputs.plot_style import (
 )
 from eval.evidence.cells import Cell, train_pair
 from eval.evidence.experiment import Experiment, Findings, Table
+from eval.evidence.plots import share_axis
 from eval.evidence.setup import Setup
 from eval.evidence.statistics import Contrast, interval
 from eval.evidence.store import Store
@@ -95,7 +95,7 @@ def draw(raw: dict[str, Any], path: Path) -> None:
                 labels.append((float(known[-1]) if len(known) else math.nan, label, colour))
             step_axis(axes, steps)
             if column != "policy_grad_norm":
-                percent_axis(axes)
+                share_axis(axes, (value for arm in raw.values() for run in arm[column] for value in run))
             dress(axes, title, f"Mean over {len(raw['with']['steps'])} seeds, smoothed", "")
             label_ends(axes, labels)
         save(figure, path)

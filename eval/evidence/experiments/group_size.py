@@ -18,10 +18,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from echorl_vl.outputs.plot_style import dress, percent_axis, plt, save, style
+from echorl_vl.outputs.plot_style import dress, plt, save, style
 from eval.evidence.cells import START, Cell, Measurement, stage_steps, train_pair
 from eval.evidence.experiment import Experiment, Findings, Table
-from eval.evidence.plots import banded
+from eval.evidence.plots import banded, share_axis
 from eval.evidence.probe import Probe
 from eval.evidence.setup import Setup
 from eval.evidence.statistics import Contrast, interval
@@ -90,7 +90,7 @@ def draw(raw: dict[str, Any], path: Path) -> None:
         axes = figure.add_axes((0.1, 0.13, 0.72, 0.7))
         axes.set_xscale("log", base=2)
         axes.set_xticks(raw["sizes"], [str(size) for size in raw["sizes"]])
-        percent_axis(axes)
+        share_axis(axes, (value for of in raw["shares"].values() for shares in of for value in shares))
         banded(axes, raw["sizes"], {f"step {stage}": raw["shares"][str(stage)] for stage in raw["stages"]})
         subtitle = "Share of groups, from 64 rollouts a problem; mean and 95 % interval over seeds"
         dress(axes, "Groups that all succeed, by group size", subtitle, "all-success groups", "rollouts in a group, n")

@@ -20,59 +20,53 @@ from eval.evidence.plots import forest
 from eval.evidence.setup import Setup
 from eval.evidence.statistics import Contrast, interval, number, sign_flip_p
 from eval.evidence.store import Store
-from eval.evidence.testing import Arms, differences, raw_accuracies, tested
+from eval.evidence.testing import Arms, differences, final_test, final_tests, raw_accuracies
 
 ALGORITHMS = ("grpo", "dapo", "luffy", "uft")
 
 
 def _arms(setup: Setup, algorithm: str) -> Arms:
-    pairs = {seed: train_pair(setup, seed, algorithm) for seed in setup.seeds}
-    return {seed: {arm: tested(setup, seed, run) for arm, run in pair.items()} for seed, pair in pairs.items()}
+    return {seed: final_tests(setup, seed, train_pair(setup, seed, algorithm)) for seed in setup.seeds}
 
 
 def cells(setup: Setup) -> list[Cell]:
-    planned: list[Cell] = [tested(setup, seed, None) for seed in setup.seeds]
+    planned: list[Cell] = [final_test(setup, seed, None) for seed in setup.seeds]
     for seed in setup.seeds:  # seed by seed, so that something can be said early
         for algorithm in ALGORITHMS:
             for run in train_pair(setup, seed, algorithm).values():
-                planned += [run, tested(setup, seed, run)]
+                planned += [run, final_test(setup, seed, run)]
     return planned
 
 
 def analyse(setup: Setup, store: Store) -> Findings:
-    raw: dict[str, Any] = {"algorithms": {}, "contrasts": []}
-    before = {seed: {"before": tested(setup, seed, None)} for seed in setup.seeds}
-    raw["before"] = raw_accuracies(store, before, list(setup.splits))
-    claims, others, rows = [], [], []
     by_algorithm = {algorithm: _arms(setup, algorithm) for algorithm in ALGORITHMS}
-    for algorithm, arms in by_algorithm.items():
-        raw["algorithms"][algorithm] = raw_accuracies(store, arms, list(setup.splits))
-    for split in setup.splits:
-        found = [
-            differences(store, arms, "with", "without", split, f"{split}: {algorithm}", None, len(ALGORITHMS))
+    splits = list(setup.splits)
+    before: Arms = {seed: {"before": final_test(setup, seed, None)} for seed in setup.seeds}
+    accuracies = {algorithm: raw_accuracies(store, arms, splits) for algorithm, arms in by_algorithm.items()}
+    raw: dict[str, Any] = {"before": raw_accuracies(store, before, splits), "algorithms": accuracies, "contrasts": []}
+    claims, others, rows = [], [], []
+    for split in splits:
+        found = {
+            algorithm: differences(
+                store, arms, "with", "without", split, f"{split}: {algorithm}", None, len(ALGORITHMS)
+            )
             for algorithm, arms in by_algorithm.items()
-        ]
-        pooled = tuple(sum(values) / len(found) for values in zip(*(one.values for one in found), strict=True))
-        claims.append(Contrast(f"{split}: mean of {len(found)}", pooled, "above", len(setup.splits)))
-        others += found
-        for algorithm, contrast in zip(ALGORITHMS, found, strict=True):
-            values = raw["algorithms"][algorithm][split]
-            cells_of = (str(interval(values["without"])), str(interval(values["with"])))
-            rows.append(_row(algorithm, split, *cells_of, contrast))
-        rows.append(_row("mean of all", split, "", "", claims[-1]))
-    raw["contrasts"] = [contrast.to_json() for contrast in _by_split(claims, others)]
+        }
+        by_seed = zip(*(contrast.values for contrast in found.values()), strict=True)
+        pooled = tuple(sum(values) / len(found) for values in by_seed)
+        claims.append(Contrast(f"{split}: mean of {len(found)}", pooled, "above", len(splits)))
+        others += found.values()
+        for algorithm, contrast in found.items():
+            without, with_echo = (interval(accuracies[algorithm][split][arm]) for arm in ("without", "with"))
+            rows.append((algorithm, split, str(without), str(with_echo), *_difference(contrast)))
+        rows.append(("mean of all", split, "", "", *_difference(claims[-1])))
+        raw["contrasts"] += [contrast.to_json() for contrast in (*found.values(), claims[-1])]
     columns = ("base algorithm", "problems", "without", "with EchoRL", "difference", "sign-flip p")
     return Findings(claims, Table(columns, rows), raw, others)
 
 
-def _row(algorithm: str, split: str, without: str, with_echo: str, contrast: Contrast) -> tuple[str, ...]:
-    return (algorithm, split, without, with_echo, str(contrast.interval), number(sign_flip_p(contrast.values)))
-
-
-def _by_split(claims: list[Contrast], others: list[Contrast]) -> list[Contrast]:
-    return sorted(
-        [*others, *claims], key=lambda one: [claim.name.split(":")[0] for claim in claims].index(one.name.split(":")[0])
-    )
+def _difference(contrast: Contrast) -> tuple[str, str]:
+    return str(contrast.interval), number(sign_flip_p(contrast.values))
 
 
 def draw(raw: dict[str, Any], path: Path) -> None:

@@ -15,7 +15,7 @@ from eval.evidence.plots import forest
 from eval.evidence.setup import Setup
 from eval.evidence.statistics import interval, number, sign_flip_p
 from eval.evidence.store import Store
-from eval.evidence.testing import Arms, differences, raw_accuracies, tested
+from eval.evidence.testing import Arms, differences, final_test, final_tests, raw_accuracies
 
 OTHERS = ("random", "first", "last", "lowest")
 PAPER, BASE = "highest", "without"
@@ -29,15 +29,15 @@ def runs(setup: Setup, seed: int) -> dict[str, Training]:
 
 
 def cells(setup: Setup) -> list[Cell]:
-    return [
-        cell for seed in setup.seeds for run in runs(setup, seed).values() for cell in (run, tested(setup, seed, run))
-    ]
+    planned: list[Cell] = []
+    for seed in setup.seeds:
+        for run in runs(setup, seed).values():
+            planned += [run, final_test(setup, seed, run)]
+    return planned
 
 
 def analyse(setup: Setup, store: Store) -> Findings:
-    arms: Arms = {
-        seed: {name: tested(setup, seed, run) for name, run in runs(setup, seed).items()} for seed in setup.seeds
-    }
+    arms: Arms = {seed: final_tests(setup, seed, runs(setup, seed)) for seed in setup.seeds}
     split = next(iter(setup.splits))
     claims = [
         differences(store, arms, PAPER, other, split, f"{PAPER} less {other}:", "above", len(OTHERS))

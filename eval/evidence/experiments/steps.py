@@ -12,15 +12,15 @@ continuation alone, which has to give the answer, with room for a whole response
 
 What makes it a comparison: the three orders delete the same number of steps of the same solutions and are finished with
 the same random numbers. A larger share deletes what the smaller one did and more. They need not delete the same number
-of tokens, so the share of the body's tokens that went is reported beside the accuracy. The policy may write a deleted
-step anew: what is measured is whether it needs to, and can.
+of tokens, or at the same places, so the share of the body's tokens that went and where the deleted steps stood are
+reported too. The policy may write a deleted step anew: what is measured is whether it needs to, and can.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +44,7 @@ ORDERS = ("highest", "lowest", "random")
 PROBLEMS = 300
 TRIES = 4  # rollouts of a problem among which a solution is looked for
 LEAST_STEPS = 2
+COLUMNS = ("accuracy", "tokens", "places")
 
 
 class Solution(NamedTuple):
@@ -90,7 +91,9 @@ def find_solutions(probe: Probe, seed: int, spec: str) -> list[Solution]:
 
 
 def deletions(probe: Probe, seed: int, spec: str) -> dict[str, Any]:
-    """Accuracy of finishing, and share of the body's tokens deleted, by order and share.
+    """By order and share: accuracy of finishing, share of the body's tokens deleted, and where the deleted steps stood.
+
+    The place of a step is 0 for the first of its body and 1 for the last; the mean is None where none was deleted.
 
     Raises UserError if there is no solution to delete from.
     """
@@ -99,26 +102,36 @@ def deletions(probe: Probe, seed: int, spec: str) -> dict[str, Any]:
         raise UserError(f"{spec}: no correct solution with {LEAST_STEPS} steps before the answer; nothing to delete")
     rng = random.Random(seed)
     chances = [rng.random() for _ in solutions]
-    accuracy: dict[str, list[float]] = {order: [] for order in ORDERS}
-    tokens: dict[str, list[float]] = {order: [] for order in ORDERS}
+    found: dict[str, dict[str, list]] = {name: {order: [] for order in ORDERS} for name in COLUMNS}
+    nothing: float | None = None  # accuracy with nothing deleted, the same in every order
     for order in ORDERS:
-        orders = [deletion_order(solution.entropies, order, rng) for solution in solutions]
+        ranked = [deletion_order(solution.entropies, order, rng) for solution in solutions]
         for share in SHARES:
-            if share == 0 and order != ORDERS[0]:  # nothing is deleted, in whichever order
-                accuracy[order].append(accuracy[ORDERS[0]][0])
-                tokens[order].append(0.0)
-                continue
-            prompts, gone, all_tokens = [], 0, 0
-            for solution, ranked, chance in zip(solutions, orders, chances, strict=True):
-                lost = set(ranked[: deleted_count(len(ranked), share, chance)])
-                prompts.append(left_over(solution, lost))
-                gone += sum(len(solution.steps[step]) for step in lost)
-                all_tokens += sum(map(len, solution.steps))
-            finished = probe.sample(prompts, 1, seed, "finish")
-            accuracy[order].append(finished.verified.double().mean().item())
-            tokens[order].append(gone / all_tokens)
+            lost = [
+                set(steps[: deleted_count(len(steps), share, chance)])
+                for steps, chance in zip(ranked, chances, strict=True)
+            ]
+            if share or nothing is None:
+                prompts = [left_over(solution, gone) for solution, gone in zip(solutions, lost, strict=True)]
+                accuracy = probe.sample(prompts, 1, seed, "finish").verified.double().mean().item()
+                nothing = accuracy if nothing is None else nothing
+            found["accuracy"][order].append(accuracy if share else nothing)
+            found["tokens"][order].append(_token_share(solutions, lost))
+            found["places"][order].append(_place(solutions, lost))
     steps = sum(len(solution.steps) for solution in solutions) / len(solutions)
-    return {"solutions": len(solutions), "body_steps": steps, "accuracy": accuracy, "tokens": tokens}
+    return {"solutions": len(solutions), "body_steps": steps, **found}
+
+
+def _token_share(solutions: Sequence[Solution], lost: Sequence[set[int]]) -> float:
+    gone = sum(len(solution.steps[step]) for solution, steps in zip(solutions, lost, strict=True) for step in steps)
+    return gone / sum(len(piece) for solution in solutions for piece in solution.steps)
+
+
+def _place(solutions: Sequence[Solution], lost: Sequence[set[int]]) -> float | None:
+    places = [
+        step / (len(solution.steps) - 1) for solution, steps in zip(solutions, lost, strict=True) for step in steps
+    ]
+    return sum(places) / len(places) if places else None
 
 
 def left_over(solution: Solution, lost: set[int]) -> Prompt:
@@ -146,42 +159,35 @@ def analyse(setup: Setup, store: Store) -> Findings:
     contrasts: dict[int, list[Contrast]] = {}
     for stage in (0, setup.steps):
         found = [store.found(_cell(setup, seed, stage)) for seed in setup.seeds]
-        by_order = {order: [one["accuracy"][order] for one in found] for order in ORDERS}
-        tokens = {order: [one["tokens"][order] for one in found] for order in ORDERS}
+        of = {name: {order: [one[name][order] for one in found] for order in ORDERS} for name in COLUMNS}
         counts = {name: [one[name] for one in found] for name in ("solutions", "body_steps")}
-        raw["stages"][str(stage)] = {"accuracy": by_order, "tokens": tokens, **counts}
-        when = "after" if stage else "before"
-        contrasts[stage] = [
-            Contrast(
-                f"accuracy with {order} deleted less with highest deleted, mean of the shares, {when} training:",
-                tuple(
-                    _mean(other[1:]) - _mean(high[1:])
-                    for other, high in zip(by_order[order], by_order["highest"], strict=True)
-                ),
-                "above",
-                len(ORDERS) - 1,
-            )
-            for order in ORDERS[1:]
-        ]
+        raw["stages"][str(stage)] = of | counts
+        contrasts[stage] = [_contrast(of["accuracy"], order, stage) for order in ORDERS[1:]]
     rows = []
     for stage, of in raw["stages"].items():
         for order in ORDERS:
-            columns = zip(*of["accuracy"][order], strict=True)
-            rows.append(
-                (
-                    stage,
-                    order,
-                    *(str(interval(column)) for column in columns),
-                    f"{_mean(_mean(one[1:]) for one in of['tokens'][order]):.0%}",
-                )
-            )
-    columns = ("training step", "deleted", *(f"{share:.0%} of the steps" for share in SHARES), "tokens deleted, mean")
+            columns = (str(interval(column)) for column in zip(*of["accuracy"][order], strict=True))
+            means = (f"{_mean(_mean(one[1:]) for one in of[name][order]):.2f}" for name in COLUMNS[1:])
+            rows.append((stage, order, *columns, *means))
+    shares = (f"{share:.0%} of the steps" for share in SHARES)
+    columns = ("training step", "deleted", *shares, "tokens deleted, mean", "place (0 first, 1 last)")
     return Findings(contrasts[setup.steps], Table(columns, rows), raw, contrasts[0])
 
 
-def _mean(values) -> float:
-    values = list(values)
-    return sum(values) / len(values)
+def _contrast(accuracy: dict[str, list[list[float]]], order: str, stage: int) -> Contrast:
+    when = "after" if stage else "before"
+    values = tuple(
+        _mean(other[1:]) - _mean(highest[1:])
+        for other, highest in zip(accuracy[order], accuracy["highest"], strict=True)
+    )
+    name = f"accuracy with {order} deleted less with highest deleted, mean of the shares, {when} training:"
+    return Contrast(name, values, "above", len(ORDERS) - 1)
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    """Mean of the values that are there; nan for none."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else math.nan
 
 
 def draw(raw: dict[str, Any], path: Path) -> None:
@@ -200,7 +206,7 @@ def draw(raw: dict[str, Any], path: Path) -> None:
 
 EXPERIMENT = Experiment(
     "High-entropy steps",
-    "deleting the steps of highest entropy from a correct solution costs more accuracy than deleting lowest or random ones",
+    "deleting the steps of highest entropy from correct solutions costs more accuracy than deleting others",
     cells,
     analyse,
     draw,

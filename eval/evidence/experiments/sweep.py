@@ -16,7 +16,7 @@ from eval.evidence.plots import forest
 from eval.evidence.setup import Setup
 from eval.evidence.statistics import interval, number, sign_flip_p
 from eval.evidence.store import Store
-from eval.evidence.testing import Arms, differences, raw_accuracies, tested
+from eval.evidence.testing import Arms, differences, final_test, final_tests, raw_accuracies
 
 COEFS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 CHANGES = {
@@ -49,18 +49,15 @@ def variants(setup: Setup, seed: int) -> dict[str, Training]:
 
 
 def cells(setup: Setup) -> list[Cell]:
-    return [
-        cell
-        for seed in setup.seeds
-        for run in variants(setup, seed).values()
-        for cell in (run, tested(setup, seed, run))
-    ]
+    planned: list[Cell] = []
+    for seed in setup.seeds:
+        for run in variants(setup, seed).values():
+            planned += [run, final_test(setup, seed, run)]
+    return planned
 
 
 def analyse(setup: Setup, store: Store) -> Findings:
-    arms: Arms = {
-        seed: {name: tested(setup, seed, run) for name, run in variants(setup, seed).items()} for seed in setup.seeds
-    }
+    arms: Arms = {seed: final_tests(setup, seed, variants(setup, seed)) for seed in setup.seeds}
     names = [name for name in next(iter(arms.values())) if name != BASE]
     split = next(iter(setup.splits))
     own = f"lambda {setup.coef:g}"
