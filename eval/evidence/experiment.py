@@ -85,7 +85,7 @@ def sentence(experiment: Experiment, findings: Findings, seeds: int) -> str:
     parts = []
     for contrast in findings.claims:
         own = "" if len(findings.claims) == 1 else f", {contrast.verdict}"
-        parts.append(f"{contrast.name} {contrast.interval}{own}")
+        parts.append(f"{contrast.name} = {contrast.interval}{own}")
     one = seeds == 1
     how = f"mean and interval over {seeds} seed{'' if one else 's'}"
     why = "" if verdict == SEEN else "; one seed gives no interval" if one else ""

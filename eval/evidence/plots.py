@@ -15,15 +15,15 @@ from .statistics import interval
 
 
 def forest(path: Path, contrasts: Sequence[Mapping[str, Any]], title: str, subtitle: str, xlabel: str) -> Path:
-    """One row a contrast (`Contrast.to_json`): seeds as faint dots, mean and interval; what is claimed lies right of 0.
+    """One row a contrast (`Contrast.to_json`): seeds as faint dots, mean and interval.
 
-    Contrasts whose name begins alike up to ": " share a colour.
+    Contrasts whose names begin alike up to ": " share a colour.
     """
     families = list(dict.fromkeys(_family(contrast["name"]) for contrast in contrasts))
     with style():
         figure = plt.figure(figsize=(8.4, 1.75 + 0.34 * len(contrasts)))
         height = figure.get_figheight()
-        axes = figure.add_axes((0.36, 0.62 / height, 0.6, 1 - 1.5 / height))
+        axes = figure.add_axes((0.3, 0.62 / height, 0.66, 1 - 1.5 / height))
         for row, contrast in enumerate(contrasts):
             colour = CYCLE[families.index(_family(contrast["name"])) % len(CYCLE)]
             values = [value for value in contrast["values"] if value is not None]
@@ -63,4 +63,4 @@ def share_axis(axes, values: Iterable[float | None]) -> None:
 
 
 def _family(name: str) -> str:
-    return name.partition(": ")[0]
+    return name.partition(": ")[0] if ": " in name else ""

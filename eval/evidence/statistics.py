@@ -45,7 +45,8 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
-        return f"{number(self.mean)} ({number(self.low)} to {number(self.high)})"
+        ends = f" ({number(self.low)} to {number(self.high)})" if math.isfinite(self.low) else ""
+        return f"{number(self.mean)}{ends}"
 
 
 def interval(values: Sequence[float], comparisons: int = 1) -> Interval:

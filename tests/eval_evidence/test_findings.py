@@ -50,10 +50,10 @@ def test_a_sentence_is_worked_out_from_the_numbers():
     experiment = find_experiments(["helps"])["helps"]
 
     def said(values):
-        findings = Findings([Contrast("difference:", values, "above")], Table((), []), {})
+        findings = Findings([Contrast("difference", values, "above")], Table((), []), {})
         return sentence(experiment, findings, len(values))
 
-    assert "was seen (mean and interval over 3 seeds: difference: 0.110 (" in said((0.1, 0.11, 0.12))
+    assert "was seen (mean and interval over 3 seeds: difference = 0.110 (" in said((0.1, 0.11, 0.12))
     assert "was not seen (" in said((-0.1, -0.11, -0.12))
     assert "is undecided (" in said((0.1, -0.1, 0.05))
     assert "one seed gives no interval" in said((0.1,))
@@ -91,10 +91,10 @@ def test_the_choice_is_compared_with_each_other_choice(setup):
     means = {one.name: one.interval.mean for one in findings.claims}
     assert means == pytest.approx(
         {
-            "highest less random:": 0.05,
-            "highest less first:": 0.1,
-            "highest less last:": 0.1,
-            "highest less lowest:": -0.05,
+            "highest less random": 0.05,
+            "highest less first": 0.1,
+            "highest less last": 0.1,
+            "highest less lowest": -0.05,
         }
     )
     assert findings.verdict == NOT_SEEN

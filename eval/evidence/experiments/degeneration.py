@@ -54,12 +54,12 @@ def analyse(setup: Setup, store: Store) -> Findings:
         runs = [_columns(RunData.read(store.run_folder(pair[arm]))) for pair in pairs.values()]
         raw[arm] = {column: [run[column] for run in runs] for column in ("steps", *COLUMNS)}
     claims = [
-        Contrast(f"{COLUMNS[column]}, last tenth less first:", _changes(raw["without"][column]), side, len(CLAIMED))
+        Contrast(f"{COLUMNS[column]}, last tenth less first", _changes(raw["without"][column]), side, len(CLAIMED))
         for column, side in CLAIMED.items()
     ]
     late = {arm: [_ends(values)[1] for values in raw[arm]["all_success"]] for arm in raw}
     difference = tuple(with_echo - base for with_echo, base in zip(late["with"], late["without"], strict=True))
-    others = [Contrast("all-success groups in the last tenth, with EchoRL less without:", difference)]
+    others = [Contrast("all-success groups in the last tenth, with EchoRL less without", difference)]
     rows = []
     for column, label in COLUMNS.items():
         known = {(arm, end): [_ends(values)[end] for values in raw[arm][column]] for arm in raw for end in (0, 1)}

@@ -75,7 +75,7 @@ def analyse(setup: Setup, store: Store) -> Findings:
         ]
     usual, large = SIZES.index(USUAL), SIZES.index(LARGE)
     last = raw["shares"][str(stages[-1])]
-    name = f"half of the all-success share at n = {USUAL} less the share at n = {LARGE}, after training:"
+    name = f"half of the all-success share at n = {USUAL} less the share at n = {LARGE}, after training"
     claim = Contrast(name, tuple(shares[usual] / 2 - shares[large] for shares in last), "above")
     rows = []
     for stage in stages:

@@ -70,7 +70,7 @@ def _difference(contrast: Contrast) -> tuple[str, str]:
 
 
 def draw(raw: dict[str, Any], path: Path) -> None:
-    subtitle = "Accuracy with EchoRL less without; dots: seeds; bars: 95 % intervals of each family"
+    subtitle = "With EchoRL less without; dots: seeds; bars: 95 % intervals"
     forest(path, raw["contrasts"], "Does EchoRL help the base algorithms?", subtitle, "difference in accuracy")
 
 

@@ -40,8 +40,7 @@ def analyse(setup: Setup, store: Store) -> Findings:
     arms: Arms = {seed: final_tests(setup, seed, runs(setup, seed)) for seed in setup.seeds}
     split = next(iter(setup.splits))
     claims = [
-        differences(store, arms, PAPER, other, split, f"{PAPER} less {other}:", "above", len(OTHERS))
-        for other in OTHERS
+        differences(store, arms, PAPER, other, split, f"{PAPER} less {other}", "above", len(OTHERS)) for other in OTHERS
     ]
     accuracies = raw_accuracies(store, arms, list(setup.splits))
     against = dict(zip(OTHERS, claims, strict=True))
@@ -56,9 +55,7 @@ def analyse(setup: Setup, store: Store) -> Findings:
 
 
 def draw(raw: dict[str, Any], path: Path) -> None:
-    subtitle = (
-        "Accuracy with the paper's clips less that with others as long; dots: seeds; bars: simultaneous intervals"
-    )
+    subtitle = "Clips as long from other steps; dots: seeds; bars: simultaneous 95 % intervals"
     forest(path, raw["contrasts"], "Does the choice of the step matter?", subtitle, "difference in accuracy")
 
 

@@ -30,7 +30,7 @@ from echorl_vl.core import step_entropies
 from echorl_vl.data.prompts import Prompt
 from echorl_vl.engines.local.expert_traces import with_hint
 from echorl_vl.errors import UserError
-from echorl_vl.outputs.plot_style import dress, percent_axis, plt, save, style
+from echorl_vl.outputs.plot_style import dress, percent, percent_axis, plt, save, style
 from eval.evidence.cells import START, Cell, Measurement, train_pair
 from eval.evidence.experiment import Experiment, Findings, Table
 from eval.evidence.plots import banded
@@ -169,7 +169,7 @@ def analyse(setup: Setup, store: Store) -> Findings:
             columns = (str(interval(column)) for column in zip(*of["accuracy"][order], strict=True))
             means = (f"{_mean(_mean(one[1:]) for one in of[name][order]):.2f}" for name in COLUMNS[1:])
             rows.append((stage, order, *columns, *means))
-    shares = (f"{share:.0%} of the steps" for share in SHARES)
+    shares = (f"{percent(share)} of the steps" for share in SHARES)
     columns = ("training step", "deleted", *shares, "tokens deleted, mean", "place (0 first, 1 last)")
     return Findings(contrasts[setup.steps], Table(columns, rows), raw, contrasts[0])
 
@@ -180,7 +180,7 @@ def _contrast(accuracy: dict[str, list[list[float]]], order: str, stage: int) ->
         _mean(other[1:]) - _mean(highest[1:])
         for other, highest in zip(accuracy[order], accuracy["highest"], strict=True)
     )
-    name = f"accuracy with {order} deleted less with highest deleted, mean of the shares, {when} training:"
+    name = f"accuracy with {order} deleted less with highest deleted, mean of the shares, {when} training"
     return Contrast(name, values, "above", len(ORDERS) - 1)
 
 
@@ -197,7 +197,7 @@ def draw(raw: dict[str, Any], path: Path) -> None:
             axes = figure.add_axes((0.07 + 0.5 * index, 0.13, 0.28, 0.7))
             lines = {f"{order} entropy" if order != "random" else order: of["accuracy"][order] for order in ORDERS}
             percent_axis(axes)
-            axes.set_xticks(raw["shares"], [f"{share:.0%}" for share in raw["shares"]])
+            axes.set_xticks(raw["shares"], [percent(share) for share in raw["shares"]])
             banded(axes, raw["shares"], lines)
             subtitle = f"Policy at training step {stage}; mean and 95 % interval over seeds"
             dress(axes, "Finishing without some steps", subtitle, "accuracy", "steps deleted")

@@ -78,7 +78,7 @@ def analyse(setup: Setup, store: Store) -> Findings:
 
 
 def draw(raw: dict[str, Any], path: Path) -> None:
-    subtitle = "Accuracy in the domain of training, less that of GRPO; dots: seeds; bars: simultaneous 95 % intervals"
+    subtitle = "Each variant less GRPO; dots: seeds; bars: simultaneous 95 % intervals"
     forest(path, raw["contrasts"], "What makes EchoRL help?", subtitle, "difference in accuracy")
 
 

@@ -90,7 +90,7 @@ def analyse(setup: Setup, store: Store) -> Findings:
     contrasts = {
         stage: [
             Contrast(
-                f"traces less own rollouts, per {unit}, {'after' if index else 'before'} training:",
+                f"traces less own rollouts, per {unit}, {'after' if index else 'before'} training",
                 tuple(
                     expert[index] - own[index]
                     for expert, own in zip(raw["means"]["expert"][unit], raw["means"]["own"][unit], strict=True)
