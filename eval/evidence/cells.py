@@ -21,8 +21,11 @@ from eval.evidence.setup import Setup
 START, BUDGET = "start", "budget"
 """Where along a training a policy is looked at: before its first step, or when the rollouts of the budget are drawn."""
 
-STAGES = 3  # parts that the steps of a run are cut in where its stages are kept
-BUDGET_PARTS = 15  # the same where a run may use up its rollouts before its last step
+KEPT = {"last": 1, "stages": 3, "budget": 15}
+"""What a run keeps -> the parts that its steps are cut in, with a checkpoint at the end of each.
+
+Its last policy; policies at a few stages; or as many that the one which uses up a budget is among them, nearly.
+"""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Training:
     """A run of the embedded engine.
 
     own: keys that the experiment sets. choice: the step that clips are taken from (`choices`), None for the
-    configuration's own. keep: checkpoints, "last", "stages" or "budget".
+    configuration's own. keep: which checkpoints, of `KEPT`.
     """
 
     setup: Setup
@@ -116,7 +119,6 @@ def train(
     """
     coef = setup.coef if coef is None else coef
     steps, number = setup.steps, str(seed)
-    parts = {"stages": STAGES, "budget": BUDGET_PARTS}.get(keep, 1)
     own = {
         "engine": "local",
         "algorithm.name": algorithm,
@@ -127,7 +129,7 @@ def train(
         "data.val_files": "''",
         "trainer.val_freq": "-1",
         "trainer.val_before_train": "false",
-        "trainer.save_freq": str(math.ceil(steps / parts)),
+        "trainer.save_freq": str(math.ceil(steps / KEPT[keep])),
         "trainer.save_limit": "1" if keep == "last" else "-1",
         "trainer.rollout_save_freq": "0",
         "trainer.logger": "[console, file]",
@@ -157,9 +159,9 @@ def train_pair(setup: Setup, seed: int, algorithm: str = "grpo") -> dict[str, Tr
     }
 
 
-def stage_steps(steps: int) -> list[int]:
-    """Steps at which a run that keeps its stages has a checkpoint; the start, 0, has none."""
-    every = math.ceil(steps / STAGES)
+def checkpoint_steps(steps: int, keep: str) -> list[int]:
+    """Steps at which a run has a checkpoint, in order; the start, 0, has none. A run that was stopped may have more."""
+    every = math.ceil(steps / KEPT[keep])
     return sorted({*range(every, steps + 1, every), steps})
 
 

@@ -8,20 +8,20 @@ OUT/measured/NAME.json    {"seconds": ..., "found": {...}} of a measurement
 from __future__ import annotations
 
 import json
-import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from echorl_vl.engines.local.checkpoint import MODEL_FOLDER, STATE_FILE
 from echorl_vl.errors import INTERRUPTED, UserError
 from echorl_vl.outputs import atomic
 from echorl_vl.outputs.tracker import read_metrics
-from eval.evidence.cells import BUDGET, START, Cell, Measurement, Training
+from eval.evidence.cells import BUDGET, START, Cell, Measurement, Training, checkpoint_steps
 from eval.evidence.probe import Probe, open_probe
 
 LOG_LINES = 5  # of a failed training, in the error
@@ -88,14 +88,10 @@ class Store:
         command = [sys.executable, "-m", module, *choice, *training.arguments]
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w") as out:
-            ended = subprocess.run(
-                [*command, f"trainer.save_checkpoint_path={folder}"], stdout=out, stderr=subprocess.STDOUT, check=False
-            )
-        if ended.returncode == INTERRUPTED:
-            raise KeyboardInterrupt
-        if ended.returncode or not self.done(training):
+            status = _until_ended([*command, f"trainer.save_checkpoint_path={folder}"], out)
+        if status or not self.done(training):
             last = "\n  ".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
-            raise UserError(f"the training {training.name} failed (status {ended.returncode}); {log} ends in\n  {last}")
+            raise UserError(f"the training {training.name} failed (status {status}); {log} ends in\n  {last}")
         for state in folder.glob(f"global_step_*/{STATE_FILE}"):  # a finished run needs no optimizer to go on with
             state.unlink()
 
@@ -109,19 +105,37 @@ class Store:
         return self.out / "measured" / f"{measurement.name}.json"
 
 
+def _until_ended(command: list[str], out: TextIO) -> int:
+    """The exit status of a process. Ctrl-C is passed on to it, and raised once it has saved where it is."""
+    # In a session of its own a terminal's Ctrl-C does not reach it: it would count ours as a second one.
+    process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+    stopped = False
+    while True:
+        try:
+            status = process.wait()
+        except KeyboardInterrupt:
+            stopped = True
+            process.send_signal(signal.SIGINT)
+            continue
+        if stopped or status == INTERRUPTED:
+            raise KeyboardInterrupt
+        return status
+
+
 def step_within_budget(folder: Path, measurement: Measurement) -> int:
     """The last checkpoint of a run that was there before it had drawn more rollouts than the budget; 0 for none.
 
     Dynamic sampling draws more than a batch in some steps (`sampling/groups`), so equal steps are not equal rollouts.
+    Checkpoints from a stop on the way are passed over: a run that was stopped is tested where any other is.
     """
-    data, n = measurement.setup.base.data, measurement.setup.base.worker.rollout.n
+    setup = measurement.setup
     drawn, last = 0.0, 0
     for row in read_metrics(folder):
-        drawn += row.get("sampling/groups", data.rollout_batch_size) * n
-        if drawn > measurement.setup.rollout_budget:
+        drawn += row.get("sampling/groups", setup.base.data.rollout_batch_size) * setup.base.worker.rollout.n
+        if drawn > setup.rollout_budget:
             break
         last = row["step"]
-    steps = [int(match[1]) for path in folder.iterdir() if (match := re.fullmatch(r"global_step_(\d+)", path.name))]
+    steps = checkpoint_steps(setup.steps, measurement.training.keep)
     return max((step for step in steps if step <= last), default=0)
 
 

@@ -38,7 +38,7 @@ def final_test(setup: Setup, seed: int, training: Training | None) -> Measuremen
     """The test of a run's policy when the budget of rollouts is used up; None: of the model before training."""
     options = {"splits": dict(setup.splits), "samples": setup.samples}
     where = START if training is None else BUDGET
-    return Measurement(setup, accuracies, seed, training, where, options, seconds=30.0)
+    return Measurement(setup, accuracies, seed, training, where, options, seconds=15.0)
 
 
 def final_tests(setup: Setup, seed: int, runs: Mapping[str, Training]) -> dict[str, Measurement]:

@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from small_runs import SMALL
 
 from eval.evidence.setup import Setup, make_setup
-
-SMALL = (
-    "trainer.max_steps=2",
-    "data.rollout_batch_size=4",
-    "data.max_response_length=40",
-    "worker.rollout.n=4",
-    "worker.actor.global_batch_size=4",
-    "worker.actor.micro_batch_size_per_device_for_update=16",
-)
-"""Overrides of the tiny configurations for runs of a few seconds."""
 
 
 @pytest.fixture

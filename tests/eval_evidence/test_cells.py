@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from echorl_vl.errors import UserError
-from eval.evidence.cells import START, Measurement, Training, stage_steps, train, train_pair
+from eval.evidence.cells import START, Measurement, Training, checkpoint_steps, train, train_pair
 from eval.evidence.experiment import find_experiments
 from eval.evidence.experiments import step_choice, sweep
 from eval.evidence.setup import RESERVED
@@ -89,7 +89,7 @@ def test_the_choices_differ_in_the_choice_alone(setup):
 
 @pytest.mark.parametrize(("steps", "stages"), [(150, [50, 100, 150]), (120, [40, 80, 120]), (2, [1, 2]), (1, [1])])
 def test_stages_end_with_the_last_step(steps, stages):
-    assert stage_steps(steps) == stages
+    assert checkpoint_steps(steps, "stages") == stages
 
 
 def test_what_the_paper_fixes_of_the_algorithms(setup):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
+import time
 
 import pytest
 
@@ -94,6 +98,38 @@ def test_a_training_that_fails_is_named_with_what_it_said(setup, tmp_path, monke
     python.write_text("#!/bin/sh\nexit 130\n")
     with pytest.raises(KeyboardInterrupt):
         Store(tmp_path).run([train(setup(), 1)], lambda _: None)
+
+
+def test_ctrl_c_lets_a_training_save(setup, tmp_path, monkeypatch):
+    python = tmp_path / "python"
+    python.write_text(
+        f"#!/bin/sh\ntrap 'echo saved > {tmp_path}/saved; exit 0' INT\necho > {tmp_path}/up\n"
+        "while true; do sleep 0.05; done\n"
+    )
+    python.chmod(0o755)
+    monkeypatch.setattr(store_module.sys, "executable", str(python))
+
+    def press():
+        while not (tmp_path / "up").exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Thread(target=press).start()
+        with pytest.raises(KeyboardInterrupt):
+            Store(tmp_path).run([train(setup(), 1)], lambda _: None)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (tmp_path / "saved").read_text() == "saved\n"
+
+
+def test_a_run_that_was_stopped_is_looked_at_where_others_are(setup, tmp_path):
+    of, store = setup("trainer.max_steps=30"), Store(tmp_path)
+    run = train_pair(of, 1, "dapo")["without"]
+    rows = [{"step": step, "sampling/groups": 4 if step < 8 else 400} for step in range(1, 31)]
+    finish(store, run, rows, (2, 4, 6, 7, 8))  # 7: where it was stopped
+    assert step_within_budget(store.run_folder(run), final_test(of, 1, run)) == 6
 
 
 def test_a_run_is_looked_at_when_its_rollouts_are_used_up(setup, tmp_path):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from echorl_vl.outputs.plot_style import dress, plt, save, style
-from eval.evidence.cells import START, Cell, Measurement, stage_steps, train_pair
+from eval.evidence.cells import START, Cell, Measurement, checkpoint_steps, train_pair
 from eval.evidence.experiment import Experiment, Findings, Table
 from eval.evidence.plots import banded, share_axis
 from eval.evidence.probe import Probe
@@ -50,13 +50,13 @@ def success_counts(probe: Probe, seed: int, spec: str, sampled: int) -> dict[str
 
 
 def _stages(setup: Setup) -> list[int]:
-    return [0, *stage_steps(setup.steps)]
+    return [0, *checkpoint_steps(setup.steps, "stages")]
 
 
 def _cell(setup: Setup, seed: int, stage: int) -> Measurement:
     options = {"spec": setup.base.data.train_files, "sampled": LARGE}
     run = train_pair(setup, seed)["without"] if stage else None
-    return Measurement(setup, success_counts, seed, run, stage or START, options, seconds=60.0)
+    return Measurement(setup, success_counts, seed, run, stage or START, options, seconds=20.0)
 
 
 def cells(setup: Setup) -> list[Cell]:

@@ -146,7 +146,7 @@ def left_over(solution: Solution, lost: set[int]) -> Prompt:
 def _cell(setup: Setup, seed: int, stage: int) -> Measurement:
     spec = next(iter(setup.splits.values()))
     run = train_pair(setup, seed)["without"] if stage else None
-    return Measurement(setup, deletions, seed, run, stage or START, {"spec": spec}, seconds=60.0)
+    return Measurement(setup, deletions, seed, run, stage or START, {"spec": spec}, seconds=25.0)
 
 
 def cells(setup: Setup) -> list[Cell]:

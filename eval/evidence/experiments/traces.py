@@ -69,7 +69,7 @@ def _by_problem(entropy: Tensor, steps: Tensor, groups: Tensor, solved: list[int
 def _cell(setup: Setup, seed: int, stage: int) -> Measurement:
     spec = next(iter(setup.splits.values()))
     run = train_pair(setup, seed)["without"] if stage else None
-    return Measurement(setup, trace_entropies, seed, run, stage or START, {"spec": spec}, seconds=20.0)
+    return Measurement(setup, trace_entropies, seed, run, stage or START, {"spec": spec}, seconds=10.0)
 
 
 def cells(setup: Setup) -> list[Cell]:
