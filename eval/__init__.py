@@ -1,1 +1,1 @@
-"""Evaluation of checkpoints, and the paper's evidence made again."""
+"""Evaluation of checkpoints: benchmarks -> responses -> grades -> metrics. Each pass reads what the last one wrote."""

@@ -70,7 +70,7 @@ def test_help_is_the_paired_difference(setup, gain, verdict):
         assert contrast.values == pytest.approx(wanted) and contrast.comparisons == 3
     names = [contrast["name"] for contrast in findings.raw["contrasts"]]
     assert [name.split(":")[0] for name in names] == ["test"] * 5 + ["ood_kinds"] * 5 + ["ood_sizes"] * 5
-    assert len(findings.table.rows) == 15
+    assert len(findings.table.rows) == 18 and findings.table.rows[0][:2] == ("before training", "test")
 
 
 def test_the_sweep_is_judged_as_one_of_many(setup):

@@ -75,7 +75,7 @@ def draw(raw: dict[str, Any], path: Path) -> None:
     panels = (
         ("Groups that all succeed", "all_success", (("GRPO", "without"), ("with EchoRL", "with"))),
         ("Tokens with zero advantage", "zero_advantage", (("GRPO", "without"), ("with EchoRL", "with"))),
-        ("Gradient norms", "policy_grad_norm", (("GRPO", "without"), ("policy", "with"))),
+        ("Gradient norms", "policy_grad_norm", (("GRPO", "without"), ("with EchoRL:\npolicy", "with"))),
     )
     with style():
         figure = plt.figure(figsize=(14.4, 4.3))
@@ -83,7 +83,7 @@ def draw(raw: dict[str, Any], path: Path) -> None:
             axes = figure.add_axes((0.05 + 0.325 * index, 0.13, 0.215, 0.7))
             lines = [(label, raw[arm], column) for label, arm in arms]
             if column == "policy_grad_norm":
-                lines.append(("echo term", raw["with"], "echo_grad_norm"))
+                lines.append(("with EchoRL:\necho term", raw["with"], "echo_grad_norm"))
             labels = []
             for colour, (label, of, name) in zip(CYCLE, lines, strict=False):
                 steps = np.array(of["steps"][0])

@@ -54,6 +54,7 @@ def analyse(setup: Setup, store: Store) -> Findings:
         }
         by_seed = zip(*(contrast.values for contrast in found.values()), strict=True)
         pooled = tuple(sum(values) / len(found) for values in by_seed)
+        rows.append(("before training", split, str(interval(raw["before"][split]["before"])), "", "", ""))
         claims.append(Contrast(f"{split}: mean of {len(found)}", pooled, "above", len(splits)))
         others += found.values()
         for algorithm, contrast in found.items():
