@@ -125,10 +125,19 @@ def test_short_steps_are_not_drawn():
     assert ends <= {3, 7}
 
 
-def test_several_clips_of_a_group_and_none_at_all():
-    clips, found, _ = moved("random", EchoConfig(select="topk", k=3))
+@pytest.mark.parametrize("draw", range(4))
+def test_several_clips_of_a_group_add_up(draw):
+    clips, found, (_, step_ids, _, _) = moved("random", EchoConfig(select="topk", k=3), draw=draw)
     assert len(found) == len(clips) and sorted(found.lengths.tolist()) == sorted(clips.lengths.tolist())
-    assert found.token_weights.sum() == pytest.approx(clips.token_weights.sum().item(), abs=1e-5)
+    weights = torch.zeros(step_ids.shape)
+    columns = (found.rows.tolist(), found.ends.tolist(), found.lengths.tolist(), found.weights.tolist())
+    for row, end, length, weight in zip(*columns, strict=True):
+        text = (step_ids[row] >= 0).nonzero().squeeze(1)
+        weights[row, text[text <= end][-length:]] += weight / length
+    assert torch.allclose(found.token_weights, weights)
+
+
+def test_without_a_verified_rollout_there_is_no_clip():
     entropy, step_ids, groups, verified = batch()
     nothing = torch.zeros_like(verified)
     clips = mine_echo_clips(entropy, step_ids, groups, nothing, EchoConfig())
