@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from echorl_vl.errors import UserError
 from eval.evidence.__main__ import main
+from eval.evidence.experiment import experiment_names
 from eval.evidence.report import fill, report
 
 DOCUMENT = """# Evidence
@@ -64,6 +66,13 @@ def test_results_go_to_their_places(tmp_path):
     write(tmp_path, "helps", "text", "0.3")
     fill(document, tmp_path)
     assert "0.2" not in document.read_text() and "| x | 0.3 |" in document.read_text()
+
+
+def test_the_documentation_has_a_place_for_every_experiment():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "evidence.md").read_text()
+    for name in experiment_names():
+        assert text.count(f"<!-- evidence: {name} -->") == 1
+        assert f"python -m eval.evidence {name} --out OUT" in text
 
 
 def test_a_result_without_a_place_is_named(tmp_path):
