@@ -24,9 +24,12 @@ NOT_RUN = "not run yet"
 _PLACE = re.compile(r"(<!-- evidence: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def markdown(results: Sequence[Mapping[str, Any]]) -> str:
-    """The results of one experiment, a task after the other; `NOT_RUN` where there is none."""
-    return "\n".join(_one(result) for result in results) if results else f"{NOT_RUN}\n"
+def markdown(results: Sequence[Mapping[str, Any]], plots: str | None = None) -> str:
+    """The results of one experiment, a task after the other; `NOT_RUN` where there is none.
+
+    plots: the folder of the plots, as the document names it; None shows none.
+    """
+    return "\n".join(_one(result, plots) for result in results) if results else f"{NOT_RUN}\n"
 
 
 def report(out: Path) -> str:
@@ -54,12 +57,13 @@ def fill(document: Path, out: Path) -> list[str]:
     if missing := [name for name in names if name not in places]:
         raise UserError(f"{document}: has no place for {', '.join(missing)}; wanted <!-- evidence: {missing[0]} -->")
 
+    folder = document.with_suffix("")
+
     def filled(match: re.Match) -> str:
         own = [result for result in results if result["experiment"] == match[2]]
-        return f"{match[1]}{markdown(own)}{match[3]}" if own else match[0]
+        return f"{match[1]}{markdown(own, folder.name)}{match[3]}" if own else match[0]
 
     atomic.write_text(document, _PLACE.sub(filled, text))
-    folder = document.with_suffix("")
     folder.mkdir(exist_ok=True)
     for result in results:
         for suffix in ("json", "png"):
@@ -68,7 +72,7 @@ def fill(document: Path, out: Path) -> list[str]:
     return names
 
 
-def _one(result: Mapping[str, Any]) -> str:
+def _one(result: Mapping[str, Any], plots: str | None) -> str:
     columns, rows = result["table"]["columns"], result["table"]["rows"]
     seeds, minutes = result["seeds"], result["seconds"] / 60
     lines = [
@@ -84,4 +88,7 @@ def _one(result: Mapping[str, Any]) -> str:
         f"*{result['sentence']}*",
         "",
     ]
+    if plots is not None:
+        name = f"{result['experiment']}_{result['task']}"
+        lines += [f"![{name}]({plots}/{name}.png)", ""]
     return "\n".join(lines)

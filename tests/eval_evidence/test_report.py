@@ -63,6 +63,7 @@ def test_results_go_to_their_places(tmp_path):
     assert once.count("not run yet") == 1 and once.endswith("The end.\n")
     files = sorted(path.name for path in (document.parent / "evidence").iterdir())
     assert files == [f"helps_{task}.{suffix}" for task in ("pictures", "text") for suffix in ("json", "png")]
+    assert "![helps_text](evidence/helps_text.png)" in once
     write(tmp_path, "helps", "text", "0.3")
     fill(document, tmp_path)
     assert "0.2" not in document.read_text() and "| x | 0.3 |" in document.read_text()
