@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from echorl_vl.engines.local.checkpoint import MODEL_FOLDER, STATE_FILE
+from echorl_vl.engines.local.interrupt import StopRequest
 from echorl_vl.errors import INTERRUPTED, UserError
 from echorl_vl.outputs import atomic
 from echorl_vl.outputs.tracker import read_metrics
 from eval.evidence.cells import BUDGET, START, Cell, Measurement, Training, checkpoint_steps
 from eval.evidence.probe import Probe, open_probe
 
+POLL = 0.5  # seconds between looks at whether the user has asked for a stop
 LOG_LINES = 5  # of a failed training, in the error
 
 
@@ -106,20 +108,28 @@ class Store:
 
 
 def _until_ended(command: list[str], out: TextIO) -> int:
-    """The exit status of a process. Ctrl-C is passed on to it, and raised once it has saved where it is."""
-    # In a session of its own a terminal's Ctrl-C does not reach it: it would count ours as a second one.
-    process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
-    stopped = False
-    while True:
-        try:
-            status = process.wait()
-        except KeyboardInterrupt:
-            stopped = True
-            process.send_signal(signal.SIGINT)
-            continue
-        if stopped or status == INTERRUPTED:
-            raise KeyboardInterrupt
-        return status
+    """The exit status of a process. Ctrl-C is passed on to it, and raised once it has saved where it is.
+
+    A second Ctrl-C is passed on too, which stops a training at once.
+    """
+    told = False
+    # From before the process is there, or an interrupt between its start and ours knowing of it would leave it alone.
+    with StopRequest(lambda: None) as stop:
+        # In a session of its own a terminal's Ctrl-C does not reach it: it would count ours as a second one.
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+        while process.returncode is None:
+            try:
+                if stop.asked and not told:
+                    told = True
+                    process.send_signal(signal.SIGINT)
+                process.wait(POLL)
+            except subprocess.TimeoutExpired:
+                continue
+            except KeyboardInterrupt:
+                process.send_signal(signal.SIGINT)
+    if stop.asked or process.returncode == INTERRUPTED:
+        raise KeyboardInterrupt
+    return process.returncode
 
 
 def step_within_budget(folder: Path, measurement: Measurement) -> int:

@@ -100,28 +100,30 @@ def test_a_training_that_fails_is_named_with_what_it_said(setup, tmp_path, monke
         Store(tmp_path).run([train(setup(), 1)], lambda _: None)
 
 
-def test_ctrl_c_lets_a_training_save(setup, tmp_path, monkeypatch):
-    python = tmp_path / "python"
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_reaches_a_training_and_ends_after_it(setup, tmp_path, monkeypatch, presses):
+    """The training counts the presses, and ends at the last; what comes after it is not run."""
+    python, said = tmp_path / "python", tmp_path / "said"
     python.write_text(
-        f"#!/bin/sh\ntrap 'echo saved > {tmp_path}/saved; exit 0' INT\necho > {tmp_path}/up\n"
-        "while true; do sleep 0.05; done\n"
+        f"#!/bin/sh\ncount=0\ntrap 'count=$((count + 1)); echo $count > {said}' INT\necho up > {said}\n"
+        f"while test $count -lt {presses}; do sleep 0.05; done\nexit 0\n"
     )
     python.chmod(0o755)
     monkeypatch.setattr(store_module.sys, "executable", str(python))
 
     def press():
-        while not (tmp_path / "up").exists():
-            time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
+        for awaited in ("up", "1")[:presses]:
+            while not said.exists() or said.read_text().strip() != awaited:
+                time.sleep(0.02)
+            os.kill(os.getpid(), signal.SIGINT)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        threading.Thread(target=press).start()
-        with pytest.raises(KeyboardInterrupt):
-            Store(tmp_path).run([train(setup(), 1)], lambda _: None)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert (tmp_path / "saved").read_text() == "saved\n"
+    pressing = threading.Thread(target=press)
+    pressing.start()
+    with pytest.raises(KeyboardInterrupt):
+        Store(tmp_path).run([train(setup(), 1), train(setup(), 2)], lambda _: None)
+    pressing.join()
+    assert said.read_text() == f"{presses}\n"
+    assert len(list((tmp_path / "logs").iterdir())) == 1
 
 
 def test_a_run_that_was_stopped_is_looked_at_where_others_are(setup, tmp_path):
