@@ -1,0 +1,1 @@
+"""One experiment a file: `EXPERIMENT`, its cells, its numbers and its plot."""

@@ -1,0 +1,138 @@
+"""Advantage degeneration along a run: groups and tokens without an advantage, and the norm of the policy's gradient.
+
+GRPO without EchoRL: the share of groups whose rollouts all succeed, the share of response tokens with advantage 0, and
+the norm of the gradient (before clipping), step by step. With EchoRL the same, the gradient of all other terms apart
+from that of the echo term. Each is compared between the last tenth of the steps (at most ten) and the first.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from echorl_vl.core import metric_names as names
+from echorl_vl.outputs.plot_data import ECHO_GRAD, POLICY_GRAD, RunData, ends
+from echorl_vl.outputs.plot_style import (
+    CYCLE,
+    dress,
+    label_ends,
+    plt,
+    save,
+    smooth,
+    step_axis,
+    style,
+    window_for,
+)
+from eval.evidence.cells import Cell, train_pair
+from eval.evidence.experiment import Experiment, Findings, Table
+from eval.evidence.plots import share_axis
+from eval.evidence.setup import Setup
+from eval.evidence.statistics import Contrast, interval
+from eval.evidence.store import Store
+
+COLUMNS = {
+    "all_success": "all-success groups",
+    "all_fail": "all-fail groups",
+    "zero_advantage": "tokens with zero advantage",
+    "policy_grad_norm": "norm of the policy gradient",
+    "echo_grad_norm": "norm of the echo gradient",
+}
+CLAIMED = {"all_success": "above", "zero_advantage": "above", "policy_grad_norm": "below"}
+
+
+def cells(setup: Setup) -> list[Cell]:
+    return [run for seed in setup.seeds for run in train_pair(setup, seed).values()]
+
+
+def analyse(setup: Setup, store: Store) -> Findings:
+    pairs = {seed: train_pair(setup, seed) for seed in setup.seeds}
+    raw: dict[str, Any] = {}
+    for arm in ("without", "with"):
+        runs = [_columns(RunData.read(store.run_folder(pair[arm]))) for pair in pairs.values()]
+        raw[arm] = {column: [run[column] for run in runs] for column in ("steps", *COLUMNS)}
+    claims = [
+        Contrast(f"{COLUMNS[column]}, last tenth less first", _changes(raw["without"][column]), side, len(CLAIMED))
+        for column, side in CLAIMED.items()
+    ]
+    late = {arm: [_ends(values)[1] for values in raw[arm]["all_success"]] for arm in raw}
+    difference = tuple(with_echo - base for with_echo, base in zip(late["with"], late["without"], strict=True))
+    others = [Contrast("all-success groups in the last tenth, with EchoRL less without", difference)]
+    rows = []
+    for column, label in COLUMNS.items():
+        known = {(arm, end): [_ends(values)[end] for values in raw[arm][column]] for arm in raw for end in (0, 1)}
+        rows.append(
+            (label, *(str(interval(values)) if np.isfinite(values).any() else "-" for values in known.values()))
+        )
+    columns = ("", "GRPO, first tenth", "GRPO, last tenth", "with EchoRL, first tenth", "with EchoRL, last tenth")
+    return Findings(claims, Table(columns, rows), raw, others)
+
+
+def draw(raw: dict[str, Any], path: Path) -> None:
+    """Three panels: all-success groups, tokens without advantage, gradient norms; mean over seeds, smoothed."""
+    panels = (
+        ("Groups that all succeed", "all_success", (("GRPO", "without"), ("with EchoRL", "with"))),
+        ("Tokens with zero advantage", "zero_advantage", (("GRPO", "without"), ("with EchoRL", "with"))),
+        ("Gradient norms", "policy_grad_norm", (("GRPO", "without"), ("with EchoRL:\npolicy", "with"))),
+    )
+    with style():
+        figure = plt.figure(figsize=(14.4, 4.3))
+        for index, (title, column, arms) in enumerate(panels):
+            axes = figure.add_axes((0.05 + 0.325 * index, 0.13, 0.215, 0.7))
+            lines = [(label, raw[arm], column) for label, arm in arms]
+            if column == "policy_grad_norm":
+                lines.append(("with EchoRL:\necho term", raw["with"], "echo_grad_norm"))
+            labels = []
+            for colour, (label, of, name) in zip(CYCLE, lines, strict=False):
+                steps = np.array(of["steps"][0])
+                values = _mean(of[name])
+                axes.plot(steps, values, color=colour, alpha=0.25, linewidth=1)
+                line = smooth(values, window_for(len(values)))
+                axes.plot(steps, line, color=colour)
+                known = line[np.isfinite(line)]
+                labels.append((float(known[-1]) if len(known) else math.nan, label, colour))
+            step_axis(axes, steps)
+            if column != "policy_grad_norm":
+                share_axis(axes, (value for arm in raw.values() for run in arm[column] for value in run))
+            dress(axes, title, f"Mean over {len(raw['with']['steps'])} seeds, smoothed", "")
+            label_ends(axes, labels)
+        save(figure, path)
+
+
+def _columns(run: RunData) -> dict[str, list[float | None]]:
+    columns = {
+        "all_success": run.get(names.ALL_SUCCESS),
+        "all_fail": run.get(names.ALL_FAIL),
+        "zero_advantage": run.get(names.ZERO_ADVANTAGE),
+        # Without the echo term the whole gradient is the policy's.
+        "policy_grad_norm": run.get(*POLICY_GRAD) if run.has(*POLICY_GRAD) else run.get(names.GRAD_NORM),
+        "echo_grad_norm": run.get(*ECHO_GRAD),
+    }
+    return {"steps": run.steps.tolist(), **{name: values.tolist() for name, values in columns.items()}}
+
+
+def _ends(values: list[float]) -> tuple[float, float]:
+    return ends(np.array(values, dtype=float))[:2]
+
+
+def _changes(runs: list[list[float]]) -> tuple[float, ...]:
+    return tuple(late - early for early, late in map(_ends, runs))
+
+
+def _mean(runs: list[list[float]]) -> np.ndarray:
+    """Mean of each step over the runs that have a value there; nan where none has."""
+    values = np.array(runs, dtype=float)
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known.any(0), np.where(known, values, 0).sum(0) / known.sum(0), np.nan)
+
+
+EXPERIMENT = Experiment(
+    "Advantage degeneration",
+    "along a GRPO run all-success groups and tokens with zero advantage become more and the policy gradient fades",
+    cells,
+    analyse,
+    draw,
+)

@@ -1,0 +1,68 @@
+"""Does the step matter? Clips of the same length and weight from a random, first, last or lowest-entropy step.
+
+How the clips are moved, and what exactly is held equal, is in `choices`. Each arm is GRPO with the echo term on the
+clips of one choice; the paper's, the step of highest entropy, is compared with the others, paired over seeds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from eval.evidence.cells import Cell, Training, train, train_pair
+from eval.evidence.experiment import Experiment, Findings, Table
+from eval.evidence.plots import forest
+from eval.evidence.setup import Setup
+from eval.evidence.statistics import interval, number, sign_flip_p
+from eval.evidence.store import Store
+from eval.evidence.testing import Arms, differences, final_test, final_tests, raw_accuracies
+
+OTHERS = ("random", "first", "last", "lowest")
+PAPER, BASE = "highest", "without"
+
+
+def runs(setup: Setup, seed: int) -> dict[str, Training]:
+    """name of the arm -> run; the paper's clips and the base are the pair that all experiments share."""
+    pair = train_pair(setup, seed)
+    moved = {choice: train(setup, seed, variant=f"step-{choice}", choice=choice) for choice in OTHERS}
+    return {BASE: pair["without"], PAPER: pair["with"], **moved}
+
+
+def cells(setup: Setup) -> list[Cell]:
+    planned: list[Cell] = []
+    for seed in setup.seeds:
+        for run in runs(setup, seed).values():
+            planned += [run, final_test(setup, seed, run)]
+    return planned
+
+
+def analyse(setup: Setup, store: Store) -> Findings:
+    arms: Arms = {seed: final_tests(setup, seed, runs(setup, seed)) for seed in setup.seeds}
+    split = next(iter(setup.splits))
+    claims = [
+        differences(store, arms, PAPER, other, split, f"{PAPER} less {other}", "above", len(OTHERS)) for other in OTHERS
+    ]
+    accuracies = raw_accuracies(store, arms, list(setup.splits))
+    against = dict(zip(OTHERS, claims, strict=True))
+    rows = []
+    for name in (BASE, PAPER, *OTHERS):
+        contrast = against.get(name)
+        last = ("", "") if contrast is None else (str(contrast.interval), number(sign_flip_p(contrast.values)))
+        rows.append((name, *(str(interval(accuracies[one][name])) for one in setup.splits), *last))
+    raw = {"accuracies": accuracies, "contrasts": [contrast.to_json() for contrast in claims]}
+    columns = ("clip ends at", *setup.splits, f"{split}: {PAPER} less this", "sign-flip p")
+    return Findings(claims, Table(columns, rows), raw)
+
+
+def draw(raw: dict[str, Any], path: Path) -> None:
+    subtitle = "Clips as long from other steps; dots: seeds; bars: simultaneous 95 % intervals"
+    forest(path, raw["contrasts"], "Does the choice of the step matter?", subtitle, "difference in accuracy")
+
+
+EXPERIMENT = Experiment(
+    "The choice of the step",
+    "clips that end at the step of highest entropy beat clips of the same length from any other step",
+    cells,
+    analyse,
+    draw,
+)

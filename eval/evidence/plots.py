@@ -1,0 +1,66 @@
+"""Plots that several experiments share, in the house style."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from echorl_vl.outputs.plot_style import CYCLE, MUTED, dress, label_ends, percent_axis, plt, save, style
+
+from .statistics import interval
+
+
+def forest(path: Path, contrasts: Sequence[Mapping[str, Any]], title: str, subtitle: str, xlabel: str) -> Path:
+    """One row a contrast (`Contrast.to_json`): seeds as faint dots, mean and interval.
+
+    Contrasts whose names begin alike up to ": " share a colour.
+    """
+    families = list(dict.fromkeys(_family(contrast["name"]) for contrast in contrasts))
+    with style():
+        figure = plt.figure(figsize=(8.4, 1.75 + 0.34 * len(contrasts)))
+        height = figure.get_figheight()
+        axes = figure.add_axes((0.3, 0.62 / height, 0.66, 1 - 1.5 / height))
+        for row, contrast in enumerate(contrasts):
+            colour = CYCLE[families.index(_family(contrast["name"])) % len(CYCLE)]
+            values = [value for value in contrast["values"] if value is not None]
+            axes.plot(values, [row] * len(values), "o", color=colour, alpha=0.3, markersize=4)
+            if contrast["mean"] is not None:
+                axes.plot(contrast["mean"], row, "o", color=colour, markersize=7, zorder=4)
+            if contrast["low"] is not None:
+                axes.plot((contrast["low"], contrast["high"]), (row, row), color=colour, linewidth=2)
+        axes.axvline(0, color=MUTED, linewidth=1)
+        axes.set_yticks(range(len(contrasts)), [contrast["name"] for contrast in contrasts])
+        axes.set_ylim(len(contrasts) - 0.4, -0.6)
+        axes.grid(False, axis="y")
+        dress(axes, title, subtitle, "", xlabel)
+        return save(figure, path)
+
+
+def banded(axes, x: Sequence[float], lines: Mapping[str, Sequence[Sequence[float]]], markers: bool = True) -> None:
+    """Lines of means over seeds with their intervals; lines: label -> (seeds, points)."""
+    labels = []
+    for colour, (label, values) in zip((*CYCLE, *CYCLE), lines.items(), strict=False):
+        columns = [
+            interval([math.nan if value is None else value for value in column]) for column in zip(*values, strict=True)
+        ]
+        mean = np.array([column.mean for column in columns])
+        low, high = (np.array([getattr(column, end) for column in columns]) for end in ("low", "high"))
+        axes.plot(x, mean, color=colour, marker="o" if markers else None, markersize=5)
+        axes.fill_between(x, low, high, color=colour, alpha=0.14, linewidth=0)
+        known = mean[np.isfinite(mean)]
+        labels.append((float(known[-1]) if len(known) else math.nan, label, colour))
+    label_ends(axes, labels)
+
+
+def share_axis(axes, values: Iterable[float | None]) -> None:
+    """A percent axis as high as the values need, a little below 0, so that lines at 0 and their labels are seen."""
+    highest = max((value for value in values if value is not None and math.isfinite(value)), default=1.0)
+    percent_axis(axes, -0.04 * max(highest, 0.1), min(1.02, max(0.1, highest * 1.3)))
+
+
+def _family(name: str) -> str:
+    return name.partition(": ")[0] if ": " in name else ""

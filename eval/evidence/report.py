@@ -1,0 +1,94 @@
+"""Tables for the documentation: results as markdown, printed, or put in their marked places of a document.
+
+    python -m eval.evidence report --out DIR                               prints them
+    python -m eval.evidence report --out DIR --into docs/evidence.md       puts them in, and the raw numbers beside it
+
+A place is what stands between `<!-- evidence: NAME -->` and `<!-- end -->`. The raw numbers go to a folder of the
+document's name.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from echorl_vl.errors import UserError
+from echorl_vl.outputs import atomic
+from eval.evidence.experiment import experiment_names
+from eval.evidence.results import FOLDER, read_results
+
+NOT_RUN = "not run yet"
+_PLACE = re.compile(r"(<!-- evidence: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def markdown(results: Sequence[Mapping[str, Any]], plots: str | None = None) -> str:
+    """The results of one experiment, a task after the other; `NOT_RUN` where there is none.
+
+    plots: the folder of the plots, as the document names it; None shows none.
+    """
+    return "\n".join(_one(result, plots) for result in results) if results else f"{NOT_RUN}\n"
+
+
+def report(out: Path) -> str:
+    """All experiments, those without a result too."""
+    results = read_results(out)
+    parts = [
+        f"## {name}\n\n{markdown([one for one in results if one['experiment'] == name])}" for name in experiment_names()
+    ]
+    return "\n".join(parts)
+
+
+def fill(document: Path, out: Path) -> list[str]:
+    """Puts the results into the marked places of a document and copies their JSON and plots beside it.
+
+    A place whose experiment has no result in `out` stays as it is. Returns the names that were filled. Raises UserError
+    for a document that can't be read, or without a place for a result.
+    """
+    try:
+        text = document.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--into {document}: can't be read ({error.strerror})") from error
+    results = read_results(out)
+    names = list(dict.fromkeys(result["experiment"] for result in results))
+    places = [match[2] for match in _PLACE.finditer(text)]
+    if missing := [name for name in names if name not in places]:
+        raise UserError(f"{document}: has no place for {', '.join(missing)}; wanted <!-- evidence: {missing[0]} -->")
+
+    folder = document.with_suffix("")
+
+    def filled(match: re.Match) -> str:
+        own = [result for result in results if result["experiment"] == match[2]]
+        return f"{match[1]}{markdown(own, folder.name)}{match[3]}" if own else match[0]
+
+    atomic.write_text(document, _PLACE.sub(filled, text))
+    folder.mkdir(exist_ok=True)
+    for result in results:
+        for suffix in ("json", "png"):
+            name = f"{result['experiment']}_{result['task']}.{suffix}"
+            shutil.copyfile(out / FOLDER / name, folder / name)
+    return names
+
+
+def _one(result: Mapping[str, Any], plots: str | None) -> str:
+    columns, rows = result["table"]["columns"], result["table"]["rows"]
+    seeds, minutes = result["seeds"], result["seconds"] / 60
+    lines = [
+        f"**{result['task']}**, {len(seeds)} seed{'' if len(seeds) == 1 else 's'}, {result['steps']} steps, "
+        f"{minutes:.0f} minutes of runs in all:",
+        "",
+        f"    {result['command']}",
+        "",
+        "| " + " | ".join(columns) + " |",
+        "|" + " --- |" * len(columns),
+        *("| " + " | ".join(row) + " |" for row in rows),
+        "",
+        f"*{result['sentence']}*",
+        "",
+    ]
+    if plots is not None:
+        name = f"{result['experiment']}_{result['task']}"
+        lines += [f"![{name}]({plots}/{name}.png)", ""]
+    return "\n".join(lines)

@@ -1,0 +1,118 @@
+"""Tables for the documentation, and the command line around them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from echorl_vl.errors import UserError
+from eval.evidence.__main__ import main
+from eval.evidence.experiment import experiment_names
+from eval.evidence.report import fill, report
+
+DOCUMENT = """# Evidence
+
+<!-- evidence: helps -->
+not run yet
+<!-- end -->
+
+<!-- evidence: traces -->
+not run yet
+<!-- end -->
+
+The end.
+"""
+
+
+def write(out, name, task, cell="0.5"):
+    folder = out / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    result = {
+        "experiment": name,
+        "task": task,
+        "seeds": [1, 2],
+        "steps": 150,
+        "seconds": 600,
+        "command": f"python -m eval.evidence {name}",
+        "sentence": "That x was seen (y).",
+        "table": {"columns": ["a", "b"], "rows": [["x", cell]]},
+    }
+    (folder / f"{name}_{task}.json").write_text(json.dumps(result))
+    (folder / f"{name}_{task}.png").write_bytes(b"png")
+
+
+def test_every_experiment_has_its_table_or_says_that_it_was_not_run(tmp_path):
+    write(tmp_path, "helps", "text")
+    text = report(tmp_path)
+    assert "| a | b |\n| --- | --- |\n| x | 0.5 |" in text and "*That x was seen (y).*" in text
+    assert "**text**, 2 seeds, 150 steps, 10 minutes" in text
+    assert text.count("not run yet") == 6
+
+
+def test_results_go_to_their_places(tmp_path):
+    document = tmp_path / "docs" / "evidence.md"
+    document.parent.mkdir()
+    document.write_text(DOCUMENT)
+    write(tmp_path, "helps", "pictures", "0.1")
+    write(tmp_path, "helps", "text", "0.2")
+    assert fill(document, tmp_path) == ["helps"]
+    once = document.read_text()
+    assert once.index("| x | 0.1 |") < once.index("| x | 0.2 |") < once.index("evidence: traces")
+    assert once.count("not run yet") == 1 and once.endswith("The end.\n")
+    files = sorted(path.name for path in (document.parent / "evidence").iterdir())
+    assert files == [f"helps_{task}.{suffix}" for task in ("pictures", "text") for suffix in ("json", "png")]
+    assert "![helps_text](evidence/helps_text.png)" in once
+    write(tmp_path, "helps", "text", "0.3")
+    fill(document, tmp_path)
+    assert "0.2" not in document.read_text() and "| x | 0.3 |" in document.read_text()
+
+
+def test_the_documentation_has_a_place_for_every_experiment():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "evidence.md").read_text()
+    for name in experiment_names():
+        assert text.count(f"<!-- evidence: {name} -->") == 1
+        assert f"python -m eval.evidence {name} --out OUT" in text
+
+
+def test_a_result_without_a_place_is_named(tmp_path):
+    document = tmp_path / "evidence.md"
+    document.write_text(DOCUMENT)
+    write(tmp_path, "sweep", "text")
+    with pytest.raises(UserError, match=r"no place for sweep; wanted <!-- evidence: sweep -->"):
+        fill(document, tmp_path)
+    assert document.read_text() == DOCUMENT
+
+
+def test_a_file_that_is_no_result_is_named(tmp_path):
+    write(tmp_path, "helps", "text")
+    (tmp_path / "results" / "helps_text.json").write_text("{}")
+    with pytest.raises(UserError, match=r"helps_text\.json: not a result"):
+        report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["hepls"], "no experiment is called 'hepls'; did you mean helps?"),
+        (["xyz"], "no experiment is called 'xyz'; there are degeneration, group_size,"),
+        (["helps", "--task", "text", "--config", "x.yaml"], "--task and --config exclude each other"),
+        (["helps", "--seeds", "1", "1"], "--seeds 1 1: wanted each seed once"),
+        (["helps", "--samples", "0"], "--samples and --problems: wanted whole numbers of at least 1"),
+        (["helps", "data.seed=3"], "data.seed is set by the experiments"),
+        (["helps", "--task", "text", "echo.coeff=1"], "echo.coeff"),
+        (["report", "helps"], "report takes no experiment's name"),
+        (["report", "--into", "nowhere.md"], "--into nowhere.md: can't be read"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, capsys, arguments, said):
+    assert main([*arguments, "--out", str(tmp_path)]) == 2
+    assert f"error: {said}" in (error := capsys.readouterr().err) or said in error
+    assert "Traceback" not in error
+
+
+def test_the_plan_runs_nothing(tmp_path, capsys):
+    assert main(["degeneration", "--task", "text", "--seeds", "1", "--plan", "--out", str(tmp_path / "new")]) == 0
+    assert "text, training" in capsys.readouterr().out
+    assert not (tmp_path / "new").exists()
