@@ -136,8 +136,6 @@ def train(
     }
     if algorithm in ("luffy", "uft"):
         own["data.trace_key"] = setup.trace_key
-    if algorithm == "uft":
-        own["algorithm.options.hint_steps"] = str(round(0.6 * steps))
     if algorithm == "dapo":
         own["trainer.max_try_make_batch"] = "-1"
         if coef:

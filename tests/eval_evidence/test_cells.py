@@ -94,7 +94,7 @@ def test_stages_end_with_the_last_step(steps, stages):
 
 def test_what_the_paper_fixes_of_the_algorithms(setup):
     of = setup("trainer.max_steps=10")
-    assert train(of, 1, algorithm="uft").own["algorithm.options.hint_steps"] == "6"
+    assert train(of, 1, algorithm="uft").own["data.trace_key"] == "solution"
     assert train(of, 1, algorithm="dapo").own["algorithm.dynamic_sampling"] == "echo"
     assert "algorithm.dynamic_sampling" not in train(of, 1, 0.0, "dapo").own
 
