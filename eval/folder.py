@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,15 @@ class BenchmarkFolder:
                 f"response(s), the first is {missing[0]}: run the command without --grade-only first"
             )
         return [responses[question.uid] for question in questions]
+
+
+def without_nan(value: Any) -> Any:
+    """`value` with None for NaN and infinity, which JSON has not."""
+    if isinstance(value, dict):
+        return {str(key): without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_json(path: Path, content: Any) -> None:

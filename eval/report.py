@@ -13,7 +13,7 @@ from rich.table import Table
 
 from echorl_vl.outputs.atomic import write_text
 from eval.benchmarks.base import Benchmark
-from eval.folder import BenchmarkFolder, read_json, write_json, write_lines
+from eval.folder import BenchmarkFolder, read_json, without_nan, write_json, write_lines
 from eval.grading.grade import Grades
 from eval.metrics import average_at_k, breakdown, summary
 
@@ -64,7 +64,7 @@ def write_result(folder: BenchmarkFolder, result: dict[str, Any], grades: Grades
         ),
     )
     write_lines(folder.disagreements_file, grades.disagreements())
-    write_json(folder.result_file, _plain(result))
+    write_json(folder.result_file, without_nan(result))
 
 
 def write_overview(out: Path) -> dict[str, dict[str, Any]]:
@@ -132,15 +132,6 @@ def _percent(value: float | None) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.0f}" if value > 1 else f"{100 * value:.1f} %"
-
-
-def _plain(value: Any) -> Any:
-    """NaN as null: JSON has none."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _markdown(results: Mapping[str, dict[str, Any]]) -> str:

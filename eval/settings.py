@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from echorl_vl.errors import UserError
+from echorl_vl.outputs.environment import installed_version
 from eval.benchmarks.base import Benchmark
 
 TEMPLATES = ("boxed", "none")
@@ -119,10 +119,4 @@ def check_same(found: dict[str, Any], wanted: dict[str, Any], place: Path) -> No
 
 def versions(*packages: str) -> dict[str, str | None]:
     """{"torch_version": "2.6.0", ...}; None for a package that is not installed."""
-    found: dict[str, str | None] = {}
-    for package in packages:
-        try:
-            found[f"{package}_version"] = version(package)
-        except PackageNotFoundError:
-            found[f"{package}_version"] = None
-    return found
+    return {f"{package}_version": installed_version(package) for package in packages}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import shlex
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from echorl_vl.outputs.environment import describe_environment
 from eval.evidence.experiment import Experiment, sentence
 from eval.evidence.setup import TASKS, Setup
 from eval.evidence.store import Store
+from eval.folder import without_nan
 
 FOLDER = "results"
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Setup)}
@@ -41,7 +41,7 @@ def write_result(name: str, experiment: Experiment, setup: Setup, store: Store) 
         "table": {"columns": findings.table.columns, "rows": findings.table.rows},
         "raw": findings.raw,
     }
-    result = json.loads(json.dumps(_finite(result)))
+    result = json.loads(json.dumps(without_nan(result)))
     path = store.out / FOLDER / f"{name}_{setup.task}.json"
     atomic.write_text(path, json.dumps(result, indent=1) + "\n")
     experiment.draw(result["raw"], path.with_suffix(".png"))
@@ -78,12 +78,3 @@ def _environment(setup: Setup) -> dict[str, Any]:
     described = describe_environment(setup.base.trainer.device, setup.seeds[0])
     kept = ("echorl_vl", "git_commit", "python", "torch", "transformers", "platform", "cpus")
     return {name: described[name] for name in kept}
-
-
-def _finite(value: Any) -> Any:
-    """None for NaN and infinity, which JSON has not."""
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

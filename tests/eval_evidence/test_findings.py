@@ -10,8 +10,8 @@ import pytest
 from eval.evidence.cells import Measurement
 from eval.evidence.experiment import Findings, Table, experiment_names, find_experiments, sentence
 from eval.evidence.experiments import degeneration, group_size, helps, step_choice, steps, sweep, traces
-from eval.evidence.results import _finite
 from eval.evidence.statistics import NOT_SEEN, SEEN, UNDECIDED, Contrast
+from eval.folder import without_nan
 
 SEEDS = (1, 2, 3, 4, 5)
 
@@ -182,7 +182,7 @@ def test_degeneration_compares_the_last_tenth_with_the_first(setup, tmp_path):
     assert zero.values == pytest.approx([0.72] * 5) and norm.values == pytest.approx([-0.36] * 5)
     assert findings.verdict == SEEN
     assert findings.raw["with"]["policy_grad_norm"][0][0] == 0.5  # not the norm of the whole
-    degeneration.draw(json.loads(json.dumps(_finite(findings.raw))), tmp_path / "plot.png")
+    degeneration.draw(json.loads(json.dumps(without_nan(findings.raw))), tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
 
 
