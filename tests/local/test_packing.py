@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from echorl_vl.engines.local.attention import Ragged
+from echorl_vl.engines.local.attention import Ragged, take_rows
 from echorl_vl.engines.local.kv_cache import PromptCache, ResponseCache
 from echorl_vl.engines.local.packing import PackedRows
 
@@ -46,6 +46,31 @@ def test_padding_and_back_with_gradients(lengths):
     weights = torch.randn(total, 2, 3, dtype=torch.float64)
     (grad,) = torch.autograd.grad((rows.flatten(padded.sin()) * weights).sum(), x)
     assert torch.allclose(grad[0].transpose(0, 1), weights * x[0].transpose(0, 1).cos())
+
+
+def test_rows_taken_several_times_against_indexing():
+    x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
+    index = torch.tensor([1, 1, 4, 0, 1])
+    weights = torch.randn(5, 2, 3, dtype=torch.float64)
+    assert torch.equal(take_rows(x, index), x[index])
+    (grad,) = torch.autograd.grad((take_rows(x, index).sin() * weights).sum(), x)
+    (wanted,) = torch.autograd.grad((x[index].sin() * weights).sum(), x)
+    assert torch.allclose(grad, wanted)
+
+
+def test_their_gradient_does_not_depend_on_how_threads_take_turns():
+    """Else two equal runs part in the last bit on some steps, more often on a busy machine."""
+    noise = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 128, generator=noise, requires_grad=True)
+    index = torch.cat([torch.tensor([row // 4, *range(100, 130)]) for row in range(16)])
+    out = torch.randn(len(index), 128, generator=noise)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        first, *others = (torch.autograd.grad(take_rows(x, index), x, out)[0] for _ in range(500))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(first, other) for other in others)
 
 
 CASES = [  # prompt lengths, prompt of each response, response lengths

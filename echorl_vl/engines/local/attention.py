@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import embedding, scaled_dot_product_attention
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -61,6 +61,15 @@ def attend_padded(query: Tensor, key: Tensor, value: Tensor, scaling: float, mas
     if groups > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     return scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None, scale=scaling)
+
+
+def take_rows(x: Tensor, index: Tensor) -> Tensor:
+    """x[index] of (N, ...) rows that may be taken several times, with a gradient that is the same in every run.
+
+    The backward of `x[index]` adds up the repeated rows in whatever order threads come to them (on a CPU), that of
+    `index_select` in the order of atomic additions (on a GPU); an embedding's has one order on both, and is no slower.
+    """
+    return embedding(index, x.flatten(1)).unflatten(1, x.shape[1:])
 
 
 class _Pad(torch.autograd.Function):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from echorl_vl.engines.local.attention import Ragged, attend_padded
+from echorl_vl.engines.local.attention import Ragged, attend_padded, take_rows
 
 
 @dataclass
@@ -77,8 +77,8 @@ class PackedRows:
         if self.responses is None:
             return out[None]
         own_q, own_k, own_v = (self.responses.pad(response) for _, response in parts)
-        own_k = torch.cat([k[self.row_prompt], own_k], 2)
-        own_v = torch.cat([v[self.row_prompt], own_v], 2)
+        own_k = torch.cat([take_rows(k, self.row_prompt), own_k], 2)
+        own_v = torch.cat([take_rows(v, self.row_prompt), own_v], 2)
         own = attend_padded(own_q, own_k, own_v, scaling, self._response_mask(query.dtype))
         return torch.cat([out, self.responses.flatten(own)])[None]
 

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from echorl_vl.core.entropy import log_probs_and_entropy
 from echorl_vl.data.tokens import VisualTokens, special_token_ids
 from echorl_vl.engines.local.architecture import check_architecture
-from echorl_vl.engines.local.attention import SHARED_PREFIX, skip_mask
+from echorl_vl.engines.local.attention import SHARED_PREFIX, skip_mask, take_rows
 from echorl_vl.engines.local.hints import Hints
 from echorl_vl.engines.local.loading import load, to_dtype
 from echorl_vl.engines.local.packing import PackedRows
@@ -222,7 +222,8 @@ class Policy:
         if hints is not None:
             starts = prompt_lengths.cumsum(0) - prompt_lengths
             wanted = torch.cat([wanted, (starts[hints.prompt] + hints.place - 1).to(self.device)])
-        return self.run_decoder(embeddings, layout.positions(positions, following), layout)[wanted]
+        hidden = self.run_decoder(embeddings, layout.positions(positions, following), layout)
+        return take_rows(hidden, wanted)
 
     def _padded_hidden(
         self, prompts: list, prompt_of: Tensor, tokens: Tensor, lengths: Tensor, hints: Hints | None
