@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from echorl_vl.config import load_config
+from eval.evidence.cells import algorithm_keys
 
 TASKS = {"pictures": "configs/geo3k_tiny.yaml", "text": "configs/math_tiny.yaml"}
 ALGORITHMS = ("grpo", "dapo", "luffy", "uft")
@@ -26,9 +27,9 @@ COEFS = {"without": 0.0, "with": 0.001}
 
 def overrides(task: str, name: str, coef: float, seed: int, steps: int, folder: Path) -> list[str]:
     """What the run of one cell changes of the task's configuration."""
-    own = [
-        f"algorithm.name={name}",
-        f"echo.coef={coef}",
+    keys = algorithm_keys(name, coef, trace_key=lambda: "solution")
+    return [
+        *(f"{key}={value}" for key, value in keys.items()),
         f"data.seed={seed}",
         f"worker.rollout.seed={seed}",
         f"trainer.max_steps={steps}",
@@ -37,12 +38,7 @@ def overrides(task: str, name: str, coef: float, seed: int, steps: int, folder: 
         "trainer.rollout_save_freq=0",
         "trainer.logger=[console, file]",
         f"trainer.save_checkpoint_path={folder}",
-        "data.trace_key=solution",
     ]
-    if name == "dapo":
-        own += ["trainer.max_try_make_batch=-1"]
-        own += ["algorithm.dynamic_sampling=echo"] if coef else []
-    return own
 
 
 def run_cell(task: str, name: str, kind: str, seed: int, options: argparse.Namespace) -> dict[str, float]:

@@ -114,15 +114,13 @@ def train(
     """The run of one algorithm with lambda `coef` (None: the setup's) and one seed.
 
     The seed is that of the problems' order, of the rollouts and of the clips' draw. UFT's hints end at 60 % of the
-    steps, as in its paper (300 of 500). DAPO with EchoRL keeps the groups that all succeed (`dynamic_sampling: echo`).
-    The test problems are not looked at: `Measurement`s do that.
+    steps, as in its paper (300 of 500). The test problems are not looked at: `Measurement`s do that.
     """
     coef = setup.coef if coef is None else coef
     steps, number = setup.steps, str(seed)
     own = {
         "engine": "local",
-        "algorithm.name": algorithm,
-        "echo.coef": str(coef),
+        **algorithm_keys(algorithm, coef, lambda: setup.trace_key),
         "echo.seed": number,
         "data.seed": number,
         "worker.rollout.seed": number,
@@ -134,14 +132,24 @@ def train(
         "trainer.rollout_save_freq": "0",
         "trainer.logger": "[console, file]",
     }
-    if algorithm in ("luffy", "uft"):
-        own["data.trace_key"] = setup.trace_key
-    if algorithm == "dapo":
-        own["trainer.max_try_make_batch"] = "-1"
-        if coef:
-            own["algorithm.dynamic_sampling"] = "echo"
     kind = variant or ("echo" if coef else "base")
     return Training(setup, f"{algorithm}_{kind}_seed{seed}", own | dict(extra or {}), choice, keep)
+
+
+def algorithm_keys(name: str, coef: float, trace_key: Callable[[], str]) -> dict[str, str]:
+    """Keys that make a run one of an algorithm, with EchoRL (coef > 0) or without.
+
+    DAPO with EchoRL keeps the groups that all succeed (`dynamic_sampling: echo`). `trace_key` gives the column of
+    worked solutions and is asked by those alone that learn from them.
+    """
+    keys = {"algorithm.name": name, "echo.coef": str(coef)}
+    if name in ("luffy", "uft"):
+        keys["data.trace_key"] = trace_key()
+    if name == "dapo":
+        keys["trainer.max_try_make_batch"] = "-1"
+        if coef:
+            keys["algorithm.dynamic_sampling"] = "echo"
+    return keys
 
 
 def train_pair(setup: Setup, seed: int, algorithm: str = "grpo") -> dict[str, Training]:
