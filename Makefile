@@ -7,7 +7,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.installed
 
-.PHONY: train test test-all test-easyr1 test-trl test-verl lint format benchmark clean
+.PHONY: train test test-all test-easyr1 test-trl test-verl lint format benchmark evidence clean
 
 train: $(READY)
 	$(RUN) -m echorl_vl.train $(CONFIG) $(ARGS)
@@ -60,6 +60,12 @@ benchmark: $(READY)
 	$(RUN) benchmarks/mining.py
 	$(RUN) benchmarks/rollout_step.py
 	$(RUN) benchmarks/echo_overhead.py
+
+# Goes on where it was stopped; hours on 2 cores. `make evidence ARGS="--task text helps"`; see docs/evidence.md.
+EVIDENCE := runs/evidence
+evidence: $(READY)
+	$(RUN) -m eval.evidence --out $(EVIDENCE) $(ARGS)
+	$(RUN) -m eval.evidence report --out $(EVIDENCE) --into docs/evidence.md
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 10) else None'
