@@ -45,8 +45,12 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
-        ends = f" ({number(self.low)} to {number(self.high)})" if math.isfinite(self.low) else ""
-        return f"{number(self.mean)}{ends}"
+        """All three with as many decimals: three, or what shows three digits of the largest if that is below 0.01."""
+        values = [self.mean, self.low, self.high] if math.isfinite(self.low) else [self.mean]
+        largest = max(map(abs, values))
+        small = 0 < largest < 0.01
+        mean, *ends = (number(value, 2 - math.floor(math.log10(largest)) if small else 3) for value in values)
+        return f"{mean} ({' to '.join(ends)})" if ends else mean
 
 
 def interval(values: Sequence[float], comparisons: int = 1) -> Interval:
@@ -134,8 +138,8 @@ def verdict_of(contrasts: Sequence[Contrast]) -> str:
     return SEEN if verdicts == {SEEN} else UNDECIDED
 
 
-def number(value: float) -> str:
-    """Three decimals, or three significant digits where that would show nothing; "?" for nan."""
+def number(value: float, decimals: int = 3) -> str:
+    """A rounded number, "-0.000" without its sign; "?" for nan."""
     if not math.isfinite(value):
         return "?"
-    return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.2e}"
+    return f"{value:.{decimals}f}" if round(value, decimals) else f"{0:.{decimals}f}"

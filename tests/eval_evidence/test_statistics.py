@@ -13,6 +13,7 @@ from eval.evidence.statistics import (
     SEEN,
     UNDECIDED,
     Contrast,
+    Interval,
     interval,
     sign_flip_p,
     t_quantile,
@@ -49,6 +50,21 @@ def test_the_interval_is_students():
     found = interval(values)
     assert found.mean == pytest.approx(0.18)
     assert (found.low, found.high) == pytest.approx((0.18 - reach, 0.18 + reach), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (Interval(0.5, 0.25, 0.75), "0.500 (0.250 to 0.750)"),
+        (Interval(0.015, -0.0004, 0.022), "0.015 (0.000 to 0.022)"),
+        (Interval(0.00103, 0.00091, 0.00115), "0.00103 (0.00091 to 0.00115)"),
+        (Interval(0.0, 0.0, 0.0), "0.000 (0.000 to 0.000)"),
+        (Interval(-0.25, math.nan, math.nan), "-0.250"),
+        (Interval(math.nan, math.nan, math.nan), "?"),
+    ],
+)
+def test_the_three_numbers_of_an_interval_are_written_alike(found, text):
+    assert str(found) == text
 
 
 def test_one_of_several_comparisons_has_a_wider_interval():
