@@ -27,10 +27,12 @@ _EXPECTED = ("questions_sha256", "model_sha256")
 
 @dataclass(frozen=True)
 class Side:
-    """One benchmark of one folder: its settings, and for each question {"uid", "truth", "answers", "correct", ...}."""
+    """One benchmark of one folder: its settings, how it was graded, and for each question {"uid", "truth", "answers",
+    "correct", ...}."""
 
     path: Path
     settings: dict[str, Any]
+    grading: dict[str, Any]
     grades: list[dict[str, Any]]
     questions: dict[str, dict[str, Any]]
     partial: str | None
@@ -60,14 +62,18 @@ class Comparison:
         return [one for one in self.changed if one["difference"] < 0]
 
 
-def compare(a: Path, b: Path, seed: int = 0, resamples: int = RESAMPLES) -> list[Comparison]:
-    """Every benchmark that both folders have a result of. Raises UserError where there is none, or one differs in its
-    questions."""
+def compare(a: Path, b: Path, seed: int = 0, resamples: int = RESAMPLES) -> tuple[list[Comparison], list[str]]:
+    """Every benchmark that both folders have a result of, and a line for each that one of them has alone.
+
+    Raises UserError where none is in both, or one differs in its questions.
+    """
     left, right = _sides(a), _sides(b)
     names = [name for name in left if name in right]
     if not names:
         raise UserError(f"no benchmark in common: {a} has {', '.join(left)}; {b} has {', '.join(right)}")
-    return [_compare(name, left[name], right[name], seed, resamples) for name in names]
+    alone = [f"{name}: only in {a}, not compared" for name in left if name not in right]
+    alone += [f"{name}: only in {b}, not compared" for name in right if name not in left]
+    return [_compare(name, left[name], right[name], seed, resamples) for name in names], alone
 
 
 def _compare(name: str, a: Side, b: Side, seed: int, resamples: int) -> Comparison:
@@ -97,17 +103,17 @@ def _compare(name: str, a: Side, b: Side, seed: int, resamples: int) -> Comparis
         a=sum(left for left, _ in means) / len(means),
         b=sum(right for _, right in means) / len(means),
         questions=len(means),
-        difference=paired_bootstrap(differences, seed, resamples),
+        difference=paired_bootstrap(differences, seed, resamples, name),
         changed=changed,
-        protocol=_protocol(a.settings, b.settings),
+        protocol=_protocol(a.settings, b.settings) + _protocol(a.grading, b.grading, "grading, "),
         partial=a.partial or b.partial,
     )
 
 
-def _protocol(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+def _protocol(a: dict[str, Any], b: dict[str, Any], what: str = "") -> list[str]:
     """Settings in which the two differ, beside the model: a difference may be theirs."""
     return [
-        f"{key}: {shorten(str(a.get(key)), 60)} | {shorten(str(b.get(key)), 60)}"
+        f"{what}{key}: {shorten(str(a.get(key)), 60)} | {shorten(str(b.get(key)), 60)}"
         for key in {**a, **b}
         if key not in _EXPECTED and a.get(key) != b.get(key)
     ]
@@ -129,7 +135,12 @@ def _sides(folder: Path) -> dict[str, Side]:
         result = read_json(path / "result.json")
         questions = {question["uid"]: question for question in read_lines(path / "questions.jsonl")}
         sides[result["benchmark"]] = Side(
-            path, result["settings"], read_lines(path / "grades.jsonl"), questions, result["partial"]
+            path,
+            result["settings"],
+            result["grading"],
+            read_lines(path / "grades.jsonl"),
+            questions,
+            result["partial"],
         )
     return sides
 
@@ -138,11 +149,13 @@ def _mean(correct: Sequence[bool]) -> float:
     return sum(correct) / len(correct)
 
 
-def show(comparisons: Sequence[Comparison], listed: int, console: Console) -> None:
+def show(comparisons: Sequence[Comparison], alone: Sequence[str], listed: int, console: Console) -> None:
     """The table, the settings that differ, and the wins and losses to look at."""
     table = Table(box=box.SIMPLE_HEAD)
-    for index, head in enumerate(("", "N", "A", "B", "B - A", "95 % interval", "not better", "wins", "losses", "")):
-        table.add_column(head, justify="left" if index in (0, 9) else "right")
+    for index, head in enumerate(
+        ("", "N", "A", "B", "B - A", "95 % interval", "not better", "p", "wins", "losses", "")
+    ):
+        table.add_column(head, justify="left" if index in (0, 10) else "right")
     for one in comparisons:
         table.add_row(
             one.name + (" (PARTIAL)" if one.partial else ""),
@@ -158,6 +171,8 @@ def show(comparisons: Sequence[Comparison], listed: int, console: Console) -> No
         mean = mean_difference([one.difference for one in comparisons])
         table.add_row("mean", "", "", "", *_cells(mean), "", "", mean.verdict)
     console.print(table)
+    for line in alone:
+        console.print(line, soft_wrap=True)
     for one in comparisons:
         for line in one.protocol:
             console.print(f"{one.name}: not the same in A and B: {line}", soft_wrap=True)
@@ -168,9 +183,10 @@ def show(comparisons: Sequence[Comparison], listed: int, console: Console) -> No
                 console.print(f"{one.name}: and {len(entries) - listed} more; --json writes all")
 
 
-def _cells(difference: Difference) -> tuple[str, str, str]:
+def _cells(difference: Difference) -> tuple[str, str, str, str]:
     interval = f"{100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
-    return f"{100 * difference.value:+.1f}", interval, f"{difference.not_better:.3f}"
+    p = f"{difference.sign_flip_p:.3f}"
+    return f"{100 * difference.value:+.1f}", interval, f"{difference.not_better:.3f}", p
 
 
 def _line(name: str, title: str, entry: dict[str, Any]) -> str:
@@ -196,6 +212,7 @@ def _report(comparisons: Sequence[Comparison]) -> dict[str, Any]:
             "interval_95": [one.difference.low, one.difference.high],
             "standard_error": one.difference.standard_error,
             "share_not_better": one.difference.not_better,
+            "sign_flip_p": one.difference.sign_flip_p,
             "verdict": one.difference.verdict,
             "settings_that_differ": one.protocol,
             "changed": one.changed,
@@ -217,8 +234,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.resamples < 100:
             raise UserError(f"--resamples {given.resamples}: wanted at least 100")
-        comparisons = compare(given.a, given.b, given.seed, given.resamples)
-        show(comparisons, max(given.show, 0), wide_console())
+        comparisons, alone = compare(given.a, given.b, given.seed, given.resamples)
+        show(comparisons, alone, max(given.show, 0), wide_console())
         if given.json is not None:
             write_text(given.json, json.dumps(_report(comparisons), indent=2, ensure_ascii=False) + "\n")
         return 0

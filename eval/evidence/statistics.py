@@ -1,4 +1,4 @@
-"""Numbers over seeds: a mean with Student's interval, an exact paired test, and what they say of a claim.
+"""Numbers over seeds: a mean with Student's interval, and what they say of a claim.
 
 A claim is about the side of zero that a quantity lies on. It was *seen* if the whole interval lies on that side, *not
 seen* if the whole interval lies on the other one, and is *undecided* while the interval includes zero.
@@ -6,7 +6,6 @@ seen* if the whole interval lies on the other one, and is *undecided* while the 
 
 from __future__ import annotations
 
-import itertools
 import math
 import statistics
 from collections.abc import Sequence
@@ -15,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from eval.paired import sign_flip_p
+
 SEEN, NOT_SEEN, UNDECIDED = "seen", "not seen", "undecided"
 LEVEL = 0.95
-EXACT_SEEDS = 16  # 2^16 sign assignments are enumerated; more seeds draw that many at random
 _GRID = 200_001
 
 
@@ -67,26 +67,6 @@ def interval(values: Sequence[float], comparisons: int = 1) -> Interval:
     error = statistics.stdev(known) / math.sqrt(len(known))
     reach = error * t_quantile(1 - (1 - LEVEL) / comparisons / 2, len(known) - 1)
     return Interval(mean, mean - reach, mean + reach)
-
-
-def sign_flip_p(differences: Sequence[float]) -> float:
-    """Two-sided p of the paired permutation test (Fisher, The Design of Experiments, 1935).
-
-    Were the two sides of each pair exchangeable, every difference could as well have the other sign. p is the share of
-    all 2^n assignments of signs whose sum is at least as far from zero as the one found; up to `EXACT_SEEDS` pairs all
-    are enumerated. The least that n pairs can give is 2 / 2^n: 0.0625 for five.
-    """
-    known = np.array([value for value in differences if math.isfinite(value)])
-    if not len(known):
-        return math.nan
-    if len(known) <= EXACT_SEEDS:
-        signs = np.array(list(itertools.product((1.0, -1.0), repeat=len(known))))
-    else:
-        draws = np.random.default_rng(0).choice((1.0, -1.0), (2**EXACT_SEEDS - 1, len(known)))
-        signs = np.concatenate([np.ones((1, len(known))), draws])  # the assignment found is one of them
-    sums = np.abs(signs @ known)
-    slack = 1e-12 * np.abs(known).sum()  # equal sums may differ in their last bits
-    return float((sums >= abs(known.sum()) - slack).mean())
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 
 from echorl_vl.errors import UserError
 from eval.compare import compare, main
-from eval.paired import mean_difference, paired_bootstrap
+from eval.paired import mean_difference, paired_bootstrap, sign_flip_p
 
 SETTINGS = {"questions_sha256": "q", "model_sha256": "m", "temperature": 0.6, "edition": "whole", "samples": 2}
 
@@ -21,7 +21,8 @@ def write(folder: Path, name: str, correct: list[list[bool]], partial: str | Non
     """A benchmark's folder as `eval.run` writes it."""
     place = folder / name
     place.mkdir(parents=True)
-    result = {"benchmark": name, "settings": SETTINGS | settings, "partial": partial}
+    grading = {"tolerance": settings.pop("tolerance", 0.01)}
+    result = {"benchmark": name, "settings": SETTINGS | settings, "grading": grading, "partial": partial}
     (place / "result.json").write_text(json.dumps(result))
     rows = [
         {"uid": str(index), "truth": "5", "answers": ["5" if right else None for right in row], "correct": row}
@@ -79,12 +80,35 @@ def test_the_mean_over_benchmarks():
     small, large = paired_bootstrap([1.0, 0.0]), paired_bootstrap([0.0] * 1000)
     mean = mean_difference([small, large])
     assert mean.value == pytest.approx(0.25) and mean.low <= 0.25 <= mean.high
+    assert mean.sign_flip_p == sign_flip_p([0.25, 0.0])
+
+
+def test_benchmarks_of_one_size_are_resampled_apart():
+    draws = np.random.default_rng(4).normal(size=30)
+    one, other = paired_bootstrap(draws, name="aime24"), paired_bootstrap(-draws, name="aime25")
+    mean = mean_difference([one, other])
+    apart = math.hypot(one.standard_error, other.standard_error) / 2  # coupled draws would cancel to 0
+    assert mean.standard_error == pytest.approx(apart, rel=0.05)
+
+
+@pytest.mark.parametrize("questions", [30, 12_032])
+def test_four_wins_and_no_loss_are_not_enough(questions):
+    found = paired_bootstrap([1.0] * 4 + [0.0] * (questions - 4), resamples=1000)
+    assert found.low > 0 or questions > 30
+    assert found.sign_flip_p == 0.125 and found.verdict == "no difference shown"
+
+
+def test_the_permutation_test_of_many_questions():
+    differences = [1.0] * 70 + [-1.0] * 40 + [0.0] * 12_000
+    below = sum(math.comb(110, k) for k in range(41)) / 2**110  # McNemar's exact test
+    assert sign_flip_p(differences) == pytest.approx(2 * below, rel=0.2)
 
 
 def test_wins_and_losses(tmp_path):
     a = write(tmp_path / "a", "aime24", [[True, True], [False, True], [False, False], [True, True]])
     b = write(tmp_path / "b", "aime24", [[True, True], [True, True], [True, True], [False, True]], temperature=1.0)
-    [one] = compare(a, b)
+    [one], alone = compare(a, b)
+    assert alone == []
     assert (one.a, one.b, one.questions) == (0.625, 0.875, 4)
     assert [entry["uid"] for entry in one.wins] == ["2", "1"] and [entry["uid"] for entry in one.losses] == ["3"]
     assert one.wins[0]["difference"] == 1.0 and one.wins[0]["answers_a"] == [None, None]
@@ -114,9 +138,20 @@ def test_a_partial_result_on_either_side_is_marked(tmp_path, capsys):
     assert main([str(a), str(b)]) == 0 and "PARTIAL" in capsys.readouterr().out
 
 
+def test_what_is_in_one_folder_alone_and_graded_otherwise_is_said(tmp_path, capsys):
+    a = write(tmp_path / "a", "gsm8k", [[True]])
+    write(tmp_path / "a", "math500", [[True]])
+    b = write(tmp_path / "b", "gsm8k", [[True]], tolerance=0.5)
+    write(tmp_path / "b", "aime24", [[True]])
+    assert main([str(a), str(b)]) == 0
+    shown = capsys.readouterr().out
+    assert f"math500: only in {a}, not compared" in shown and f"aime24: only in {b}, not compared" in shown
+    assert "gsm8k: not the same in A and B: grading, tolerance: 0.01 | 0.5" in shown
+
+
 def test_one_benchmarks_folder(tmp_path):
     a, b = (write(tmp_path / side, "gsm8k", [[True]]) for side in "ab")
-    assert compare(a / "gsm8k", b / "gsm8k")[0].name == "gsm8k"
+    assert compare(a / "gsm8k", b / "gsm8k")[0][0].name == "gsm8k"
 
 
 def test_what_can_not_be_compared(tmp_path, capsys):

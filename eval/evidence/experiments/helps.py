@@ -18,9 +18,10 @@ from eval.evidence.cells import Cell, train_pair
 from eval.evidence.experiment import Experiment, Findings, Table
 from eval.evidence.plots import forest
 from eval.evidence.setup import Setup
-from eval.evidence.statistics import Contrast, interval, number, sign_flip_p
+from eval.evidence.statistics import Contrast, interval, number
 from eval.evidence.store import Store
 from eval.evidence.testing import Arms, differences, final_test, final_tests, raw_accuracies
+from eval.paired import sign_flip_p
 
 ALGORITHMS = ("grpo", "dapo", "luffy", "uft")
 
