@@ -27,13 +27,13 @@ BENCHMARKS = (
         title="AIME 2024",
         hub=Hub("HuggingFaceH4/aime_2024", "train"),
         files=("**/aime24*", "**/aime_2024/**/train*"),
-        editions=(Edition("AIME 2024, I and II", 30),),
+        editions=(Edition("AIME 2024, I and II", 30, holds="Every morning Aya goes for a"),),
     ),
     _aime(
         name="aime25",
         title="AIME 2025",
         hub=Hub("math-ai/aime25", "test"),
         files=("**/aime25.*", "**/aime25/test*"),
-        editions=(Edition("AIME 2025, I and II", 30),),
+        editions=(Edition("AIME 2025, I and II", 30, holds="Find the sum of all integer bases"),),
     ),
 )

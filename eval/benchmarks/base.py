@@ -81,11 +81,16 @@ class Hub:
 
 @dataclass(frozen=True)
 class Edition:
-    """A published form of a benchmark's file: it has `size` questions, and columns that tell it from the others."""
+    """A published form of a benchmark's file.
+
+    It has `size` questions, and columns (`marks`) that tell it from the benchmark's other editions. `holds` are words
+    of one of its questions, where another benchmark has files of the same columns and size.
+    """
 
     name: str
     size: int
     marks: tuple[str, ...] = ()
+    holds: str = ""
 
 
 @dataclass(frozen=True)

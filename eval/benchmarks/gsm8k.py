@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from echorl_vl.data.gsm8k import split_solution
+from echorl_vl.errors import UserError
 from eval.benchmarks import rows
 from eval.benchmarks.base import Benchmark, Edition, Hub, Question, Row
 
 
 def read(row: Row) -> Question:
     """The answer is what follows `####` in the solution."""
-    return Question(
-        uid=rows.uid(row, "idx"), text=rows.text(row, "question"), answer=split_solution(rows.answer(row, "answer"))[1]
-    )
+    solution = split_solution(rows.answer(row, "answer"))
+    if solution is None:
+        raise UserError(f"{row.where}, answer: the solution has no last line '#### ...': a question without an answer")
+    return Question(uid=rows.uid(row, "idx"), text=rows.text(row, "question"), answer=solution[1])
 
 
 BENCHMARKS = (

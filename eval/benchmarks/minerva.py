@@ -11,10 +11,10 @@ from eval.benchmarks.base import Benchmark, Edition, Hub, Question, Row
 def read(row: Row) -> Question:
     """The unit stands behind the box in the solution, and in the question: it is no part of the answer."""
     answer = rows.answer(row, "answer", "solution")
-    if "\\boxed" in answer:
+    if "\\boxed" in answer or "answer" not in row.values:
         boxed = last_boxed(answer)
         if not boxed:
-            raise UserError(f"{row.where}, solution: its last box is not closed: a question without an answer")
+            raise UserError(f"{row.where}, solution: no \\boxed{{...}} in it: a question without an answer")
         answer = boxed.replace("$", " ").strip()
     return Question(
         uid=rows.uid(row, "idx"),

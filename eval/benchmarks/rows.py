@@ -26,8 +26,11 @@ def text(row: Row, *names: str) -> str:
 
 
 def answer(row: Row, *names: str) -> str:
-    """The ground truth as text, a whole float without its ".0". Raises UserError where there is none."""
-    value = cell(row, *names)
+    """The ground truth as text, a whole float without its ".0", from the first of the columns that the file has.
+
+    Raises UserError where there is none.
+    """
+    value = next((row.values[name] for name in names if name in row.values), None)
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
         raise UserError(f"{row.where}, {' or '.join(names)}: a question without an answer (found {_show(value)})")
     return answer_text(value).strip()

@@ -17,8 +17,9 @@ from echorl_vl.data.templates import IMAGE
 from echorl_vl.errors import UserError
 from eval.benchmarks.base import Benchmark, Edition, Question, Row
 
-# The columns are checked here, against the benchmark's own list, so the reader of files is to check none.
-_ANY_COLUMNS = Keys(prompt="", answer="", image="", video="")
+# The columns are checked here, against the benchmark's own list, so the reader of files is to check none. It is told of
+# answers since a JSON column of numbers and text is text there.
+_ANY_COLUMNS = Keys(prompt="", answer="answer", image="", video="")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
@@ -72,7 +73,14 @@ def load(benchmark: Benchmark, place: Path | None, seed: int = 0, limit: int | N
     count = len(table) if limit is None else min(limit, len(table))
     questions = Questions(source, edition, len(table), count, read)
     _check(questions, source)
+    if edition.holds and not any(_holds(read(index).text, edition.holds) for index in range(len(table))):
+        raise UserError(f"{source}: not {edition.name}: none of its questions has the words {edition.holds!r}")
     return questions
+
+
+def _holds(text: str, words: str) -> bool:
+    """Whether a text has these words, whatever stands between them (spaces, dollar signs)."""
+    return re.sub(r"\W", "", words).lower() in re.sub(r"\W", "", text).lower()
 
 
 def _check(questions: Questions, source: str) -> None:

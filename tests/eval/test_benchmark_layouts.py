@@ -293,7 +293,7 @@ def test_a_file_of_something_else(tmp_path):
 def test_a_folder_without_the_file_and_one_with_two(tmp_path):
     with pytest.raises(UserError, match=r"no file of aime24 in this folder; looked for .*--data aime24=FILE"):
         load(get("aime24"), tmp_path)
-    row = {"id": 1, "problem": "Q?", "answer": "033", "solution": "..."}
+    row = {"id": 1, "problem": "Every morning Aya goes for a walk.", "answer": "033", "solution": "..."}
     for part in ("a", "b"):
         write_jsonl(tmp_path / part / "aime24.jsonl", [row])
     with pytest.raises(UserError, match=r"several files could be aime24: a/aime24\.jsonl, b/aime24\.jsonl"):
@@ -301,6 +301,38 @@ def test_a_folder_without_the_file_and_one_with_two(tmp_path):
     assert load(of_size("aime24", 1), tmp_path / "a")[0].answer == "33"
     with pytest.raises(UserError, match=r"nowhere: no such file or folder"):
         load(get("aime24"), tmp_path / "nowhere")
+
+
+AYA = "Every morning Aya goes for a $9$-kilometer walk."
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "message"),
+    [
+        (
+            "amc23",
+            [{"problem": "Q?", "answer": 27.0}, {"problem": "R?", "answer": ""}],
+            "row 1, answer: a question w",
+        ),
+        ("gsm8k", [{"question": "Q?", "answer": "It is 5."}], r"row 0, answer: the solution has no last line '####"),
+        ("minerva", [{"problem": "Q?", "solution": "It is 5."}], "row 0, solution: no .boxed.* in it"),
+        (
+            "aime24",
+            [{"problem": AYA, "answer": None, "solution": "\\boxed{5}"}],
+            "row 0, answer or solution: a question without",
+        ),
+        ("aime25", [{"problem": AYA, "answer": "5"}], "not AIME 2025, I and II: none of its questions has the words"),
+    ],
+)
+def test_a_question_without_an_answer_or_another_years_is_named(tmp_path, name, rows, message):
+    write_jsonl(tmp_path / f"{name}.jsonl", rows)
+    with pytest.raises(UserError, match=message):
+        load(of_size(name, len(rows)), tmp_path / f"{name}.jsonl")
+
+
+def test_answers_that_are_numbers_and_text_are_all_text(tmp_path):
+    write_jsonl(tmp_path / "amc23.jsonl", [{"problem": "Q?", "answer": 27.0}, {"problem": "R?", "answer": "36.0"}])
+    assert [question.answer for question in load(of_size("amc23", 2), tmp_path)] == ["27", "36.0"]
 
 
 def test_shards_are_one_file(tmp_path):
