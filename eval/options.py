@@ -94,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
         "--tolerance",
         type=float,
         default=0.01,
-        help="of numbers, relative to the larger of 1 and the truth (%(default)s)",
+        help="of numbers where a benchmark's are rounded, relative to the larger of 1 and the truth (%(default)s)",
     )
     return made
 

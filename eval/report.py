@@ -83,9 +83,19 @@ def show(results: Mapping[str, dict[str, Any]], console: Console) -> None:
     for result in results.values():
         table.add_row(*row_of(result))
     console.print(table)
+    for line in _models(results):
+        console.print(line, soft_wrap=True)
     for result in results.values():
         for note in _notes(result):
             console.print(f"{result['benchmark']}: {note}", soft_wrap=True)
+
+
+def _models(results: Mapping[str, dict[str, Any]]) -> list[str]:
+    """A line that says whose results they are; one for each benchmark where a folder holds those of several models."""
+    models = {name: (result["settings"]["model_sha256"], result["about"]["model"]) for name, result in results.items()}
+    if len({sha for sha, _ in models.values()}) <= 1:
+        return [f"model: {model}" for _, model in list(models.values())[:1]]
+    return ["NOT ONE MODEL:", *(f"{name}: of {model} ({sha[:12]})" for name, (sha, model) in models.items())]
 
 
 def _notes(result: dict[str, Any]) -> list[str]:
@@ -139,11 +149,14 @@ def _markdown(results: Mapping[str, dict[str, Any]]) -> str:
     lines = [f"| {' | '.join(HEADS)} |", f"| {' | '.join(['---'] * len(HEADS))} |"]
     lines += [f"| {' | '.join(row_of(result))} |" for result in results.values()]
     lines += ["", "Accuracy is avg@n ± its standard error, clustered by question.", ""]
+    lines += [f"- {line}" for line in _models(results)] + [""]
     for name, result in results.items():
         lines += [f"## {name}", ""]
         if result["partial"]:
             lines += [f"**PARTIAL: {result['partial']}.**", ""]
+        lines.append(f"- model: {result['about']['model']}, preset: {result['about']['preset']}")
         lines += [f"- {key}: {value}" for key, value in result["settings"].items() if key != "template"]
+        lines += [f"- grading, {key}: {value}" for key, value in result["grading"].items()]
         lines += [f"- {key}: {_number(value)}" for key, value in result["own_metrics"].items()]
         lines += [f"- {grader}'s accuracy: {_percent(value)}" for grader, value in result["graders"].items()]
         lines += [f"- answers that mathruler and math-verify disagree on: {result['disagreements']}", ""]

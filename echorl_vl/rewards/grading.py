@@ -12,7 +12,8 @@ something false, a missed one only costs a little signal, so what is not certain
 - t itself written as a decimal with k digits (5.2): an answer that rounds to it at k digits, 5.196 or 3\\sqrt{3}.
 - In all cases |a - t| <= tolerance * max(1, |t|) (for |t| < 0.1: tolerance * |t|), so that 1.7 is not sqrt(3).
 
-Units count only where both sides name one and they differ (5 cm is not 5 m). Names on the left do not count (x = 5).
+Units count only where both sides name one and they differ (5 cm is not 5 m). Names on the left do not count (x = 5). A
+letter that stands alone in the ground truth and is not marked as text is a variable, not a unit: 6m is not 6.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ _NAME_DRESSING = re.compile(
 )
 _TRIGONOMETRY = re.compile(r"(?:sin|cos|tan|sec|csc|cot)(?![A-Za-z])")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' -]*[A-Za-z]")
+_UPRIGHT = re.compile(r"\\(?:text|textrm|mathrm|mbox|hbox|operatorname)\s*\{[^{}]*\}")
+_LONE_LETTER = re.compile(r"(?<![A-Za-z_\\])(?<!_\{)[A-Za-z](?![A-Za-z])")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _MORE_THAN_A_NUMBER = re.compile(
     r"[A-Za-z,;=<>%$°]|[0-9]\s+[0-9]|\\(?:pm|mp|in|leq?|geq?|neq?|cup|cap|infty|ldots|dots)(?![A-Za-z])"
@@ -83,6 +86,8 @@ def decide(answer: str | None, ground_truth: str, tolerance: float = TOLERANCE) 
     if answer == ground_truth:
         return True
     if len(answer) > MAX_ANSWER or len(ground_truth) > MAX_ANSWER:
+        return False
+    if not _variables(ground_truth) <= set(_COMMAND.sub(" ", plain(answer))):
         return False
     return _decide_plain(plain(answer), plain(ground_truth), tolerance)
 
@@ -211,6 +216,16 @@ def _could_be_number(text: str) -> bool:
     return _balanced(text) and not _MORE_THAN_A_NUMBER.search(
         _COMMAND.sub(lambda match: match[0] if _MORE_THAN_A_NUMBER.fullmatch(match[0]) else " ", text)
     )
+
+
+def _variables(truth: str) -> set[str]:
+    """Letters of a raw ground truth that stand alone and so may be variables, without a name before "=".
+
+    37m/4 is not 37/4 though an m may be metres, and 5s is not 5: sympy's readers drop such letters. What is said to be
+    text (\\text{ m}) is a unit. e and i have values of their own.
+    """
+    text = _COMMAND.sub(" ", _UPRIGHT.sub(" ", _segments(truth.replace("$", " ").strip())[-1]))
+    return set(_LONE_LETTER.findall(text)) - {"e", "i"}
 
 
 def _differs_in_case(answer: str, truth: str) -> bool:

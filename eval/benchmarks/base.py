@@ -20,7 +20,8 @@ class Question:
     `text` is what the model is asked, before the template, with one `<image>` for each of `images`. `answer` is the
     ground truth: text to grade against (free_form), a letter (choice), "yes" or "no" (yes_no). `choices` are the texts
     of the choices in the order in which the model sees them. `error` is an absolute tolerance that the benchmark
-    itself states. `groups` holds what the benchmark's own metrics need.
+    itself states, `exact` says that its numbers are not rounded: a decimal is right where it is the very value.
+    `groups` holds what the benchmark's own metrics need.
     """
 
     uid: str
@@ -32,6 +33,7 @@ class Question:
     subject: str | None = None
     level: str | None = None
     error: float | None = None
+    exact: bool = False
     groups: dict[str, str] = field(default_factory=dict)
 
     def problem(self, where: str) -> Problem:

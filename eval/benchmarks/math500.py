@@ -12,6 +12,7 @@ def read(row: Row) -> Question:
         uid=rows.uid(row, "unique_id"),
         text=rows.text(row, "problem"),
         answer=rows.answer(row, "answer"),
+        exact=True,
         subject=rows.label(row, "subject"),
         level=rows.label(row, "level"),
     )
@@ -26,6 +27,6 @@ BENCHMARKS = (
         editions=(Edition("MATH-500", 500),),
         columns=("problem", "answer", "subject", "level"),
         read=read,
-        note="free form",
+        note="free form; numbers are exact",
     ),
 )

@@ -18,6 +18,7 @@ def read(row: Row) -> Question:
         text=rows.with_picture(ask(question, choices) if choices else question),
         answer=rows.letter(row, "answer", len(choices)) if choices else rows.answer(row, "answer"),
         kind="choice" if choices else "free_form",
+        exact=True,
         choices=choices,
         images=(rows.picture(row, "decoded_image", "image"),),
         subject=rows.label(row, "subject"),
@@ -30,7 +31,7 @@ _mathvision = partial(
     columns=("id", "question", "options", "answer", "subject", "level", ("decoded_image", "image")),
     read=read,
     pictures=True,
-    note="letters for multiple choice, else free form",
+    note="letters for multiple choice, else free form; numbers are exact",
 )
 
 BENCHMARKS = (

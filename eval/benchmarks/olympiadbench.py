@@ -29,6 +29,7 @@ def read(row: Row) -> Question:
         subject=rows.label(row, "subfield"),
         level=rows.label(row, "answer_type"),
         error=error,
+        exact=True,
     )
 
 
@@ -44,6 +45,6 @@ BENCHMARKS = (
         ),
         columns=(("question", "problem"), ("final_answer", "answer")),
         read=read,
-        note="free form; several answers in any order; the tolerance of the file; the level is the answer's type",
+        note="free form; several answers in any order; the file's tolerance, else exact; level: the answer's type",
     ),
 )

@@ -97,7 +97,7 @@ def _setups(options: argparse.Namespace, overrides: list[str]) -> list[Setup]:
         raise UserError("--task and --config exclude each other: a task has a configuration of its own")
     if len(set(options.seeds)) != len(options.seeds):
         raise UserError(f"--seeds {' '.join(map(str, options.seeds))}: wanted each seed once")
-    if min(options.samples, options.problems or 1) < 1:
+    if min(options.samples, 1 if options.problems is None else options.problems) < 1:
         raise UserError("--samples and --problems: wanted whole numbers of at least 1")
     tasks = [options.task] if options.task or options.config else list(TASKS)
     sizes = {"seeds": tuple(options.seeds), "samples": options.samples, "problems": options.problems}

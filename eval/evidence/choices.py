@@ -16,13 +16,15 @@ the same weight and exactly the same L*, so that the two losses differ in nothin
                rollout, which hold the step as well
 
 A clip need not begin at the rollout's beginning, then. Its tokens' log-probs are conditioned on all that precedes
-them, as ever, and come from the same forward pass.
+them, as ever, and come from the same forward pass. It may share tokens with the paper's, all of them where responses
+are short: `OVERLAP` says how many, and bounds how far two choices can differ.
 """
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -31,11 +33,13 @@ from torch import Tensor
 from echorl_vl import train
 from echorl_vl.core import EchoClips, EchoConfig, Splitter
 from echorl_vl.core.entropy import step_sums
-from echorl_vl.engines.experience import Experience, mine
+from echorl_vl.engines.experience import Experience, experience_metrics, mine
 from echorl_vl.engines.rebind import rebound
 from echorl_vl.engines.seeds import step_generator
 
 CHOICES = ("random", "first", "last", "lowest", "highest")
+OVERLAP = "echo/overlap_with_paper"
+"""Metric of a step: sum of min(w, w') over tokens / sum of w, for token weights w of the paper's clips and w' here."""
 
 
 def moved_clips(
@@ -105,27 +109,40 @@ def _choose(
     return int(rows[best // counts.shape[1]]), best % counts.shape[1]
 
 
-def mine_by(choice: str) -> Callable[[Experience, EchoConfig, Splitter, int], None]:
-    """In the place of `engines.experience.mine`: mines as ever, then moves the clips."""
+class ChoiceOfSteps:
+    """Stands in for `mine` and `experience_metrics` of `engines.experience`: the clips of a choice, and `OVERLAP`."""
 
-    def mine_and_move(experience: Experience, config: EchoConfig, splitter: Splitter, step: int) -> None:
+    def __init__(self, choice: str) -> None:
+        self.choice, self.overlap = choice, math.nan
+
+    def mine(self, experience: Experience, config: EchoConfig, splitter: Splitter, step: int) -> None:
+        """Mines as ever, then moves the clips."""
         mine(experience, config, splitter, step)
-        rollouts = experience.rollouts
+        paper, rollouts = experience.clips, experience.rollouts
         minable = experience.verified & rollouts.own
         if not config.include_truncated:
             minable = minable & ~rollouts.truncated
         experience.clips = moved_clips(
-            experience.clips,
+            paper,
             rollouts.entropy,
             experience.steps,
             rollouts.group_ids,
             minable,
-            choice,
-            step_generator(config.seed, step, f"clip at the {choice} step"),
+            self.choice,
+            step_generator(config.seed, step, f"clip at the {self.choice} step"),
             config.min_step_tokens,
         )
+        self.overlap = overlap(paper, experience.clips)
 
-    return mine_and_move
+    def metrics(self, experience: Experience, config: EchoConfig) -> dict[str, float]:
+        """Those of any run, and how much of the clips is the paper's."""
+        return experience_metrics(experience, config) | {OVERLAP: self.overlap}
+
+
+def overlap(paper: EchoClips, moved: EchoClips) -> float:
+    """`OVERLAP` of two sets of clips with the same weight; nan where there are none."""
+    whole = float(paper.token_weights.sum())
+    return float(torch.minimum(paper.token_weights, moved.token_weights).sum()) / whole if whole else math.nan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -137,7 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return train.USAGE_ERROR
     from echorl_vl.engines.local import trainer
 
-    with rebound(trainer, mine=mine_by(arguments[0])):  # the trainer calls it by this name, once a step
+    chosen = ChoiceOfSteps(arguments[0])
+    # the trainer calls both by these names, once a step
+    with rebound(trainer, mine=chosen.mine, experience_metrics=chosen.metrics):
         return train.main(arguments[1:])
 
 

@@ -33,8 +33,8 @@ def markdown(results: Sequence[Mapping[str, Any]], plots: str | None = None) -> 
 
 
 def report(out: Path) -> str:
-    """All experiments, those without a result too."""
-    results = read_results(out)
+    """All experiments, those without a result too. Raises UserError for a folder without any."""
+    results = _found(out)
     parts = [
         f"## {name}\n\n{markdown([one for one in results if one['experiment'] == name])}" for name in experiment_names()
     ]
@@ -51,7 +51,7 @@ def fill(document: Path, out: Path) -> list[str]:
         text = document.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"--into {document}: can't be read ({error.strerror})") from error
-    results = read_results(out)
+    results = _found(out)
     names = list(dict.fromkeys(result["experiment"] for result in results))
     places = [match[2] for match in _PLACE.finditer(text)]
     if missing := [name for name in names if name not in places]:
@@ -70,6 +70,13 @@ def fill(document: Path, out: Path) -> list[str]:
             name = f"{result['experiment']}_{result['task']}.{suffix}"
             shutil.copyfile(out / FOLDER / name, folder / name)
     return names
+
+
+def _found(out: Path) -> list[dict[str, Any]]:
+    results = read_results(out)
+    if not results:
+        raise UserError(f"{out}: no results in it; `python -m eval.evidence --out {out}` makes some")
+    return results
 
 
 def _one(result: Mapping[str, Any], plots: str | None) -> str:

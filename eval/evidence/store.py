@@ -53,15 +53,21 @@ class Store:
             return json.loads(self._file(cell).read_text())["seconds"]
         return sum(row.get("timing_s/step") or 0.0 for row in read_metrics(self.run_folder(cell)))
 
-    def checkpoint(self, measurement: Measurement) -> Path | None:
-        """The model that a measurement looks at; None for the one that the configuration starts from."""
+    def metrics(self, training: Training) -> list[dict[str, Any]]:
+        """What the steps of a run logged, in order."""
+        return read_metrics(self.run_folder(training))
+
+    def step(self, measurement: Measurement) -> int:
+        """The step of a run whose policy a measurement looks at; 0 for the start."""
         training, at = measurement.training, measurement.at
         if training is None or at == START:
-            return None
-        folder = self.run_folder(training)
-        if at == BUDGET:
-            at = step_within_budget(folder, measurement)
-        return folder / f"global_step_{at}" / MODEL_FOLDER if at else None
+            return 0
+        return step_within_budget(self.run_folder(training), measurement) if at == BUDGET else int(at)
+
+    def checkpoint(self, measurement: Measurement) -> Path | None:
+        """The model that a measurement looks at; None for the one that the configuration starts from."""
+        at = self.step(measurement)
+        return self.run_folder(measurement.training) / f"global_step_{at}" / MODEL_FOLDER if at else None
 
     def run(self, cells: Iterable[Cell], report=print) -> None:
         """Runs the cells that are not done, in order; trainings in processes of their own.

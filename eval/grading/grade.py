@@ -86,7 +86,7 @@ class Grader:
             for question, row in zip(questions, responses, strict=True)
         ]
         items = {
-            Item(name, answer, question.answer, self.tolerance, question.error): None
+            self._item(name, question, answer): None
             for question, row in zip(questions, answers, strict=True)
             if question.kind == "free_form"
             for answer in row
@@ -127,7 +127,11 @@ class Grader:
             return False
         if question.kind != "free_form":
             return answer == question.answer
-        return verdicts[Item(grader, answer, question.answer, self.tolerance, question.error)]
+        return verdicts[self._item(grader, question, answer)]
+
+    def _item(self, grader: str, question: Question, answer: str) -> Item:
+        tolerance = 0.0 if question.exact else self.tolerance
+        return Item(grader, answer, question.answer, tolerance, question.error)
 
     def _verdicts(
         self, items: list[Item], progress: Callable[[int, int], None]

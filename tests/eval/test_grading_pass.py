@@ -47,6 +47,24 @@ def test_the_tolerance_of_the_command(answer, right):
     assert default(Item("default", answer, "3\\sqrt{3}", tolerance=0.0001)) is False
 
 
+@pytest.mark.parametrize(
+    ("answer", "truth", "rounded", "exact"),
+    [
+        ("1.254", "1.25", True, False),
+        ("5.196", "3\\sqrt{3}", True, False),
+        ("\\frac{5}{4}", "1.25", True, True),
+        ("\\sqrt{27}", "3\\sqrt{3}", True, True),
+        ("(1.25, \\frac12)", "(\\frac54, 0.5)", True, True),
+    ],
+)
+def test_decimals_of_a_benchmark_whose_numbers_are_exact(answer, truth, rounded, exact):
+    with Grader(workers=1) as grader:
+        for wanted, kind in ((rounded, False), (exact, True)):
+            question = Question("a", "?", truth, exact=kind)
+            [graded] = grader.grade([question], [[Response(f"\\boxed{{{answer}}}", 1, False)]]).graded
+            assert graded.correct == (wanted,)
+
+
 def test_each_answer_of_a_list_has_a_truth_of_its_own():
     assert default(Item("default", "2, 1", "1, 2"))
     assert not default(Item("default", "1, 1", "1, 2"))

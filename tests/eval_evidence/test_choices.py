@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from echorl_vl.core import EchoConfig, mine_echo_clips
-from eval.evidence.choices import CHOICES, main, moved_clips
+from eval.evidence.choices import CHOICES, main, moved_clips, overlap
 
 GROUPS, ROWS, LENGTH = 6, 4, 24
 
@@ -49,6 +49,15 @@ def test_the_step_of_highest_entropy_gives_the_papers_clips_again(seed, least):
         assert torch.equal(getattr(found, name), getattr(clips, name)), name
     assert torch.allclose(found.step_entropies, clips.step_entropies)
     assert torch.allclose(found.token_weights, clips.token_weights)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_the_overlap_is_the_share_of_the_papers_weight_on_the_same_tokens(choice):
+    clips, found, _ = moved(choice)
+    pairs = zip(clips.token_weights.flatten().tolist(), found.token_weights.flatten().tolist(), strict=True)
+    wanted = sum(min(own, other) for own, other in pairs) / len(clips)
+    assert overlap(clips, found) == pytest.approx(wanted)
+    assert (wanted == pytest.approx(1.0)) == (choice == "highest")
 
 
 @pytest.mark.parametrize("choice", CHOICES)

@@ -7,7 +7,8 @@ import math
 
 import pytest
 
-from eval.evidence.cells import Measurement
+from eval.evidence.cells import Measurement, Training
+from eval.evidence.choices import OVERLAP
 from eval.evidence.experiment import Findings, Table, experiment_names, find_experiments, sentence
 from eval.evidence.experiments import degeneration, group_size, helps, step_choice, steps, sweep, traces
 from eval.evidence.statistics import NOT_SEEN, SEEN, UNDECIDED, Contrast
@@ -21,6 +22,13 @@ class Made:
 
     def __init__(self, value):
         self.found = value
+
+    def step(self, cell: Measurement) -> int:
+        return 80 if "dapo" in cell.training.label else 120
+
+    def metrics(self, training: Training) -> list[dict]:
+        shared = {"step-random": 0.25, "step-last": None}.get(training.label.split("_")[1], 0.5)
+        return [{OVERLAP: shared}, {OVERLAP: shared}]
 
 
 def by_label(values, noise=0.002):
@@ -71,6 +79,8 @@ def test_help_is_the_paired_difference(setup, gain, verdict):
     names = [contrast["name"] for contrast in findings.raw["contrasts"]]
     assert [name.split(":")[0] for name in names] == ["test"] * 5 + ["ood_kinds"] * 5 + ["ood_sizes"] * 5
     assert len(findings.table.rows) == 18 and findings.table.rows[0][:2] == ("before training", "test")
+    assert [row[2] for row in findings.table.rows[:6]] == ["", "120 / 120", "80 / 80", "120 / 120", "120 / 120", ""]
+    assert findings.raw["steps_tested"]["dapo"] == {"without": [80] * 5, "with": [80] * 5}
 
 
 def test_the_sweep_is_judged_as_one_of_many(setup):
@@ -98,6 +108,8 @@ def test_the_choice_is_compared_with_each_other_choice(setup):
         }
     )
     assert findings.verdict == NOT_SEEN
+    shared = {row[0]: row[1] for row in findings.table.rows}
+    assert shared["random"] == "0.250 (0.250 to 0.250)" and shared["last"] == "?" and shared["highest"] == ""
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ Both runs of a pair have the same seed (order of problems, rollouts), configurat
 more without EchoRL than with it; each of its runs is tested at its last checkpoint within the budget, so at different
 steps. LUFFY's expert rows are no rollouts and are the same in both runs of a pair.
 
-Tested on problems like those of training, on kinds and on sizes that training never saw; the test's draws use the same
-random numbers for both runs. The claim is about the mean over the four algorithms, on each of the problem sets.
+Tested on problems like those of training, on kinds and on sizes that the RL training never saw (a warm start may have);
+the test's draws use the same random numbers for both runs. The claim is about the mean over the four algorithms, on
+each of the problem sets.
 """
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,13 @@ def analyse(setup: Setup, store: Store) -> Findings:
     splits = list(setup.splits)
     before: Arms = {seed: {"before": final_test(setup, seed, None)} for seed in setup.seeds}
     accuracies = {algorithm: raw_accuracies(store, arms, splits) for algorithm, arms in by_algorithm.items()}
-    raw: dict[str, Any] = {"before": raw_accuracies(store, before, splits), "algorithms": accuracies, "contrasts": []}
+    tested = {algorithm: _steps_tested(store, arms) for algorithm, arms in by_algorithm.items()}
+    raw: dict[str, Any] = {
+        "before": raw_accuracies(store, before, splits),
+        "algorithms": accuracies,
+        "steps_tested": tested,
+        "contrasts": [],
+    }
     claims, others, rows = [], [], []
     for split in splits:
         found = {
@@ -55,16 +63,22 @@ def analyse(setup: Setup, store: Store) -> Findings:
         }
         by_seed = zip(*(contrast.values for contrast in found.values()), strict=True)
         pooled = tuple(sum(values) / len(found) for values in by_seed)
-        rows.append(("before training", split, str(interval(raw["before"][split]["before"])), "", "", ""))
+        rows.append(("before training", split, "", str(interval(raw["before"][split]["before"])), "", "", ""))
         claims.append(Contrast(f"{split}: mean of {len(found)}", pooled, "above", len(splits)))
         others += found.values()
         for algorithm, contrast in found.items():
             without, with_echo = (interval(accuracies[algorithm][split][arm]) for arm in ("without", "with"))
-            rows.append((algorithm, split, str(without), str(with_echo), *_difference(contrast)))
-        rows.append(("mean of all", split, "", "", *_difference(claims[-1])))
+            at = " / ".join(f"{statistics.fmean(tested[algorithm][arm]):.0f}" for arm in ("without", "with"))
+            rows.append((algorithm, split, at, str(without), str(with_echo), *_difference(contrast)))
+        rows.append(("mean of all", split, "", "", "", *_difference(claims[-1])))
         raw["contrasts"] += [contrast.to_json() for contrast in (*found.values(), claims[-1])]
-    columns = ("base algorithm", "problems", "without", "with EchoRL", "difference", "sign-flip p")
+    columns = ("base algorithm", "problems", "at step", "without", "with EchoRL", "difference", "sign-flip p")
     return Findings(claims, Table(columns, rows), raw, others)
+
+
+def _steps_tested(store: Store, arms: Arms) -> dict[str, list[int]]:
+    """Arm -> the step of its policy under test, seed by seed."""
+    return {arm: [store.step(of[arm]) for of in arms.values()] for arm in ("without", "with")}
 
 
 def _difference(contrast: Contrast) -> tuple[str, str]:
@@ -78,7 +92,7 @@ def draw(raw: dict[str, Any], path: Path) -> None:
 
 EXPERIMENT = Experiment(
     "EchoRL beside its base algorithms",
-    "EchoRL raises the accuracy of GRPO, DAPO, LUFFY and UFT, in the domain of training and out of it",
+    "EchoRL raises the accuracy on average over GRPO, DAPO, LUFFY and UFT, in the domain of training and out of it",
     cells,
     analyse,
     draw,

@@ -6,10 +6,13 @@ clips of one choice; the paper's, the step of highest entropy, is compared with 
 
 from __future__ import annotations
 
+import math
+import statistics
 from pathlib import Path
 from typing import Any
 
 from eval.evidence.cells import Cell, Training, train, train_pair
+from eval.evidence.choices import OVERLAP
 from eval.evidence.experiment import Experiment, Findings, Table
 from eval.evidence.plots import forest
 from eval.evidence.setup import Setup
@@ -44,15 +47,27 @@ def analyse(setup: Setup, store: Store) -> Findings:
         differences(store, arms, PAPER, other, split, f"{PAPER} less {other}", "above", len(OTHERS)) for other in OTHERS
     ]
     accuracies = raw_accuracies(store, arms, list(setup.splits))
+    overlaps = {other: [_overlap(store, runs(setup, seed)[other]) for seed in setup.seeds] for other in OTHERS}
     against = dict(zip(OTHERS, claims, strict=True))
     rows = []
     for name in (BASE, PAPER, *OTHERS):
         contrast = against.get(name)
         last = ("", "") if contrast is None else (str(contrast.interval), number(sign_flip_p(contrast.values)))
-        rows.append((name, *(str(interval(accuracies[one][name])) for one in setup.splits), *last))
-    raw = {"accuracies": accuracies, "contrasts": [contrast.to_json() for contrast in claims]}
-    columns = ("clip ends at", *setup.splits, f"{split}: {PAPER} less this", "sign-flip p")
+        shared = str(interval(overlaps[name])) if name in overlaps else ""
+        rows.append((name, shared, *(str(interval(accuracies[one][name])) for one in setup.splits), *last))
+    raw = {
+        "accuracies": accuracies,
+        "overlaps": overlaps,
+        "contrasts": [contrast.to_json() for contrast in claims],
+    }
+    columns = ("clip by", "shared with the paper's", *setup.splits, f"{split}: {PAPER} less this", "sign-flip p")
     return Findings(claims, Table(columns, rows), raw)
+
+
+def _overlap(store: Store, run: Training) -> float:
+    """Mean over the steps that have clips of the share of their tokens that the paper's clips have too."""
+    found = [row[OVERLAP] for row in store.metrics(run) if row.get(OVERLAP) is not None]
+    return statistics.fmean(found) if found else math.nan
 
 
 def draw(raw: dict[str, Any], path: Path) -> None:
