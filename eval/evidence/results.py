@@ -35,6 +35,7 @@ def write_result(name: str, experiment: Experiment, setup: Setup, store: Store) 
         "seeds": list(setup.seeds),
         "steps": setup.steps,
         "seconds": round(sum(store.seconds(cell) for cell in cells)),
+        "commits_of_cells": sorted({store.commit(cell) or "unknown" for cell in cells}),
         "environment": _environment(setup),
         "claims": [contrast.to_json() for contrast in findings.claims],
         "others": [contrast.to_json() for contrast in findings.others],

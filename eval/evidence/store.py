@@ -2,7 +2,7 @@
 
 OUT/runs/NAME/            the run folder of a training, with its checkpoints
 OUT/logs/NAME.txt         what that training printed
-OUT/measured/NAME.json    {"seconds": ..., "found": {...}} of a measurement
+OUT/measured/NAME.json    {"seconds": ..., "git_commit": ..., "found": {...}} of a measurement
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
+import echorl_vl
 from echorl_vl.engines.local.checkpoint import MODEL_FOLDER, STATE_FILE
 from echorl_vl.engines.local.interrupt import StopRequest
 from echorl_vl.errors import INTERRUPTED, UserError
 from echorl_vl.outputs import atomic
+from echorl_vl.outputs.environment import git_commit
 from echorl_vl.outputs.tracker import read_metrics
 from eval.evidence.cells import BUDGET, START, Cell, Measurement, Training, checkpoint_steps
 from eval.evidence.probe import Probe, open_probe
@@ -52,6 +54,11 @@ class Store:
         if isinstance(cell, Measurement):
             return json.loads(self._file(cell).read_text())["seconds"]
         return sum(row.get("timing_s/step") or 0.0 for row in read_metrics(self.run_folder(cell)))
+
+    def commit(self, cell: Cell) -> str | None:
+        """The commit that a finished cell was run at; None where that is not known."""
+        file = self._file(cell) if isinstance(cell, Measurement) else self.run_folder(cell) / "environment.json"
+        return json.loads(file.read_text()).get("git_commit")
 
     def metrics(self, training: Training) -> list[dict[str, Any]]:
         """What the steps of a run logged, in order."""
@@ -106,7 +113,12 @@ class Store:
     def _measure(self, measurement: Measurement, probe: Probe) -> None:
         started = time.monotonic()
         found = measurement.measure(probe, measurement.seed, **measurement.options)
-        facts = {"name": measurement.name, "seconds": round(time.monotonic() - started, 1), "found": found}
+        facts = {
+            "name": measurement.name,
+            "seconds": round(time.monotonic() - started, 1),
+            "git_commit": git_commit(Path(echorl_vl.__file__).resolve().parent),
+            "found": found,
+        }
         atomic.write_text(self._file(measurement), json.dumps(facts) + "\n")
 
     def _file(self, measurement: Measurement) -> Path:

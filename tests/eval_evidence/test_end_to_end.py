@@ -39,7 +39,12 @@ def test_an_experiment_writes_numbers_a_plot_and_a_sentence(out, name, task, mon
     assert result["sentence"] in capsys.readouterr().out
     assert result["verdict"] == "undecided" and "one seed gives no interval" in result["sentence"]
     assert all(len(contrast["values"]) == 1 for contrast in result["claims"])
-    assert result["seconds"] > 0 and result["steps"] == 2 and result["environment"]["torch"]
+    assert (
+        len(result["commits_of_cells"]) == 1
+        and result["seconds"] > 0
+        and result["steps"] == 2
+        and result["environment"]["torch"]
+    )
     assert (out / "results" / f"{name}_{task}.png").stat().st_size > 10_000
     assert "not run yet" not in report(out).split(f"## {name}\n")[1].split("\n## ")[0]
 

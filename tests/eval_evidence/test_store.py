@@ -7,10 +7,12 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from echorl_vl.errors import UserError
+from echorl_vl.outputs.environment import git_commit
 from eval.evidence import store as store_module
 from eval.evidence.cells import BUDGET, Measurement, train, train_pair
 from eval.evidence.store import Store, estimate, step_within_budget
@@ -67,6 +69,7 @@ def test_a_finished_measurement_is_not_made_again(setup, tmp_path, no_models):
     assert CALLS == [1, 2] and len(lines) == 2
     assert [store.found(cell) for cell in cells] == [{"seed": 1}, {"seed": 2}]
     assert store.seconds(cells[0]) >= 0
+    assert store.commit(cells[0]) == git_commit(Path(__file__).parent)
 
 
 def test_measurements_of_one_policy_open_it_once(setup, tmp_path, no_models):
