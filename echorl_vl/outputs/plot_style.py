@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Sequence
@@ -136,6 +137,31 @@ def raw_and_smooth(axes, steps: np.ndarray, values: np.ndarray, colour: str, wid
     return float(line[-1])
 
 
+def _apart(positions: list[float], heights: list[float], top: float) -> list[float]:
+    """Rising positions moved apart by as little as keeps labels of these heights from overlapping, within 0 and top.
+
+    Where there is no room for all of them they go beyond the top.
+    """
+    gaps = [(low + high) / 2 for low, high in itertools.pairwise(heights)]
+    for _ in range(200):  # push neighbours apart until none overlap
+        moved = False
+        for index, gap in enumerate(gaps):
+            missing = gap - (positions[index + 1] - positions[index])
+            if missing > 0.1:
+                positions[index] -= missing / 2
+                positions[index + 1] += missing / 2
+                moved = True
+        if not moved:
+            break
+    positions[-1] = min(positions[-1], top)
+    for index in reversed(range(len(gaps))):
+        positions[index] = min(positions[index], positions[index + 1] - gaps[index])
+    positions[0] = max(positions[0], 0.0)
+    for index, gap in enumerate(gaps):
+        positions[index + 1] = max(positions[index + 1], positions[index] + gap)
+    return positions
+
+
 def label_ends(axes, labels: Sequence[tuple[float, str, str]], fontsize: float = 9, x: float = 1.015) -> None:
     """Writes (y, text, colour) at the right edge, moved apart where they would overlap."""
     labels = sorted((label for label in labels if math.isfinite(label[0])), key=lambda label: label[0])
@@ -146,20 +172,11 @@ def label_ends(axes, labels: Sequence[tuple[float, str, str]], fontsize: float =
     points = axes.figure.get_figheight() * 72 * box.height
     positions = [(y - low) / ((high - low) or 1.0) * points for y, _, _ in labels]
     heights = [fontsize * 1.32 * (text.count("\n") + 1) for _, text, _ in labels]
-    for _ in range(200):  # push neighbours apart until none overlap
-        moved = False
-        for index in range(len(labels) - 1):
-            gap = (heights[index] + heights[index + 1]) / 2 - (positions[index + 1] - positions[index])
-            if gap > 0.1:
-                positions[index] -= gap / 2
-                positions[index + 1] += gap / 2
-                moved = True
-        if not moved:
-            break
+    positions = _apart(positions, heights, points)
     for position, (_, text, colour) in zip(positions, labels, strict=True):
         axes.annotate(
             text,
-            (x, min(max(position / points, 0.0), 1.0)),
+            (x, position / points),
             xycoords="axes fraction",
             color=colour,
             fontsize=fontsize,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 
@@ -158,3 +159,14 @@ def test_examples_of_text_leave_no_room_for_pictures(tmp_path):
     assert choose_examples(rows, 1)[0][1] is not None
     assert without.get_figheight() < with_pictures.get_figheight()
     plt.close("all")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "top"), [([0.0, 0.0, 1.0, 5.0], 300.0), ([298.0, 299.0, 300.0], 300.0), ([10.0, 150.0], 300.0)]
+)
+def test_labels_at_the_ends_of_lines_keep_apart_and_within_the_axes(wanted, top):
+    positions = plot_style._apart(list(wanted), [12.0] * len(wanted), top)
+    gaps = [high - low for low, high in itertools.pairwise(positions)]
+    assert min(gaps) > 11.8 and positions[0] >= 0 and positions[-1] <= top
+    if wanted == [10.0, 150.0]:
+        assert positions == wanted
