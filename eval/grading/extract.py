@@ -21,8 +21,13 @@ _PHRASE = re.compile(
     r"(?:\s*:)?[*_\s]*(.+?)(?:\.\s|\.?\s*$|\n)",
     re.IGNORECASE | re.DOTALL,
 )
-_LABEL = re.compile(r"(?:(?:option|choice|answer)\s*:?\s*)?[(\[]?\s*([A-Z])\s*[)\]]?\s*[.:]?", re.IGNORECASE)
+_LABEL = re.compile(
+    r"(?:(?:so|thus|hence|therefore),?\s+)?(?:(?:option|choice|answer)\s*:?\s*)?"
+    r"[(\[]?\s*([A-Z])\s*[)\]]?\s*[.:]?",
+    re.IGNORECASE,
+)
 _LABELLED = re.compile(r"[(\[]?([A-Z])[)\].:]\s*(.+)", re.DOTALL)
+_REASONED = re.compile(r"[(\[]?([A-Z])[)\]]?,?\s+(?:because|since|as)\b.+", re.DOTALL)
 _YES_NO = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 _MAX_ANSWER = 2000
 
@@ -46,7 +51,9 @@ def extract(response: str, question: Question, truncated: bool = False) -> str |
 
 
 def choice_of(answer: str, choices: Sequence[str]) -> str | None:
-    """The letter that an extracted answer means: B, (B), "Option B", "B. 5 cm", "5 cm"; None where it means none.
+    """The letter that an extracted answer means; None where it means none.
+
+    B, (B), "Option B", "so option B", "B. 5 cm", "B because it is longer", "5 cm".
 
     A lone letter is a label, also where a choice is that letter. A text or number has to be exactly one choice's.
     """
@@ -58,7 +65,7 @@ def choice_of(answer: str, choices: Sequence[str]) -> str | None:
     exact = [letter for letter, choice in zip(letters, choices, strict=True) if _same(choice, text)]
     if exact:
         return exact[0] if len(exact) == 1 else None
-    labelled = _LABELLED.fullmatch(text)
+    labelled = _LABELLED.fullmatch(text) or _REASONED.fullmatch(text)
     if labelled and labelled[1] in letters:
         return labelled[1]
     equal = [letter for letter, choice in zip(letters, choices, strict=True) if _equal(text, choice)]

@@ -51,6 +51,10 @@ def test_what_a_choice_answer_means(answer, letter):
 
 def test_a_lone_letter_is_a_label_before_it_is_a_text():
     assert choice_of("B", ("F", "D", "B")) == "B"
+    assert choice_of("B because 10 cm is larger", ("F", "D", "B")) == "B"
+    assert choice_of("(C), since it is longer", ("F", "D", "B")) == "C"
+    assert choice_of("Therefore, option B.", ("F", "D", "B")) == "B"
+    assert choice_of("A bird has wings", ("F", "D", "B")) is None
     assert choice_of("F", ("F", "D", "B")) == "A"
 
 
