@@ -80,7 +80,11 @@ def test_luffy_has_the_trace_in_each_group_and_none_in_validation(rehearse, prob
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["srft", "data.trace_key=solution", "data.max_response_length=96", "algorithm.disable_kl=false"],
+        # A KL in the reward would be lost on SRFT, so the check of the configuration wants it in the loss.
+        [
+            *("srft", "data.trace_key=solution", "data.max_response_length=96"),
+            *("algorithm.disable_kl=false", "algorithm.use_kl_loss=true"),
+        ],
         ["dr_grpo", "worker.actor.entropy_coef=0.001", "algorithm.disable_kl=false", "algorithm.use_kl_loss=true"],
         # From the second step on there is a KL in the rewards; uniform groups stay uniform.
         ["reinforce_rej", "algorithm.disable_kl=false", "worker.actor.optim.lr=1e-3", "trainer.max_steps=2"],
