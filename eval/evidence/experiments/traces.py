@@ -117,8 +117,10 @@ def draw(raw: dict[str, Any], path: Path) -> None:
         for index, unit in enumerate(UNITS):
             axes = figure.add_axes((0.07 + 0.5 * index, 0.13, 0.27, 0.7))
             axes.set_xticks(raw["stages"])
-            banded(axes, raw["stages"], {name: raw["means"][kind][unit] for kind, name in KINDS.items()})
-            axes.set_ylim(bottom=0)
+            lines = {name: raw["means"][kind][unit] for kind, name in KINDS.items()}
+            known = [value for of in lines.values() for means in of for value in means if value is not None]
+            axes.set_ylim(0, 1.08 * max(known, default=1.0))  # before the labels, which are placed by it
+            banded(axes, raw["stages"], lines)
             subtitle = "Under the policy; mean and 95 % interval over seeds"
             dress(axes, f"Entropy per {unit}", subtitle, "entropy, nats", "training step of the policy")
         save(figure, path)
