@@ -67,11 +67,14 @@ def train(folder, choice=None, *keys):
 
 
 def test_the_papers_choice_is_the_papers_run(tmp_path):
-    assert train(tmp_path / "moved", "highest") == train(tmp_path / "own")
+    moved, own = train(tmp_path / "moved", "highest"), train(tmp_path / "own")
+    assert [row.pop(choices.OVERLAP) for row in moved] == pytest.approx([1.0] * len(moved))
+    assert moved == own
 
 
 def test_another_choice_has_clips_as_many_and_as_long(tmp_path):
     own, last = train(tmp_path / "own")[0], train(tmp_path / "last", "last")[0]
+    assert 0 <= last[choices.OVERLAP] < 1
     assert own["echo/clips"] > 0
     for name in ("echo/clips", "echo/clip_tokens", "reward/accuracy", "actor/entropy"):
         assert own[name] == pytest.approx(last[name]), name
