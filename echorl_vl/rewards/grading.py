@@ -87,9 +87,10 @@ def decide(answer: str | None, ground_truth: str, tolerance: float = TOLERANCE) 
         return True
     if len(answer) > MAX_ANSWER or len(ground_truth) > MAX_ANSWER:
         return False
-    if not _variables(ground_truth) <= set(_COMMAND.sub(" ", plain(answer))):
+    text = plain(answer)
+    if not _variables(ground_truth) <= set(_COMMAND.sub(" ", text)):
         return False
-    return _decide_plain(plain(answer), plain(ground_truth), tolerance)
+    return _decide_plain(text, plain(ground_truth), tolerance)
 
 
 def warm_up() -> None:
