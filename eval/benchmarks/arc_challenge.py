@@ -7,7 +7,7 @@ import re
 from echorl_vl.errors import UserError
 from eval.benchmarks import rows
 from eval.benchmarks.base import Benchmark, Edition, Hub, Question, Row
-from eval.benchmarks.choices import LETTERS, ask, shuffled
+from eval.benchmarks.choices import LETTERS, shuffled_question
 
 _CHOICE = re.compile(r"^([A-E1-5])\) ", re.MULTILINE)
 
@@ -25,8 +25,7 @@ def read(row: Row) -> Question:
         if answer not in labels:
             raise UserError(f"{row.where}, answerKey: {answer!r} is none of the choices' labels {labels}")
         right = labels.index(answer)
-    choices, right = shuffled(choices, right, row.seed, f"arc_challenge:{row.number}")
-    return Question(uid=key, text=ask(question, choices), answer=LETTERS[right], kind="choice", choices=tuple(choices))
+    return shuffled_question(key, question, choices, right, row.seed, f"arc_challenge:{row.number}")
 
 
 def _from_chat(row: Row) -> tuple[str, list[str], int]:

@@ -6,6 +6,8 @@ import random
 import re
 from collections.abc import Sequence
 
+from eval.benchmarks.base import Question
+
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 INSTRUCTION = "Answer with the letter of the right choice."
 
@@ -28,6 +30,14 @@ def ask(question: str, choices: Sequence[str]) -> str:
         return f"{question}\nThe choices {', '.join(letters)} are in the picture. {INSTRUCTION}"
     lines = [f"({letter}) {choice.strip()}" for letter, choice in zip(letters, choices, strict=True)]
     return "\n".join([question, "Choices:", *lines, INSTRUCTION])
+
+
+def shuffled_question(
+    uid: str, question: str, choices: Sequence[str], right: int, seed: int, key: str, subject: str | None = None
+) -> Question:
+    """A question of multiple choice in the order that `shuffled` gives; `right` is the place of the right choice."""
+    choices, right = shuffled(choices, right, seed, key)
+    return Question(uid, ask(question, choices), LETTERS[right], "choice", tuple(choices), subject=subject)
 
 
 def shuffled(choices: Sequence[str], right: int, seed: int, key: str) -> tuple[list[str], int]:

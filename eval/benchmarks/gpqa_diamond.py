@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eval.benchmarks import rows
 from eval.benchmarks.base import Benchmark, Edition, Hub, Question, Row
-from eval.benchmarks.choices import LETTERS, ask, shuffled
+from eval.benchmarks.choices import shuffled_question
 
 _COLUMNS = ("Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
 
@@ -13,15 +13,8 @@ def read(row: Row) -> Question:
     """The file names the right answer and three wrong ones: their order is the seed's."""
     choices = [rows.answer(row, name) for name in _COLUMNS]
     key = rows.uid(row, "Record ID")
-    choices, right = shuffled(choices, 0, row.seed, f"gpqa_diamond:{key}")
-    return Question(
-        uid=key,
-        text=ask(rows.text(row, "Question"), choices),
-        answer=LETTERS[right],
-        kind="choice",
-        choices=tuple(choices),
-        subject=rows.label(row, "High-level domain"),
-    )
+    question, subject = rows.text(row, "Question"), rows.label(row, "High-level domain")
+    return shuffled_question(key, question, choices, 0, row.seed, f"gpqa_diamond:{key}", subject)
 
 
 BENCHMARKS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from echorl_vl.errors import UserError
 from eval.benchmarks import rows
 from eval.benchmarks.base import Benchmark, Edition, Hub, Question, Row
-from eval.benchmarks.choices import LETTERS, ask, shuffled
+from eval.benchmarks.choices import LETTERS, shuffled_question
 
 
 def read(row: Row) -> Question:
@@ -17,15 +17,8 @@ def read(row: Row) -> Question:
             f"{row.where}, answer: {rows.cell(row, 'answer')!r} and answer_index {right} are not one and the same of "
             f"{len(choices)} choices"
         )
-    choices, right = shuffled(choices, right, row.seed, f"mmlu_pro:{key}")
-    return Question(
-        uid=key,
-        text=ask(rows.text(row, "question"), choices),
-        answer=LETTERS[right],
-        kind="choice",
-        choices=tuple(choices),
-        subject=rows.label(row, "category"),
-    )
+    question, subject = rows.text(row, "question"), rows.label(row, "category")
+    return shuffled_question(key, question, choices, right, row.seed, f"mmlu_pro:{key}", subject)
 
 
 BENCHMARKS = (
