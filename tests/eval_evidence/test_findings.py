@@ -180,7 +180,7 @@ def test_degeneration_compares_the_last_tenth_with_the_first(setup, tmp_path):
                     row = {
                         "step": step,
                         "group/all_success": step / 100 + 0.001 * step * int(run.own["data.seed"]),
-                        "adv/zero_share": step / 50,
+                        "adv/zero_share": min(step / 50, 1.0),
                         "actor/grad_norm": 9.0 if echo else 1 - step / 100,
                     }
                     row |= {"actor/policy_grad_norm": 0.5, "echo/grad_norm": 0.1} if echo else {}
@@ -194,6 +194,8 @@ def test_degeneration_compares_the_last_tenth_with_the_first(setup, tmp_path):
     assert zero.values == pytest.approx([0.72] * 5) and norm.values == pytest.approx([-0.36] * 5)
     assert findings.verdict == SEEN
     assert findings.raw["with"]["policy_grad_norm"][0][0] == 0.5  # not the norm of the whole
+    of_others = findings.raw["without"]["advantage_grad_norm"][0]
+    assert of_others[9] == pytest.approx(0.9 / 0.8) and of_others[39] == pytest.approx(0.6 / 0.2)
     degeneration.draw(json.loads(json.dumps(without_nan(findings.raw))), tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
 
