@@ -152,10 +152,10 @@ def _mean(correct: Sequence[bool]) -> float:
 def show(comparisons: Sequence[Comparison], alone: Sequence[str], listed: int, console: Console) -> None:
     """The table, the settings that differ, and the wins and losses to look at."""
     table = Table(box=box.SIMPLE_HEAD)
-    for index, head in enumerate(
-        ("", "N", "A", "B", "B - A", "95 % interval", "not better", "p", "wins", "losses", "")
-    ):
-        table.add_column(head, justify="left" if index in (0, 10) else "right")
+    table.add_column("")
+    for head in ("N", "A", "B", "B - A", "95 % interval", "not better", "p", "wins", "losses"):
+        table.add_column(head, justify="right")
+    table.add_column("")
     for one in comparisons:
         table.add_row(
             one.name + (" (PARTIAL)" if one.partial else ""),

@@ -13,10 +13,17 @@ INSTRUCTION = "Answer with the letter of the right choice."
 
 # A choice that speaks of other choices has its meaning from the order: such questions stay as they are.
 _REFERS = re.compile(
-    r"\b(?:all|none|any|both|neither|either|some)\s+(?:of\s+)?(?:the\s+)?(?:above|other|others|preceding|these|those|following)\b"
-    r"|\b(?:above|below)\b|\b(?:both|neither|either)\s+\(?[A-J]\)?\s+(?:and|n?or)\b|^\(?[A-J]\)?(?:,\s*\(?[A-J]\)?)*,?\s*(?:and|or|&)\s*\(?[A-J]\)?\b"
-    r"|\b(?:choices?|options?|answers?)\s+\(?[A-J]\b",
-    re.IGNORECASE,
+    r"""
+      \b(?:all|none|any|both|neither|either|some)\s+(?:of\s+)?(?:the\s+)?
+          (?:above|other|others|preceding|these|those|following)\b
+    | \b(?:the|as|listed|mentioned|stated|given|described|shown|options?|choices?|answers?|statements?)
+          \s+(?:above|below)\b
+    | \b(?:above|below)\s+(?:options?|choices?|answers?|statements?)\b
+    | \b(?:both|neither|either)\s+\(?[A-J]\)?\s+(?:and|n?or)\b
+    | ^\(?[A-J]\)?(?:,\s*\(?[A-J]\)?)*,?\s*(?:and|or|&)\s*\(?[A-J]\)?\b
+    | \b(?:choices?|options?|answers?)\s+\(?[A-J]\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 

@@ -191,12 +191,19 @@ def test_gpqa_diamond_the_order_of_the_choices_is_the_seeds(tmp_path):
 
 def test_choices_that_speak_of_others_keep_their_order(tmp_path):
     row = {"question_id": 1, "question": "?", "answer": "D", "answer_index": 3, "category": "law", "src": "x"}
-    for last in ("All of the above", "Both A and B", "B and C", "None of these"):
+    for last in ("All of the above", "Both A and B", "B and C", "None of these", "As stated above", "Option A"):
         options = ["first", "second", "third", last]
         file = write_jsonl(tmp_path / "mmlu_pro.jsonl", [{**row, "options": options}])
         for seed in range(5):
             question = load(of_size("mmlu_pro", 1), file, seed=seed)[0]
             assert list(question.choices) == options and question.answer == "D"
+
+
+@pytest.mark.parametrize("last", ["The price falls below average cost.", "It went above and beyond."])
+def test_choices_that_speak_of_other_things_are_shuffled(tmp_path, last):
+    row = {"question_id": 1, "question": "?", "answer": "D", "answer_index": 3, "category": "law", "src": "x"}
+    file = write_jsonl(tmp_path / "mmlu_pro.jsonl", [{**row, "options": ["first", "second", "third", last]}])
+    assert len({load(of_size("mmlu_pro", 1), file, seed=seed)[0].answer for seed in range(20)}) > 1
 
 
 def test_arc_challenge_as_the_hub_has_it(tmp_path):
