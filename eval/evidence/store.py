@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
@@ -43,7 +43,7 @@ class Store:
     def done(self, cell: Cell) -> bool:
         if isinstance(cell, Measurement):
             return self._file(cell).is_file()
-        return (self.run_folder(cell) / "summary.json").is_file()
+        return (self.run_folder(cell) / "summary.json").is_file() or self._used_up(cell)
 
     def found(self, measurement: Measurement) -> dict[str, Any]:
         """The numbers of a finished measurement."""
@@ -103,8 +103,9 @@ class Store:
         command = [sys.executable, "-m", module, *choice, *training.arguments]
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w") as out:
-            status = _until_ended([*command, f"trainer.save_checkpoint_path={folder}"], out)
-        if status or not self.done(training):
+            arguments = [*command, f"trainer.save_checkpoint_path={folder}"]
+            status = _until_ended(arguments, out, lambda: self._used_up(training))
+        if not self.done(training):
             last = "\n  ".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
             raise UserError(f"the training {training.name} failed (status {status}); {log} ends in\n  {last}")
         for state in folder.glob(f"global_step_*/{STATE_FILE}"):  # a finished run needs no optimizer to go on with
@@ -121,14 +122,22 @@ class Store:
         }
         atomic.write_text(self._file(measurement), json.dumps(facts) + "\n")
 
+    def _used_up(self, training: Training) -> bool:
+        """Whether a run that is looked at within its budget has gone beyond: what comes then is never looked at."""
+        folder = self.run_folder(training)
+        if training.keep != BUDGET or not (folder / "metrics.jsonl").is_file():
+            return False
+        return any(drawn > training.setup.rollout_budget for _, drawn in _drawn(folder, training))
+
     def _file(self, measurement: Measurement) -> Path:
         return self.out / "measured" / f"{measurement.name}.json"
 
 
-def _until_ended(command: list[str], out: TextIO) -> int:
-    """The exit status of a process. Ctrl-C is passed on to it, and raised once it has saved where it is.
+def _until_ended(command: list[str], out: TextIO, enough: Callable[[], bool]) -> int:
+    """The exit status of a training, which is asked to stop when there is `enough` of it.
 
-    A second Ctrl-C is passed on too, which stops a training at once.
+    Ctrl-C is passed on to it, and raised once it has saved where it is. A second Ctrl-C is passed on too, which stops
+    it at once.
     """
     told = False
     # From before the process is there, or an interrupt between its start and ours knowing of it would leave it alone.
@@ -137,7 +146,7 @@ def _until_ended(command: list[str], out: TextIO) -> int:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
         while process.returncode is None:
             try:
-                if stop.asked and not told:
+                if not told and (stop.asked or enough()):
                     told = True
                     process.send_signal(signal.SIGINT)
                 process.wait(POLL)
@@ -145,7 +154,7 @@ def _until_ended(command: list[str], out: TextIO) -> int:
                 continue
             except KeyboardInterrupt:
                 process.send_signal(signal.SIGINT)
-    if stop.asked or process.returncode == INTERRUPTED:
+    if stop.asked or (process.returncode == INTERRUPTED and not told):
         raise KeyboardInterrupt
     return process.returncode
 
@@ -156,15 +165,18 @@ def step_within_budget(folder: Path, measurement: Measurement) -> int:
     Dynamic sampling draws more than a batch in some steps (`sampling/groups`), so equal steps are not equal rollouts.
     Checkpoints from a stop on the way are passed over: a run that was stopped is tested where any other is.
     """
-    setup = measurement.setup
-    drawn, last = 0.0, 0
-    for row in read_metrics(folder):
-        drawn += row.get("sampling/groups", setup.base.data.rollout_batch_size) * setup.base.worker.rollout.n
-        if drawn > setup.rollout_budget:
-            break
-        last = row["step"]
-    steps = checkpoint_steps(setup.steps, measurement.training.keep)
+    training, budget = measurement.training, measurement.setup.rollout_budget
+    last = max((step for step, drawn in _drawn(folder, training) if drawn <= budget), default=0)
+    steps = checkpoint_steps(training.setup.steps, training.keep)
     return max((step for step in steps if step <= last), default=0)
+
+
+def _drawn(folder: Path, training: Training) -> Iterator[tuple[int, float]]:
+    """(step, rollouts drawn up to its end), step by step of a run."""
+    base, drawn = training.setup.base, 0.0
+    for row in read_metrics(folder):
+        drawn += row.get("sampling/groups", base.data.rollout_batch_size) * base.worker.rollout.n
+        yield row["step"], drawn
 
 
 def estimate(store: Store, cells: Iterable[Cell]) -> dict[str, tuple[int, float | None]]:

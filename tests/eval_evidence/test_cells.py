@@ -9,7 +9,7 @@ import pytest
 from echorl_vl.errors import UserError
 from eval.evidence.cells import START, Measurement, Training, checkpoint_steps, train, train_pair
 from eval.evidence.experiment import find_experiments
-from eval.evidence.experiments import step_choice, sweep
+from eval.evidence.experiments import helps, step_choice, sweep
 from eval.evidence.setup import RESERVED
 from eval.evidence.testing import accuracies, final_test
 
@@ -97,6 +97,14 @@ def test_what_the_paper_fixes_of_the_algorithms(setup):
     assert train(of, 1, algorithm="uft").own["data.trace_key"] == "solution"
     assert train(of, 1, algorithm="dapo").own["algorithm.dynamic_sampling"] == "echo"
     assert "algorithm.dynamic_sampling" not in train(of, 1, 0.0, "dapo").own
+
+
+def test_the_arm_without_the_term_differs_from_dapo_with_echorl_by_lambda_alone(setup):
+    runs = helps.runs(setup(), 1, "dapo")
+    kept, whole = runs[helps.KEPT], runs["with"]
+    assert {key for key in whole.own if kept.own[key] != whole.own[key]} == {"echo.coef"}
+    assert kept.own.keys() == whole.own.keys() and kept.keep == whole.keep
+    assert helps.runs(setup(), 1, "luffy").keys() == {"without", "with"}
 
 
 @pytest.mark.parametrize("key", RESERVED)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+from safetensors.torch import load_file
 from small_runs import SMALL
 
 from echorl_vl.outputs.tracker import read_metrics
 from eval.evidence import choices
 from eval.evidence.__main__ import main
 from eval.evidence.experiment import experiment_names
-from eval.evidence.experiments import sweep
+from eval.evidence.experiments import helps, sweep
 from eval.evidence.report import report
 
 pytestmark = pytest.mark.slow
@@ -64,6 +65,19 @@ def train(folder, choice=None, *keys):
     return [
         {key: value for key, value in row.items() if not key.startswith(NOT_REPEATABLE)} for row in read_metrics(folder)
     ]
+
+
+def test_the_term_of_the_arm_that_only_keeps_groups_moves_no_weight(tmp_path):
+    steps = "trainer.max_steps=4"
+
+    def weights(coef):
+        folder = tmp_path / f"coef{coef}"
+        train(folder, None, f"echo.coef={coef}", steps)
+        return load_file(folder / "global_step_4" / "actor" / "huggingface" / "model.safetensors")
+
+    none, tiny, paper = (weights(coef) for coef in (0, helps.NO_TERM, 0.001))
+    moved = {name: float((tiny[name] - none[name]).abs().max()) for name in none}
+    assert max(moved.values()) < 1e-7 and max(float((paper[name] - none[name]).abs().max()) for name in none) > 1e-5
 
 
 def test_the_papers_choice_is_the_papers_run(tmp_path):

@@ -69,18 +69,38 @@ def test_a_sentence_is_worked_out_from_the_numbers():
 
 @pytest.mark.parametrize(("gain", "verdict"), [(0.05, SEEN), (-0.05, NOT_SEEN), (0.0, UNDECIDED)])
 def test_help_is_the_paired_difference(setup, gain, verdict):
-    store = Made(lopsided({"base": 0.5, "echo": 0.5 + gain, "before": 0.3}))
+    store = Made(lopsided({"base": 0.5, "kept": 0.5, "echo": 0.5 + gain, "before": 0.3}))
     findings = helps.analyse(setup(seeds=SEEDS), store)
     assert findings.verdict == verdict
-    assert len(findings.claims) == 3 and len(findings.others) == 12
+    assert len(findings.claims) == 3 and len(findings.others) == 3 * 7
     for contrast in findings.claims:
         wanted = [gain + 0.002 * (-1) ** seed for seed in SEEDS]
         assert contrast.values == pytest.approx(wanted) and contrast.comparisons == 3
     names = [contrast["name"] for contrast in findings.raw["contrasts"]]
-    assert [name.split(":")[0] for name in names] == ["test"] * 5 + ["ood_kinds"] * 5 + ["ood_sizes"] * 5
-    assert len(findings.table.rows) == 18 and findings.table.rows[0][:2] == ("before training", "test")
-    assert [row[2] for row in findings.table.rows[:6]] == ["", "120 / 120", "80 / 80", "120 / 120", "120 / 120", ""]
-    assert findings.raw["steps_tested"]["dapo"] == {"without": [80] * 5, "with": [80] * 5}
+    assert [name.split(":")[0] for name in names] == ["test"] * 8 + ["ood_kinds"] * 8 + ["ood_sizes"] * 8
+    assert len(findings.table.rows) == 3 * 9 and findings.table.rows[0][:2] == ("before training", "test")
+    steps = [row[2] for row in findings.table.rows[:9]]
+    assert steps == ["", "120 / 120", *["80 / 80"] * 3, "120 / 120", "120 / 120", "", ""]
+    assert findings.raw["steps_tested"]["dapo"] == {"without": [80] * 5, "with": [80] * 5, "kept": [80] * 5}
+
+
+def test_dapos_gain_is_parted_into_that_of_the_sampling_and_that_of_the_term(setup):
+    store = Made(lopsided({"base": 0.5, "kept": 0.54, "echo": 0.55, "before": 0.3}))
+    findings = helps.analyse(setup(seeds=SEEDS), store)
+    means = {one.name: one.interval.mean for one in findings.others if one.name.startswith("test: ")}
+    noise = sum(0.002 * (-1) ** seed for seed in SEEDS) / 5
+    assert means == pytest.approx(
+        {
+            "test: grpo": 0.05 + noise,
+            "test: dapo": 0.05 + noise,
+            "test: dapo, the sampling alone": 0.04 + noise,
+            "test: dapo, the term alone": 0.01,
+            "test: luffy": 0.05 + noise,
+            "test: uft": 0.05 + noise,
+            "test: mean, the term alone": 0.04 + 0.75 * noise,
+        }
+    )
+    assert {one.comparisons for one in findings.others} == {7}
 
 
 def test_the_sweep_is_judged_as_one_of_many(setup):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -127,6 +128,32 @@ def test_ctrl_c_reaches_a_training_and_ends_after_it(setup, tmp_path, monkeypatc
     pressing.join()
     assert said.read_text() == f"{presses}\n"
     assert len(list((tmp_path / "logs").iterdir())) == 1
+
+
+def test_a_run_that_has_used_up_its_budget_is_ended(setup, tmp_path, monkeypatch):
+    """Asked once, when a step beyond the budget is logged; one that is looked at after its last step never is."""
+    of = setup("trainer.max_steps=4")  # a budget of 4 steps x 4 prompts x 4 rollouts
+    store, pair = Store(tmp_path), train_pair(of, 1, "dapo")
+    python, said = tmp_path / "python", tmp_path / "said"
+    script = "import json, os, signal, sys, time\n" + (
+        "folder = sys.argv[-1].partition('=')[2]\n"
+        "os.makedirs(folder)\n"
+        f"signal.signal(signal.SIGINT, lambda *_: (open({str(said)!r}, 'a').write('asked '), sys.exit(130)))\n"
+        "with open(f'{folder}/metrics.jsonl', 'w', buffering=1) as rows:\n"
+        "    for step in range(1, 5):\n"
+        "        rows.write(json.dumps({'step': step, 'sampling/groups': 8}) + '\\n')\n"
+        "        time.sleep(0 if step < 3 else 2)\n"
+        "open(f'{folder}/summary.json', 'w').write('{}')\n"
+    )
+    (tmp_path / "training.py").write_text(script)
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} {tmp_path}/training.py "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(store_module.sys, "executable", str(python))
+    store.run([pair["without"]], lambda _: None)
+    assert said.read_text() == "asked " and store.done(pair["without"])
+    assert not (store.run_folder(pair["without"]) / "summary.json").exists()
+    store.run([train(of, 2, algorithm="dapo")], lambda _: None)
+    assert said.read_text() == "asked "
 
 
 def test_a_run_that_was_stopped_is_looked_at_where_others_are(setup, tmp_path):

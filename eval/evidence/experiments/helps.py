@@ -5,6 +5,10 @@ Both runs of a pair have the same seed (order of problems, rollouts), configurat
 more without EchoRL than with it; each of its runs is tested at its last checkpoint within the budget, so at different
 steps. LUFFY's expert rows are no rollouts and are the same in both runs of a pair.
 
+DAPO with EchoRL differs from DAPO in two ways: it keeps the groups that all succeed, so that a step takes fewer
+rollouts and the budget more steps, and it adds the echo term. A third arm keeps the groups and has a term too small to
+move a weight; it parts DAPO's difference into that of the sampling and that of the term.
+
 Tested on problems like those of training, on kinds and on sizes that the RL training never saw (a warm start may have);
 the test's draws use the same random numbers for both runs. The claim is about the mean over the four algorithms, on
 each of the problem sets.
@@ -13,10 +17,11 @@ each of the problem sets.
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.evidence.cells import Cell, train_pair
+from eval.evidence.cells import Cell, Training, train, train_pair
 from eval.evidence.experiment import Experiment, Findings, Table
 from eval.evidence.plots import forest
 from eval.evidence.setup import Setup
@@ -26,17 +31,41 @@ from eval.evidence.testing import Arms, differences, final_test, final_tests, ra
 from eval.paired import sign_flip_p
 
 ALGORITHMS = ("grpo", "dapo", "luffy", "uft")
+KEPT = "kept"
+COMPARISONS = {
+    "grpo": ("grpo", "without", "with"),
+    "dapo": ("dapo", "without", "with"),
+    "dapo, the sampling alone": ("dapo", "without", KEPT),
+    "dapo, the term alone": ("dapo", KEPT, "with"),
+    "luffy": ("luffy", "without", "with"),
+    "uft": ("uft", "without", "with"),
+}
+"""Name of a row -> (algorithm, arm, the arm that is compared with it)."""
+TERM_ALONE = ("grpo", "dapo, the term alone", "luffy", "uft")
+"""What is compared in these differs by the echo term and by nothing else."""
+FAMILY = len(COMPARISONS) + 1
+"""Contrasts that share the error of 5 %: those, and the mean over `TERM_ALONE`."""
+NO_TERM = 1e-12
+"""lambda of the arm that only keeps groups: with it, Adam's eps (1e-8) swallows what the term alone would move."""
+
+
+def runs(setup: Setup, seed: int, algorithm: str) -> dict[str, Training]:
+    """The arms of an algorithm: without EchoRL, with it, and for DAPO the sampling of EchoRL without its term."""
+    pair = train_pair(setup, seed, algorithm)
+    if algorithm != "dapo":
+        return pair
+    return pair | {KEPT: train(setup, seed, NO_TERM, algorithm, variant="kept", keep="budget")}
 
 
 def _arms(setup: Setup, algorithm: str) -> Arms:
-    return {seed: final_tests(setup, seed, train_pair(setup, seed, algorithm)) for seed in setup.seeds}
+    return {seed: final_tests(setup, seed, runs(setup, seed, algorithm)) for seed in setup.seeds}
 
 
 def cells(setup: Setup) -> list[Cell]:
     planned: list[Cell] = [final_test(setup, seed, None) for seed in setup.seeds]
     for seed in setup.seeds:  # seed by seed, so that something can be said early
         for algorithm in ALGORITHMS:
-            for run in train_pair(setup, seed, algorithm).values():
+            for run in runs(setup, seed, algorithm).values():
                 planned += [run, final_test(setup, seed, run)]
     return planned
 
@@ -56,29 +85,34 @@ def analyse(setup: Setup, store: Store) -> Findings:
     claims, others, rows = [], [], []
     for split in splits:
         found = {
-            algorithm: differences(
-                store, arms, "with", "without", split, f"{split}: {algorithm}", None, len(ALGORITHMS)
-            )
-            for algorithm, arms in by_algorithm.items()
+            name: differences(store, by_algorithm[algorithm], one, other, split, f"{split}: {name}", None, FAMILY)
+            for name, (algorithm, other, one) in COMPARISONS.items()
         }
-        by_seed = zip(*(contrast.values for contrast in found.values()), strict=True)
-        pooled = tuple(sum(values) / len(found) for values in by_seed)
+        claims.append(_mean(f"{split}: mean of 4", [found[name] for name in ALGORITHMS], "above", len(splits)))
+        term = _mean(f"{split}: mean, the term alone", [found[name] for name in TERM_ALONE], None, FAMILY)
+        others += [*found.values(), term]
         rows.append(("before training", split, "", str(interval(raw["before"][split]["before"])), "", "", ""))
-        claims.append(Contrast(f"{split}: mean of {len(found)}", pooled, "above", len(splits)))
-        others += found.values()
-        for algorithm, contrast in found.items():
-            without, with_echo = (interval(accuracies[algorithm][split][arm]) for arm in ("without", "with"))
-            at = " / ".join(f"{statistics.fmean(tested[algorithm][arm]):.0f}" for arm in ("without", "with"))
-            rows.append((algorithm, split, at, str(without), str(with_echo), *_difference(contrast)))
-        rows.append(("mean of all", split, "", "", "", *_difference(claims[-1])))
-        raw["contrasts"] += [contrast.to_json() for contrast in (*found.values(), claims[-1])]
+        for name, (algorithm, *arms) in COMPARISONS.items():
+            at = " / ".join(f"{statistics.fmean(tested[algorithm][arm]):.0f}" for arm in arms)
+            values = (str(interval(accuracies[algorithm][split][arm])) for arm in arms)
+            rows.append((name, split, at, *values, *_difference(found[name])))
+        rows.append(("mean of the four", split, "", "", "", *_difference(claims[-1])))
+        rows.append(("mean, the term alone", split, "", "", "", *_difference(term)))
+        raw["contrasts"] += [contrast.to_json() for contrast in (*found.values(), claims[-1], term)]
     columns = ("base algorithm", "problems", "at step", "without", "with EchoRL", "difference", "sign-flip p")
     return Findings(claims, Table(columns, rows), raw, others)
 
 
+def _mean(name: str, contrasts: Sequence[Contrast], claimed: str | None, comparisons: int) -> Contrast:
+    """Seed by seed the mean of several contrasts."""
+    by_seed = zip(*(contrast.values for contrast in contrasts), strict=True)
+    return Contrast(name, tuple(map(statistics.fmean, by_seed)), claimed, comparisons)
+
+
 def _steps_tested(store: Store, arms: Arms) -> dict[str, list[int]]:
     """Arm -> the step of its policy under test, seed by seed."""
-    return {arm: [store.step(of[arm]) for of in arms.values()] for arm in ("without", "with")}
+    names = next(iter(arms.values()))
+    return {name: [store.step(of[name]) for of in arms.values()] for name in names}
 
 
 def _difference(contrast: Contrast) -> tuple[str, str]:
