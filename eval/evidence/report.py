@@ -3,8 +3,9 @@
     python -m eval.evidence report --out DIR                               prints them
     python -m eval.evidence report --out DIR --into docs/evidence.md       puts them in, and the raw numbers beside it
 
-A place is what stands between `<!-- evidence: NAME -->` and `<!-- end -->`. The raw numbers go to a folder of the
-document's name.
+A place is what stands between `<!-- evidence: NAME -->` and `<!-- end -->`. The raw numbers and plots go to a folder of
+the document's name, and what is there already stays unless DIR has a newer result of the same experiment and task: a
+document can be filled from several folders, one after the other.
 """
 
 from __future__ import annotations
@@ -44,8 +45,9 @@ def report(out: Path) -> str:
 def fill(document: Path, out: Path) -> list[str]:
     """Puts the results into the marked places of a document and copies their JSON and plots beside it.
 
-    A place whose experiment has no result in `out` stays as it is. Returns the names that were filled. Raises UserError
-    for a document that can't be read, or without a place for a result.
+    Results that an earlier call put beside the document count where `out` has none of the same experiment and task; a
+    place without any stays as it is. Returns the names of `out`'s experiments. Raises UserError for a document that
+    can't be read, or without a place for a result.
     """
     try:
         text = document.read_text(encoding="utf-8")
@@ -58,9 +60,10 @@ def fill(document: Path, out: Path) -> list[str]:
         raise UserError(f"{document}: has no place for {', '.join(missing)}; wanted <!-- evidence: {missing[0]} -->")
 
     folder = document.with_suffix("")
+    newest = {(result["experiment"], result["task"]): result for result in (*read_results(folder), *results)}
 
     def filled(match: re.Match) -> str:
-        own = [result for result in results if result["experiment"] == match[2]]
+        own = [result for (name, _), result in sorted(newest.items()) if name == match[2]]
         return f"{match[1]}{markdown(own, folder.name)}{match[3]}" if own else match[0]
 
     atomic.write_text(document, _PLACE.sub(filled, text))
@@ -73,7 +76,7 @@ def fill(document: Path, out: Path) -> list[str]:
 
 
 def _found(out: Path) -> list[dict[str, Any]]:
-    results = read_results(out)
+    results = read_results(out / FOLDER)
     if not results:
         raise UserError(f"{out}: no results in it; `python -m eval.evidence --out {out}` makes some")
     return results

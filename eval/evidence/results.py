@@ -49,10 +49,10 @@ def write_result(name: str, experiment: Experiment, setup: Setup, store: Store) 
     return result
 
 
-def read_results(out: Path) -> list[dict[str, Any]]:
-    """The results below a folder, in order of experiment and task. Raises UserError for a file that is none."""
+def read_results(folder: Path) -> list[dict[str, Any]]:
+    """The results in a folder, in order of experiment and task. Raises UserError for a file that is none."""
     found = []
-    for path in sorted((Path(out) / FOLDER).glob("*.json")):
+    for path in sorted(folder.glob("*.json")):
         try:
             result = json.loads(path.read_text())
             result["experiment"], result["task"], result["table"]["rows"]

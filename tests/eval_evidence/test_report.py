@@ -69,6 +69,23 @@ def test_results_go_to_their_places(tmp_path):
     assert "0.2" not in document.read_text() and "| x | 0.3 |" in document.read_text()
 
 
+def test_what_another_folder_gave_stays(tmp_path):
+    document = tmp_path / "evidence.md"
+    document.write_text(DOCUMENT)
+    first, second = tmp_path / "first", tmp_path / "second"
+    write(first, "helps", "text", "0.1")
+    write(first, "traces", "text", "0.2")
+    fill(document, first)
+    write(second, "helps", "pictures", "0.3")
+    write(second, "traces", "text", "0.4")
+    assert fill(document, second) == ["helps", "traces"]
+    text = document.read_text()
+    assert text.index("| x | 0.3 |") < text.index("| x | 0.1 |") < text.index("| x | 0.4 |") and "0.2" not in text
+    once = text
+    fill(document, second)
+    assert document.read_text() == once
+
+
 def test_the_documentation_has_a_place_for_every_experiment():
     text = (Path(__file__).resolve().parents[2] / "docs" / "evidence.md").read_text()
     for name in experiment_names():
