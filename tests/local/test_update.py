@@ -147,6 +147,17 @@ def test_all_success_groups_have_an_echo_gradient_and_no_other(policy: Policy) -
     assert metrics["echo/grad_share"] == pytest.approx(1.0)
 
 
+def test_the_norms_apart_are_those_of_the_terms_by_themselves(policy: Policy) -> None:
+    settings = config(echo=EchoConfig(log_grad_share=True), worker__actor__micro_batch_size_per_device_for_update=2)
+    made = experience(policy, settings, MIXED)
+    base, whole = gradients(policy, settings, made, 0.0), gradients(policy, settings, made, COEF)
+    echo = [one - other for one, other in zip(whole, base, strict=True)]
+    metrics = Updater(policy, Recorder(policy.model), settings, 1).update(made, COEF)
+    for name, found in (("actor/policy_grad_norm", base), ("echo/grad_norm", echo), ("actor/grad_norm", whole)):
+        wanted = torch.cat([gradient.flatten() for gradient in found]).norm()
+        assert metrics[name] == pytest.approx(float(wanted), rel=1e-4), name
+
+
 def test_an_echo_term_of_weight_zero_is_the_base_algorithm_bit_for_bit(policy: Policy) -> None:
     settings = config(worker__actor__ppo_epochs=2, worker__actor__micro_batch_size_per_device_for_update=4)
     results = []

@@ -116,14 +116,14 @@ class Updater:
             self.taken += 1
         self._count(finite, float(sums["loss"]), float(grad_norm))
         self.optimizer.zero_grad(set_to_none=True)
-        metrics = {name: value.item() for name, value in sums.items() if name not in ("loss", "base")}
+        metrics = {name: value.item() for name, value in sums.items() if name != "loss"}
         metrics |= {"actor/grad_norm": grad_norm.item(), "actor/lr": rate, "actor/skipped_steps": float(not finite)}
         if norms:
             metrics |= norms | {"echo/grad_share": norms["echo/grad_norm"] / max(grad_norm.item(), 1e-12)}
         return metrics
 
     def _losses(self, experience: Experience, rows: range, batch: MiniBatch, objective: Objective) -> dict[str, Tensor]:
-        """Loss of some rows with ("loss") and without ("base") the echo term, its terms and statistics.
+        """Loss of some rows, its terms and statistics.
 
         All are shares of their value for the whole mini-batch.
         """
@@ -187,12 +187,11 @@ class Updater:
         if scores.hint_nll is not None:
             terms["hint/loss"] = scores.hint_nll / batch.hint_tokens
             loss = loss + algorithm.hint_coef * terms["hint/loss"]
-        base = loss
         if objective.echo_coef and experience.clips is not None:
             denominator = echo_denominator(self.config.echo, batch.prompts, batch.clips)
             terms["echo/loss"] = echo_loss(log_probs, experience.clips.token_weights[part], denominator)
-            loss = base + objective.echo_coef * terms["echo/loss"]
-        return terms | {"base": base, "loss": loss}
+            loss = loss + objective.echo_coef * terms["echo/loss"]
+        return terms | {"loss": loss}
 
     def _denominator(self, rollouts: int, tokens: int) -> int:
         """Of a mean over `rollouts` rows with `tokens` response tokens, by `loss_avg_mode`."""
@@ -202,19 +201,20 @@ class Updater:
     def _separate_norms(self, experience: Experience, batch: MiniBatch, objective: Objective) -> dict[str, float]:
         """Gradient norms, before clipping, of the echo term (with its weight) and of all other terms.
 
-        On request only: a pass of its own for each. Leaves the gradients as they were.
+        On request only: a pass more, of the echo term; the others' gradient is what it leaves of the whole. Leaves the
+        gradients as they were.
         """
         whole = [parameter.grad for parameter in self._parameters]
-        norms = {}
-        for name, term in (("actor/policy_grad_norm", "base"), ("echo/grad_norm", "echo")):
-            self.optimizer.zero_grad(set_to_none=True)
-            for rows in self._micro_batches(batch):
-                terms = self._losses(experience, rows, batch, objective)
-                (terms["base"] if term == "base" else objective.echo_coef * terms["echo/loss"]).backward()
-            norms[name] = _norm([parameter.grad for parameter in self._parameters])
+        self.optimizer.zero_grad(set_to_none=True)
+        for rows in self._micro_batches(batch):
+            terms = self._losses(experience, rows, batch, objective)
+            (objective.echo_coef * terms["echo/loss"]).backward()
+        echo = [parameter.grad for parameter in self._parameters]
         for parameter, gradient in zip(self._parameters, whole, strict=True):
             parameter.grad = gradient
-        return norms
+        both = [(one, other) for one, other in zip(whole, echo, strict=True) if one is not None]
+        others = [one if other is None else one - other for one, other in both]
+        return {"actor/policy_grad_norm": _norm(others), "echo/grad_norm": _norm(echo)}
 
     def _micro_batches(self, batch: MiniBatch) -> list[range]:
         size = self.config.worker.actor.micro_batch_size_per_device_for_update
