@@ -1,4 +1,6 @@
-"""Cells: the trainings and measurements that experiments are made of, each with a hash of all that decides its numbers.
+"""Cells: the trainings and measurements that experiments are made of, each with a hash of the settings that decide it.
+
+Not in the hash: the code with its constants, and what files of data and models hold.
 
 Two experiments that ask for the same settings ask for the same cell, which is run once.
 """
@@ -89,6 +91,8 @@ class Measurement:
         }
         if self.at == BUDGET:
             settings["budget"] = self.setup.rollout_budget
+        if self.setup.problems is not None:
+            settings["problems"] = self.setup.problems
         return _digest(settings)
 
     @property

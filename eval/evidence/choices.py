@@ -57,7 +57,8 @@ def moved_clips(
     Args:
         clips: the paper's. entropy: (B, T) nats. step_ids: (B, T) int64, -1 outside of steps. group_ids: (B,).
         minable: (B,) bool, rollouts that may be mined. generator: a CPU generator, for the draws.
-        min_step_tokens: shorter steps are not chosen; where all are shorter, any may be.
+        min_step_tokens: shorter steps are not chosen for their entropy or at random; where all are shorter, any may
+            be. The first step is the first and the last the last, however short.
     """
     sums, counts = (part.cpu() for part in step_sums(entropy, step_ids))
     ids, groups, may = step_ids.cpu(), group_ids.cpu(), minable.cpu()

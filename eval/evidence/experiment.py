@@ -88,5 +88,7 @@ def sentence(experiment: Experiment, findings: Findings, seeds: int) -> str:
         parts.append(f"{contrast.name} = {contrast.interval}{own}")
     one = seeds == 1
     how = f"mean and interval over {seeds} seed{'' if one else 's'}"
+    if missing := max((seeds - contrast.known for contrast in findings.claims), default=0):
+        how += f", up to {missing} without a value"
     why = "" if verdict == SEEN else "; one seed gives no interval" if one else ""
     return f"That {experiment.claim} {was} ({how}: {'; '.join(parts)}{why})."

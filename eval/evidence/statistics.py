@@ -87,6 +87,11 @@ class Contrast:
         return interval(self.values, self.comparisons)
 
     @property
+    def known(self) -> int:
+        """Seeds that have a value."""
+        return sum(map(math.isfinite, self.values))
+
+    @property
     def verdict(self) -> str:
         """seen, not seen or undecided; undecided too where nothing is claimed or one seed alone is there."""
         found = self.interval

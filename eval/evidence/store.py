@@ -71,6 +71,13 @@ class Store:
             return 0
         return step_within_budget(self.run_folder(training), measurement) if at == BUDGET else int(at)
 
+    def budget_used(self, measurement: Measurement) -> float:
+        """The rollouts that a run had drawn up to the policy that a measurement looks at, as a share of the budget."""
+        training, at = measurement.training, self.step(measurement)
+        if training is None or not at:
+            return 0.0
+        return dict(_drawn(self.run_folder(training), training))[at] / training.setup.rollout_budget
+
     def checkpoint(self, measurement: Measurement) -> Path | None:
         """The model that a measurement looks at; None for the one that the configuration starts from."""
         at = self.step(measurement)
@@ -102,7 +109,7 @@ class Store:
         choice = [] if training.choice is None else [training.choice]
         command = [sys.executable, "-m", module, *choice, *training.arguments]
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("w") as out:
+        with log.open("a") as out:  # what is gone on with after a stop has said something before
             arguments = [*command, f"trainer.save_checkpoint_path={folder}"]
             status = _until_ended(arguments, out, lambda: self._used_up(training))
         if not self.done(training):
@@ -125,7 +132,7 @@ class Store:
     def _used_up(self, training: Training) -> bool:
         """Whether a run that is looked at within its budget has gone beyond: what comes then is never looked at."""
         folder = self.run_folder(training)
-        if training.keep != BUDGET or not (folder / "metrics.jsonl").is_file():
+        if training.keep != "budget" or not (folder / "metrics.jsonl").is_file():
             return False
         return any(drawn > training.setup.rollout_budget for _, drawn in _drawn(folder, training))
 

@@ -57,6 +57,8 @@ def test_a_measurement_is_of_its_policy_and_its_options(setup):
         final_test(of, 1, run),
         final_test(of, 1, other),
         final_test(setup(samples=3), 1, run),
+        final_test(setup(problems=3), 1, run),
+        final_test(setup(problems=None), 1, run),
         Measurement(of, accuracies, 1, run, 1, {"splits": dict(of.splits), "samples": 2}),
         final_test(setup("worker.rollout.temperature=0.6"), 1, None),
     ]
@@ -101,7 +103,7 @@ def test_what_the_paper_fixes_of_the_algorithms(setup):
 
 def test_the_arm_without_the_term_differs_from_dapo_with_echorl_by_lambda_alone(setup):
     runs = helps.runs(setup(), 1, "dapo")
-    kept, whole = runs[helps.KEPT], runs["with"]
+    kept, whole = runs[helps.SAMPLING], runs["with"]
     assert {key for key in whole.own if kept.own[key] != whole.own[key]} == {"echo.coef"}
     assert kept.own.keys() == whole.own.keys() and kept.keep == whole.keep
     assert helps.runs(setup(), 1, "luffy").keys() == {"without", "with"}
