@@ -167,10 +167,12 @@ def label_ends(axes, labels: Sequence[tuple[float, str, str]], fontsize: float =
     labels = sorted((label for label in labels if math.isfinite(label[0])), key=lambda label: label[0])
     if not labels:
         return
-    low, high = axes.get_ylim()
+    left, _ = axes.get_xlim()  # settles the limits, which the transform below reads
+    axes.get_ylim()
     box = axes.get_position()
     points = axes.figure.get_figheight() * 72 * box.height
-    positions = [(y - low) / ((high - low) or 1.0) * points for y, _, _ in labels]
+    place = axes.transData + axes.transAxes.inverted()
+    positions = [float(place.transform((left, y))[1]) * points for y, _, _ in labels]
     heights = [fontsize * 1.32 * (text.count("\n") + 1) for _, text, _ in labels]
     positions = _apart(positions, heights, points)
     for position, (_, text, colour) in zip(positions, labels, strict=True):

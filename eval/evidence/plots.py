@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from echorl_vl.outputs.plot_style import CYCLE, MUTED, dress, label_ends, percent_axis, plt, save, style
 
@@ -60,6 +61,13 @@ def share_axis(axes, values: Iterable[float | None]) -> None:
     """A percent axis as high as the values need, a little below 0, so that lines at 0 and their labels are seen."""
     highest = max((value for value in values if value is not None and math.isfinite(value)), default=1.0)
     percent_axis(axes, -0.04 * max(highest, 0.1), min(1.02, max(0.1, highest * 1.3)))
+
+
+def log_axis(axes) -> None:
+    """A logarithmic y axis with plain numbers."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _family(name: str) -> str:

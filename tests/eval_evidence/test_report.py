@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from echorl_vl.errors import UserError
 from eval.evidence.__main__ import main
 from eval.evidence.experiment import experiment_names
 from eval.evidence.report import fill, report
+from eval.evidence.statistics import Contrast
+from eval.folder import without_nan
 
 DOCUMENT = """# Evidence
 
@@ -18,7 +21,7 @@ DOCUMENT = """# Evidence
 not run yet
 <!-- end -->
 
-<!-- evidence: traces -->
+<!-- evidence: step_choice -->
 not run yet
 <!-- end -->
 
@@ -26,21 +29,23 @@ The end.
 """
 
 
-def write(out, name, task, cell="0.5"):
+def write(out, name, task, cell="0.5", seeds=(1, 2)):
     folder = out / "results"
     folder.mkdir(parents=True, exist_ok=True)
     result = {
         "experiment": name,
         "task": task,
-        "seeds": [1, 2],
+        "seeds": list(seeds),
         "steps": 150,
         "seconds": 600,
         "command": f"python -m eval.evidence {name}",
         "sentence": "That x was seen (y).",
         "table": {"columns": ["a", "b"], "rows": [["x", cell]]},
+        "claims": [Contrast("the claim", (0.1, 0.12), "above", 2).to_json()],
+        "others": [Contrast("beside it", (math.nan, math.nan)).to_json()],
+        "raw": {"contrasts": []},
     }
-    (folder / f"{name}_{task}.json").write_text(json.dumps(result))
-    (folder / f"{name}_{task}.png").write_bytes(b"png")
+    (folder / f"{name}_{task}.json").write_text(json.dumps(without_nan(result)))
 
 
 def test_every_experiment_has_its_table_or_says_that_it_was_not_run(tmp_path):
@@ -49,6 +54,8 @@ def test_every_experiment_has_its_table_or_says_that_it_was_not_run(tmp_path):
     assert "| a | b |\n| --- | --- |\n| x | 0.5 |" in text and "*That x was seen (y).*" in text
     assert "**text**, 2 seeds, 150 steps, 10 minutes" in text
     assert text.count("not run yet") == 6
+    assert "| the claim | 0.110 (-0.145 to 0.365) | 97.5 % | 0.500 | undecided |" in text
+    assert "| beside it | ? | 95.0 % | ? |  |" in text
 
 
 def test_results_go_to_their_places(tmp_path):
@@ -59,7 +66,7 @@ def test_results_go_to_their_places(tmp_path):
     write(tmp_path, "helps", "text", "0.2")
     assert fill(document, tmp_path) == ["helps"]
     once = document.read_text()
-    assert once.index("| x | 0.1 |") < once.index("| x | 0.2 |") < once.index("evidence: traces")
+    assert once.index("| x | 0.1 |") < once.index("| x | 0.2 |") < once.index("evidence: step_choice")
     assert once.count("not run yet") == 1 and once.endswith("The end.\n")
     files = sorted(path.name for path in (document.parent / "evidence").iterdir())
     assert files == [f"helps_{task}.{suffix}" for task in ("pictures", "text") for suffix in ("json", "png")]
@@ -74,15 +81,27 @@ def test_what_another_folder_gave_stays(tmp_path):
     document.write_text(DOCUMENT)
     first, second = tmp_path / "first", tmp_path / "second"
     write(first, "helps", "text", "0.1")
-    write(first, "traces", "text", "0.2")
+    write(first, "step_choice", "text", "0.2")
     fill(document, first)
     write(second, "helps", "pictures", "0.3")
-    write(second, "traces", "text", "0.4")
-    assert fill(document, second) == ["helps", "traces"]
+    write(second, "step_choice", "text", "0.4")
+    assert fill(document, second) == ["helps", "step_choice"]
     text = document.read_text()
     assert text.index("| x | 0.3 |") < text.index("| x | 0.1 |") < text.index("| x | 0.4 |") and "0.2" not in text
     once = text
     fill(document, second)
+    assert document.read_text() == once
+
+
+def test_fewer_seeds_do_not_take_the_place_of_more(tmp_path):
+    document = tmp_path / "evidence.md"
+    document.write_text(DOCUMENT)
+    write(tmp_path / "five", "helps", "text", seeds=(1, 2, 3, 4, 5))
+    fill(document, tmp_path / "five")
+    once = document.read_text()
+    write(tmp_path / "one", "helps", "text", "0.9", seeds=(1,))
+    with pytest.raises(UserError, match=r"helps, text: .*one has a result of 1 seed\(s\), .*evidence one of 5"):
+        fill(document, tmp_path / "one")
     assert document.read_text() == once
 
 

@@ -19,9 +19,7 @@ import numpy as np
 from echorl_vl.core import metric_names as names
 from echorl_vl.outputs.plot_data import ECHO_GRAD, POLICY_GRAD, RunData, ends
 from echorl_vl.outputs.plot_style import (
-    CYCLE,
     dress,
-    label_ends,
     plt,
     save,
     smooth,
@@ -31,7 +29,7 @@ from echorl_vl.outputs.plot_style import (
 )
 from eval.evidence.cells import Cell, train_pair
 from eval.evidence.experiment import Experiment, Findings, Table
-from eval.evidence.plots import share_axis
+from eval.evidence.plots import banded, log_axis, share_axis
 from eval.evidence.setup import Setup
 from eval.evidence.statistics import Contrast, interval
 from eval.evidence.store import Store
@@ -81,34 +79,41 @@ def analyse(setup: Setup, store: Store) -> Findings:
 
 
 def draw(raw: dict[str, Any], path: Path) -> None:
-    """Three panels: all-success groups, tokens without advantage, gradient norms; mean over seeds, smoothed."""
+    """Three panels: all-success groups, tokens without advantage, gradient norms; each seed's run smoothed."""
     panels = (
-        ("Groups that all succeed", "all_success", (("GRPO", "without"), ("with EchoRL", "with"))),
-        ("Tokens with zero advantage", "zero_advantage", (("GRPO", "without"), ("with EchoRL", "with"))),
-        ("Gradient norms", "policy_grad_norm", (("GRPO", "without"), ("with EchoRL:\npolicy", "with"))),
+        ("Groups that all succeed", {"GRPO": ("without", "all_success"), "with EchoRL": ("with", "all_success")}),
+        (
+            "Tokens with zero advantage",
+            {"GRPO": ("without", "zero_advantage"), "with EchoRL": ("with", "zero_advantage")},
+        ),
+        (
+            "Gradient norms, log scale",
+            {
+                "GRPO": ("without", "policy_grad_norm"),
+                "with EchoRL:\npolicy": ("with", "policy_grad_norm"),
+                "with EchoRL:\necho term": ("with", "echo_grad_norm"),
+            },
+        ),
     )
+    seeds = len(raw["with"]["steps"])
     with style():
         figure = plt.figure(figsize=(14.4, 4.3))
-        for index, (title, column, arms) in enumerate(panels):
+        for index, (title, lines) in enumerate(panels):
             axes = figure.add_axes((0.05 + 0.325 * index, 0.13, 0.215, 0.7))
-            lines = [(label, raw[arm], column) for label, arm in arms]
-            if column == "policy_grad_norm":
-                lines.append(("with EchoRL:\necho term", raw["with"], "echo_grad_norm"))
-            labels = []
-            for colour, (label, of, name) in zip(CYCLE, lines, strict=False):
-                steps = np.array(of["steps"][0])
-                values = _mean(of[name])
-                axes.plot(steps, values, color=colour, alpha=0.25, linewidth=1)
-                line = smooth(values, window_for(len(values)))
-                axes.plot(steps, line, color=colour)
-                known = line[np.isfinite(line)]
-                labels.append((float(known[-1]) if len(known) else math.nan, label, colour))
+            steps = np.array(raw["with"]["steps"][0])
             step_axis(axes, steps)
-            if column != "policy_grad_norm":
-                share_axis(axes, (value for arm in raw.values() for run in arm[column] for value in run))
-            dress(axes, title, f"Mean over {len(raw['with']['steps'])} seeds, smoothed", "")
-            label_ends(axes, labels)
+            shown = {label: [_smoothed(run) for run in raw[arm][column]] for label, (arm, column) in lines.items()}
+            if index < 2:
+                share_axis(axes, (value for runs in shown.values() for run in runs for value in run))
+            else:
+                log_axis(axes)
+            banded(axes, steps, shown, markers=len(steps) == 1)
+            dress(axes, title, f"Smoothed; mean and 95 % interval over {seeds} seed{'s' * (seeds > 1)}", "")
         save(figure, path)
+
+
+def _smoothed(run: list[float | None]) -> list[float]:
+    return smooth(np.array(run, dtype=float), window_for(len(run))).tolist()
 
 
 def _columns(run: RunData) -> dict[str, list[float | None]]:
@@ -134,14 +139,6 @@ def _ends(values: list[float]) -> tuple[float, float]:
 
 def _changes(runs: list[list[float]]) -> tuple[float, ...]:
     return tuple(late - early for early, late in map(_ends, runs))
-
-
-def _mean(runs: list[list[float]]) -> np.ndarray:
-    """Mean of each step over the runs that have a value there; nan where none has."""
-    values = np.array(runs, dtype=float)
-    known = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(known.any(0), np.where(known, values, 0).sum(0) / known.sum(0), np.nan)
 
 
 EXPERIMENT = Experiment(

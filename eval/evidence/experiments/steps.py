@@ -196,7 +196,7 @@ def draw(raw: dict[str, Any], path: Path) -> None:
         for index, (stage, of) in enumerate(raw["stages"].items()):
             axes = figure.add_axes((0.07 + 0.5 * index, 0.13, 0.28, 0.7))
             lines = {f"{order} entropy" if order != "random" else order: of["accuracy"][order] for order in ORDERS}
-            percent_axis(axes)
+            percent_axis(axes, 0, 1.03)  # the points at 100 % in full
             axes.set_xticks(raw["shares"], [percent(share) for share in raw["shares"]])
             banded(axes, raw["shares"], lines)
             subtitle = f"Policy at training step {stage}; mean and 95 % interval over seeds"

@@ -14,12 +14,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from echorl_vl.core import step_entropies
 from echorl_vl.errors import UserError
-from echorl_vl.outputs.plot_style import dress, plt, save, style
+from echorl_vl.outputs.plot_style import MUTED, dress, plt, save, style
 from eval.evidence.cells import START, Cell, Measurement, train_pair
 from eval.evidence.experiment import Experiment, Findings, Table
 from eval.evidence.plots import banded
@@ -112,17 +113,30 @@ def analyse(setup: Setup, store: Store) -> Findings:
 
 
 def draw(raw: dict[str, Any], path: Path) -> None:
+    """The means per token, and, since each seed has both of them, their differences."""
+    stages = raw["stages"]
+    means = {
+        kind: {unit: np.array(runs, dtype=float) for unit, runs in of.items()} for kind, of in raw["means"].items()
+    }
+    own = {name: means[kind]["token"] for kind, name in KINDS.items()}
+    differences = {f"per {unit}": means["expert"][unit] - means["own"][unit] for unit in UNITS}
     with style():
         figure = plt.figure(figsize=(11.4, 4.1))
-        for index, unit in enumerate(UNITS):
+        for index, (title, subtitle, label, lines) in enumerate(
+            (
+                ("Entropy per token", "Under the policy", "entropy, nats", own),
+                ("Traces less own rollouts", "Paired by seed", "difference, nats", differences),
+            )
+        ):
             axes = figure.add_axes((0.07 + 0.5 * index, 0.13, 0.27, 0.7))
-            axes.set_xticks(raw["stages"])
-            lines = {name: raw["means"][kind][unit] for kind, name in KINDS.items()}
-            known = [value for of in lines.values() for means in of for value in means if value is not None]
-            axes.set_ylim(0, 1.08 * max(known, default=1.0))  # before the labels, which are placed by it
-            banded(axes, raw["stages"], lines)
-            subtitle = "Under the policy; mean and 95 % interval over seeds"
-            dress(axes, f"Entropy per {unit}", subtitle, "entropy, nats", "training step of the policy")
+            axes.set_xticks(stages)
+            known = np.concatenate([[0.0], *(values[np.isfinite(values)] for values in lines.values())])
+            low, high = float(known.min()), float(known.max())
+            pad = 0.25 * (high - low) or 1.0
+            axes.set_ylim(low - pad * (low < 0), high + pad)  # before the labels, which are placed by it
+            axes.axhline(0, color=MUTED, linewidth=1)
+            banded(axes, stages, {name: values.tolist() for name, values in lines.items()})
+            dress(axes, title, f"{subtitle}; mean and 95 % interval over seeds", label, "training step of the policy")
         save(figure, path)
 
 
