@@ -16,6 +16,7 @@ from rich.table import Table
 
 from echorl_vl.errors import INTERRUPTED, UserError, shorten
 from echorl_vl.outputs.atomic import write_text
+from eval.clusters import numbered
 from eval.folder import read_json, read_lines
 from eval.paired import RESAMPLES, Difference, mean_difference, paired_bootstrap
 from eval.progress import wide_console
@@ -40,12 +41,14 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A benchmark in both folders. `changed` are the questions whose accuracy differs, the largest difference first."""
+    """A benchmark in both folders. `changed` are the questions whose accuracy differs, the largest difference first;
+    `clusters` is the number of groups of questions that share a problem or a picture, `questions` where none do."""
 
     name: str
     a: float
     b: float
     questions: int
+    clusters: int
     difference: Difference
     changed: list[dict[str, Any]]
     protocol: list[str]
@@ -98,12 +101,14 @@ def _compare(name: str, a: Side, b: Side, seed: int, resamples: int) -> Comparis
         if difference
     ]
     changed.sort(key=lambda entry: -abs(entry["difference"]))
+    clusters = [a.questions[one["uid"]].get("cluster", "") for one in a.grades]
     return Comparison(
         name=name,
         a=sum(left for left, _ in means) / len(means),
         b=sum(right for _, right in means) / len(means),
         questions=len(means),
-        difference=paired_bootstrap(differences, seed, resamples, name),
+        clusters=len(set(numbered(clusters))),
+        difference=paired_bootstrap(differences, seed, resamples, name, clusters),
         changed=changed,
         protocol=_protocol(a.settings, b.settings) + _protocol(a.grading, b.grading, "grading, "),
         partial=a.partial or b.partial,
@@ -174,6 +179,12 @@ def show(comparisons: Sequence[Comparison], alone: Sequence[str], listed: int, c
     for line in alone:
         console.print(line, soft_wrap=True)
     for one in comparisons:
+        if one.clusters != one.questions:
+            console.print(
+                f"{one.name}: {one.questions} questions in {one.clusters} clusters that share a problem or a picture: "
+                "resampled and flipped as one",
+                soft_wrap=True,
+            )
         for line in one.protocol:
             console.print(f"{one.name}: not the same in A and B: {line}", soft_wrap=True)
         for title, entries in (("B right", one.wins), ("A right", one.losses)):
@@ -205,6 +216,7 @@ def _report(comparisons: Sequence[Comparison]) -> dict[str, Any]:
     return {
         one.name: {
             "questions": one.questions,
+            "clusters": one.clusters,
             "partial": one.partial,
             "a": one.a,
             "b": one.b,

@@ -1,4 +1,4 @@
-"""Metrics of graded responses: avg@k, pass@k, majority@k, standard error clustered by question, rates, breakdowns.
+"""Metrics of graded responses: avg@k, pass@k, majority@k, cluster-robust standard error, rates, breakdowns.
 
 Q questions with n responses each; `correct` is (Q, n). All values are shares in [0, 1] unless they say otherwise.
 """
@@ -9,10 +9,10 @@ import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 
-from echorl_vl.engines.validation_metrics import clustered_standard_error
 from echorl_vl.rewards.text import plain, split_unit, squash
 from echorl_vl.rewards.values import Unreadable, value
 from eval.benchmarks.base import Graded
+from eval.clusters import numbered
 
 _DIGITS = 9
 
@@ -72,13 +72,14 @@ def ks(samples: int) -> list[int]:
 def summary(graded: Sequence[Graded]) -> dict[str, float]:
     """Every metric of a benchmark that is not its own. Lengths are in tokens.
 
-    `standard_error` is that of the accuracy (avg@n), clustered by question: nan for fewer than two.
+    `standard_error` is that of the accuracy (avg@n), clustered by question, and by `Question.cluster` where questions
+    share one: nan for fewer than two clusters.
     """
     correct = [one.correct for one in graded]
     samples = min(map(len, correct))
     responses = sum(map(len, correct))
     accuracy = average_at_k(correct)
-    metrics = {"accuracy": accuracy, "standard_error": _standard_error(correct)}
+    metrics = {"accuracy": accuracy, "standard_error": _standard_error(graded)}
     if samples > 1:
         metrics |= {f"avg@{samples}": accuracy} | {f"pass@{k}": pass_at_k(correct, k) for k in ks(samples)}
         metrics[f"majority@{samples}"] = majority_at_k([one.answers for one in graded], correct)
@@ -93,15 +94,26 @@ def breakdown(graded: Sequence[Graded], key: Callable[[Graded], str | None]) -> 
     sizes = Counter(group for one in graded if (group := key(one)) is not None)
     table = {}
     for group in sorted(sizes):
-        correct = [one.correct for one in graded if key(one) == group]
+        members = [one for one in graded if key(one) == group]
         table[group] = {
-            "questions": len(correct),
-            "accuracy": average_at_k(correct),
-            "standard_error": _standard_error(correct),
+            "questions": len(members),
+            "accuracy": average_at_k([one.correct for one in members]),
+            "standard_error": _standard_error(members),
         }
     return table
 
 
-def _standard_error(correct: Sequence[Sequence[bool]]) -> float:
-    # The accuracy of a question is one number, however many responses it has.
-    return clustered_standard_error([sum(row) / len(row) for row in correct], 1)
+def _standard_error(graded: Sequence[Graded]) -> float:
+    """sqrt(C / (C - 1) * sum over C clusters of (sum of their questions' accuracy - mean)^2) / Q; nan for C < 2.
+
+    The cluster-robust error of a mean (Liang and Zeger, 1986). The accuracy of a question is one number, however many
+    responses it has; with one question a cluster it is the usual standard error.
+    """
+    mean = sum(one.accuracy for one in graded) / len(graded)
+    sums: dict[int, float] = {}
+    for one, cluster in zip(graded, numbered([one.question.cluster for one in graded]), strict=True):
+        sums[cluster] = sums.get(cluster, 0.0) + one.accuracy - mean
+    count = len(sums)
+    if count < 2:
+        return math.nan
+    return math.sqrt(count / (count - 1) * sum(value**2 for value in sums.values())) / len(graded)

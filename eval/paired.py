@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eval.clusters import numbered
+
 RESAMPLES = 10_000
 LEVEL = 0.95
 EXACT_PAIRS = 16  # 2^16 assignments of signs are enumerated; of more pairs that many are drawn
@@ -22,7 +24,7 @@ class Difference:
 
     `not_better` is the share of the resamples in which B is not better than A, those with no difference counting half:
     the bootstrap's one-sided p value. `sign_flip_p` is the paired permutation test's, two-sided. `means` are the
-    resamples' differences, (R,); `shares` the questions' parts of `value`, whose sum it is.
+    resamples' differences, (R,); `shares` the clusters' parts of `value`, (C,), whose sum it is.
     """
 
     value: float
@@ -47,27 +49,37 @@ class Difference:
 
 
 def paired_bootstrap(
-    differences: Sequence[float], seed: int = 0, resamples: int = RESAMPLES, name: str = ""
+    differences: Sequence[float],
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    name: str = "",
+    clusters: Sequence[str] | None = None,
 ) -> Difference:
-    """Resamples questions with replacement (Efron and Tibshirani, 1993; percentile interval).
+    """Resamples clusters of questions with replacement (Efron and Tibshirani, 1993; percentile interval).
 
-    Two benchmarks of the same size draw their questions apart if their `name`s differ.
+    A resample's difference is the sum over the questions of the clusters drawn, divided by the number of these
+    questions. The permutation test flips a cluster as one. Two benchmarks of the same size draw apart if their
+    `name`s differ.
 
-    `differences`: (Q,) accuracy of B minus accuracy of A on each question, each the mean over its n responses, so
-    that responses to one question stay together. Raises ValueError for no question.
+    Args:
+        differences: (Q,) accuracy of B minus accuracy of A on each question, each the mean over its n responses, so
+            that responses to one question stay together.
+        clusters: (Q,) `Question.cluster` of each; None: every question is one of its own.
+
+    Raises ValueError for no question.
     """
     values = np.asarray(differences, dtype=np.float64)
     if values.size == 0:
         raise ValueError("no questions")
+    numbers = numbered([""] * values.size if clusters is None else clusters)
+    sums, sizes = np.bincount(numbers, values), np.bincount(numbers)
     random = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    rows = max(1, _CELLS // values.size)
-    means = np.concatenate(
-        [
-            values[random.integers(0, values.size, (min(rows, resamples - start), values.size))].mean(axis=1)
-            for start in range(0, resamples, rows)
-        ]
-    )
-    return _of(values / values.size, means)
+    rows = max(1, _CELLS // sums.size)
+    means = []
+    for start in range(0, resamples, rows):
+        drawn = random.integers(0, sums.size, (min(rows, resamples - start), sums.size))
+        means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+    return _of(sums / values.size, np.concatenate(means))
 
 
 def mean_difference(parts: Sequence[Difference]) -> Difference:

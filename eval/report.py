@@ -13,6 +13,7 @@ from rich.table import Table
 
 from echorl_vl.outputs.atomic import write_text
 from eval.benchmarks.base import Benchmark
+from eval.clusters import numbered
 from eval.folder import BenchmarkFolder, read_json, without_nan, write_json, write_lines
 from eval.grading.grade import Grades
 from eval.metrics import average_at_k, breakdown, summary
@@ -33,6 +34,7 @@ def result_of(benchmark: Benchmark, grades: Grades, written: dict[str, Any], gra
         "benchmark": benchmark.name,
         "title": benchmark.title,
         "questions": len(graded),
+        "clusters": len(set(numbered([one.question.cluster for one in graded]))),
         "size": settings["size"],
         "partial": None if whole else f"the first {len(graded)} of {settings['size']} questions (--limit): no result",
         "metrics": summary(graded),
@@ -145,10 +147,11 @@ def _number(value: float) -> str:
 
 
 def _markdown(results: Mapping[str, dict[str, Any]]) -> str:
-    """Accuracy is avg@n, plus or minus its standard error clustered by question."""
+    """Accuracy is avg@n, plus or minus its cluster-robust standard error."""
     lines = [f"| {' | '.join(HEADS)} |", f"| {' | '.join(['---'] * len(HEADS))} |"]
     lines += [f"| {' | '.join(row_of(result))} |" for result in results.values()]
-    lines += ["", "Accuracy is avg@n ± its standard error, clustered by question.", ""]
+    clustered = "clustered by question, and by the problem or picture that questions share"
+    lines += ["", f"Accuracy is avg@n ± its standard error, {clustered}.", ""]
     lines += [f"- {line}" for line in _models(results)] + [""]
     for name, result in results.items():
         lines += [f"## {name}", ""]
@@ -156,6 +159,8 @@ def _markdown(results: Mapping[str, dict[str, Any]]) -> str:
             lines += [f"**PARTIAL: {result['partial']}.**", ""]
         lines.append(f"- model: {result['about']['model']}, preset: {result['about']['preset']}")
         lines += [f"- {key}: {value}" for key, value in result["settings"].items() if key != "template"]
+        if result.get("clusters", result["questions"]) != result["questions"]:
+            lines.append(f"- clusters: {result['clusters']}, of questions that share a problem or a picture")
         lines += [f"- grading, {key}: {value}" for key, value in result["grading"].items()]
         lines += [f"- {key}: {_number(value)}" for key, value in result["own_metrics"].items()]
         lines += [f"- {grader}'s accuracy: {_percent(value)}" for grader, value in result["graders"].items()]

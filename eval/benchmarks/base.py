@@ -21,7 +21,8 @@ class Question:
     ground truth: text to grade against (free_form), a letter (choice), "yes" or "no" (yes_no). `choices` are the texts
     of the choices in the order in which the model sees them. `error` is an absolute tolerance that the benchmark
     itself states, `exact` says that its numbers are not rounded: a decimal is right where it is the very value.
-    `groups` holds what the benchmark's own metrics need.
+    Questions of one `cluster` share a problem or a picture, so their answers are no independent evidence; with an
+    empty one a question is a cluster of its own. `groups` holds what the benchmark's own metrics need.
     """
 
     uid: str
@@ -34,6 +35,7 @@ class Question:
     level: str | None = None
     error: float | None = None
     exact: bool = False
+    cluster: str = ""
     groups: dict[str, str] = field(default_factory=dict)
 
     def problem(self, where: str) -> Problem:
@@ -45,6 +47,8 @@ class Question:
         values = asdict(self)
         values["choices"] = list(self.choices)
         values["images"] = [_digest(image) for image in self.images]
+        if not self.cluster:  # as before there were clusters: the digest of a benchmark without any stays what it was
+            del values["cluster"]
         return values
 
 

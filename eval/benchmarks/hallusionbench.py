@@ -25,6 +25,7 @@ def read(row: Row) -> Question:
         kind="yes_no",
         images=(rows.picture(row, "image", "filename"),),
         subject=f"{groups['category']}/{groups['subcategory']}",
+        cluster="/".join(groups[name] for name in ("category", "subcategory", "set_id")),
         groups=groups,
     )
 

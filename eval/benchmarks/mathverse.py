@@ -27,6 +27,7 @@ def read(row: Row) -> Question:
         choices=choices,
         images=(rows.picture(row, "image"),),
         subject=metadata.get("subject"),
+        cluster=rows.label(row, "problem_index") or "",
         groups={"version": rows.text(row, "problem_version"), "problem": str(rows.cell(row, "problem_index"))},
     )
 

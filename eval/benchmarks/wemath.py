@@ -33,6 +33,7 @@ def read(row: Row) -> Question:
         images=(rows.picture(row, "image_path", "image"),),
         subject=rows.label(row, "knowledge concept"),
         level={"1": "one step", "2": "one step", "3": "one step", "multi": f"{key[0]} steps"}[key.partition("_")[2]],
+        cluster=f"{key[0]} steps/{problem}",
         groups={"problem": problem, "steps": key[0], "part": key.partition("_")[2]},
     )
 

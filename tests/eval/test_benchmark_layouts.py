@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from made_up_benchmarks import image_cell, of_size, png, write_jsonl, write_parquet
 
 from echorl_vl.errors import UserError
+from eval.benchmarks.base import from_record
 from eval.benchmarks.registry import benchmarks, get
 from eval.benchmarks.sources import load
 
@@ -140,6 +142,25 @@ def test_mathverse(tmp_path):
     assert picture.text.startswith("<image>\nThe question is in the picture.") and picture.choices == ("30", "45", "60")
     assert (text.answer, free.answer, free.kind) == ("C", "10 cm", "free_form")
     assert text.groups == {"version": "Text Dominant", "problem": "1"} and text.subject == "Plane Geometry"
+
+
+def test_questions_of_one_problem_or_set_are_a_cluster(tmp_path):
+    verse = [mathverse_row(index, "Vision Only", "free-form", "", "1") for index in range(3)]
+    verse[2]["problem_index"] = "2"
+    math = [wemath_row(problem, key) for problem in "12" for key in ("2steps_1", "2steps_multi")]
+    sets = [hallusion_row(figure, question, "1") for figure in "01" for question in "01"]
+    sets[3]["set_id"] = "1"
+    for name, rows, sizes in (("mathverse", verse, [2, 1]), ("wemath", math, [2, 2]), ("hallusionbench", sets, [3, 1])):
+        file = write_parquet(tmp_path / f"{name}.parquet", rows)
+        questions = list(load(of_size(name, len(rows)), file))
+        assert [*Counter(question.cluster for question in questions).values()] == sizes and questions[0].cluster
+        assert from_record(questions[0].record()).cluster == questions[0].cluster
+
+
+def test_a_question_without_a_cluster_has_the_record_that_it_had_before(tmp_path):
+    file = mathvision(tmp_path, MATHVISION)
+    question = load(of_size("mathvision", 1), file)[0]
+    assert "cluster" not in question.record() and from_record(question.record()).cluster == ""
 
 
 def test_wemath(tmp_path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import random
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,14 @@ from eval.paired import mean_difference, paired_bootstrap, sign_flip_p
 SETTINGS = {"questions_sha256": "q", "model_sha256": "m", "temperature": 0.6, "edition": "whole", "samples": 2}
 
 
-def write(folder: Path, name: str, correct: list[list[bool]], partial: str | None = None, **settings) -> Path:
+def write(
+    folder: Path,
+    name: str,
+    correct: list[list[bool]],
+    partial: str | None = None,
+    clusters: Sequence[str] = (),
+    **settings,
+) -> Path:
     """A benchmark's folder as `eval.run` writes it."""
     place = folder / name
     place.mkdir(parents=True)
@@ -29,6 +38,10 @@ def write(folder: Path, name: str, correct: list[list[bool]], partial: str | Non
         for index, row in enumerate(correct)
     ]
     questions = [{"uid": str(index), "text": f"Question [{index}]?"} for index in range(len(correct))]
+    questions = [
+        {**question, "cluster": cluster} if cluster else question
+        for question, cluster in zip(questions, clusters or [""] * len(correct), strict=True)
+    ]
     for file, entries in (("grades.jsonl", rows), ("questions.jsonl", questions)):
         (place / file).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     return folder
@@ -54,6 +67,52 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
         found = paired_bootstrap(draws, seed=trial, resamples=400)
         covered += found.low <= truth <= found.high
     assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_clusters_are_resampled_and_flipped_as_one():
+    draw = random.Random(8)
+    names = ["a"] * 7 + ["b"] * 2 + ["c"] * 4 + ["", "", ""] + ["d"] * 3
+    differences = [draw.choice([-1.0, 0.0, 0.5, 1.0]) for _ in names]
+    groups = [differences[:7], differences[7:9], differences[9:13], *([one] for one in differences[13:16])]
+    groups.append(differences[16:])
+    found = paired_bootstrap(differences, seed=1, resamples=20_000, clusters=names)
+    means = []
+    for _ in range(20_000):
+        drawn = [value for group in draw.choices(groups, k=len(groups)) for value in group]
+        means.append(sum(drawn) / len(drawn))
+    means.sort()
+    assert found.value == pytest.approx(sum(differences) / len(differences))
+    assert found.low == pytest.approx(means[500], abs=0.02) and found.high == pytest.approx(means[19_500], abs=0.02)
+    assert found.standard_error == pytest.approx(np.std(means), rel=0.03)
+    assert found.sign_flip_p == sign_flip_p([sum(group) for group in groups])
+
+
+def test_singletons_are_as_without_clusters():
+    differences = np.random.default_rng(2).choice([-1.0, 0.0, 0.5], size=50)
+    plain, named = (paired_bootstrap(differences, clusters=names) for names in (None, list(map(str, range(50)))))
+    assert (plain.means == named.means).all() and (plain.shares == named.shares).all()
+    random_state = np.random.default_rng([0, zlib.crc32(b"")])
+    drawn = random_state.integers(0, 50, (10_000, 50))
+    assert plain.means == pytest.approx(differences[drawn].mean(axis=1))
+
+
+@pytest.mark.parametrize(("clustered", "trials", "resamples"), [(True, 300, 200), (False, 40, 60)])
+def test_equally_good_models_on_five_versions_of_each_problem(clustered, trials, resamples, monkeypatch):
+    """788 problems, of which each model gets all five versions right or none, but for one in ten."""
+    monkeypatch.setattr("eval.paired.sign_flip_p", lambda shares: 1.0)  # the interval is what is counted
+    random_state = np.random.default_rng(0)
+    clusters = [f"problem {index // 5}" for index in range(3940)] if clustered else None
+    outside = 0
+    for trial in range(trials):
+        sides = []
+        for _ in range(2):
+            knows = np.repeat(random_state.random(788) < 0.5, 5)
+            sides.append(knows ^ (random_state.random(3940) < 0.1))
+        difference = sides[1].astype(float) - sides[0]
+        found = paired_bootstrap(difference, seed=trial, resamples=resamples, clusters=clusters)
+        outside += not found.low <= 0 <= found.high
+    low, high = (0.02, 0.09) if clustered else (0.2, 0.5)
+    assert low <= outside / trials <= high
 
 
 def test_the_same_results_show_no_difference():
@@ -113,6 +172,19 @@ def test_wins_and_losses(tmp_path):
     assert [entry["uid"] for entry in one.wins] == ["2", "1"] and [entry["uid"] for entry in one.losses] == ["3"]
     assert one.wins[0]["difference"] == 1.0 and one.wins[0]["answers_a"] == [None, None]
     assert one.protocol == ["temperature: 0.6 | 1.0"]
+
+
+def test_clusters_are_read_and_their_number_is_shown(tmp_path, capsys):
+    names = [f"problem {index // 5}" for index in range(20)]
+    a = write(tmp_path / "a", "mathverse", [[False]] * 20, clusters=names)
+    b = write(tmp_path / "b", "mathverse", [[index < 15] for index in range(20)], clusters=names)
+    [one], _ = compare(a, b)
+    assert (one.questions, one.clusters, len(one.wins)) == (20, 4, 15)
+    assert one.difference.sign_flip_p == 2 / 2**3 and one.difference.verdict == "no difference shown"
+    assert main([str(a), str(b)]) == 0
+    assert "mathverse: 20 questions in 4 clusters" in capsys.readouterr().out
+    plain = write(tmp_path / "c", "mathverse", [[True]] * 20)
+    assert main([str(plain), str(plain)]) == 0 and "clusters" not in capsys.readouterr().out
 
 
 def test_the_command(tmp_path, capsys):

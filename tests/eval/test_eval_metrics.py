@@ -87,6 +87,31 @@ def test_standard_error_is_clustered_by_question():
     assert math.isnan(summary(graded((True,)))["standard_error"])
 
 
+def test_standard_error_is_clustered_by_what_questions_share():
+    draw = random.Random(6)
+    names = [draw.choice(["a", "b", "c", "d", "", ""]) for _ in range(30)]
+    rows = [tuple(draw.random() < 0.5 for _ in range(2)) for _ in names]
+    marked = [graded(row, cluster=name)[0] for row, name in zip(rows, names, strict=True)]
+    accuracies = [sum(row) / 2 for row in rows]
+    mean = sum(accuracies) / 30
+    groups = {name or index: [] for index, name in enumerate(names)}
+    for index, name in enumerate(names):
+        groups[name or index].append(accuracies[index])
+    squares = sum(sum(value - mean for value in group) ** 2 for group in groups.values())
+    wanted = math.sqrt(len(groups) / (len(groups) - 1) * squares) / 30
+    assert summary(marked)["standard_error"] == pytest.approx(wanted)
+    assert breakdown(marked, lambda one: "all")["all"]["standard_error"] == pytest.approx(wanted)
+    alone = math.sqrt(sum((value - mean) ** 2 for value in accuracies) / 29 / 30)
+    assert summary(graded(*rows))["standard_error"] == pytest.approx(alone) != pytest.approx(wanted, rel=0.01)
+
+
+def test_five_versions_of_a_problem_are_no_five_problems():
+    rows = [(True,), (False,), (True,), (True,)]
+    fivefold = [one for index, row in enumerate(rows) for one in graded(*[row] * 5, cluster=f"problem {index}")]
+    assert summary(fivefold)["standard_error"] == pytest.approx(summary(graded(*rows))["standard_error"])
+    assert math.isnan(summary(fivefold[:5])["standard_error"])
+
+
 def test_one_response_has_no_pass_at_k():
     assert not any("@" in name for name in summary(graded((True,), (False,))))
 
