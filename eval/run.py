@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -30,6 +31,8 @@ _OPTIONS = {
     "data.image_dir": "--data",
     "model_path": "--model",
 }
+# A whole key, the longest that fits: not a part of a word or of a path of the user's (/x/my_model_path_3b).
+_KEY = re.compile(rf"(?<![\w./~-])(?:{'|'.join(map(re.escape, _OPTIONS))})(?![\w/-]|\.\w)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,9 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run(options, console)
         return 0
     except UserError as error:
-        message = str(error)
-        for key, option in _OPTIONS.items():
-            message = message.replace(key, option)
+        message = _KEY.sub(lambda match: _OPTIONS[match[0]], str(error))
         print(f"error: {message}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:

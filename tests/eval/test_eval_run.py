@@ -23,6 +23,7 @@ from made_up_benchmarks import (
 )
 
 from echorl_vl.data.sources import load_problems
+from echorl_vl.errors import UserError
 from eval.benchmarks.registry import benchmarks
 from eval.folder import BenchmarkFolder
 from eval.run import main
@@ -205,6 +206,33 @@ def test_mistakes_are_named(given, message, gsm8k, tmp_path, monkeypatch, capsys
     assert main(["--engine", "transformers", *(names.get(argument, argument) for argument in given)]) == 2
     error = capsys.readouterr().err
     assert "error: " in error and message in error
+
+
+@pytest.mark.parametrize(
+    "path", ["my_model_path_3b", "model_path_3b", "x/model_path/y", "x/model_path", "a.model_path", "model_path.old"]
+)
+def test_a_path_that_holds_the_name_of_a_key_is_shown_as_it_is(path, gsm8k, tmp_path, capsys):
+    given = ["--bench", "gsm8k", "--data", str(gsm8k.parent), "--out", str(tmp_path / "out")]
+    assert main([*given, "--model", f"/no/{path}"]) == 2
+    assert f"--model /no/{path}: no such folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("put it elsewhere with trainer.save_checkpoint_path=...", "put it elsewhere with --out"),
+        ("another trainer.save_checkpoint_path.", "another --out."),
+        ("model_path = x/model_path: not 'model_path'", "--model = x/model_path: not '--model'"),
+        ("(data.min_pixels) and my_data.max_pixels", "(--min-pixels) and my_data.max_pixels"),
+    ],
+)
+def test_keys_of_training_are_shown_as_options(message, shown, tmp_path, monkeypatch, capsys):
+    def refuse(*_):
+        raise UserError(message)
+
+    monkeypatch.setattr("eval.run.run", refuse)
+    assert main([*NAMED[2:], "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"error: {shown}\n"
 
 
 def test_a_folder_with_a_model_inside_is_hinted_at(gsm8k, tmp_path, capsys):
