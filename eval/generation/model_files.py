@@ -8,7 +8,7 @@ from pathlib import Path
 from echorl_vl.data.files import root_cause
 from echorl_vl.errors import UserError
 
-_WHOLE = 16 << 20
+_CHUNK = 16 << 20
 _SUFFIXES = (".json", ".safetensors", ".txt", ".jinja", ".model")
 
 
@@ -37,20 +37,15 @@ def resolve(model: str) -> str:
 def fingerprint(folder: str) -> str:
     """SHA-256 over the names, sizes and contents of a model's files: two folders with the same one are the same model.
 
-    Of files over 16 MB the first and last 8 MB are read, so it takes a second for any size; training changes every
-    tensor, and so those.
+    Every byte is read: about a second for each GB, the disk allowing (1.2 to 1.5 s on a busy core with SHA
+    instructions).
     """
     digest = hashlib.sha256()
     for path in sorted(Path(folder).iterdir()):
         if not path.is_file() or path.suffix not in _SUFFIXES:
             continue
-        size = path.stat().st_size
-        digest.update(f"{path.name}\n{size}\n".encode())
+        digest.update(f"{path.name}\n{path.stat().st_size}\n".encode())
         with open(path, "rb") as file:
-            if size <= _WHOLE:
-                digest.update(file.read())
-            else:
-                digest.update(file.read(_WHOLE // 2))
-                file.seek(-_WHOLE // 2, 2)
-                digest.update(file.read())
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
     return digest.hexdigest()
