@@ -17,13 +17,22 @@ from rich.table import Table
 from echorl_vl.errors import INTERRUPTED, UserError, shorten
 from echorl_vl.outputs.atomic import write_text
 from eval.clusters import numbered
-from eval.folder import read_json, read_lines
+from eval.folder import Keys, read_json, read_lines, read_questions
 from eval.paired import RESAMPLES, Difference, mean_difference, paired_bootstrap
 from eval.progress import wide_console
 
 USAGE_ERROR = 2
 # These two say which questions and which model: the first has to be the same, the second is what is compared.
 _EXPECTED = ("questions_sha256", "model_sha256")
+_RESULT: Keys = {
+    "benchmark": str,
+    "settings": dict,
+    "settings.questions_sha256": str,
+    "settings.edition": str,
+    "grading": dict,
+    "partial": (str, type(None)),
+}
+_GRADES: Keys = {"uid": str, "truth": str, "answers": list, "correct": list}
 
 
 @dataclass(frozen=True)
@@ -137,15 +146,17 @@ def _sides(folder: Path) -> dict[str, Side]:
         )
     sides = {}
     for path in found:
-        result = read_json(path / "result.json")
-        questions = {question["uid"]: question for question in read_lines(path / "questions.jsonl")}
+        result = read_json(path / "result.json", _RESULT)
+        records = read_questions(path / "questions.jsonl", result["settings"]["questions_sha256"])
+        questions = {question["uid"]: question for question in records}
+        grades = read_lines(path / "grades.jsonl", _GRADES)
+        if [grade["uid"] for grade in grades] != list(questions) or not all(grade["correct"] for grade in grades):
+            raise UserError(
+                f"{path / 'grades.jsonl'}: not a verdict for each question of questions.jsonl, in its order: grade "
+                "again with `python -m eval.run --grade-only`"
+            )
         sides[result["benchmark"]] = Side(
-            path,
-            result["settings"],
-            result["grading"],
-            read_lines(path / "grades.jsonl"),
-            questions,
-            result["partial"],
+            path, result["settings"], result["grading"], grades, questions, result["partial"]
         )
     return sides
 

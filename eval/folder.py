@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from echorl_vl.errors import UserError
+from echorl_vl.errors import UserError, shorten
 from echorl_vl.outputs.atomic import write_text
 from echorl_vl.outputs.lock import FolderInUse, FolderLock
-from eval.benchmarks.base import Question, from_record
+from eval.benchmarks.base import Question, from_record, records_sha256
 from eval.generation.base import Response
 from eval.generation.store import ResponseStore
 from eval.settings import check_same
+
+Keys = Mapping[str, type | tuple[type, ...]]
+"""What a JSON object has to have: {"settings.samples": int}, the type of a key within a key."""
+
+_SETTINGS: Keys = {
+    "settings": dict,
+    "settings.samples": int,
+    "settings.size": int,
+    "settings.questions_sha256": str,
+    "about": dict,
+}
+_NAMES = {dict: "an object", list: "a list", str: "text", int: "a whole number", float: "a number", type(None): "null"}
 
 
 class BenchmarkFolder:
@@ -46,29 +58,48 @@ class BenchmarkFolder:
             ) from error
 
     def begin(self, settings: dict[str, Any], about: dict[str, Any], questions: Iterable[Question]) -> None:
-        """Writes settings and questions down, or checks that those that are there are the same. Raises UserError.
+        """Writes settings and questions down, or checks that those that are there are the same.
 
         Settings without a response are no one's: a run that was refused for a wrong option leaves nothing in the way.
+        Questions that were lost or changed since are written again. Raises UserError where the settings are others,
+        or are gone and responses are there.
         """
-        if self.settings_file.exists() and self.responses_file.exists():
+        if self.responses_file.exists():
+            if not self.settings_file.exists():
+                raise UserError(
+                    f"{self.responses_file}: responses, and no settings.json beside them that says what they were "
+                    "drawn with; put it back, or use another --out, or remove the responses to draw all of them again"
+                )
             check_same(self.read_settings()["settings"], settings, self.path)
+            if not self._has_questions(settings["questions_sha256"]):
+                write_lines(self.questions_file, (question.record() for question in questions))
             return
         # The settings come last: where they are, the questions are whole.
         write_lines(self.questions_file, (question.record() for question in questions))
         write_json(self.settings_file, {"settings": settings, "about": about})
 
     def read_settings(self) -> dict[str, Any]:
-        """{"settings", "about"}. Raises UserError where nothing was generated here."""
+        """{"settings", "about"}. Raises UserError where nothing was generated here, or the file is another's."""
         if not self.settings_file.exists():
             raise UserError(f"{self.path}: no settings.json in it: nothing was generated there yet")
-        return read_json(self.settings_file)
+        return read_json(self.settings_file, _SETTINGS)
 
-    def read_questions(self) -> list[Question]:
-        """The questions, without their pictures, in the order of the benchmark's file. Raises UserError."""
+    def read_questions(self, sha256: str) -> list[Question]:
+        """The questions, without their pictures, in the order of the benchmark's file.
+
+        Raises UserError where they are not those with this `sha256`, which the settings have.
+        """
+        records = read_questions(self.questions_file, sha256)
         try:
-            return [from_record(record) for record in read_lines(self.questions_file)]
+            return [from_record(record) for record in records]
         except (TypeError, KeyError) as error:
             raise UserError(f"{self.questions_file}: not questions of this version's form: {error}") from error
+
+    def _has_questions(self, sha256: str) -> bool:
+        try:
+            return bool(read_questions(self.questions_file, sha256))
+        except UserError:
+            return False
 
     def read_responses(self, questions: Sequence[Question], samples: int) -> list[list[Response]]:
         """The responses to each of the questions. Raises UserError where some are missing: never a silent skip."""
@@ -101,16 +132,45 @@ def write_lines(path: Path, entries: Iterable[Any]) -> None:
     write_text(path, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
 
 
-def read_json(path: Path) -> Any:
-    """Raises UserError, naming the file, where it is not there or no JSON."""
+def read_questions(path: Path, sha256: str) -> list[dict[str, Any]]:
+    """The records of a questions.jsonl. Raises UserError where they are not those that `sha256` was taken of."""
+    records = read_lines(path, {"uid": str, "text": str})
+    found = records_sha256(records)
+    if found != sha256:
+        raise UserError(
+            f"{path}: not the questions that were answered: SHA-256 {found[:12]}..., and the settings have "
+            f"{sha256[:12]}...: something changed the file; put it back, or run the command of eval.run that made the "
+            "folder, without --grade-only, which writes the questions again"
+        )
+    return records
+
+
+def read_json(path: Path, keys: Keys | None = None) -> Any:
+    """Raises UserError, naming file and key, where it is not there, no JSON, or no object with these keys."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: can't be read: {error}") from error
+    _check_keys(content, keys, str(path))
+    return content
 
 
-def read_lines(path: Path) -> list[Any]:
-    """Raises UserError, naming file and line, where one is no JSON."""
+def _check_keys(content: Any, keys: Keys | None, where: str) -> None:
+    if keys is not None and not isinstance(content, dict):
+        raise UserError(f"{where}: wanted an object with {', '.join(keys)}, found {shorten(json.dumps(content), 80)}")
+    for key, types in (keys or {}).items():
+        value, missing = content, False
+        for name in key.split("."):
+            missing = not isinstance(value, dict) or name not in value
+            value = None if missing else value[name]
+        if missing or not isinstance(value, types):
+            wanted = " or ".join(_NAMES[one] for one in (types if isinstance(types, tuple) else (types,)))
+            found = "nothing" if missing else shorten(json.dumps(value), 80)
+            raise UserError(f"{where}, {key}: wanted {wanted}, found {found}: something else wrote or changed the file")
+
+
+def read_lines(path: Path, keys: Keys | None = None) -> list[Any]:
+    """Raises UserError, naming file, line and key, where one is no JSON, or no object with these keys."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except OSError as error:
@@ -122,4 +182,5 @@ def read_lines(path: Path) -> list[Any]:
                 entries.append(json.loads(line))
             except ValueError as error:
                 raise UserError(f"{path}, line {number}: not JSON: {error}") from error
+            _check_keys(entries[-1], keys, f"{path}, line {number}")
     return entries

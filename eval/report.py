@@ -14,10 +14,36 @@ from rich.table import Table
 from echorl_vl.outputs.atomic import write_text
 from eval.benchmarks.base import Benchmark
 from eval.clusters import numbered
-from eval.folder import BenchmarkFolder, read_json, without_nan, write_json, write_lines
+from eval.folder import BenchmarkFolder, Keys, read_json, without_nan, write_json, write_lines
 from eval.grading.grade import Grades
 from eval.metrics import average_at_k, breakdown, summary
 
+_NUMBER = (int, float)
+_RESULT: Keys = {
+    "benchmark": str,
+    "questions": int,
+    "size": int,
+    "partial": (str, type(None)),
+    "metrics": dict,
+    "metrics.accuracy": _NUMBER,
+    "metrics.standard_error": (int, float, type(None)),
+    "metrics.truncated": _NUMBER,
+    "metrics.no_answer": _NUMBER,
+    "metrics.response_tokens": _NUMBER,
+    "own_metrics": dict,
+    "graders": dict,
+    "disagreements": int,
+    "grading_failures": dict,
+    "by_subject": dict,
+    "by_level": dict,
+    "grading": dict,
+    "settings": dict,
+    "settings.samples": int,
+    "settings.model_sha256": str,
+    "about": dict,
+    "about.model": (str, type(None)),
+    "about.preset": (str, type(None)),
+}
 HEADS = ("benchmark", "N", "n", "accuracy", "pass@n", "majority@n", "truncated", "no answer", "tokens")
 
 
@@ -70,8 +96,11 @@ def write_result(folder: BenchmarkFolder, result: dict[str, Any], grades: Grades
 
 
 def write_overview(out: Path) -> dict[str, dict[str, Any]]:
-    """Writes results.json and results.md over all benchmarks that `out` has a result of; gives the results by name."""
-    results = {path.parent.name: read_json(path) for path in sorted(Path(out).glob("*/result.json"))}
+    """Writes results.json and results.md over all benchmarks that `out` has a result of; gives the results by name.
+
+    Raises UserError, naming file and key, where one is no result.
+    """
+    results = {path.parent.name: read_json(path, _RESULT) for path in sorted(Path(out).glob("*/result.json"))}
     write_json(Path(out) / "results.json", results)
     write_text(Path(out) / "results.md", _markdown(results))
     return results

@@ -81,7 +81,7 @@ def _grade(benchmark: Benchmark, options: Options, grader: Any, console: Console
     lock = folder.lock()
     try:
         written = folder.read_settings()
-        questions = folder.read_questions()
+        questions = folder.read_questions(written["settings"]["questions_sha256"])
         responses = folder.read_responses(questions, written["settings"]["samples"])
         with bar(console, f"{benchmark.name}: grading", len(questions)) as update:
             grades = grader.grade(questions, responses, update)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -55,6 +56,14 @@ class Question:
 def from_record(record: Mapping[str, Any]) -> Question:
     """The question of a `Question.record()`, without its pictures."""
     return Question(**{**record, "choices": tuple(record["choices"]), "images": ()})
+
+
+def records_sha256(records: Iterable[Mapping[str, Any]]) -> str:
+    """SHA-256 over questions, their answers and pictures: the same for `Question.record()`s and for those read back."""
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(json.dumps(record, sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import datasets
 
@@ -15,7 +14,7 @@ from echorl_vl.data.files import SUFFIXES, missing_path, read_file, root_cause
 from echorl_vl.data.problem import Keys
 from echorl_vl.data.templates import IMAGE
 from echorl_vl.errors import UserError
-from eval.benchmarks.base import Benchmark, Edition, Question, Row
+from eval.benchmarks.base import Benchmark, Edition, Question, Row, records_sha256
 
 # The columns are checked here, against the benchmark's own list, so the reader of files is to check none. It is told of
 # answers since a JSON column of numbers and text is text there.
@@ -72,7 +71,7 @@ def load(benchmark: Benchmark, place: Path | None, seed: int = 0, limit: int | N
 
     count = len(table) if limit is None else min(limit, len(table))
     questions = Questions(source, edition, len(table), count, read)
-    _check(questions, source)
+    questions.sha256 = records_sha256(_checked(questions, source))
     if edition.holds and not any(_holds(read(index).text, edition.holds) for index in range(len(table))):
         raise UserError(f"{source}: not {edition.name}: none of its questions has the words {edition.holds!r}")
     return questions
@@ -83,10 +82,9 @@ def _holds(text: str, words: str) -> bool:
     return re.sub(r"\W", "", words).lower() in re.sub(r"\W", "", text).lower()
 
 
-def _check(questions: Questions, source: str) -> None:
-    """Reads every question once (a row raises for whatever is missing in it), and works out what all of them have."""
+def _checked(questions: Questions, source: str) -> Iterator[dict[str, Any]]:
+    """Records of all questions, each read once (a row raises for whatever is missing in it); counts their pictures."""
     uids: Counter[str] = Counter()
-    digest = hashlib.sha256()
     for index, question in enumerate(questions):
         uids[question.uid] += 1
         if uids[question.uid] > 1:
@@ -95,9 +93,8 @@ def _check(questions: Questions, source: str) -> None:
             raise UserError(
                 f"{source}, row {index}: {question.text.count(IMAGE)} {IMAGE} and {len(question.images)} picture(s)"
             )
-        digest.update(json.dumps(question.record(), sort_keys=True).encode())
         questions.most_images = max(questions.most_images, len(question.images))
-    questions.sha256 = digest.hexdigest()
+        yield question.record()
 
 
 def _edition(benchmark: Benchmark, source: str, table: datasets.Dataset) -> Edition:

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from echorl_vl.errors import UserError
+from eval.benchmarks.base import records_sha256
 from eval.compare import compare, main
 from eval.paired import mean_difference, paired_bootstrap, sign_flip_p
 
-SETTINGS = {"questions_sha256": "q", "model_sha256": "m", "temperature": 0.6, "edition": "whole", "samples": 2}
+SETTINGS = {"model_sha256": "m", "temperature": 0.6, "edition": "whole", "samples": 2}
 
 
 def write(
@@ -25,23 +26,26 @@ def write(
     correct: list[list[bool]],
     partial: str | None = None,
     clusters: Sequence[str] = (),
+    asked: str = "Question",
     **settings,
 ) -> Path:
     """A benchmark's folder as `eval.run` writes it."""
     place = folder / name
     place.mkdir(parents=True)
     grading = {"tolerance": settings.pop("tolerance", 0.01)}
-    result = {"benchmark": name, "settings": SETTINGS | settings, "grading": grading, "partial": partial}
-    (place / "result.json").write_text(json.dumps(result))
     rows = [
         {"uid": str(index), "truth": "5", "answers": ["5" if right else None for right in row], "correct": row}
         for index, row in enumerate(correct)
     ]
-    questions = [{"uid": str(index), "text": f"Question [{index}]?"} for index in range(len(correct))]
+    questions = [{"uid": str(index), "text": f"{asked} [{index}]?"} for index in range(len(correct))]
     questions = [
         {**question, "cluster": cluster} if cluster else question
         for question, cluster in zip(questions, clusters or [""] * len(correct), strict=True)
     ]
+    digest = records_sha256(questions)
+    settings = SETTINGS | {"questions_sha256": digest} | settings
+    result = {"benchmark": name, "settings": settings, "grading": grading, "partial": partial}
+    (place / "result.json").write_text(json.dumps(result))
     for file, entries in (("grades.jsonl", rows), ("questions.jsonl", questions)):
         (place / file).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     return folder
@@ -231,8 +235,63 @@ def test_what_can_not_be_compared(tmp_path, capsys):
     with pytest.raises(UserError, match=r"no benchmark in common: .*gsm8k.*math500"):
         compare(a, write(tmp_path / "b", "math500", [[True]]))
     with pytest.raises(UserError, match="were asked other questions"):
-        compare(a, write(tmp_path / "c", "gsm8k", [[True]], questions_sha256="other"))
+        compare(a, write(tmp_path / "c", "gsm8k", [[True]], asked="Another one"))
     (tmp_path / "empty").mkdir()
     assert main([str(a), str(tmp_path / "empty")]) == 2
     assert "no result.json in it" in capsys.readouterr().err
     assert main([str(a), str(tmp_path / "nowhere")]) == 2
+
+
+def change(file: Path, key: str, value: object) -> None:
+    """Sets "settings.edition" of a JSON file, or of the first line of one of lines; None takes it out."""
+    first, *rest = [json.loads(line) for line in file.read_text().splitlines()]
+    *outer, last = key.split(".")
+    inner = first
+    for name in outer:
+        inner = inner[name]
+    if value is None:
+        del inner[last]
+    else:
+        inner[last] = value
+    file.write_text("".join(json.dumps(entry) + "\n" for entry in (first, *rest)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", r"a/gsm8k/result\.json, benchmark: wanted text, found nothing"),
+        ("[]", r"a/gsm8k/result\.json: wanted an object with benchmark, .*settings\.edition.*, found \[\]"),
+        ("3", r"a/gsm8k/result\.json: wanted an object with benchmark, .*, found 3"),
+        ('{"benchmark": "gsm8k", "settings": []}', r"result\.json, settings: wanted an object, found \[\]"),
+        ("{", r"a/gsm8k/result\.json: can't be read"),
+    ],
+)
+def test_a_file_that_is_no_result_is_named(content, message, tmp_path, capsys):
+    a, b = (write(tmp_path / side, "gsm8k", [[True]]) for side in "ab")
+    (a / "gsm8k" / "result.json").write_text(content)
+    with pytest.raises(UserError, match=message):
+        compare(a, b)
+    assert main([str(b), str(a)]) == 2 and "error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "message"),
+    [
+        ("result.json", "settings.questions_sha256", None, "settings.questions_sha256: wanted text, found nothing"),
+        ("result.json", "settings.edition", 3, "settings.edition: wanted text, found 3"),
+        ("result.json", "grading", None, "grading: wanted an object, found nothing"),
+        ("result.json", "partial", False, "partial: wanted text or null, found false"),
+        ("grades.jsonl", "correct", None, "line 1, correct: wanted a list, found nothing"),
+        ("grades.jsonl", "correct", [], "not a verdict for each question"),
+        ("grades.jsonl", "uid", "7", "not a verdict for each question"),
+        ("questions.jsonl", "uid", None, "line 1, uid: wanted text, found nothing"),
+        ("questions.jsonl", "text", "Edited?", "not the questions that were answered"),
+        ("questions.jsonl", "cluster", "one", "not the questions that were answered"),
+    ],
+)
+def test_a_damaged_result_is_named(file, key, value, message, tmp_path):
+    a, b = (write(tmp_path / side, "gsm8k", [[True], [False]]) for side in "ab")
+    change(b / "gsm8k" / file, key, value)
+    with pytest.raises(UserError) as error:
+        compare(a, b)
+    assert str(error.value).startswith(str(b / "gsm8k" / file)) and message in str(error.value)

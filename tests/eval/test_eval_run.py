@@ -145,6 +145,51 @@ def test_grading_what_is_not_finished_is_no_result(finished, tmp_path, capsys):
     assert "3 of 24 questions don't have their 2 response(s)" in capsys.readouterr().err
 
 
+def test_settings_that_are_gone_are_not_made_up(finished, gsm8k, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    (out / "gsm8k" / "settings.json").unlink()
+    assert main([str(a) for a in arguments(gsm8k, out, "--temperature", 0.7)]) == 2
+    error = capsys.readouterr().err
+    assert f"{out / 'gsm8k' / 'responses.jsonl'}: responses, and no settings.json" in error
+    assert "put it back" in error and not (out / "gsm8k" / "settings.json").exists()
+    (out / "gsm8k" / "settings.json").write_text('{"settings": {"samples": "2"}}')
+    assert main(["--grade-only", "--out", str(out)]) == 2
+    assert 'settings.json, settings.samples: wanted a whole number, found "2"' in capsys.readouterr().err
+
+
+def test_questions_that_were_edited_are_not_graded_and_are_made_again(finished, gsm8k, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    questions = out / "gsm8k" / "questions.jsonl"
+    whole = questions.read_bytes()
+    edited = lines(questions)
+    edited[5]["answer"] = "7" + edited[5]["answer"]
+    questions.write_text("".join(json.dumps(line) + "\n" for line in edited))
+    assert main(["--grade-only", "--out", str(out)]) == 2
+    assert f"{questions}: not the questions that were answered" in capsys.readouterr().err
+    assert main([str(a) for a in arguments(gsm8k, out)]) == 0 and questions.read_bytes() == whole
+    questions.unlink()
+    assert main([str(a) for a in arguments(gsm8k, out)]) == 0 and questions.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "result.json, benchmark: wanted text, found nothing"),
+        ("[1]", "result.json: wanted an object with benchmark"),
+        ('{"benchmark": "x", "questions": 3, "size": 3, "partial": null}', "result.json, metrics: wanted an object"),
+    ],
+)
+def test_a_file_in_the_folder_that_is_no_result_is_named(content, message, finished, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    (out / "other").mkdir()
+    (out / "other" / "result.json").write_text(content)
+    assert main(["--grade-only", "--out", str(out), "--bench", "gsm8k"]) == 2
+    assert f"{out / 'other'}/{message}" in capsys.readouterr().err
+
+
 def test_pictures_end_to_end(tmp_path, monkeypatch, capsys):
     rows = [
         {"images": [image_cell(color)], "problem": "<image>Find x.", "answer": "5"}
