@@ -75,6 +75,7 @@ def run(options: Options, console: Console) -> dict[str, dict[str, Any]]:
 
 
 def _grade(benchmark: Benchmark, options: Options, grader: Any, console: Console) -> None:
+    from eval.grading.sources import grader_sha256
     from eval.report import result_of, write_result
 
     folder = BenchmarkFolder(options.out, benchmark.name)
@@ -85,9 +86,12 @@ def _grade(benchmark: Benchmark, options: Options, grader: Any, console: Console
         responses = folder.read_responses(questions, written["settings"]["samples"])
         with bar(console, f"{benchmark.name}: grading", len(questions)) as update:
             grades = grader.grade(questions, responses, update)
-        graded_with = {"tolerance": options.tolerance, "time_limit": options.time_limit} | versions(
-            "mathruler", "math-verify", "latex2sympy2_extended", "sympy"
-        )
+        graded_with = {
+            "tolerance": options.tolerance,
+            "time_limit": options.time_limit,
+            "grader_sha256": grader_sha256(),
+            **versions("mathruler", "math-verify", "latex2sympy2_extended", "sympy"),
+        }
         write_result(folder, result_of(benchmark, grades, written, graded_with), grades)
     finally:
         lock.release()

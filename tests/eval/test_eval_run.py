@@ -25,6 +25,7 @@ from made_up_benchmarks import (
 from echorl_vl.data.sources import load_problems
 from echorl_vl.errors import UserError
 from eval.benchmarks.registry import benchmarks
+from eval.compare import main as compare_main
 from eval.folder import BenchmarkFolder
 from eval.run import main
 
@@ -118,6 +119,18 @@ def test_graded_again_without_the_model_or_the_data(finished, capsys):
     assert main(["--grade-only", "--out", str(finished), "--workers", "1"]) == 0
     assert (finished / "gsm8k" / "result.json").read_bytes() == before
     assert (finished / "gsm8k" / "grades.jsonl").is_file() and "gsm8k (PARTIAL)" in capsys.readouterr().out
+
+
+def test_two_graders_are_told_apart(finished, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    monkeypatch.setattr("eval.grading.sources.MODULES", ("eval.grading.graders",))
+    assert main(["--grade-only", "--out", str(out), "--workers", "1"]) == 0
+    grading = [json.loads((place / "gsm8k" / "result.json").read_text())["grading"] for place in (finished, out)]
+    one, other = (entry["grader_sha256"] for entry in grading)
+    assert one != other and f"grader_sha256: {other}" in (out / "results.md").read_text()
+    assert compare_main([str(finished), str(out)]) == 0
+    assert f"gsm8k: not the same in A and B: grading, grader_sha256: {one} | {other}" in capsys.readouterr().out
 
 
 def test_other_settings_in_the_same_folder_are_refused(finished, gsm8k, capsys):
