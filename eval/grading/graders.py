@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from echorl_vl.rewards.grading import MAX_SYMPY_ANSWER, TOLERANCE, decide, grade
-from echorl_vl.rewards.text import plain, split_unit
+from echorl_vl.rewards.text import plain, split_unit, squash
 from echorl_vl.rewards.values import Unreadable, value
 
 _MAX_ANSWER = 2000
@@ -105,7 +105,7 @@ def _decided(item: Item) -> bool | None:
     if item.error is not None or len(truths) > 1:
         return None
     answer = _without_counted(item.answer, item.truth)
-    scientific = _scientific(answer, item.truth)
+    scientific = _scientific(answer, item.truth, item.tolerance)
     return decide(answer, item.truth, item.tolerance) if scientific is None else scientific
 
 
@@ -114,9 +114,16 @@ def _one(answer: str, truth: str, item: Item) -> bool:
     if item.error is not None:
         found, expected = _number(answer), _number(truth)
         if found is not None and expected is not None:
-            return abs(found - expected) <= item.error * (1 + 1e-9)
-    scientific = _scientific(answer, truth)
+            return _of_one_thing(answer, truth) and abs(found - expected) <= item.error * (1 + 1e-9)
+    scientific = _scientific(answer, truth, item.tolerance)
     return grade(answer, truth, item.tolerance) if scientific is None else scientific
+
+
+def _of_one_thing(answer: str, truth: str) -> bool:
+    """Whether the names before "=" and the units of two numbers are the same, where both have one."""
+    (name, _, number), (wanted, _, expected) = (plain(text).rpartition("=") for text in (answer, truth))
+    pairs = [(squash(name), squash(wanted)), (split_unit(number)[1], split_unit(expected)[1])]
+    return all(not one or not other or one == other for one, other in pairs)
 
 
 def _says_more(answer: str, truth: str) -> bool:
@@ -145,10 +152,11 @@ def _matched(answers: list[str], truths: list[str], item: Item) -> bool:
     return True
 
 
-def _scientific(answer: str, truth: str) -> bool | None:
+def _scientific(answer: str, truth: str, tolerance: float) -> bool | None:
     """Whether `answer` is `truth` = 4.4e7 at the digits that it is given with: 4.4e7 stands for 4.35e7 to 4.45e7.
 
-    None where the truth is not in scientific notation, or the answer is no number.
+    With a `tolerance` of 0, where numbers are exact, it is 44000000 and nothing else. None where the truth is not in
+    scientific notation, or the answer is no number.
     """
     expected = _SCIENTIFIC.fullmatch(plain(truth))
     if expected is None:
@@ -159,20 +167,27 @@ def _scientific(answer: str, truth: str) -> bool | None:
     digits, power = len(expected["digits"] or ""), int(expected["power"])
     exact = Fraction(f"{expected['sign']}{expected['whole']}.{expected['digits'] or 0}")
     scaled = Fraction(found) / Fraction(10) ** power
+    if tolerance == 0:
+        return scaled == exact
     # Half of the last digit; a whole mantissa such as 1e9 says nothing of digits, so it is exact up to 1 percent.
     room = Fraction(1, 2) * Fraction(10) ** -digits if digits else abs(exact) / 100
     return abs(scaled - exact) <= room * (1 + Fraction(1, 10**9))
 
 
 def _number(text: str) -> Fraction | None:
-    """The value of a text, also in scientific notation; None where it is no number."""
-    text = split_unit(plain(text))[0]
-    scientific = _SCIENTIFIC.fullmatch(text)
+    """The value of a text, also in scientific notation and behind a name (x = 5); None where it is no number, or a
+    chain of several (7 = 5)."""
+    *names, number = split_unit(plain(text))[0].split("=")
+    return _single(number) if all(_single(name) is None for name in names) else None
+
+
+def _single(text: str) -> Fraction | None:
+    scientific = _SCIENTIFIC.fullmatch(text.strip())
     if scientific is not None:
         mantissa = Fraction(f"{scientific['sign']}{scientific['whole']}.{scientific['digits'] or 0}")
         return mantissa * Fraction(10) ** int(scientific["power"])
     try:
-        return Fraction(value(text.rpartition("=")[2] or text))
+        return Fraction(value(text))
     except Unreadable:
         return None
 

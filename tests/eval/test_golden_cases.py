@@ -17,7 +17,15 @@ CASES = [json.loads(line) for line in Path(__file__).with_name("golden_cases.jso
 @pytest.fixture(scope="module")
 def grades() -> Grades:
     questions = [
-        Question(str(index), "?", case["truth"], case["kind"], tuple(case.get("choices", ())))
+        Question(
+            str(index),
+            "?",
+            case["truth"],
+            case["kind"],
+            tuple(case.get("choices", ())),
+            error=case.get("error"),
+            exact=case.get("exact", False),
+        )
         for index, case in enumerate(CASES)
     ]
     with Grader(workers=1) as grader:
@@ -38,7 +46,10 @@ def test_there_are_enough_of_every_kind():
     for kind in ("free_form", "choice", "yes_no"):
         verdicts = [case["right"] for case in CASES if case["kind"] == kind]
         assert sum(verdicts) >= 8 and len(verdicts) - sum(verdicts) >= 8
-    keys = [(case["kind"], case["answer"], case["truth"], tuple(case.get("choices", ()))) for case in CASES]
+    for path in ("exact", "error"):  # numbers of MATH-500, OlympiadBench and MATH-Vision
+        verdicts = [case["right"] for case in CASES if path in case]
+        assert sum(verdicts) >= 15 and len(verdicts) - sum(verdicts) >= 15
+    keys = [json.dumps({key: case[key] for key in case if key != "right"}, sort_keys=True) for case in CASES]
     assert len(set(keys)) == len(keys)
 
 
