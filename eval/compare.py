@@ -18,7 +18,7 @@ from echorl_vl.errors import INTERRUPTED, UserError, shorten
 from echorl_vl.outputs.atomic import write_text
 from eval.clusters import numbered
 from eval.folder import Keys, read_json, read_lines, read_questions
-from eval.paired import RESAMPLES, Difference, mean_difference, paired_bootstrap
+from eval.paired import LEVEL, RESAMPLES, Difference, mean_difference, paired_bootstrap
 from eval.progress import wide_console
 
 USAGE_ERROR = 2
@@ -183,10 +183,12 @@ def show(comparisons: Sequence[Comparison], alone: Sequence[str], listed: int, c
             str(len(one.losses)),
             one.difference.verdict,
         )
-    if len(comparisons) > 1:
-        mean = mean_difference([one.difference for one in comparisons])
+    mean = _mean_of(comparisons)
+    if mean is not None:
         table.add_row("mean", "", "", "", *_cells(mean), "", "", mean.verdict)
     console.print(table)
+    for line in _by_chance(comparisons):
+        console.print(line, soft_wrap=True)
     for line in alone:
         console.print(line, soft_wrap=True)
     for one in comparisons:
@@ -203,6 +205,22 @@ def show(comparisons: Sequence[Comparison], alone: Sequence[str], listed: int, c
                 console.print(_line(one.name, title, entry), soft_wrap=True)
             if len(entries) > listed > 0:
                 console.print(f"{one.name}: and {len(entries) - listed} more; --json writes all")
+
+
+def _mean_of(comparisons: Sequence[Comparison]) -> Difference | None:
+    """The mean over several benchmarks; None for one."""
+    return mean_difference([one.difference for one in comparisons]) if len(comparisons) > 1 else None
+
+
+def _by_chance(comparisons: Sequence[Comparison]) -> list[str]:
+    """What the verdicts of several benchmarks leave open."""
+    count = len(comparisons)
+    if count < 2:
+        return []
+    expected = f"{count} x 5 % = {count * (1 - LEVEL):.2g}"
+    return [
+        f"each verdict is at 5 % by itself: of {count} benchmarks {expected} may differ by chance; the mean is one test"
+    ]
 
 
 def _cells(difference: Difference) -> tuple[str, str, str, str]:
@@ -223,24 +241,39 @@ def _answers(answers: Sequence[str | None]) -> str:
     return shown + (f" and {len(answers) - 3} more" if len(answers) > 3 else "")
 
 
-def _report(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+def _report(comparisons: Sequence[Comparison], alone: Sequence[str]) -> dict[str, Any]:
+    """All that `show` shows, and every question that differs. `mean` is null for one benchmark."""
+    mean = _mean_of(comparisons)
     return {
-        one.name: {
-            "questions": one.questions,
-            "clusters": one.clusters,
-            "partial": one.partial,
-            "a": one.a,
-            "b": one.b,
-            "difference": one.difference.value,
-            "interval_95": [one.difference.low, one.difference.high],
-            "standard_error": one.difference.standard_error,
-            "share_not_better": one.difference.not_better,
-            "sign_flip_p": one.difference.sign_flip_p,
-            "verdict": one.difference.verdict,
-            "settings_that_differ": one.protocol,
-            "changed": one.changed,
-        }
-        for one in comparisons
+        "benchmarks": {
+            one.name: {
+                "questions": one.questions,
+                "clusters": one.clusters,
+                "partial": one.partial,
+                "a": one.a,
+                "b": one.b,
+                **_numbers(one.difference),
+                "wins": len(one.wins),
+                "losses": len(one.losses),
+                "settings_that_differ": one.protocol,
+                "changed": one.changed,
+            }
+            for one in comparisons
+        },
+        "mean": None if mean is None else _numbers(mean),
+        "not_compared": list(alone),
+        "notes": _by_chance(comparisons),
+    }
+
+
+def _numbers(difference: Difference) -> dict[str, Any]:
+    return {
+        "difference": difference.value,
+        "interval_95": [difference.low, difference.high],
+        "standard_error": difference.standard_error,
+        "share_not_better": difference.not_better,
+        "sign_flip_p": difference.sign_flip_p,
+        "verdict": difference.verdict,
     }
 
 
@@ -260,7 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         comparisons, alone = compare(given.a, given.b, given.seed, given.resamples)
         show(comparisons, alone, max(given.show, 0), wide_console())
         if given.json is not None:
-            write_text(given.json, json.dumps(_report(comparisons), indent=2, ensure_ascii=False) + "\n")
+            write_text(given.json, json.dumps(_report(comparisons, alone), indent=2, ensure_ascii=False) + "\n")
         return 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -161,10 +161,13 @@ def test_four_wins_and_no_loss_are_not_enough(questions):
     assert found.sign_flip_p == 0.125 and found.verdict == "no difference shown"
 
 
-def test_the_permutation_test_of_many_questions():
-    differences = [1.0] * 70 + [-1.0] * 40 + [0.0] * 12_000
-    below = sum(math.comb(110, k) for k in range(41)) / 2**110  # McNemar's exact test
-    assert sign_flip_p(differences) == pytest.approx(2 * below, rel=0.2)
+@pytest.mark.parametrize(("wins", "losses"), [(70, 40), (16, 12), (60, 50), (20, 5), (17, 0)])
+def test_many_pairs_are_drawn_and_agree_with_the_exact_test(wins, losses):
+    differences = [1.0] * wins + [-1.0] * losses + [0.0] * 12_000
+    pairs = wins + losses
+    below = sum(math.comb(pairs, k) for k in range(losses + 1)) / 2**pairs  # McNemar's exact test
+    found, exact, drawn = sign_flip_p(differences), 2 * below, 2**16
+    assert abs(found - exact) <= 4 * math.sqrt(exact * (1 - exact) / drawn) + 1 / drawn
 
 
 def test_wins_and_losses(tmp_path):
@@ -202,16 +205,43 @@ def test_the_command(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "B is better" in shown and "no difference shown" in shown and "mean" in shown
     assert "gsm8k 1: B right (+1.00)" in shown and "and 38 more" in shown and "[1]" in shown
+    assert "of 2 benchmarks 2 x 5 % = 0.1 may differ by chance; the mean is one test" in shown
     report = json.loads(file.read_text())
-    low, high = report["gsm8k"]["interval_95"]
-    assert report["gsm8k"]["difference"] == pytest.approx(40 / 60) and low < 40 / 60 < high
-    assert len(report["gsm8k"]["changed"]) == 40
+    found = report["benchmarks"]["gsm8k"]
+    low, high = found["interval_95"]
+    assert found["difference"] == pytest.approx(40 / 60) and low < 40 / 60 < high
+    assert len(found["changed"]) == found["wins"] == 40 and found["losses"] == 0
+    assert "of 2 benchmarks" in report["notes"][0]
+
+
+def test_the_report_has_what_is_shown(tmp_path, capsys):
+    """Of two benchmarks with a third on each side, and of one alone."""
+    right = [[True]] * 8
+    a, b = (write(tmp_path / side, "gsm8k", rows) for side, rows in (("a", [[False]] * 8), ("b", right)))
+    write(tmp_path / "a", "math500", right)
+    write(tmp_path / "b", "math500", [[True]] * 6 + [[False]] * 2)
+    write(tmp_path / "a", "minerva", right)
+    write(tmp_path / "b", "aime24", right)
+    file = tmp_path / "comparison.json"
+    assert main([str(a), str(b), "--json", str(file)]) == 0
+    shown, report = capsys.readouterr().out, json.loads(file.read_text())
+    comparisons, alone = compare(a, b)
+    mean = mean_difference([one.difference for one in comparisons])
+    assert report["mean"]["interval_95"] == [mean.low, mean.high] and report["mean"]["sign_flip_p"] == mean.sign_flip_p
+    assert report["mean"]["difference"] == pytest.approx((1 - 2 / 8) / 2)
+    assert report["mean"]["verdict"] == mean.verdict
+    assert report["not_compared"] == alone and len(alone) == 2 and all(line in shown for line in alone)
+    assert all(line in shown for line in report["notes"]) and set(report["benchmarks"]) == {"gsm8k", "math500"}
+    assert main([str(a / "gsm8k"), str(b / "gsm8k"), "--json", str(file)]) == 0
+    shown, report = capsys.readouterr().out, json.loads(file.read_text())
+    assert report["mean"] is None and report["notes"] == [] and "by chance" not in shown
 
 
 def test_a_partial_result_on_either_side_is_marked(tmp_path, capsys):
-    a = write(tmp_path / "a", "gsm8k", [[True]])
-    b = write(tmp_path / "b", "gsm8k", [[True]], partial="the first 1 of 1319 questions")
-    assert main([str(a), str(b)]) == 0 and "PARTIAL" in capsys.readouterr().out
+    whole = write(tmp_path / "whole", "gsm8k", [[True]])
+    part = write(tmp_path / "part", "gsm8k", [[True]], partial="the first 1 of 1319 questions")
+    for a, b, marked in ((whole, part, True), (part, whole, True), (part, part, True), (whole, whole, False)):
+        assert main([str(a), str(b)]) == 0 and ("PARTIAL" in capsys.readouterr().out) is marked
 
 
 def test_what_is_in_one_folder_alone_and_graded_otherwise_is_said(tmp_path, capsys):
