@@ -93,8 +93,8 @@ def sign_flip_p(differences: Sequence[float]) -> float:
 
     Were the two sides of each pair exchangeable, every difference could as well have the other sign. p is the share of
     all 2^n assignments of signs whose sum is at least as far from zero as the one found; up to `EXACT_PAIRS` pairs that
-    differ all are enumerated. The least that n pairs can give is 2 / 2^n: 0.0625 for five. Values that are not finite
-    are passed over; nan without any value.
+    differ all are enumerated, of more a sample is drawn. The least that n pairs can give is 2 / 2^n: 0.0625 for five.
+    Values that are not finite are passed over; nan without any value.
     """
     values = np.array([value for value in differences if math.isfinite(value)])
     if not len(values):
