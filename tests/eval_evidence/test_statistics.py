@@ -96,10 +96,10 @@ def test_five_seeds_of_one_sign_give_the_least_p_that_five_can():
     assert sign_flip_p([1.0, 2.0, 3.0, 4.0, 5.0]) == 2 / 2**5
 
 
-def test_many_seeds_are_drawn_and_agree_with_the_normal_approximation():
-    differences = [1.0, -1.0] * 12 + [1.0] * 4  # z = 4 / sqrt(28)
-    z = 4 / math.sqrt(28)
-    assert sign_flip_p(differences) == pytest.approx(2 * (1 - statistics.NormalDist().cdf(z)), abs=0.15)
+def test_many_seeds_are_drawn_and_agree_with_the_binomial():
+    differences = [1.0, -1.0] * 12 + [1.0] * 4
+    exact = 2 * sum(math.comb(28, heads) for heads in range(16, 29)) / 2**28  # 16 or more of 28 on one side
+    assert sign_flip_p(differences) == pytest.approx(exact, abs=0.01)
     assert sign_flip_p([1.0] * 30) == pytest.approx(1 / 2**16)
 
 
