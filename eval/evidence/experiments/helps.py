@@ -136,7 +136,7 @@ def _difference(contrast: Contrast) -> tuple[str, str]:
 
 
 def draw(raw: dict[str, Any], path: Path) -> None:
-    subtitle = "With less without; dots: seeds; bars: 95 % intervals, simultaneous for the means, and for the rest"
+    subtitle = "With less without; dots: seeds; bars: simultaneous 95 % intervals"
     forest(path, raw["contrasts"], "Does EchoRL help the base algorithms?", subtitle, "difference in accuracy")
 
 
