@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,7 @@ def template_path(name: str) -> Path | None:
     if name == "none":
         return None
     if name == "boxed":
-        return Path(str(resources.files("eval") / "prompts" / "boxed.jinja"))
+        return Path(__file__).with_name("prompts") / "boxed.jinja"
     path = Path(name)
     if not path.is_file():
         raise UserError(f"--template {name}: wanted {', '.join(TEMPLATES)} or the path of a jinja file; no such file")
