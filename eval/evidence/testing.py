@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from echorl_vl.engines.validation_metrics import clustered_standard_error
 from eval.evidence.cells import BUDGET, START, Measurement, Training
 from eval.evidence.probe import Probe
 from eval.evidence.setup import Setup
@@ -17,7 +16,7 @@ Arms = Mapping[int, Mapping[str, Measurement]]
 
 
 def accuracies(probe: Probe, seed: int, splits: Mapping[str, str], samples: int) -> dict[str, Any]:
-    """Mean accuracy of `samples` responses a problem on every set, drawn as in training; standard error by problem.
+    """Mean accuracy of `samples` responses a problem on every set, drawn as in training.
 
     The draws of two policies use the same random numbers, problem by problem.
     """
@@ -28,7 +27,6 @@ def accuracies(probe: Probe, seed: int, splits: Mapping[str, str], samples: int)
         right = sample.verified.double().tolist()
         found[name] = {
             "accuracy": sum(right) / len(right),
-            "se": clustered_standard_error(right, samples),
             "problems": len(prompts),
         }
     return found

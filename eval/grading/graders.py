@@ -165,7 +165,7 @@ def _scientific(answer: str, truth: str, tolerance: float) -> bool | None:
     if found is None:
         return None
     digits, power = len(expected["digits"] or ""), int(expected["power"])
-    exact = Fraction(f"{expected['sign']}{expected['whole']}.{expected['digits'] or 0}")
+    exact = _mantissa(expected)
     scaled = Fraction(found) / Fraction(10) ** power
     if tolerance == 0:
         return scaled == exact
@@ -184,12 +184,15 @@ def _number(text: str) -> Fraction | None:
 def _single(text: str) -> Fraction | None:
     scientific = _SCIENTIFIC.fullmatch(text.strip())
     if scientific is not None:
-        mantissa = Fraction(f"{scientific['sign']}{scientific['whole']}.{scientific['digits'] or 0}")
-        return mantissa * Fraction(10) ** int(scientific["power"])
+        return _mantissa(scientific) * Fraction(10) ** int(scientific["power"])
     try:
         return Fraction(value(text))
     except Unreadable:
         return None
+
+
+def _mantissa(match: re.Match[str]) -> Fraction:
+    return Fraction(f"{match['sign']}{match['whole']}.{match['digits'] or 0}")
 
 
 def _parts(text: str) -> list[str]:
