@@ -15,9 +15,8 @@ def read(row: Row) -> Question:
     truth = rows.answer(row, "gt_answer")
     if truth not in ("0", "1"):
         raise UserError(f"{row.where}, gt_answer: wanted 0 or 1, found {truth!r}")
-    groups = {
-        name: str(rows.cell(row, name)) for name in ("category", "subcategory", "set_id", "figure_id", "question_id")
-    }
+    names = ("category", "subcategory", "set_id", "figure_id", "question_id")
+    groups = {name: rows.key(row, name) for name in names}
     return Question(
         uid="_".join(groups.values()),
         text=rows.with_picture(f"{rows.text(row, 'question')}\nAnswer yes or no."),

@@ -27,8 +27,8 @@ def read(row: Row) -> Question:
         choices=choices,
         images=(rows.picture(row, "image"),),
         subject=metadata.get("subject"),
-        cluster=rows.label(row, "problem_index") or "",
-        groups={"version": rows.text(row, "problem_version"), "problem": str(rows.cell(row, "problem_index"))},
+        cluster=rows.key(row, "problem_index"),
+        groups={"version": rows.text(row, "problem_version")},
     )
 
 

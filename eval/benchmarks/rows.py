@@ -50,6 +50,14 @@ def uid(row: Row, *names: str) -> str:
     return str(row.number if value is None else value)
 
 
+def key(row: Row, name: str) -> str:
+    """The set that a question belongs to, as text. Raises UserError where there is none."""
+    found = label(row, name)
+    if found is None:
+        raise UserError(f"{row.where}, {name}: wanted the set that the question belongs to, found nothing")
+    return found
+
+
 def label(row: Row, *names: str) -> str | None:
     """A subject or level as text."""
     value = cell(row, *names)

@@ -21,7 +21,7 @@ def read(row: Row) -> Question:
     choices = _choices(rows.text(row, "option"))
     if len(choices) < 2:
         raise UserError(f"{row.where}, option: wanted choices 'A. ...; B. ...', found {rows.text(row, 'option')!r}")
-    key, problem = rows.text(row, "key"), rows.uid(row, "ID")
+    key, problem = rows.text(row, "key"), rows.key(row, "ID")
     if not _KEY.fullmatch(key):
         raise UserError(f"{row.where}, key: wanted 2steps_1 to 3steps_multi, found {key!r}")
     return Question(

@@ -141,7 +141,7 @@ def test_mathverse(tmp_path):
     assert text.text.startswith("<image>\nFind x.\nChoices:\nA:30") and text.choices == ("30", "45", "60")
     assert picture.text.startswith("<image>\nThe question is in the picture.") and picture.choices == ("30", "45", "60")
     assert (text.answer, free.answer, free.kind) == ("C", "10 cm", "free_form")
-    assert text.groups == {"version": "Text Dominant", "problem": "1"} and text.subject == "Plane Geometry"
+    assert text.groups == {"version": "Text Dominant"} and text.subject == "Plane Geometry"
 
 
 def test_questions_of_one_problem_or_set_are_a_cluster(tmp_path):
@@ -155,6 +155,20 @@ def test_questions_of_one_problem_or_set_are_a_cluster(tmp_path):
         questions = list(load(of_size(name, len(rows)), file))
         assert [*Counter(question.cluster for question in questions).values()] == sizes and questions[0].cluster
         assert from_record(questions[0].record()).cluster == questions[0].cluster
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "column"),
+    [
+        ("mathverse", mathverse_row(1, "Vision Only", "free-form", "", "1"), "problem_index"),
+        ("wemath", wemath_row("1", "2steps_1"), "ID"),
+        ("hallusionbench", hallusion_row("0", "0", "1"), "set_id"),
+    ],
+)
+def test_a_row_that_does_not_say_its_set_is_named(tmp_path, name, row, column):
+    file = write_parquet(tmp_path / "x.parquet", [row, {**row, column: None}])
+    with pytest.raises(UserError, match=rf"x\.parquet, row 1, {column}: wanted the set that .* found nothing"):
+        load(of_size(name, 2), file)
 
 
 def test_a_question_without_a_cluster_has_the_record_that_it_had_before(tmp_path):

@@ -93,7 +93,7 @@ def test_consistency_is_of_one_draw_at_a_time():
 
 def test_mathverse_versions():
     def row(version: str, *correct: bool) -> Graded:
-        return one(Question(f"{version}{correct}", "?", "A", groups={"version": version, "problem": "1"}), *correct)
+        return one(Question(f"{version}{correct}", "?", "A", groups={"version": version}), *correct)
 
     graded = [row("Text Lite", True, False), row("Text Lite", True, True), row("Vision Only", False, False)]
     assert by_version(graded) == {"accuracy, Text Lite": 0.75, "accuracy, Vision Only": 0.0}
