@@ -7,6 +7,7 @@ import math
 
 import pytest
 
+from echorl_vl.core.metric_names import ENTROPY
 from eval.evidence.cells import Measurement, Training
 from eval.evidence.choices import OVERLAP
 from eval.evidence.experiment import Findings, Table, experiment_names, find_experiments, sentence
@@ -31,7 +32,7 @@ class Made:
 
     def metrics(self, training: Training) -> list[dict]:
         shared = {"step-random": 0.25, "step-last": None}.get(training.label.split("_")[1], 0.5)
-        return [{OVERLAP: shared}, {OVERLAP: shared}]
+        return [{"step": step, OVERLAP: shared, ENTROPY: 0.1 * step} for step in (1, 2)]
 
 
 def by_label(values, noise=0.002):
@@ -114,14 +115,19 @@ def test_dapos_gain_is_parted_into_that_of_the_sampling_and_that_of_the_term(set
 
 def test_the_sweep_is_judged_as_one_of_many(setup):
     of = setup(seeds=SEEDS)
-    store = Made(lopsided({"base": 0.5, "echo": 0.504, "coef0.1": 0.3, "": 0.5}))
+    store = Made(lopsided({"base": 0.5, "echo": 0.504, "coef0.1": 0.3, "coef0.01": 0.45, "2-highest": 0.48, "": 0.5}))
     findings = sweep.analyse(of, store)
     [claim] = findings.claims
     assert claim.name == "lambda 0.001" and claim.comparisons == 14 and claim.verdict == UNDECIDED
     assert Contrast("alone", claim.values, "above").verdict == SEEN
     worst = next(one for one in findings.others if one.name == "lambda 0.1")
     assert worst.interval.mean == pytest.approx(-0.2, abs=0.001)
-    assert findings.table.rows[0][0] == "without EchoRL" and len(findings.table.rows) == 15
+    against = next(one for one in findings.others if one.name == "2 highest steps, less lambda 0.01")
+    assert against.values == pytest.approx([0.03] * 5) and against.comparisons == 8 and len(findings.others) == 13 + 8
+    rows = {row[0]: row for row in findings.table.rows}
+    assert next(iter(rows)) == "without" and len(rows) == 15 and all(len(row) == 8 for row in rows.values())
+    assert rows["without"][4:] == ("0.200 (0.200 to 0.200)", "", "", "")
+    assert rows["lambda 0.01, 2 highest steps"][-1].startswith("0.030 (")
 
 
 def test_the_choice_is_compared_with_each_other_choice(setup):

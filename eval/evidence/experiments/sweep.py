@@ -1,8 +1,11 @@
 """What makes EchoRL help or harm: lambda, warm-up, step length, the choice of clips, degenerate groups only.
 
-Each variant is GRPO with EchoRL and one change, against GRPO without, paired over seeds as in `helps`. Of many variants
-the best looks better than it is, so the intervals are those of the whole family (Bonferroni). The claim is that of the
-configuration's own variant, the paper's.
+Each variant is GRPO with EchoRL, against GRPO without, paired over seeds as in `helps`. Of many variants the best looks
+better than it is, so the intervals are those of the whole family (Bonferroni). The claim is that of the configuration's
+own variant, the paper's.
+
+The changes other than those of lambda are made at ten times the configuration's lambda, and compared with that lambda
+without the change too: at the paper's own the term moves so little that no change of it could be told from another.
 """
 
 from __future__ import annotations
@@ -10,16 +13,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from echorl_vl.core import metric_names as names
+from echorl_vl.outputs.plot_data import RunData, ends
 from eval.evidence.cells import Cell, Training, train, train_pair
 from eval.evidence.experiment import Experiment, Findings, Table
 from eval.evidence.plots import forest
 from eval.evidence.setup import Setup
-from eval.evidence.statistics import interval, number
+from eval.evidence.statistics import Contrast, interval, number
 from eval.evidence.store import Store
 from eval.evidence.testing import Arms, differences, final_test, final_tests, raw_accuracies
 from eval.paired import sign_flip_p
 
 COEFS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
+STRONGER = 10
+"""The changes are made at so many times the configuration's lambda."""
 CHANGES = {
     "warm-up over a third": {},  # its steps depend on the run's
     "steps of 4 tokens or more": {"echo.min_step_tokens": "4"},
@@ -34,19 +41,22 @@ BASE = "without"
 
 
 def variants(setup: Setup, seed: int) -> dict[str, Training]:
-    """name -> run, the base first; lambda of the changes is the configuration's."""
+    """name -> run: the base, lambda in rising order, the changes."""
     pair = train_pair(setup, seed)
     runs = {BASE: pair["without"]}
-    for coef in COEFS:
-        label = f"lambda {coef:g}"
-        runs[label] = pair["with"] if coef == setup.coef else train(setup, seed, coef, variant=f"coef{coef:g}")
-    if f"lambda {setup.coef:g}" not in runs:
-        runs[f"lambda {setup.coef:g}"] = pair["with"]
+    for coef in sorted({*COEFS, setup.coef, stronger(setup)}):
+        own = coef == setup.coef
+        runs[f"lambda {coef:g}"] = pair["with"] if own else train(setup, seed, coef, variant=f"coef{coef:g}")
     for name, keys in CHANGES.items():
         own = keys or {"echo.warmup_steps": str(max(1, setup.steps // 3))}
-        label = "".join(letter if letter.isalnum() else "-" for letter in name.split(",")[0])
-        runs[name] = train(setup, seed, variant=label, extra=own)
+        label = "".join(letter if letter.isalnum() else "-" for letter in name)
+        runs[name] = train(setup, seed, stronger(setup), variant=label, extra=own)
     return runs
+
+
+def stronger(setup: Setup) -> float:
+    """lambda of the changes."""
+    return float(f"{STRONGER * setup.coef:.6g}")  # 0.01, not 0.010000000000000002
 
 
 def cells(setup: Setup) -> list[Cell]:
@@ -58,29 +68,60 @@ def cells(setup: Setup) -> list[Cell]:
 
 
 def analyse(setup: Setup, store: Store) -> Findings:
-    arms: Arms = {seed: final_tests(setup, seed, variants(setup, seed)) for seed in setup.seeds}
-    names = [name for name in next(iter(arms.values())) if name != BASE]
+    runs = {seed: variants(setup, seed) for seed in setup.seeds}
+    arms: Arms = {seed: final_tests(setup, seed, of) for seed, of in runs.items()}
     split = next(iter(setup.splits))
-    own = f"lambda {setup.coef:g}"
+    own, unchanged = f"lambda {setup.coef:g}", f"lambda {stronger(setup):g}"
+    swept = [name for name in next(iter(arms.values())) if name != BASE]
     found = {
-        name: differences(store, arms, name, BASE, split, name, "above" if name == own else None, len(names))
-        for name in names
+        name: differences(store, arms, name, BASE, split, name, "above" if name == own else None, len(swept))
+        for name in swept
+    }
+    against = {
+        name: differences(store, arms, name, unchanged, split, f"{name}, less {unchanged}", None, len(CHANGES))
+        for name in CHANGES
     }
     accuracies = raw_accuracies(store, arms, list(setup.splits))
+    entropies = {name: [_late_entropy(store, of[name]) for of in runs.values()] for name in (BASE, *swept)}
     rows = []
-    for name, contrast in found.items():
-        others = [str(interval(accuracies[one][name])) for one in setup.splits]
-        rows.append((name, *others, str(contrast.interval), number(sign_flip_p(contrast.values))))
-    without = [str(interval(accuracies[one][BASE])) for one in setup.splits]
-    rows.insert(0, ("without EchoRL", *without, "", ""))
-    raw = {"accuracies": accuracies, "contrasts": [contrast.to_json() for contrast in found.values()]}
-    columns = ("variant", *setup.splits, f"{split}, less without", "sign-flip p")
-    return Findings([found[own]], Table(columns, rows), raw, [found[name] for name in names if name != own])
+    for name in (BASE, *swept):
+        change, other = found.get(name), against.get(name)
+        rows.append(
+            (
+                f"{unchanged}, {name}" if name in CHANGES else name,
+                *(str(interval(accuracies[problems][name])) for problems in setup.splits),
+                str(interval(entropies[name])),
+                *(("", "") if change is None else (str(change.interval), number(sign_flip_p(change.values)))),
+                "" if other is None else str(other.interval),
+            )
+        )
+    contrasts: list[Contrast] = [*found.values(), *against.values()]
+    raw = {
+        "accuracies": accuracies,
+        "entropies": entropies,
+        "contrasts": [contrast.to_json() for contrast in contrasts],
+    }
+    columns = (
+        "variant",
+        *setup.splits,
+        "entropy at the end, nats",
+        f"{split}, less without",
+        "sign-flip p",
+        f"{split}, less {unchanged} unchanged",
+    )
+    return Findings([found[own]], Table(columns, rows), raw, [each for each in contrasts if each is not found[own]])
+
+
+def _late_entropy(store: Store, run: Training) -> float:
+    """Mean entropy of the response tokens over the last tenth of the steps, at most ten."""
+    return ends(RunData.of(store.metrics(run)).get(names.ENTROPY))[1]
 
 
 def draw(raw: dict[str, Any], path: Path) -> None:
+    """The variants less GRPO; what is less another variant is in the table alone."""
+    shown = [contrast for contrast in raw["contrasts"] if ", less " not in contrast["name"]]
     subtitle = "Each variant less GRPO; dots: seeds; bars: simultaneous 95 % intervals"
-    forest(path, raw["contrasts"], "What makes EchoRL help?", subtitle, "difference in accuracy")
+    forest(path, shown, "What makes EchoRL help?", subtitle, "difference in accuracy")
 
 
 EXPERIMENT = Experiment(
