@@ -32,7 +32,7 @@ def out(tmp_path_factory):
     [(name, "text") for name in experiment_names()] + [("steps", "pictures"), ("traces", "pictures")],
 )
 def test_an_experiment_writes_numbers_a_plot_and_a_sentence(out, name, task, monkeypatch, capsys):
-    monkeypatch.setattr(sweep, "COEFS", (0.001, 0.1))
+    monkeypatch.setattr(sweep, "COEFS", (0.001,))
     monkeypatch.setattr(sweep, "CHANGES", FEWER)
     arguments = [name, "--task", task, "--seeds", "1", "--samples", "2", "--problems", "8", "--out", str(out), *SMALL]
     assert main(arguments) == 0
