@@ -9,12 +9,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 
-from echorl_vl.rewards.text import plain, split_unit, squash
-from echorl_vl.rewards.values import Unreadable, value
+from echorl_vl.rewards.text import plain, squash
 from eval.benchmarks.base import Graded
 from eval.clusters import numbered
+from eval.grading.graders import value_of
 
-_DIGITS = 9
+_DIGITS = 9  # significant ones
 
 
 def average_at_k(correct: Sequence[Sequence[bool]]) -> float:
@@ -56,12 +56,13 @@ def majority_at_k(answers: Sequence[Sequence[str | None]], correct: Sequence[Seq
 
 
 def answer_key(answer: str) -> Hashable:
-    """What two answers share when they are the same: their number, else their text without LaTeX dressing."""
-    text = plain(answer)
+    """What two answers share when they are the same: their number (x = 5 and 5 cm are 5), else their text without
+    LaTeX dressing."""
+    found = value_of(answer)
     try:
-        return round(float(value(split_unit(text)[0])), _DIGITS)
-    except (Unreadable, OverflowError):
-        return squash(text).lower()
+        return f"{float(found):.{_DIGITS}g}" if found is not None else squash(plain(answer)).lower()
+    except OverflowError:
+        return str(found)
 
 
 def ks(samples: int) -> list[int]:

@@ -29,6 +29,8 @@ _LABEL = re.compile(
 _LABELLED = re.compile(r"[(\[]?([A-Z])[)\].:]\s*(.+)", re.DOTALL)
 _REASONED = re.compile(r"[(\[]?([A-Z])[)\]]?,?\s+(?:because|since|as)\b.+", re.DOTALL)
 _YES_NO = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
+# "No difference" and "no doubt" open with a no that is none.
+_OPENING = re.compile(r"\W*(yes|no)\b\s*(?:[,.;:!)*_]|$)", re.IGNORECASE)
 _MAX_ANSWER = 2000
 
 
@@ -73,9 +75,10 @@ def choice_of(answer: str, choices: Sequence[str]) -> str | None:
 
 
 def yes_or_no(answer: str) -> str | None:
-    """ "yes" or "no"; None where the answer has neither or both."""
-    found = {word.lower() for word in _YES_NO.findall(plain(answer))}
-    return found.pop() if len(found) == 1 else None
+    """ "yes" or "no", which the answer is or opens with; None for any other, and where the answer has both."""
+    text = plain(answer)
+    both = len({word.lower() for word in _YES_NO.findall(text)}) > 1
+    return None if both else _opening(text)
 
 
 def _stated(response: str, truncated: bool) -> str | None:
@@ -96,10 +99,10 @@ def _last_line(response: str) -> str | None:
     return lines[-1] if lines else None
 
 
-def _opening(response: str) -> str | None:
-    """The yes or no that a response opens with."""
-    match = re.match(r"\W*(yes|no)\b\s*(?:[,.;:!]|$)", response, re.IGNORECASE)
-    return match[1] if match else None
+def _opening(text: str) -> str | None:
+    """The "yes" or "no" that a text opens with."""
+    match = _OPENING.match(text)
+    return match[1].lower() if match else None
 
 
 def _same(choice: str, text: str) -> bool:

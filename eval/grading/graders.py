@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 
 from echorl_vl.rewards.grading import MAX_SYMPY_ANSWER, TOLERANCE, decide, grade
 from echorl_vl.rewards.text import plain, split_unit, squash
@@ -112,7 +113,7 @@ def _decided(item: Item) -> bool | None:
 def _one(answer: str, truth: str, item: Item) -> bool:
     answer = _without_counted(answer, truth)
     if item.error is not None:
-        found, expected = _number(answer), _number(truth)
+        found, expected = value_of(answer), value_of(truth)
         if found is not None and expected is not None:
             return _of_one_thing(answer, truth) and abs(found - expected) <= item.error * (1 + 1e-9)
     scientific = _scientific(answer, truth, item.tolerance)
@@ -138,18 +139,28 @@ def _says_more(answer: str, truth: str) -> bool:
 
 def _without_counted(answer: str, truth: str) -> str:
     """The answer without "minutes" where the truth is a bare number: the question says what it counts."""
-    return _COUNTED.sub("", plain(answer)) if _number(truth) is not None else answer
+    return _COUNTED.sub("", plain(answer)) if value_of(truth) is not None else answer
 
 
 def _matched(answers: list[str], truths: list[str], item: Item) -> bool:
     """Whether the answers are the truths in some order: every answer has a truth of its own."""
-    left = list(truths)
-    for answer in answers:
-        index = next((i for i, truth in enumerate(left) if _one(answer, truth, item)), None)
-        if index is None:
-            return False
-        left.pop(index)
-    return True
+    taken: dict[int, int] = {}  # truth -> the answer that has it
+
+    @cache  # sympy may have to be asked
+    def fits(answer: int, truth: int) -> bool:
+        return _one(answers[answer], truths[truth], item)
+
+    def place(answer: int, tried: set[int]) -> bool:
+        """Gives an answer a truth; one that is taken if its answer can have another (Kuhn's augmenting paths)."""
+        for truth in range(len(truths)):
+            if truth not in tried and fits(answer, truth):
+                tried.add(truth)
+                if truth not in taken or place(taken[truth], tried):
+                    taken[truth] = answer
+                    return True
+        return False
+
+    return all(place(answer, set()) for answer in range(len(answers)))
 
 
 def _scientific(answer: str, truth: str, tolerance: float) -> bool | None:
@@ -161,7 +172,7 @@ def _scientific(answer: str, truth: str, tolerance: float) -> bool | None:
     expected = _SCIENTIFIC.fullmatch(plain(truth))
     if expected is None:
         return None
-    found = _number(answer)
+    found = value_of(answer)
     if found is None:
         return None
     digits, power = len(expected["digits"] or ""), int(expected["power"])
@@ -174,9 +185,11 @@ def _scientific(answer: str, truth: str, tolerance: float) -> bool | None:
     return abs(scaled - exact) <= room * (1 + Fraction(1, 10**9))
 
 
-def _number(text: str) -> Fraction | None:
-    """The value of a text, also in scientific notation and behind a name (x = 5); None where it is no number, or a
-    chain of several (7 = 5)."""
+def value_of(text: str) -> Fraction | None:
+    """The exact value of a text, also in scientific notation and behind a name (x = 5).
+
+    None where it is no number, or a chain of several (7 = 5).
+    """
     *names, number = split_unit(plain(text))[0].split("=")
     return _single(number) if all(_single(name) is None for name in names) else None
 

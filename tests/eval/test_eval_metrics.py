@@ -71,6 +71,9 @@ def test_equal_numbers_vote_together_and_a_missing_answer_has_no_vote():
     assert majority_at_k([answers], [[True, True, False, False, True] + [False] * 4]) == 1.0
     assert majority_at_k([[None, None]], [[False, False]]) == 0.0
     assert answer_key("\\text{B}") == answer_key("b") != answer_key("C")
+    assert answer_key("8.7e8") == answer_key("8.7\\times10^{8}") == answer_key("870000000")
+    assert len({answer_key(tiny) for tiny in ("3\\times10^{-11}", "10^{-12}", "3\\cdot10^{-10}", "0")}) == 4
+    assert answer_key("x = 5") == answer_key("5") == answer_key("5 cm") != answer_key("5.00001")
     assert answer_key("30^\\circ") == answer_key("30") and answer_key("(3,4)") == answer_key("(3, 4)")
 
 

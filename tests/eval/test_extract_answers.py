@@ -64,7 +64,21 @@ def test_a_text_that_two_choices_share_is_no_answer():
     assert choice_of("5 cm", ("5 cm", "5 cm", "6 cm")) is None
 
 
-@pytest.mark.parametrize(("answer", "word"), [("Yes.", "yes"), ("\\text{No}", "no"), ("yes and no", None), ("5", None)])
+NO_ANSWERS = [(text, None) for text in ("not yes", "There is no difference", "no doubt", "No difference", "yesterday")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "word"),
+    [
+        ("Yes, it is", "yes"),
+        ("**No**", "no"),
+        ("Yes.", "yes"),
+        ("\\text{No}", "no"),
+        ("yes and no", None),
+        ("5", None),
+        *NO_ANSWERS,
+    ],
+)
 def test_yes_or_no(answer, word):
     assert yes_or_no(answer) == word
 

@@ -68,6 +68,9 @@ def test_decimals_of_a_benchmark_whose_numbers_are_exact(answer, truth, rounded,
 def test_each_answer_of_a_list_has_a_truth_of_its_own():
     assert default(Item("default", "2, 1", "1, 2"))
     assert not default(Item("default", "1, 1", "1, 2"))
+    for answer in ("1.72, 1.60", "1.60, 1.72"):  # 1.72 is near both, 1.60 near one
+        assert default(Item("default", answer, "1.68, 1.75", error=0.1))
+    assert not default(Item("default", "1.60, 1.61", "1.68, 1.75", error=0.1))
     assert not default(Item("default", "1, 2, 2", "1, 2"))
 
 
