@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from echorl_vl.errors import INTERRUPTED, UserError, shorten
 from echorl_vl.outputs.atomic import write_text
+from eval.benchmarks.base import cluster_of
 from eval.clusters import numbered
 from eval.folder import Keys, read_json, read_lines, read_questions
 from eval.paired import LEVEL, RESAMPLES, Difference, mean_difference, paired_bootstrap
@@ -51,7 +53,8 @@ class Side:
 @dataclass(frozen=True)
 class Comparison:
     """A benchmark in both folders. `changed` are the questions whose accuracy differs, the largest difference first;
-    `clusters` is the number of groups of questions that share a problem or a picture, `questions` where none do."""
+    `clusters` is the number of groups of questions that share a problem or a picture, `questions` where none do.
+    `part_of` is another benchmark compared that has all of its questions, None without one."""
 
     name: str
     a: float
@@ -62,6 +65,7 @@ class Comparison:
     changed: list[dict[str, Any]]
     protocol: list[str]
     partial: str | None
+    part_of: str | None
 
     @property
     def wins(self) -> list[dict[str, Any]]:
@@ -85,10 +89,27 @@ def compare(a: Path, b: Path, seed: int = 0, resamples: int = RESAMPLES) -> tupl
         raise UserError(f"no benchmark in common: {a} has {', '.join(left)}; {b} has {', '.join(right)}")
     alone = [f"{name}: only in {a}, not compared" for name in left if name not in right]
     alone += [f"{name}: only in {b}, not compared" for name in right if name not in left]
-    return [_compare(name, left[name], right[name], seed, resamples) for name in names], alone
+    larger = _part_of({name: left[name] for name in names})
+    return [_compare(name, left[name], right[name], larger.get(name), seed, resamples) for name in names], alone
 
 
-def _compare(name: str, a: Side, b: Side, seed: int, resamples: int) -> Comparison:
+def _part_of(sides: dict[str, Side]) -> dict[str, str]:
+    """Benchmark -> the larger one that has all of its questions: of AMC 12 those of 2023, MATH-Vision's testmini."""
+    asked = {
+        name: {re.sub(r"\W+", "", question["text"]) for question in side.questions.values()}
+        for name, side in sides.items()
+    }
+    # By size and place: of two with the same questions one is a part, and nothing is a part of its own parts.
+    order = sorted(asked, key=lambda name: len(asked[name]))
+    found = {}
+    for index, name in enumerate(order):
+        wholes = [other for other in order[index + 1 :] if asked[name] <= asked[other]]
+        if wholes:
+            found[name] = wholes[-1]
+    return found
+
+
+def _compare(name: str, a: Side, b: Side, part_of: str | None, seed: int, resamples: int) -> Comparison:
     if a.settings["questions_sha256"] != b.settings["questions_sha256"]:
         raise UserError(
             f"{name}: {a.path} and {b.path} were asked other questions ({len(a.grades)} of {a.settings['edition']} and "
@@ -110,7 +131,7 @@ def _compare(name: str, a: Side, b: Side, seed: int, resamples: int) -> Comparis
         if difference
     ]
     changed.sort(key=lambda entry: -abs(entry["difference"]))
-    clusters = [a.questions[one["uid"]].get("cluster", "") for one in a.grades]
+    clusters = [cluster_of(a.questions[one["uid"]]) for one in a.grades]
     return Comparison(
         name=name,
         a=sum(left for left, _ in means) / len(means),
@@ -121,6 +142,7 @@ def _compare(name: str, a: Side, b: Side, seed: int, resamples: int) -> Comparis
         changed=changed,
         protocol=_protocol(a.settings, b.settings) + _protocol(a.grading, b.grading, "grading, "),
         partial=a.partial or b.partial,
+        part_of=part_of,
     )
 
 
@@ -185,9 +207,10 @@ def show(comparisons: Sequence[Comparison], alone: Sequence[str], listed: int, c
         )
     mean = _mean_of(comparisons)
     if mean is not None:
-        table.add_row("mean", "", "", "", *_cells(mean), "", "", mean.verdict)
+        partial = any(one.partial for one in _counted(comparisons))
+        table.add_row("mean (PARTIAL)" if partial else "mean", "", "", "", *_cells(mean), "", "", mean.verdict)
     console.print(table)
-    for line in _by_chance(comparisons):
+    for line in _notes(comparisons):
         console.print(line, soft_wrap=True)
     for line in alone:
         console.print(line, soft_wrap=True)
@@ -207,19 +230,31 @@ def show(comparisons: Sequence[Comparison], alone: Sequence[str], listed: int, c
                 console.print(f"{one.name}: and {len(entries) - listed} more; --json writes all")
 
 
+def _counted(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Those that the mean is over: a question counts once."""
+    return [one for one in comparisons if one.part_of is None]
+
+
 def _mean_of(comparisons: Sequence[Comparison]) -> Difference | None:
     """The mean over several benchmarks; None for one."""
-    return mean_difference([one.difference for one in comparisons]) if len(comparisons) > 1 else None
+    counted = _counted(comparisons)
+    return mean_difference([one.difference for one in counted]) if len(counted) > 1 else None
 
 
-def _by_chance(comparisons: Sequence[Comparison]) -> list[str]:
-    """What the verdicts of several benchmarks leave open."""
+def _notes(comparisons: Sequence[Comparison]) -> list[str]:
+    """What the verdicts of several benchmarks leave open, and what the mean leaves out."""
     count = len(comparisons)
     if count < 2:
         return []
     expected = f"{count} x 5 % = {count * (1 - LEVEL):.2g}"
+    mean = "; the mean is one test" if len(_counted(comparisons)) > 1 else ""
     return [
-        f"each verdict is at 5 % by itself: of {count} benchmarks {expected} may differ by chance; the mean is one test"
+        f"each verdict is at 5 % by itself: of {count} benchmarks {expected} may differ by chance{mean}",
+        *(
+            f"{one.name}: all of its questions are in {one.part_of} too; it has no share in a mean"
+            for one in comparisons
+            if one.part_of is not None
+        ),
     ]
 
 
@@ -250,6 +285,7 @@ def _report(comparisons: Sequence[Comparison], alone: Sequence[str]) -> dict[str
                 "questions": one.questions,
                 "clusters": one.clusters,
                 "partial": one.partial,
+                "part_of": one.part_of,
                 "a": one.a,
                 "b": one.b,
                 **_numbers(one.difference),
@@ -260,9 +296,9 @@ def _report(comparisons: Sequence[Comparison], alone: Sequence[str]) -> dict[str
             }
             for one in comparisons
         },
-        "mean": None if mean is None else _numbers(mean),
+        "mean": None if mean is None else {"benchmarks": [one.name for one in _counted(comparisons)], **_numbers(mean)},
         "not_compared": list(alone),
-        "notes": _by_chance(comparisons),
+        "notes": _notes(comparisons),
     }
 
 

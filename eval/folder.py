@@ -173,7 +173,7 @@ def read_lines(path: Path, keys: Keys | None = None) -> list[Any]:
     """Raises UserError, naming file, line and key, where one is no JSON, or no object with these keys."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: can't be read: {error}") from error
     entries = []
     for number, line in enumerate(lines, 1):

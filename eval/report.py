@@ -172,7 +172,8 @@ def _percent(value: float | None) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.0f}" if value > 1 else f"{100 * value:.1f} %"
+    """A count (int) as it is, a share in per cent."""
+    return str(value) if isinstance(value, int) else f"{100 * value:.1f} %"
 
 
 def _markdown(results: Mapping[str, dict[str, Any]]) -> str:

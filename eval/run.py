@@ -111,7 +111,8 @@ def _list(console: Console) -> None:
             str(benchmark.hub),
         )
     console.print(table)
-    console.print("N: questions of the official file. k: responses to each question with --preset paper (avg@k).")
+    console.print("N: questions of the benchmark's usual file; docs/evaluation.md has its other editions.")
+    console.print("k: responses to each question with --preset paper (avg@k).")
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ class Question:
     ground truth: text to grade against (free_form), a letter (choice), "yes" or "no" (yes_no). `choices` are the texts
     of the choices in the order in which the model sees them. `error` is an absolute tolerance that the benchmark
     itself states, `exact` says that its numbers are not rounded: a decimal is right where it is the very value.
-    Questions of one `cluster` share a problem or a picture, so their answers are no independent evidence; with an
-    empty one a question is a cluster of its own. `groups` holds what the benchmark's own metrics need.
+    Questions of one `cluster` share a problem or a picture, so their answers are no independent evidence; an empty one
+    stands for that of the question's pictures (`cluster_of`). `groups` holds what the benchmark's own metrics need.
     """
 
     uid: str
@@ -55,7 +55,12 @@ class Question:
 
 def from_record(record: Mapping[str, Any]) -> Question:
     """The question of a `Question.record()`, without its pictures."""
-    return Question(**{**record, "choices": tuple(record["choices"]), "images": ()})
+    return Question(**{**record, "choices": tuple(record["choices"]), "images": (), "cluster": cluster_of(record)})
+
+
+def cluster_of(record: Mapping[str, Any]) -> str:
+    """The cluster of a `Question.record()`: what the benchmark says, else its pictures; "" where it has neither."""
+    return record.get("cluster") or " ".join(record.get("images", ()))
 
 
 def records_sha256(records: Iterable[Mapping[str, Any]]) -> str:

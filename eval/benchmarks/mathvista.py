@@ -34,11 +34,11 @@ def read(row: Row) -> Question:
 
 def _form(row: Row) -> str:
     """The form that the ground truth has, which the official prompt asks for too."""
-    kind, precision = rows.cell(row, "answer_type"), rows.cell(row, "precision")
+    kind = rows.cell(row, "answer_type")
     if kind == "integer":
         return "The answer is an integer."
     if kind == "float":
-        digits = int(precision or 1)
+        digits = 1 if rows.label(row, "precision") is None else rows.whole_number(row, "precision")
         return f"Round the answer to {digits} decimal place{'s' if digits > 1 else ''}."
     return "The answer is a list such as [1, 2, 3]." if kind == "list" else ""
 

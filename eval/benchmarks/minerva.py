@@ -16,11 +16,15 @@ def read(row: Row) -> Question:
         if not boxed:
             raise UserError(f"{row.where}, solution: no \\boxed{{...}} in it: a question without an answer")
         answer = boxed.replace("$", " ").strip()
+    text = rows.text(row, "problem", "question")
+    # Questions on one situation open with it: "Preamble: ...", or the question before, "Subproblem 0: ...".
+    opening = text.partition("\n")[0].strip()
     return Question(
         uid=rows.uid(row, "idx"),
-        text=rows.text(row, "problem", "question"),
+        text=text,
         answer=answer,
         subject=rows.label(row, "type"),
+        cluster=opening if opening.startswith(("Preamble:", "Subproblem 0:")) else "",
     )
 
 

@@ -11,7 +11,7 @@ from eval.benchmarks.choices import LETTERS, shuffled_question
 def read(row: Row) -> Question:
     """`answer_index` counts from 0; `answer`, its letter, has to agree."""
     choices = [str(choice) for choice in rows.cell(row, "options") or ()]
-    key, right = rows.uid(row, "question_id"), int(rows.answer(row, "answer_index"))
+    key, right = rows.uid(row, "question_id"), rows.whole_number(row, "answer_index")
     if not 0 <= right < len(choices) or rows.answer(row, "answer") != LETTERS[right]:
         raise UserError(
             f"{row.where}, answer: {rows.cell(row, 'answer')!r} and answer_index {right} are not one and the same of "

@@ -10,13 +10,16 @@ Verdicts = Sequence[tuple[Question, bool]]
 
 
 def over_samples(graded: Sequence[Graded], metric: Callable[[Verdicts], dict[str, float]]) -> dict[str, float]:
-    """`metric` of sample 0 of every question, of sample 1, ... and the mean of each of its values.
+    """`metric` of sample 0 of every question, of sample 1, ... and the mean of each of its values; a count is an int.
 
     A metric that asks whether several questions are all right has to see one draw at a time.
     """
     samples = min(len(one.correct) for one in graded)
     values = [metric([(one.question, one.correct[sample]) for one in graded]) for sample in range(samples)]
-    return {name: sum(value[name] for value in values) / samples for name in values[0]}
+    return {
+        name: first if isinstance(first, int) else sum(value[name] for value in values) / samples
+        for name, first in values[0].items()
+    }
 
 
 def all_right_share(verdicts: Verdicts, *keys: str) -> float:

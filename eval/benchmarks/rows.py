@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from typing import Any
@@ -34,6 +35,18 @@ def answer(row: Row, *names: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
         raise UserError(f"{row.where}, {' or '.join(names)}: a question without an answer (found {_show(value)})")
     return answer_text(value).strip()
+
+
+def whole_number(row: Row, name: str) -> int:
+    """A whole number, as one or as text. Raises UserError for any other."""
+    value = cell(row, name)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, bool) or number != number // 1:
+        raise UserError(f"{row.where}, {name}: wanted a whole number, found {_show(value)}")
+    return int(number)
 
 
 def letter(row: Row, name: str, choices: int) -> str:

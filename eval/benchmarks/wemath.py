@@ -65,7 +65,7 @@ def _four_dimensions(verdicts: Verdicts) -> dict[str, float]:
     insufficient = sum(not right and not all(steps) for right, steps in complete)
     inadequate = sum(not right and all(steps) for right, steps in complete)
     values = {
-        "problems of several steps": float(count),
+        "problems of several steps": count,
         "insufficient knowledge": insufficient / count,
         "inadequate generalization": inadequate / count,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -174,7 +175,9 @@ def test_a_row_that_does_not_say_its_set_is_named(tmp_path, name, row, column):
 def test_a_question_without_a_cluster_has_the_record_that_it_had_before(tmp_path):
     file = mathvision(tmp_path, MATHVISION)
     question = load(of_size("mathvision", 1), file)[0]
-    assert "cluster" not in question.record() and from_record(question.record()).cluster == ""
+    record = question.record()
+    assert "cluster" not in record and from_record(record).cluster == record["images"][0]
+    assert from_record({**record, "images": []}).cluster == ""
 
 
 def test_wemath(tmp_path):
@@ -423,3 +426,20 @@ def test_the_registry_has_every_file_of_the_folder():
     assert {benchmark.read.__module__.rpartition(".")[2] for benchmark in benchmarks().values()} == modules
     with pytest.raises(UserError, match="--bench mathvison: no such benchmark; did you mean mathvision"):
         get("mathvison")
+
+
+@pytest.mark.parametrize("index", [None, "x", 1.5, True])
+def test_an_index_that_is_no_whole_number_is_named(tmp_path, index):
+    row = {"question_id": 1, "question": "?", "options": ["a", "b"], "answer": "B", "category": "law"}
+    file = write_jsonl(tmp_path / "mmlu_pro.jsonl", [{**row, "answer_index": index}])
+    with pytest.raises(UserError, match=r"mmlu_pro\.jsonl, row 0, answer_index: wanted a whole number, found"):
+        load(of_size("mmlu_pro", 1), file)
+
+
+def test_minerva_questions_on_one_situation_are_a_cluster(tmp_path):
+    problems = ["Preamble: A prism.\n\nFind A.", "Preamble: A prism.\n\nFind B.", "Find C.\nNow.", "Find C.\nNow."]
+    problems += ["Subproblem 0: Find D.", "Subproblem 0: Find D.\n\nSolution: 5\n\nSubproblem 1: Find E."]
+    lines = [json.dumps({"problem": text, "solution": "\\boxed{5}"}) for text in problems]
+    (tmp_path / "minerva.jsonl").write_text("\n".join(lines))
+    clusters = [question.cluster for question in load(of_size("minerva", 6), tmp_path / "minerva.jsonl")]
+    assert clusters == [*["Preamble: A prism."] * 2, "", "", *["Subproblem 0: Find D."] * 2]

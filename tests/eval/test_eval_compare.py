@@ -26,7 +26,7 @@ def write(
     correct: list[list[bool]],
     partial: str | None = None,
     clusters: Sequence[str] = (),
-    asked: str = "Question",
+    asked: str | None = None,
     **settings,
 ) -> Path:
     """A benchmark's folder as `eval.run` writes it."""
@@ -37,7 +37,7 @@ def write(
         {"uid": str(index), "truth": "5", "answers": ["5" if right else None for right in row], "correct": row}
         for index, row in enumerate(correct)
     ]
-    questions = [{"uid": str(index), "text": f"{asked} [{index}]?"} for index in range(len(correct))]
+    questions = [{"uid": str(index), "text": f"{asked or name} [{index}]?"} for index in range(len(correct))]
     questions = [
         {**question, "cluster": cluster} if cluster else question
         for question, cluster in zip(questions, clusters or [""] * len(correct), strict=True)
@@ -192,6 +192,41 @@ def test_clusters_are_read_and_their_number_is_shown(tmp_path, capsys):
     assert "mathverse: 20 questions in 4 clusters" in capsys.readouterr().out
     plain = write(tmp_path / "c", "mathverse", [[True]] * 20)
     assert main([str(plain), str(plain)]) == 0 and "clusters" not in capsys.readouterr().out
+
+
+def test_questions_that_another_benchmark_has_too_count_once_in_the_mean(tmp_path, capsys):
+    better = [[False]] * 4, [[True]] * 4
+    for folder, rows in zip("ab", better, strict=True):
+        write(tmp_path / folder, "amc23", rows, asked="AMC,")
+        write(tmp_path / folder, "amc83", [*rows, [True], [True]], asked="(AMC):")
+        write(tmp_path / folder, "aime24", [[True]] * 4, partial="the first 4 of 30" if folder == "b" else None)
+    file = tmp_path / "comparison.json"
+    assert main([str(tmp_path / "a"), str(tmp_path / "b"), "--json", str(file)]) == 0
+    shown, report = capsys.readouterr().out, json.loads(file.read_text())
+    assert "amc23: all of its questions are in amc83 too" in shown and "mean (PARTIAL)" in shown
+    assert report["benchmarks"]["amc23"]["part_of"] == "amc83" and report["benchmarks"]["amc83"]["part_of"] is None
+    assert report["mean"]["benchmarks"] == ["aime24", "amc83"]
+    assert report["mean"]["difference"] == pytest.approx((0 + 4 / 6) / 2)
+
+    for folder in "ab":
+        (tmp_path / folder / "aime24" / "result.json").unlink()
+    assert main([str(tmp_path / "a"), str(tmp_path / "b"), "--json", str(file)]) == 0
+    assert "the mean is one test" not in capsys.readouterr().out and json.loads(file.read_text())["mean"] is None
+
+
+def test_questions_with_the_same_picture_are_a_cluster(tmp_path):
+    a, b = (write(tmp_path / side, "geometry3k", [[right]] * 6) for side, right in (("a", False), ("b", True)))
+    for folder in (a, b):
+        place = folder / "geometry3k"
+        records = [json.loads(line) for line in (place / "questions.jsonl").read_text().splitlines()]
+        for index, record in enumerate(records):
+            record["images"] = [f"picture {index // 2}"]
+        (place / "questions.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        result = json.loads((place / "result.json").read_text())
+        result["settings"]["questions_sha256"] = records_sha256(records)
+        (place / "result.json").write_text(json.dumps(result))
+    [one], _ = compare(a, b)
+    assert (one.questions, one.clusters) == (6, 3) and one.difference.sign_flip_p == 2 / 2**3
 
 
 def test_the_command(tmp_path, capsys):

@@ -10,6 +10,7 @@ from eval.benchmarks.base import Graded, Question
 from eval.benchmarks.hallusionbench import consistency
 from eval.benchmarks.mathverse import by_version
 from eval.benchmarks.wemath import four_dimensions
+from eval.report import _number
 
 
 def one(question: Question, *correct: bool) -> Graded:
@@ -63,6 +64,12 @@ def test_wemath_against_the_published_conditions():
 
 def test_wemath_under_a_limit_has_no_problem_with_all_of_its_steps():
     assert four_dimensions(wemath("p", 2, True, True, True)[:2]) == {}
+
+
+def test_counts_stay_counts():
+    metrics = four_dimensions(wemath("p", 2, True, True, True))
+    assert metrics["problems of several steps"] == 1 and _number(metrics["problems of several steps"]) == "1"
+    assert _number(metrics["score (strict)"]) == "100.0 %"
 
 
 def hallusion(figure: str, question: str, *correct: bool) -> Graded:
