@@ -78,7 +78,9 @@ def _show_plan(console: Console, store: Store, cells: list) -> None:
     for label, (count, seconds) in plan.items():
         table.add_row(label, str(count), "not known yet" if seconds is None else f"{seconds / 60:.0f}")
     known = [seconds for _, seconds in plan.values() if seconds is not None]
-    table.add_row("in all", str(sum(count for count, _ in plan.values())), f"{sum(known) / 60:.0f}", style="bold")
+    least = "" if len(known) == len(plan) else "at least "
+    count = str(sum(count for count, _ in plan.values()))
+    table.add_row("in all", count, f"{least}{sum(known) / 60:.0f}", style="bold")
     console.print(table)
 
 

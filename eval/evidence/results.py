@@ -1,22 +1,33 @@
-"""What an experiment leaves: OUT/results/NAME_TASK.json, with every number, and a plot beside it."""
+"""What an experiment leaves: OUT/results/NAME_TASK.json, with every number, and a plot beside it.
+
+Keys, sizes and problem sets of the user's own add a hash to the name, so that one does not take the other's place.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shlex
 from pathlib import Path
 from typing import Any
 
-from echorl_vl.errors import UserError
 from echorl_vl.outputs import atomic
 from echorl_vl.outputs.environment import describe_environment
+from eval.evidence.cells import Training
 from eval.evidence.experiment import Experiment, sentence
 from eval.evidence.setup import TASKS, Setup
 from eval.evidence.store import Store
-from eval.folder import without_nan
+from eval.folder import Keys, read_json, without_nan
 
 FOLDER = "results"
+_RESULT: Keys = {
+    **dict.fromkeys(("experiment", "task", "command", "sentence"), str),
+    **dict.fromkeys(("seeds", "claims", "others", "table.columns", "table.rows"), list),
+    "steps": int,
+    "seconds": int,
+    "raw": dict,
+}
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Setup)}
 
 
@@ -36,6 +47,7 @@ def write_result(name: str, experiment: Experiment, setup: Setup, store: Store) 
         "steps": setup.steps,
         "seconds": round(sum(store.seconds(cell) for cell in cells)),
         "commits_of_cells": sorted({store.commit(cell) or "unknown" for cell in cells}),
+        "versions_of_trainings": sorted({store.versions(cell) for cell in cells if isinstance(cell, Training)}),
         "environment": _environment(setup),
         "claims": [contrast.to_json() for contrast in findings.claims],
         "others": [contrast.to_json() for contrast in findings.others],
@@ -43,36 +55,40 @@ def write_result(name: str, experiment: Experiment, setup: Setup, store: Store) 
         "raw": findings.raw,
     }
     result = json.loads(json.dumps(without_nan(result)))
-    path = store.out / FOLDER / f"{name}_{setup.task}.json"
+    path = store.out / FOLDER / f"{result_name(name, setup)}.json"
     atomic.write_text(path, json.dumps(result, indent=1) + "\n")
     experiment.draw(result["raw"], path.with_suffix(".png"))
     return result
 
 
-def read_results(folder: Path) -> list[dict[str, Any]]:
-    """The results in a folder, in order of experiment and task. Raises UserError for a file that is none."""
-    found = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            result = json.loads(path.read_text())
-            result["experiment"], result["task"], result["table"]["rows"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: not a result of an experiment ({type(error).__name__}: {error})") from error
-        found.append(result)
-    return found
+def result_name(name: str, setup: Setup) -> str:
+    """The name of an experiment's result, without the suffix."""
+    own = _settings(setup)
+    return f"{name}_{setup.task}" + (f"_{hashlib.sha256(shlex.join(own).encode()).hexdigest()[:6]}" if own else "")
+
+
+def read_results(folder: Path) -> dict[str, dict[str, Any]]:
+    """The results in a folder, by the names of their files. Raises UserError, naming file and key, for another file."""
+    return {path.stem: read_json(path, _RESULT) for path in sorted(folder.glob("*.json"))}
 
 
 def command(name: str, setup: Setup) -> str:
     """The command line that makes this result."""
     words = [name, *(("--task", setup.task) if setup.is_task else ("--config", setup.config))]
-    if not setup.is_task or dict(setup.splits) != dict(TASKS[setup.task].splits):
-        words += ["--test", *(f"{name}={spec}" for name, spec in setup.splits.items())]
+    words += ["--seeds", *map(str, setup.seeds), "--out", "OUT", *_settings(setup)]
+    return f"python -m eval.evidence {shlex.join(words)}"
+
+
+def _settings(setup: Setup) -> list[str]:
+    """What the user has set beside the task and the seeds, as words of the command line."""
+    own = TASKS[setup.task].splits if setup.is_task else {"test": setup.base.data.val_files}
+    words = [f"{key}={value}" for key, value in setup.overrides.items()]
     for option in ("samples", "problems"):
         value = getattr(setup, option)
         words += [] if value == _DEFAULTS[option] else [f"--{option}", str(value)]
-    words += ["--seeds", *map(str, setup.seeds), "--out", "OUT"]
-    words += [f"{key}={value}" for key, value in setup.overrides.items()]
-    return f"python -m eval.evidence {shlex.join(words)}"
+    if dict(setup.splits) != dict(own):
+        words += ["--test", *(f"{name}={spec}" for name, spec in setup.splits.items())]
+    return words
 
 
 def _environment(setup: Setup) -> dict[str, Any]:

@@ -35,15 +35,21 @@ TASKS = {
 
 # Keys that the experiments set themselves: a value of the user's would be lost, or would mix up what is compared.
 RESERVED = (
+    "algorithm.dynamic_sampling",
     "algorithm.name",
     "data.seed",
     "data.val_files",
+    "echo.log_grad_share",
     "echo.seed",
     "engine",
     "trainer.load_checkpoint_path",
+    "trainer.logger",
+    "trainer.max_try_make_batch",
+    "trainer.rollout_save_freq",
     "trainer.save_checkpoint_path",
     "trainer.save_freq",
     "trainer.save_limit",
+    "trainer.val_before_train",
     "trainer.val_freq",
     "trainer.val_only",
     "worker.rollout.seed",

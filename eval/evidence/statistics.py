@@ -128,3 +128,8 @@ def number(value: float, decimals: int = 3) -> str:
     if not math.isfinite(value):
         return "?"
     return f"{value:.{decimals}f}" if round(value, decimals) else f"{0:.{decimals}f}"
+
+
+def p_value(p: float) -> str:
+    """With four decimals, since the least that five seeds can give is 0.0625."""
+    return number(p, 4)

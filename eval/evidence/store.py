@@ -26,8 +26,11 @@ from echorl_vl.outputs.environment import git_commit
 from echorl_vl.outputs.tracker import read_metrics
 from eval.evidence.cells import BUDGET, START, Cell, Measurement, Training, checkpoint_steps
 from eval.evidence.probe import Probe, open_probe
+from eval.folder import Keys, read_json
 
 POLL = 0.5  # seconds between looks at whether the user has asked for a stop
+_MEASURED: Keys = {"seconds": (int, float), "git_commit": (str, type(None)), "found": dict}
+_ENVIRONMENT: Keys = {"git_commit": (str, type(None)), "torch": str, "transformers": str, "platform": str}
 LOG_LINES = 5  # of a failed training, in the error
 
 
@@ -47,18 +50,22 @@ class Store:
 
     def found(self, measurement: Measurement) -> dict[str, Any]:
         """The numbers of a finished measurement."""
-        return json.loads(self._file(measurement).read_text())["found"]
+        return self._read(measurement)["found"]
 
     def seconds(self, cell: Cell) -> float:
         """What a finished cell took: wall clock of a measurement, the sum of a training's steps."""
         if isinstance(cell, Measurement):
-            return json.loads(self._file(cell).read_text())["seconds"]
+            return self._read(cell)["seconds"]
         return sum(row.get("timing_s/step") or 0.0 for row in read_metrics(self.run_folder(cell)))
 
     def commit(self, cell: Cell) -> str | None:
         """The commit that a finished cell was run at; None where that is not known."""
-        file = self._file(cell) if isinstance(cell, Measurement) else self.run_folder(cell) / "environment.json"
-        return json.loads(file.read_text()).get("git_commit")
+        return (self._read(cell) if isinstance(cell, Measurement) else self._environment(cell))["git_commit"]
+
+    def versions(self, training: Training) -> str:
+        """What a finished run was made with; its numbers differ a little with other versions."""
+        found = self._environment(training)
+        return f"torch {found['torch']}, transformers {found['transformers']}, {found['platform']}"
 
     def metrics(self, training: Training) -> list[dict[str, Any]]:
         """What the steps of a run logged, in order."""
@@ -135,6 +142,12 @@ class Store:
         if training.keep != "budget" or not (folder / "metrics.jsonl").is_file():
             return False
         return any(drawn > training.setup.rollout_budget for _, drawn in _drawn(folder, training))
+
+    def _environment(self, training: Training) -> dict[str, Any]:
+        return read_json(self.run_folder(training) / "environment.json", _ENVIRONMENT)
+
+    def _read(self, measurement: Measurement) -> dict[str, Any]:
+        return read_json(self._file(measurement), _MEASURED)
 
     def _file(self, measurement: Measurement) -> Path:
         return self.out / "measured" / f"{measurement.name}.json"

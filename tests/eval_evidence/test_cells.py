@@ -116,6 +116,13 @@ def test_the_arm_without_the_term_differs_from_dapo_with_echorl_by_lambda_alone(
     assert helps.runs(setup(), 1, "luffy").keys() == {"without", "with"}
 
 
+def test_no_key_of_the_users_is_lost(setup):
+    """What a run sets itself is refused, but for lambda and the solutions' column, which are the user's own there."""
+    of = setup()
+    runs = [run for name in helps.ALGORITHMS for run in helps.runs(of, 1, name).values()]
+    assert {key for run in runs for key in run.own} - {"echo.coef", "data.trace_key"} <= {*RESERVED}
+
+
 @pytest.mark.parametrize("key", RESERVED)
 def test_keys_of_the_experiments_are_refused(setup, key):
     with pytest.raises(UserError, match=f"{key} is set by the experiments"):

@@ -12,6 +12,8 @@ from echorl_vl.errors import UserError
 from eval.evidence.__main__ import main
 from eval.evidence.experiment import experiment_names
 from eval.evidence.report import fill, report
+from eval.evidence.results import result_name
+from eval.evidence.setup import make_setup
 from eval.evidence.statistics import Contrast
 from eval.folder import without_nan
 
@@ -54,7 +56,7 @@ def test_every_experiment_has_its_table_or_says_that_it_was_not_run(tmp_path):
     assert "| a | b |\n| --- | --- |\n| x | 0.5 |" in text and "*That x was seen (y).*" in text
     assert "**text**, 2 seeds, 150 steps, 10 minutes" in text
     assert text.count("not run yet") == 6
-    assert "| the claim | 0.110 (-0.145 to 0.365) | 97.5 % | 0.500 | undecided |" in text
+    assert "| the claim | 0.110 (-0.145 to 0.365) | 97.5 % | 0.5000 | undecided |" in text
     assert "| beside it | ? | 95.0 % | ? |  |" in text
 
 
@@ -100,9 +102,33 @@ def test_fewer_seeds_do_not_take_the_place_of_more(tmp_path):
     fill(document, tmp_path / "five")
     once = document.read_text()
     write(tmp_path / "one", "helps", "text", "0.9", seeds=(1,))
-    with pytest.raises(UserError, match=r"helps, text: .*one has a result of 1 seed\(s\), .*evidence one of 5"):
+    with pytest.raises(UserError, match=r"helps_text: .*one has a result of 1 seed\(s\), .*evidence one of 5"):
         fill(document, tmp_path / "one")
     assert document.read_text() == once
+
+
+def test_a_result_of_other_settings_stands_beside_the_tasks_own(tmp_path):
+    names = {
+        result_name("helps", make_setup("text", None, keys, splits, **sizes))
+        for keys, splits, sizes in (
+            ([], [], {}),
+            ([], [], {"seeds": (1,)}),
+            (["echo.coef=0.1"], [], {}),
+            ([], [], {"samples": 2}),
+            ([], ["far=generated/arithmetic@ood_kinds"], {}),
+        )
+    }
+    assert "helps_text" in names and len(names) == 4
+    document = tmp_path / "evidence.md"
+    document.write_text(DOCUMENT)
+    write(tmp_path, "helps", "text", "0.1")
+    write(tmp_path, "helps", "text", "0.2")
+    (tmp_path / "results" / "helps_text.json").rename(tmp_path / "results" / "helps_text_abcdef.json")
+    write(tmp_path, "helps", "text", "0.1")
+    fill(document, tmp_path)
+    text = document.read_text()
+    assert text.index("| x | 0.1 |") < text.index("helps_text.png") < text.index("| x | 0.2 |")
+    assert "evidence/helps_text_abcdef.png" in text and (tmp_path / "evidence" / "helps_text_abcdef.json").is_file()
 
 
 def test_the_documentation_has_a_place_for_every_experiment():
@@ -124,7 +150,7 @@ def test_a_result_without_a_place_is_named(tmp_path):
 def test_a_file_that_is_no_result_is_named(tmp_path):
     write(tmp_path, "helps", "text")
     (tmp_path / "results" / "helps_text.json").write_text("{}")
-    with pytest.raises(UserError, match=r"helps_text\.json: not a result"):
+    with pytest.raises(UserError, match=r"helps_text\.json, experiment: wanted text, found nothing"):
         report(tmp_path)
 
 

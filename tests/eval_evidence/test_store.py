@@ -73,6 +73,16 @@ def test_a_finished_measurement_is_not_made_again(setup, tmp_path, no_models):
     assert store.commit(cells[0]) == git_commit(Path(__file__).parent)
 
 
+def test_a_damaged_measurement_is_named(setup, tmp_path, no_models):
+    cell, store = Measurement(setup(), counted, 1), Store(tmp_path)
+    store.run([cell], lambda line: None)
+    [file] = (tmp_path / "measured").iterdir()
+    for text, said in (('{"seconds": 1, "git_commit": null}', "found: wanted an object, found nothing"), ("{", "read")):
+        file.write_text(text)
+        with pytest.raises(UserError, match=rf"{file.name}.*{said}"):
+            store.found(cell)
+
+
 def test_measurements_of_one_policy_open_it_once(setup, tmp_path, no_models):
     of = setup()
     run = train(of, 1)

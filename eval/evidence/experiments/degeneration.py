@@ -41,6 +41,7 @@ COLUMNS = {
     "policy_grad_norm": "norm of the policy gradient",
     "advantage_grad_norm": "the same, of the tokens with an advantage alone",
     "echo_grad_norm": "norm of the echo gradient",
+    "echo_loss": "NLL of the clips, nats a token",
 }
 CLAIMED = {"all_success": "above", "zero_advantage": "above", "policy_grad_norm": "below"}
 
@@ -129,6 +130,7 @@ def _columns(run: RunData) -> dict[str, list[float | None]]:
         "policy_grad_norm": policy_grad_norm,
         "advantage_grad_norm": np.where(zero_advantage < 1, over_others, math.nan),  # none of them: no such mean
         "echo_grad_norm": run.get(*ECHO_GRAD),
+        "echo_loss": run.get(names.ECHO_LOSS),
     }
     return {"steps": run.steps.tolist(), **{name: values.tolist() for name, values in columns.items()}}
 

@@ -25,7 +25,7 @@ from eval.evidence.cells import Cell, Measurement, Training, train, train_pair
 from eval.evidence.experiment import Experiment, Findings, Table
 from eval.evidence.plots import forest
 from eval.evidence.setup import Setup
-from eval.evidence.statistics import Contrast, interval, number
+from eval.evidence.statistics import Contrast, interval, p_value
 from eval.evidence.store import Store
 from eval.evidence.testing import Arms, differences, final_test, final_tests, raw_accuracies
 from eval.paired import sign_flip_p
@@ -132,11 +132,11 @@ def _at(steps: Sequence[float], used: Sequence[float]) -> str:
 
 
 def _difference(contrast: Contrast) -> tuple[str, str]:
-    return str(contrast.interval), number(sign_flip_p(contrast.values))
+    return str(contrast.interval), p_value(sign_flip_p(contrast.values))
 
 
 def draw(raw: dict[str, Any], path: Path) -> None:
-    subtitle = "With less without; dots: seeds; bars: simultaneous 95 % intervals"
+    subtitle = "With less without; dots: seeds; bars: 95 % intervals, simultaneous over the pairs and over the means"
     forest(path, raw["contrasts"], "Does EchoRL help the base algorithms?", subtitle, "difference in accuracy")
 
 

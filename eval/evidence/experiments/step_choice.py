@@ -16,7 +16,7 @@ from eval.evidence.choices import OVERLAP
 from eval.evidence.experiment import Experiment, Findings, Table
 from eval.evidence.plots import forest
 from eval.evidence.setup import Setup
-from eval.evidence.statistics import interval, number
+from eval.evidence.statistics import interval, p_value
 from eval.evidence.store import Store
 from eval.evidence.testing import Arms, differences, final_test, final_tests, raw_accuracies
 from eval.paired import sign_flip_p
@@ -52,7 +52,7 @@ def analyse(setup: Setup, store: Store) -> Findings:
     rows = []
     for name in (BASE, PAPER, *OTHERS):
         contrast = against.get(name)
-        last = ("", "") if contrast is None else (str(contrast.interval), number(sign_flip_p(contrast.values)))
+        last = ("", "") if contrast is None else (str(contrast.interval), p_value(sign_flip_p(contrast.values)))
         shared = str(interval(overlaps[name])) if name in overlaps else ""
         rows.append((name, shared, *(str(interval(accuracies[one][name])) for one in setup.splits), *last))
     raw = {

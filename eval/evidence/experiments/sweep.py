@@ -19,7 +19,7 @@ from eval.evidence.cells import Cell, Training, train, train_pair
 from eval.evidence.experiment import Experiment, Findings, Table
 from eval.evidence.plots import forest
 from eval.evidence.setup import Setup
-from eval.evidence.statistics import Contrast, interval, number
+from eval.evidence.statistics import Contrast, interval, p_value
 from eval.evidence.store import Store
 from eval.evidence.testing import Arms, differences, final_test, final_tests, raw_accuracies
 from eval.paired import sign_flip_p
@@ -27,8 +27,8 @@ from eval.paired import sign_flip_p
 COEFS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 STRONGER = 10
 """The changes are made at so many times the configuration's lambda."""
+WARM_UP = "warm-up over a third"
 CHANGES = {
-    "warm-up over a third": {},  # its steps depend on the run's
     "steps of 4 tokens or more": {"echo.min_step_tokens": "4"},
     "steps of 8 tokens or more": {"echo.min_step_tokens": "8"},
     "2 highest steps": {"echo.select": "topk", "echo.k": "2"},
@@ -45,13 +45,17 @@ def variants(setup: Setup, seed: int) -> dict[str, Training]:
     pair = train_pair(setup, seed)
     runs = {BASE: pair["without"]}
     for coef in sorted({*COEFS, setup.coef, stronger(setup)}):
-        own = coef == setup.coef
-        runs[f"lambda {coef:g}"] = pair["with"] if own else train(setup, seed, coef, variant=f"coef{coef:g}")
-    for name, keys in CHANGES.items():
-        own = keys or {"echo.warmup_steps": str(max(1, setup.steps // 3))}
+        paper = coef == setup.coef
+        runs[f"lambda {coef:g}"] = pair["with"] if paper else train(setup, seed, coef, variant=f"coef{coef:g}")
+    for name, keys in changes(setup).items():
         label = "".join(letter if letter.isalnum() else "-" for letter in name)
-        runs[name] = train(setup, seed, stronger(setup), variant=label, extra=own)
+        runs[name] = train(setup, seed, stronger(setup), variant=label, extra=keys)
     return runs
+
+
+def changes(setup: Setup) -> dict[str, dict[str, str]]:
+    """name -> keys of each change."""
+    return {WARM_UP: {"echo.warmup_steps": str(max(1, setup.steps // 3))}, **CHANGES}
 
 
 def stronger(setup: Setup) -> float:
@@ -78,8 +82,8 @@ def analyse(setup: Setup, store: Store) -> Findings:
         for name in swept
     }
     against = {
-        name: differences(store, arms, name, unchanged, split, f"{name}, less {unchanged}", None, len(CHANGES))
-        for name in CHANGES
+        name: differences(store, arms, name, unchanged, split, f"{name}, less {unchanged}", None, len(changes(setup)))
+        for name in changes(setup)
     }
     accuracies = raw_accuracies(store, arms, list(setup.splits))
     entropies = {name: [_late_entropy(store, of[name]) for of in runs.values()] for name in (BASE, *swept)}
@@ -88,10 +92,10 @@ def analyse(setup: Setup, store: Store) -> Findings:
         change, other = found.get(name), against.get(name)
         rows.append(
             (
-                f"{unchanged}, {name}" if name in CHANGES else name,
+                f"{unchanged}, {name}" if name in against else name,
                 *(str(interval(accuracies[problems][name])) for problems in setup.splits),
                 str(interval(entropies[name])),
-                *(("", "") if change is None else (str(change.interval), number(sign_flip_p(change.values)))),
+                *(("", "") if change is None else (str(change.interval), p_value(sign_flip_p(change.values)))),
                 "" if other is None else str(other.interval),
             )
         )
@@ -99,7 +103,7 @@ def analyse(setup: Setup, store: Store) -> Findings:
     raw = {
         "accuracies": accuracies,
         "entropies": entropies,
-        "contrasts": [contrast.to_json() for contrast in contrasts],
+        "contrasts": [contrast.to_json() for contrast in found.values()],
     }
     columns = (
         "variant",
@@ -118,10 +122,8 @@ def _late_entropy(store: Store, run: Training) -> float:
 
 
 def draw(raw: dict[str, Any], path: Path) -> None:
-    """The variants less GRPO; what is less another variant is in the table alone."""
-    shown = [contrast for contrast in raw["contrasts"] if ", less " not in contrast["name"]]
     subtitle = "Each variant less GRPO; dots: seeds; bars: simultaneous 95 % intervals"
-    forest(path, shown, "What makes EchoRL help?", subtitle, "difference in accuracy")
+    forest(path, raw["contrasts"], "What makes EchoRL help?", subtitle, "difference in accuracy")
 
 
 EXPERIMENT = Experiment(
