@@ -15,10 +15,18 @@ from echorl_vl.outputs.plot_style import CYCLE, MUTED, dress, label_ends, percen
 from .statistics import interval
 
 
-def forest(path: Path, contrasts: Sequence[Mapping[str, Any]], title: str, subtitle: str, xlabel: str) -> Path:
+def forest(
+    path: Path,
+    contrasts: Sequence[Mapping[str, Any]],
+    title: str,
+    subtitle: str,
+    xlabel: str,
+    linear: float | None = None,
+) -> Path:
     """One row a contrast (`Contrast.to_json`): seeds as faint dots, mean and interval.
 
-    Contrasts whose names begin alike up to ": " share a colour.
+    Contrasts whose names begin alike up to ": " share a colour. linear: beyond so far from zero the axis is
+    logarithmic, where one row is ten times as wide as the others.
     """
     families = list(dict.fromkeys(_family(contrast["name"]) for contrast in contrasts))
     with style():
@@ -33,6 +41,12 @@ def forest(path: Path, contrasts: Sequence[Mapping[str, Any]], title: str, subti
                 axes.plot(contrast["mean"], row, "o", color=colour, markersize=7, zorder=4)
             if contrast["low"] is not None:
                 axes.plot((contrast["low"], contrast["high"]), (row, row), color=colour, linewidth=2)
+        if linear is not None:
+            axes.set_xscale("symlog", linthresh=linear)
+            ends = [side * linear * factor for side in (-1, 1) for factor in (0.5, 1, 10)]
+            axes.set_xticks(sorted([0.0, *ends]), minor=False)
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.minorticks_off()
         axes.axvline(0, color=MUTED, linewidth=1)
         axes.set_yticks(range(len(contrasts)), [contrast["name"] for contrast in contrasts])
         axes.set_ylim(len(contrasts) - 0.4, -0.6)

@@ -136,7 +136,7 @@ def _difference(contrast: Contrast) -> tuple[str, str]:
 
 
 def draw(raw: dict[str, Any], path: Path) -> None:
-    subtitle = "With less without; dots: seeds; bars: 95 % intervals, simultaneous over the pairs and over the means"
+    subtitle = "Dots: seeds; bars: 95 %, simultaneous over pairs, over means"
     forest(path, raw["contrasts"], "Does EchoRL help the base algorithms?", subtitle, "difference in accuracy")
 
 

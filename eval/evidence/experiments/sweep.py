@@ -38,6 +38,8 @@ CHANGES = {
     "degenerate groups only": {"echo.apply_to": "degenerate"},
 }
 BASE = "without"
+LINEAR = 0.02
+"""The plot is logarithmic beyond such a difference: at the largest lambda some runs go wrong, and differ by 0.1."""
 
 
 def variants(setup: Setup, seed: int) -> dict[str, Training]:
@@ -123,7 +125,14 @@ def _late_entropy(store: Store, run: Training) -> float:
 
 def draw(raw: dict[str, Any], path: Path) -> None:
     subtitle = "Each variant less GRPO; dots: seeds; bars: simultaneous 95 % intervals"
-    forest(path, raw["contrasts"], "What makes EchoRL help?", subtitle, "difference in accuracy")
+    forest(
+        path,
+        raw["contrasts"],
+        "What makes EchoRL help?",
+        subtitle,
+        f"difference in accuracy, log beyond {LINEAR:g}",
+        LINEAR,
+    )
 
 
 EXPERIMENT = Experiment(
