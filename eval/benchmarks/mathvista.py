@@ -38,7 +38,7 @@ def _form(row: Row) -> str:
     if kind == "integer":
         return "The answer is an integer."
     if kind == "float":
-        digits = 1 if rows.label(row, "precision") is None else rows.whole_number(row, "precision")
+        digits = rows.whole_number(row, "precision") if rows.cell(row, "precision") else 1
         return f"Round the answer to {digits} decimal place{'s' if digits > 1 else ''}."
     return "The answer is a list such as [1, 2, 3]." if kind == "list" else ""
 

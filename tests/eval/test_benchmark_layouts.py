@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -439,7 +438,7 @@ def test_an_index_that_is_no_whole_number_is_named(tmp_path, index):
 def test_minerva_questions_on_one_situation_are_a_cluster(tmp_path):
     problems = ["Preamble: A prism.\n\nFind A.", "Preamble: A prism.\n\nFind B.", "Find C.\nNow.", "Find C.\nNow."]
     problems += ["Subproblem 0: Find D.", "Subproblem 0: Find D.\n\nSolution: 5\n\nSubproblem 1: Find E."]
-    lines = [json.dumps({"problem": text, "solution": "\\boxed{5}"}) for text in problems]
-    (tmp_path / "minerva.jsonl").write_text("\n".join(lines))
-    clusters = [question.cluster for question in load(of_size("minerva", 6), tmp_path / "minerva.jsonl")]
+    rows = [{"problem": text, "solution": "\\boxed{5}"} for text in problems]
+    file = write_jsonl(tmp_path / "minerva.jsonl", rows)
+    clusters = [question.cluster for question in load(of_size("minerva", 6), file)]
     assert clusters == [*["Preamble: A prism."] * 2, "", "", *["Subproblem 0: Find D."] * 2]

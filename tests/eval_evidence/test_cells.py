@@ -81,9 +81,8 @@ def test_every_variant_of_the_sweep_is_another_run_and_lambda_is_the_pairs(setup
     assert {coefs.pop(f"lambda {coef:g}") for coef in sweep.COEFS} == set(sweep.COEFS) and coefs.pop("without") == 0
     assert set(coefs.values()) == {0.01} and len(coefs) == 8
     lambdas = [name for name in larger if name.startswith("lambda ")]
-    assert lambdas == sorted(lambdas, key=lambda name: float(name.split()[1])) and {"lambda 0.02", "lambda 0.2"} < {
-        *lambdas
-    }
+    assert lambdas == sorted(lambdas, key=lambda name: float(name.split()[1]))
+    assert {"lambda 0.02", "lambda 0.2"} < {*lambdas}
 
 
 def test_the_choices_differ_in_the_choice_alone(setup):

@@ -19,7 +19,7 @@ from eval.evidence.cells import Cell, Training, train, train_pair
 from eval.evidence.experiment import Experiment, Findings, Table
 from eval.evidence.plots import forest
 from eval.evidence.setup import Setup
-from eval.evidence.statistics import Contrast, interval, p_value
+from eval.evidence.statistics import interval, p_value
 from eval.evidence.store import Store
 from eval.evidence.testing import Arms, differences, final_test, final_tests, raw_accuracies
 from eval.paired import sign_flip_p
@@ -83,9 +83,10 @@ def analyse(setup: Setup, store: Store) -> Findings:
         name: differences(store, arms, name, BASE, split, name, "above" if name == own else None, len(swept))
         for name in swept
     }
+    changed = changes(setup)
     against = {
-        name: differences(store, arms, name, unchanged, split, f"{name}, less {unchanged}", None, len(changes(setup)))
-        for name in changes(setup)
+        name: differences(store, arms, name, unchanged, split, f"{name}, less {unchanged}", None, len(changed))
+        for name in changed
     }
     accuracies = raw_accuracies(store, arms, list(setup.splits))
     entropies = {name: [_late_entropy(store, of[name]) for of in runs.values()] for name in (BASE, *swept)}
@@ -101,7 +102,6 @@ def analyse(setup: Setup, store: Store) -> Findings:
                 "" if other is None else str(other.interval),
             )
         )
-    contrasts: list[Contrast] = [*found.values(), *against.values()]
     raw = {
         "accuracies": accuracies,
         "entropies": entropies,
@@ -115,7 +115,8 @@ def analyse(setup: Setup, store: Store) -> Findings:
         "sign-flip p",
         f"{split}, less {unchanged} unchanged",
     )
-    return Findings([found[own]], Table(columns, rows), raw, [each for each in contrasts if each is not found[own]])
+    others = [found[name] for name in swept if name != own] + [*against.values()]
+    return Findings([found[own]], Table(columns, rows), raw, others)
 
 
 def _late_entropy(store: Store, run: Training) -> float:
