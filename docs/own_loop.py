@@ -33,7 +33,7 @@ def train(model, tokenizer, answers, echo, lr=1e-6, steps=40, n=16, length=32):
 
 if __name__ == "__main__":
     folder, lr = (sys.argv[1], 1e-6) if sys.argv[1:] else (None, 3e-3)
-    tokenizer = AutoTokenizer.from_pretrained(folder or "echorl_vl/tiny/model")
+    tokenizer = AutoTokenizer.from_pretrained(folder or core.__path__[0] + "/../tiny/model")
     tiny = LlamaConfig(vocab_size=592, hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4)
     model = AutoModelForCausalLM.from_pretrained(folder) if folder else AutoModelForCausalLM.from_config(tiny)
     for row in train(model, tokenizer, {"1 + 1 = ": "2", "2 + 3 = ": "5"}, core.EchoConfig(include_truncated=True), lr):

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from echorl_vl.config.paths import PACKAGE_HOME
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.environment import installed_version
 from eval.benchmarks.base import Benchmark
@@ -85,7 +86,7 @@ def template_path(name: str) -> Path | None:
     if name == "none":
         return None
     if name == "boxed":
-        return Path(__file__).with_name("prompts") / "boxed.jinja"
+        return PACKAGE_HOME / "echorl_vl/prompts/boxed.jinja"
     path = Path(name)
     if not path.is_file():
         raise UserError(f"--template {name}: wanted {', '.join(TEMPLATES)} or the path of a jinja file; no such file")

@@ -1,0 +1,84 @@
+"""Writes a starter configuration: `python -m echorl_vl.init my.yaml [--text] [--reward my_reward.py]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from echorl_vl.errors import UserError
+from echorl_vl.outputs.atomic import write_text
+
+STARTER = Path(__file__).with_name("starter")
+SHIPPED_REWARD = "echorl_vl/rewards/geometry.py:compute_score"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status (0 done, 2 a mistake in the input)."""
+    options = _parser().parse_args(arguments)
+    try:
+        written = write_starter(options.config, options.text, options.reward)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("wrote " + ", ".join(str(path) for path in written))
+    print(f"next: python -m echorl_vl.train {options.config} --dry-run")
+    return 0
+
+
+def write_starter(config: Path, text: bool = False, reward: Path | None = None) -> list[Path]:
+    """Writes a configuration that runs as it stands, and a reward file where asked for; nothing is overwritten.
+
+    Args:
+        config: path of the configuration (.yaml); its name without the suffix names the run.
+        text: a job on text instead of one on images.
+        reward: path of the reward file (.py) that the configuration then uses; None for the shipped reward.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        UserError: a file is there already, has another suffix, or can't be written.
+    """
+    for path, suffixes in ((config, (".yaml", ".yml")), (reward, (".py",))):
+        if path is not None:
+            _check(path, suffixes)
+    content = (STARTER / ("text.yaml" if text else "pictures.yaml")).read_text(encoding="utf-8")
+    name = re.sub(r"[^\w.-]+", "_", config.stem)
+    content = content.replace("RUN_NAME", name).replace("NAME.yaml", str(config))
+    files = {config: content}
+    if reward is not None:  # a relative path is looked up in the configuration's folder, too
+        function = f"{os.path.relpath(reward, config.parent)}:compute_score"
+        files[config] = content.replace(
+            f"reward_function: {SHIPPED_REWARD}", f"reward_function: {json.dumps(function)}"
+        )
+        files[reward] = (STARTER / "reward.py").read_text(encoding="utf-8")
+    for path, written in files.items():
+        write_text(path, written)
+    return list(files)
+
+
+def _check(path: Path, suffixes: tuple[str, ...]) -> None:
+    if path.suffix not in suffixes:
+        raise UserError(f"{path}: expected a file name that ends in {' or '.join(suffixes)}")
+    if path.exists():
+        raise UserError(f"{path} exists and is not overwritten; give another name, or remove it")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m echorl_vl.init",
+        description="Writes a starter configuration that runs as it stands; its comments say what to change.",
+    )
+    parser.add_argument("config", type=Path, help="the configuration to write, for example my.yaml")
+    parser.add_argument("--text", action="store_true", help="a job on text instead of one on images")
+    parser.add_argument("--reward", type=Path, metavar="FILE.py", help="also write a reward file to start from")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
