@@ -39,9 +39,9 @@ class Splitter(ABC):
             text_mask: (B, T) bool.
         """
 
-    def blank(self, tokens: Tensor) -> Tensor:
-        """(B, T) bool: the token is only white space."""
-        return self.table.blank(tokens)
+    def word(self, tokens: Tensor, text_mask: Tensor) -> Tensor:
+        """(B, T) bool: the token is in `text_mask` and holds a letter or a digit, or a part of one."""
+        return self.table.word(tokens, text_mask)
 
 
 class NewlineSplitter(Splitter):

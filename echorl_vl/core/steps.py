@@ -1,8 +1,9 @@
 """Reasoning steps: which step each token of a rollout belongs to.
 
-A step is a maximal run of text tokens that ends with a token that the splitter names. White space alone is no step:
-such a run joins the step before it, and the first one joins the next. Tokens outside `text_mask` are in no step (-1)
-and end none, so the step around a picture in the middle of a response is one step.
+A step is a maximal run of text tokens that ends with a token that the splitter names. A run without a letter or a digit
+(white space, a lone "." or "---") is no step: it joins the step before it, and the first one joins the next. Such a run
+holds no reasoning, and as a mean over one or two tokens it would often be the least certain one. Tokens outside
+`text_mask` are in no step (-1) and end none, so the step around a picture in the middle of a response is one step.
 
 Indices count from 0 in each row and never fall along it; `mining` relies on that.
 """
@@ -35,12 +36,11 @@ def step_ids(tokens: Tensor, text_mask: Tensor, splitter: Splitter) -> Tensor:
         return torch.full_like(tokens, -1, dtype=torch.int64)
 
     ends = splitter.boundaries(tokens, text_mask) & text_mask
-    written = text_mask & ~splitter.blank(tokens)
-    return _merge_blank_runs(ends, written).masked_fill_(~text_mask, -1)
+    return _merge_wordless_runs(ends, splitter.word(tokens, text_mask)).masked_fill_(~text_mask, -1)
 
 
-def _merge_blank_runs(ends: Tensor, written: Tensor) -> Tensor:
-    """Number the runs that `ends` cuts each row into; a run without a written token takes the number before it.
+def _merge_wordless_runs(ends: Tensor, word: Tensor) -> Tensor:
+    """Number the runs that `ends` cuts each row into; a run without a token of `word` takes the number before it.
 
     Works on the flattened batch, cut at every end and at the end of every row, so that no run crosses rows.
     """
@@ -50,8 +50,8 @@ def _merge_blank_runs(ends: Tensor, written: Tensor) -> Tensor:
     last = cuts.flatten().nonzero().squeeze(1)  # flat position of each run's last token
     run_length = torch.diff(last, prepend=last.new_tensor([-1]))
 
-    written_so_far = written.flatten().cumsum(0, dtype=torch.int32)[last]
-    is_step = torch.diff(written_so_far, prepend=written_so_far.new_zeros(1)) > 0
+    words_so_far = word.flatten().cumsum(0, dtype=torch.int32)[last]
+    is_step = torch.diff(words_so_far, prepend=words_so_far.new_zeros(1)) > 0
     steps_so_far = is_step.cumsum(0)
 
     closes_row = (last + 1) % length == 0

@@ -34,8 +34,8 @@ class TokenTable:
         self.texts = list(texts)
         self._decode = decode or (lambda ids: "".join(self.text(token) for token in ids))
         self._newline = self.flag(lambda text: "\n" in text)
-        # A token without any text (an unused id) shows nothing, so it counts as white space.
-        self._blank = self.flag(lambda text: not text.strip(), unknown=True)
+        self._word = self.flag(_has_word)
+        self._partial = self.flag(lambda text: REPLACEMENT in text)
 
     @classmethod
     def of(cls, source: Any) -> TokenTable:
@@ -70,9 +70,29 @@ class TokenTable:
         """(B, T) bool: the token's text contains a newline."""
         return self.gather(self._newline, tokens)
 
-    def blank(self, tokens: Tensor) -> Tensor:
-        """(B, T) bool: the token's text is empty or only white space."""
-        return self.gather(self._blank, tokens)
+    def word(self, tokens: Tensor, text_mask: Tensor) -> Tensor:
+        """(B, T) bool: the token is in `text_mask` and holds a letter or a digit (Unicode's), or a part of one."""
+        word = self.gather(self._word, tokens) & text_mask
+        partial = self.gather(self._partial, tokens) & text_mask
+        seen: dict[tuple[int, ...], list[bool]] = {}
+        for row in partial.any(1).nonzero().flatten().tolist():
+            places = text_mask[row].nonzero().squeeze(1)
+            for run in _consecutive(partial[row, places].nonzero().flatten().tolist()):
+                at = places[run]
+                ids = tuple(tokens[row, at].tolist())
+                if ids not in seen:
+                    seen[ids] = self._word_of_run(ids)
+                word[row, at] = torch.tensor(seen[ids], device=word.device)
+        return word
+
+    def _word_of_run(self, tokens: Sequence[int]) -> list[bool]:
+        """The same for a run of tokens that hold parts of characters: each has what the character that it opens has."""
+        pieces = self.pieces(tokens)
+        word = [_has_word(piece) for piece in pieces]
+        for place in range(len(word) - 2, -1, -1):
+            if not pieces[place]:
+                word[place] = word[place + 1]
+        return word
 
     def pieces(self, tokens: Sequence[int]) -> list[str]:
         """What each token adds to the text; a multi-byte character goes to the token that completes it."""
@@ -98,6 +118,21 @@ class TokenTable:
                 return end
         pieces[end - 1] += whole[len(shown) :]
         return end
+
+
+def _has_word(text: str) -> bool:
+    return any(character.isalnum() for character in text)
+
+
+def _consecutive(numbers: Sequence[int]) -> list[list[int]]:
+    """Runs of numbers that follow each other by 1."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return runs
 
 
 def _all_texts(tokenizer: Any) -> list[str]:

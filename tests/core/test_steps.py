@@ -10,12 +10,16 @@ from hypothesis import strategies as st
 from echorl_vl.core import NewlineSplitter, TokenTable, make_splitter, step_ids
 
 COMMON = settings(deadline=None, max_examples=80, database=None)
-TEXTS = ["a", " b", "\n", ".\n", ")\n\n", " ", "\t\n", "", "<image>"]
+TEXTS = ["a", " 7", "\n", ".\n", ")\n\n", " ", "---", "中\n", "", "<image>"]
 TABLE = TokenTable(TEXTS)
 
 
+def holds_a_word(row, places):
+    return any(character.isalnum() for character in "".join(TEXTS[row[place]] for place in places))
+
+
 def naive_step_ids(tokens, text_mask, ends):
-    """Cut after every end; hang white space on the piece before (the first on the next); number the pieces."""
+    """Cut after every end; hang a piece without letter or digit on the one before (the first on the next); number."""
     out = []
     for row, mask, row_ends in zip(tokens.tolist(), text_mask.tolist(), ends.tolist(), strict=True):
         pieces, current = [], []
@@ -28,9 +32,8 @@ def naive_step_ids(tokens, text_mask, ends):
         pieces += [current] if current else []
         merged = []
         for piece in pieces:
-            blank = not "".join(TEXTS[row[place]] for place in piece).strip()
-            first_is_blank = len(merged) == 1 and not "".join(TEXTS[row[place]] for place in merged[0]).strip()
-            if merged and (blank or first_is_blank):
+            first_is_wordless = len(merged) == 1 and not holds_a_word(row, merged[0])
+            if merged and (first_is_wordless or not holds_a_word(row, piece)):
                 merged[-1] += piece
             else:
                 merged.append(piece)
@@ -45,7 +48,7 @@ def naive_step_ids(tokens, text_mask, ends):
 @st.composite
 def ragged(draw):
     rows, length = draw(st.integers(1, 5)), draw(st.integers(1, 14))
-    tokens = draw(st.lists(st.integers(0, 7), min_size=rows * length, max_size=rows * length))
+    tokens = draw(st.lists(st.integers(0, 8), min_size=rows * length, max_size=rows * length))
     mask = draw(st.lists(st.sampled_from([True, True, True, False]), min_size=rows * length, max_size=rows * length))
     return torch.tensor(tokens).view(rows, length), torch.tensor(mask).view(rows, length)
 
@@ -77,6 +80,29 @@ def test_white_space_joins_the_step_before_and_the_first_the_next():
     assert step_ids(tokens, mask, NewlineSplitter(TABLE)).tolist() == [[0, 0, 0, 0, 0, 0, 1, 1, 1, 1]]
 
 
+def test_a_lone_mark_joins_the_step_before_and_the_first_the_next():
+    a, newline, dot, dashes = 0, 2, 3, 6
+    tokens = torch.tensor(
+        [[dashes, newline, a, newline, dot, dashes, newline, a, dot, dot], [dot, dashes, newline] * 3 + [a]]
+    )
+    mask = torch.ones_like(tokens, dtype=torch.bool)
+    expected = [[0, 0, 0, 0, 0, 0, 0, 1, 1, 1], [0] * 10]
+    assert step_ids(tokens, mask, NewlineSplitter(TABLE)).tolist() == expected
+
+
+@pytest.mark.parametrize("name", ["newline", "window"])
+@pytest.mark.parametrize(("line", "is_step"), [("中", True), ("é", True), ("²", True), ("😀", False), ("—", False)])
+def test_a_step_of_parts_of_characters_is_one_if_they_make_a_letter(name, line, is_step):
+    def decode(ids):
+        return bytes(ids).decode("utf-8", errors="replace")
+
+    table = TokenTable([decode([byte]) for byte in range(256)], decode)
+    tokens = torch.tensor([list(f"a\n{line}\n".encode())])
+    splitter = make_splitter(name, table, **({"size": 2} if name == "window" else {}))
+    ids = step_ids(tokens, torch.ones_like(tokens, dtype=torch.bool), splitter)[0].tolist()
+    assert ids[:3] == [0, 0, 1 if is_step else 0]
+
+
 def test_a_row_of_white_space_is_one_step_and_an_empty_row_has_none():
     tokens = torch.tensor([[2, 5, 2], [0, 0, 0]])
     mask = torch.tensor([[True, True, True], [False, False, False]])
@@ -84,7 +110,7 @@ def test_a_row_of_white_space_is_one_step_and_an_empty_row_has_none():
 
 
 def test_visual_tokens_in_the_middle_neither_end_a_step_nor_belong_to_one():
-    a, end, image = 0, 3, 8
+    a, end, image = 0, 3, 9
     tokens = torch.tensor([[a, image, image, a, end, image, a]])
     mask = tokens != image
     assert step_ids(tokens, mask, NewlineSplitter(TABLE)).tolist() == [[0, -1, -1, 0, 0, -1, 1]]

@@ -46,19 +46,21 @@ def byte_table():
 def test_flags_see_the_text_of_merged_tokens(byte_table):
     tokens = torch.tensor([[10, 32, 46, 256, 257, 258, 9]])  # newline, space, ".", ".\n", ")\n\n", " the", tab
     assert byte_table.newline(tokens).tolist() == [[True, False, False, True, True, False, False]]
-    assert byte_table.blank(tokens).tolist() == [[True, True, False, False, False, False, True]]
+    assert byte_table.word(tokens, tokens >= 0).tolist() == [[False, False, False, False, False, True, False]]
 
 
-def test_ids_outside_the_vocabulary_are_blank_and_no_newline(byte_table):
+def test_ids_outside_the_vocabulary_hold_no_letter_and_no_newline(byte_table):
     tokens = torch.tensor([[-100, -1, len(byte_table), 10**6, 65]])
     assert byte_table.newline(tokens).tolist() == [[False] * 5]
-    assert byte_table.blank(tokens).tolist() == [[True, True, True, True, False]]
+    everything = torch.ones_like(tokens, dtype=torch.bool)
+    assert byte_table.word(tokens, everything).tolist() == [[False, False, False, False, True]]
+    assert not byte_table.word(tokens, ~everything).any()
 
 
 def test_spaces_before_words_survive_a_tokenizer_that_drops_them():
     table = TokenTable.of(SpaceDroppingTokenizer())
     assert table.texts == [" the", " ", "a", "\n", "cat", " cat", "."]
-    assert table.blank(torch.tensor([[1, 3, 2]])).tolist() == [[True, True, False]]
+    assert table.word(torch.tensor([[1, 3, 2]]), torch.ones(1, 3, dtype=torch.bool)).tolist() == [[False, False, True]]
 
 
 def test_a_table_is_shared_not_built_again(byte_table):
@@ -80,6 +82,21 @@ def test_pieces_join_to_the_text_and_split_where_characters_are_complete(text, d
     for character in text:
         expected += [""] * (len(character.encode()) - 1) + [character]
     assert pieces == expected
+
+
+@settings(deadline=None, max_examples=60, database=None)
+@given(st.text(alphabet="a.\n )é。😀　中²", max_size=30), st.lists(st.booleans(), min_size=30, max_size=30))
+def test_each_byte_of_a_letter_counts_as_one_and_no_byte_of_another_character(text, hidden):
+    """One byte a token, with tokens outside of the mask between the characters."""
+    tokens, mask, expected = [], [], []
+    for character, hide in zip(text, hidden, strict=False):
+        data = [65] * hide + list(character.encode())
+        tokens += data
+        mask += [False] * hide + [True] * (len(data) - hide)
+        expected += [False] * hide + [character.isalnum()] * (len(data) - hide)
+    table = TokenTable.of(ByteTokenizer())
+    found = table.word(torch.tensor([tokens], dtype=torch.int64), torch.tensor([mask], dtype=torch.bool))
+    assert found.tolist() == [expected]
 
 
 @settings(deadline=None, max_examples=60, database=None)

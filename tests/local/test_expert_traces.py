@@ -22,7 +22,7 @@ def tokenizer():
     [
         ("3 + 4 = 7\n7 * 2 = 14\nSo \\boxed{14}.", ["3 + 4 = 7\n", "3 + 4 = 7\n7 * 2 = 14\n"]),
         ("3 + 4 = 7\nSo \\boxed{7}.\nThese are the apples.\nDone.", ["3 + 4 = 7\n"]),  # text behind the box
-        ("3 + 4 = 7\n\\[\n\\boxed{7}\n\\]", ["3 + 4 = 7\n", "3 + 4 = 7\n\\[\n"]),
+        ("3 + 4 = 7\n\\[\n\\boxed{7}\n\\]", ["3 + 4 = 7\n\\[\n"]),  # a line of marks joins the step before it
         ("So \\boxed{7}, since\n3 + 4 = 7", []),  # the answer first
         ("One step with \\boxed{7}.", []),
         ("3 + 4 = 7\n7 * 2 = 14\nSo it is 14", ["3 + 4 = 7\n", "3 + 4 = 7\n7 * 2 = 14\n"]),  # no box: the last step
