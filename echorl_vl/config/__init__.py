@@ -4,11 +4,12 @@
 """
 
 from .check import check_local, local_problems
-from .check_easyr1 import check_easyr1, easyr1_problems, world_size
+from .check_easyr1 import check_easyr1, easyr1_problems
 from .check_verl import check_verl, verl_problems
 from .dump import config_to_dict, to_yaml
 from .help import full_help, short_help
 from .load import load_config
+from .micro_batches import capped, world_size
 from .presets import overridden
 from .problems import Problem
 from .rehearsal import rehearsed
@@ -45,6 +46,7 @@ __all__ = [
     "Source",
     "TrainerConfig",
     "WorkerConfig",
+    "capped",
     "check_easyr1",
     "check_local",
     "check_verl",

@@ -157,7 +157,7 @@ def _batches(config: Config) -> Iterator[Problem]:
         if prompts % batch:
             keys = ("data.rollout_batch_size", batch_key)
             yield Problem(keys, f"{at(config, keys[0])}: wanted a multiple of {at(config, batch_key)}")
-        if batch * n % micro:
+        if batch * n > micro and batch * n % micro:  # a larger one is capped
             keys = (micro_key, batch_key, "worker.rollout.n")
             rollouts = f"{at(config, batch_key)} times {at(config, 'worker.rollout.n')}"
             yield Problem(keys, f"{at(config, micro_key)}: wanted a divisor of {batch * n}, which is {rollouts}")

@@ -11,6 +11,7 @@ from echorl_vl.algorithms.base import EXPERT_ROWS
 
 from .check import algorithm_problems
 from .dump import get_value
+from .micro_batches import capped, data_ranks, trained_roles, world_size
 from .problems import Problem, at, raise_if_any
 from .rehearsal import rehearsed
 from .schema import Config
@@ -23,6 +24,7 @@ def easyr1_problems(config: Config) -> list[Problem]:
     """What EasyR1 could not run, or would run differently from what the configuration says."""
     if config.trainer.device == "cpu":
         config, _ = rehearsed(config)
+    config, _ = capped(config)
     return [
         *algorithm_problems(config, "easyr1", OFFERED),
         *_refused(config),
@@ -38,18 +40,12 @@ def check_easyr1(config: Config) -> None:
     raise_if_any(easyr1_problems(config))
 
 
-def world_size(config: Config) -> int:
-    """GPUs of the whole training: one worker process each."""
-    return config.trainer.nnodes * config.trainer.n_gpus_per_node
-
-
 def _problem(config: Config, key: str, wanted: str, *more: str) -> Problem:
     return Problem((key, *more), f"{at(config, key)}: {wanted}")
 
 
 def _refused(config: Config) -> Iterator[Problem]:
-    roles = ["actor", "critic"] if config.algorithm.adv_estimator == "gae" else ["actor"]
-    for role in roles:
+    for role in trained_roles(config):
         key = f"worker.{role}.optim.lr_scheduler_type"
         if get_value(config, key) == "linear":
             yield _problem(config, key, "engine easyr1 supports constant, cosine")
@@ -92,9 +88,8 @@ def _ranks(config: Config) -> Iterator[Problem]:
 
 def _batches(config: Config) -> Iterator[Problem]:
     world, n, rollouts = world_size(config), config.worker.rollout.n, config.data.rollout_batch_size
-    for role in ["actor", "critic"] if config.algorithm.adv_estimator == "gae" else ["actor"]:
-        section = get_value(config, f"worker.{role}")
-        ranks = max(1, world // section.ulysses_size)
+    for role in trained_roles(config):
+        section, ranks = get_value(config, f"worker.{role}"), data_ranks(config, role)
         batch_key, prefix = f"worker.{role}.global_batch_size", f"worker.{role}.micro_batch_size_per_device_for"
         rows = section.global_batch_size * n
         if rows % ranks:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .check_easyr1 import long_enough, world_size
+from .check_easyr1 import long_enough
 from .dump import get_value
+from .micro_batches import capped, world_size
 from .problems import Problem, at, raise_if_any
 from .rehearsal import rehearsed
 from .schema import Config
@@ -49,6 +50,7 @@ def verl_problems(config: Config) -> list[Problem]:
     """What verl could not run, or would run differently from what the configuration says."""
     if config.trainer.device == "cpu":
         config, _ = rehearsed(config)
+    config, _ = capped(config)
     return [*_refused(config), *_sets(config), *_kl(config), *_filtering(config), *_ranks(config), *long_enough(config)]
 
 

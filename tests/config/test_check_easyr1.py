@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from echorl_vl.config import easyr1_problems, load_config, verl_problems
+from echorl_vl.config import capped, easyr1_problems, load_config, verl_problems
 from echorl_vl.errors import UserError
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
@@ -78,7 +78,8 @@ def test_a_remainder_over_the_ranks_is_found_which_easyr1_rounds_off(minimal: Pa
 def test_without_dynamic_batching_each_rank_splits_its_own_rollouts(minimal: Path) -> None:
     whole = "worker.actor.micro_batch_size_per_device_for_experience=32"
     load_config(minimal, [*FITTING, whole])
-    message = error_of(minimal, whole, "worker.actor.dynamic_batching=false")
+    load_config(minimal, [*FITTING, whole, "worker.actor.dynamic_batching=false"])  # capped at the rank's 16
+    message = error_of(minimal, whole.replace("32", "12"), "worker.actor.dynamic_batching=false")
     assert "wanted a divisor of 16, the rollouts of one rank" in message
 
 
@@ -111,3 +112,29 @@ def test_every_recipe_fits_its_engine(path: Path) -> None:
     elif config.engine != "local":
         assert easyr1_problems(config) == []
     assert config.echo.coef == 0.001
+
+
+def test_a_micro_batch_larger_than_a_rank_s_rows_is_capped_and_said(minimal: Path) -> None:
+    """Two GPUs share 8 prompts times 4 rollouts: 16 rows each."""
+    update, experience = (f"worker.actor.micro_batch_size_per_device_for_{kind}" for kind in ("update", "experience"))
+    for engine, gpus, rows in (("easyr1", 2, 16), ("verl", 4, 8)):
+        overrides = [f"engine={engine}", f"trainer.n_gpus_per_node={gpus}", f"{update}=128", f"{experience}=24"]
+        config = load_config(minimal, [*FITTING, "worker.rollout.limit_images=0", *overrides])
+        changed, lines = capped(config)
+        actor = changed.worker.actor
+        assert actor.micro_batch_size_per_device_for_update == rows
+        assert actor.micro_batch_size_per_device_for_experience == rows
+        assert lines[0] == f"{update} = {rows} in place of 128: one rank has no more rollouts in a batch"
+        assert config.worker.actor.micro_batch_size_per_device_for_update == 128
+    assert capped(load_config(minimal, FITTING))[1] == []
+    assert "wanted a divisor of 32" in error_of(minimal, f"{update}=12")
+
+
+def test_critics_and_offloading_are_capped_too(minimal: Path) -> None:
+    critic = "worker.critic.micro_batch_size_per_device_for_update"
+    gae = ("algorithm.adv_estimator=gae", "worker.critic.global_batch_size=4", f"{critic}=64")
+    offload = ("worker.actor.fsdp.enable_cpu_offload=true", "worker.actor.micro_batch_size_per_device_for_update=128")
+    changed, lines = capped(load_config(minimal, [*FITTING, *gae, *offload]))
+    assert changed.worker.critic.micro_batch_size_per_device_for_update == 8
+    assert changed.worker.actor.micro_batch_size_per_device_for_update == 16
+    assert len(lines) == 2

@@ -6,7 +6,7 @@ import os
 
 from rich.console import Console
 
-from echorl_vl.config import Config, check_easyr1, rehearsed
+from echorl_vl.config import Config, capped, check_easyr1, rehearsed
 from echorl_vl.engines.easyr1.checkpoints import newest_checkpoint
 from echorl_vl.engines.easyr1.datasets import check_fills_a_batch, load_sets, readable_by_easyr1
 from echorl_vl.engines.easyr1.expert_traces import wants_traces, with_usable_traces
@@ -33,6 +33,9 @@ def run(config: Config) -> int:
         for change in changes:
             console.print(f"rehearsal on the CPU: {change}")
     check_easyr1(config)
+    config, changes = capped(config)
+    for change in changes:
+        console.print(change)
     check_loggers(config.trainer.logger)
     reward = config.worker.reward
     UserReward.parse(reward.reward_function, reward.reward_function_kwargs).check()

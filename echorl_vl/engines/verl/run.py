@@ -6,7 +6,7 @@ import os
 
 from rich.console import Console
 
-from echorl_vl.config import Config, check_verl, rehearsed
+from echorl_vl.config import Config, capped, check_verl, rehearsed
 from echorl_vl.engines.hosted import open_run, train_hosted
 from echorl_vl.engines.verl.checkpoints import newest_checkpoint
 from echorl_vl.engines.verl.datasets import load_sets, readable_by_verl
@@ -30,6 +30,9 @@ def run(config: Config) -> int:
         for change in changes:
             console.print(f"rehearsal on the CPU: {change}")
     check_verl(config)
+    config, changes = capped(config)
+    for change in changes:
+        console.print(change)
     check_loggers(config.trainer.logger)
     reward = config.worker.reward
     UserReward.parse(reward.reward_function, reward.reward_function_kwargs).check()
