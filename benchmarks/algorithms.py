@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from echorl_vl.config import load_config
+from echorl_vl.outputs.terminal import prepare_console
 from eval.evidence.cells import algorithm_keys
 
 TASKS = {"pictures": "configs/geo3k_tiny.yaml", "text": "configs/math_tiny.yaml"}
@@ -57,6 +58,7 @@ def cell(values: list[float]) -> str:
 
 
 def main() -> None:
+    prepare_console()
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])

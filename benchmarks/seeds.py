@@ -16,6 +16,8 @@ import sys
 import time
 from pathlib import Path
 
+from echorl_vl.outputs.terminal import prepare_console
+
 COLUMNS = {
     "held-out before": "val/accuracy_before",
     "held-out after": "val/accuracy_after",
@@ -36,6 +38,7 @@ def run_seed(config: str, seed: int, folder: Path, overrides: list[str]) -> dict
 
 
 def main() -> None:
+    prepare_console()
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("config")
     parser.add_argument("overrides", nargs="*", help="key=value")

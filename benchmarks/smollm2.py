@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from echorl_vl.outputs.rollout_files import read_rollouts, rollout_files
+from echorl_vl.outputs.terminal import visible
 from echorl_vl.outputs.tracker import read_metrics
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs/gsm8k_smollm2.yaml"
@@ -67,9 +68,9 @@ def report(run: Path) -> None:
     for step, path in rollout_files(run).items():
         for row in read_rollouts(path):
             if row["is_clip_source"]:
-                print(f"\nstep {step}, {row['question']}")
+                print(visible(f"\nstep {step}, {row['question']}"))
                 print(f"    {row['clip_tokens']} tokens, its last step {row['clip_step_entropy']:.2f} nats:")
-                print("    " + row["clip_text"].replace("\n", "\n    "))
+                print("    " + visible(row["clip_text"]).replace("\n", "\n    "))
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.atomic import write_text
+from echorl_vl.outputs.terminal import prepare_console, print_error, visible
 
 STARTER = Path(__file__).with_name("starter")
 SHIPPED_REWARD = "echorl_vl/rewards/geometry.py:compute_score"
@@ -19,14 +20,15 @@ SHIPPED_REWARD = "echorl_vl/rewards/geometry.py:compute_score"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status (0 done, 2 a mistake in the input)."""
+    prepare_console()
     options = _parser().parse_args(arguments)
     try:
         written = write_starter(options.config, options.text, options.reward)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return 2
-    print("wrote " + ", ".join(str(path) for path in written))
-    print(f"next: python -m echorl_vl.train {options.config} --dry-run")
+    print(visible("wrote " + ", ".join(str(path) for path in written)))
+    print(visible(f"next: python -m echorl_vl.train {options.config} --dry-run"))
     return 0
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from echorl_vl.config import full_help, load_config, overridden, short_help, to_yaml
 from echorl_vl.errors import INTERRUPTED, UserError
+from echorl_vl.outputs.terminal import prepare_console, print_error, visible
 
 USAGE_ERROR = 2
 
@@ -15,6 +16,7 @@ USAGE_ERROR = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status (0 done, 2 a mistake in the input, 130 stopped by the user)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    prepare_console()
     flags = [argument for argument in arguments if argument.startswith("-")]
     values = [argument for argument in arguments if not argument.startswith("-")]
     try:
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return USAGE_ERROR
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -52,7 +54,7 @@ def _run(values: list[str], flags: list[str]) -> int:
     engine, reason = choose_engine(config)
     print(f"engine: {engine} ({reason})", flush=True)
     for line in overridden(config):
-        print(line, flush=True)
+        print(visible(line), flush=True)
     return load_engine(engine)(config)
 
 

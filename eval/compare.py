@@ -17,6 +17,7 @@ from rich.table import Table
 
 from echorl_vl.errors import INTERRUPTED, UserError, shorten
 from echorl_vl.outputs.atomic import write_text
+from echorl_vl.outputs.terminal import prepare_console, print_error
 from eval.benchmarks.base import cluster_of
 from eval.clusters import numbered
 from eval.folder import Keys, read_json, read_lines, read_questions
@@ -315,6 +316,7 @@ def _numbers(difference: Difference) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status (0 done, 2 a mistake in the input, 130 stopped by the user)."""
+    prepare_console()
     parser = argparse.ArgumentParser(prog="python -m eval.compare", description="Is B better than A? Paired bootstrap.")
     parser.add_argument("a", type=Path, help="a folder that eval.run wrote")
     parser.add_argument("b", type=Path, help="another one, asked the same questions")
@@ -332,7 +334,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_text(given.json, json.dumps(_report(comparisons, alone), indent=2, ensure_ascii=False) + "\n")
         return 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return USAGE_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -8,14 +8,16 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from echorl_vl.outputs.console import make_console
+
 PLAIN_SECONDS = 30.0
 PLAIN_WIDTH = 160
 
 
 def wide_console() -> Console:
-    """A console that takes brackets as they are, and squeezes no table into 80 columns where it writes to a file."""
-    console = Console(highlight=False, markup=False)
-    return console if console.is_terminal else Console(highlight=False, markup=False, width=PLAIN_WIDTH)
+    """A console that squeezes no table into 80 columns where it writes to a file."""
+    console = make_console()
+    return console if console.is_terminal else make_console(width=PLAIN_WIDTH)
 
 
 @contextmanager
@@ -25,7 +27,7 @@ def bar(console: Console, title: str, total: int):
         yield _PlainProgress(console, title, total)
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from echorl_vl.errors import INTERRUPTED, UserError
+from echorl_vl.outputs.terminal import print_error
 from eval.benchmarks.base import Benchmark
 from eval.benchmarks.registry import benchmarks
 from eval.folder import BenchmarkFolder
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except UserError as error:
         message = _KEY.sub(lambda match: _OPTIONS[match[0]], str(error))
-        print(f"error: {message}", file=sys.stderr)
+        print_error(message)
         return USAGE_ERROR
     except KeyboardInterrupt:
         print("stopped; the same command goes on where it was", file=sys.stderr)

@@ -26,6 +26,7 @@ import datasets
 from echorl_vl.data.images import open_image
 from echorl_vl.data.templates import IMAGE
 from echorl_vl.errors import UserError
+from echorl_vl.outputs.terminal import prepare_console, print_error, visible
 
 SPLITS = ("train", "validation", "test")
 _SPLIT_NAMES = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
@@ -65,7 +66,7 @@ def convert(source: str | Path, out: str | Path, split: str | None = None, on_er
         total = len(faults) + sum(map(len, rows.values()))
         if on_error == "stop" or not rows:
             raise UserError(f"{source}: {len(faults)} of {total} problems can't be converted:\n{listing}")
-        print(f"{source}: left out {len(faults)} of {total} problems:\n{listing}", file=sys.stderr)
+        print(visible(f"{source}: left out {len(faults)} of {total} problems:\n{listing}"), file=sys.stderr)
     if not rows:
         wanted = f" of the split {split}" if split else ""
         raise UserError(f"{source}: no problems{wanted}; wanted folders <split>/<id>/ with data.json and {_PICTURE}")
@@ -229,6 +230,7 @@ def _write(tables: dict[Path, list[dict[str, Any]]]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status (2 for an error of the user's)."""
+    prepare_console()
     parser = argparse.ArgumentParser(prog="python -m geometry3k.convert", description=__doc__.split("\n")[0])
     parser.add_argument("source", help="folder or zip of the original release")
     parser.add_argument("--out", required=True, help="a .parquet file, or a folder for one file a split")
@@ -241,10 +243,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         counts = convert(options.source, options.out, options.split, options.on_error)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return 2
     for name, count in counts.items():
-        print(f"{name}: {count} problems")
+        print(f"{visible(str(name))}: {count} problems")
     return 0
 
 

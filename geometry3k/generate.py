@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from echorl_vl.data.generated import Split, draw_problems, draw_rows, standard_splits
+from echorl_vl.outputs.terminal import prepare_console, visible
 from geometry3k.canvas import CELLS, PATCH
 from geometry3k.kinds import HELD_OUT_KINDS, KINDS, TRAIN_KINDS, draw_problem
 from geometry3k.problem import GeometryProblem
@@ -134,13 +135,14 @@ def _write(rows: datasets.Dataset, path: Path, parser: argparse.ArgumentParser) 
         rows.to_parquet(partial)
         os.replace(partial, path)
     except OSError as error:
-        parser.error(f"--out {path}: can't be written: {error}")
+        parser.error(visible(f"--out {path}: can't be written: {error}"))
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
+    prepare_console()
     parser = argparse.ArgumentParser(prog="python -m geometry3k.generate", description=__doc__.split("\n")[0])
     parser.add_argument("--split", choices=list(SPLITS), default="train")
     parser.add_argument("--size", type=_positive, help="number of problems (default: the split's own)")
@@ -153,17 +155,17 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             gallery(options.gallery)
         except OSError as error:
-            parser.error(f"--gallery {options.gallery}: can't be written: {error}")
-        print(options.gallery)
+            parser.error(visible(f"--gallery {options.gallery}: can't be written: {error}"))
+        print(visible(str(options.gallery)))
         return 0
     if options.out is None or options.out.suffix != ".parquet":
-        parser.error(f"--out: found {options.out}, wanted a .parquet file")
+        parser.error(visible(f"--out: found {options.out}, wanted a .parquet file"))
     try:
         rows = load_split(options.split, options.size, options.seed, options.picture_size)
     except ValueError as error:
         parser.error(str(error))
     _write(rows, options.out, parser)
-    print(f"{len(rows)} problems -> {options.out}")
+    print(visible(f"{len(rows)} problems -> {options.out}"))
     return 0
 
 

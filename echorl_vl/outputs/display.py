@@ -15,7 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from echorl_vl.core import metric_names as names
+from echorl_vl.outputs.console import make_console
 from echorl_vl.outputs.plot_data import VAL_ACCURACY, VAL_STDERR
+from echorl_vl.outputs.terminal import visible
 
 REFRESH_SECONDS = 1.0  # the clock and the phase; a new step shows at once
 SPARK_WIDTH = 28
@@ -38,7 +40,7 @@ class Display:
     def __init__(
         self, total_steps: int, start_step: int = 0, plain: bool | None = None, console: Console | None = None
     ) -> None:
-        self._console = console or Console(highlight=False, soft_wrap=False)
+        self._console = console or make_console(soft_wrap=False)
         self._plain = (not self._console.is_terminal or self._console.is_dumb_terminal) if plain is None else plain
         self._total, self._start, self._step = total_steps, start_step, start_step
         self._phase = "starting"
@@ -92,6 +94,7 @@ class Display:
 
     def note(self, text: str) -> None:
         """A line for the user that stays: above the live screen, or in the log."""
+        text = visible(text)
         if self._plain:
             self._print(text)
         else:
@@ -110,7 +113,7 @@ class Display:
             self._console.print(table)
         self._console.print(Text(f"took {_clock(time.monotonic() - self._began)}; written:"))
         for path in paths:
-            self._console.print(Text(f"  {_short(path)}"), soft_wrap=True)
+            self._console.print(Text(visible(f"  {_short(path)}")), soft_wrap=True)
 
     def _stop(self) -> None:
         if self._live is not None:

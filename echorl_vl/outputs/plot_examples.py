@@ -14,6 +14,7 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from PIL import Image
 
 from echorl_vl.outputs.plot_style import BLUE, HEAT, INK, MUTED, RULE, heat_norm
+from echorl_vl.outputs.terminal import visible
 
 Row = dict[str, Any]
 Box = tuple[float, float, float, float]  # left, bottom, width, height, as fractions of the figure
@@ -73,7 +74,7 @@ def draw_example(figure, box: Box, row: Row, picture: bytes | None, norm) -> Non
     for line in _question(row, text):
         axes.text(0, y, line, fontsize=QUESTION_POINTS, va="center", fontweight="bold")
         y += LINE + 0.01
-    axes.text(0, y, f"right answer {row['answer']}", fontsize=8.5, va="center", color=MUTED)
+    axes.text(0, y, f"right answer {visible(row['answer'])}", fontsize=8.5, va="center", color=MUTED)
     axes.text(text, y, "entropy, nats", fontsize=7.8, va="center", ha="right", color=MUTED)
     _draw_response(axes, row, y + LINE + 0.08, text, high, norm)
 
@@ -130,7 +131,7 @@ def example_height(row: Row, inches: float, picture: bytes | None) -> float:
 
 
 def _question(row: Row, width: float) -> list[str]:
-    text = " ".join(row["question"].replace("<image>", "").split())
+    text = visible(" ".join(row["question"].replace("<image>", "").split()))
     characters = int(width / (0.62 * QUESTION_POINTS / 72))
     return textwrap.wrap(text, max(characters, 20), max_lines=3, placeholder=" ...") or [""]
 
@@ -140,6 +141,7 @@ def _response(row: Row, width: float) -> list[tuple[int, str, bool]]:
     characters = max(int((width - NUMBERS - BAR_LEFT - 0.1) / (0.602 * RESPONSE_POINTS / 72)), 20)
     lines = []
     for number, text in enumerate(row["step_texts"]):
-        pieces = [piece for line in text.strip("\n").split("\n") for piece in textwrap.wrap(line, characters) or [""]]
+        written = visible(text.strip("\n")).split("\n")
+        pieces = [piece for line in written for piece in textwrap.wrap(line, characters) or [""]]
         lines += [(number, piece, index == 0) for index, piece in enumerate(pieces)]
     return lines

@@ -12,6 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.patches import Rectangle
 
 from echorl_vl.outputs.plot_style import BLUE, HEAT, MUTED, dress, heat_norm
+from echorl_vl.outputs.terminal import visible
 
 Row = dict[str, Any]
 
@@ -102,4 +103,4 @@ def _strip(axes, row: Row, y: float, norm) -> None:
 def _group_title(group: list[Row], rows: Sequence[Row]) -> str:
     whole = [row for row in rows if row["group"] == group[0]["group"]]
     right = sum(bool(row["verified"]) for row in whole)
-    return f"problem {group[0]['uid'].rpartition(':')[2]}\n{right} of {len(whole)} right"
+    return f"problem {visible(group[0]['uid'].rpartition(':')[2])}\n{right} of {len(whole)} right"

@@ -22,6 +22,7 @@ from echorl_vl.outputs import plot_panels as panels
 from echorl_vl.outputs.plot_data import RunData
 from echorl_vl.outputs.plot_style import CYCLE, dress, label_ends, percent_axis, plt, raw_and_smooth, save, step_axis
 from echorl_vl.outputs.rollout_files import read_rollouts, rollout_files
+from echorl_vl.outputs.terminal import prepare_console, print_error, visible
 
 
 def write_plots(run_folder: str | Path) -> list[Path]:
@@ -144,7 +145,8 @@ def _overlay(path, runs, labels, title, subtitle, ylabel, column) -> Path:
 def _short_names(runs: Sequence[RunData]) -> list[str]:
     """Folder names; where two are the same, with the folder above."""
     own = [run.name for run in runs]
-    return [f"{run.path.absolute().parent.name}/{run.name}" if own.count(run.name) > 1 else run.name for run in runs]
+    names = [f"{run.path.absolute().parent.name}/{run.name}" if own.count(run.name) > 1 else run.name for run in runs]
+    return list(map(visible, names))
 
 
 def _latest_rollouts(folder: Path) -> list[dict]:
@@ -160,6 +162,7 @@ def _latest_rollouts(folder: Path) -> list[dict]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit status."""
+    prepare_console()
     parser = argparse.ArgumentParser(prog="python -m echorl_vl.outputs.plots", description=__doc__.split("\n")[0])
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, e.g. checkpoints/echorl/geo3k_tiny")
     parser.add_argument("--out", help="folder for the plots of several runs")
@@ -170,9 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             written = [path for run in options.runs for path in write_plots(run)]
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return 2
-    print("\n".join(map(str, written)))
+    print("\n".join(visible(str(path)) for path in written))
     return 0
 
 

@@ -20,7 +20,9 @@ from rich.rule import Rule
 from rich.text import Text
 
 from echorl_vl.errors import UserError
+from echorl_vl.outputs.console import make_console
 from echorl_vl.outputs.rollout_files import read_rollouts, rollout_files
+from echorl_vl.outputs.terminal import print_error, visible
 
 Row = dict[str, Any]
 
@@ -71,11 +73,11 @@ def select(rows: Sequence[Row], only: str | None, group: int | None, count: int)
 
 def render(row: Row, highest: float) -> Group:
     """One rollout for a rich console. `highest` (nats) is the entropy of the darkest shade."""
-    head = Text().append(f"{row['uid']}  ", style="bold")
+    head = Text().append(f"{visible(row['uid'])}  ", style="bold")
     head.append("right" if row["verified"] else "wrong" if row["verified"] is False else "", style=_verdict(row))
     for name, value in row.items():
         if name.startswith("reward_") and value is not None:
-            head.append(f"  {name.removeprefix('reward_')} {value:g}", style="dim")
+            head.append(f"  {visible(name.removeprefix('reward_'))} {value:g}", style="dim")
     if row.get("expert"):
         head.append("  an expert's", style="cyan")
     if row["advantage"] is not None:
@@ -83,11 +85,12 @@ def render(row: Row, highest: float) -> Group:
     if row["truncated"]:
         head.append("  truncated", style="yellow")
     parts = [Rule(f"step {row['step']}, rollout {row['row']}, group {row['group']}", style="dim"), head]
-    parts += [Text(row["question"].strip()), Text(f"right answer: {row['answer']}", style="dim"), Text()]
+    answer = Text(f"right answer: {visible(row['answer'])}", style="dim")
+    parts += [Text(visible(row["question"].strip())), answer, Text()]
     if row.get("hint"):
-        parts.append(Padding(Text(f"hint: {row['hint'].rstrip()}", style="cyan"), (0, 0, 0, 2)))
+        parts.append(Padding(Text(f"hint: {visible(row['hint'].rstrip())}", style="cyan"), (0, 0, 0, 2)))
     if not row["step_texts"]:
-        parts.append(Padding(Text(row["response"]), (0, 0, 0, 2)))
+        parts.append(Padding(Text(visible(row["response"])), (0, 0, 0, 2)))
     for number, (text, entropy) in enumerate(zip(row["step_texts"] or (), row["step_entropies"] or (), strict=True)):
         parts += _step(text, entropy, highest, number, row["clip_step"])
     if row["is_clip_source"]:
@@ -104,7 +107,7 @@ def _step(text: str, entropy: float | None, highest: float, number: int, clip_st
     background, ink = SHADES[round(level * (len(SHADES) - 1))]
     line = Text().append("  │ " if clip_step is not None and number <= clip_step else "    ", style=f"bold {CLIP}")
     line.append(f"{entropy:5.2f} " if known else "    - ", style="dim")
-    line.append(" " + text.strip("\n").replace("\n", "\n           ") + " ", style=f"{ink} on {background}")
+    line.append(" " + visible(text.strip("\n")).replace("\n", "\n           ") + " ", style=f"{ink} on {background}")
     return [line]
 
 
@@ -122,12 +125,12 @@ def main(arguments: Sequence[str] | None = None, console: Console | None = None)
     parser.add_argument("--count", type=int, default=6, help="at most so many (default 6)")
     parser.add_argument("--validation", action="store_true", help="held-out rollouts instead of those of training")
     options = parser.parse_args(arguments)
-    console = console or Console(highlight=False)
+    console = console or make_console()
     try:
         path = find_file(options.path, options.step, "validation" if options.validation else "rollouts")
         rows = read_rollouts(path)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return 2
     entropies = sorted(e for row in rows for e in row["step_entropies"] or () if e is not None and math.isfinite(e))
     highest = entropies[int(0.98 * (len(entropies) - 1))] if entropies else 0.0
@@ -136,7 +139,7 @@ def main(arguments: Sequence[str] | None = None, console: Console | None = None)
     shade = Text("\nentropy of a reasoning step, nats:  0 ", style="dim")
     for background, _ in SHADES:
         shade.append("   ", style=f"on {background}")
-    console.print(shade.append(f" {highest:.2f}    {path}", style="dim"), soft_wrap=True)
+    console.print(shade.append(f" {highest:.2f}    {visible(str(path))}", style="dim"), soft_wrap=True)
     return 0
 
 

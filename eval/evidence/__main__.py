@@ -21,6 +21,8 @@ from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
 from echorl_vl.errors import INTERRUPTED, UserError
+from echorl_vl.outputs.console import make_console
+from echorl_vl.outputs.terminal import prepare_console, print_error, visible
 from eval.evidence.experiment import Experiment, experiment_names, find_experiments
 from eval.evidence.report import fill, report
 from eval.evidence.results import write_result
@@ -33,6 +35,7 @@ REPORT = "report"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; the exit status (0 done, 2 a mistake in the input, 130 stopped by the user)."""
+    prepare_console()
     parser = _parser()
     options = parser.parse_intermixed_args(arguments)
     names = [word for word in options.words if "=" not in word]
@@ -44,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         setups = _setups(options, overrides)
         return _run(experiments, setups, Store(options.out), options.plan)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return USAGE_ERROR
     except KeyboardInterrupt:
         print(f"stopped; the same command goes on where it was ({options.out})", file=sys.stderr)
@@ -53,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(experiments: dict[str, Experiment], setups: list[Setup], store: Store, plan_only: bool) -> int:
     transformers_logging.disable_progress_bar()  # a bar for each model that is opened
-    console = Console()
+    console = make_console()
     cells = [cell for setup in setups for experiment in experiments.values() for cell in experiment.cells(setup)]
     cells = list({(type(cell), cell.key): cell for cell in cells}.values())  # one that several ask for is run once
     _show_plan(console, store, cells)
@@ -62,9 +65,9 @@ def _run(experiments: dict[str, Experiment], setups: list[Setup], store: Store, 
     for setup in setups:
         for name, experiment in experiments.items():
             console.rule(f"{name}, {setup.task}")
-            store.run(experiment.cells(setup), lambda line: print(line, flush=True))
+            store.run(experiment.cells(setup), lambda line: print(visible(line), flush=True))
             result = write_result(name, experiment, setup, store)
-            console.print(result["sentence"], highlight=False, markup=False, soft_wrap=True)
+            console.print(result["sentence"], soft_wrap=True)
     print(f"{store.out / 'results'}: numbers and plots; tables: python -m eval.evidence report --out {store.out}")
     return 0
 
@@ -88,9 +91,9 @@ def _report(options: argparse.Namespace, names: list[str]) -> int:
     if len(names) > 1:
         raise UserError(f"report takes no experiment's name, found {', '.join(set(names) - {REPORT})}")
     if options.into is None:
-        print(report(options.out), end="")
+        print(visible(report(options.out)), end="")
     else:
-        print(f"{options.into}: {', '.join(fill(options.into, options.out)) or 'nothing to fill in'}")
+        print(visible(f"{options.into}: {', '.join(fill(options.into, options.out)) or 'nothing to fill in'}"))
     return 0
 
 

@@ -36,6 +36,7 @@ from echorl_vl.core.entropy import step_sums
 from echorl_vl.engines.experience import Experience, experience_metrics, mine
 from echorl_vl.engines.rebind import rebound
 from echorl_vl.engines.seeds import step_generator
+from echorl_vl.outputs.terminal import print_error
 
 CHOICES = ("random", "first", "last", "lowest", "highest")
 OVERLAP = "echo/overlap_with_paper"
@@ -151,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] not in CHOICES:
         found = arguments[0] if arguments else "nothing"
-        print(f"error: found {found}; wanted one of {', '.join(CHOICES)}, then a configuration", file=sys.stderr)
+        print_error(f"expected one of {', '.join(CHOICES)}, then a configuration, got {found}")
         return train.USAGE_ERROR
     from echorl_vl.engines.local import trainer
 

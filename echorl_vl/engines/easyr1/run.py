@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-from rich.console import Console
-
 from echorl_vl.config import Config, capped, check_easyr1, rehearsed
 from echorl_vl.engines.easyr1.checkpoints import newest_checkpoint
 from echorl_vl.engines.easyr1.datasets import check_fills_a_batch, load_sets, readable_by_easyr1
@@ -13,6 +11,7 @@ from echorl_vl.engines.easyr1.expert_traces import wants_traces, with_usable_tra
 from echorl_vl.engines.easyr1.preflight import check_pictures, preflight
 from echorl_vl.engines.easyr1.rehearsal import REHEARSAL
 from echorl_vl.engines.hosted import open_run, train_hosted
+from echorl_vl.outputs.console import make_console
 from echorl_vl.outputs.tracker import check_loggers
 from echorl_vl.rewards.loading import UserReward
 
@@ -23,7 +22,7 @@ def run(config: Config) -> int:
     Raises:
         UserError: something about configuration, versions, machine, model, data or disk that the user can mend.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console(soft_wrap=True)
     if config.trainer.device == "cpu":
         os.environ[REHEARSAL] = "1"
         from echorl_vl.engines.easyr1.rehearsal.install import install

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-from rich.console import Console
-
 from echorl_vl.config import Config, capped, check_verl, rehearsed
 from echorl_vl.engines.hosted import open_run, train_hosted
 from echorl_vl.engines.verl.checkpoints import newest_checkpoint
@@ -13,6 +11,7 @@ from echorl_vl.engines.verl.datasets import load_sets, readable_by_verl
 from echorl_vl.engines.verl.preflight import preflight
 from echorl_vl.engines.verl.rehearsal import ENVIRONMENT
 from echorl_vl.errors import UserError
+from echorl_vl.outputs.console import make_console
 from echorl_vl.outputs.tracker import check_loggers
 from echorl_vl.rewards.loading import UserReward
 
@@ -23,7 +22,7 @@ def run(config: Config) -> int:
     Raises:
         UserError: something about configuration, versions, machine, model, data or disk that the user can mend.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console(soft_wrap=True)
     if config.trainer.device == "cpu":
         os.environ |= ENVIRONMENT
         config, changes = rehearsed(config)

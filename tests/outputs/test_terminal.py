@@ -1,0 +1,185 @@
+"""Text that others wrote is shown on the terminal and in plots, never obeyed; no console is too poor for our output."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from made_up_run import metric_rows, write_metrics, write_rollouts_of
+from rich.console import Console
+
+from echorl_vl import init, train
+from echorl_vl.outputs import plots, show
+from echorl_vl.outputs.console import make_console
+from echorl_vl.outputs.display import Display
+from echorl_vl.outputs.plot_examples import examples_figure
+from echorl_vl.outputs.plot_rollouts import entropy_figure
+from echorl_vl.outputs.rollout_files import read_rollouts
+from echorl_vl.outputs.terminal import visible
+from eval import compare
+from eval import run as evaluation
+from eval.evidence import __main__ as evidence
+from geometry3k import convert, generate
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+HOSTILE = {
+    "clear the screen": ("\x1b[2J", "\\x1b[2J"),
+    "set the title": ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+    "link": ("\x1b]8;;http://x\x1b\\x\x1b]8;;\x1b\\", "\\x1b]8;;http://x\\x1b\\x\\x1b]8;;\\x1b\\"),
+    "C1 sequence": ("\x9b2J\x85", "\\x9b2J\\x85"),
+    "overwrite": ("wrong\rright\x08\x08", "wrong\\x0dright\\x08\\x08"),
+    "feeds and a null": ("\x0b\x0c\x00\x7f", "\\x0b\\x0c\\x00\\x7f"),
+    "bidirectional": ("\u202eevil\u2066x\u2069", "\\u202eevil\\u2066x\\u2069"),
+    "zero-width": ("a\u200bb\u200d\ufeff\u2060\u00ad", "a\\u200bb\\u200d\\ufeff\\u2060\\xad"),
+    "line separators": ("\u2028\u2029", "\\u2028\\u2029"),
+    "fillers": ("\u3164\u115f\u034f\U000e0101\U000e0041", "\\u3164\\u115f\\u034f\\U000e0101\\U000e0041"),
+    "surrogate": ("\udcff", "\\udcff"),
+}
+ALL = "".join(text for text, _ in HOSTILE.values())
+
+
+def hidden(text: str) -> list[str]:
+    """Characters that a terminal would obey or hide, but for newlines."""
+    kinds = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return [char for char in text if char != "\n" and (unicodedata.category(char) in kinds or char in "\u3164\u115f")]
+
+
+@pytest.mark.parametrize(("text", "shown"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_what_a_terminal_obeys_or_hides_is_escaped(text, shown):
+    assert visible(text) == shown
+    assert visible(shown) == shown
+
+
+def test_ordinary_text_stays():
+    for text in ("plain \\frac{1}{2}\n\tx", "naïve 求面积 \u0627\u0644 😀 ✔\ufe0f e\u0301 \u00a0"):
+        assert visible(text) == text
+
+
+def rollouts_with(text: str, run: Path) -> Path:
+    """A file of rollouts all of whose texts end in `text`."""
+    path = write_rollouts_of(run, 3, prompts=2, n=2)
+    rows = read_rollouts(path)
+    for row in rows:
+        row |= {name: row[name] + text for name in ("uid", "question", "answer", "hint", "response")}
+        row["step_texts"] = [step + text for step in row["step_texts"]]
+    pq.write_table(pa.Table.from_pylist(rows, pq.read_schema(path)), path)
+    return path
+
+
+def hostile_rollouts(run: Path) -> Path:
+    return rollouts_with(ALL.replace("\udcff", "") + "[bold]markup[/] [link=http://x]x[/link]", run)
+
+
+def test_rollouts_are_shown_and_not_obeyed(tmp_path):
+    path = hostile_rollouts(tmp_path)
+    out = io.StringIO()
+    assert show.main([str(path)], Console(file=out, width=200, color_system=None)) == 0
+    assert not hidden(out.getvalue())
+    for part in ("\\x1b[2J", "\\x9b2J", "\\u202e", "\\u200b", "\\x07", "\\x0d", "[link=http://x]x[/link]"):
+        assert out.getvalue().count(part) > 4, part
+
+
+def test_plots_show_the_same(tmp_path):
+    rows = read_rollouts(hostile_rollouts(tmp_path))
+    texts = [text.get_text() for draw in (examples_figure, entropy_figure) for text in draw(rows).findobj(plt.Text)]
+    plt.close("all")
+    assert not [char for text in texts for char in hidden(text)]
+    assert sum("\\u202e" in text for text in texts) > 4
+    named = tmp_path / "run\x1b[2J"
+    write_metrics(named, metric_rows(3))
+    assert plots._short_names([plots.RunData.read(named)]) == ["run\\x1b[2J"]
+
+
+def test_notes_paths_and_tables_of_a_training(tmp_path):
+    out = io.StringIO()
+    for terminal in (False, True):
+        console = make_console(file=out, force_terminal=terminal, width=150, color_system=None)
+        with Display(2, plain=True, console=console) as display:
+            display.note(f"reward raised {ALL}")
+            display.summary([("name" + ALL, "1", "2")], [tmp_path / "run\x1b[2J"])
+        console.print("[link=http://x]note[/link] " + ALL)
+    assert not hidden(out.getvalue())
+    assert out.getvalue().count("\\x1b[2J") == 8
+    assert "[link=http://x]note[/link]" in out.getvalue()
+
+
+MAINS = {
+    "train": (train.main, ["{bad}.yaml"]),
+    "init": (init.main, ["{bad}"]),
+    "show": (show.main, ["{bad}"]),
+    "plots": (plots.main, ["{bad}"]),
+    "eval.compare": (compare.main, ["{bad}", "{bad}"]),
+    "eval.run": (evaluation.main, ["--model", "m", "--bench", "{bad}", "--out", "{bad}"]),
+    "eval.evidence": (evidence.main, ["{bad}", "--out", "{bad}"]),
+    "geometry3k.convert": (convert.main, ["{bad}", "--out", "{bad}.parquet"]),
+    "geometry3k.generate": (generate.main, ["--out", "{bad}"]),
+}
+
+
+@pytest.mark.parametrize(("main", "arguments"), MAINS.values(), ids=MAINS.keys())
+def test_error_lines_show_the_names_that_they_name(main, arguments, tmp_path, capsys):
+    bad = str(tmp_path / "x\x1b[2J\x1b]0;t\x07\u202e\x9b")
+    try:
+        assert main([argument.format(bad=bad) for argument in arguments]) == 2
+    except SystemExit as stop:  # argparse's own way of ending
+        assert stop.code == 2
+    error = capsys.readouterr().err
+    assert "x\\x1b[2J\\x1b]0;t\\x07\\u202e\\x9b" in error.replace("\\\\", "\\")
+    assert not hidden(error)
+
+
+COMMANDS = """
+import sys
+from pathlib import Path
+from echorl_vl import init, train
+from echorl_vl.outputs import plots, show
+from echorl_vl.outputs.display import Display
+from eval import run as evaluation
+from eval.progress import wide_console
+folder = Path(sys.argv[1])
+assert train.main(["--help-all"]) == 0
+assert train.main(["no such file \\u6c42.yaml"]) == 2
+assert show.main([str(folder)]) == 0
+assert plots.main([str(folder)]) == 0
+assert evaluation.main(["--list"]) == 0
+for plain in (True, False):
+    with Display(2, plain=plain) as display:
+        display.note("\\u6c42 \\u00b1 \\u2022")
+        display.step(0, {"val/accuracy_reward": 0.5, "val/accuracy_se": 0.1})
+        display.step(1, {"reward/accuracy": 0.5})
+        display.summary([("accuracy", "1 \\u00b1 2", "3")], ["\\u6c42"])
+wide_console().print("41.2 \\u00b1 2.3 %")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("poor", "sign"),
+    [
+        ({"PYTHONIOENCODING": "ascii"}, b"+-"),
+        ({"PYTHONIOENCODING": "latin-1"}, "±".encode("latin-1")),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, b"+-"),
+        ({"LANG": "C", "LC_ALL": "C"}, "±".encode()),
+    ],
+    ids=["ascii", "latin-1", "C", "C that Python takes for UTF-8"],
+)
+def test_a_console_that_lacks_characters(poor, sign, tmp_path):
+    write_metrics(tmp_path, metric_rows(3))
+    rollouts_with("求 é \u2713", tmp_path)
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONIOENCODING", "PYTHONUTF8")}
+    environment |= {"PYTHONPATH": str(REPOSITORY), **poor}
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS, str(tmp_path)], env=environment, capture_output=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-2000:]
+    assert b"Traceback" not in done.stderr
+    assert b"41.2 " + sign + b" 2.3 %" in done.stdout
