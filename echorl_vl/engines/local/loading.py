@@ -34,6 +34,15 @@ class Loaded:
     processor: Any | None
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What `load_inputs` brings: transformers' config, the tokenizer, and the processor (None for a text model)."""
+
+    config: Any
+    tokenizer: Any
+    processor: Any | None
+
+
 def to_dtype(name: str | torch.dtype | None) -> torch.dtype | None:
     """EasyR1's names for dtypes: fp32, bf16, fp16 and their long forms. Raises UserError for others."""
     if name is None or isinstance(name, torch.dtype):
@@ -51,6 +60,28 @@ def load(model_config, device: torch.device, param_dtype: torch.dtype | None = N
 
     Raises:
         UserError: folder, hub id, tokenizer, processor or weights are missing, damaged or don't fit together.
+    """
+    inputs = load_inputs(model_config)
+    path, trust = model_config.model_path, bool(getattr(model_config, "trust_remote_code", False))
+    lora_rank = getattr(getattr(model_config, "lora", None), "rank", 0)
+    if param_dtype is None:
+        param_dtype = torch.bfloat16 if lora_rank > 0 and device.type == "cuda" else torch.float32
+    model = _load_weights(path, inputs.config, param_dtype, trust)
+    check_vocabulary(model, inputs.tokenizer, getattr(model_config, "tokenizer_path", None) or path)
+    if lora_rank > 0:
+        model = add_lora(model, model_config.lora)
+    if getattr(model_config, "freeze_vision_tower", False):
+        for name, parameter in model.named_parameters():
+            if ".visual." in f".{name}":
+                parameter.requires_grad_(False)
+    return Loaded(model.to(device).eval(), inputs.tokenizer, inputs.processor)
+
+
+def load_inputs(model_config) -> Inputs:
+    """What prompts are made with: the model's config, tokenizer and processor, without its weights.
+
+    Raises:
+        UserError: folder, hub id, config, tokenizer or processor are missing, damaged or of an unknown kind.
     """
     path = model_config.model_path
     tokenizer_path = getattr(model_config, "tokenizer_path", None) or path
@@ -75,19 +106,7 @@ def load(model_config, device: torch.device, param_dtype: torch.dtype | None = N
         if getattr(processor, "image_processor", None) is None:
             raise UserError(f"{tokenizer_path}: no image processor in it; preprocessor_config.json must name one")
         tokenizer = processor.tokenizer
-
-    lora_rank = getattr(getattr(model_config, "lora", None), "rank", 0)
-    if param_dtype is None:
-        param_dtype = torch.bfloat16 if lora_rank > 0 and device.type == "cuda" else torch.float32
-    model = _load_weights(path, config, param_dtype, trust)
-    check_vocabulary(model, tokenizer, tokenizer_path)
-    if lora_rank > 0:
-        model = add_lora(model, model_config.lora)
-    if getattr(model_config, "freeze_vision_tower", False):
-        for name, parameter in model.named_parameters():
-            if ".visual." in f".{name}":
-                parameter.requires_grad_(False)
-    return Loaded(model.to(device).eval(), tokenizer, processor)
+    return Inputs(config, tokenizer, processor)
 
 
 def override(config, changes: dict) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -57,19 +58,11 @@ def build_parts(config: Config, note: Callable[[str], None]) -> Parts:
     )
     try:
         data = config.data
-        train = None if config.trainer.val_only else _load(config, data.train_files, data.trace_key)
-        held_out = _load(config, data.val_files) if data.val_files else None
+        train = None if config.trainer.val_only else load_set(config, data.train_files, data.trace_key)
+        held_out = load_set(config, data.val_files) if data.val_files else None
         dtypes = config.worker.actor.fsdp
         policy = Policy.load(config.worker.actor.model, device, dtypes.mp_param_dtype, dtypes.torch_dtype)
-        encoder = PromptEncoder(
-            policy.processor,
-            policy.tokenizer,
-            format_prompt=data.format_prompt,
-            min_pixels=data.min_pixels,
-            max_pixels=data.max_pixels,
-            max_prompt_length=data.max_prompt_length,
-            override_chat_template=data.override_chat_template,
-        )
+        encoder = make_encoder(config, policy.tokenizer, policy.processor)
         train, held_out = (_short_enough(problems, encoder, config, note) for problems in (train, held_out))
         splitter = make_splitter(config.echo.splitter, policy.tokenizer, **config.echo.splitter_kwargs)
         algorithm, traces = make_algorithm(config.algorithm.name, config.algorithm.options), None
@@ -100,10 +93,25 @@ def _device(config: Config) -> str:
     return device
 
 
-def _load(config: Config, spec: str, trace_key: str | None = None) -> Problems:
+def load_set(config: Config, spec: str, trace_key: str | None = None) -> Problems:
+    """The problems of `data.train_files` or `data.val_files`, checked. Raises UserError."""
     data = config.data
     keys = (data.prompt_key, data.answer_key, data.image_key, data.image_dir, data.video_key)
     return load_problems(spec, *keys, trace_key=trace_key)
+
+
+def make_encoder(config: Config, tokenizer: Any, processor: Any | None) -> PromptEncoder:
+    """The encoder of the `data:` section, for a model's tokenizer and processor (None for a text model)."""
+    data = config.data
+    return PromptEncoder(
+        processor,
+        tokenizer,
+        format_prompt=data.format_prompt,
+        min_pixels=data.min_pixels,
+        max_pixels=data.max_pixels,
+        max_prompt_length=data.max_prompt_length,
+        override_chat_template=data.override_chat_template,
+    )
 
 
 def _short_enough(
