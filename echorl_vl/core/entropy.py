@@ -36,10 +36,11 @@ def log_probs_and_entropy(
     """Log-prob of each label and entropy of each distribution, both differentiable, in little memory.
 
     Never holds a second tensor of the logits' size. **The backward writes the gradient into the storage of `logits`**
-    (unless `logits` is a leaf, a view of a leaf, or expanded: then it allocates one). After `backward()` the logits
-    therefore hold their gradient. Whoever else saved them for a backward of their own gets autograd's error about a
-    tensor "modified by an inplace operation", never wrong numbers; whoever reads them after the backward should take
-    a copy before it. The same error forbids a second backward through the result, even with `retain_graph=True`.
+    (unless `logits` is a leaf, a view of a leaf, or has elements that stand for several: then it allocates one). After
+    `backward()` the logits therefore hold their gradient. Whoever else saved them for a backward of their own gets
+    autograd's error about a tensor "modified by an inplace operation", never wrong numbers; whoever reads them after
+    the backward should take a copy before it. The same error forbids a second backward through the result, even with
+    `retain_graph=True`.
 
     A slice such as `logits[:, -n:]` is taken without a copy, but its own backward (autograd's) then allocates the whole
     tensor's gradient: compute the logits of the wanted positions only.
@@ -133,8 +134,9 @@ class _LogProbsAndEntropy(torch.autograd.Function):
             return (None,) * 6
         # detach() shares storage and version counter, so writing to it is what autograd sees as an in-place change.
         source = logits.detach()
-        grad = source if ctx.overwrite else torch.empty_like(source)
-        for (chunk, part), (out, _) in zip(_chunks(source, ctx.rows), _chunks(grad, ctx.rows), strict=True):
+        grad = source if ctx.overwrite else source.new_empty(source.shape)
+        for chunk, part in _chunks(source, ctx.rows):
+            out = chunk if ctx.overwrite else grad.view(-1, grad.shape[-1])[part]
             out.copy_(_chunk_gradient(chunk, part, labels, entropy, grad_log_probs, grad_entropy, ctx.temperatures))
         return grad, None, None, None, None, None
 
@@ -210,8 +212,12 @@ def _compute_dtype(logits: Tensor) -> torch.dtype:
 def _may_overwrite(logits: Tensor) -> bool:
     """The storage is an activation's, not a leaf's (a parameter, an input), and no element stands for several."""
     owner = logits if logits._base is None else logits._base
-    expanded = any(stride == 0 and size > 1 for stride, size in zip(logits.stride(), logits.shape, strict=True))
-    return not logits.is_leaf and not owner.is_leaf and not expanded
+    reach = 0  # of the dimensions with smaller strides, in elements
+    for stride, size in sorted(zip(logits.stride(), logits.shape, strict=True)):
+        if size > 1 and stride <= reach:  # expanded (stride 0), or overlapping windows (`unfold`)
+            return False
+        reach += stride * (size - 1)
+    return not logits.is_leaf and not owner.is_leaf
 
 
 @torch.no_grad()

@@ -126,6 +126,47 @@ def test_logits_that_are_not_one_run_of_memory(view):
     torch.testing.assert_close(ours.grad, plain.grad, atol=1e-5, rtol=1e-5)
 
 
+VIEWS = {
+    "itself": lambda x: x,
+    "slice of rows": lambda x: x[1:],
+    "slice within rows": lambda x: x[:, 1:-1],
+    "one position": lambda x: x[:, 2],
+    "one distribution": lambda x: x[1, 2],
+    "every other entry": lambda x: x[..., ::2],
+    "transposed": lambda x: x.transpose(0, 1),
+    "vocabulary first in memory": lambda x: x.permute(2, 1, 0),
+    "slice of the transposed": lambda x: x.transpose(0, 1)[1:-1, :, 1:],
+    "expanded": lambda x: x[:, None].expand(-1, 2, -1, -1),
+    "expanded rows": lambda x: x[:1, :1].expand(3, 6, -1),
+    "slice of the expanded": lambda x: x[None].expand(2, -1, -1, -1)[:, :, 1:3],
+    "overlapping windows": lambda x: x.flatten().unfold(0, 8, 3),
+    "four dimensions": lambda x: x.view(3, 2, 3, 8)[:, :, 1:].transpose(1, 2),
+    "selected rows": lambda x: x[x[..., 0] > 0],
+    "nothing": lambda x: x[:, :0],
+}
+
+
+@pytest.mark.parametrize("leaf", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+def test_views_of_leaves_and_of_activations(view, dtype, leaf):
+    generator = torch.Generator().manual_seed(0)
+    base = torch.randn(3, 6, 8, generator=generator).to(dtype)
+    shape = view(base).shape
+    labels = torch.randint(0, shape[-1], shape[:-1], generator=generator)
+    weights = torch.randn(2, *shape[:-1], generator=generator, dtype=torch.float64)
+    gradients = []
+    for function, options in ((naive, {}), (log_probs_and_entropy, {}), (log_probs_and_entropy, {"chunk_rows": 5})):
+        source = base.clone().requires_grad_()
+        log_probs, entropy = function(view(source if leaf else source * 1.0), labels, **options)
+        ((log_probs.double() * weights[0]).sum() + (entropy.double() * weights[1]).sum()).backward()
+        gradients.append(source.grad.double())
+        assert torch.equal(source.detach(), base)
+    tolerance = {torch.float64: 1e-11, torch.float32: 2e-5}.get(dtype, 4e-2)  # the gradient has its dtype
+    for found in gradients[1:]:
+        torch.testing.assert_close(found, gradients[0], atol=tolerance, rtol=tolerance)
+
+
 # --- whose storage the gradient is written to
 
 
