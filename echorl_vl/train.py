@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from echorl_vl.config import full_help, load_config, overridden, short_help, to_yaml
 from echorl_vl.errors import INTERRUPTED, UserError
+from echorl_vl.outputs.lost_console import forgiving_console
 from echorl_vl.outputs.terminal import prepare_console, print_error, visible
 
 USAGE_ERROR = 2
@@ -31,10 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except UserError as error:
-        print_error(error)
+        with forgiving_console():
+            print_error(error)
         return USAGE_ERROR
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        with forgiving_console():
+            print("stopped", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -52,10 +55,11 @@ def _run(values: list[str], flags: list[str]) -> int:
     from echorl_vl.engines import choose_engine, load_engine  # imports torch: only when something is trained
 
     engine, reason = choose_engine(config)
-    print(f"engine: {engine} ({reason})", flush=True)
-    for line in overridden(config):
-        print(visible(line), flush=True)
-    return load_engine(engine)(config)
+    with forgiving_console():
+        print(f"engine: {engine} ({reason})", flush=True)
+        for line in overridden(config):
+            print(visible(line), flush=True)
+        return load_engine(engine)(config)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,88 @@
+"""A console that may go away: what stdout or stderr can't take is dropped, and the run goes on.
+
+A reader that has left (`| head -1`), a full disk behind `> log` or a closed descriptor (`>&-`) must never end a run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+
+@contextlib.contextmanager
+def forgiving_console() -> Iterator[None]:
+    """While it is entered no write to `sys.stdout` or `sys.stderr` raises.
+
+    A stream that fails is led to the null device for good, for child processes as well, so that nothing is left to fail
+    when the interpreter ends. Its loss is said on stderr, where that still works.
+    """
+    _occupy_closed_descriptors()
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = streams = _Forgiving(before[0], "stdout"), _Forgiving(before[1], "stderr")
+    try:
+        yield
+    finally:
+        for stream in streams:
+            stream.flush()  # what the buffer holds fails here, not at the end of the process
+        sys.stdout, sys.stderr = before
+
+
+class _Forgiving:
+    """A text stream, None for one that was closed from the start, whose writes never raise."""
+
+    def __init__(self, stream: TextIO | None, name: str) -> None:
+        self._stream = stream or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
+        self._name, self._lost = name, False
+
+    def write(self, text: str) -> int:
+        with self._forgiven():
+            self._stream.write(text)
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        with self._forgiven():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextlib.contextmanager
+    def _forgiven(self) -> Iterator[None]:
+        try:
+            yield
+        except (BlockingIOError, UnicodeError):  # a reader that is slow for now, a text that can't be encoded
+            pass
+        except (OSError, ValueError) as error:
+            if not self._lost:
+                self._lost = True
+                self._lead_to_null()
+                if self._name == "stdout":
+                    why = getattr(error, "strerror", None) or error
+                    print(f"stdout can't be written ({why}): the run goes on without it", file=sys.stderr)
+
+    def _lead_to_null(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
+
+
+def _occupy_closed_descriptors() -> None:
+    """Leads closed ones of 0, 1 and 2 to the null device: else the next file that is opened would become stdout."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # the lowest free number: this very descriptor
+            if null != descriptor:
+                os.dup2(null, descriptor)
+                os.close(null)
+            else:
+                os.set_inheritable(descriptor, True)
