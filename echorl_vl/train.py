@@ -6,12 +6,14 @@ import os
 import sys
 from collections.abc import Sequence
 
+from echorl_vl import __version__
 from echorl_vl.config import full_help, load_config, overridden, short_help, to_yaml
 from echorl_vl.errors import INTERRUPTED, UserError
 from echorl_vl.outputs.lost_console import forgiving_console
 from echorl_vl.outputs.terminal import prepare_console, print_error, visible
 
 USAGE_ERROR = 2
+FLAGS = ("--help", "-h", "--help-all", "--version", "--print-config")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = [argument for argument in arguments if argument.startswith("-")]
     values = [argument for argument in arguments if not argument.startswith("-")]
     try:
+        if "--version" in flags:
+            print(f"echorl-vl {__version__}", flush=True)
+            return 0
         if "--help-all" in flags:
             print(full_help(), flush=True)
             return 0
@@ -42,10 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(values: list[str], flags: list[str]) -> int:
-    if unknown := [flag for flag in flags if flag != "--print-config"]:
-        raise UserError(
-            f"unknown option {unknown[0]}; wanted --help, --help-all or --print-config (keys go without --)"
-        )
+    if unknown := [flag for flag in flags if flag not in FLAGS]:
+        raise UserError(f"unknown option {unknown[0]}; expected one of {', '.join(FLAGS)} (keys go without --)")
     if not values or "=" in values[0]:
         raise UserError("the first argument has to be a configuration file, for example configs/geo3k_tiny.yaml")
     config = load_config(values[0], values[1:])
