@@ -74,7 +74,7 @@ def test_the_search_finds_the_commands():
     """The test above is only as good as the search; these stand in different kinds of places."""
     assert {
         "python -m echorl_vl.train configs/geo3k_tiny.yaml echo.coef=0",  # head of a recipe
-        "python -m echorl_vl.train configs/geo3k_tiny.yaml echo.coef=0 trainer.save_checkpoint_path=runs/grpo",  # README
+        "python -m echorl_vl.train configs/geo3k_tiny.yaml echo.coef=0 trainer.save_checkpoint_path=runs/grpo",
         "python benchmarks/mining.py",  # in a table
         "make test",
     } <= set(COMMANDS)
