@@ -13,7 +13,7 @@ from echorl_vl.outputs.lost_console import forgiving_console
 from echorl_vl.outputs.terminal import prepare_console, print_error, visible
 
 USAGE_ERROR = 2
-FLAGS = ("--help", "-h", "--help-all", "--version", "--print-config")
+FLAGS = ("--help", "-h", "--help-all", "--version", "--print-config", "--dry-run")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,6 +54,12 @@ def _run(values: list[str], flags: list[str]) -> int:
     config = load_config(values[0], values[1:])
     if "--print-config" in flags:
         print(to_yaml(config), end="", flush=True)
+        return 0
+    if "--dry-run" in flags:
+        from echorl_vl.dry_run import dry_run
+
+        for line in dry_run(config):
+            print(line, flush=True)
         return 0
     from echorl_vl.engines import choose_engine, load_engine  # imports torch: only when something is trained
 

@@ -65,6 +65,8 @@ checkpoint after a stop.
 
   --help          this text
   --help-all      every key, with type, default and range
+  --dry-run       shows prompts, tries the reward and estimates the memory, and stops
+  --version       the version
   --print-config  the whole configuration as YAML after all overrides, and stop
 """
 

@@ -1,0 +1,128 @@
+"""`python -m echorl_vl.train my.yaml --dry-run`: what a run would read, grade and need, without training anything."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
+
+from echorl_vl.config import Config
+from echorl_vl.data.images import image_size
+from echorl_vl.data.problem import Problems
+from echorl_vl.data.prompts import PromptEncoder
+from echorl_vl.engines.local.loading import load_inputs
+from echorl_vl.engines.local.parts import load_set, make_encoder
+from echorl_vl.engines.resources import GIB, Machine, count_parameters, memory_problems
+from echorl_vl.rewards.manager import RewardManager
+
+PROMPTS = 3
+_LONGEST_PROMPT = 2000  # characters of it that are shown
+
+
+def dry_run(config: Config) -> Iterator[str]:
+    """Lines about problems, prompts, reward and memory, each as soon as it is known.
+
+    The data are loaded and checked as a run would, three prompts are rendered and encoded, and the reward is tried on
+    the ground truths of these problems. The model's weights are not loaded.
+
+    Raises:
+        UserError: what would stop a run at its start: data, images, templates, tokenizer, processor or reward.
+    """
+    data, inputs = config.data, load_inputs(config.worker.actor.model)
+    encoder = make_encoder(config, inputs.tokenizer, inputs.processor)
+    problems = load_set(config, data.train_files, data.trace_key)
+    problems = yield from _set_lines("train_files", problems, encoder, config)
+    yield f"  {data.rollout_batch_size} problems a step, {len(problems) // data.rollout_batch_size:,} steps an epoch"
+    if data.val_files:
+        yield from _set_lines("val_files", load_set(config, data.val_files), encoder, config)
+    for index in range(min(PROMPTS, len(problems))):
+        yield from _prompt_lines(problems, index, encoder)
+    yield from _reward_lines([problems[index].answer for index in range(min(PROMPTS, len(problems)))], config)
+    yield from _memory_lines(config, inputs.config)
+
+
+def _set_lines(key: str, problems: Problems, encoder: PromptEncoder, config: Config) -> Generator[str, None, Problems]:
+    """Lines about a problem set; returns the problems that a run would take from it."""
+    kept, too_long = encoder.filter_overlong(problems)
+    leave_out = config.data.filter_overlong_prompts
+    yield f"data.{key} = {problems.source}: {len(problems):,} problems"
+    if too_long:
+        what = "left out" if leave_out else "a run stops at the first of them"
+        yield f"  {too_long:,} prompts are longer than data.max_prompt_length = {config.data.max_prompt_length}: {what}"
+    return problems.select(kept) if too_long and leave_out else problems
+
+
+def _prompt_lines(problems: Problems, index: int, encoder: PromptEncoder) -> Iterator[str]:
+    problem = problems[index]
+    prompt = encoder.encode(problem)
+    images = ""
+    if prompt.image_grid_thw is not None:
+        given = [image_size(image, problem.where) for image in problem.images]
+        patch, merge = encoder.pictures.patch_size, encoder.pictures.merge_size
+        sizes = [
+            f"{w} x {h} pixels, read as {columns * patch} x {rows * patch} = {rows * columns // merge**2} tokens"
+            for (w, h), (_, rows, columns) in zip(given, prompt.image_grid_thw.tolist(), strict=True)
+        ]
+        images = f"; images: {'; '.join(sizes)}"
+    yield ""
+    yield f"prompt {index + 1} of {len(problems):,} ({problem.where}): {len(prompt):,} tokens{images}"
+    text, half = prompt.text, _LONGEST_PROMPT // 2
+    if len(text) > 2 * half:
+        text = f"{text[:half]}\n[... {len(text) - 2 * half:,} characters ...]\n{text[-half:]}"
+    yield textwrap.indent(text.rstrip("\n"), "  | ", lambda line: True)
+    yield f"  ground truth: {problem.answer}"
+
+
+def _reward_lines(answers: Sequence[str], config: Config) -> Iterator[str]:
+    """The scores of the ground truths, as they stand and as the boxed answer of a response."""
+    reward = config.worker.reward
+    forms = {
+        "the answer alone": "{}",
+        "a line of reasoning and the answer in a box": "The answer follows.\nIt is $\\boxed{{{}}}$.",
+        "the same as a <think> response": "<think>The answer follows.</think>\n\\boxed{{{}}}",
+    }
+    responses = [form.format(answer) for form in forms.values() for answer in answers]
+    lengths = [len(response.split()) for response in responses]
+    with RewardManager(
+        reward.reward_function, dict(reward.reward_function_kwargs), num_workers=1, time_limit=reward.time_limit
+    ) as rewards:
+        scores = rewards.score(responses, lengths, list(answers) * len(forms))
+    yield ""
+    yield f"reward of the ground truth ({reward.reward_function}), mean over {len(answers)} problems"
+    verified = 0
+    for number, form in enumerate(forms):
+        own = scores[number * len(answers) : (number + 1) * len(answers)]
+        verified += sum(score["accuracy"] >= config.echo.verify_threshold for score in own)
+        names = dict.fromkeys(name for score in own for name in score)
+        means = {name: sum(score.get(name, 0.0) for score in own) / len(own) for name in names}
+        yield f"  {form}: " + ", ".join(f"{name} {mean:.3g}" for name, mean in means.items())
+    if not verified:
+        yield (
+            "  warning: none of these responses is verified (accuracy below echo.verify_threshold = "
+            f"{config.echo.verify_threshold:g}). Either the reward expects another form of answer, or it is at fault"
+        )
+
+
+def _memory_lines(config: Config, model_config: Any) -> Iterator[str]:
+    """A lower bound: weights, gradients, AdamW, and the keys and values of a step's rollouts; no activations."""
+    model, machine = config.worker.actor.model, Machine.here()
+    yield ""
+    parameters = count_parameters(model)
+    if parameters is None:
+        yield f"memory: the number of parameters of {model.model_path} can't be told before its weights are loaded"
+        return
+    per_parameter = 4 if model.lora.rank else 16
+    what = "frozen float32 weights" if model.lora.rank else "float32 weights, gradients and AdamW"
+    text = model_config.get_text_config()
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    data, rollouts = config.data, config.data.rollout_batch_size * config.worker.rollout.n
+    positions = data.rollout_batch_size * data.max_prompt_length + rollouts * data.max_response_length
+    cache = positions * text.num_hidden_layers * heads * width * 2 * (2 if machine.gpus else 4)
+    there = " + ".join(f"{memory / GIB:.0f} GiB on a GPU" for memory in machine.gpus)
+    yield f"memory, without activations, for {parameters:,} parameters"
+    yield f"  {what}: {parameters * per_parameter / GIB:.2f} GiB"
+    yield f"  keys and values of {rollouts:,} rollouts of full length: {cache / GIB:.2f} GiB"
+    yield f"  this machine has {machine.memory / GIB:.0f} GiB" + (f" + {there}" if there else ", and no GPU")
+    for problem in memory_problems(config, machine, parameters):
+        yield f"  warning: {problem.message}"

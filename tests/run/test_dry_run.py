@@ -1,0 +1,74 @@
+"""`--dry-run`: shows what a run would read, grade and need, finds what would stop it, and writes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from echorl_vl import train
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+GEO3K, MATH = (str(REPOSITORY / f"configs/{name}.yaml") for name in ("geo3k_tiny", "math_tiny"))
+NO_VALIDATION = ("data.val_files=''", "trainer.val_freq=-1", "trainer.val_before_train=false")
+
+
+@pytest.fixture
+def dry_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def start(config: str, *overrides: str) -> tuple[int, str]:
+        status = train.main([config, *overrides, "--dry-run"])
+        captured = capsys.readouterr()
+        assert list(tmp_path.glob("runs")) == []  # no run folder
+        return status, captured.out + captured.err
+
+    return start
+
+
+def test_it_shows_prompts_reward_and_memory(dry_run, problems) -> None:
+    status, out = dry_run(GEO3K, f"data.train_files={problems}", *NO_VALIDATION)
+    assert status == 0
+    assert f"data.train_files = {problems}: 24 problems" in out
+    assert "16 problems a step, 1 steps an epoch" in out
+    assert out.count("ground truth: ") == 3
+    assert out.count("images: 112 x 112 pixels, read as 112 x 112 = 16 tokens") == 3
+    assert "  | <|im_start|>user" in out and "<|image_pad|>" in out
+    assert "the answer alone: overall 0, accuracy 0, format 0" in out
+    assert "a line of reasoning and the answer in a box: overall 1, accuracy 1, format 1" in out
+    assert "1,8" in out.split("memory")[1]  # 1.8 million parameters
+    assert "warning" not in out
+
+
+def test_the_engines_on_ray_are_shown_without_being_installed(dry_run, problems) -> None:
+    status, out = dry_run(
+        GEO3K, f"data.train_files={problems}", f"data.val_files={problems}", "engine=easyr1", "trainer.device=cpu"
+    )
+    assert status == 0 and out.count("24 problems") == 2
+
+
+def test_a_reward_that_verifies_nothing_is_a_warning(dry_run, tmp_path) -> None:
+    reward = tmp_path / "reward.py"
+    reward.write_text("REWARD_TYPE = 'sequential'\ndef f(r): return {'overall': 0.0, 'accuracy': 0.0, 'speed': 2.5}\n")
+    status, out = dry_run(MATH, f"worker.reward.reward_function={reward}:f")
+    assert status == 0
+    assert "accuracy 0, speed 2.5" in out and "warning: none of these responses is verified" in out
+
+
+def test_what_would_stop_a_run_stops_it_here(dry_run, tmp_path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"problem": "1 + 1", "answer": "2"}\n{"problem": "2 + 2", "answer": ""}\n')
+    status, out = dry_run(MATH, f"data.train_files={rows}")
+    assert status == 2 and "row 1" in out and "answer" in out
+    status, out = dry_run(MATH, "worker.reward.reward_function=nowhere.py:f")
+    assert status == 2 and "nowhere.py" in out
+    status, out = dry_run(MATH, f"worker.actor.model.model_path={tmp_path}")
+    assert status == 2 and "config.json" in out
+
+
+def test_long_prompts_are_counted(dry_run, tmp_path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    long = "1 + " * 400
+    rows.write_text(f'{{"problem": "1 + 1", "answer": "2"}}\n{{"problem": "{long}1", "answer": "401"}}\n')
+    status, out = dry_run(MATH, f"data.train_files={rows}", *NO_VALIDATION)
+    assert status == 0 and "1 prompts are longer than data.max_prompt_length = 128: left out" in out
