@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -30,6 +29,7 @@ HINTS = "hints in the prompt"
 ROUNDS = "more rollouts for some prompts than for others"
 SFT_STEPS = "steps of supervised fine-tuning"
 NO_ROLLOUTS = "training without rollouts"
+LARGEST = 10**6  # of any option
 """What an algorithm may ask of an engine, in words that follow "needs" in an error message."""
 
 
@@ -149,9 +149,9 @@ def make_algorithm(name: str, options: Mapping[str, Any] | None = None) -> Algor
             known = f"did you mean {near[0]}?" if near else f"{name} has {', '.join(fields) or 'no options'}"
             raise ValueError(f"algorithm.options.{option}: unknown option of {name}; {known}")
         wanted = int if isinstance(fields[option].default, int) else (int, float)
-        if isinstance(value, bool) or not isinstance(value, wanted) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, wanted) or not -LARGEST <= value <= LARGEST:
             kind = "a whole number" if wanted is int else "a finite number"
-            raise ValueError(f"algorithm.options.{option} is {value!r}: wanted {kind}")
+            raise ValueError(f"algorithm.options.{option} is {value!r}: wanted {kind} of at most {LARGEST:,}")
     return cls(**(options or {}))
 
 

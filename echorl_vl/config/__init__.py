@@ -10,6 +10,7 @@ from .dump import config_to_dict, to_yaml
 from .help import full_help, short_help
 from .load import load_config
 from .micro_batches import capped, world_size
+from .notes import start_notes
 from .presets import overridden
 from .problems import Problem
 from .rehearsal import rehearsed
@@ -58,6 +59,7 @@ __all__ = [
     "overridden",
     "rehearsed",
     "short_help",
+    "start_notes",
     "to_yaml",
     "verl_problems",
     "world_size",

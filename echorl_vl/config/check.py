@@ -8,17 +8,22 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator
 
+import psutil
+
 from echorl_vl.algorithms import ALGORITHMS, make_algorithm
 from echorl_vl.algorithms.base import EXPERT_ROWS, NO_ROLLOUTS, ROUNDS, SFT_STEPS
 
 from .convert import WrongType, convert, type_text
 from .dump import get_value
+from .names import DETOKENIZE, SAMPLING
 from .options import schema_options
 from .paths import search_folders, split_suffix
 from .problems import Problem, at, raise_if_any, show, wrong_value
 from .schema import Config
 from .suggest import nearest_key
 
+BYTES_PER_TOKEN = 8  # a token id; whatever else a step holds of a token comes on top
+LEAST_GRADERS, GRADERS_PER_CORE = 32, 4  # processes that grade wait for long answers: a few to a core do no harm
 GROUP_ESTIMATORS = ("grpo", "grpo_passk", "rloo", "reinforce_rej")
 LOCAL_ESTIMATORS = ("grpo", "grpo_passk", "rloo", "reinforce_rej", "reinforce_plus_plus")
 LOCAL_KL_PENALTIES = ("kl", "abs", "mse", "low_var_kl")
@@ -37,6 +42,7 @@ def general_problems(config: Config) -> list[Problem]:
         *_dynamic_sampling(config),
         *_validation_overrides(config),
         *_files(config),
+        *_machine(config),
     ]
 
 
@@ -163,7 +169,27 @@ def _batches(config: Config) -> Iterator[Problem]:
             yield Problem(keys, f"{at(config, micro_key)}: wanted a divisor of {batch * n}, which is {rollouts}")
     if config.data.val_batch_size == 0:
         key = "data.val_batch_size"
-        yield wrong_value(key, 0, config.origin(key), "-1 (all) or at least 1")
+        wanted = "-1 (all) or at least 1: EasyR1's data loader fails on 0, too"
+        yield wrong_value(key, 0, config.origin(key), wanted)
+
+
+def _machine(config: Config) -> Iterator[Problem]:
+    """What no machine of this size could hold or run."""
+    tokens = config.data.max_prompt_length + config.data.max_response_length
+    rollouts = config.data.rollout_batch_size * config.worker.rollout.n
+    memory = psutil.virtual_memory().total
+    if (least := rollouts * tokens * BYTES_PER_TOKEN) > memory:
+        keys = ("data.rollout_batch_size", "worker.rollout.n", "data.max_prompt_length", "data.max_response_length")
+        what = " x ".join(f"{key} = {get_value(config, key):,}" for key in keys[:2])
+        size = f"{rollouts:,} rollouts of up to {tokens:,} tokens, {least / 2**30:,.0f} GiB for their ids alone"
+        wanted = f"expected no more than this machine's {memory / 2**30:,.0f} GiB hold"
+        yield Problem(keys, f"{what} ({config.origin(keys[0])}): {size}; {wanted}")
+    cores, key = os.cpu_count() or 1, "worker.reward.num_cpus"
+    most = max(LEAST_GRADERS, GRADERS_PER_CORE * cores)
+    if get_value(config, key) > most:
+        yield Problem(
+            (key,), f"{at(config, key)}: expected at most {most} processes on the {cores} cores of this machine"
+        )
 
 
 def _orders(config: Config) -> Iterator[Problem]:
@@ -181,18 +207,20 @@ def _dynamic_sampling(config: Config) -> Iterator[Problem]:
 
 
 def _validation_overrides(config: Config) -> Iterator[Problem]:
-    """`val_override_config` holds keys of `worker.rollout`, with its types and ranges; temperature may be 0."""
-    owner, prefix = "worker.rollout.val_override_config", "worker.rollout."
-    options = {
-        option.name: option for key, option in schema_options(Config).items() if key.startswith(prefix) and key != owner
-    }
+    """`val_override_config` holds `SAMPLING` keys of `worker.rollout`, with its ranges; temperature may be 0.
+
+    Converts the values in place, as those of other keys are when they are read.
+    """
+    owner = "worker.rollout.val_override_config"
+    options = {name: schema_options(Config)[f"worker.rollout.{name}"] for name in SAMPLING}
     for name, value in config.worker.rollout.val_override_config.items():
         key, origin = f"{owner}.{name}", config.origin(owner)
         option = options.get(str(name))
         if option is None:
             nearest = nearest_key(str(name), options)
-            hint = f"did you mean {nearest}?" if nearest else f"wanted keys of worker.rollout: {', '.join(options)}"
-            yield Problem((owner, key), f"{key} ({origin}): unknown key; {hint}")
+            hint = f"did you mean {nearest}?" if nearest else f"expected keys of {', '.join(options)}"
+            reason = DETOKENIZE if name == "detokenize" else f"validation has no such key of its own; {hint}"
+            yield Problem((owner, key), f"{key} ({origin}): {reason}")
             continue
         try:
             converted = convert(value, option.hint)
@@ -200,8 +228,10 @@ def _validation_overrides(config: Config) -> Iterator[Problem]:
             yield wrong_value(key, value, origin, type_text(option.hint))
             continue
         if not option.range.accepts(converted) and not (name == "temperature" and converted == 0):
-            wanted = "at least 0" if name == "temperature" else str(option.range)
+            wanted = str(option.range).replace("above 0", "at least 0") if name == "temperature" else str(option.range)
             yield wrong_value(key, value, origin, wanted)
+        else:
+            config.worker.rollout.val_override_config[name] = converted  # `n: 2.0` samples twice
 
 
 def _files(config: Config) -> Iterator[Problem]:

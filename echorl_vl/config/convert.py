@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from .limits import MOST_ITEMS
 from .options import inner_type, is_union
 from .yaml_tree import Loader
 
@@ -80,6 +81,8 @@ def _convert_list(value: Any, hint: Any) -> Any:
         value = [value]
     if not isinstance(value, (list, tuple)):
         raise WrongType(type_text(hint))
+    if len(value) > MOST_ITEMS:
+        raise WrongType(f"{type_text(hint)}, at most {MOST_ITEMS} of them")
     if origin is list or args[-1] is Ellipsis:
         members = [args[0]] * len(value)
     elif len(value) == len(args):
@@ -112,4 +115,7 @@ def read_scalar(text: str) -> Any:
     tag = loader.resolve(yaml.ScalarNode, text.strip(), (True, False))
     if tag.rpartition(":")[2] not in ("int", "float", "bool"):
         return text
-    return loader.construct_object(yaml.ScalarNode(tag, text.strip()))
+    try:
+        return loader.construct_object(yaml.ScalarNode(tag, text.strip()))
+    except yaml.YAMLError:  # more digits than a number may have
+        return text

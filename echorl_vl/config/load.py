@@ -14,12 +14,14 @@ from .check_verl import verl_problems
 from .convert import WrongType, convert, type_text
 from .dump import config_to_dict
 from .interpolate import has_interpolation, resolve
+from .names import DERIVED, REFUSED_VALUES
 from .options import field_hints, schema_options, schema_sections
-from .paths import resolve_paths
+from .paths import PATHS, resolve_paths
 from .presets import with_presets
-from .problems import Problem, raise_if_any, wrong_value
+from .problems import Problem, raise_if_any, show, wrong_value
 from .read import Assignment, read_file, read_overrides, unknown_key
 from .schema import Config, Source
+from .text import text_fault
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -32,11 +34,13 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     from_file, problems = read_file(path)
     from_command_line, more = read_overrides(overrides)
     problems += more
-    tree, origins = _merge(with_presets(from_file, from_command_line), problems)
+    assignments = with_presets(from_file, from_command_line)
+    derived = {one.key: (one.value, one.origin) for one in assignments if one.key in DERIVED}
+    tree, origins = _merge([one for one in assignments if one.key not in DERIVED], problems)
     _resolve_interpolations(tree, origins, problems)
     values = _convert_all(tree, origins, problems)
     config = _build(values, origins, problems)
-    config.source = Source(path, origins)
+    config.source = Source(path, origins, derived)
     resolve_paths(config, path.parent)
     # A key that is wrong already stands at its default here: what follows from that would be noise.
     known = {key for problem in problems for key in problem.keys}
@@ -108,12 +112,17 @@ def _convert_all(tree: dict[str, Any], origins: dict[str, str], problems: list[P
         except WrongType as error:
             problems.append(wrong_value(key, value, _origin(origins, key), str(error)))
             continue
+        special, why = REFUSED_VALUES.get(key, (None, ""))
+        if special is not None and converted == special:
+            wanted += f" ({why})"
         if value == "???":
             problems.append(wrong_value(key, value, _origin(origins, key), f"a value ({type_text(option.hint)})"))
         elif not option.range.accepts(converted):
             problems.append(wrong_value(key, value, _origin(origins, key), wanted))
+        elif isinstance(converted, str) and (fault := text_fault(converted, key in PATHS)):
+            problems.append(Problem((key,), f"{key} = {show(value)} ({_origin(origins, key)}): expected {fault}"))
         else:
-            values[key] = converted
+            values[key] = None if option.optional and converted == "" else converted
     return values
 
 

@@ -48,7 +48,11 @@ class Range:
         if self.choices:
             return "one of " + ", ".join(self.choices)
         named = (("at least", self.at_least), ("above", self.above), ("at most", self.at_most), ("below", self.below))
-        return " and ".join(f"{word} {bound:g}" for word, bound in named if bound is not None)
+        return " and ".join(f"{word} {_number(bound)}" for word, bound in named if bound is not None)
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def option(
@@ -60,9 +64,10 @@ def option(
     above: float | None = None,
     at_most: float | None = None,
     below: float | None = None,
+    null: Any = None,
 ) -> Any:
-    """A dataclass field with its help line and its range."""
-    metadata = {"help": help, "range": Range(choices, at_least, above, at_most, below)}
+    """A dataclass field with its help line and its range; `null` is what null stands for in a field that has none."""
+    metadata = {"help": help, "range": Range(choices, at_least, above, at_most, below), "null": null}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -82,6 +87,7 @@ class Option:
     default: Any
     help: str
     range: Range
+    null: Any = None
 
     @property
     def name(self) -> str:
@@ -164,7 +170,9 @@ def schema_options(cls: type) -> dict[str, Option]:
         limits = field.metadata.get("range", Range())
         hint = field_hints(owner)[field.name]
         text = field.metadata.get("help") or attribute_docs(owner).get(field.name, "")
-        found[key] = Option(key, hint, field_default(field), text, limits)
+        default = field_default(field)
+        null = {} if isinstance(default, dict) else field.metadata.get("null")
+        found[key] = Option(key, hint, default, text, limits, null)
     return found
 
 

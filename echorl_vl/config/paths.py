@@ -31,6 +31,10 @@ PLAIN = (
     "trainer.load_checkpoint_path",
 )
 
+WRITTEN = ("trainer.save_checkpoint_path", "trainer.project_name", "trainer.experiment_name", "trainer.ray_timeline")
+PATHS = frozenset(PROBLEM_SETS + FUNCTIONS + PLAIN + WRITTEN)
+"""Keys whose value is a path, or a part of one."""
+
 
 def search_folders(config_folder: str | Path | None = None) -> list[Path]:
     """The folders that relative paths are looked up in, in order, without repeats."""

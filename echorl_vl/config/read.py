@@ -12,18 +12,33 @@ import yaml
 
 from echorl_vl.errors import UserError
 
+from .names import DERIVED, FORKS, GONE
 from .options import schema_options, schema_sections
-from .problems import Problem
+from .problems import Problem, cut
 from .schema import Config
 from .suggest import nearest_key, nearest_names
-from .yaml_tree import MAX_BYTES, Loader, YamlProblem, compose, construct, duplicate_keys, entries, is_null, line_of
+from .yaml_tree import (
+    MAX_BYTES,
+    Loader,
+    YamlProblem,
+    compose,
+    construct,
+    duplicate_keys,
+    entries,
+    is_nothing,
+    is_null,
+    line_of,
+)
 
 COMMAND_LINE = "command line"
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """`key` (of a leaf, or of a section that is one interpolation) takes `value`; `origin` says where that stands."""
+    """`key` (of a leaf, or of a section that is one interpolation) takes `value`; `origin` says where that stands.
+
+    The key is one of the schema, or one that EasyR1 derives (`names.DERIVED`).
+    """
 
     key: str
     value: Any
@@ -60,7 +75,7 @@ def read_overrides(overrides: Sequence[str]) -> tuple[list[Assignment], list[Pro
         key, equals, text = override.partition("=")
         key = key.strip()
         if not equals or not key:
-            message = f"{override!r} ({COMMAND_LINE}): wanted key=value, for example worker.rollout.n=8"
+            message = f"{cut(repr(override))} ({COMMAND_LINE}): wanted key=value, for example worker.rollout.n=8"
             problems.append(Problem((key,), message))
             continue
         option = schema_options(Config).get(key)
@@ -69,8 +84,8 @@ def read_overrides(overrides: Sequence[str]) -> tuple[list[Assignment], list[Pro
             reader = _Reader(loader, lambda node: COMMAND_LINE)
             if node is None:
                 node = yaml.ScalarNode("tag:yaml.org,2002:null", "", yaml.Mark("", 0, 0, 0, None, 0))
-            if option and option.is_text and not option.optional and is_null(node):
-                node.tag = "tag:yaml.org,2002:str"
+            if option and option.is_text and not option.optional and is_null(node) and not node.value:
+                node.tag = "tag:yaml.org,2002:str"  # `key=` is an empty text
             duplicates = duplicate_keys(node, f"{key}.")
             problems += [Problem((name,), f"{name} ({COMMAND_LINE}): set twice") for name, _, _ in duplicates]
             reader.entry(key, node, node)
@@ -80,7 +95,7 @@ def read_overrides(overrides: Sequence[str]) -> tuple[list[Assignment], list[Pro
             if option and option.is_text:  # such as *visual*, which YAML would take for an alias
                 assignments.append(Assignment(key, text.strip(), COMMAND_LINE))
             else:
-                message = f"{key} = {text} ({COMMAND_LINE}): invalid YAML: {error.message}; does it need quotes?"
+                message = f"{key} = {cut(text)} ({COMMAND_LINE}): invalid YAML: {error.message}; does it need quotes?"
                 problems.append(Problem((key,), message))
     return assignments, problems
 
@@ -88,6 +103,10 @@ def read_overrides(overrides: Sequence[str]) -> tuple[list[Assignment], list[Pro
 def unknown_key(key: str, origin: str, is_mapping: bool = False) -> Problem:
     """The problem of a key that the schema does not have; it names the nearest right one."""
     options, sections = schema_options(Config), schema_sections(Config)
+    key = cut(key)
+    last = key.rpartition(".")[2]
+    if reason := FORKS.get(last) or GONE.get(last):
+        return Problem((key,), f"{key} ({origin}): {reason}")
     leaves, branches = list(options), list(sections)
     nearest = nearest_key(key, branches + leaves if is_mapping else leaves + branches)
     if nearest:
@@ -115,8 +134,13 @@ class _Reader:
         if key in schema_sections(Config):
             self.section(key, key_node, node)
         elif key in options:
-            value = construct(self.loader, node, as_text=options[key].is_text)
+            option = options[key]
+            value = construct(self.loader, node, as_text=option.is_text)
+            if is_nothing(node) and (option.optional or option.null is not None):
+                value = option.null
             self.assignments.append(Assignment(key, value, self.origin(key_node)))
+        elif key in DERIVED:
+            self.assignments.append(Assignment(key, construct(self.loader, node), self.origin(key_node)))
         elif owner := _free_form_owner(key):
             value: Any = construct(self.loader, node)
             for name in reversed(key[len(owner) + 1 :].split(".")):

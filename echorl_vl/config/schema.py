@@ -1,20 +1,22 @@
 """The whole configuration: EasyR1's data, algorithm, worker and trainer, plus `echo:` and `engine:`.
 
-EasyR1's files load unchanged. One default departs from it: `trust_remote_code` is false. Its derived fields (such as
-`worker.actor.kl_coef`, copied from `algorithm.kl_coef` at start) are no keys here.
+EasyR1's files load unchanged. One default departs from it, in both sections that have it: `trust_remote_code` is false.
+Fields that it derives (such as `worker.actor.kl_coef`, copied from `algorithm.kl_coef` at start) are accepted and have
+no effect, as there (`names.DERIVED`).
 """
 
 # ruff: noqa: RUF009  (option() and section() return dataclasses.field)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from echorl_vl.algorithms import ALGORITHMS
 from echorl_vl.core.config import EchoConfig
 
+from .limits import BILLION, LARGE, MOST_DEVICES, MOST_PROCESSES, MOST_ROWS, MOST_SEED, MOST_TOKENS
 from .options import option, section
 from .worker import WorkerConfig
 
@@ -25,14 +27,14 @@ LOGGERS = ("console", "file", "tensorboard", "wandb", "swanlab", "mlflow")
 
 @dataclass
 class DataConfig:
-    train_files: str = option("", "training problems: hub id@split, parquet or jsonl file, or folder")
-    val_files: str = option("", "held-out problems, written the same way; empty: no validation")
+    train_files: str = option("", "training problems: hub id@split, parquet or jsonl file, or folder", null="")
+    val_files: str = option("", "validation problems, written the same way; empty or null: no validation", null="")
     prompt_key: str = option(
         "prompt", "column of the question: text or chat messages; a dot leads into a nested column"
     )
     answer_key: str = option("answer", "column of the right answer")
-    image_key: str = option("images", "column of the pictures")
-    video_key: str = option("videos", "column of the videos (EasyR1 engine)")
+    image_key: str = option("images", "column of the pictures; empty or null: a set of texts", null="")
+    video_key: str = option("videos", "column of the videos (EasyR1 engine); empty or null: none", null="")
     trace_key: str | None = option(None, "column of the worked solution (expert trace); null: none")
     bad_traces: str = option(
         "drop", "a trace that can't be used: leave its problem out, or stop", choices=("drop", "error")
@@ -41,20 +43,30 @@ class DataConfig:
         True, "a trace without \\boxed{} can't be used; false for a reward that reads others"
     )
     image_dir: str | None = option(None, "folder that relative picture paths start from")
-    video_fps: float = option(2.0, "frames a second taken from a video (EasyR1 engine)", above=0)
-    max_prompt_length: int = option(512, "most tokens of a prompt, its image tokens included", at_least=1)
-    max_response_length: int = option(512, "most tokens of a response", at_least=1)
-    rollout_batch_size: int = option(512, "prompts in one step", at_least=1)
-    mini_rollout_batch_size: int | None = option(None, "prompts sampled at a time; null: all of a step", at_least=1)
-    val_batch_size: int = option(-1, "prompts validated at a time; -1: all", at_least=-1)
+    video_fps: float = option(2.0, "frames a second taken from a video (EasyR1 engine)", above=0, at_most=1000)
+    max_prompt_length: int = option(
+        512, "most tokens of a prompt, its image tokens included", at_least=1, at_most=MOST_TOKENS
+    )
+    max_response_length: int = option(512, "most tokens of a response", at_least=1, at_most=MOST_TOKENS)
+    rollout_batch_size: int = option(512, "prompts in one step", at_least=1, at_most=MOST_ROWS)
+    mini_rollout_batch_size: int | None = option(
+        None, "prompts sampled at a time; null: all of a step", at_least=1, at_most=MOST_ROWS
+    )
+    val_batch_size: int = option(-1, "prompts validated at a time; -1: all", at_least=-1, at_most=BILLION)
     format_prompt: str | None = option(None, "Jinja file that wraps the question ({{ content }})")
     override_chat_template: str | None = option(None, "Jinja file in place of the model's chat template")
     shuffle: bool = option(True, "new order of problems in each epoch")
-    seed: int = option(1, "seed of the order of problems", at_least=0)
-    min_pixels: int | None = option(262144, "smaller pictures are enlarged to this many pixels", at_least=1)
-    max_pixels: int | None = option(4194304, "larger pictures are reduced to this many pixels", at_least=1)
+    seed: int = option(1, "seed of the order of problems", at_least=0, at_most=MOST_SEED)
+    min_pixels: int | None = option(
+        262144, "smaller pictures are enlarged to this many pixels", at_least=1, at_most=100_000_000
+    )
+    max_pixels: int | None = option(
+        4194304, "larger pictures are reduced to this many pixels", at_least=1, at_most=BILLION
+    )
     filter_overlong_prompts: bool = option(True, "drop problems above max_prompt_length instead of stopping")
-    filter_overlong_prompts_workers: int = option(16, "processes that measure prompts", at_least=1)
+    filter_overlong_prompts_workers: int = option(
+        16, "processes that measure prompts", at_least=1, at_most=MOST_PROCESSES
+    )
 
 
 @dataclass
@@ -72,16 +84,16 @@ class AlgorithmConfig:
     disable_kl: bool = option(False, "no reference policy and no KL at all")
     use_kl_loss: bool = option(False, "KL as a term of the loss instead of a part of the reward")
     kl_penalty: str = option("kl", "estimator of the KL; full: EasyR1 engine", choices=KL_PENALTIES)
-    kl_coef: float = option(1e-3, "weight of the KL", at_least=0)
+    kl_coef: float = option(1e-3, "weight of the KL", at_least=0, at_most=LARGE)
     kl_type: str = option(
         "fixed", "fixed weight, or one that steers the KL to kl_target", choices=("fixed", "adaptive")
     )
-    kl_horizon: float = option(10000.0, "adaptive: rollouts over which the weight moves", above=0)
-    kl_target: float = option(0.1, "adaptive: KL to steer to (nats)", above=0)
+    kl_horizon: float = option(10000.0, "adaptive: rollouts over which the weight moves", above=0, at_most=1e12)
+    kl_target: float = option(0.1, "adaptive: KL to steer to (nats)", above=0, at_most=LARGE)
     online_filtering: bool = option(False, "DAPO: drop groups by mean reward and sample again")
     filter_key: str = option("overall", "part of the reward that filtering looks at")
-    filter_low: float = option(0.01, "groups with a lower mean are dropped")
-    filter_high: float = option(0.99, "groups with a higher mean are dropped")
+    filter_low: float = option(0.01, "groups with a lower mean are dropped", at_least=-LARGE, at_most=LARGE)
+    filter_high: float = option(0.99, "groups with a higher mean are dropped", at_least=-LARGE, at_most=LARGE)
     dynamic_sampling: str = option(
         "resample",
         "online_filtering of groups that all succeed: drop and resample, or keep while there is an echo term",
@@ -91,23 +103,25 @@ class AlgorithmConfig:
 
 @dataclass
 class TrainerConfig:
-    total_epochs: int = option(15, "passes over the training problems", at_least=1)
-    max_steps: int | None = option(None, "steps to train; overrides total_epochs", at_least=1)
+    total_epochs: int = option(15, "passes over the training problems", at_least=1, at_most=BILLION)
+    max_steps: int | None = option(None, "steps to train; overrides total_epochs", at_least=1, at_most=BILLION)
     project_name: str = option("easy_r1", "project name in loggers and in the default output folder")
     experiment_name: str = option("demo", "run name in loggers and in the default output folder")
     logger: tuple[str, ...] = option(("console", "wandb"), "where metrics go", choices=LOGGERS)
-    nnodes: int = option(1, "EasyR1 engine: machines", at_least=1)
-    n_gpus_per_node: int = option(8, "EasyR1 engine: GPUs in each machine", at_least=1)
+    nnodes: int = option(1, "EasyR1 engine: machines", at_least=1, at_most=MOST_DEVICES)
+    n_gpus_per_node: int = option(8, "EasyR1 engine: GPUs in each machine", at_least=1, at_most=1024)
     max_try_make_batch: int = option(
-        20, "most rounds of sampling for a step with online_filtering; -1: no limit", at_least=-1
+        20, "most rounds of sampling for a step with online_filtering; -1: no limit", at_least=-1, at_most=BILLION
     )
-    critic_warmup: int = option(0, "EasyR1 engine: steps in which only the critic learns", at_least=0)
-    val_freq: int = option(-1, "validate every so many steps; -1: never", at_least=-1)
+    critic_warmup: int = option(0, "EasyR1 engine: steps in which only the critic learns", at_least=0, at_most=BILLION)
+    val_freq: int = option(-1, "validate every so many steps; -1: never", at_least=-1, at_most=BILLION)
     val_before_train: bool = option(True, "validate before the first step")
     val_only: bool = option(False, "validate and stop")
-    val_generations_to_log: int = option(0, "EasyR1 engine: validation responses sent to the loggers", at_least=0)
-    save_freq: int = option(-1, "write a checkpoint every so many steps; -1: never", at_least=-1)
-    save_limit: int = option(-1, "checkpoints to keep; -1: all", at_least=-1)
+    val_generations_to_log: int = option(
+        0, "EasyR1 engine: validation responses sent to the loggers", at_least=0, at_most=BILLION
+    )
+    save_freq: int = option(-1, "write a checkpoint every so many steps; -1: never", at_least=-1, at_most=BILLION)
+    save_limit: int = option(-1, "checkpoints to keep; -1: all", at_least=-1, at_most=BILLION)
     save_model_only: bool = option(False, "checkpoints without optimizer state: smaller, but no resume")
     save_checkpoint_path: str | None = option(None, "output folder; null: checkpoints/project_name/experiment_name")
     load_checkpoint_path: str | None = option(None, "checkpoint to start from")
@@ -118,16 +132,22 @@ class TrainerConfig:
         "auto: a GPU where there is one; cpu with engine easyr1 or verl: a rehearsal",
         choices=("auto", "cpu", "cuda"),
     )
-    max_bad_steps: int = option(5, "stop after so many steps in a row skipped for NaN", at_least=1)
-    rollout_save_freq: int = option(1, "write the rollouts to parquet every so many steps; 0: never", at_least=0)
+    max_bad_steps: int = option(5, "stop after so many steps in a row skipped for NaN", at_least=1, at_most=BILLION)
+    rollout_save_freq: int = option(
+        1, "write the rollouts to parquet every so many steps; 0: never", at_least=0, at_most=BILLION
+    )
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the values of a Config came from: the file, and dotted key -> "file line 7" or "command line"."""
+    """Where the values of a Config came from: the file, and dotted key -> "file line 7" or "command line".
+
+    derived: key that EasyR1 writes over at start (`names.DERIVED`) -> the value given for it, and where.
+    """
 
     path: Path
     origins: dict[str, str]
+    derived: dict[str, tuple[Any, str]] = field(default_factory=dict)
 
 
 @dataclass

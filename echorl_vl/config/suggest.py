@@ -5,57 +5,53 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-# Names of other GRPO trainers for keys of this schema, where spelling alone would not lead there.
-KNOWN_AS = {
-    "train_batch_size": "data.rollout_batch_size",
-    "gen_batch_size": "data.mini_rollout_batch_size",
-    "ppo_mini_batch_size": "worker.actor.global_batch_size",
-    "ppo_micro_batch_size_per_gpu": "worker.actor.micro_batch_size_per_device_for_update",
-    "log_prob_micro_batch_size_per_gpu": "worker.actor.micro_batch_size_per_device_for_experience",
-    "learning_rate": "worker.actor.optim.lr",
-    "num_generations": "worker.rollout.n",
-    "echo.lambda": "echo.coef",
-    "clip_ratio": "worker.actor.clip_ratio_high",
-}
+from .names import KNOWN_AS
+
+SIMILAR = 0.8  # of two last parts: `topp` and `top_p` are, `aug_entropy_loss_coef` and `kl_coef` are not
 
 
-def nearest_key(key: str, candidates: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The candidate closest to a dotted `key`, or None where nothing is close.
+def nearest_key(key: str, candidates: Iterable[str]) -> str | None:
+    """The candidate that a dotted `key` was meant for, or None where nothing is close.
 
-    Whole paths are compared, and also the last parts of a candidate where `key` has fewer parts, so that `rollout.n`
-    and `worker.rollout_n` both lead to `worker.rollout.n`. Of equally close ones the first wins.
+    In this order: one letter less, more or other anywhere in the path; a name of another trainer or of an earlier
+    version; `_` for a dot; a last part that is the same or similar. A shared beginning says nothing: two keys of one
+    section have it too. Of equally close ones the first wins.
     """
     key = key.strip().lstrip("+-~")
+    candidates = list(candidates)
     last = key.rpartition(".")[2]
-    best, best_score = None, cutoff
-    parts = key.count(".") + 1
     flat = key.replace(".", "_")
-    matcher = difflib.SequenceMatcher(None, "", key, autojunk=False)
-    for candidate in candidates:
-        tail = ".".join(candidate.split(".")[-parts:])
-        score = _ratio(matcher, candidate, best_score)
-        if tail != candidate:
-            score = max(score, 0.98 * _ratio(matcher, tail, best_score))
-        if _is_tail(flat, candidate.replace(".", "_")):
-            score = max(score, 0.97)
-        if last == candidate.rpartition(".")[2]:
-            score = max(score, 0.7 + 0.2 * _ratio(matcher, candidate))
-        if score > best_score:
-            best, best_score = candidate, score
-    elsewhere = KNOWN_AS.get(key) or KNOWN_AS.get(last)
-    return elsewhere if elsewhere and best_score < 0.95 else best
+    if slips := [name for name in candidates if _is_slip(key, name)]:
+        return _closest(key, slips)
+    if tail := KNOWN_AS.get(key) or KNOWN_AS.get(last):
+        return _closest(key, [name for name in candidates if _ends_with(name, tail, ".")])
+    if tails := [name for name in candidates if _ends_with(name.replace(".", "_"), flat, "_")]:
+        return _closest(key, tails)
+    scored = [(_ratio(last, name.rpartition(".")[2]), name) for name in candidates]
+    best = max((score for score, _ in scored), default=0)
+    return _closest(key, [name for score, name in scored if score == best]) if best >= SIMILAR else None
 
 
-def _ratio(matcher: difflib.SequenceMatcher, word: str, floor: float = 0.0) -> float:
-    """Similarity of `word` and the matcher's key in [0, 1]; 0 where a cheap bound puts it at or below `floor`."""
-    matcher.set_seq1(word)
-    if matcher.real_quick_ratio() <= floor or matcher.quick_ratio() <= floor:
-        return 0.0
-    return matcher.ratio()
+def _is_slip(key: str, name: str) -> bool:
+    """Whether one letter is missing, added, replaced or swapped with its neighbour."""
+    if abs(len(key) - len(name)) > 1:
+        return False
+    start = next((i for i, (a, b) in enumerate(zip(key, name, strict=False)) if a != b), min(len(key), len(name)))
+    a, b = key[start:], name[start:]
+    return a[1:] == b or a == b[1:] or a[1:] == b[1:] or (a[:2] == b[1::-1] and a[2:] == b[2:])
 
 
-def _is_tail(tail: str, whole: str) -> bool:
-    return whole == tail or whole.endswith("_" + tail)
+def _closest(key: str, names: list[str]) -> str | None:
+    return max(names, key=lambda name: _ratio(key, name), default=None)
+
+
+def _ratio(word: str, other: str) -> float:
+    """Similarity in [0, 1]."""
+    return difflib.SequenceMatcher(None, other, word, autojunk=False).ratio()
+
+
+def _ends_with(whole: str, tail: str, joint: str) -> bool:
+    return whole == tail or whole.endswith(joint + tail)
 
 
 def nearest_names(name: str, names: Iterable[str], count: int = 3) -> list[str]:

@@ -11,8 +11,11 @@ from typing import Any
 
 import yaml
 
+from .limits import MOST_DIGITS
+
 MAX_BYTES = 1_000_000
 MAX_VALUES = 100_000
+MAX_DEPTH = 50
 
 FLOAT = re.compile(
     r"^(?:[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"
@@ -47,6 +50,16 @@ def _with_number_rules(cls: type) -> type:
 class Loader(yaml.SafeLoader):
     """yaml.SafeLoader with the number rules of this module."""
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Refuses numbers that Python would not print again."""
+        if len(node.value) > MOST_DIGITS:
+            message = f"a number of {len(node.value)} digits; expected at most {MOST_DIGITS}"
+            raise yaml.constructor.ConstructorError(None, None, message, node.start_mark)
+        return super().construct_yaml_int(node)
+
+
+Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
+
 
 @_with_number_rules
 class Dumper(yaml.SafeDumper):
@@ -55,6 +68,8 @@ class Dumper(yaml.SafeDumper):
 
 def compose(text: str) -> tuple[Loader, yaml.Node | None]:
     """Parses one YAML document to its node tree (None where it is empty). Raises YamlProblem."""
+    if len(text) > MAX_BYTES:
+        raise YamlProblem(f"{len(text):,} characters; expected at most {MAX_BYTES:,}")
     try:
         loader = Loader(text)
         node = loader.get_single_node()
@@ -73,8 +88,13 @@ def compose(text: str) -> tuple[Loader, yaml.Node | None]:
     return loader, node
 
 
-def _expanded_size(node: yaml.Node, known: dict[int, int]) -> int:
-    """Number of nodes below `node` with every alias counted in full. Raises YamlProblem on an alias of itself."""
+def _expanded_size(node: yaml.Node, known: dict[int, int], depth: int = 0) -> int:
+    """Number of nodes below `node` with every alias counted in full.
+
+    Raises YamlProblem on an alias of itself, and below MAX_DEPTH levels: whatever walks the values later recurses.
+    """
+    if depth > MAX_DEPTH:
+        raise YamlProblem(f"nested too deeply: expected at most {MAX_DEPTH} levels", line_of(node))
     if id(node) in known:
         if known[id(node)] < 0:
             raise YamlProblem("an alias contains itself", line_of(node))
@@ -82,9 +102,10 @@ def _expanded_size(node: yaml.Node, known: dict[int, int]) -> int:
     known[id(node)] = -1
     size = 1
     if isinstance(node, yaml.SequenceNode):
-        size += sum(_expanded_size(item, known) for item in node.value)
+        size += sum(_expanded_size(item, known, depth + 1) for item in node.value)
     elif isinstance(node, yaml.MappingNode):
-        size += sum(_expanded_size(key, known) + _expanded_size(value, known) for key, value in node.value)
+        for key, value in node.value:
+            size += _expanded_size(key, known, depth + 1) + _expanded_size(value, known, depth + 1)
     known[id(node)] = size
     return size
 
@@ -130,6 +151,11 @@ def duplicate_keys(node: yaml.Node, prefix: str = "", seen: set[int] | None = No
 
 def is_null(node: yaml.Node) -> bool:
     return isinstance(node, yaml.ScalarNode) and node.tag == NULL_TAG
+
+
+def is_nothing(node: yaml.Node) -> bool:
+    """True for null, and for Python's word for it, unquoted: what stands where a key may be left unset."""
+    return is_null(node) or (isinstance(node, yaml.ScalarNode) and node.style is None and node.value == "None")
 
 
 def construct(loader: Loader, node: yaml.Node, as_text: bool = False) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +15,16 @@ _CHOICES = {
     "splitter": tuple(SPLITTERS),
     "decay": ("none", "linear", "cosine"),
 }
-_LEAST_INT = {"k": 1, "min_step_tokens": 1, "start_step": 0, "warmup_steps": 0, "decay_steps": 0, "seed": 0}
+_STEPS = 10**9
+_WHOLE = {  # (least, most)
+    "k": (1, 10**6),
+    "min_step_tokens": (1, 2**20),
+    "start_step": (0, _STEPS),
+    "warmup_steps": (0, _STEPS),
+    "decay_steps": (0, _STEPS),
+    "seed": (0, 2**63 - 1),
+}
+_LARGE = 10**6
 _FLAGS = ("include_truncated", "log_grad_share")
 
 
@@ -68,17 +76,20 @@ class EchoConfig:
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
             _require(name, getattr(self, name), getattr(self, name) in allowed, f"one of {', '.join(allowed)}")
-        for name, least in _LEAST_INT.items():
+        for name, (least, most) in _WHOLE.items():
             value = getattr(self, name)
-            _require(name, value, _is_int(value) and value >= least, f"a whole number >= {least}")
+            held = _is_int(value) and least <= value <= most
+            _require(name, value, held, f"a whole number >= {least} and <= {most:,}")
         for name in _FLAGS:
             _require(name, getattr(self, name), isinstance(getattr(self, name), bool), "true or false")
-        _require("coef", self.coef, _is_number(self.coef) and self.coef >= 0, "a number >= 0")
-        _require("tau", self.tau, _is_number(self.tau) and self.tau > 0, "a number > 0 (nats)")
-        _require("verify_threshold", self.verify_threshold, _is_number(self.verify_threshold), "a finite number")
+        most = f"<= {_LARGE:,}"
+        _require("coef", self.coef, _is_number(self.coef) and self.coef >= 0, f"a number >= 0 and {most}")
+        _require("tau", self.tau, _is_number(self.tau) and self.tau > 0, f"a number > 0 and {most} (nats)")
+        threshold = self.verify_threshold
+        _require("verify_threshold", threshold, _is_number(threshold), f"a number >= -{_LARGE:,} and {most}")
         temperature = self.entropy_temperature
-        valid = temperature is None or (_is_number(temperature) and temperature > 0)
-        _require("entropy_temperature", temperature, valid, "none or a number > 0")
+        valid = temperature is None or (_is_number(temperature) and 0 < temperature <= 100)
+        _require("entropy_temperature", temperature, valid, "none or a number > 0 and <= 100")
         needed = self.decay == "none" or self.decay_steps > 0
         _require("decay_steps", self.decay_steps, needed, f"a whole number > 0 with echo.decay: {self.decay}")
         self._check_splitter()
@@ -101,4 +112,4 @@ def _is_int(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -_LARGE <= value <= _LARGE

@@ -23,6 +23,8 @@ from torch import Tensor
 
 from .vocabulary import TokenTable
 
+LARGEST_WINDOW = 2**20
+
 
 class Splitter(ABC):
     """The interface. Built once per tokenizer (or from a `TokenTable`, to share one among splitters)."""
@@ -55,8 +57,8 @@ class WindowSplitter(Splitter):
     """A step is `size` text tokens."""
 
     def __init__(self, tokenizer: Any, size: int = 64):
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"the window splitter needs size >= 1 (tokens), found {size!r}")
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= LARGEST_WINDOW:
+            raise ValueError(f"the window splitter needs size >= 1 and <= {LARGEST_WINDOW:,} (tokens), got {size!r}")
         super().__init__(tokenizer)
         self.size = size
 

@@ -406,7 +406,7 @@ def test_not_text(write: Write, tmp_path: Path) -> None:
         ("worker.actor.optim.learning_rate=1", "worker.actor.optim.lr"),
         ("data.train_batch_size=8", "data.rollout_batch_size"),
         ("worker.actor.ppo_mini_batch_size=8", "worker.actor.global_batch_size"),
-        ("worker.actor.kl_coef=1", "algorithm.kl_coef"),
+        ("worker.actor.kl_loss_coef=1", "algorithm.kl_coef"),
         ("echo.coeff=1", "echo.coef"),
         ("echo.lambda=1", "echo.coef"),
         ("coef=1", "echo.coef"),

@@ -1,0 +1,117 @@
+"""Keys by other names: what EasyR1 derives, what it once called otherwise, what other trainers and its forks have."""
+
+from __future__ import annotations
+
+_ACTOR, _ALGORITHM, _CRITIC, _REF = "worker.actor", "algorithm", "worker.critic", "worker.ref"
+_SHARED = (
+    "micro_batch_size_per_device_for_experience",
+    "padding_free",
+    "dynamic_batching",
+    "ulysses_size",
+    "use_torch_compile",
+)
+
+DERIVED: dict[str, str] = {
+    **{f"{_REF}.{name}": f"{_ACTOR}.{name}" for name in _SHARED},
+    **{f"{_ACTOR}.{name}": f"{_ALGORITHM}.{name}" for name in ("disable_kl", "use_kl_loss", "kl_penalty", "kl_coef")},
+    f"{_ACTOR}.global_batch_size_per_device": f"{_ACTOR}.global_batch_size",
+    f"{_CRITIC}.global_batch_size_per_device": f"{_CRITIC}.global_batch_size",
+    f"{_ACTOR}.optim.training_steps": "trainer.max_steps",
+    f"{_CRITIC}.optim.training_steps": "trainer.max_steps",
+    "worker.rollout.prompt_length": "data.max_prompt_length",
+    "worker.rollout.response_length": "data.max_response_length",
+    "worker.rollout.trust_remote_code": f"{_ACTOR}.model.trust_remote_code",
+    "worker.reward.reward_function_name": "worker.reward.reward_function",
+}
+"""Key that EasyR1 accepts in a file and writes over at start -> the key that it takes the value from."""
+
+KNOWN_AS: dict[str, str] = {
+    # other trainers
+    "train_batch_size": "data.rollout_batch_size",
+    "gen_batch_size": "data.mini_rollout_batch_size",
+    "ppo_mini_batch_size": "global_batch_size",
+    "ppo_micro_batch_size_per_gpu": "micro_batch_size_per_device_for_update",
+    "log_prob_micro_batch_size_per_gpu": "micro_batch_size_per_device_for_experience",
+    "learning_rate": "optim.lr",
+    "num_generations": "rollout.n",
+    "total_training_steps": "trainer.max_steps",
+    "default_local_dir": "trainer.save_checkpoint_path",
+    "tensor_model_parallel_size": "tensor_parallel_size",
+    "echo.lambda": "echo.coef",
+    # EasyR1, in earlier versions
+    "clip_ratio": "clip_ratio_high",
+    "compute_score": "reward_function",
+    "entropy_coeff": "entropy_coef",
+    "format_prompt_path": "format_prompt",
+    "kl_loss_coef": "algorithm.kl_coef",
+    "kl_loss_type": "algorithm.kl_penalty",
+    "lr_warmup_steps_ratio": "lr_warmup_ratio",
+    "optimizer_offload": "offload_optimizer",
+    "param_offload": "offload_params",
+    "report_kl": "algorithm.disable_kl",
+    "remove_previous_ckpt": "trainer.save_limit",
+    "score_function": "reward_function",
+    "score_function_kwargs": "reward_function_kwargs",
+    "system_prompt": "data.format_prompt",
+    "test_freq": "trainer.val_freq",
+    "total_episodes": "trainer.total_epochs",
+    "ulysses_sequence_parallel_size": "ulysses_size",
+    "val_generations_to_log_to_wandb": "trainer.val_generations_to_log",
+    "warmup_style": "lr_scheduler_type",
+}
+"""A key, or its last part -> the key here, or its last parts, where spelling alone would not lead there."""
+
+_NO_COUNTERPART = "EasyR1 had it in earlier versions, and nothing takes its place: leave it out"
+GONE: dict[str, str] = {
+    "reward_type": "EasyR1 had it in earlier versions; now REWARD_TYPE in the file of the reward function says it",
+    "score_function_name": "EasyR1 had it in earlier versions; now worker.reward.reward_function is path.py:function",
+    **{
+        name: _NO_COUNTERPART
+        for name in (
+            "del_local_ckpt_after_load",
+            "do_sample",
+            "free_cache_engine",
+            "max_num_seqs",
+            "remove_ckpt_after_load",
+            "return_raw_input_ids",
+            "return_raw_prompt",
+        )
+    },
+}
+"""Last part of a key that EasyR1 had -> what became of it."""
+
+_FORK = "a key of {}, a fork of EasyR1; here it is not there: leave it out, or train with the fork"
+_PAPO, _NOISY, _SHARE = (_FORK.format(name) for name in ("PAPO", "NoisyRollout", "R1-ShareVL"))
+FORKS: dict[str, str] = {
+    "aug_entropy_loss_coef": _PAPO,
+    "kl_prcp_coef": _PAPO,
+    "ori_entropy_loss_coef": _PAPO,
+    "use_aug_entropy_loss": _PAPO,
+    "use_kl_prcp": _PAPO,
+    "use_ori_entropy_loss": _PAPO,
+    "is_noisy": _NOISY,
+    "question_num": _SHARE,
+}
+"""Last part of a key of EasyR1's forks -> what the error says."""
+
+_NO_CLIPPING = "0 would scale every gradient to nothing, in EasyR1 too; for no clipping give a large number"
+REFUSED_VALUES: dict[str, tuple[object, str]] = {
+    "data.seed": (-1, "a run draws the same with the same seed; EasyR1 takes -1 for one seed like others"),
+    "data.min_pixels": (0, "null is no lower limit"),
+    "trainer.max_steps": (-1, "EasyR1 would train no step with it; null: trainer.total_epochs says how long"),
+    "worker.actor.max_grad_norm": (0, _NO_CLIPPING),
+    "worker.critic.max_grad_norm": (0, _NO_CLIPPING),
+    "worker.actor.optim.lr_warmup_steps": (-1, "null: lr_warmup_ratio says how long"),
+    "worker.critic.optim.lr_warmup_steps": (-1, "null: lr_warmup_ratio says how long"),
+    "worker.rollout.seed": (-1, "a run draws the same with the same seed; vLLM takes -1 for a new one at each start"),
+    "worker.rollout.dtype": (
+        "auto",
+        "a word of vLLM's that EasyR1 does not know either: it fails once the model is there",
+    ),
+}
+"""Key -> a value that means something elsewhere, and why it is refused here."""
+
+SAMPLING = ("n", "temperature", "top_p", "top_k", "seed", "ignore_eos")
+"""Keys of `worker.rollout` that validation may have otherwise: those that vLLM takes with a request."""
+
+DETOKENIZE = "it changes no response: they are decoded outside of the sampler (worker.reward.skip_special_tokens)"

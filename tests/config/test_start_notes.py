@@ -1,0 +1,50 @@
+"""What a right configuration may mean other than its user thinks is said before the first step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from echorl_vl import train
+from echorl_vl.config import load_config, start_notes
+
+GRPO = "echo term on with coef 0.001: set echo.coef=0 for plain GRPO"
+
+
+def test_a_file_of_easyr1_trains_echorl_and_is_told(minimal: Path) -> None:
+    assert start_notes(load_config(minimal)) == [GRPO]
+
+
+@pytest.mark.parametrize("override", ["echo.coef=0", "echo.coef=0.001", "echo={coef: 0.01}", "echo.select=topk"])
+def test_whoever_wrote_an_echo_block_knows(minimal: Path, override: str) -> None:
+    assert start_notes(load_config(minimal, [override])) == []
+
+
+def test_an_empty_block_says_nothing_of_the_weight(minimal: Path) -> None:
+    assert start_notes(load_config(minimal, ["echo="])) == [GRPO]
+
+
+def test_the_base_is_named(minimal: Path) -> None:
+    assert start_notes(load_config(minimal, ["algorithm.adv_estimator=rloo"]))[0].endswith("for plain rloo")
+
+
+def test_an_algorithm_without_an_echo_term_has_none_to_tell_of(minimal: Path) -> None:
+    overrides = ["algorithm.name=sft", "data.trace_key=solution"]
+    assert not any("echo term on" in line for line in start_notes(load_config(minimal, overrides)))
+
+
+def test_keys_that_win_over_an_algorithm_are_told_too(minimal: Path) -> None:
+    overrides = ["algorithm.name=dapo", "worker.actor.clip_ratio_high=0.3", "echo.coef=0"]
+    (line,) = start_notes(load_config(minimal, overrides))
+    assert "worker.actor.clip_ratio_high = 0.3 (command line) wins" in line
+
+
+def test_the_command_prints_them(minimal: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr("echorl_vl.engines.load_engine", lambda name: lambda config: 0)
+    assert train.main([str(minimal), "engine=local", "worker.actor.kl_coef=1"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("engine: local") and printed[1] == GRPO
+    assert printed[2].startswith(
+        "worker.actor.kl_coef = 1 (command line) has no effect, as in EasyR1: algorithm.kl_coef"
+    )
