@@ -33,14 +33,6 @@ def cut(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _printable(text: str) -> str:
-    """A message with what a terminal would obey, or could not show, as escapes."""
-    return "".join(
-        letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
-
-
 def at(config: Any, key: str) -> str:
     """A key of a Config with its value and where that came from."""
     return f"{key} = {show(get_value(config, key))} ({config.origin(key)})"
@@ -53,7 +45,7 @@ def wrong_value(key: str, value: Any, origin: str, wanted: str) -> Problem:
 
 def raise_if_any(problems: Iterable[Problem]) -> None:
     """Raises one UserError that lists every distinct problem, one on a line; returns where there is none."""
-    lines = list(dict.fromkeys(_printable(problem.message) for problem in problems))
+    lines = list(dict.fromkeys(problem.message for problem in problems))
     if len(lines) == 1:
         raise UserError(lines[0])
     if lines:
