@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 
 from echorl_vl.rewards.text import plain, squash
+from echorl_vl.wilson import known_error
 from eval.benchmarks.base import Graded
 from eval.clusters import numbered
 from eval.grading.graders import value_of
@@ -108,7 +109,8 @@ def _standard_error(graded: Sequence[Graded]) -> float:
     """sqrt(C / (C - 1) * sum over C clusters of (sum of their questions' accuracy - mean)^2) / Q; nan for C < 2.
 
     The cluster-robust error of a mean (Liang and Zeger, 1986). The accuracy of a question is one number, however many
-    responses it has; with one question a cluster it is the usual standard error.
+    responses it has; with one question a cluster it is the usual standard error. Where all questions have the same
+    accuracy, 0 and 1 first of all, it would be 0: Wilson's error of C trials stands for it.
     """
     mean = sum(one.accuracy for one in graded) / len(graded)
     sums: dict[int, float] = {}
@@ -117,4 +119,5 @@ def _standard_error(graded: Sequence[Graded]) -> float:
     count = len(sums)
     if count < 2:
         return math.nan
-    return math.sqrt(count / (count - 1) * sum(value**2 for value in sums.values())) / len(graded)
+    error = math.sqrt(count / (count - 1) * sum(value**2 for value in sums.values())) / len(graded)
+    return known_error(error, mean, count)

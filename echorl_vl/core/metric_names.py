@@ -7,8 +7,13 @@ ECHO_COEF = "echo/coef"
 ECHO_CLIPS = "echo/clips"  # count
 ECHO_CLIP_TOKENS = "echo/clip_tokens"  # mean length of a clip, text tokens
 ECHO_CLIP_SHARE = "echo/clip_share"  # length of a clip over the length of its rollout
-ECHO_STEP_ENTROPY_MAX = "echo/step_entropy_max"  # nats
-ECHO_STEP_ENTROPY_MEAN = "echo/step_entropy_mean"  # nats
+ECHO_CLIP_STEP_ENTROPY = "echo/clip_step_entropy"  # mean over the clips of their last step's entropy, nats
+ECHO_VERIFIED = "echo/verified"  # count of the policy's own verified rollouts; the three below are among them
+ECHO_LEFT_OUT_TRUNCATED = "echo/left_out_truncated"  # they hit the length limit
+ECHO_LEFT_OUT_MIXED = "echo/left_out_mixed"  # apply_to: degenerate, and their group's rewards differ
+ECHO_LEFT_OUT_SHORT = "echo/left_out_short"  # no step is long enough
+ECHO_STEP_ENTROPY_MAX = "echo/step_entropy_max"  # over all steps of all rollouts, mined or not; nats
+ECHO_STEP_ENTROPY_MEAN = "echo/step_entropy_mean"  # over the same; nats
 ECHO_STEPS_PER_ROLLOUT = "echo/steps_per_rollout"
 ECHO_GRAD_SHARE = "echo/grad_share"  # norm of the echo gradient over the norm of the whole; on request
 
@@ -27,6 +32,11 @@ METRIC_NAMES = (
     ECHO_CLIPS,
     ECHO_CLIP_TOKENS,
     ECHO_CLIP_SHARE,
+    ECHO_CLIP_STEP_ENTROPY,
+    ECHO_VERIFIED,
+    ECHO_LEFT_OUT_TRUNCATED,
+    ECHO_LEFT_OUT_MIXED,
+    ECHO_LEFT_OUT_SHORT,
     ECHO_STEP_ENTROPY_MAX,
     ECHO_STEP_ENTROPY_MEAN,
     ECHO_STEPS_PER_ROLLOUT,

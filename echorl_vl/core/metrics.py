@@ -12,6 +12,13 @@ from . import metric_names as names
 from .entropy import step_entropies
 from .mining import EchoClips
 
+_CANDIDATES = (
+    names.ECHO_VERIFIED,
+    names.ECHO_LEFT_OUT_TRUNCATED,
+    names.ECHO_LEFT_OUT_MIXED,
+    names.ECHO_LEFT_OUT_SHORT,
+)
+
 
 @torch.no_grad()
 def echo_metrics(
@@ -19,9 +26,10 @@ def echo_metrics(
 ) -> dict[str, float]:
     """Metrics of the mining of one batch.
 
-    `echo/clip_tokens` and `echo/clip_share` are means over clips, 0 when there is none. The step entropies are the
-    highest and the mean over *all* steps of all rollouts, mined or not, so that they can be compared with what was
-    chosen.
+    `echo/clip_tokens`, `echo/clip_share` and `echo/clip_step_entropy` are means over clips, and absent when there is
+    none. `echo/step_entropy_max` and `_mean` are over *all* steps of all rollouts, mined or not: what the clips' can be
+    compared with, and never to be shown as theirs. `echo/verified` and `echo/left_out_*` say what the clips were
+    chosen from, and so why there is none.
 
     Args:
         clips: from `mine_echo_clips`.
@@ -32,11 +40,17 @@ def echo_metrics(
     """
     means = step_entropies(entropy, step_ids)
     means = means[~means.isnan()]
-    share = clips.lengths / response_lengths.to(clips.lengths.device)[clips.rows]
-    return {
-        names.ECHO_CLIPS: float(len(clips)),
-        names.ECHO_CLIP_TOKENS: _mean(clips.lengths),
-        names.ECHO_CLIP_SHARE: _mean(share),
+    metrics = {names.ECHO_CLIPS: float(len(clips))}
+    if len(clips):
+        share = clips.lengths / response_lengths.to(clips.lengths.device)[clips.rows]
+        metrics |= {
+            names.ECHO_CLIP_TOKENS: _mean(clips.lengths),
+            names.ECHO_CLIP_SHARE: _mean(share),
+            names.ECHO_CLIP_STEP_ENTROPY: _mean(clips.step_entropies),
+        }
+    if clips.candidates is not None:
+        metrics |= dict(zip(_CANDIDATES, clips.candidates.double().tolist(), strict=True))
+    return metrics | {
         names.ECHO_STEP_ENTROPY_MAX: means.max().item() if len(means) else 0.0,
         names.ECHO_STEP_ENTROPY_MEAN: _mean(means),
         names.ECHO_STEPS_PER_ROLLOUT: len(means) / max(1, len(step_ids) if rollouts is None else rollouts),

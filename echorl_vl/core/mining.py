@@ -16,7 +16,8 @@ No Python loop over tokens, rows or groups.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -31,6 +32,10 @@ class EchoClips:
     """C clips, in order of row, then end.
 
     `token_weights` is all that the loss needs: the sum over clips of weight / length on each clip's text tokens.
+
+    `candidates` says what they were chosen from, and so why there is none: the policy's own verified rollouts, and of
+    these (each counted once, in this order) the ones that hit the length limit, the ones in a group whose rewards
+    differ (`apply_to: degenerate`), and the ones without a step of `min_step_tokens` text tokens.
     """
 
     rows: Tensor  # (C,) int64
@@ -39,6 +44,7 @@ class EchoClips:
     step_entropies: Tensor  # (C,) float32, nats
     weights: Tensor  # (C,) float32
     token_weights: Tensor  # (B, T) float32
+    candidates: Tensor | None = None  # (4,) int64 rollouts: verified, left out as truncated, as mixed, as short
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -83,15 +89,15 @@ def mine_echo_clips(
     sums, counts = step_sums(entropy, step_ids)
     step_entropy = (sums / counts).float()
 
-    minable = verified.bool()
-    if own_policy is not None:
-        minable = minable & own_policy.bool()
-    if truncated is not None and not config.include_truncated:
-        minable = minable & ~truncated.bool()
+    own = verified.bool() if own_policy is None else verified.bool() & own_policy.bool()
+    whole = own if truncated is None or config.include_truncated else own & ~truncated.bool()
+    minable = whole
     if config.apply_to == "degenerate":
         rewards = verified.float() if rewards is None else rewards
-        minable = minable & degenerate_groups(rewards, index, groups)[index]
+        minable = whole & degenerate_groups(rewards, index, groups)[index]
     eligible = minable[:, None] & (counts >= config.min_step_tokens) & step_entropy.isfinite()
+    left = [rows.sum() for rows in (own, whole, minable, eligible.any(1))]
+    candidates = torch.stack([left[0], *(before - after for before, after in pairwise(left))])
 
     weight = 1.0
     if config.select == "topk":
@@ -102,7 +108,7 @@ def mine_echo_clips(
         rows, steps = _highest(step_entropy.double() / config.tau + noise, eligible, index, groups)
     else:
         rows, steps = _highest(step_entropy, eligible, index, groups)
-    return _cut_clips(rows, steps, weight, step_ids, step_entropy, counts)
+    return replace(_cut_clips(rows, steps, weight, step_ids, step_entropy, counts), candidates=candidates)
 
 
 def _highest(score: Tensor, eligible: Tensor, index: Tensor, groups: int) -> tuple[Tensor, Tensor]:

@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 
 from echorl_vl.engines.rollouts import Rollouts
+from echorl_vl.wilson import known_error
 
 
 def clustered_standard_error(accuracies: Sequence[float], n: int) -> float:
-    """Standard error of a mean accuracy, clustered by problem; nan for fewer than two problems.
+    """Standard error of a mean accuracy, clustered by problem; Wilson's where all problems have the same accuracy,
+    which is no certainty; nan for fewer than two problems.
 
     Args:
         accuracies: (P * n,) in problem order, n responses each. The error is that of the mean over problems of each
@@ -20,7 +22,8 @@ def clustered_standard_error(accuracies: Sequence[float], n: int) -> float:
     if count < 2:
         return math.nan
     mean = sum(problems) / count
-    return math.sqrt(sum((value - mean) ** 2 for value in problems) / (count - 1) / count)
+    error = math.sqrt(sum((value - mean) ** 2 for value in problems) / (count - 1) / count)
+    return known_error(error, mean, count)
 
 
 def of_all_responses(rollouts: Rollouts, scores: Sequence[dict[str, float]], n: int) -> dict[str, float]:

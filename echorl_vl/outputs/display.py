@@ -14,9 +14,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from echorl_vl.core import EchoConfig
 from echorl_vl.core import metric_names as names
 from echorl_vl.outputs.console import make_console
+from echorl_vl.outputs.no_clip import why_no_clip, why_no_term
 from echorl_vl.outputs.plot_data import VAL_ACCURACY, VAL_STDERR
+from echorl_vl.outputs.summary import HEADS
 from echorl_vl.outputs.terminal import visible
 
 REFRESH_SECONDS = 1.0  # the clock and the phase; a new step shows at once
@@ -33,16 +36,23 @@ class Display:
         start_step: steps that were done before (a resumed run).
         plain: one line a step instead of a live screen; by default where stdout is no terminal (CI, nohup).
         console: a rich console, for tests.
+        echo: the configuration of the echo term, to say why a step is without it; None says nothing.
 
     A live screen costs a few milliseconds a second; plain lines cost nothing that can be measured.
     """
 
     def __init__(
-        self, total_steps: int, start_step: int = 0, plain: bool | None = None, console: Console | None = None
+        self,
+        total_steps: int,
+        start_step: int = 0,
+        plain: bool | None = None,
+        console: Console | None = None,
+        echo: EchoConfig | None = None,
     ) -> None:
         self._console = console or make_console(soft_wrap=False)
         self._plain = (not self._console.is_terminal or self._console.is_dumb_terminal) if plain is None else plain
         self._total, self._start, self._step = total_steps, start_step, start_step
+        self._echo = echo
         self._phase = "starting"
         self._began = self._phase_began = time.monotonic()
         self._trained_seconds, self._trained_steps = 0.0, 0
@@ -88,7 +98,7 @@ class Display:
             if names.ACCURACY in known:
                 self._print(self._step_line(step, known))
             if validated is not None:
-                self._print(f"step {step}/{self._total}  held-out accuracy {_with_error(*self._held_out[-1][1:])}")
+                self._print(f"step {step}/{self._total}  validation accuracy {_with_error(*self._held_out[-1][1:])}")
         elif self._live is not None:
             self._live.refresh()
 
@@ -101,12 +111,12 @@ class Display:
             self._console.print(Text("• ", style="dim") + Text(text))
 
     def summary(self, rows: Sequence[tuple[str, ...]], paths: Sequence[Path | str]) -> None:
-        """Ends the live screen; prints the final table (name, before, after) and what was written where."""
+        """Ends the live screen; prints the final table (under `summary.HEADS`) and what was written where."""
         self._stop()
-        table = Table(box=box.SIMPLE_HEAD, title="What came of it", title_style="bold", title_justify="left")
+        table = Table(box=box.SIMPLE_HEAD, title="Summary", title_style="bold", title_justify="left")
         columns = max((len(row) for row in rows), default=0)
-        for index, head in enumerate(("", "before", "after", "")[:columns]):
-            table.add_column(head, justify="left" if index == 0 else "right")
+        for index, head in enumerate(HEADS[:columns]):
+            table.add_column(head, justify="right" if index in (1, 2) else "left", style="dim" if index == 3 else "")
         for row in rows:
             table.add_row(*map(str, row), *[""] * (columns - len(row)))
         if rows:
@@ -133,12 +143,19 @@ class Display:
             _part(known, "accuracy {:.3f}", names.ACCURACY),
             _part(known, "all-success {:.0%}", names.ALL_SUCCESS),
             _part(known, "degenerate {:.0%}", names.DEGENERATE),
-            _part(known, "echo {:.4f}", names.ECHO_LOSS),
+            self._no_clip(known) or _part(known, "echo {:.4f}", names.ECHO_LOSS),
             _part(known, "{:.1f} s", "timing_s/step"),
             _part(known, "{:,.0f} tokens/s", *THROUGHPUT),
             f"eta {_clock(self._eta())}" if step < self._total else "",
         ]
         return "  ".join(part for part in parts if part)
+
+    def _no_clip(self, known: Mapping[str, float]) -> str:
+        """Why the step of these metrics has no clip, in a few words; "" where it has some, or is to have none."""
+        reason = why_no_clip(known)
+        if not reason and self._echo is not None and known.get(names.ECHO_COEF) == 0:
+            reason = why_no_term(self._echo.coef, self._echo.start_step, self._step)
+        return f"no clip ({reason})" if reason else ""
 
     def _eta(self) -> float:
         """Seconds to the end at the mean pace so far, validations included; NaN before the first step."""
@@ -165,7 +182,7 @@ class Display:
             )
             facts = [
                 _part(known, "degenerate groups {:.0%}", names.DEGENERATE),
-                _part(known, "echo loss {:.4f}", names.ECHO_LOSS),
+                self._no_clip(known) or _part(known, "echo loss {:.4f}", names.ECHO_LOSS),
                 _part(known, "{:.1f} s a step", "timing_s/step"),
                 _part(known, "{:,.0f} tokens/s", *THROUGHPUT),
             ]
@@ -174,7 +191,7 @@ class Display:
             )
         if self._held_out:
             first, last = self._held_out[0], self._held_out[-1]
-            line = Text().append(f"{'held-out':<12}", style="dim")
+            line = Text().append(f"{'validation':<12}", style="dim")
             line.append(_with_error(*last[1:]), style="bold magenta")
             if last[0] != first[0]:
                 line.append(f"  was {_with_error(*first[1:])} at step {first[0]}", style="dim")

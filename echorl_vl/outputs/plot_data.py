@@ -1,21 +1,27 @@
-"""What the plots and the final table read from a run: metrics as columns, and the numbers of start and end."""
+"""What the plots and the final table read from a run: metrics as columns, and means of the first and last steps."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
+from echorl_vl.core import metric_names as names
 from echorl_vl.outputs.tracker import read_metrics
+from echorl_vl.wilson import known_error
 
+EDGE = 5  # training steps that "first" and "last" are means over
 VAL_ACCURACY = ("val/accuracy", "val/accuracy_reward", "val/reward/accuracy")
 VAL_STDERR = ("val/accuracy_stderr", "val/accuracy_se")
 VAL_PROBLEMS = ("val/problems", "val/samples")
 POLICY_GRAD = ("actor/policy_grad_norm", "actor/pg_grad_norm")
 ECHO_GRAD = ("echo/grad_norm", "actor/echo_grad_norm")
+OF_CLIPS = (names.ECHO_CLIP_TOKENS, names.ECHO_CLIP_SHARE, names.ECHO_CLIP_STEP_ENTROPY)
+HINT_TOKENS = "hint/tokens"
 TIMING = "timing_s/"
 TIMING_TOTALS = ("step", "total")
 PHASE_NAMES = {"gen": "rollouts", "update_actor": "update", "adv": "advantages", "ref": "reference", "echo": "mining"}
@@ -23,25 +29,34 @@ PHASE_NAMES = {"gen": "rollouts", "update_actor": "update", "adv": "advantages",
 
 @dataclass(frozen=True)
 class RunData:
-    """Metrics of one run. steps: (R,) int; columns: name -> (R,) float64, NaN where a step has no value."""
+    """Metrics of one run. steps: (R,) int; columns: name -> (R,) float64, NaN where a step has no value.
+
+    echo: the `echo:` block of its configuration, {} where that can't be read.
+    """
 
     path: Path
     name: str
     steps: np.ndarray
     columns: dict[str, np.ndarray]
+    echo: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: str | Path) -> RunData:
         """Reads the metrics.jsonl of a run folder. Raises UserError where there is none."""
         path = Path(path)
-        return cls.of(read_metrics(path), path)
+        return cls.of(read_metrics(path), path, read_echo(path))
 
     @classmethod
-    def of(cls, rows: list[dict[str, Any]], path: Path = Path("run")) -> RunData:
-        """From rows as `read_metrics` gives them."""
-        names = {name for row in rows for name in row} - {"step"}
-        columns = {name: np.array([_number(row.get(name)) for row in rows]) for name in sorted(names)}
-        return cls(path, Path(path).absolute().name, np.array([row["step"] for row in rows], dtype=int), columns)
+    def of(cls, rows: list[dict[str, Any]], path: Path = Path("run"), echo: dict[str, Any] | None = None) -> RunData:
+        """From rows as `read_metrics` gives them. A mean over the clips of a step without one is no number."""
+        known = {name for row in rows for name in row} - {"step"}
+        columns = {name: np.array([_number(row.get(name)) for row in rows]) for name in sorted(known)}
+        if names.ECHO_CLIPS in columns:
+            for name in OF_CLIPS:
+                if name in columns:
+                    columns[name] = np.where(columns[names.ECHO_CLIPS] > 0, columns[name], np.nan)
+        steps = np.array([row["step"] for row in rows], dtype=int)
+        return cls(path, Path(path).absolute().name, steps, columns, echo or {})
 
     def get(self, *names: str) -> np.ndarray:
         """The first of the columns that has a value; all NaN if none has."""
@@ -52,6 +67,14 @@ class RunData:
 
     def has(self, *names: str) -> bool:
         return bool(np.isfinite(self.get(*names)).any())
+
+    def has_clips(self) -> bool:
+        """Whether a clip was mined in any step."""
+        return bool((np.nan_to_num(self.get(names.ECHO_CLIPS)) > 0).any())
+
+    def totals(self) -> dict[str, float]:
+        """The sum of each metric over the steps that have it."""
+        return {name: float(np.nansum(values)) for name, values in self.columns.items() if np.isfinite(values).any()}
 
     def phases(self) -> dict[str, np.ndarray]:
         """Phase -> seconds in each step, the longest phase first; without the totals."""
@@ -65,22 +88,45 @@ class RunData:
         return dict(sorted(phases.items(), key=lambda item: -item[1].sum()))
 
     def heldout(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """steps, accuracy and standard error of the validations (sqrt(p (1 - p) / problems) where none was logged)."""
+        """steps, accuracy and standard error of the validations.
+
+        Where no error was logged it is sqrt(p (1 - p) / problems), or Wilson's where that is 0; 0 if it isn't known.
+        """
         accuracy, error, problems = self.get(*VAL_ACCURACY), self.get(*VAL_STDERR), self.get(*VAL_PROBLEMS)
         known = np.isfinite(accuracy)
         with np.errstate(divide="ignore", invalid="ignore"):
             binomial = np.sqrt(np.clip(accuracy * (1 - accuracy), 0, None) / problems)
-        error = np.where(np.isfinite(error), error, binomial)
+        triples = zip(np.where(np.isfinite(error), error, binomial), accuracy, problems, strict=True)
+        error = np.array([known_error(*triple) if triple[2] > 0 else triple[0] for triple in triples])
         return self.steps[known], accuracy[known], np.nan_to_num(error[known])
 
 
-def ends(values: np.ndarray, share: float = 0.1) -> tuple[float, float, int]:
-    """Mean over the first and the last tenth of the known values (at least 1, at most 10 steps), and that number."""
+def read_echo(run: str | Path) -> dict[str, Any]:
+    """The `echo:` block of a run's config.yaml; {} where there is none that can be read."""
+    try:
+        config = yaml.safe_load((Path(run) / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    echo = config.get("echo") if isinstance(config, dict) else None
+    return echo if isinstance(echo, dict) else {}
+
+
+def ends(values: np.ndarray, edge: int = EDGE) -> tuple[float, float, int]:
+    """Mean over the first and the last `edge` known values, and how many that were: fewer where they would overlap.
+
+    What tables and the titles of plots mean by "first" and "last": steps that have no such number are passed over.
+    """
     known = values[np.isfinite(values)]
     if not len(known):
         return math.nan, math.nan, 0
-    count = min(max(1, round(len(known) * share)), 10)
+    count = max(1, min(edge, len(known) // 2))
     return float(known[:count].mean()), float(known[-count:].mean()), count
+
+
+def edge_label(count: int, last_only: bool = False) -> str:
+    """How `ends` over `count` steps are called: "first and last 5 steps"."""
+    which = "last" if last_only else "first and last"
+    return f"{which} step" if count == 1 else f"{which} {count} steps"
 
 
 def _number(value: Any) -> float:

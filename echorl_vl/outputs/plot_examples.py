@@ -35,8 +35,8 @@ def examples_figure(rows: Sequence[Row], count: int = 3):
     step = rows[0]["step"] if rows else "?"
     figure.text(0.022, 1 - 0.33 / total, "What EchoRL learns from", fontsize=13, fontweight="bold", va="center")
     subtitle = (
-        f"Right answers of step {step}, each reasoning step shaded by its entropy. "
-        "Blue: the EchoClip, up to the step that the policy was least sure of."
+        f"Correct answers of step {step}, each reasoning step shaded by its entropy. "
+        "Blue: the EchoClip, up to the step chosen for its entropy."
     )
     figure.text(0.022, 1 - 0.58 / total, subtitle, fontsize=9, color=MUTED, va="center")
     norm = heat_norm([value for row in rows for value in row["step_entropies"] or ()])

@@ -9,13 +9,13 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from echorl_vl.core import metric_names as names
-from echorl_vl.outputs.plot_data import ECHO_GRAD, POLICY_GRAD, RunData, ends
+from echorl_vl.outputs.no_clip import why_no_clip
+from echorl_vl.outputs.plot_data import ECHO_GRAD, HINT_TOKENS, POLICY_GRAD, RunData, edge_label, ends
 from echorl_vl.outputs.plot_style import (
     BLUE,
     CYCLE,
     GREEN,
     GREY,
-    INK,
     MUTED,
     ORANGE,
     PURPLE,
@@ -35,11 +35,11 @@ TIMING_BARS = 200  # more steps than this are averaged into so many bars
 
 
 def learning(axes, run: RunData) -> None:
-    """Training accuracy, raw and smoothed, and held-out accuracy with its standard error."""
+    """Training accuracy, raw and smoothed, and validation accuracy with its standard error."""
     training = run.get(names.ACCURACY)
     steps, accuracy, error = run.heldout()
     end = raw_and_smooth(axes, run.steps, training, BLUE)
-    labels = [(end, "training", BLUE)]
+    labels = [(end, "training,\nhints included" if run.has(HINT_TOKENS) else "training", BLUE)]
     if len(steps):
         axes.errorbar(
             steps,
@@ -56,32 +56,32 @@ def learning(axes, run: RunData) -> None:
             zorder=5,
             clip_on=False,
         )
-        labels.append((accuracy[-1], "held-out\n± std. error", VERMILION))
+        labels.append((accuracy[-1], "validation\n± std. error", VERMILION))
+    note = ""
     if len(steps) > 1:
+        first, last = percent(accuracy[0]), percent(accuracy[-1])
         change = accuracy[-1] - accuracy[0]
-        verb = "rose" if change > 0.005 else "fell" if change < -0.005 else "stayed"
-        title = f"Held-out accuracy {verb} from {percent(accuracy[0])} to {percent(accuracy[-1])}"
+        verb = "rose" if change > 0 else "fell"
+        title = f"Validation accuracy stayed at {last}"
+        if first != last:
+            title = f"Validation accuracy {verb} from {first} to {last}"
     elif len(steps):
-        title = f"Held-out accuracy is {percent(accuracy[0])}"
+        title = f"Validation accuracy is {percent(accuracy[0])}"
     else:
-        title = _went("Training accuracy", training, percent)
+        title, note = _went("Training accuracy", training, percent)
     values = np.concatenate([training[np.isfinite(training)], accuracy - error, accuracy + error])
     low = math.floor(values.min() * 10 - 0.3) / 10 if len(values) else 0.0
     high = math.ceil(values.max() * 10 + 0.3) / 10 if len(values) else 1.0
     step_axis(axes, run.steps)
     percent_axis(axes, max(low, 0.0), min(high, 1.0) + (0.01 if high >= 1 else 0))
-    dress(axes, title, "Share of right answers; training: each step and its moving mean", "accuracy")
+    dress(axes, title, f"Correct answers; training: each step and its moving mean{note}", "accuracy")
     label_ends(axes, labels)
 
 
 def degeneration(axes, run: RunData) -> None:
-    """Shares of all-success, all-fail and mixed groups as a stacked area; tokens with zero advantage as a line.
-
-    The degenerate groups lie together at the bottom: the line follows their upper edge where lengths are equal.
-    """
+    """Shares of all-success, all-fail and mixed groups as a stacked area."""
     success, fail = run.get(names.ALL_SUCCESS), run.get(names.ALL_FAIL)
     known = np.isfinite(success)
-    zero = run.get(names.ZERO_ADVANTAGE)
     steps = run.steps[known]
     if known.any():
         window = window_for(len(steps))
@@ -99,52 +99,55 @@ def degeneration(axes, run: RunData) -> None:
             ((below[-1] + above[-1]) / 2, "all fail", MUTED),
             ((1 + above[-1]) / 2, "mixed", "#2F6C98"),
         ]
-        if np.isfinite(zero[known]).any():
-            line = smooth(zero[known], window)
-            line = line.repeat(len(steps) // len(line))
-            axes.plot(steps, line, color=INK, linewidth=1.8, linestyle=(0, (1.5, 1.5)))
-            labels.append((line[np.isfinite(line)][-1], "tokens with\nzero advantage", INK))
     step_axis(axes, run.steps[known] if known.any() else run.steps)
     percent_axis(axes)
-    dress(
-        axes,
-        _went("All-success groups", success, percent),
-        "Groups by outcome, smoothed: equal rewards give no policy gradient",
-        "share of groups",
-    )
+    title, note = _went("All-success groups", success, percent)
+    dress(axes, title, f"Groups by outcome, moving means{note}", "share of groups")
     if known.any():
         label_ends(axes, labels)
 
 
+def zero_advantage(axes, run: RunData) -> None:
+    """Share of the response tokens whose advantage is 0."""
+    values = run.get(names.ZERO_ADVANTAGE)
+    raw_and_smooth(axes, run.steps, values, ORANGE)
+    step_axis(axes, run.steps)
+    percent_axis(axes)
+    title, note = _went("Tokens with zero advantage", values, percent)
+    dress(axes, title, f"They add nothing to the policy term{note}", "share of response tokens")
+
+
 def echo_loss(axes, run: RunData) -> None:
-    """The echo loss before its coefficient."""
-    values = run.get(names.ECHO_LOSS)
+    """The echo loss before its coefficient; nothing in a run without a clip."""
+    values = _of_clips(run, names.ECHO_LOSS)
     raw_and_smooth(axes, run.steps, values, PURPLE)
+    _from_zero(axes, run, values)
     coef = run.get(names.ECHO_COEF)
     coef = coef[np.isfinite(coef)]
-    weight = f", enters the loss times {quantity(float(coef[-1]))}" if len(coef) else ""
-    _from_zero(axes, run, values)
-    dress(
-        axes,
-        _went("Echo loss", values, quantity),
-        f"NLL of the EchoClips{weight}",
-        "nats per token",
-    )
+    weight = ""
+    if len(coef):
+        low, high = quantity(float(coef.min())), quantity(float(coef.max()))
+        weight = f", enters the loss times {high if low == high else f'{low} to {high}'}"
+    title, note = _went("Echo loss", values, quantity)
+    mean = "clips" if run.echo.get("normalize_by") == "clips" else "prompts\n(0 for one without a clip)"
+    _dress_of_clips(axes, run, title, f"NLL a token of the EchoClips{weight}{note}", f"nats, mean over {mean}")
 
 
 def step_entropy(axes, run: RunData) -> None:
-    """Entropy of the steps that clips end with, beside the mean of all steps."""
-    highest, mean = run.get(names.ECHO_STEP_ENTROPY_MAX), run.get(names.ECHO_STEP_ENTROPY_MEAN)
+    """Entropy of the steps that the clips end with, beside the mean of all steps."""
+    clips, every = run.get(names.ECHO_CLIP_STEP_ENTROPY), run.get(names.ECHO_STEP_ENTROPY_MEAN)
     labels = [
-        (raw_and_smooth(axes, run.steps, highest, VERMILION), "the clip's\nlast step", VERMILION),
-        (raw_and_smooth(axes, run.steps, mean, BLUE), "all steps", BLUE),
+        (raw_and_smooth(axes, run.steps, clips, VERMILION), "the clips'\nlast steps", VERMILION),
+        (raw_and_smooth(axes, run.steps, every, BLUE), "all steps", BLUE),
     ]
-    ratio = ends(highest)[1] / ends(mean)[1] if ends(mean)[1] else math.nan
-    _from_zero(axes, run, highest, mean)
-    found = (
-        f"Clips end where entropy is {ratio:.1f}x the mean" if math.isfinite(ratio) else "Entropy of reasoning steps"
-    )
-    dress(axes, found, "Mean entropy of a reasoning step's tokens", "nats")
+    _from_zero(axes, run, clips, every)
+    _, last, count = ends(clips)
+    _, mean, _ = ends(np.where(np.isfinite(clips), every, math.nan))  # of the same training steps
+    title, note = "Entropy of reasoning steps", ""
+    if last and mean > 0:
+        title = f"Clips end at {last / mean:.1f}x the mean step entropy"
+        note = f"; title: {edge_label(count, last_only=True)}"
+    _dress_of_clips(axes, run, title, f"Mean entropy of a reasoning step's tokens{note}", "nats")
     label_ends(axes, labels)
 
 
@@ -154,27 +157,25 @@ def clip_share(axes, run: RunData) -> None:
     raw_and_smooth(axes, run.steps, values, GREEN)
     step_axis(axes, run.steps)
     percent_axis(axes)
-    dress(
-        axes,
-        f"A clip is {percent(ends(values)[1])} of its rollout",
-        "Tokens of the EchoClip over those of its rollout",
-        "clip share",
-    )
+    _, last, count = ends(values)
+    note = f"; title: {edge_label(count, last_only=True)}" if count else ""
+    title = f"A clip is {percent(last)} of its rollout"
+    _dress_of_clips(axes, run, title, f"Text tokens of the EchoClip over all of its rollout{note}", "clip share")
 
 
 def gradients(axes, run: RunData) -> None:
     """Norms of the policy and the echo gradient where they were measured, else of the whole."""
     policy, echo, whole = run.get(*POLICY_GRAD), run.get(*ECHO_GRAD), run.get(names.GRAD_NORM)
     if np.isfinite(policy).any():
-        labels = [(raw_and_smooth(axes, run.steps, policy, BLUE), "policy", BLUE)]
-        labels += [(raw_and_smooth(axes, run.steps, echo, PURPLE), "echo", PURPLE)]
+        labels = [(raw_and_smooth(axes, run.steps, policy, BLUE), "all other\nterms", BLUE)]
+        labels += [(raw_and_smooth(axes, run.steps, echo, PURPLE), "echo term", PURPLE)]
         _from_zero(axes, run, policy, echo)
-        title = _went("Policy gradient norm", policy, quantity)
+        title, note = _went("Gradient norm without the echo term", policy, quantity)
     else:
         labels = [(raw_and_smooth(axes, run.steps, whole, BLUE), "", BLUE)]
         _from_zero(axes, run, whole)
-        title = _went("Gradient norm", whole, quantity)
-    dress(axes, title, "Norm before clipping", "gradient norm")
+        title, note = _went("Gradient norm", whole, quantity)
+    dress(axes, title, f"Before clipping, mean of a step's updates{note}", "gradient norm")
     label_ends(axes, labels)
 
 
@@ -201,10 +202,8 @@ def timing(axes, run: RunData) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.set_ylim(0, (bottom.max() if len(bottom) else 0) * 1.06 or 1.0)
     axes.grid(False, axis="x")
-    title = (
-        f"{rows[0][0].capitalize()} takes {percent(rows[0][1] / total)} of the time" if rows else "No timings recorded"
-    )
-    dress(axes, title, f"Seconds a step by phase; at the right the share of {_seconds(total)}", "seconds")
+    title = f"{rows[0][0].capitalize()}: {percent(rows[0][1] / total)} of the time" if rows else "No timings recorded"
+    dress(axes, title, f"Seconds a step by phase; shares: of {_seconds(total)} that were timed", "seconds")
     label_ends(axes, [(y, f"{name}  {_share(seconds / total)}", colour) for name, seconds, y, colour in rows])
 
 
@@ -217,11 +216,25 @@ def _from_zero(axes, run: RunData, *columns: np.ndarray) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
 
 
-def _went(name: str, values: np.ndarray, form: Callable[[float], str]) -> str:
-    """'Echo loss went from 0.15 to 0.04': means over the first and the last steps; one number for one step."""
-    first, last, _ = ends(values)
-    one = np.isfinite(values).sum() < 2
-    return f"{name}: {form(last)}" if one else f"{name} went from {form(first)} to {form(last)}"
+def _went(name: str, values: np.ndarray, form: Callable[[float], str]) -> tuple[str, str]:
+    """('Echo loss went from 0.15 to 0.04', a note for the subtitle that says of which steps); one number for one."""
+    first, last, count = ends(values)
+    if np.isfinite(values).sum() < 2:
+        return f"{name}: {form(last)}", ""
+    return f"{name} went from {form(first)} to {form(last)}", f"; title: {edge_label(count)}"
+
+
+def _of_clips(run: RunData, name: str) -> np.ndarray:
+    """The column, all NaN in a run whose metrics say that it has no clip."""
+    values = run.get(name)
+    return values if run.has_clips() or not run.has(names.ECHO_CLIPS) else np.full(len(values), math.nan)
+
+
+def _dress_of_clips(axes, run: RunData, title: str, subtitle: str, ylabel: str) -> None:
+    """A run without a clip has no title about clips: it says that there is none, and why."""
+    if run.has(names.ECHO_CLIPS) and not run.has_clips():
+        title, subtitle = "No EchoClip in this run", why_no_clip(run.totals()).capitalize()
+    dress(axes, title, subtitle, ylabel)
 
 
 def _share(share: float) -> str:

@@ -58,7 +58,7 @@ def entropy_figure(rows: Sequence[Row], groups: int = 4, per_group: int = 6):
         for row in group:
             longest = max(longest, len(row["tokens"]))
             _strip(axes, row, y, norm)
-            ticks.append((y, "✓" if row["verified"] else "✗", row["verified"]))
+            ticks.append((y, {None: "", True: "✓", False: "✗"}[row["verified"]], row["verified"]))
             y += 1
         y += 0.8
     axes.set_ylim(max(y - 0.8, 1) - 0.4, -0.6)
@@ -72,7 +72,7 @@ def entropy_figure(rows: Sequence[Row], groups: int = 4, per_group: int = 6):
     dress(
         axes,
         "Where the policy is unsure, and where the EchoClips end",
-        f"Some rollouts of step {step}, one segment a reasoning step; blue: the EchoClip; ✓ right, ✗ wrong",
+        f"Some rollouts of step {step}, one segment a reasoning step; blue: the EchoClip; ✓ correct, ✗ incorrect",
         "",
         "response token",
     )
@@ -101,6 +101,11 @@ def _strip(axes, row: Row, y: float, norm) -> None:
 
 
 def _group_title(group: list[Row], rows: Sequence[Row]) -> str:
-    whole = [row for row in rows if row["group"] == group[0]["group"]]
-    right = sum(bool(row["verified"]) for row in whole)
-    return f"problem {visible(group[0]['uid'].rpartition(':')[2])}\n{right} of {len(whole)} right"
+    """The problem, and how many of all its rollouts are correct: a demonstration is none of them."""
+    graded = [
+        row["verified"]
+        for row in rows
+        if row["group"] == group[0]["group"] and row["verified"] is not None and not row.get("expert")
+    ]
+    counts = f"\n{sum(graded)} of {len(graded)} correct" if graded else ""
+    return f"problem {visible(group[0]['uid'].rpartition(':')[2])}{counts}"

@@ -24,6 +24,8 @@ from echorl_vl.outputs.plot_style import CYCLE, dress, label_ends, percent_axis,
 from echorl_vl.outputs.rollout_files import read_rollouts, rollout_files
 from echorl_vl.outputs.terminal import prepare_console, print_error, visible
 
+_ALONE = (0.1, 0.12, 0.71, 0.735)  # axes of the only panel of a figure
+
 
 def write_plots(run_folder: str | Path) -> list[Path]:
     """Draws all plots of a run into its folder `plots` and returns their paths.
@@ -40,8 +42,8 @@ def write_plots(run_folder: str | Path) -> list[Path]:
         if len(run.steps):
             written.append(_single(out / "learning.png", panels.learning, run))
             if run.has(names.ALL_SUCCESS):
-                written.append(_single(out / "degeneration.png", panels.degeneration, run))
-            if run.has(names.ECHO_LOSS) or run.has(names.ECHO_STEP_ENTROPY_MAX):
+                written.append(save(_degeneration_figure(run), out / "degeneration.png"))
+            if run.has(names.ECHO_LOSS) or run.has(names.ECHO_CLIPS):
                 written.append(save(_echo_figure(run), out / "echo.png"))
             if run.phases():
                 written.append(_single(out / "timing.png", panels.timing, run))
@@ -55,27 +57,29 @@ def write_plots(run_folder: str | Path) -> list[Path]:
 
 
 def compare(folders: Sequence[str | Path], out: str | Path, labels: Sequence[str] | None = None) -> list[Path]:
-    """Lays learning and degeneration of several runs over each other, named by their folders or by `labels`."""
+    """Lays accuracy and degeneration of several runs over each other, named by their folders or by `labels`.
+
+    Validation accuracy where any run has some: a run without is then named and not drawn. Else training accuracy.
+    """
     runs = [RunData.read(folder) for folder in folders]
-    labels = list(labels or _short_names(runs))
-    out = Path(out)
+    named = dict(zip(labels or _short_names(runs), runs, strict=True))
+    left_out = [label for label, run in named.items() if not len(run.heldout()[0])]
+    smoothed = "each step and its moving mean"
+    if len(left_out) < len(named):
+        title, subtitle, column = "Validation accuracy of the runs", "Mean over problems, ± standard error", None
+        subtitle += f"; without a validation: {', '.join(left_out)}" if left_out else ""
+    else:
+        title, subtitle = "Training accuracy of the runs", f"No run has a validation; {smoothed}"
+        column = names.ACCURACY
+    degenerate = f"Share of groups whose rewards are all equal; {smoothed}"
     with plot_style.style():
         return [
+            _overlay(Path(out) / "learning.png", named, title, subtitle, "accuracy", column),
             _overlay(
-                out / "learning.png",
-                runs,
-                labels,
-                "Held-out accuracy of the runs",
-                "Mean over problems, ± standard error",
-                "accuracy",
-                None,
-            ),
-            _overlay(
-                out / "degeneration.png",
-                runs,
-                labels,
+                Path(out) / "degeneration.png",
+                named,
                 "Groups without a policy gradient",
-                "Share of groups whose rollouts all succeed, or all fail; smoothed over the raw values",
+                degenerate,
                 "share of groups",
                 names.DEGENERATE,
             ),
@@ -84,8 +88,20 @@ def compare(folders: Sequence[str | Path], out: str | Path, labels: Sequence[str
 
 def _single(path: Path, draw: Callable, run: RunData) -> Path:
     figure = plt.figure(figsize=(7.6, 4.3))
-    draw(figure.add_axes((0.1, 0.12, 0.71, 0.735)), run)
+    draw(figure.add_axes(_ALONE), run)
     return save(figure, path)
+
+
+def _degeneration_figure(run: RunData):
+    """Groups, and beside them tokens: shares of different things, so on axes of their own."""
+    if not run.has(names.ZERO_ADVANTAGE):
+        figure = plt.figure(figsize=(7.6, 4.3))
+        panels.degeneration(figure.add_axes(_ALONE), run)
+        return figure
+    figure = plt.figure(figsize=(12.4, 4.3))
+    for index, draw in enumerate((panels.degeneration, panels.zero_advantage)):
+        draw(figure.add_axes((0.06 + 0.495 * index, 0.12, 0.355, 0.735)), run)
+    return figure
 
 
 def _echo_figure(run: RunData):
@@ -112,7 +128,7 @@ def _summary_figure(run: RunData, rows: list[dict]):
         figure.text(
             0.022,
             (room + 0.55) / height,
-            "EchoClips (blue rule): right answers up to the step that the policy was least sure of",
+            f"EchoClips (blue rule) of step {rows[0]['step']}: correct answers up to the step chosen for its entropy",
             fontsize=11.5,
             fontweight="bold",
         )
@@ -122,19 +138,21 @@ def _summary_figure(run: RunData, rows: list[dict]):
     return figure
 
 
-def _overlay(path, runs, labels, title, subtitle, ylabel, column) -> Path:
+def _overlay(path: Path, runs: dict[str, RunData], title: str, subtitle: str, ylabel: str, column: str | None) -> Path:
+    """One line a run: a column, or the validations for None."""
     figure = plt.figure(figsize=(7.9, 4.3))
     axes = figure.add_axes((0.095, 0.125, 0.68, 0.71))
     ends = []
-    for index, (run, label) in enumerate(zip(runs, labels, strict=True)):
+    for index, (label, run) in enumerate(runs.items()):
         colour = CYCLE[index % len(CYCLE)]
+        if column is not None:
+            ends.append((raw_and_smooth(axes, run.steps, run.get(column), colour), label, colour))
+            continue
         steps, values, errors = run.heldout()
-        if column is None and len(steps):
+        if len(steps):
             axes.errorbar(steps, values, errors, color=colour, marker="o", markersize=5, linewidth=1.8, elinewidth=1.2)
             ends.append((values[-1], label, colour))
-        else:
-            ends.append((raw_and_smooth(axes, run.steps, run.get(column or names.ACCURACY), colour), label, colour))
-    longest = max(runs, key=lambda run: run.steps.max() if len(run.steps) else 0)
+    longest = max(runs.values(), key=lambda run: run.steps.max(initial=0))
     step_axis(axes, longest.steps)
     percent_axis(axes, 0, 1.01)
     dress(axes, title, subtitle, ylabel)

@@ -2,61 +2,83 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
-from echorl_vl.outputs.tracker import read_metrics
+import numpy as np
 
-EDGE = 5  # training steps averaged at the start and at the end
+from echorl_vl.core import metric_names as names
+from echorl_vl.outputs.no_clip import why_no_clip, why_no_term
+from echorl_vl.outputs.plot_data import HINT_TOKENS, RunData, edge_label, ends
 
-Row = tuple[str, str, str]
+Row = tuple[str, ...]
+
+HEADS = ("", "start", "end", "")
+_MEASURED = (
+    ("training accuracy", names.ACCURACY, "{:.1%}"),
+    ("groups that all succeed", names.ALL_SUCCESS, "{:.1%}"),
+    ("groups that all fail", names.ALL_FAIL, "{:.1%}"),
+    ("degenerate groups", names.DEGENERATE, "{:.1%}"),
+    ("echo loss", names.ECHO_LOSS, "{:.4f}"),
+    ("echo clips a step", names.ECHO_CLIPS, "{:.1f}"),
+    ("seconds a step", "timing_s/step", "{:.2f}"),
+)
 
 
 def summarize(run: Path) -> tuple[list[Row], dict[str, Any]]:
-    """(rows of a table: name, before, after; the same numbers by name for summary.json).
+    """(rows of a table under `HEADS`, the same numbers by name for summary.json).
 
-    Held-out accuracy is that of the validation before training, where there was one, and of the last, with standard
-    errors. What is measured in training is averaged over the first and the last `EDGE` steps. Numbers that the run
-    didn't measure are left out.
+    Validation accuracy is that of the validation before training, where there was one, and of the last, with standard
+    errors. What is measured in training is the mean of the first and of the last steps, as in the plots (`ends`). The
+    last column says which steps. Numbers that the run didn't measure are left out.
     """
-    metrics = read_metrics(run)
+    data = RunData.read(run)
     rows: list[Row] = []
-    facts: dict[str, Any] = {"steps": max((row["step"] for row in metrics), default=0)}
-    validations = [row for row in metrics if row.get("val/accuracy_reward") is not None]
-    if validations:
-        trained = min((row["step"] for row in metrics if row.get("reward/accuracy") is not None), default=1)
-        known = {"before": validations[0], "after": validations[-1]}
-        if validations[0]["step"] >= trained:  # no validation came before the first training step
-            del known["before"]
-        before = _accuracy(known["before"]) if "before" in known else "-"
-        rows.append(("held-out accuracy", before, _accuracy(known["after"])))
-        for name, row in known.items():
-            facts[f"val/accuracy_{name}"] = row["val/accuracy_reward"]
-            facts[f"val/accuracy_se_{name}"] = row.get("val/accuracy_se")
-    for title, key, form in (
-        ("training accuracy", "reward/accuracy", "{:.1%}"),
-        ("groups that all succeed", "group/all_success", "{:.1%}"),
-        ("groups that all fail", "group/all_fail", "{:.1%}"),
-        ("degenerate groups", "group/degenerate", "{:.1%}"),
-        ("echo loss", "echo/loss", "{:.4f}"),
-        ("echo clips a step", "echo/clips", "{:.1f}"),
-        ("seconds a step", "timing_s/step", "{:.2f}"),
-    ):
-        if key == "reward/accuracy" and any("hint/tokens" in row for row in metrics):
-            title = "training accuracy, hints included"
-        values = [row[key] for row in metrics if row.get(key) is not None]
-        if values:
-            edge = max(1, min(EDGE, len(values) // 2))  # first and last never overlap
-            before, after = _mean(values[:edge]), _mean(values[-edge:])
-            rows.append((title, form.format(before), form.format(after)))
-            facts[f"{key}_first"], facts[f"{key}_last"] = before, after
+    facts: dict[str, Any] = {"steps": int(data.steps.max(initial=0))}
+    steps, accuracy, error = data.heldout()
+    if len(steps):
+        trained = data.steps[np.isfinite(data.get(names.ACCURACY))]
+        edges = {"before": 0, "after": -1}
+        if not len(trained) or steps[0] >= trained[0]:  # no validation came before the first training step
+            del edges["before"]
+        elif steps[-1] < trained[0]:  # and none after it
+            del edges["after"]
+        shown = {name: _accuracy(accuracy[index], error[index]) for name, index in edges.items()}
+        which = " and ".join(str(steps[index]) for index in edges.values())
+        rows.append(("validation accuracy", shown.get("before", "-"), shown.get("after", "-"), f"at step {which}"))
+        for name, index in edges.items():
+            facts[f"val/accuracy_{name}"] = float(accuracy[index])
+            facts[f"val/accuracy_se_{name}"] = float(error[index]) or None
+    for title, key, form in _MEASURED:
+        if key == names.ACCURACY and data.has(HINT_TOKENS):
+            title += ", hints included"
+        if key == names.ECHO_LOSS and data.has(names.ECHO_CLIPS) and not data.has_clips():
+            continue  # the sum over no clip
+        first, last, count = ends(data.get(key))
+        if count:
+            rows.append((title, form.format(first), form.format(last), edge_label(count)))
+            facts[f"{key}_first"], facts[f"{key}_last"] = first, last
+    if reason := no_clip_in(data):
+        rows.append(("no echo clip", "", "", reason))
+        facts["echo/no_clip"] = reason
     return rows, facts
 
 
-def _accuracy(row: dict[str, Any]) -> str:
-    error = row.get("val/accuracy_se")
-    return f"{row['val/accuracy_reward']:.1%}" + (f" ± {error:.1%}" if error is not None else "")
+def no_clip_in(data: RunData) -> str:
+    """Why a run with the echo term has no clip in any step, or in how many it has none; "" where all steps have one."""
+    counts = data.get(names.ECHO_CLIPS)
+    counts = counts[np.isfinite(counts)]
+    if not len(counts):
+        coefs = data.get(names.ECHO_COEF)
+        if not np.isfinite(coefs).any():
+            return ""
+        return why_no_term(data.echo.get("coef") or 0.0, data.echo.get("start_step") or 0, int(data.steps.max()))
+    if not counts.any():
+        return why_no_clip(data.totals())
+    without = int((counts == 0).sum())
+    return f"in {without} of {len(counts)} steps with the term" if without else ""
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+def _accuracy(value: float, error: float) -> str:
+    return f"{value:.1%}" + (f" ± {error:.1%}" if error and math.isfinite(error) else "")

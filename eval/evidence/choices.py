@@ -152,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] not in CHOICES:
         found = arguments[0] if arguments else "nothing"
-        print_error(f"expected one of {', '.join(CHOICES)}, then a configuration, got {found}")
+        print_error(f"found {found}; wanted one of {', '.join(CHOICES)}, then a configuration")
         return train.USAGE_ERROR
     from echorl_vl.engines.local import trainer
 

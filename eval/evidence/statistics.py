@@ -14,11 +14,19 @@ from typing import Any
 
 import numpy as np
 
+from echorl_vl.outputs.plot_data import ends
 from eval.paired import sign_flip_p
 
 SEEN, NOT_SEEN, UNDECIDED = "seen", "not seen", "undecided"
 LEVEL = 0.95
 _GRID = 200_001
+
+
+def tenths(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Means over the first and the last tenth of the known values along a run: at least one step, at most ten."""
+    known = np.asarray(values, dtype=float)
+    known = known[np.isfinite(known)]
+    return ends(known, edge=min(max(1, round(len(known) / 10)), 10))[:2]
 
 
 def t_quantile(probability: float, degrees: int) -> float:

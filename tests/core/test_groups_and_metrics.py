@@ -71,6 +71,11 @@ def test_echo_metrics_by_hand():
             "echo/clips": 2,
             "echo/clip_tokens": 2.5,  # 3 and 2
             "echo/clip_share": (3 / 4 + 2 / 4) / 2,
+            "echo/clip_step_entropy": (0.9 + 0.3) / 2,
+            "echo/verified": 2,
+            "echo/left_out_truncated": 0,
+            "echo/left_out_mixed": 0,
+            "echo/left_out_short": 0,
             "echo/step_entropy_max": 0.9,
             "echo/step_entropy_mean": (0.3 + 0.9 + 0.3) / 3,
             "echo/steps_per_rollout": 1.0,
@@ -78,6 +83,48 @@ def test_echo_metrics_by_hand():
     )
     assert set(found) < set(METRIC_NAMES)
     assert all(type(value) is float for value in found.values())
+
+
+def test_the_clips_own_step_entropy_is_not_the_highest_of_all_rollouts():
+    """The surest wrong rollout has the most uncertain step: no clip ends there."""
+    step_ids = torch.tensor([[0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 1, 1]])
+    entropy = torch.tensor([[0.2, 0.2, 0.1, 0.1], [3.0] * 4, [0.3, 0.5, 0.0, 0.0]])
+    verified = torch.tensor([True, False, True])
+    clips = mine_echo_clips(entropy, step_ids, torch.tensor([0, 0, 1]), verified, EchoConfig())
+    found = echo_metrics(clips, step_ids, entropy, torch.tensor([4, 4, 4]))
+    assert found["echo/clip_step_entropy"] == pytest.approx((0.2 + 0.4) / 2)
+    assert found["echo/step_entropy_max"] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("config", "truncated", "left_out"),
+    [
+        ({}, [True, True, True, False], {"truncated": 3}),
+        ({"include_truncated": True, "min_step_tokens": 5}, [True, True, True, False], {"short": 3}),
+        ({"apply_to": "degenerate"}, [True, False, False, False], {"truncated": 1, "mixed": 2}),
+        ({"min_step_tokens": 3}, [False, True, False, False], {"truncated": 1, "short": 2}),
+    ],
+)
+def test_what_no_clip_may_be_taken_from_is_counted_once(config, truncated, left_out):
+    step_ids = torch.tensor([[0, 0, 1, 1]] * 4)
+    entropy, verified = torch.rand(4, 4), torch.tensor([True, True, True, False])
+    clips = mine_echo_clips(
+        entropy, step_ids, torch.zeros(4), verified, EchoConfig(**config), truncated=torch.tensor(truncated)
+    )
+    found = echo_metrics(clips, step_ids, entropy, torch.full((4,), 4))
+    assert found["echo/clips"] == 0 and found["echo/verified"] == 3
+    assert not {"echo/clip_step_entropy", "echo/clip_tokens", "echo/clip_share"} & set(found)
+    names = ("truncated", "mixed", "short")
+    assert {name: found[f"echo/left_out_{name}"] for name in names} == dict.fromkeys(names, 0) | left_out
+
+
+def test_rollouts_of_an_expert_are_not_among_the_verified():
+    step_ids, entropy = torch.zeros(2, 3, dtype=torch.long), torch.rand(2, 3)
+    own = torch.tensor([False, True])
+    clips = mine_echo_clips(
+        entropy, step_ids, torch.zeros(2), torch.tensor([True, False]), EchoConfig(), own_policy=own
+    )
+    assert echo_metrics(clips, step_ids, entropy, torch.full((2,), 3))["echo/verified"] == 0
 
 
 def test_echo_metrics_of_nothing_are_0():
@@ -96,6 +143,11 @@ def test_the_names_of_the_metrics():
         "echo/clips",
         "echo/clip_tokens",
         "echo/clip_share",
+        "echo/clip_step_entropy",
+        "echo/verified",
+        "echo/left_out_truncated",
+        "echo/left_out_mixed",
+        "echo/left_out_short",
         "echo/step_entropy_max",
         "echo/step_entropy_mean",
         "echo/steps_per_rollout",

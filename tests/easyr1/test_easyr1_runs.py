@@ -63,6 +63,8 @@ def test_rollout_files_hold_clips_that_are_prefixes_of_right_answers(one_worker)
     assert len(rows) == 16 and {row["group"] for row in rows} == {0, 1, 2, 3}
     sources = [row for row in rows if row["is_clip_source"]]
     assert len(sources) == one_worker.training[0]["echo/clips"]
+    own_entropy = sum(row["clip_step_entropy"] for row in sources) / len(sources)
+    assert one_worker.training[0]["echo/clip_step_entropy"] == pytest.approx(own_entropy)
     for row in sources:
         assert row["verified"] and row["reward_accuracy"] == 1.0
         assert row["response"].startswith(row["clip_text"].rstrip("\n")[:20])

@@ -11,6 +11,7 @@ import pytest
 
 from eval.benchmarks.base import Graded, Question
 from eval.metrics import answer_key, average_at_k, breakdown, ks, majority_at_k, pass_at_k, summary
+from eval.report import with_error
 
 QUESTION = Question("q", "?", "1")
 
@@ -113,6 +114,22 @@ def test_five_versions_of_a_problem_are_no_five_problems():
     fivefold = [one for index, row in enumerate(rows) for one in graded(*[row] * 5, cluster=f"problem {index}")]
     assert summary(fivefold)["standard_error"] == pytest.approx(summary(graded(*rows))["standard_error"])
     assert math.isnan(summary(fivefold[:5])["standard_error"])
+
+
+@pytest.mark.parametrize("right", [False, True])
+def test_all_wrong_or_all_right_is_no_certainty(right):
+    """1 / (n + 1), Wilson's, of n clusters: 0 of 6 may well be 10 %."""
+    six = graded(*[(right, right)] * 6, subject="Algebra")
+    assert summary(six)["standard_error"] == pytest.approx(1 / 7)
+    assert breakdown(six, lambda one: one.question.subject)["Algebra"]["standard_error"] == pytest.approx(1 / 7)
+    twice = [one for index in range(3) for one in graded((right,), (right,), cluster=f"problem {index}")]
+    assert summary(twice)["standard_error"] == pytest.approx(1 / 4)
+    assert with_error(float(right), summary(six)["standard_error"]).endswith("± 14.3 %")
+
+
+def test_clusters_that_are_all_half_right_are_no_certainty():
+    halves = [one for index in range(5) for one in graded((True,), (False,), cluster=f"problem {index}")]
+    assert summary(halves)["standard_error"] > 0.2
 
 
 def test_one_response_has_no_pass_at_k():

@@ -10,6 +10,7 @@ import pytest
 from made_up_run import metric_rows, write_rollouts_of
 from rich.console import Console
 
+from echorl_vl.core import EchoConfig
 from echorl_vl.outputs import show
 from echorl_vl.outputs.display import Display, sparkline
 
@@ -29,7 +30,7 @@ def test_plain_output_is_one_line_a_step():
             display.step(row["step"], row)
     lines = out.getvalue().splitlines()
     assert lines[0] == "going on from global_step_1"
-    assert lines[1].startswith("step 0/4  held-out accuracy ")
+    assert lines[1].startswith("step 0/4  validation accuracy ")
     assert lines[1].endswith("± 2.0%")
     assert [line.split("  ")[0] for line in lines[2:]] == [f"step {n}/4" for n in (1, 2, 2, 3, 4, 4)]
     for part in ("accuracy 0.", "all-success ", "degenerate ", "echo 0.", "2.2 s", "3,000 tokens/s", "eta 0:00"):
@@ -46,6 +47,51 @@ def test_plain_output_of_few_or_bad_metrics():
     assert out.getvalue().splitlines() == ["step 1/2  accuracy 0.500  eta 0:00"]
 
 
+MINED = {"reward/accuracy": 0.5, "echo/coef": 0.001, "echo/loss": 0.0, "echo/clips": 0, "echo/verified": 12}
+REASONS = {
+    "no rollout was verified": {"echo/verified": 0},
+    "12 verified rollouts, all truncated": {"echo/left_out_truncated": 12, "echo/left_out_mixed": 0},
+    "1 verified rollout, it is truncated": {"echo/verified": 1, "echo/left_out_truncated": 1},
+    "12 verified rollouts, all in groups of unequal rewards": {"echo/left_out_mixed": 12},
+    "12 verified rollouts: 9 truncated, 3 without a step that is long enough": {
+        "echo/left_out_truncated": 9,
+        "echo/left_out_short": 3,
+    },
+}
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize(("reason", "metrics"), REASONS.items(), ids=REASONS.keys())
+def test_a_step_without_a_clip_says_why(reason, metrics, plain):
+    terminal, out = console(not plain)
+    with Display(4, console=terminal) as display:
+        display.step(1, MINED | metrics)
+    assert f"no clip ({reason})" in out.getvalue() and "echo 0.0000" not in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("echo", "step", "reason"),
+    [
+        (EchoConfig(start_step=3), 3, "no clip (term not started, echo.start_step is 3)"),
+        (EchoConfig(decay="linear", decay_steps=2), 4, "no clip (term has decayed to 0)"),
+        (EchoConfig(coef=0.0), 1, None),
+        (None, 1, None),
+    ],
+)
+def test_a_step_without_the_term_says_why(echo, step, reason):
+    terminal, out = console(False)
+    with Display(4, console=terminal, echo=echo) as display:
+        display.step(step, {"reward/accuracy": 0.5, "echo/coef": 0.0})
+    assert reason in out.getvalue() if reason else "no clip" not in out.getvalue()
+
+
+def test_a_step_with_clips_says_its_loss():
+    terminal, out = console(False)
+    with Display(4, console=terminal, echo=EchoConfig()) as display:
+        display.step(1, MINED | {"echo/clips": 3, "echo/loss": 0.25})
+    assert "echo 0.2500" in out.getvalue() and "no clip" not in out.getvalue()
+
+
 def test_live_screen_and_summary(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     terminal, out = console(True)
@@ -55,7 +101,8 @@ def test_live_screen_and_summary(tmp_path, monkeypatch):
             display.step(row["step"], row)
         display.note("a note")
         display.summary(
-            [("held-out accuracy", "48.1% ± 2.0%", "87.0% ± 1.0%")], [tmp_path / "metrics.jsonl", "/x/y.png"]
+            [("validation accuracy", "48.1% ± 2.0%", "87.0% ± 1.0%", "at step 0 and 10")],
+            [tmp_path / "metrics.jsonl", "/x/y.png"],
         )
     text = out.getvalue()
     for part in (
@@ -69,8 +116,8 @@ def test_live_screen_and_summary(tmp_path, monkeypatch):
         "• a note",
     ):
         assert part in text
-    for part in ("before", "after", "held-out accuracy", "48.1% ± 2.0%", "87.0% ± 1.0%"):
-        assert part in text[text.index("What came of it") :]
+    for part in ("start", "end", "validation accuracy", "48.1% ± 2.0%", "87.0% ± 1.0%", "at step 0 and 10"):
+        assert part in text[text.index("Summary") :]
     assert "  metrics.jsonl\n" in text  # relative to the current folder
     assert "  /x/y.png\n" in text
 

@@ -41,7 +41,8 @@ def test_a_run_leaves_what_it_promises(run) -> None:
     assert done.status == 0, done.output
     rows = done.metrics
     assert [row["step"] for row in rows] == [1, 2]
-    optional = {"echo/loss", "echo/grad_share"} if not rows[0]["echo/clips"] else set()
+    of_clips = {"echo/loss", "echo/grad_share", "echo/clip_tokens", "echo/clip_share", "echo/clip_step_entropy"}
+    optional = set() if rows[0]["echo/clips"] else of_clips
     assert set(METRIC_NAMES) - optional <= set(rows[0])
     for name in ("timing_s/gen", "timing_s/update_actor", "timing_s/step", "perf/throughput", "perf/max_memory_gb"):
         assert rows[0][name] > 0
@@ -80,6 +81,21 @@ def test_all_success_groups_give_an_echo_gradient_and_no_policy_gradient(run, tm
         assert row["actor/policy_grad_norm"] == 0.0
         assert row["echo/grad_norm"] > 0 and row["actor/grad_norm"] > 0
         assert row["echo/clips"] == 4
+    sources = [row for row in read_rollouts(done.folder / "rollouts/step_000001.parquet") if row["is_clip_source"]]
+    own_entropy = sum(row["clip_step_entropy"] for row in sources) / len(sources)
+    assert done.metrics[0]["echo/clip_step_entropy"] == pytest.approx(own_entropy)
+
+
+def test_steps_without_a_clip_say_why(run, tmp_path) -> None:
+    (tmp_path / "always.py").write_text(ALWAYS_RIGHT)
+    reward = f"worker.reward.reward_function={tmp_path / 'always.py'}:compute_score"
+    done = run(reward, "data.max_response_length=2", "echo.start_step=1")
+    assert done.status == 0, done.output
+    first, second = (line for line in done.output.splitlines() if line.startswith("step "))
+    assert "no clip (term not started, echo.start_step is 1)" in first
+    assert "no clip (16 verified rollouts, all truncated)" in second
+    assert done.summary["echo/no_clip"] == "16 verified rollouts, all truncated"
+    assert not [name for row in done.metrics for name in row if name.startswith("echo/clip_")]
 
 
 def test_echo_makes_no_forward_pass_of_its_own(run, monkeypatch) -> None:

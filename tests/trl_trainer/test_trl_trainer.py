@@ -149,6 +149,8 @@ def test_options_reach_the_mining(name, tmp_path):
     assert len(clips) > 0
     assert torch.allclose(batch["echo_weights"], clips.token_weights)
     assert logged(trainer, "echo/clips") == [len(clips)]
+    own_entropy = clips.step_entropies.mean().item()
+    assert logged(trainer, "echo/clip_step_entropy") == pytest.approx([own_entropy], rel=1e-4)
 
 
 def test_options_choose_different_clips(tmp_path):

@@ -53,7 +53,7 @@ def _train(config: Config, parts, folder: RunFolder, checkpoint: Path | None, no
         Tracker(
             folder, trainer.logger, trainer.project_name, trainer.experiment_name, config_to_dict(config)
         ) as tracker,
-        Display(parts.total_steps, checkpoint_step(checkpoint) if checkpoint else 0) as display,
+        Display(parts.total_steps, checkpoint_step(checkpoint) if checkpoint else 0, echo=config.echo) as display,
     ):
         for note in notes:
             display.note(note)

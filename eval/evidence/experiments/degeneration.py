@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from echorl_vl.core import metric_names as names
-from echorl_vl.outputs.plot_data import ECHO_GRAD, POLICY_GRAD, RunData, ends
+from echorl_vl.outputs.plot_data import ECHO_GRAD, POLICY_GRAD, RunData
 from echorl_vl.outputs.plot_style import (
     dress,
     plt,
@@ -31,7 +31,7 @@ from eval.evidence.cells import Cell, train_pair
 from eval.evidence.experiment import Experiment, Findings, Table
 from eval.evidence.plots import banded, log_axis, share_axis
 from eval.evidence.setup import Setup
-from eval.evidence.statistics import Contrast, interval
+from eval.evidence.statistics import Contrast, interval, tenths
 from eval.evidence.store import Store
 
 COLUMNS = {
@@ -41,7 +41,7 @@ COLUMNS = {
     "policy_grad_norm": "norm of the policy gradient",
     "advantage_grad_norm": "the same, of the tokens with an advantage alone",
     "echo_grad_norm": "norm of the echo gradient",
-    "echo_loss": "NLL of the clips, nats a token",
+    "echo_loss": "echo loss, nats: NLL a token of the clips, mean over prompts (0 without a clip)",
 }
 CLAIMED = {"all_success": "above", "zero_advantage": "above", "policy_grad_norm": "below"}
 
@@ -60,7 +60,7 @@ def analyse(setup: Setup, store: Store) -> Findings:
         Contrast(f"{COLUMNS[column]}, last tenth less first", _changes(raw["without"][column]), side, len(CLAIMED))
         for column, side in CLAIMED.items()
     ]
-    late = {arm: [_ends(values)[1] for values in raw[arm]["all_success"]] for arm in raw}
+    late = {arm: [tenths(values)[1] for values in raw[arm]["all_success"]] for arm in raw}
     difference = tuple(with_echo - base for with_echo, base in zip(late["with"], late["without"], strict=True))
     others = [
         Contrast("all-success groups in the last tenth, with EchoRL less without", difference),
@@ -71,7 +71,7 @@ def analyse(setup: Setup, store: Store) -> Findings:
     ]
     rows = []
     for column, label in COLUMNS.items():
-        known = {(arm, end): [_ends(values)[end] for values in raw[arm][column]] for arm in raw for end in (0, 1)}
+        known = {(arm, end): [tenths(values)[end] for values in raw[arm][column]] for arm in raw for end in (0, 1)}
         rows.append(
             (label, *(str(interval(values)) if np.isfinite(values).any() else "-" for values in known.values()))
         )
@@ -82,13 +82,19 @@ def analyse(setup: Setup, store: Store) -> Findings:
 def draw(raw: dict[str, Any], path: Path) -> None:
     """Three panels: all-success groups, tokens without advantage, gradient norms; each seed's run smoothed."""
     panels = (
-        ("Groups that all succeed", {"GRPO": ("without", "all_success"), "with EchoRL": ("with", "all_success")}),
+        (
+            "Groups that all succeed",
+            "share of groups",
+            {"GRPO": ("without", "all_success"), "with EchoRL": ("with", "all_success")},
+        ),
         (
             "Tokens with zero advantage",
+            "share of response tokens",
             {"GRPO": ("without", "zero_advantage"), "with EchoRL": ("with", "zero_advantage")},
         ),
         (
             "Gradient norms, log scale",
+            "norm before clipping",
             {
                 "GRPO": ("without", "policy_grad_norm"),
                 "with EchoRL:\npolicy": ("with", "policy_grad_norm"),
@@ -99,7 +105,7 @@ def draw(raw: dict[str, Any], path: Path) -> None:
     seeds = len(raw["with"]["steps"])
     with style():
         figure = plt.figure(figsize=(14.4, 4.3))
-        for index, (title, lines) in enumerate(panels):
+        for index, (title, unit, lines) in enumerate(panels):
             axes = figure.add_axes((0.05 + 0.325 * index, 0.13, 0.215, 0.7))
             steps = np.array(raw["with"]["steps"][0])
             step_axis(axes, steps)
@@ -109,7 +115,7 @@ def draw(raw: dict[str, Any], path: Path) -> None:
             else:
                 log_axis(axes)
             banded(axes, steps, shown, markers=len(steps) == 1)
-            dress(axes, title, f"Smoothed; mean and 95 % interval over {seeds} seed{'s' * (seeds > 1)}", "")
+            dress(axes, title, f"Smoothed; mean and 95 % interval over {seeds} seed{'s' * (seeds > 1)}", unit)
         save(figure, path)
 
 
@@ -135,12 +141,8 @@ def _columns(run: RunData) -> dict[str, list[float | None]]:
     return {"steps": run.steps.tolist(), **{name: values.tolist() for name, values in columns.items()}}
 
 
-def _ends(values: list[float]) -> tuple[float, float]:
-    return ends(np.array(values, dtype=float))[:2]
-
-
 def _changes(runs: list[list[float]]) -> tuple[float, ...]:
-    return tuple(late - early for early, late in map(_ends, runs))
+    return tuple(late - early for early, late in map(tenths, runs))
 
 
 EXPERIMENT = Experiment(

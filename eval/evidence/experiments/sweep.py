@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from echorl_vl.core import metric_names as names
-from echorl_vl.outputs.plot_data import RunData, ends
+from echorl_vl.outputs.plot_data import RunData
 from eval.evidence.cells import Cell, Training, train, train_pair
 from eval.evidence.experiment import Experiment, Findings, Table
 from eval.evidence.plots import forest
 from eval.evidence.setup import Setup
-from eval.evidence.statistics import interval, p_value
+from eval.evidence.statistics import interval, p_value, tenths
 from eval.evidence.store import Store
 from eval.evidence.testing import Arms, differences, final_test, final_tests, raw_accuracies
 from eval.paired import sign_flip_p
@@ -110,7 +110,7 @@ def analyse(setup: Setup, store: Store) -> Findings:
     columns = (
         "variant",
         *setup.splits,
-        "entropy at the end, nats",
+        "entropy in the last tenth, nats",
         f"{split}, less without",
         "sign-flip p",
         f"{split}, less {unchanged} unchanged",
@@ -121,7 +121,7 @@ def analyse(setup: Setup, store: Store) -> Findings:
 
 def _late_entropy(store: Store, run: Training) -> float:
     """Mean entropy of the response tokens over the last tenth of the steps, at most ten."""
-    return ends(RunData.of(store.metrics(run)).get(names.ENTROPY))[1]
+    return tenths(RunData.of(store.metrics(run)).get(names.ENTROPY))[1]
 
 
 def draw(raw: dict[str, Any], path: Path) -> None:
