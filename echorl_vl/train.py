@@ -56,18 +56,23 @@ def _run(values: list[str], flags: list[str]) -> int:
         print(to_yaml(config), end="", flush=True)
         return 0
     if "--dry-run" in flags:
+        from echorl_vl.engines.hub import check_hub
+
+        check_hub(config)
         from echorl_vl.dry_run import dry_run
 
         for line in dry_run(config):
             print(line, flush=True)
         return 0
-    from echorl_vl.engines import choose_engine, load_engine  # imports torch: only when something is trained
+    from echorl_vl.engines import choose_engine, load_engine
+    from echorl_vl.engines.start import check_start
 
     engine, reason = choose_engine(config)
     with forgiving_console():
         print(f"engine: {engine} ({reason})", flush=True)
         for line in start_notes(config):
             print(visible(line), flush=True)
+        check_start(config, engine, reason)
         return load_engine(engine)(config)
 
 
