@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from decimal import Context, Decimal
 
 from echorl_vl.rewards.text import plain, squash
 from echorl_vl.wilson import known_error
@@ -15,7 +16,7 @@ from eval.benchmarks.base import Graded
 from eval.clusters import numbered
 from eval.grading.graders import value_of
 
-_DIGITS = 9  # significant ones
+_ROUNDED = Context(prec=9)  # significant digits; its exponents reach where a float's overflow
 
 
 def average_at_k(correct: Sequence[Sequence[bool]]) -> float:
@@ -60,10 +61,9 @@ def answer_key(answer: str) -> Hashable:
     """What two answers share when they are the same: their number (x = 5 and 5 cm are 5), else their text without
     LaTeX dressing."""
     found = value_of(answer)
-    try:
-        return f"{float(found):.{_DIGITS}g}" if found is not None else squash(plain(answer)).lower()
-    except OverflowError:
-        return str(found)
+    if found is None:
+        return squash(plain(answer)).lower()
+    return _ROUNDED.divide(Decimal(found.numerator), Decimal(found.denominator))
 
 
 def ks(samples: int) -> list[int]:

@@ -19,6 +19,7 @@ letter that stands alone in the ground truth and is not marked as text is a vari
 from __future__ import annotations
 
 import logging
+import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -31,7 +32,10 @@ TOLERANCE = 1e-2
 MAX_ANSWER = 2000
 MAX_SYMPY_ANSWER = 400
 
-_SAME = 1e-9
+# Compared as fractions: what an answer holds may be too large, or too near to 0, for a float.
+_SAME = Fraction(1, 10**9)
+_NEAR_ZERO = Fraction(1, 10**12)
+_SLACK = 1 + Fraction(1, 10**6)  # for bounds that are met exactly, such as 5.25 rounded to 5.2
 _EQUALS = re.compile(r"(?<![<>!])=|\\(?:approx|simeq|doteq|thickapprox)(?![A-Za-z])")
 _DECIMAL = re.compile(r"[-+]?\s*[0-9]*\.([0-9]+)")
 _NAME = re.compile(r"[A-Za-z][A-Za-z ]*(?:_?[0-9A-Za-z]|_\{[0-9A-Za-z]+\})?(?: [0-9A-Za-z]+)?|[0-9]")
@@ -69,18 +73,21 @@ def grade(answer: str, ground_truth: str, tolerance: float = TOLERANCE) -> bool:
     decided = decide(answer, ground_truth, tolerance)
     if decided is not None:
         return decided
-    answer = _bare(answer) or ""
+    answer = bare(str(answer)) or ""
     return _by_sympy(answer, str(ground_truth).strip())
 
 
 def decide(answer: str | None, ground_truth: str, tolerance: float = TOLERANCE) -> bool | None:
-    """`grade` as far as it goes without sympy, in time linear in the text; None where only sympy can tell."""
-    ground_truth = _bare(str(ground_truth)) if ground_truth is not None else None
+    """`grade` as far as it goes without sympy, in time linear in the text; None where only sympy can tell.
+
+    No answer makes it raise anything.
+    """
+    ground_truth = bare(str(ground_truth)) if ground_truth is not None else None
     if not ground_truth:
         raise ValueError("the ground truth is empty: every problem needs an answer to grade against")
-    if tolerance < 0:
-        raise ValueError(f"tolerance: found {tolerance}, wanted a number >= 0")
-    answer = _bare(answer) if answer is not None else None
+    if not 0 <= tolerance < math.inf:
+        raise ValueError(f"tolerance: expected a number >= 0, got {tolerance}")
+    answer = bare(str(answer)) if answer is not None else None
     if not answer:
         return False
     if answer == ground_truth:
@@ -112,7 +119,8 @@ class PooledGrade:
         warm_up()
 
 
-def _bare(text: str) -> str | None:
+def bare(text: str) -> str | None:
+    """The answer that a text is, or that its last \\boxed{...} holds; None where that is empty."""
     return (last_boxed(text) if "\\boxed" in text or "\\fbox" in text else text.strip()) or None
 
 
@@ -134,6 +142,8 @@ def _decide_plain(answer: str, truth: str, tolerance: float) -> bool | None:
         return _decide_number(numbers, expected, tolerance)
     parts = _tuple_parts(truth_value)
     if parts is not None:
+        if not _balanced(truth_value):  # each level of brackets is a call in a call
+            return False
         return _decide_tuple(_tuple_parts(numbers[-1]) if len(numbers) == 1 else None, parts, tolerance)
     if len(answer) > MAX_SYMPY_ANSWER or len(truth) > MAX_SYMPY_ANSWER or _read(numbers[-1]).too_large:
         return False
@@ -193,23 +203,31 @@ def _read(text: str) -> Reading:
 
 
 def _agree(found: Reading, expected: Reading, tolerance: float) -> bool:
-    a, t = found.value, expected.value
-    if isinstance(a, Fraction) and isinstance(t, Fraction):
-        if a == t:
-            return True
-    elif abs(float(a) - float(t)) <= _SAME * max(abs(float(a)), abs(float(t))) or (t == 0 and abs(float(a)) <= 1e-12):
+    a, t = Fraction(found.value), Fraction(expected.value)
+    irrational = isinstance(found.value, float) or isinstance(expected.value, float)
+    distance, size = abs(a - t), abs(t)
+    if not distance or (irrational and (distance <= _SAME * max(abs(a), size) or (not t and distance <= _NEAR_ZERO))):
         return True
-    if isinstance(t, Fraction) and t.denominator == 1:
+    exact = isinstance(expected.value, Fraction)
+    if exact and t.denominator == 1:
         return False
     if expected.decimals is not None:
         digits = expected.decimals
-    elif found.decimals is None or (isinstance(t, Fraction) and (100 * t).denominator == 1):
+    elif found.decimals is None or (exact and (100 * t).denominator == 1):
         return False
     else:
         digits = found.decimals
-    distance = abs(float(a) - float(t))
-    scale = abs(float(t)) if abs(float(t)) < 0.1 else max(1.0, abs(float(t)))
-    return distance <= 0.5 * 10.0**-digits * (1 + 1e-6) and distance <= tolerance * scale * (1 + 1e-6)
+    if _same_float(a, t):  # no decimal has to be more exact: 3.3333333333333335 is 10/3
+        return True
+    scale = size if size < Fraction(1, 10) else max(1, size)
+    return distance <= Fraction(10) ** -digits / 2 * _SLACK and distance <= Fraction(tolerance) * scale * _SLACK
+
+
+def _same_float(a: Fraction, t: Fraction) -> bool:
+    try:
+        return float(a) == float(t) != 0
+    except OverflowError:
+        return False
 
 
 def _could_be_number(text: str) -> bool:

@@ -8,6 +8,7 @@ For models that don't put their answers in \\boxed{...}. Dollar signs and commas
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Any
 
 REWARD_NAME = "last_number"
@@ -16,10 +17,10 @@ REWARD_TYPE = "sequential"
 _NUMBER = re.compile(r"(?<![\w.])-?\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|(?<![\w.])-?\d+(?:\.\d+)?")
 
 
-def last_number(text: str) -> float | None:
-    """The last number written in digits; None if there is none. The dash of "5-3" is no sign."""
+def last_number(text: str) -> Decimal | None:
+    """The last number written in digits, exactly, however many; None if there is none. The dash of "5-3" is no sign."""
     found = _NUMBER.findall(text)
-    return float(found[-1].replace(",", "")) if found else None
+    return Decimal(found[-1].replace(",", "")) if found else None
 
 
 def compute_score(reward_input: dict[str, Any]) -> dict[str, float]:
@@ -27,8 +28,8 @@ def compute_score(reward_input: dict[str, Any]) -> dict[str, float]:
 
     Raises ValueError for a ground truth without a number.
     """
-    wanted = last_number(reward_input["ground_truth"])
-    if wanted is None:
-        raise ValueError(f"ground_truth: found {reward_input['ground_truth']!r}, wanted a number")
-    right = float(last_number(reward_input["response"]) == wanted)
-    return {"overall": right, "accuracy": right}
+    expected = last_number(str(reward_input["ground_truth"]))
+    if expected is None:
+        raise ValueError(f"ground_truth: expected a number, got {reward_input['ground_truth']!r}")
+    correct = float(last_number(reward_input["response"]) == expected)
+    return {"overall": correct, "accuracy": correct}

@@ -16,6 +16,7 @@ Value = Fraction | float
 
 MAX_BITS = 4096
 MAX_DEPTH = 40
+MAX_DIGITS = 4000  # of one literal; from 4,301 on Python itself refuses to read an integer
 
 _TOKEN = re.compile(
     r"(?P<number>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)|(?P<command>\\[A-Za-z]+)|(?P<word>[A-Za-z]+)|(?P<char>[-+*/^(){}\[\]°])"
@@ -29,7 +30,10 @@ class Unreadable(ValueError):
 
 
 class TooLarge(Unreadable):
-    """The text is a number, but outside what a geometry answer can be (overflow, not finite, more than 4,096 bits)."""
+    """The text is a number, but outside what an answer can be.
+
+    Overflow, not finite, more than 4,096 bits, or a literal of more than 4,000 digits.
+    """
 
 
 def _reciprocal(function: Callable[[float], float]) -> Callable[[float], float]:
@@ -129,6 +133,8 @@ class _Parser:
             token = _TOKEN.match(text, at)
             if token is None:
                 raise Unreadable(f"{text[at]!r}")
+            if token.lastgroup == "number" and len(token[0]) > MAX_DIGITS:
+                raise TooLarge("more than 4,000 digits")
             self.tokens.append((token.lastgroup or "", token[0]))
             at = token.end()
         self.at = 0

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from echorl_vl.rewards.extract import last_box
-from echorl_vl.rewards.grading import decide
+from echorl_vl.rewards.grading import bare, decide
 from echorl_vl.rewards.text import plain, squash
 from eval.benchmarks.base import Question
 from eval.benchmarks.choices import LETTERS
@@ -44,8 +44,8 @@ def extract(response: str, question: Question, truncated: bool = False) -> str |
         return answer
     if question.kind == "choice":
         if answer is None and not truncated:
-            answer = _last_line(response)
-            answer = answer if answer is not None and _LABEL.fullmatch(answer) else None
+            line = " ".join(_last_line(response).split())  # one space each: linear time for the pattern
+            answer = line if _LABEL.fullmatch(line) else None
         return None if answer is None else choice_of(answer, question.choices)
     if answer is None and not truncated:
         answer = _opening(response)
@@ -94,9 +94,10 @@ def _stated(response: str, truncated: bool) -> str | None:
     return None
 
 
-def _last_line(response: str) -> str | None:
-    lines = [line.strip(" *_") for line in response.splitlines() if line.strip()]
-    return lines[-1] if lines else None
+def _last_line(response: str) -> str:
+    """The last line that is not blank, without Markdown's marks around it; "" where there is none."""
+    lines = response.rstrip().splitlines()
+    return lines[-1].strip(" *_") if lines else ""
 
 
 def _opening(text: str) -> str | None:
@@ -110,4 +111,4 @@ def _same(choice: str, text: str) -> bool:
 
 
 def _equal(text: str, choice: str) -> bool:
-    return bool(choice.strip()) and decide(text, choice) is True
+    return bare(choice) is not None and decide(text, choice) is True

@@ -15,7 +15,7 @@ from functools import cache
 
 from echorl_vl.rewards.grading import MAX_SYMPY_ANSWER, TOLERANCE, decide, grade
 from echorl_vl.rewards.text import plain, split_unit, squash
-from echorl_vl.rewards.values import Unreadable, value
+from echorl_vl.rewards.values import MAX_DIGITS, Unreadable, value
 
 _MAX_ANSWER = 2000
 _MAX_LIST = 24
@@ -170,7 +170,7 @@ def _scientific(answer: str, truth: str, tolerance: float) -> bool | None:
     scientific notation, or the answer is no number.
     """
     expected = _SCIENTIFIC.fullmatch(plain(truth))
-    if expected is None:
+    if expected is None or len(truth) > MAX_DIGITS:
         return None
     found = value_of(answer)
     if found is None:
@@ -195,7 +195,7 @@ def value_of(text: str) -> Fraction | None:
 
 
 def _single(text: str) -> Fraction | None:
-    scientific = _SCIENTIFIC.fullmatch(text.strip())
+    scientific = _SCIENTIFIC.fullmatch(text.strip()) if len(text) <= MAX_DIGITS else None
     if scientific is not None:
         return _mantissa(scientific) * Fraction(10) ** int(scientific["power"])
     try:

@@ -39,5 +39,5 @@ def test_accuracy_is_whether_it_is_the_answer() -> None:
 
     assert score("So 1,000 in all.", "1000") == score("It is 2.50 dollars", "2.5") == 1.0
     assert score("18 at first, 19 then", "18") == score("none", "0") == 0.0
-    with pytest.raises(ValueError, match="found 'none', wanted a number"):
+    with pytest.raises(ValueError, match="expected a number, got 'none'"):
         score("1", "none")

@@ -1,0 +1,198 @@
+"""Nothing that an answer holds raises out of a grader, quick or slow, and sizes beyond a float are compared exactly."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nasty_answers import PIECES, pair, text
+
+from echorl_vl.rewards import geometry, last_number
+from echorl_vl.rewards.grading import PooledGrade, bare, decide, grade
+from echorl_vl.rewards.pool import GradingPool
+from echorl_vl.rewards.values import TooLarge, value
+from eval.benchmarks.base import Question
+from eval.grading.extract import choice_of, extract, yes_or_no
+from eval.grading.graders import GRADERS, Grade, Item, quick
+from eval.metrics import answer_key, majority_at_k
+
+VERDICTS = (True, False, None)
+CHOICES = ("5", "10^{400}", "\\pi", "9" * 400, "\\boxed{}")
+
+
+def grade_without_sympy(answer: str, truth: str) -> bool | None:
+    """Puts a pair through everything that runs in the process that trains or evaluates; the quick verdict."""
+    hash(answer_key(answer))
+    assert choice_of(answer, CHOICES) in (None, *"ABCDE")
+    assert yes_or_no(answer) in (None, "yes", "no")
+    for kind in ("free_form", "choice", "yes_no"):
+        question = Question("a", "?", "A", kind, CHOICES if kind == "choice" else ())
+        for cut_off in (False, True):
+            assert isinstance(extract(answer, question, cut_off), str | None)
+    last_number.last_number(answer)
+    assert geometry.is_worked_solution(answer) in (True, False)
+    if not bare(truth):
+        with pytest.raises(ValueError, match="ground truth is empty"):
+            decide(answer, truth)
+        return False
+    assert quick(Item("default", answer, truth)) in VERDICTS
+    row = {"response": answer, "ground_truth": truth}
+    score = geometry.quick_score(row)
+    verdict = decide(answer, truth)
+    assert verdict in VERDICTS
+    assert decide(answer, truth, tolerance=0.0) in VERDICTS
+    if "\\boxed" in answer and verdict is not None:
+        assert score["accuracy"] in (0.0, 1.0)
+    return verdict
+
+
+@pytest.mark.parametrize("pairs", [500, pytest.param(20_000, marks=pytest.mark.slow)])
+def test_no_pair_raises(pairs):
+    rng = random.Random(pairs)
+    verdicts = [grade_without_sympy(*pair(rng)) for _ in range(pairs)]
+    assert {True, False, None} == set(verdicts)  # the pairs reach every outcome
+
+
+@settings(deadline=None, max_examples=150, database=None)
+@given(st.text(max_size=40), st.sampled_from(PIECES), st.text(max_size=40), st.sampled_from(PIECES))
+def test_no_text_raises(one, piece, other, truth):
+    grade_without_sympy(one + piece + other, truth)
+    grade_without_sympy(piece, one + truth + other)
+
+
+@pytest.mark.slow
+def test_no_pair_raises_where_sympy_is_asked():
+    """In workers, since sympy may take for ever: a time limit is an outcome, an error is none."""
+    rng = random.Random(0)
+    open_pairs = []
+    while len(open_pairs) < 300:
+        answer, truth = pair(rng)
+        if bare(truth) and decide(answer, truth) is None:
+            open_pairs.append((answer, truth, 0.01))
+    with GradingPool(PooledGrade(), workers=2, time_limit=3.0) as pool:
+        outcomes = pool.map(open_pairs)
+    errors = [(one, two.detail) for one, two in zip(open_pairs, outcomes, strict=True) if two.kind == "error"]
+    assert not errors
+    assert sum(outcome.kind == "ok" for outcome in outcomes) > 200
+
+
+def test_grades_of_what_is_left_to_sympy_do_not_raise():
+    grade_all = Grade()
+    for answer in ("1/(1-1)x", "exit()x", "\\frac{x}{0}", "x^{10^{3}}", "\ud800 + x", "\x00x"):
+        assert grade(answer, "x + 1") is False
+        assert grade_all(Item("default", answer, "x + 1")) is False
+    assert set(GRADERS) == {"default", "mathruler", "math_verify"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "truth", "correct"),
+    [
+        ("10^{400}", "1" + "0" * 400, True),
+        ("x = 10^{400}", "10^400", True),
+        ("1" + "0" * 399 + "1", "10^{400}", False),
+        ("10^{400}", "\\pi", False),
+        ("9" * 310, "\\pi", False),
+        ("9" * 310, "0.5", False),
+        ("9" * 310, "5.25", False),
+        ("\\pi", "2^{2005}", False),
+        ("0.5", "10^{400}", False),
+        ("-" + "9" * 310, "3\\sqrt{3}", False),
+        ("\\frac{1}{10^{400}}", "0", False),
+        ("0", "\\frac{1}{10^{400}}", False),
+        ("\\frac{1}{10^{400}}", "10^{-400}", True),
+        ("\\frac{10^{400} + 1}{10^{400}}", "1", False),
+        ("\\frac{3 \\cdot 10^{400} + 1}{10^{400}}", "3.0", False),
+        ("\\frac{10^{401}}{3 \\cdot 10^{400}}", "\\frac{10}{3}", True),
+        ("3." + "3" * 400, "\\frac{10}{3}", True),  # correctly rounded, to 400 digits
+        ("3.3333333333333335", "\\frac{10}{3}", True),  # a float's last digits
+        ("3.333333333333335", "\\frac{10}{3}", False),
+        ("(10^{400}, 1)", "(1" + "0" * 400 + ", 1)", True),
+        ("(10^{400}, 1)", "(\\pi, 1)", False),
+        ("(" * 450 + "2" + ",1)" * 450, "(" * 450 + "3" + ",1)" * 450, False),
+    ],
+)
+def test_sizes_beyond_a_float_are_compared_exactly(answer, truth, correct):
+    assert decide(answer, truth) is correct
+    assert decide(f"\\boxed{{{answer}}}", truth) is correct
+    assert grade(answer, truth) is correct
+
+
+def test_what_cannot_be_read_is_too_large_and_no_error():
+    for digits in ("1" * 5000, "0." + "1" * 5000, "\\frac{1}{" + "1" * 5000 + "}", "\\sqrt[" + "9" * 5000 + "]{2}"):
+        with pytest.raises(TooLarge):
+            value(digits)
+
+
+def test_an_empty_ground_truth_stays_an_error():
+    for truth in ("", "  ", "\\boxed{}", None):
+        with pytest.raises(ValueError, match="ground truth is empty"):
+            decide("5", truth)
+    assert decide(None, "5") is False and decide("", "5") is False
+
+
+@pytest.mark.parametrize("tolerance", [-1.0, float("nan"), float("inf")])
+def test_a_tolerance_that_is_none_is_refused(tolerance):
+    with pytest.raises(ValueError, match="tolerance: expected a number >= 0, got"):
+        decide("5", "5", tolerance)
+
+
+def test_a_choice_is_found_among_huge_ones():
+    assert choice_of("9" * 400, CHOICES) == "D"
+    assert choice_of("1" + "0" * 400, CHOICES) == "B"
+    assert choice_of("9" * 399, CHOICES) is None
+
+
+def test_votes_tell_huge_and_tiny_answers_apart():
+    assert answer_key("9" * 400) == answer_key("x = " + "9" * 400) != answer_key("8" * 400)
+    assert answer_key("10^{-400}") != answer_key("0") and answer_key("10^{-400}") == answer_key("\\frac{1}{10^{400}}")
+    assert answer_key("1" * 5000) != answer_key("2" * 5000)
+    assert answer_key("0.50 cm") == answer_key("\\frac12") == answer_key(".5")
+    votes = ["8" * 400, "10^{400}", "1" + "0" * 400, "0"]
+    assert majority_at_k([votes], [[False, True, True, False]]) == 1.0
+
+
+def test_the_last_number_is_exact():
+    def score(response, truth):
+        return last_number.compute_score({"response": response, "ground_truth": truth})["accuracy"]
+
+    assert score("It is " + "1" * 5000, "1" * 5000) == 1.0
+    assert score("It is " + "1" * 400, "2" * 400) == 0.0
+    assert score("0." + "0" * 400 + "1", "0") == 0.0
+    assert score("5", 5) == 1.0
+    with pytest.raises(ValueError, match="expected a number, got None"):
+        score("5", None)
+
+
+@pytest.mark.parametrize("kind", ["free_form", "choice", "yes_no"])
+@pytest.mark.parametrize(
+    "response",
+    [
+        "option" + " " * 100_000 + "!",
+        "a " * 50_000,
+        "The answer is " * 8_000,
+        "<answer>" * 12_000,
+        "answer" + "*" * 100_000,
+        "*" * 100_000,
+        "\\boxed" * 16_000,
+        "\\boxed{" * 16_000,
+        "1,111" * 20_000,
+        "1,111," * 16_000 + "1111",
+        "\\text{" * 16_000,
+        "so," + "\t" * 100_000 + "B",
+    ],
+    ids=lambda response: response[:8],
+)
+def test_time_does_not_explode_with_the_length(kind, response):
+    question = Question("a", "?", "A", kind, ("5", "6") if kind == "choice" else ())
+    begin = time.process_time()
+    extract(response, question)
+    last_number.last_number(response)
+    decide(response, "x + 5")
+    assert time.process_time() - begin < 5.0  # linear: milliseconds; the first of these took hours
+
+
+def test_generated_pairs_are_reproducible():
+    assert [text(random.Random(3)) for _ in range(2)] == [text(random.Random(3))] * 2
