@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from echorl_vl.errors import INTERRUPTED, UserError, shorten
 from echorl_vl.outputs.atomic import write_text
@@ -23,8 +21,10 @@ from eval.clusters import numbered
 from eval.folder import Keys, read_json, read_lines, read_questions
 from eval.paired import LEVEL, RESAMPLES, Difference, mean_difference, paired_bootstrap
 from eval.progress import wide_console
+from eval.tables import show_table
 
 USAGE_ERROR = 2
+HEADS = ("", "verdict", "N", "A", "B", "B - A", "95 % interval", "not better", "p", "wins", "losses")
 # These two say which questions and which model: the first has to be the same, the second is what is compared.
 _EXPECTED = ("questions_sha256", "model_sha256")
 _RESULT: Keys = {
@@ -190,27 +190,24 @@ def _mean(correct: Sequence[bool]) -> float:
 
 def show(comparisons: Sequence[Comparison], alone: Sequence[str], listed: int, console: Console) -> None:
     """The table, the settings that differ, and the wins and losses to look at."""
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("")
-    for head in ("N", "A", "B", "B - A", "95 % interval", "not better", "p", "wins", "losses"):
-        table.add_column(head, justify="right")
-    table.add_column("")
-    for one in comparisons:
-        table.add_row(
+    rows = [
+        (
             one.name + (" (PARTIAL)" if one.partial else ""),
+            one.difference.verdict,
             str(one.questions),
             f"{100 * one.a:.1f} %",
             f"{100 * one.b:.1f} %",
             *_cells(one.difference),
             str(len(one.wins)),
             str(len(one.losses)),
-            one.difference.verdict,
         )
+        for one in comparisons
+    ]
     mean = _mean_of(comparisons)
     if mean is not None:
         partial = any(one.partial for one in _counted(comparisons))
-        table.add_row("mean (PARTIAL)" if partial else "mean", "", "", "", *_cells(mean), "", "", mean.verdict)
-    console.print(table)
+        rows.append(("mean (PARTIAL)" if partial else "mean", mean.verdict, "", "", "", *_cells(mean), "", ""))
+    show_table(console, HEADS, rows, left=HEADS[:2])
     for line in _notes(comparisons):
         console.print(line, soft_wrap=True)
     for line in alone:
@@ -228,7 +225,7 @@ def show(comparisons: Sequence[Comparison], alone: Sequence[str], listed: int, c
             for entry in entries[:listed]:
                 console.print(_line(one.name, title, entry), soft_wrap=True)
             if len(entries) > listed > 0:
-                console.print(f"{one.name}: and {len(entries) - listed} more; --json writes all")
+                console.print(f"{one.name}: and {len(entries) - listed} more; --json writes all", soft_wrap=True)
 
 
 def _counted(comparisons: Sequence[Comparison]) -> list[Comparison]:

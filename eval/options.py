@@ -86,7 +86,11 @@ def parser() -> argparse.ArgumentParser:
     add("--device", help="transformers: cuda or cpu")
     add("--dtype", help="bf16, fp16 or fp32")
     add("--gpus", type=int, default=1, help="vLLM: GPUs that share the model (tensor parallel)")
-    add("--limit", type=int, help="the first so many questions only: marked as partial, no result")
+    add(
+        "--limit",
+        type=int,
+        help="the first so many questions only, also of a file that holds a part: marked PARTIAL, no result",
+    )
     add("--grade-only", action="store_true", help="grade what was generated again; needs no model")
     add("--workers", type=int, help="grading processes")
     add("--time-limit", type=float, default=10.0, help="seconds for one answer and grader (%(default)s)")

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from echorl_vl.outputs.atomic import write_text
 from eval.benchmarks.base import Benchmark
@@ -17,6 +15,7 @@ from eval.clusters import numbered
 from eval.folder import BenchmarkFolder, Keys, read_json, without_nan, write_json, write_lines
 from eval.grading.grade import Grades
 from eval.metrics import average_at_k, breakdown, summary
+from eval.tables import show_table
 
 _NUMBER = (int, float)
 _RESULT: Keys = {
@@ -62,7 +61,7 @@ def result_of(benchmark: Benchmark, grades: Grades, written: dict[str, Any], gra
         "questions": len(graded),
         "clusters": len(set(numbered([one.question.cluster for one in graded]))),
         "size": settings["size"],
-        "partial": None if whole else f"the first {len(graded)} of {settings['size']} questions (--limit): no result",
+        "partial": None if whole else f"{len(graded)} of {settings['size']} questions (--limit): no result",
         "metrics": summary(graded),
         "own_metrics": benchmark.own_metrics(graded) if benchmark.own_metrics else {},
         "graders": {name: average_at_k(verdicts) for name, verdicts in grades.verdicts.items()},
@@ -108,12 +107,7 @@ def write_overview(out: Path) -> dict[str, dict[str, Any]]:
 
 def show(results: Mapping[str, dict[str, Any]], console: Console) -> None:
     """The table of results, and below it the metrics of the benchmarks' own and what is to be known beside them."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for index, head in enumerate(HEADS):
-        table.add_column(head, justify="left" if index == 0 else "right")
-    for result in results.values():
-        table.add_row(*row_of(result))
-    console.print(table)
+    show_table(console, HEADS, map(row_of, results.values()))
     for line in _models(results):
         console.print(line, soft_wrap=True)
     for result in results.values():

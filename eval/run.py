@@ -7,9 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from echorl_vl.errors import INTERRUPTED, UserError
 from echorl_vl.outputs.terminal import print_error
@@ -19,6 +17,7 @@ from eval.folder import BenchmarkFolder
 from eval.options import Options, parse
 from eval.progress import bar, wide_console
 from eval.settings import versions
+from eval.tables import show_table
 
 USAGE_ERROR = 2
 
@@ -99,11 +98,8 @@ def _grade(benchmark: Benchmark, options: Options, grader: Any, console: Console
 
 
 def _list(console: Console) -> None:
-    table = Table(box=box.SIMPLE_HEAD)
-    for head in ("name", "N", "k", "pictures", "title", "hub"):
-        table.add_column(head, justify="right" if head in ("N", "k") else "left")
-    for benchmark in benchmarks().values():
-        table.add_row(
+    rows = (
+        (
             benchmark.name,
             str(benchmark.size),
             str(benchmark.samples),
@@ -111,9 +107,13 @@ def _list(console: Console) -> None:
             benchmark.title,
             str(benchmark.hub),
         )
-    console.print(table)
-    console.print("N: questions of the benchmark's usual file; docs/evaluation.md has its other editions.")
-    console.print("k: responses to each question with --preset paper (avg@k).")
+        for benchmark in benchmarks().values()
+    )
+    show_table(console, ("name", "N", "k", "pictures", "title", "hub"), rows, left=("pictures", "title", "hub"))
+    console.print(
+        "N: questions of the benchmark's usual file; docs/evaluation.md has its other editions.", soft_wrap=True
+    )
+    console.print("k: responses to each question with --preset paper (avg@k).", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -56,13 +56,14 @@ def load(benchmark: Benchmark, place: Path | None, seed: int = 0, limit: int | N
     Args:
         place: a folder in which the benchmark's file is looked for, or the file itself; None: the hub.
         seed: of the order of the choices, for a benchmark that shuffles them.
-        limit: the first so many questions only.
+        limit: the first so many questions only. The file then need not be whole: fewer rows than an edition's are a
+            part of it, and `total` is the edition's N all the same.
 
     Raises UserError for a file that isn't there or is another's, an N that is no edition's, a question without an
     answer, a missing picture, two questions with the same id.
     """
     source, table, folder = _from_hub(benchmark) if place is None else _from_files(benchmark, place)
-    edition = _edition(benchmark, source, table)
+    edition = _edition(benchmark, source, table, part=limit is not None)
     rows = table.with_format("arrow")
 
     def read(index: int) -> Question:
@@ -70,9 +71,10 @@ def load(benchmark: Benchmark, place: Path | None, seed: int = 0, limit: int | N
         return benchmark.read(Row(values, index, f"{source}, row {index}", folder, seed))
 
     count = len(table) if limit is None else min(limit, len(table))
-    questions = Questions(source, edition, len(table), count, read)
+    questions = Questions(source, edition, edition.size, count, read)
     questions.sha256 = records_sha256(_checked(questions, source))
-    if edition.holds and not any(_holds(read(index).text, edition.holds) for index in range(len(table))):
+    whole = len(table) == edition.size
+    if whole and edition.holds and not any(_holds(read(index).text, edition.holds) for index in range(len(table))):
         raise UserError(f"{source}: not {edition.name}: none of its questions has the words {edition.holds!r}")
     return questions
 
@@ -97,8 +99,11 @@ def _checked(questions: Questions, source: str) -> Iterator[dict[str, Any]]:
         yield question.record()
 
 
-def _edition(benchmark: Benchmark, source: str, table: datasets.Dataset) -> Edition:
-    """The edition that the table is. Raises UserError for a file of something else or of another N."""
+def _edition(benchmark: Benchmark, source: str, table: datasets.Dataset, part: bool = False) -> Edition:
+    """The edition that the table is, or with `part` may be a part of: of several the first, the official one.
+
+    Raises UserError for a file of something else or of another N.
+    """
     for names in benchmark.columns:
         names = (names,) if isinstance(names, str) else names
         if not any(name in table.column_names for name in names):
@@ -114,8 +119,12 @@ def _edition(benchmark: Benchmark, source: str, table: datasets.Dataset) -> Edit
     for edition in alternatives:
         if edition.size == len(table):
             return edition
-    wanted = " or ".join(f"{edition.size} ({edition.name})" for edition in alternatives)
-    raise UserError(f"{source}: {len(table)} questions, and {benchmark.name} has {wanted}; part of a file is no result")
+    larger = [edition for edition in alternatives if len(table) < edition.size]
+    if part and larger and len(table):
+        return larger[0]
+    sizes = " or ".join(f"{edition.size} ({edition.name})" for edition in alternatives)
+    advice = "; part of a file is no result: --limit N takes it, marked PARTIAL" if larger and not part else ""
+    raise UserError(f"{source}: {len(table)} questions, and {benchmark.name} has {sizes}{advice}")
 
 
 def _from_files(benchmark: Benchmark, place: Path) -> tuple[str, datasets.Dataset, Path]:

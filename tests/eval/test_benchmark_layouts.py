@@ -305,10 +305,28 @@ def test_n_has_to_be_the_benchmarks(tmp_path):
         load(get("mathvision"), file)
 
 
-def test_a_limit_does_not_change_what_n_has_to_be(tmp_path):
+def test_a_part_of_a_file_is_refused_and_taken_with_a_limit(tmp_path):
     file = mathvision(tmp_path, *({**MATHVISION, "id": str(index)} for index in range(5)))
-    with pytest.raises(UserError, match="5 questions"):
-        load(get("mathvision"), file, limit=2)
+    with pytest.raises(UserError, match=r"5 questions, and mathvision has 304 .*--limit N takes it, marked PARTIAL"):
+        load(get("mathvision"), file)
+    for limit in (2, 5, 400):
+        questions = load(get("mathvision"), file, limit=limit)
+        assert (len(questions), questions.total) == (min(limit, 5), 304)
+    with pytest.raises(UserError, match=r"5 questions, and mathvision has 4 \([^;]*$"):  # more than a part can have
+        load(of_size("mathvision", 4), file, limit=2)
+
+
+def test_a_part_is_one_of_the_edition_that_its_columns_tell(tmp_path):
+    row = {"images": [image_cell()], "problem": "<image>Find x.", "answer": "5"}
+    plain = load(get("geometry3k"), write_parquet(tmp_path / "a" / "test.parquet", [row] * 560), limit=3)
+    assert (len(plain), plain.total) == (3, 601)
+    annotated = [{**row, "id": index, "literals": ["x"], "theorems": ["y"]} for index in range(4)]
+    found = load(get("geometry3k"), write_parquet(tmp_path / "b" / "test.parquet", annotated), limit=9)
+    assert (len(found), found.total) == (4, 553)
+
+
+def test_a_limit_does_not_change_what_n_is(tmp_path):
+    file = mathvision(tmp_path, *({**MATHVISION, "id": str(index)} for index in range(5)))
     questions = load(of_size("mathvision", 5), file, limit=2)
     assert (len(questions), questions.total) == (2, 5)
 

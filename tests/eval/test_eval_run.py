@@ -92,6 +92,20 @@ def test_what_is_written(finished):
     assert json.loads((finished / "results.json").read_text())["gsm8k"] == result
 
 
+def test_a_part_of_a_benchmarks_file_is_marked(gsm8k, tmp_path, capsys):
+    part = tmp_path / "part.jsonl"
+    part.write_text("".join(gsm8k.read_text().splitlines(keepends=True)[:3]))
+    given = arguments(part, tmp_path / "out", "--samples", 1)
+    assert main([str(argument) for argument in given]) == 0
+    result = json.loads((tmp_path / "out" / "gsm8k" / "result.json").read_text())
+    assert (result["questions"], result["size"]) == (3, 1319) and "3 of 1319" in result["partial"]
+    shown = capsys.readouterr().out
+    assert "PARTIAL: 3 of N = 1319" in shown and "gsm8k (PARTIAL)" in shown
+    where = given.index("--limit")
+    assert main([str(argument) for argument in given[:where] + given[where + 2 :]]) == 2
+    assert "part of a file is no result: --limit N takes it, marked PARTIAL" in capsys.readouterr().err
+
+
 def test_killed_and_gone_on_with_is_as_if_never_stopped(finished, gsm8k, tmp_path):
     out = tmp_path / "killed"
     process = subprocess.Popen(
