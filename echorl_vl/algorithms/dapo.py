@@ -32,6 +32,7 @@ class DAPO(Algorithm):
         | {
             "algorithm.online_filtering": True,
             "algorithm.filter_key": "accuracy",
+            "worker.actor.clip_ratio_low": 0.2,
             "worker.actor.clip_ratio_high": 0.28,
             "worker.actor.loss_avg_mode": "token",
         }

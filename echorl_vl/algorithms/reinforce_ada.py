@@ -26,7 +26,9 @@ class ReinforceAda(Algorithm):
     keep: int = 4
     """rows of a prompt that go into the update"""
 
-    settings: ClassVar = GRPO.settings | NO_KL | {"worker.actor.clip_ratio_high": 0.28}
+    settings: ClassVar = (
+        GRPO.settings | NO_KL | {"worker.actor.clip_ratio_low": 0.2, "worker.actor.clip_ratio_high": 0.28}
+    )
     needs: ClassVar = frozenset({ROUNDS})
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ and the options that stand in the file beside the first one go with it.
 from __future__ import annotations
 
 from echorl_vl.algorithms import ALGORITHMS
+from echorl_vl.algorithms.base import NO_ROLLOUTS
 
 from .dump import get_value
 from .problems import at, show
@@ -28,6 +29,17 @@ def overridden(config: Config) -> list[str]:
         for key, value in ALGORITHMS[name].settings.items()
         if get_value(config, key) != value
     ]
+
+
+def clip_note(config: Config) -> list[str]:
+    """A line: the clip of the probability ratio that a run trains with, and who set it; none where the loss has none."""
+    if config.worker.actor.loss_type == "sapo" or NO_ROLLOUTS in ALGORITHMS[config.algorithm.name].needs:
+        return []
+    low, high = "worker.actor.clip_ratio_low", "worker.actor.clip_ratio_high"
+    sides = [
+        f"{get_value(config, key):g} {side} ({config.origin(key)})" for key, side in ((low, "low"), (high, "high"))
+    ]
+    return [f"clip of the probability ratio: {', '.join(sides)}"]
 
 
 def with_presets(*layers: list[Assignment]) -> list[Assignment]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from echorl_vl.algorithms import ALGORITHMS, make_algorithm
-from echorl_vl.config import load_config, overridden
+from echorl_vl.config import config_to_dict, load_config, overridden, start_notes
 from echorl_vl.config.options import schema_options
 from echorl_vl.config.schema import Config
 from echorl_vl.core import hint_probability
@@ -22,10 +22,8 @@ def loaded(*overrides: str, file: str | None = None, tmp_path: Path | None = Non
     if file is None:
         return load_config(TINY, overrides)
     path = tmp_path / "config.yaml"
-    text = TINY.read_text().replace(
-        "    global_batch_size: 16\n", "    global_batch_size: 16\n    clip_ratio_high: 0.2\n"
-    )
-    path.write_text(text.replace("  name: grpo\n", file))
+    assert "    clip_ratio_high: 0.2\n" in TINY.read_text()
+    path.write_text(TINY.read_text().replace("  name: grpo\n", file))
     return load_config(path, overrides)
 
 
@@ -62,6 +60,43 @@ def test_who_wins_over_whom(tmp_path: Path) -> None:
     options = loaded("algorithm.name=grpo", file="  name: luffy\n  options: {gamma: 0.2}\n", tmp_path=tmp_path)
     assert options.algorithm.options == {}
     assert "algorithm.name = dapo" in loaded("algorithm.name=dapo").origin("algorithm.online_filtering")
+
+
+EASYR1 = """
+data: {train_files: generated/arithmetic@train, answer_key: answer}
+worker:
+  actor: {model: {model_path: echorl_vl/tiny/arithmetic/model}}
+  rollout: {n: 4}
+  reward: {reward_function: echorl_vl/rewards/geometry.py:compute_score}
+"""
+
+
+@pytest.mark.parametrize("name", sorted(set(ALGORITHMS) - {"dapo", "reinforce_ada"}))
+def test_a_clip_that_is_no_part_of_an_algorithm_stays_the_files(tmp_path: Path, name: str) -> None:
+    """Else a comparison of two names would compare two clips as well."""
+    path = tmp_path / "easyr1.yaml"
+    path.write_text(EASYR1)
+    plain, named = load_config(path), load_config(path, [f"algorithm.name={name}", TRACES])
+    for config in (plain, named):
+        assert (config.worker.actor.clip_ratio_low, config.worker.actor.clip_ratio_high) == (0.2, 0.3)
+    if name == "grpo":  # naming what an EasyR1 file trains changes nothing of it
+        assert config_to_dict(load_config(path, ["algorithm.name=grpo"])) == config_to_dict(plain)
+
+
+def test_the_papers_clip_stands_in_the_shipped_configurations() -> None:
+    for path in sorted(TINY.parent.glob("*.yaml")):
+        actor = load_config(path).worker.actor
+        dapo = path.name == "geo3k_dapo.yaml"
+        assert (actor.clip_ratio_low, actor.clip_ratio_high) == (0.2, 0.28 if dapo else 0.2), path.name
+
+
+def test_the_clip_is_said_with_its_origin() -> None:
+    said = [line for line in start_notes(loaded()) if line.startswith("clip of the probability ratio: 0.2 low (")]
+    assert len(said) == 1 and "0.2 high (" in said[0]
+    high = start_notes(loaded("algorithm.name=dapo"))
+    assert any("0.28 high (algorithm.name = dapo, command line)" in line for line in high)
+    for none in (["algorithm.name=sft", TRACES], ["worker.actor.loss_type=sapo"]):
+        assert not any("probability ratio" in line for line in start_notes(loaded(*none)))
 
 
 def test_without_a_name_nothing_is_set() -> None:
