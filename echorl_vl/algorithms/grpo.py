@@ -14,7 +14,7 @@ NO_KL = {"algorithm.disable_kl": True}
 class GRPO(Algorithm):
     """Group-relative policy optimisation. Naming it changes nothing: it is the default, with the clip of the file."""
 
-    # No clip: a file without a name trains GRPO too, with EasyR1's 0.2 / 0.3, and naming what it trains must not alter it.
+    # No clip: a file without a name trains GRPO too, with EasyR1's clip, and naming what it trains must not alter it.
     settings: ClassVar = {
         "algorithm.adv_estimator": "grpo",
         "algorithm.online_filtering": False,

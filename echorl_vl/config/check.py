@@ -40,6 +40,7 @@ def general_problems(config: Config) -> list[Problem]:
         *_batches(config),
         *_orders(config),
         *_dynamic_sampling(config),
+        *_temperature(config),
         *_validation_overrides(config),
         *_files(config),
         *_machine(config),
@@ -66,9 +67,23 @@ def local_problems(config: Config) -> list[Problem]:
         refuse("trainer.critic_warmup", "the embedded engine has no critic; wanted 0")
     if [name for name in config.trainer.logger if name not in LOCAL_LOGGERS]:
         refuse("trainer.logger", f"engine local supports {', '.join(LOCAL_LOGGERS)}")
-    if config.worker.rollout.val_override_config.get("temperature") == 0:
-        refuse("worker.rollout.val_override_config", "wanted temperature above 0 (top_k: 1 is greedy)")
-    return found
+    return [*found, *_precision(config)]
+
+
+def _precision(config: Config) -> Iterator[Problem]:
+    """Dtypes in which training would go wrong without an error."""
+    fsdp, trained = config.worker.actor.fsdp, not config.trainer.val_only
+    if trained and not config.worker.actor.model.lora.rank and fsdp.torch_dtype not in (None, "fp32", "float32"):
+        key = "worker.actor.fsdp.torch_dtype"
+        why = (
+            "expected fp32 or null without LoRA: at the learning rates of RL a step is less than half the last digit "
+            "of such weights, and most would never move. The forward pass is in fsdp.mp_param_dtype all the same"
+        )
+        yield Problem((key,), f"{at(config, key)}: {why}")
+    if trained and fsdp.mp_param_dtype in ("fp16", "float16"):
+        key = "worker.actor.fsdp.mp_param_dtype"
+        why = "expected bf16 or fp32: gradients vanish in float16 without loss scaling, which engine local has not"
+        yield Problem((key,), f"{at(config, key)}: {why}")
 
 
 def check_local(config: Config) -> None:
@@ -206,8 +221,18 @@ def _dynamic_sampling(config: Config) -> Iterator[Problem]:
         yield Problem((key, "algorithm.online_filtering"), f"{at(config, key)}: goes with online_filtering = true")
 
 
+def _temperature(config: Config) -> Iterator[Problem]:
+    key = "worker.rollout.temperature"
+    if config.worker.rollout.temperature == 0 and not config.trainer.val_only:
+        why = (
+            "expected a number above 0: at 0 all rollouts of a prompt are the same, and nothing is left to compare. "
+            "Greedy validation: worker.rollout.val_override_config={temperature: 0}"
+        )
+        yield Problem((key,), f"{at(config, key)}: {why}")
+
+
 def _validation_overrides(config: Config) -> Iterator[Problem]:
-    """`val_override_config` holds `SAMPLING` keys of `worker.rollout`, with its ranges; temperature may be 0.
+    """`val_override_config` holds `SAMPLING` keys of `worker.rollout`, with its ranges.
 
     Converts the values in place, as those of other keys are when they are read.
     """
@@ -227,9 +252,8 @@ def _validation_overrides(config: Config) -> Iterator[Problem]:
         except WrongType:
             yield wrong_value(key, value, origin, type_text(option.hint))
             continue
-        if not option.range.accepts(converted) and not (name == "temperature" and converted == 0):
-            wanted = str(option.range).replace("above 0", "at least 0") if name == "temperature" else str(option.range)
-            yield wrong_value(key, value, origin, wanted)
+        if not option.range.accepts(converted):
+            yield wrong_value(key, value, origin, str(option.range))
         else:
             config.worker.rollout.val_override_config[name] = converted  # `n: 2.0` samples twice
 

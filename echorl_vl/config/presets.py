@@ -35,10 +35,8 @@ def clip_note(config: Config) -> list[str]:
     """A line: the clip of the probability ratio that a run trains with, and who set it; none where the loss has none."""
     if config.worker.actor.loss_type == "sapo" or NO_ROLLOUTS in ALGORITHMS[config.algorithm.name].needs:
         return []
-    low, high = "worker.actor.clip_ratio_low", "worker.actor.clip_ratio_high"
-    sides = [
-        f"{get_value(config, key):g} {side} ({config.origin(key)})" for key, side in ((low, "low"), (high, "high"))
-    ]
+    keys = {side: f"worker.actor.clip_ratio_{side}" for side in ("low", "high")}
+    sides = [f"{get_value(config, key):g} {side} ({config.origin(key)})" for side, key in keys.items()]
     return [f"clip of the probability ratio: {', '.join(sides)}"]
 
 

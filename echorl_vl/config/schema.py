@@ -89,11 +89,11 @@ class AlgorithmConfig:
         "fixed", "fixed weight, or one that steers the KL to kl_target", choices=("fixed", "adaptive")
     )
     kl_horizon: float = option(10000.0, "adaptive: rollouts over which the weight moves", above=0, at_most=1e12)
-    kl_target: float = option(0.1, "adaptive: KL to steer to (nats)", above=0, at_most=LARGE)
+    kl_target: float = option(0.1, "adaptive: mean KL of a token to steer to (nats)", above=0, at_most=LARGE)
     online_filtering: bool = option(False, "DAPO: drop groups by mean reward and sample again")
     filter_key: str = option("overall", "part of the reward that filtering looks at")
-    filter_low: float = option(0.01, "groups with a lower mean are dropped", at_least=-LARGE, at_most=LARGE)
-    filter_high: float = option(0.99, "groups with a higher mean are dropped", at_least=-LARGE, at_most=LARGE)
+    filter_low: float = option(0.01, "groups with this mean or less are dropped", at_least=-LARGE, at_most=LARGE)
+    filter_high: float = option(0.99, "groups with this mean or more are dropped", at_least=-LARGE, at_most=LARGE)
     dynamic_sampling: str = option(
         "resample",
         "online_filtering of groups that all succeed: drop and resample, or keep while there is an echo term",

@@ -44,9 +44,9 @@ class OptimConfig:
     betas: tuple[float, float] = option((0.9, 0.999), "AdamW's two decay rates", at_least=0, below=1)
     weight_decay: float = option(1e-2, "AdamW's decoupled weight decay", at_least=0, at_most=LARGE)
     strategy: str = option("adamw", "optimizer; adamw_bf16: EasyR1 engine", choices=("adamw", "adamw_bf16"))
-    lr_warmup_ratio: float = option(0.0, "share of all optimizer steps with a rising rate", at_least=0, at_most=1)
+    lr_warmup_ratio: float = option(0.0, "share of all training steps with a rising rate", at_least=0, at_most=1)
     lr_warmup_steps: int | None = option(
-        None, "warm-up length in steps; overrides lr_warmup_ratio", at_least=0, at_most=BILLION
+        None, "warm-up length in training steps; overrides lr_warmup_ratio", at_least=0, at_most=BILLION
     )
     min_lr_ratio: float | None = option(None, "where decay ends, as a share of lr; null: 0", at_least=0, at_most=1)
     lr_scheduler_type: str = option(
@@ -60,7 +60,7 @@ class FSDPConfig:
     enable_cpu_offload: bool = option(False, "EasyR1 engine: FSDP keeps parameters in CPU memory")
     enable_rank0_init: bool = option(True, "EasyR1 engine: load weights on rank 0 only and broadcast them")
     use_orig_params: bool = option(False, "EasyR1 engine: FSDP shows the original parameters")
-    torch_dtype: str | None = option(None, "dtype in which weights are kept; null: the engine chooses", choices=DTYPES)
+    torch_dtype: str | None = option(None, "dtype in which weights are kept; null: fp32 if trained", choices=DTYPES)
     fsdp_size: int = option(-1, "EasyR1 engine: devices in one shard group; -1: all", at_least=-1, at_most=MOST_DEVICES)
     mp_param_dtype: str = option("bf16", "mixed precision: dtype of the forward pass on GPUs", choices=DTYPES)
     mp_reduce_dtype: str = option("fp32", "EasyR1 engine: dtype of gradient reduction", choices=DTYPES)
@@ -133,7 +133,10 @@ class RolloutConfig:
         1, "rollouts of each prompt (the group); 2 or more with grpo, grpo_passk, rloo", at_least=1, at_most=10_000
     )
     temperature: float = option(
-        1.0, "sampling temperature; log-probs and entropies use it as well", above=0, at_most=100
+        1.0,
+        "sampling temperature; log-probs and entropies use it as well; 0 (greedy): validation only",
+        at_least=0,
+        at_most=100,
     )
     top_p: float = option(1.0, "sample from the smallest set of tokens with this much probability", above=0, at_most=1)
     top_k: int = option(-1, "sample from the k most likely tokens; -1: all", at_least=-1, at_most=BILLION)
@@ -143,7 +146,7 @@ class RolloutConfig:
     )
     dtype: str = option("bf16", "EasyR1 engine: dtype of sampling", choices=DTYPES)
     gpu_memory_utilization: float = option(0.6, "EasyR1 engine: share of GPU memory for vLLM", above=0, at_most=1)
-    ignore_eos: bool = option(False, "go on after the end token, up to data.max_response_length")
+    ignore_eos: bool = option(False, "EasyR1 engine: sample on after the end token, then cut there")
     enforce_eager: bool = option(False, "EasyR1 engine: no CUDA graphs in vLLM")
     enable_chunked_prefill: bool = option(False, "EasyR1 engine: vLLM splits long prompts")
     tensor_parallel_size: int = option(

@@ -9,7 +9,7 @@ keeps state.
 B rollouts in group order, T padded response length, S steps, C clips. Entropies are in nats.
 """
 
-from .advantages import ESTIMATORS, group_advantages
+from .advantages import ESTIMATORS, group_advantages, token_advantages
 from .config import EchoConfig
 from .entropy import log_probs_and_entropy, step_entropies, token_entropy
 from .expert_loss import luffy_loss, nll, sft_loss, shaped_expert_loss, srft_loss
@@ -82,6 +82,7 @@ __all__ = [
     "srft_loss",
     "step_entropies",
     "step_ids",
+    "token_advantages",
     "token_entropy",
     "verified_rollouts",
 ]

@@ -7,7 +7,7 @@ With r the rewards of a group of n rollouts, mean and std over that group (std u
     rloo                 r - mean of the other n - 1 (arXiv 2402.14740)
     reinforce_rej        r, but 0 in a group whose rewards are all equal (arXiv 2504.11343)
     reinforce_plus_plus  (r - mean) / sqrt(var + eps) over the whole batch, each rollout weighing as many tokens as it
-                         has (arXiv 2501.03262)
+                         has (arXiv 2501.03262); with rewards of single tokens or a discount: `token_advantages`
 
 Invariant: a group whose rewards are all equal gets exactly 0 from the first four. Floating-point means of equal
 numbers can miss them by a rounding, and a division by eps = 1e-6 would make that an advantage, so it is enforced.
@@ -83,6 +83,29 @@ def _lead(rewards: Tensor, index: Tensor, groups: int) -> Tensor:
     others = torch.where(is_best, -torch.inf, rewards)
     second = group_reduce(others, index, groups, "amax")[index]
     return torch.where(is_best & sole, best - second, 0.0)
+
+
+@torch.no_grad()
+def token_advantages(token_rewards: Tensor, response_mask: Tensor, gamma: float = 1.0) -> Tensor:
+    """REINFORCE++ with a reward for each token: discounted returns, whitened over all response tokens of the batch.
+
+    Args:
+        token_rewards: (B, T) the outcome at each response's last token, and what a KL takes from single tokens.
+        response_mask: (B, T) bool.
+        gamma: a token counts what a token k places later earns gamma**k times.
+
+    Returns:
+        (B, T) float32, 0 outside the response.
+    """
+    mask = response_mask.bool()
+    rewards = torch.where(mask, token_rewards.double(), 0.0)
+    returns, running = torch.zeros_like(rewards), torch.zeros_like(rewards[:, 0])
+    for place in reversed(range(rewards.shape[1])):
+        running = (rewards[:, place] + gamma * running) * mask[:, place]
+        returns[:, place] = running
+    advantages = torch.zeros_like(returns)
+    advantages[mask] = _whiten(returns[mask], None)
+    return advantages.float()
 
 
 def _whiten(rewards: Tensor, weights: Tensor | None, eps: float = 1e-8) -> Tensor:

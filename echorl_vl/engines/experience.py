@@ -28,7 +28,7 @@ from echorl_vl.outputs.rollout_files import write_rollouts
 class Experience:
     """The rollouts of a step (B rows, T tokens) with all that was worked out from them.
 
-    scores: parts of the reward of each row. rewards, accuracies: (B,). advantages: (B, 1), one a rollout.
+    scores: parts of the reward of each row. rewards, accuracies: (B,). advantages: (B, 1), one a rollout, or (B, T).
     verified: (B,) bool. steps: (B, T) int64 reasoning step of each token, and clips: both None without the echo term.
     ref_log_probs: (B, T), None without a reference. echo_only: (B,) bool, rows that are here for their clip and in no
     other term of the loss; None for none.
@@ -85,7 +85,13 @@ def mine(experience: Experience, config: EchoConfig, splitter: Splitter, step: i
 def write_experience(
     path: Path, step: int, experience: Experience, decode: Callable[[list[list[int]]], Sequence[str]]
 ) -> None:
-    """The step's rollouts as a file (see `outputs.rollout_files`, also for `decode`)."""
+    """The step's rollouts as a file (see `outputs.rollout_files`, also for `decode`).
+
+    Where advantages are of single tokens, that of a rollout is their mean.
+    """
+    advantages, mask = experience.advantages, experience.rollouts.response_mask
+    if advantages.shape[1] > 1:
+        advantages = (advantages.double() * mask).sum(-1, keepdim=True) / mask.sum(-1, keepdim=True)
     write_rollouts(
         path,
         step,
@@ -93,7 +99,7 @@ def write_experience(
         experience.scores,
         decode=decode,
         step_ids=experience.steps,
-        advantages=experience.advantages[:, 0],
+        advantages=advantages[:, 0],
         verified=experience.verified,
         clips=experience.clips,
     )

@@ -23,7 +23,7 @@ def error_of(path: Path, *overrides: str) -> str:
 @pytest.mark.parametrize(
     ("override", "wanted"),
     [
-        ("worker.rollout.temperature=0", "above 0 and at most 100"),
+        ("worker.rollout.temperature=-1", "at least 0 and at most 100"),
         ("worker.rollout.top_p=0", "above 0 and at most 1"),
         ("worker.rollout.top_p=1.01", "above 0 and at most 1"),
         ("worker.rollout.n=0", "at least 1 and at most 10,000"),
@@ -131,7 +131,9 @@ def test_what_is_needed(minimal: Path) -> None:
         ("worker.actor.optim.strategy=adamw_bf16", "supports adamw"),
         ("trainer.critic_warmup=2", "no critic"),
         ("trainer.logger=[console, mlflow]", "supports console, file, tensorboard, wandb, swanlab"),
-        ("worker.rollout.val_override_config={temperature: 0}", "top_k: 1 is greedy"),
+        ("worker.actor.fsdp.torch_dtype=bf16", "most would never move"),
+        ("worker.actor.fsdp.torch_dtype=float16", "expected fp32 or null without LoRA"),
+        ("worker.actor.fsdp.mp_param_dtype=fp16", "loss scaling"),
     ],
 )
 def test_the_embedded_engine_refuses(minimal: Path, override: str, part: str) -> None:
@@ -143,6 +145,31 @@ def test_the_embedded_engine_refuses(minimal: Path, override: str, part: str) ->
     assert part in message and "(command line)" in message and "\n" not in message
     if "adv_estimator" in override:
         assert "grpo, grpo_passk, rloo, reinforce_rej, reinforce_plus_plus" in message
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "worker.rollout.val_override_config={temperature: 0}",  # greedy
+        "worker.actor.fsdp.torch_dtype=fp32",
+        "worker.actor.micro_batch_size_per_device_for_update=1000",  # capped: test_update
+    ],
+)
+def test_the_embedded_engine_takes(minimal: Path, override: str) -> None:
+    load_config(minimal, [override, "engine=local"])
+
+
+def test_weights_that_are_not_trained_may_be_in_bf16(minimal: Path) -> None:
+    half = ["worker.actor.fsdp.torch_dtype=bf16", "engine=local"]
+    load_config(minimal, [*half, "worker.actor.model.lora.rank=8"])
+    load_config(minimal, [*half, "trainer.val_only=true", "data.val_files=owner/problems"])
+
+
+def test_training_at_temperature_0_is_refused_with_the_reason(minimal: Path) -> None:
+    message = error_of(minimal, "worker.rollout.temperature=0")
+    assert message.startswith("worker.rollout.temperature = 0.0 (command line): expected a number above 0")
+    assert "all rollouts of a prompt are the same" in message and "val_override_config={temperature: 0}" in message
+    load_config(minimal, ["worker.rollout.temperature=0", "trainer.val_only=true", "data.val_files=owner/problems"])
 
 
 def test_check_local_passes_what_it_should(minimal: Path) -> None:

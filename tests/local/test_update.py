@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import itertools
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import tiny_models as tiny
@@ -15,9 +17,11 @@ from echorl_vl.engines.experience import Experience, experience_metrics, mine
 from echorl_vl.engines.local.assess import assess
 from echorl_vl.engines.local.optim import learning_rate, make_optimizer
 from echorl_vl.engines.local.policy import Policy
+from echorl_vl.engines.local.reference import KLController
 from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.rows import generate_in_chunks
 from echorl_vl.engines.local.sampling import SamplingParams
+from echorl_vl.engines.local.trainer import Trainer
 from echorl_vl.engines.local.update import Updater
 from echorl_vl.errors import UserError
 
@@ -199,7 +203,7 @@ def test_mini_batches_keep_groups_whole_and_count_their_own_prompts(policy: Poli
     recorder = Recorder(policy.model)
     updater = Updater(policy, recorder, settings, 5)
     metrics = updater.update(experience(policy, settings, MIXED), COEF)
-    assert len(recorder.seen) == updater.steps == 4 and updater.total_steps == 20
+    assert len(recorder.seen) == updater.steps == 4
     assert metrics["actor/skipped_steps"] == 0
 
 
@@ -253,11 +257,67 @@ def test_metrics_have_the_names_of_the_specification(policy: Policy) -> None:
     assert metrics["reward/accuracy"] == sum(MIXED) / len(MIXED)
 
 
+@pytest.mark.parametrize("gamma", [1.0, 0.7])
+@pytest.mark.parametrize("with_kl", [False, True])
+def test_reinforce_plus_plus_discounts_token_by_token(policy: Policy, gamma: float, with_kl: bool) -> None:
+    """EasyR1's estimator, written out: the outcome at the last token, less each token's KL; then one whitening."""
+    settings = config(algorithm__adv_estimator="reinforce_plus_plus", algorithm__gamma=gamma)
+    made = experience(policy, settings, MIXED)
+    mask, coef = made.rollouts.response_mask, 0.5
+    noise = torch.randn(mask.shape, generator=torch.Generator().manual_seed(7))
+    reference = made.rollouts.log_probs + noise if with_kl else None
+    found = assess(made.rollouts, made.scores, settings, reference, kl_coef=coef).advantages
+    returns = torch.zeros(mask.shape)
+    for row, length in enumerate(mask.sum(-1).tolist()):
+        rewards = [0.0] * (length - 1) + [float(MIXED[row])]
+        if with_kl:
+            rewards = [own - coef * -float(noise[row, place]) for place, own in enumerate(rewards)]
+        for place in range(length):
+            returns[row, place] = sum(gamma ** (late - place) * rewards[late] for late in range(place, length))
+    values = returns[mask]
+    wanted = torch.zeros(mask.shape).masked_scatter(mask, (values - values.mean()) * (values.var() + 1e-8).rsqrt())
+    torch.testing.assert_close(found * mask, wanted, atol=1e-5, rtol=1e-5)
+    assert gradients(policy, settings, replace(made, advantages=found), 0.0)
+
+
+def test_an_adaptive_kl_steers_the_mean_of_a_token() -> None:
+    """EasyR1's controller sees a mean over tokens: a response of any length at kl_target leaves the weight as it is."""
+    settings = config(algorithm__kl_type="adaptive", algorithm__kl_target=0.25, algorithm__kl_horizon=100.0)
+    mask = torch.arange(40) < torch.tensor([[40], [8]])
+    rollouts = SimpleNamespace(response_mask=mask, own=torch.tensor([True, True]), log_probs=torch.zeros(2, 40))
+    seen = []
+    trainer = SimpleNamespace(config=settings, kl=KLController(settings.algorithm))
+    for distance in (0.25, 0.5):
+        made = SimpleNamespace(rollouts=rollouts, ref_log_probs=torch.full((2, 40), -distance))
+        metrics = Trainer._kl_metrics(trainer, made)
+        assert metrics["actor/kl_penalty"] == pytest.approx(distance)
+        assert metrics["critic/kl"] == pytest.approx(24 * distance)
+        seen.append(trainer.kl.coef / settings.algorithm.kl_coef)
+    assert seen == pytest.approx([1.0, 1 + 0.2 * 2 / 100])
+
+
+def test_the_schedule_counts_training_steps(policy: Policy) -> None:
+    """All optimizer steps of a training step have its rate; the first step of a warm-up has 0, as in EasyR1."""
+    settings = config(worker__actor__ppo_epochs=2, worker__actor__global_batch_size=2)
+    settings.worker.actor.optim.lr_warmup_ratio = 0.5
+    made = experience(policy, settings, MIXED)
+    updater = Updater(policy, Recorder(policy.model), settings, total_steps=4)
+    assert [updater.update(made)["actor/lr"] for _ in range(4)] == pytest.approx([0.0, 5e-4, 1e-3, 1e-3])
+    assert updater.steps == 16
+
+
+def test_a_micro_batch_larger_than_the_batch_is_the_batch(policy: Policy) -> None:
+    settings = config(worker__actor__micro_batch_size_per_device_for_update=1000)
+    made = experience(policy, settings, MIXED)
+    got, wanted = (gradients(policy, one, made, COEF) for one in (settings, config()))
+    assert all(torch.equal(one, other) for one, other in zip(got, wanted, strict=True))
+
+
 @pytest.mark.parametrize("kind", ["constant", "linear", "cosine"])
 def test_learning_rate_rises_then_follows_its_kind(kind: str) -> None:
     optim = Config().worker.actor.optim
     optim.lr, optim.lr_warmup_steps, optim.lr_scheduler_type, optim.min_lr_ratio = 1.0, 4, kind, 0.1
     rates = [learning_rate(optim, step, 24) for step in range(25)]
-    assert rates[:5] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
+    assert rates[:5] == pytest.approx([0.0, 0.25, 0.5, 0.75, 1.0])  # EasyR1's: from 0
     assert rates[14] == pytest.approx({"constant": 1.0, "linear": 0.55, "cosine": 0.55}[kind])
     assert rates[24] == pytest.approx(1.0 if kind == "constant" else 0.1)

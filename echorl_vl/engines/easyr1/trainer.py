@@ -138,8 +138,8 @@ class EchoTrainer(RayPPOTrainer):
 
     def _leave_to_echo(self, batch: DataProto, experience: Experience) -> None:
         """Groups that dynamic sampling kept for the echo term are in no other, nor in another's denominator."""
-        if self.ours.algorithm.filter_high >= 1:
-            return  # it would have kept them anyway
+        if self.ours.algorithm.filter_high > 1:
+            return  # it would have kept them anyway: EasyR1 drops a mean that equals the bound
         uids, threshold = batch.non_tensor_batch["uid"], self.ours.echo.verify_threshold
         kept = all_success(experience.accuracies, uids, threshold)
         if kept.any():

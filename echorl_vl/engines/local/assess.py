@@ -10,10 +10,10 @@ from torch import Tensor
 from echorl_vl.algorithms import Algorithm, make_algorithm
 from echorl_vl.algorithms.base import NO_ROLLOUTS
 from echorl_vl.config import Config
-from echorl_vl.core import group_advantages, verified_rollouts
+from echorl_vl.core import group_advantages, token_advantages, verified_rollouts
 from echorl_vl.core.groups import degenerate_groups, group_index
 from echorl_vl.engines.experience import Experience
-from echorl_vl.engines.local.reference import kl_per_rollout
+from echorl_vl.engines.local.reference import kl_of_tokens
 from echorl_vl.engines.rollouts import Rollouts
 
 
@@ -28,6 +28,8 @@ def assess(
 ) -> Experience:
     """Rewards and advantages. With KL in the reward (`use_kl_loss: false`) each own reward loses kl_coef * KL.
 
+    The advantages of reinforce_plus_plus are of single tokens: a token's return is what follows it, discounted.
+
     The rows of groups that are here for the echo term (`echo_only`, (P,) bool) have advantage 0 and are in no other
     term, so that the others weigh what they weigh without them: their format or length earns nothing either.
     Without rollouts (SFT) there is nothing to compare, and advantages are 0.
@@ -39,30 +41,33 @@ def assess(
     lengths = rollouts.response_mask.sum(-1)
     verified = verified_rollouts(accuracies, config.echo)
     returns = algorithm.shape_rewards(rewards, lengths, config.data.max_response_length)
+    kl = torch.zeros_like(rollouts.log_probs)
     if ref_log_probs is not None and not settings.use_kl_loss:
-        returns = returns - kl_coef * kl_per_rollout(rollouts, ref_log_probs, settings.kl_penalty)
+        kl = kl_of_tokens(rollouts, ref_log_probs, settings.kl_penalty)
     if NO_ROLLOUTS in algorithm.needs:
-        advantages = torch.zeros_like(returns)
+        advantages = torch.zeros_like(returns)[:, None]
+    elif settings.adv_estimator == "reinforce_plus_plus":
+        outcome = torch.zeros_like(kl).scatter(1, (lengths - 1)[:, None], returns[:, None])
+        advantages = token_advantages(outcome - kl_coef * kl, rollouts.response_mask, settings.gamma)
     else:
         advantages = group_advantages(
-            returns,
+            returns - kl_coef * kl.sum(-1),
             rollouts.group_ids,
             settings.adv_estimator,
             norm_by_std=settings.norm_adv_by_std_in_grpo,
-            response_lengths=lengths,
-        )
+        )[:, None]
     if settings.adv_estimator == "reinforce_rej":  # uniform groups are those of the rewards, whatever KL adds to them
         index, groups = group_index(rollouts.group_ids)
-        advantages = advantages.masked_fill(degenerate_groups(rewards, index, groups)[index], 0.0)
+        advantages = advantages.masked_fill(degenerate_groups(rewards, index, groups)[index][:, None], 0.0)
     if echo_only is not None:
         echo_only = echo_only.to(device)[rollouts.group_ids]
-        advantages = advantages.masked_fill(echo_only, 0.0)
+        advantages = advantages.masked_fill(echo_only[:, None], 0.0)
     return Experience(
         rollouts,
         scores,
         rewards,
         accuracies,
-        advantages[:, None],
+        advantages,
         verified,
         ref_log_probs=ref_log_probs,
         echo_only=echo_only,

@@ -5,8 +5,8 @@ Four ways, all of them functions of the seed, the step and `position` (batches o
     as it comes        n rollouts of each prompt
     expert rows        n - 1 rollouts, and the expert's trace as the last row of the group     LUFFY, SRFT
     more rounds        n more rollouts for the prompts that are not settled yet                Reinforce-Ada
-    dynamic sampling   groups outside [filter_low, filter_high] are dropped, and further       DAPO
-                       prompts sampled, until rollout_batch_size groups are there
+    dynamic sampling   groups at or outside of filter_low and filter_high are dropped, and     DAPO
+                       further prompts sampled, until rollout_batch_size groups are there
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ class Collector:
         values = torch.tensor([row[algorithm.filter_key] for row in batch.scores], dtype=torch.float64)[own]
         mean = group_reduce(values, group_ids, groups, "sum") / group_ids.bincount(minlength=groups)
         means += mean.tolist()
-        kept = (mean >= algorithm.filter_low) & (mean <= algorithm.filter_high)
+        kept = (mean > algorithm.filter_low) & (mean < algorithm.filter_high)  # as EasyR1: neither bound is inside
         if keep_success:
             accuracies = torch.tensor([row["accuracy"] for row in batch.scores], dtype=torch.float64)[own]
             success = all_of_group(accuracies >= self.config.echo.verify_threshold, group_ids, groups)
@@ -193,8 +193,8 @@ class Collector:
         return UserError(
             f"step {step}: {rounds} rounds of sampling left {kept} groups of {self.config.data.rollout_batch_size} "
             f"(data.rollout_batch_size): algorithm.online_filtering drops those whose mean {algorithm.filter_key} is "
-            f"not within filter_low = {algorithm.filter_low} and filter_high = {algorithm.filter_high}; the means went "
-            f"from {min(means):.3g} to {max(means):.3g}. Easier or harder problems, other bounds, a larger "
+            f"not between filter_low = {algorithm.filter_low} and filter_high = {algorithm.filter_high}; the means "
+            f"went from {min(means):.3g} to {max(means):.3g}. Easier or harder problems, other bounds, a larger "
             "worker.rollout.n, algorithm.dynamic_sampling=echo, or a higher trainer.max_try_make_batch (-1: no limit) "
             "help"
         )

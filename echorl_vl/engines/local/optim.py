@@ -11,15 +11,16 @@ from echorl_vl.errors import UserError
 
 
 def learning_rate(config: OptimConfig, step: int, total_steps: int) -> float:
-    """Learning rate of optimizer step `step` (0 is the first) of `total_steps`.
+    """Learning rate of training step `step` (0 is the first) of `total_steps`; all its optimizer steps have it.
 
-    A linear rise over the warm-up, then constant, or linear or cosine decay to `min_lr_ratio * lr` at the end.
+    As in EasyR1: a linear rise over the warm-up, whose first step has the rate 0, then constant, or linear or cosine
+    decay to `min_lr_ratio * lr` at the end.
     """
     warmup = config.lr_warmup_steps
     if warmup is None:
         warmup = int(config.lr_warmup_ratio * total_steps)
     if step < warmup:
-        return config.lr * (step + 1) / warmup
+        return config.lr * step / warmup
     if config.lr_scheduler_type == "constant":
         return config.lr
     progress = min(1.0, (step - warmup) / max(1, total_steps - warmup))

@@ -78,6 +78,7 @@ def build_parts(config: Config, note: Callable[[str], None]) -> Parts:
     except BaseException:
         rewards.close()
         raise
+    _note_micro_batch(config, note)
     parameters = sum(p.numel() for p in policy.model.parameters())
     trained = sum(p.numel() for p in policy.model.parameters() if p.requires_grad)
     note(f"{type(policy.network).__name__}, {parameters:,} parameters ({trained:,} trained), on {policy.device}")
@@ -160,6 +161,13 @@ def _check_buffer(train: Problems, algorithm: Algorithm, config: Config) -> None
         )
 
 
+def _note_micro_batch(config: Config, note: Callable[[str], None]) -> None:
+    key, actor = "worker.actor.micro_batch_size_per_device_for_update", config.worker.actor
+    rollouts = actor.global_batch_size * config.worker.rollout.n
+    if actor.micro_batch_size_per_device_for_update > rollouts:
+        note(f"{key} = {actor.micro_batch_size_per_device_for_update}: capped at {rollouts}, all of an optimizer step")
+
+
 def _order(train: Problems, config: Config) -> BatchOrder:
     """Batches of a step's prompts, or under dynamic sampling of those of a round."""
     data = config.data
@@ -170,7 +178,9 @@ def _order(train: Problems, config: Config) -> BatchOrder:
 
 
 def _steps_in_all(train: Problems, config: Config) -> int:
-    steps = len(train) // config.data.rollout_batch_size
+    """As EasyR1 counts them: an epoch is made of whole batches of `mini_rollout_batch_size` where that is set."""
+    batch = config.data.mini_rollout_batch_size or 1
+    steps = len(train) // batch * batch // config.data.rollout_batch_size
     if not steps:
         raise UserError(
             f"{train.source}: {len(train)} problems, data.rollout_batch_size is {config.data.rollout_batch_size}: an "

@@ -42,23 +42,26 @@ class Reference:
 
 
 class KLController:
-    """The weight of the KL: fixed, or steered to `kl_target` nats per rollout (arXiv 1909.08593, section 2.2)."""
+    """The weight of the KL in the reward: fixed, or steered to `kl_target` (arXiv 1909.08593, section 2.2).
+
+    As in EasyR1 the target is a mean over rollouts of their mean over tokens, in nats. A KL in the loss stays as it is.
+    """
 
     def __init__(self, config: AlgorithmConfig) -> None:
         self._config = config
         self.coef = config.kl_coef
 
     def update(self, kl: float, rollouts: int) -> None:
-        """Adapts the weight after a step in which `rollouts` rollouts had a mean KL of `kl` nats."""
+        """Adapts the weight after a step in which `rollouts` rollouts had a mean KL of `kl` nats a token."""
         if self._config.kl_type == "adaptive":
             error = min(max(kl / self._config.kl_target - 1, -0.2), 0.2)
             self.coef *= 1 + error * rollouts / self._config.kl_horizon
 
 
-def kl_per_rollout(rollouts: Rollouts, ref_log_probs: Tensor, kind: str) -> Tensor:
-    """(B,) sum over the response of the KL estimate, nats: what KL in the reward subtracts, times its weight.
+def kl_of_tokens(rollouts: Rollouts, ref_log_probs: Tensor, kind: str) -> Tensor:
+    """(B, T) the KL estimate of each response token, nats: what KL in the reward subtracts, times its weight.
 
-    0 for an expert's rows: the policy did not draw them.
+    0 for an expert's rows: the policy did not sample them.
     """
     own = rollouts.response_mask & rollouts.own[:, None]
-    return torch.where(own, kl_penalty(rollouts.log_probs, ref_log_probs, kind), 0.0).sum(-1)
+    return torch.where(own, kl_penalty(rollouts.log_probs, ref_log_probs, kind), 0.0)

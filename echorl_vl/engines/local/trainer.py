@@ -22,7 +22,7 @@ from echorl_vl.engines.local.expert_buffer import ExpertBuffer
 from echorl_vl.engines.local.interrupt import StopRequest
 from echorl_vl.engines.local.optim import make_optimizer
 from echorl_vl.engines.local.parts import Parts
-from echorl_vl.engines.local.reference import KLController, Reference, kl_per_rollout
+from echorl_vl.engines.local.reference import KLController, Reference, kl_of_tokens
 from echorl_vl.engines.local.rows import concatenate, expert_rollouts
 from echorl_vl.engines.local.state import restore_state, write_state
 from echorl_vl.engines.local.timing import PhaseTimer
@@ -160,10 +160,11 @@ class Trainer:
         own = rollouts.own
         if not own.any():
             return {}
-        kl = kl_per_rollout(rollouts, experience.ref_log_probs, algorithm.kl_penalty)[own].mean().item()
-        metrics = {"critic/kl": kl, "actor/kl_coef": self.kl.coef}
+        kl = kl_of_tokens(rollouts, experience.ref_log_probs, algorithm.kl_penalty)[own].sum(-1)
+        of_a_token = (kl / rollouts.response_mask[own].sum(-1)).mean().item()
+        metrics = {"critic/kl": kl.mean().item(), "actor/kl_penalty": of_a_token, "actor/kl_coef": self.kl.coef}
         if not algorithm.use_kl_loss:
-            self.kl.update(kl, int(own.sum()))
+            self.kl.update(of_a_token, int(own.sum()))
         return metrics
 
     def _validate(self) -> None:

@@ -40,6 +40,7 @@ class Objective:
 class Updater:
     """Changes the policy by one step's experience.
 
+    total_steps: training steps of the run, over which the learning rate follows its schedule.
     steps: optimizer steps so far, skipped ones included; taken: those of this process that changed the policy.
     bad_steps: optimizer steps skipped in a row because a loss or gradient was not finite.
     """
@@ -49,7 +50,7 @@ class Updater:
         actor = config.worker.actor
         self.algorithm = make_algorithm(config.algorithm.name, config.algorithm.options)
         self.steps_per_batch = config.data.rollout_batch_size // actor.global_batch_size * actor.ppo_epochs
-        self.total_steps = total_steps * self.steps_per_batch
+        self.total_steps = total_steps
         self.steps = self.bad_steps = self.taken = 0
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
@@ -96,7 +97,7 @@ class Updater:
         return [MiniBatch.of(experience, first, min(first + size, prompts)) for first in range(0, prompts, size)]
 
     def _optimizer_step(self, experience: Experience, batch: MiniBatch, objective: Objective) -> dict[str, float]:
-        rate = learning_rate(self.config.worker.actor.optim, self.steps, self.total_steps)
+        rate = learning_rate(self.config.worker.actor.optim, self.steps // self.steps_per_batch, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)

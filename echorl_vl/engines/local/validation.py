@@ -26,7 +26,10 @@ class Validation:
 
 
 def training_params(config: Config) -> SamplingParams:
-    """How training rollouts are drawn."""
+    """How training rollouts are drawn.
+
+    Without `ignore_eos`: EasyR1 samples on, but grades and trains on what stands before the first end token.
+    """
     rollout = config.worker.rollout
     return SamplingParams(
         n=rollout.n,
@@ -34,14 +37,13 @@ def training_params(config: Config) -> SamplingParams:
         top_p=rollout.top_p,
         top_k=rollout.top_k,
         max_tokens=config.data.max_response_length,
-        ignore_eos=rollout.ignore_eos,
         entropy_temperature=config.echo.entropy_temperature,
     )
 
 
 def validation_params(config: Config) -> SamplingParams:
     """As in training, one response a problem, and what `worker.rollout.val_override_config` changes."""
-    known = {"n", "temperature", "top_p", "top_k", "ignore_eos"}
+    known = {"n", "temperature", "top_p", "top_k"}
     override = {key: value for key, value in config.worker.rollout.val_override_config.items() if key in known}
     return replace(training_params(config), **{"n": 1, **override})
 
