@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from echorl_vl import __version__
-from echorl_vl.config import full_help, load_config, short_help, start_notes, to_yaml
+from echorl_vl.config import clip_note, full_help, load_config, short_help, start_notes, to_yaml
 from echorl_vl.errors import INTERRUPTED, UserError
 from echorl_vl.outputs.lost_console import forgiving_console
 from echorl_vl.outputs.terminal import prepare_console, print_error, visible
@@ -70,7 +70,7 @@ def _run(values: list[str], flags: list[str]) -> int:
     engine, reason = choose_engine(config)
     with forgiving_console():
         print(f"engine: {engine} ({reason})", flush=True)
-        for line in start_notes(config):
+        for line in (*start_notes(config), *clip_note(config)):
             print(visible(line), flush=True)
         check_start(config, engine, reason)
         return load_engine(engine)(config)

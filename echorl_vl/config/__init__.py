@@ -11,7 +11,7 @@ from .help import full_help, short_help
 from .load import load_config
 from .micro_batches import capped, world_size
 from .notes import start_notes
-from .presets import overridden
+from .presets import clip_note, overridden
 from .problems import Problem
 from .rehearsal import rehearsed
 from .schema import AlgorithmConfig, Config, DataConfig, Source, TrainerConfig
@@ -51,6 +51,7 @@ __all__ = [
     "check_easyr1",
     "check_local",
     "check_verl",
+    "clip_note",
     "config_to_dict",
     "easyr1_problems",
     "full_help",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from .dump import get_value
 from .names import DERIVED
-from .presets import clip_note, overridden
+from .presets import overridden
 from .problems import at, show
 from .schema import Config
 
 
 def start_notes(config: Config) -> list[str]:
     """Lines to print at start."""
-    return [*overridden(config), *clip_note(config), *_echo(config), *_derived(config)]
+    return [*overridden(config), *_echo(config), *_derived(config)]
 
 
 def _echo(config: Config) -> list[str]:

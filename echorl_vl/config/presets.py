@@ -32,7 +32,7 @@ def overridden(config: Config) -> list[str]:
 
 
 def clip_note(config: Config) -> list[str]:
-    """A line: the clip of the probability ratio that a run trains with, and who set it; none where the loss has none."""
+    """A line: the clip of the probability ratio that a run trains with, and who set it; none for a loss without one."""
     if config.worker.actor.loss_type == "sapo" or NO_ROLLOUTS in ALGORITHMS[config.algorithm.name].needs:
         return []
     keys = {side: f"worker.actor.clip_ratio_{side}" for side in ("low", "high")}

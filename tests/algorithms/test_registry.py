@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from echorl_vl.algorithms import ALGORITHMS, make_algorithm
-from echorl_vl.config import config_to_dict, load_config, overridden, start_notes
+from echorl_vl.config import clip_note, config_to_dict, load_config, overridden
 from echorl_vl.config.options import schema_options
 from echorl_vl.config.schema import Config
 from echorl_vl.core import hint_probability
@@ -91,12 +91,11 @@ def test_the_papers_clip_stands_in_the_shipped_configurations() -> None:
 
 
 def test_the_clip_is_said_with_its_origin() -> None:
-    said = [line for line in start_notes(loaded()) if line.startswith("clip of the probability ratio: 0.2 low (")]
-    assert len(said) == 1 and "0.2 high (" in said[0]
-    high = start_notes(loaded("algorithm.name=dapo"))
-    assert any("0.28 high (algorithm.name = dapo, command line)" in line for line in high)
-    for none in (["algorithm.name=sft", TRACES], ["worker.actor.loss_type=sapo"]):
-        assert not any("probability ratio" in line for line in start_notes(loaded(*none)))
+    (line,) = clip_note(loaded())
+    assert line.startswith("clip of the probability ratio: 0.2 low (") and "0.2 high (" in line
+    (line,) = clip_note(loaded("algorithm.name=dapo"))
+    assert "0.28 high (algorithm.name = dapo, command line)" in line
+    assert not clip_note(loaded("algorithm.name=sft", TRACES)) and not clip_note(loaded("worker.actor.loss_type=sapo"))
 
 
 def test_without_a_name_nothing_is_set() -> None:
