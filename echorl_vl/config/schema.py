@@ -104,7 +104,9 @@ class AlgorithmConfig:
 @dataclass
 class TrainerConfig:
     total_epochs: int = option(15, "passes over the training problems", at_least=1, at_most=BILLION)
-    max_steps: int | None = option(None, "steps to train; overrides total_epochs", at_least=1, at_most=BILLION)
+    max_steps: int | None = option(
+        None, "steps to train, over total_epochs; can be raised later", at_least=1, at_most=BILLION
+    )
     project_name: str = option("easy_r1", "project name in loggers and in the default output folder")
     experiment_name: str = option("demo", "run name in loggers and in the default output folder")
     logger: tuple[str, ...] = option(("console", "wandb"), "where metrics go", choices=LOGGERS)
@@ -114,15 +116,24 @@ class TrainerConfig:
         20, "most rounds of sampling for a step with online_filtering; -1: no limit", at_least=-1, at_most=BILLION
     )
     critic_warmup: int = option(0, "EasyR1 engine: steps in which only the critic learns", at_least=0, at_most=BILLION)
-    val_freq: int = option(-1, "validate every so many steps; -1: never", at_least=-1, at_most=BILLION)
+    val_freq: int = option(
+        -1, "validate every so many steps and after the last; -1: after the last only", at_least=-1, at_most=BILLION
+    )
     val_before_train: bool = option(True, "validate before the first step")
     val_only: bool = option(False, "validate and stop")
     val_generations_to_log: int = option(
         0, "EasyR1 engine: validation responses sent to the loggers", at_least=0, at_most=BILLION
     )
-    save_freq: int = option(-1, "write a checkpoint every so many steps; -1: never", at_least=-1, at_most=BILLION)
+    save_freq: int = option(
+        -1,
+        "save a checkpoint every so many steps and after the last; -1: after the last only",
+        at_least=-1,
+        at_most=BILLION,
+    )
     save_limit: int = option(-1, "checkpoints to keep; -1: all", at_least=-1, at_most=BILLION)
-    save_model_only: bool = option(False, "checkpoints without optimizer state: smaller, but no resume")
+    save_model_only: bool = option(
+        False, "embedded engine: only the newest checkpoint has the optimizer's state, the last none; others: none has"
+    )
     save_checkpoint_path: str | None = option(None, "output folder; null: checkpoints/project_name/experiment_name")
     load_checkpoint_path: str | None = option(None, "checkpoint to start from")
     ray_timeline: str | None = option(None, "EasyR1 engine: file for Ray's timeline")

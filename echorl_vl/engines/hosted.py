@@ -9,10 +9,12 @@ from pathlib import Path
 from rich.console import Console
 
 from echorl_vl.config import Config, to_yaml
+from echorl_vl.engines.schedule import tied_to_length
 from echorl_vl.errors import INTERRUPTED, UserError
 from echorl_vl.outputs.display import Display
 from echorl_vl.outputs.finish import finish_run
 from echorl_vl.outputs.run_folder import RunFolder
+from echorl_vl.outputs.tracker import lost_rows
 
 FindCheckpoint = Callable[[Path], Path | None]
 
@@ -25,9 +27,17 @@ def open_run(config: Config, find_checkpoint: FindCheckpoint, console: Console) 
     """The run folder that `config` names, with its notes printed."""
     trainer = config.trainer
     path = trainer.save_checkpoint_path or Path("checkpoints") / trainer.project_name / trainer.experiment_name
-    with RunFolder.open(path, to_yaml(config), trainer.find_last_checkpoint, find_checkpoint=find_checkpoint) as folder:
+    with RunFolder.open(
+        path,
+        to_yaml(config),
+        trainer.find_last_checkpoint,
+        find_checkpoint=find_checkpoint,
+        tied_to_length=tied_to_length(config),
+    ) as folder:
         for note in folder.notes:
             console.print(note)
+        if trainer.save_model_only and not folder.trained:
+            console.print("trainer.save_model_only: on this engine a run that is stopped starts again from step 0")
         yield folder
 
 
@@ -39,12 +49,21 @@ def train_hosted(
     console: Console,
 ) -> int:
     """Trains with `launch` (False: stopped before the last step); says what came of it and returns the exit status."""
-    folder.write_environment("cpu" if config.trainer.device == "cpu" else "cuda", config.data.seed)
-    done = launch(config, folder)
+    if folder.trained:
+        done = True
+    else:
+        notes = folder.write_environment("cpu" if config.trainer.device == "cpu" else "cuda", config.data.seed)
+        for note in (*notes, *filter(None, [lost_rows(folder)])):
+            console.print(note)
+        done = launch(config, folder)
     with Display(total_steps=folder.resume_step, plain=True, console=console) as display:
         if not done:
             found = find_checkpoint(folder.path)
-            way = f"goes on from {found.name}" if found else "starts again: nothing was saved yet"
+            way = (
+                f"goes on from {found.name}"
+                if found
+                else "starts again: nothing was saved yet that it could go on from"
+            )
             display.note(f"stopped; the same command {way} ({folder.path})")
             return INTERRUPTED
         finish_run(folder, display)

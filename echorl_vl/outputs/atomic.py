@@ -61,6 +61,13 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
             partial.unlink()
 
 
+def remove_partials(folder: Path) -> None:
+    """Removes temporary files that killed writers have left in `folder`. Only for its owner: no writer may be alive."""
+    for partial in folder.glob(".*.partial-*"):
+        if partial.is_file():
+            partial.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes `text` (UTF-8) to `path`, whole or not at all. Raises UserError where the disk refuses."""
     with replacing(path) as partial:

@@ -32,7 +32,7 @@ class Display:
     """Progress of a training; a context manager.
 
     Args:
-        total_steps: steps of the whole training.
+        total_steps: steps of the whole training; 0 for a validation alone.
         start_step: steps that were done before (a resumed run).
         plain: one line a step instead of a live screen; by default where stdout is no terminal (CI, nohup).
         console: a rich console, for tests.
@@ -98,7 +98,7 @@ class Display:
             if names.ACCURACY in known:
                 self._print(self._step_line(step, known))
             if validated is not None:
-                self._print(f"step {step}/{self._total}  validation accuracy {_with_error(*self._held_out[-1][1:])}")
+                self._print(f"{self._progress(step)}  validation accuracy {_with_error(*self._held_out[-1][1:])}")
         elif self._live is not None:
             self._live.refresh()
 
@@ -139,7 +139,7 @@ class Display:
 
     def _step_line(self, step: int, known: Mapping[str, float]) -> str:
         parts = [
-            f"step {step}/{self._total}",
+            self._progress(step),
             _part(known, "accuracy {:.3f}", names.ACCURACY),
             _part(known, "all-success {:.0%}", names.ALL_SUCCESS),
             _part(known, "degenerate {:.0%}", names.DEGENERATE),
@@ -157,6 +157,10 @@ class Display:
             reason = why_no_term(self._echo.coef, self._echo.start_step, self._step)
         return f"no clip ({reason})" if reason else ""
 
+    def _progress(self, step: int) -> str:
+        """A validation alone has no steps to go."""
+        return f"step {step}/{self._total}" if self._total else f"step {step}"
+
     def _eta(self) -> float:
         """Seconds to the end at the mean pace so far, validations included; NaN before the first step."""
         if not self._trained_steps:
@@ -167,7 +171,7 @@ class Display:
         now = time.monotonic()
         width = min(self._console.width, 100)
         head = Text().append("EchoRL  ", style="bold")
-        head.append(f"step {self._step}/{self._total}", style="bold cyan")
+        head.append(self._progress(self._step), style="bold cyan")
         head.append(f"  {self._phase} {now - self._phase_began:.0f} s", style="dim")
         share = self._step / self._total if self._total else 1.0
         times = f" {share:4.0%}  {_clock(now - self._began)} done, {_clock(self._eta())} to go"

@@ -9,16 +9,20 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import echorl_vl
 
+_LAST_DIGITS = ("device", "torch_threads", "torch", "transformers")
 _PACKAGES = ("torch", "torchvision", "transformers", "peft", "qwen-vl-utils", "numpy")
 
 
 def describe_environment(device: str, seed: int) -> dict[str, Any]:
-    """Versions of Python and of the packages that decide the numbers, git commit, platform, device, seed, command."""
+    """Versions of Python and of the packages that count, git commit, platform, device, seed, threads, command."""
+    import torch  # here: what reads metrics and draws plots does without it
+
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": shlex.join(sys.orig_argv),
@@ -29,8 +33,19 @@ def describe_environment(device: str, seed: int) -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: installed_version(name) for name in _PACKAGES},
         "platform": platform.platform(),
+        "torch_threads": torch.get_num_threads(),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
     }
+
+
+def environment_note(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """What to say where a run goes on in an environment that rounds in another way; None where it doesn't."""
+    changed = [key for key in _LAST_DIGITS if key in before and before[key] != now[key]]
+    if not changed:
+        return None
+    what = ", ".join(f"{key} was {before[key]}, is {now[key]} now" for key in changed)
+    return f"{what} (environment.json): the last digits may differ from those of a run that was never stopped"
 
 
 def git_commit(folder: Path) -> str | None:

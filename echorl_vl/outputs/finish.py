@@ -9,9 +9,12 @@ from echorl_vl.outputs.summary import summarize
 
 
 def finish_run(folder: RunFolder, display: Display) -> None:
-    """Marks the run as finished, draws its plots and shows the table. Plots that fail cost the run nothing."""
+    """Draws the plots, marks the run as finished and shows the table. Plots that fail cost the run nothing.
+
+    Killed in the middle, the same command does this again, and nothing else.
+    """
+    folder.mark_trained()
     rows, facts = summarize(folder.path)
-    folder.finish(facts)
     display.phase("plots")
     plots = []
     try:
@@ -19,4 +22,5 @@ def finish_run(folder: RunFolder, display: Display) -> None:
     except Exception as error:  # the run is whole without its plots
         again = f"python -m echorl_vl.outputs.plots {folder.path}"
         display.note(f"the plots failed ({type(error).__name__}: {error}); draw them with {again}")
+    folder.finish(facts)
     display.summary(rows, [folder.metrics_file, *plots, *sorted(folder.path.glob("global_step_*"))])

@@ -7,7 +7,8 @@
     summary.json        written when the run ends
 
 Again and again the same command is safe: a finished run is never touched (the next one goes to `<path>_2`), an
-unfinished one goes on from its newest good checkpoint, and two processes never write one folder.
+unfinished one goes on from its newest good checkpoint, and two processes never write one folder. A run, finished or
+not, goes on to another number of steps where that changes nothing in the steps that it has done.
 """
 
 from __future__ import annotations
@@ -18,54 +19,43 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from echorl_vl.errors import UserError
 from echorl_vl.outputs import atomic
-from echorl_vl.outputs.environment import describe_environment
-from echorl_vl.outputs.lock import FolderInUse, FolderLock
-
-Difference = tuple[str, Any, Any]  # dotted key, value in the folder's config, value now
-
-# Keys that say where and how often something is written, or how the work is split, not what is computed.
-HARMLESS_KEYS = frozenset(
-    {
-        f"trainer.{name}"
-        for name in (
-            "project_name",
-            "experiment_name",
-            "logger",
-            "save_checkpoint_path",
-            "find_last_checkpoint",
-            "save_freq",
-            "save_limit",
-            "save_model_only",
-            "max_bad_steps",
-            "rollout_save_freq",
-            "val_freq",
-            "val_before_train",
-            "val_generations_to_log",
-            "ray_timeline",
-        )
-    }
-    | {
-        "worker.actor.micro_batch_size_per_device_for_update",
-        "worker.actor.micro_batch_size_per_device_for_experience",
-        "worker.reward.num_cpus",
-        "worker.reward.time_limit",
-    }
+from echorl_vl.outputs.environment import describe_environment, environment_note
+from echorl_vl.outputs.folders import (
+    FOLDERS,
+    TRAINED,
+    check_kinds,
+    has_rows,
+    newest_number,
+    numbered,
+    read_text,
+    released_on_error,
+    state_of,
+    take,
 )
-_PROBE_BYTES = 2**16
+from echorl_vl.outputs.lock import FolderInUse, FolderLock
+from echorl_vl.outputs.same_run import (
+    Difference,
+    config_differences,
+    length_fault,
+    only_length_differs,
+    read_config,
+    show_differences,
+    splitting_note,
+)
 
 
 class RunFolder:
     """A run folder that this process owns, made by `RunFolder.open`.
 
     path: the folder. checkpoint: the checkpoint to go on from, None for a run that starts at step 0.
-    resumed: whether an unfinished run goes on (from `checkpoint`, or from step 0 where it had none yet).
+    resumed: whether an earlier run goes on (from `checkpoint`, or from step 0 where it had none yet).
+    trained: all its steps are done and saved: only what comes after them is left.
     notes: lines for the user about the choice of the folder. run_id: a random name that a resumed run keeps.
     """
 
@@ -73,6 +63,7 @@ class RunFolder:
         self.path = path
         self.checkpoint = checkpoint
         self.resumed = resumed
+        self.trained = False
         self.notes = notes
         self.run_id = secrets.token_hex(8)
         self._lock = lock
@@ -85,7 +76,8 @@ class RunFolder:
         resume: bool = True,
         *,
         find_checkpoint: Callable[[Path], Path | None],
-        diff: Callable[[str, str], list[Difference]] | None = None,
+        has_state: Callable[[Path], bool] = lambda checkpoint: True,
+        tied_to_length: str | None = None,
     ) -> RunFolder:
         """Finds or makes the folder of this run, takes its lock and writes config.yaml into a new one.
 
@@ -94,77 +86,29 @@ class RunFolder:
             config_yaml: the resolved config.
             resume: go on with an unfinished run (`trainer.find_last_checkpoint`).
             find_checkpoint: gives the newest good checkpoint of a folder or None, e.g. `recover_last_checkpoint`.
-            diff: the differences between two configs that matter; by default `config_differences`.
+            has_state: whether training can go on from such a checkpoint, which else is of the model alone.
+            tied_to_length: the setting by which the steps of this run depend on how many there are in all, so that
+                their number can't be changed on the way; None where none does.
 
         Raises:
-            UserError: the folder can't be written, another process writes it, or it holds an unfinished run with
-                another config.
+            UserError: the folder can't be read or written, another process writes it, its config is damaged, or it
+                holds an unfinished run with another config.
         """
         base = Path(path).absolute()
-        diff = diff or config_differences
+        opening = _Opening(config_yaml, resume, find_checkpoint, has_state, tied_to_length)
         notes: list[str] = []
-        number = _newest_number(base)
+        try:
+            number = newest_number(base)
+        except OSError as error:
+            raise atomic.disk_error(base, error, "read") from error
         while True:
-            folder = _numbered(base, number)
-            state = _state(folder)
-            if state in ("free", "unfinished"):
-                try:
-                    lock = _take(folder)
-                except FolderInUse:
-                    if resume:
-                        raise
-                    state = "in use"
-                else:
-                    with _released_on_error(lock):
-                        state = _state(folder)  # another process may have been quicker: look again, locked
-                        run = cls._settle(folder, lock, state, config_yaml, resume, find_checkpoint, diff, notes)
-                    if run is not None:
-                        return run
-                    lock.release()
-            if state == "finished":
-                notes.append(f"{folder} holds a finished run; this one goes to {_numbered(base, number + 1)}")
-            elif state == "in use":
-                notes.append(f"{folder} is being written by another process; this run goes to the next number")
-            elif state == "other":
-                notes.append(f"{folder} holds other files; this run goes to {_numbered(base, number + 1)}")
+            folder = numbered(base, number)
+            found = opening.enter(folder)
+            if isinstance(found, RunFolder):
+                found.notes[:0] = notes
+                return found
             number += 1
-
-    @classmethod
-    def _settle(cls, folder, lock, state, config_yaml, resume, find_checkpoint, diff, notes) -> RunFolder | None:
-        """The run in `folder`, which is locked; None (with a note) if it has to go elsewhere."""
-        if state == "free":
-            atomic.write_text(folder / "config.yaml", config_yaml)
-            return cls(folder, lock, None, False, notes)
-        if state != "unfinished":
-            return None
-        if not resume:
-            notes.append(f"{folder} holds an unfinished run, which stays as it is (trainer.find_last_checkpoint=false)")
-            return None
-        differences = diff(_read(folder / "config.yaml"), config_yaml)
-        checkpoint = find_checkpoint(folder)
-        if differences and checkpoint is None and not _has_rows(folder / "metrics.jsonl"):
-            # A start that failed, on a mistake in its data, say: there is nothing to lose.
-            atomic.write_text(folder / "config.yaml", config_yaml)
-            return cls(folder, lock, None, False, notes)
-        if differences and checkpoint is None:
-            notes.append(f"{folder} holds a run with another config that had saved nothing yet: it stays as it is")
-            return None
-        if differences:
-            rows = "\n".join(f"  {key}: {_show(old)} there, {_show(new)} now" for key, old, new in differences)
-            raise UserError(
-                f"{folder} holds an unfinished run with another config, so it can't go on:\n{rows}\n"
-                "Put these values back to go on with it, give this run another name with "
-                "trainer.experiment_name=..., or start beside it with trainer.find_last_checkpoint=false; with "
-                "trainer.load_checkpoint_path=.../global_step_N as well, it starts from that checkpoint."
-            )
-        if checkpoint is None:
-            notes.append(f"{folder} holds a run that had saved nothing yet: it starts again from step 0")
-        else:
-            notes.append(f"{folder} holds an unfinished run: going on from {checkpoint.name}")
-        run = cls(folder, lock, checkpoint, True, notes)
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            run.run_id = str(json.loads(_read(folder / "environment.json"))["run_id"])
-        return run
+            notes.append(f"{folder} {found}; this run goes to {numbered(base, number)}")
 
     @classmethod
     def attach(cls, path: Path, resume_step: int | None = None) -> RunFolder:
@@ -188,24 +132,53 @@ class RunFolder:
     def plots(self) -> Path:
         return self.path / "plots"
 
+    def check_there(self) -> None:
+        """Raises UserError if the folder was moved or removed: what is written now would make another one."""
+        try:
+            os.stat(self.path / "config.yaml")
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(
+                f"{self.path} is gone (it has no config.yaml): it was moved or removed while its run was writing it. "
+                "The run stops here; once the folder is back, the same command goes on from its newest checkpoint."
+            ) from None
+        except OSError:
+            pass  # a disk that doesn't answer: what is to be written will say so
+
     def rollouts_file(self, step: int) -> Path:
-        """Where the rollouts of a training step go."""
+        """Where the rollouts of a training step go. Raises UserError if the folder is gone."""
+        self.check_there()
         return self.path / "rollouts" / f"step_{step:06d}.parquet"
 
     def validation_file(self, step: int) -> Path:
-        """Where the held-out rollouts after `step` steps go."""
+        """Where the validation rollouts after `step` steps go. Raises UserError if the folder is gone."""
+        self.check_there()
         return self.path / "validation" / f"step_{step:06d}.parquet"
 
-    def write_environment(self, device: str, seed: int) -> None:
-        """Writes environment.json; a resumed run adds what it runs in now under "resumed"."""
-        path = self.path / "environment.json"
+    def write_environment(self, device: str, seed: int) -> list[str]:
+        """Writes environment.json; a resumed run adds what it runs in now under "resumed".
+
+        Returns:
+            notes for the user: what differs from before and may change the last digits, or a file that was damaged.
+        """
+        path, notes = self.path / "environment.json", []
         now = {"run_id": self.run_id, **describe_environment(device, seed)}
         if self.resumed and path.exists():
-            with contextlib.suppress(ValueError):
-                first = json.loads(_read(path))
-                first.setdefault("resumed", []).append({"from_step": self.resume_step, **now})
+            try:
+                first = json.loads(read_text(path))
+                pieces = first.setdefault("resumed", [])
+                if note := environment_note(pieces[-1] if pieces else first, now):
+                    notes.append(note)
+                pieces.append({"from_step": self.resume_step, **now})
                 now = first
+            except (OSError, ValueError, AttributeError, TypeError, KeyError):
+                notes.append(f"{path} was damaged: it is written anew, and what the run ran in before is lost")
         atomic.write_text(path, json.dumps(now, indent=2) + "\n")
+        return notes
+
+    def mark_trained(self) -> None:
+        """Notes that all steps are done and saved: if the run is killed from here on, it only has to be ended."""
+        self.check_there()
+        atomic.write_text(self.path / TRAINED, "")
 
     def finish(self, summary: dict[str, Any] | None = None) -> Path:
         """Marks the run as finished: summary.json with "finished": true beside what `summary` holds."""
@@ -213,6 +186,7 @@ class RunFolder:
         ended = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         text = json.dumps({"finished": True, "ended": ended, **(summary or {})}, indent=2, allow_nan=True)
         atomic.write_text(path, text + "\n")
+        (self.path / TRAINED).unlink(missing_ok=True)
         return path
 
     def close(self) -> None:
@@ -227,93 +201,131 @@ class RunFolder:
         self.close()
 
 
-def config_differences(
-    old_yaml: str, new_yaml: str, harmless: Callable[[str], bool] = HARMLESS_KEYS.__contains__
-) -> list[Difference]:
-    """Dotted keys whose values differ between two configs, except those for which `harmless` is true; sorted."""
-    old, new = (_flatten(yaml.safe_load(text) or {}) for text in (old_yaml, new_yaml))
-    missing = object()
-    keys = sorted(old.keys() | new.keys())
-    return [
-        (key, old.get(key), new.get(key))
-        for key in keys
-        if old.get(key, missing) != new.get(key, missing) and not harmless(key)
-    ]
+@dataclass(frozen=True)
+class _Opening:
+    """What `RunFolder.open` was asked for. Why a run can't go into a folder is a string, the end of "<folder> ..."."""
 
+    config_yaml: str
+    resume: bool
+    find_checkpoint: Callable[[Path], Path | None]
+    has_state: Callable[[Path], bool]
+    tied_to_length: str | None
 
-def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}; lists and empty mappings are values."""
-    if not isinstance(tree, dict) or not tree:
-        return {prefix: tree} if prefix else {}
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat
-
-
-def _numbered(base: Path, number: int) -> Path:
-    return base if number == 1 else base.with_name(f"{base.name}_{number}")
-
-
-def _newest_number(base: Path) -> int:
-    """The highest n such that all of base, base_2, ..., base_n exist; 1 where there is none."""
-    number = 1
-    while _numbered(base, number + 1).exists() and _numbered(base, number).exists():
-        number += 1
-    return number
-
-
-def _state(folder: Path) -> str:
-    """free (nothing there), unfinished, finished, or other (files that are not a run of ours)."""
-    try:
-        names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    except OSError as error:
-        raise atomic.disk_error(folder, error, "read") from error
-    if "config.yaml" in names:
+    def enter(self, folder: Path) -> RunFolder | str:
+        """The run in `folder`, locked; or why it has to go elsewhere."""
+        state = state_of(folder)
+        if state == "other" or (state == "finished" and not self._other_length(folder)):
+            return self._occupied(folder, state)
         try:
-            finished = bool(json.loads(_read(folder / "summary.json"))["finished"])
-        except (OSError, ValueError, KeyError, TypeError):
-            finished = False
-        return "finished" if finished else "unfinished"
-    return "other" if any(not name.startswith(".") for name in names) else "free"
+            lock = take(folder)
+        except FolderInUse:
+            if self.resume:
+                raise
+            return "is being written by another process"
+        with released_on_error(lock):
+            found = self._settle(folder, lock, state_of(folder))  # another process may have been quicker: look again
+        if not isinstance(found, RunFolder):
+            lock.release()
+        return found
 
+    def _settle(self, folder: Path, lock: FolderLock, state: str) -> RunFolder | str:
+        if state == "free":
+            return self._new(folder, lock)
+        if state == "other" or (state == "finished" and not self._other_length(folder)):
+            return self._occupied(folder, state)
+        if not self.resume:
+            return "holds an unfinished run, which stays as it is (trainer.find_last_checkpoint=false)"
+        check_kinds(folder)
+        checkpoint = self.find_checkpoint(folder)
+        if state == "finished":
+            if fault := self._fault(self._differences(folder), checkpoint):
+                return f"holds a finished run of another length, which stays as it is ({fault})"
+            return self._to_another_end(folder, lock, checkpoint)
+        if checkpoint is None and not has_rows(folder / "metrics.jsonl") and not self._is_same(folder):
+            # A start that failed, on a mistake in its data, say: there is nothing to lose.
+            return self._new(folder, lock)
+        if not (differences := self._differences(folder)):
+            return self._resumed(folder, lock, checkpoint)
+        if checkpoint is None:
+            return "holds a run with another config that had saved nothing yet, and stays as it is"
+        fault = self._fault(differences, checkpoint)
+        if fault is None:
+            return self._to_another_end(folder, lock, checkpoint)
+        raise UserError(
+            f"{folder} holds an unfinished run with another config, so it can't go on{fault and f' ({fault})'}:\n"
+            f"{show_differences(differences)}\n"
+            "Put these values back to go on with it, give this run another name with "
+            "trainer.experiment_name=..., or start beside it with trainer.find_last_checkpoint=false; with "
+            "trainer.load_checkpoint_path=.../global_step_N as well, it starts from that checkpoint."
+        )
 
-def _has_rows(metrics: Path) -> bool:
-    return metrics.is_file() and metrics.stat().st_size > 0
+    def _occupied(self, folder: Path, state: str) -> str:
+        if state == "finished":
+            return "holds a finished run"
+        saved = any(folder.glob("global_step_*"))
+        return "holds checkpoints, but no config.yaml that says of which run" if saved else "holds other files"
 
+    def _new(self, folder: Path, lock: FolderLock) -> RunFolder:
+        atomic.write_text(folder / "config.yaml", self.config_yaml)
+        return RunFolder(folder, lock, None, False, [])
 
-def _take(folder: Path) -> FolderLock:
-    """Makes and locks the folder, and proves with a small file that it can be written: now, not at the first save."""
-    probe = folder / f".probe-{os.getpid()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FolderLock(folder)
-    except OSError as error:
-        raise atomic.disk_error(folder, error) from error
-    try:
-        probe.write_bytes(bytes(_PROBE_BYTES))
-        atomic.fsync_file(probe)
-    except OSError as error:
-        lock.release()
-        raise atomic.disk_error(folder, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            probe.unlink()
-    return lock
+    def _resumed(self, folder: Path, lock: FolderLock, checkpoint: Path | None) -> RunFolder:
+        run = self._earlier(folder, lock, checkpoint)
+        run.trained = (folder / TRAINED).exists()
+        if run.trained:
+            run.notes.append(f"{folder} holds a run whose steps are all done: only its summary and plots are left")
+        elif checkpoint is None and any(folder.glob("global_step_*")):
+            run.notes.append(
+                f"{folder} holds checkpoints that no run can go on from (of the model alone, or cut short): it starts "
+                "again from step 0"
+            )
+        elif checkpoint is None:
+            run.notes.append(f"{folder} holds a run that had saved nothing yet: it starts again from step 0")
+        else:
+            run.notes.append(f"{folder} holds an unfinished run: going on from {checkpoint.name}")
+        if note := splitting_note(read_config(folder / "config.yaml"), self.config_yaml):
+            run.notes.append(note)
+        return run
 
+    def _to_another_end(self, folder: Path, lock: FolderLock, checkpoint: Path) -> RunFolder:
+        # In this order: a kill in between leaves an unfinished run of another length, which goes on as well.
+        for name in ("summary.json", TRAINED):
+            (folder / name).unlink(missing_ok=True)
+        atomic.write_text(folder / "config.yaml", self.config_yaml)
+        run = self._earlier(folder, lock, checkpoint)
+        run.notes.append(f"{folder} holds a run of another length: going on from {checkpoint.name} to the new end")
+        return run
 
-@contextlib.contextmanager
-def _released_on_error(lock: FolderLock):
-    try:
-        yield
-    except BaseException:
-        lock.release()
-        raise
+    def _earlier(self, folder: Path, lock: FolderLock, checkpoint: Path | None) -> RunFolder:
+        run = RunFolder(folder, lock, checkpoint, True, [])
+        for part in (folder, *(folder / name for name in FOLDERS)):
+            atomic.remove_partials(part)
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            run.run_id = str(json.loads(read_text(folder / "environment.json"))["run_id"])
+        return run
 
+    def _differences(self, folder: Path) -> list[Difference]:
+        return config_differences(read_config(folder / "config.yaml"), self.config_yaml)
 
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+    def _is_same(self, folder: Path) -> bool:
+        try:
+            return not self._differences(folder)
+        except UserError:  # damaged
+            return False
 
+    def _other_length(self, folder: Path) -> bool:
+        """Whether the run in `folder` is this one but for its number of steps."""
+        try:
+            return self.resume and only_length_differs(self._differences(folder))
+        except UserError:  # damaged: a finished run is left as it is
+            return False
 
-def _show(value: Any) -> str:
-    return "absent" if value is None else json.dumps(value, default=str)
+    def _fault(self, differences: list[Difference], checkpoint: Path | None) -> str | None:
+        """Why the run can't go on under this config; "" where the config itself says enough; None if it can."""
+        if not only_length_differs(differences):
+            return ""
+        if checkpoint is None or not self.has_state(checkpoint):
+            return "its last checkpoint holds the model alone: trainer.save_model_only"
+        if self.tied_to_length is not None:
+            return f"{self.tied_to_length} ties its steps to how many there are in all"
+        return length_fault(differences, int(checkpoint.name.rpartition("_")[2]))

@@ -78,9 +78,14 @@ class Tracker:
 
         Raises:
             ValueError: `step` is before the last one.
-            UserError: the disk is full; the rows so far are whole.
+            UserError: the disk is full (the rows so far are whole), or the file is gone.
         """
         values = {name: _plain(value) for name, value in metrics.items()}
+        if not self._path.exists():
+            raise UserError(
+                f"{self._path} is gone: it, or the folder of the run, was moved or removed while the run was writing "
+                "it. The run stops here; once it is back, the same command goes on from the newest checkpoint."
+            )
         if self._last is not None and step < self._last["step"]:
             raise ValueError(f"metrics of step {step} come after those of step {self._last['step']}")
         if self._last is not None and step == self._last["step"]:
@@ -152,9 +157,26 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
         except (ValueError, TypeError, KeyError) as error:
             if number == len(lines):
                 break
-            raise UserError(f'{path}, line {number}: not a row of metrics (an object with "step")') from error
+            raise UserError(
+                f'{path}, line {number}: not a row of metrics (expected an object with "step"). The file was damaged: '
+                "remove that line to go on without it"
+            ) from error
         rows.append(row)
     return rows
+
+
+def lost_rows(run: RunFolder) -> str | None:
+    """What to say where metrics.jsonl lacks rows of steps before the checkpoint that `run` goes on from; else None."""
+    if not run.resume_step:
+        return None
+    path = run.metrics_file
+    steps = {row["step"] for row in read_metrics(path)} if path.exists() else set()
+    first = min((step for step in steps if step > 0), default=1)
+    missing = [step for step in range(first, run.resume_step + 1) if step not in steps]
+    if not missing:
+        return None
+    what = "is missing" if not path.exists() else f"lacks {len(missing)} rows from step {missing[0]} on"
+    return f"{path} {what}: they were removed or never reached the disk, and summary and plots go without them"
 
 
 def cut_after(path: Path, step: int | None) -> None:
@@ -163,7 +185,8 @@ def cut_after(path: Path, step: int | None) -> None:
         return
     rows = read_metrics(path)
     kept = [row for row in rows if step is None or row["step"] <= step]
-    if len(kept) != len(rows) or path.read_bytes().count(b"\n") != len(kept):
+    text = path.read_bytes()
+    if len(kept) != len(rows) or text.count(b"\n") != len(kept) or (text and not text.endswith(b"\n")):
         _write_rows(path, kept)
 
 

@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -69,8 +70,8 @@ def test_the_same_step_again_replaces_it(tmp_path):
     assert names(tmp_path) == {"global_step_5", "checkpoint_tracker.json"}
 
 
-def _save_and_die_at(folder: Path, operation: int) -> bool:
-    """Saves step 10 in a forked process that is killed (kill -9) at its nth disk operation; True if it was killed."""
+def _die_at(operation: int, action) -> bool:
+    """Does `action` in a forked process that is killed (kill -9) at its nth disk operation; True if it was killed."""
     child = os.fork()
     if child == 0:
         count = 0
@@ -85,11 +86,11 @@ def _save_and_die_at(folder: Path, operation: int) -> bool:
 
             return call
 
-        os.replace = dying(os.replace)
+        os.replace, Path.unlink = dying(os.replace), dying(Path.unlink)
         atomic.fsync_file = dying(atomic.fsync_file)
         ckpt.shutil.rmtree = dying(ckpt.shutil.rmtree)
         try:
-            ckpt.save_checkpoint(folder, 10, writer(2), keep=1)
+            action()
         finally:
             os._exit(0)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
@@ -103,7 +104,7 @@ def test_killed_at_every_moment_of_a_save(tmp_path, replaces):
     for operation in range(1, 100):
         folder = tmp_path / str(operation)
         ckpt.save_checkpoint(folder, 10 if replaces else 5, writer(1))
-        killed = _save_and_die_at(folder, operation)
+        killed = _die_at(operation, partial(ckpt.save_checkpoint, folder, 10, writer(2), keep=1))
         reported = []
         found = ckpt.recover_last_checkpoint(folder, reported.append)
         outcomes.append(value_of(found))
@@ -200,6 +201,64 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path, damage, words):
         ckpt.find_last_checkpoint(tmp_path, reported.append)
     assert "global_step_10" in str(caught.value)
     assert "global_step_5" in str(caught.value)
+
+
+def save_model_only(folder: Path, step: int) -> None:
+    """As the trainer does it under trainer.save_model_only, but for the last step."""
+    ckpt.save_checkpoint(folder, step, writer(step))
+    ckpt.drop_older_states(folder, step)
+
+
+def test_only_the_newest_checkpoint_keeps_its_training_state(tmp_path):
+    for step in (5, 10, 15):
+        save_model_only(tmp_path, step)
+    states = [path.parent.name for path in tmp_path.glob("global_step_*/training_state.pt")]
+    assert states == ["global_step_15"]
+    assert all(ckpt.checkpoint_fault(path) is None for path in tmp_path.glob("global_step_*"))
+    assert ckpt.find_last_checkpoint(tmp_path) == tmp_path / "global_step_15"
+    flip_a_byte(tmp_path / "global_step_15" / "training_state.pt")
+    with pytest.raises(UserError, match=r"global_step_10 holds the model alone \(trainer.save_model_only\)"):
+        ckpt.find_last_checkpoint(tmp_path, lambda line: None)
+
+
+def test_the_last_checkpoint_of_all_may_be_of_the_model_alone(tmp_path):
+    save_model_only(tmp_path, 5)
+    (tmp_path / "global_step_5" / "training_state.pt").stat()
+
+    def model(folder: Path) -> None:
+        writer(10)(folder)
+        (folder / ckpt.STATE_FILE).unlink()
+
+    ckpt.save_checkpoint(tmp_path, 10, model, model_only=True)
+    assert ckpt.find_last_checkpoint(tmp_path) == tmp_path / "global_step_10"
+    assert not ckpt.has_training_state(tmp_path / "global_step_10")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_while_older_states_are_dropped(tmp_path):
+    for operation in range(1, 20):
+        folder = tmp_path / str(operation)
+        for step in (5, 10):
+            ckpt.save_checkpoint(folder, step, writer(step))
+        killed = _die_at(operation, partial(ckpt.drop_older_states, folder, 10))
+        for step in (5, 10):
+            assert ckpt.checkpoint_fault(folder / f"global_step_{step}") is None
+        assert ckpt.recover_last_checkpoint(folder) == folder / "global_step_10"
+        save_model_only(folder, 15)  # and the next save drops what is left
+        assert [path.parent.name for path in folder.glob("global_step_*/training_state.pt")] == ["global_step_15"]
+        if not killed:
+            break
+    assert operation > 3
+
+
+def test_the_model_alone_needs_less_space(tmp_path, monkeypatch):
+    ckpt.save_checkpoint(tmp_path, 5, writer(1))
+    state = (tmp_path / "global_step_5" / "training_state.pt").stat().st_size
+    whole = sum(path.stat().st_size for path in (tmp_path / "global_step_5").rglob("*") if path.is_file())
+    monkeypatch.setattr(atomic, "free_bytes", lambda path: whole - state)
+    with pytest.raises(UserError, match="the disk has"):
+        ckpt.save_checkpoint(tmp_path, 10, writer(2))
+    ckpt.save_checkpoint(tmp_path, 10, writer(2), model_only=True)
 
 
 def test_no_checkpoint_is_none(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from echorl_vl.errors import UserError
-from echorl_vl.outputs.tracker import Tracker, read_metrics
+from echorl_vl.outputs.tracker import Tracker, lost_rows, read_metrics
 
 
 def run_at(path, step: int | None = None, run_id: str = "0123456789abcdef"):
@@ -70,6 +70,44 @@ def test_resume_with_a_row_that_lacks_only_its_newline(tmp_path):
     with Tracker(run_at(tmp_path, 2)) as tracker:
         tracker.log(3, {"a": 1.0})
     assert [row["step"] for row in rows_of(tmp_path)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("torn", [b'{"step": 4, "ti', b'{"step": 4', b"\x00" * 40, b"{", b"nonsense"])
+@pytest.mark.parametrize("resumed_at", [3, 2, None])
+def test_a_torn_last_row_is_cut(tmp_path, torn, resumed_at):
+    """A power cut leaves a part of a row, or a block of zeros: nothing is glued to it."""
+    rows = [{"step": step, "time": 2e9} for step in (1, 2, 3)]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "metrics.jsonl").write_bytes(text.encode() + torn)
+    with Tracker(run_at(tmp_path, resumed_at)) as tracker:
+        for step in range((resumed_at or 3) + 1, 6):
+            tracker.log(step, {"a": 1.0})
+    assert [row["step"] for row in rows_of(tmp_path)] == [1, 2, 3, 4, 5]
+
+
+def test_rows_that_are_lost_are_said(tmp_path):
+    run, path = run_at(tmp_path, 4), tmp_path / "metrics.jsonl"
+    assert "metrics.jsonl is missing" in lost_rows(run)
+    path.write_text("")
+    assert "lacks 4 rows from step 1 on" in lost_rows(run)
+    path.write_text("".join(json.dumps({"step": step}) + "\n" for step in (0, 1, 2, 4)))
+    assert "lacks 1 rows from step 3 on" in lost_rows(run)
+    path.write_text("".join(json.dumps({"step": step}) + "\n" for step in (1, 2, 3, 4, 5)))
+    assert lost_rows(run) is None
+    path.write_text("".join(json.dumps({"step": step}) + "\n" for step in (3, 4)))  # a run that began from a checkpoint
+    assert lost_rows(run) is None
+    assert lost_rows(run_at(tmp_path)) is None
+
+
+def test_a_file_that_is_gone_is_an_error(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with Tracker(run_at(folder)) as tracker:
+        tracker.log(1, {"a": 1.0})
+        folder.rename(tmp_path / "moved")
+        with pytest.raises(UserError, match=r"run/metrics\.jsonl is gone"):
+            tracker.log(2, {"a": 2.0})
+    assert not folder.exists()
 
 
 def test_a_full_disk_leaves_whole_rows(tmp_path, monkeypatch):

@@ -39,7 +39,12 @@ _REPLACED = re.compile(r"\.(global_step_\d+)\.replaced-\d+")
 
 
 def save_checkpoint(
-    folder: Path, step: int, write: Callable[[Path], None], keep: int = -1, expected_bytes: int | None = None
+    folder: Path,
+    step: int,
+    write: Callable[[Path], None],
+    keep: int = -1,
+    expected_bytes: int | None = None,
+    model_only: bool = False,
 ) -> Path:
     """Saves one checkpoint as `folder/global_step_<step>`, whole or not at all.
 
@@ -50,6 +55,7 @@ def save_checkpoint(
         keep: how many checkpoints to keep, this one included; 0 or less: all (EasyR1's `save_limit`). Older ones
             are removed only when the new one is safe on the disk.
         expected_bytes: size of what `write` will write; without it, that of the newest checkpoint is taken.
+        model_only: `write` writes no training state.
 
     Returns:
         the folder of the checkpoint.
@@ -62,7 +68,7 @@ def save_checkpoint(
     final = folder / f"global_step_{step}"
     partial = folder / f".{final.name}.partial-{os.getpid()}"
     replaced = folder / f".{final.name}.replaced-{os.getpid()}"
-    _check_space(folder, final, expected_bytes)
+    _check_space(folder, final, expected_bytes, model_only)
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -94,6 +100,8 @@ def save_checkpoint(
 def find_last_checkpoint(folder: Path, report: Callable[[str], None] | None = None) -> Path | None:
     """The newest checkpoint in `folder` whose files are all as they were written; None where there is none.
 
+    One of the model alone is given only if it is the newest of all: that of a run's end (`trainer.save_model_only`).
+
     Args:
         folder: the run folder.
         report: takes one line for each damaged checkpoint that is passed over; by default they go to stderr.
@@ -107,9 +115,10 @@ def find_last_checkpoint(folder: Path, report: Callable[[str], None] | None = No
     for step in sorted(_steps(folder), reverse=True):
         checkpoint = folder / f"global_step_{step}"
         fault = checkpoint_fault(checkpoint)
-        if fault is None:
+        if fault is None and (has_training_state(checkpoint) or not damaged):
             return checkpoint
-        damaged.append(f"{checkpoint} is damaged: {fault}")
+        why = f"is damaged: {fault}" if fault else "holds the model alone (trainer.save_model_only)"
+        damaged.append(f"{checkpoint} {why}")
         report(f"{damaged[-1]}; trying the one before")
     if damaged:
         raise UserError(
@@ -117,6 +126,26 @@ def find_last_checkpoint(folder: Path, report: Callable[[str], None] | None = No
             "trainer.find_last_checkpoint=false, or restore one of these from a copy."
         )
     return None
+
+
+def has_training_state(checkpoint: Path) -> bool:
+    """Whether training can go on from a checkpoint, or only from its weights (`trainer.save_model_only`)."""
+    return (checkpoint / STATE_FILE).is_file()
+
+
+def drop_older_states(folder: Path, step: int) -> None:
+    """Leaves the model alone in the checkpoints before `step`. A kill at any moment leaves each whole, as it was or is.
+
+    Raises UserError: the disk refuses to be written.
+    """
+    for older in _steps(folder):
+        checkpoint = folder / f"global_step_{older}"
+        if older >= step or not has_training_state(checkpoint) or checkpoint_fault(checkpoint):
+            continue
+        content = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+        content["files"].pop(STATE_FILE, None)
+        atomic.write_text(checkpoint / MANIFEST, json.dumps(content, indent=1) + "\n")
+        (checkpoint / STATE_FILE).unlink()
 
 
 def recover_last_checkpoint(folder: Path, report: Callable[[str], None] | None = None) -> Path | None:
@@ -198,16 +227,20 @@ def load_training_state(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise UserError(
             f"{path} is missing: this checkpoint holds a model but no training state, so training can't go on from it. "
-            "Give its actor/huggingface folder as worker.actor.model.model_path to start from its weights."
+            "Give its actor/huggingface folder as worker.actor.model.model_path to start from its weights, or start "
+            "anew beside it with trainer.find_last_checkpoint=false."
         ) from error
     except Exception as error:
         raise UserError(f"{path} can't be read as a training state ({type(error).__name__}: {error})") from error
 
 
-def _check_space(folder: Path, final: Path, expected_bytes: int | None) -> None:
+def _check_space(folder: Path, final: Path, expected_bytes: int | None, model_only: bool) -> None:
     if expected_bytes is None and (steps := _steps(folder)):
         newest = folder / f"global_step_{max(steps)}"
-        expected_bytes = sum(path.stat().st_size for path in newest.rglob("*") if path.is_file())
+        files = [path for path in newest.rglob("*") if path.is_file()]
+        if model_only:
+            files = [path for path in files if path.name != STATE_FILE]
+        expected_bytes = sum(path.stat().st_size for path in files)
     free = atomic.free_bytes(folder)
     if expected_bytes is not None and free < expected_bytes:
         raise UserError(

@@ -82,8 +82,11 @@ def build_parts(config: Config, note: Callable[[str], None]) -> Parts:
     parameters = sum(p.numel() for p in policy.model.parameters())
     trained = sum(p.numel() for p in policy.model.parameters() if p.requires_grad)
     note(f"{type(policy.network).__name__}, {parameters:,} parameters ({trained:,} trained), on {policy.device}")
-    problems, validated = (0 if some is None else len(some) for some in (train, held_out))
-    note(f"{problems:,} training problems, {validated:,} held out, {steps:,} steps")
+    validated = f"{0 if held_out is None else len(held_out):,}"
+    if train is None:
+        note(f"{validated} validation problems")
+    else:
+        note(f"{len(train):,} training problems, {validated} held out, {steps:,} steps")
     return Parts(policy, encoder, train, order, held_out, rewards, splitter, steps, traces)
 
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from transformers.utils import logging as transformers_logging
 
 from echorl_vl.config import Config, check_local, config_to_dict, to_yaml
 from echorl_vl.engines.local.allocator import keep_freed_memory
-from echorl_vl.engines.local.checkpoint import checkpoint_fault, checkpoint_step, recover_last_checkpoint
+from echorl_vl.engines.local.checkpoint import (
+    checkpoint_fault,
+    checkpoint_step,
+    has_training_state,
+    recover_last_checkpoint,
+)
 from echorl_vl.engines.local.parts import build_parts
 from echorl_vl.engines.local.state import starting_model
 from echorl_vl.engines.local.trainer import Trainer
+from echorl_vl.engines.schedule import tied_to_length
 from echorl_vl.errors import INTERRUPTED, UserError
 from echorl_vl.outputs.display import Display
 from echorl_vl.outputs.finish import finish_run
 from echorl_vl.outputs.run_folder import RunFolder
-from echorl_vl.outputs.tracker import Tracker, check_loggers
+from echorl_vl.outputs.tracker import Tracker, check_loggers, lost_rows
 
 
 def run(config: Config) -> int:
@@ -32,10 +39,18 @@ def run(config: Config) -> int:
     trainer = config.trainer
     path = trainer.save_checkpoint_path or Path("checkpoints") / trainer.project_name / trainer.experiment_name
     with RunFolder.open(
-        path, to_yaml(config), trainer.find_last_checkpoint, find_checkpoint=recover_last_checkpoint
+        path,
+        to_yaml(config),
+        trainer.find_last_checkpoint,
+        find_checkpoint=recover_last_checkpoint,
+        has_state=has_training_state,
+        tied_to_length=tied_to_length(config),
     ) as folder:
-        checkpoint = folder.checkpoint or _given_checkpoint(config)
         notes = list(folder.notes)
+        if folder.trained:
+            with Display(folder.resume_step, folder.resume_step) as display:
+                return _end(folder, display, notes)
+        checkpoint = folder.checkpoint or _given_checkpoint(config)
         if trainer.val_only and checkpoint is None:
             path = config.worker.actor.model.model_path
             notes.append(f"validating {path}; a checkpoint: trainer.load_checkpoint_path=.../global_step_N")
@@ -48,15 +63,16 @@ def run(config: Config) -> int:
 
 def _train(config: Config, parts, folder: RunFolder, checkpoint: Path | None, notes: list[str]) -> int:
     trainer = config.trainer
-    folder.write_environment(str(parts.policy.device), config.data.seed)
+    notes += folder.write_environment(str(parts.policy.device), config.data.seed)
+    if lost := lost_rows(folder):
+        notes.append(lost)
     with (
         Tracker(
             folder, trainer.logger, trainer.project_name, trainer.experiment_name, config_to_dict(config)
         ) as tracker,
         Display(parts.total_steps, checkpoint_step(checkpoint) if checkpoint else 0, echo=config.echo) as display,
     ):
-        for note in notes:
-            display.note(note)
+        _show(notes, display)
         try:
             done = Trainer(config, parts, folder, tracker, display).run_all(checkpoint)
         except KeyboardInterrupt:
@@ -66,8 +82,18 @@ def _train(config: Config, parts, folder: RunFolder, checkpoint: Path | None, no
             way = "goes on from the newest checkpoint" if saved else "starts again: nothing was saved yet"
             display.note(f"stopped; the same command {way} ({folder.path})")
             return INTERRUPTED
-        finish_run(folder, display)
+        return _end(folder, display)
+
+
+def _end(folder: RunFolder, display: Display, notes: Sequence[str] = ()) -> int:
+    _show(notes, display)
+    finish_run(folder, display)
     return 0
+
+
+def _show(notes: Sequence[str], display: Display) -> None:
+    for note in notes:
+        display.note(note)
 
 
 def _given_checkpoint(config: Config) -> Path | None:

@@ -80,10 +80,10 @@ def restore_state(
     state = load_training_state(checkpoint / STATE_FILE)
     try:
         updater.optimizer.load_state_dict(_like(state["optimizer"], updater.optimizer))
-    except (ValueError, KeyError, RuntimeError) as error:
+        updater.steps, updater.bad_steps, kl.coef = state["optimizer_steps"], state["bad_steps"], state["kl_coef"]
+        return dict(state.get("progress", {}))
+    except (ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
         raise UserError(f"{checkpoint / STATE_FILE}: not the optimizer state of this model ({error})") from error
-    updater.steps, updater.bad_steps, kl.coef = state["optimizer_steps"], state["bad_steps"], state["kl_coef"]
-    return state.get("progress", {})
 
 
 def _restore_adapter(path: Path, policy: Policy) -> None:

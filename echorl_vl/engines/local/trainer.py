@@ -16,7 +16,12 @@ from echorl_vl.core import echo_coef
 from echorl_vl.core.groups import all_of_group
 from echorl_vl.engines.experience import Experience, experience_metrics, mine, write_experience
 from echorl_vl.engines.local.assess import assess, reduce_rows
-from echorl_vl.engines.local.checkpoint import checkpoint_step, save_checkpoint
+from echorl_vl.engines.local.checkpoint import (
+    checkpoint_step,
+    drop_older_states,
+    has_training_state,
+    save_checkpoint,
+)
 from echorl_vl.engines.local.collect import Collected, Collector
 from echorl_vl.engines.local.expert_buffer import ExpertBuffer
 from echorl_vl.engines.local.interrupt import StopRequest
@@ -58,8 +63,10 @@ class Trainer:
         """
         trainer = self.config.trainer
         if checkpoint is not None:
-            progress = restore_state(checkpoint, self.policy, self.updater, self.kl, model_only=trainer.val_only)
             self.step = self.saved = checkpoint_step(checkpoint)
+            nothing_left = self.step >= self.parts.total_steps and not has_training_state(checkpoint)
+            model_only = trainer.val_only or nothing_left
+            progress = restore_state(checkpoint, self.policy, self.updater, self.kl, model_only)
             self.collector.position = progress.get("position", self.step)
             if progress.get("problems") == len(self.parts.train or ()):  # its entries are rows of that very set
                 self.buffer.problems = list(progress["buffer"])
@@ -75,7 +82,7 @@ class Trainer:
                 if self._due(trainer.val_freq) or (last and self.parts.held_out):
                     self._validate()
                 if self._due(trainer.save_freq) or last or stop.asked:
-                    self._save(model_only=trainer.save_model_only and (last or not stop.asked))
+                    self._save(model_only=trainer.save_model_only and last)
                 if stop.asked and not last:
                     return False
         return True
@@ -183,7 +190,8 @@ class Trainer:
         return self.policy.tokenizer.batch_decode(pieces, skip_special_tokens=True)
 
     def _save(self, model_only: bool = False) -> None:
-        """A checkpoint; one that the run has to go on from is never of the model alone."""
+        """A checkpoint; under `trainer.save_model_only` those before it, and the last, are of the model alone."""
+        self.run.check_there()
         self.display.phase("save")
         progress = {
             "position": self.collector.position,
@@ -195,5 +203,8 @@ class Trainer:
             self.step,
             lambda folder: write_state(folder, self.policy, self.updater, self.kl, progress, model_only),
             self.config.trainer.save_limit,
+            model_only=model_only,
         )
         self.saved = self.step
+        if self.config.trainer.save_model_only:
+            drop_older_states(self.run.path, self.step)

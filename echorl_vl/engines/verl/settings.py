@@ -17,6 +17,8 @@ ACTOR, MODEL, ROLLOUT, REF = (f"actor_rollout_ref.{part}" for part in ("actor", 
 LOSS_MODES = {"token": "token-mean", "seq": "seq-mean-token-mean", "constant": "seq-mean-token-sum-norm"}
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
+_NEVER_BEFORE_THE_END = 2**31 - 1  # steps
+
 HERE = "pkg://echorl_vl.engines.verl"
 
 ACTED_ON = frozenset(
@@ -256,11 +258,11 @@ def _trainer(config: Config) -> dict[str, Any]:
         "trainer.nnodes": trainer.nnodes,
         "trainer.n_gpus_per_node": trainer.n_gpus_per_node,
         "trainer.device": "cpu" if trainer.device == "cpu" else "cuda",
-        "trainer.test_freq": trainer.val_freq,
+        "trainer.test_freq": _at_least_at_the_end(trainer.val_freq) if config.data.val_files else -1,
         "trainer.val_before_train": trainer.val_before_train and bool(config.data.val_files),
         "trainer.val_only": trainer.val_only,
         "trainer.log_val_generations": trainer.val_generations_to_log,
-        "trainer.save_freq": trainer.save_freq,
+        "trainer.save_freq": _at_least_at_the_end(trainer.save_freq),
         "trainer.max_actor_ckpt_to_keep": trainer.save_limit if trainer.save_limit > 0 else None,
         "trainer.default_local_dir": trainer.save_checkpoint_path,
         "trainer.resume_mode": "resume_path" if given else "disable",
@@ -268,3 +270,8 @@ def _trainer(config: Config) -> dict[str, Any]:
         "trainer.critic_warmup": trainer.critic_warmup,
         "ray_kwargs.timeline_json_file": trainer.ray_timeline,
     }
+
+
+def _at_least_at_the_end(frequency: int) -> int:
+    """verl takes "never" at its word, and else saves and validates after the last step too, as the other engines do."""
+    return frequency if frequency > 0 else _NEVER_BEFORE_THE_END

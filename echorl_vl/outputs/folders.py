@@ -1,0 +1,95 @@
+"""What lies in a folder where a run may go: free, a run, or something else; and the folder made, locked and tried."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from echorl_vl.errors import UserError
+from echorl_vl.outputs import atomic
+from echorl_vl.outputs.lock import FolderLock
+
+TRAINED = ".trained"  # there from the last step's checkpoint to summary.json: only the end of the run is left to do
+FOLDERS = ("rollouts", "validation", "plots", "tensorboard")
+FILES = ("config.yaml", "environment.json", "metrics.jsonl", "summary.json")
+_PROBE_BYTES = 2**16
+
+
+def numbered(base: Path, number: int) -> Path:
+    return base if number == 1 else base.with_name(f"{base.name}_{number}")
+
+
+def newest_number(base: Path) -> int:
+    """The highest n such that all of base, base_2, ..., base_n exist; 1 where there is none."""
+    number = 1
+    while numbered(base, number + 1).exists() and numbered(base, number).exists():
+        number += 1
+    return number
+
+
+def state_of(folder: Path) -> str:
+    """free (nothing there), unfinished, finished, or other (files that are not a run of ours).
+
+    A damaged summary.json is none: the run ends once more, and writes it anew.
+    """
+    try:
+        names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    except OSError as error:
+        raise atomic.disk_error(folder, error, "read") from error
+    if "config.yaml" in names:
+        try:
+            finished = bool(json.loads(read_text(folder / "summary.json"))["finished"])
+        except (OSError, ValueError, KeyError, TypeError):
+            finished = False
+        return "finished" if finished else "unfinished"
+    return "other" if any(not name.startswith(".") for name in names) else "free"
+
+
+def check_kinds(folder: Path) -> None:
+    """Raises UserError where a file is in a folder's place, or a folder in a file's."""
+    for name in FOLDERS:
+        if (folder / name).is_file():
+            raise UserError(f"{folder / name} is a file, expected a folder: move it out of the way")
+    for name in FILES:
+        if (folder / name).is_dir():
+            raise UserError(f"{folder / name} is a folder, expected a file: move it out of the way")
+
+
+def has_rows(metrics: Path) -> bool:
+    return metrics.is_file() and metrics.stat().st_size > 0
+
+
+def take(folder: Path) -> FolderLock:
+    """Makes and locks the folder, and proves with a small file that it can be written: now, not at the first save."""
+    probe = folder / f".probe-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(folder)
+    except OSError as error:
+        raise atomic.disk_error(folder, error) from error
+    try:
+        probe.write_bytes(bytes(_PROBE_BYTES))
+        atomic.fsync_file(probe)
+    except OSError as error:
+        lock.release()
+        raise atomic.disk_error(folder, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+    return lock
+
+
+@contextlib.contextmanager
+def released_on_error(lock: FolderLock) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        lock.release()
+        raise
+
+
+def read_text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
