@@ -78,12 +78,12 @@ class AlgorithmConfig:
     gamma: float = option(1.0, "discount of later rewards (gae, reinforce_plus_plus)", at_least=0, at_most=1)
     lam: float = option(1.0, "lambda of gae", at_least=0, at_most=1)
     adv_estimator: str = option(
-        "grpo", "how rewards become advantages; gae and remax: EasyR1 engine", choices=ADVANTAGE_ESTIMATORS
+        "grpo", "how rewards become advantages; gae: EasyR1 engine; remax: none yet", choices=ADVANTAGE_ESTIMATORS
     )
     norm_adv_by_std_in_grpo: bool = option(True, "divide by the group's standard deviation; false is Dr. GRPO")
     disable_kl: bool = option(False, "no reference policy and no KL at all")
     use_kl_loss: bool = option(False, "KL as a term of the loss instead of a part of the reward")
-    kl_penalty: str = option("kl", "estimator of the KL; full: EasyR1 engine", choices=KL_PENALTIES)
+    kl_penalty: str = option("kl", "estimator of the KL; full: no engine yet", choices=KL_PENALTIES)
     kl_coef: float = option(1e-3, "weight of the KL", at_least=0, at_most=LARGE)
     kl_type: str = option(
         "fixed", "fixed weight, or one that steers the KL to kl_target", choices=("fixed", "adaptive")
@@ -110,8 +110,8 @@ class TrainerConfig:
     project_name: str = option("easy_r1", "project name in loggers and in the default output folder")
     experiment_name: str = option("demo", "run name in loggers and in the default output folder")
     logger: tuple[str, ...] = option(("console", "wandb"), "where metrics go", choices=LOGGERS)
-    nnodes: int = option(1, "EasyR1 engine: machines", at_least=1, at_most=MOST_DEVICES)
-    n_gpus_per_node: int = option(8, "EasyR1 engine: GPUs in each machine", at_least=1, at_most=1024)
+    nnodes: int = option(1, "engines on Ray: machines", at_least=1, at_most=MOST_DEVICES)
+    n_gpus_per_node: int = option(8, "engines on Ray: GPUs in each machine", at_least=1, at_most=1024)
     max_try_make_batch: int = option(
         20, "most rounds of sampling for a step with online_filtering; -1: no limit", at_least=-1, at_most=BILLION
     )
@@ -122,7 +122,7 @@ class TrainerConfig:
     val_before_train: bool = option(True, "validate before the first step")
     val_only: bool = option(False, "validate and stop")
     val_generations_to_log: int = option(
-        0, "EasyR1 engine: validation responses sent to the loggers", at_least=0, at_most=BILLION
+        0, "engines on Ray: validation responses sent to the loggers", at_least=0, at_most=BILLION
     )
     save_freq: int = option(
         -1,
@@ -136,7 +136,7 @@ class TrainerConfig:
     )
     save_checkpoint_path: str | None = option(None, "output folder; null: checkpoints/project_name/experiment_name")
     load_checkpoint_path: str | None = option(None, "checkpoint to start from")
-    ray_timeline: str | None = option(None, "EasyR1 engine: file for Ray's timeline")
+    ray_timeline: str | None = option(None, "engines on Ray: file for Ray's timeline")
     find_last_checkpoint: bool = option(True, "go on from the newest checkpoint in the output folder")
     device: str = option(
         "auto",
@@ -172,7 +172,7 @@ class Config:
     echo: EchoConfig = section(EchoConfig, "EchoRL: which clips are echoed, and how much")
     engine: str = option(
         "auto",
-        "what trains: local, the embedded engine; easyr1 or verl, on Ray; auto: easyr1 where it and a GPU are there",
+        "what trains: local, in one process; easyr1 or verl, on Ray; auto: easyr1 where it and a GPU are there",
         choices=("auto", "local", "easyr1", "verl"),
     )
 

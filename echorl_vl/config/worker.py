@@ -1,7 +1,7 @@
 """The `worker:` section: policy, rollout, reference, reward and critic. Names and meanings are EasyR1's.
 
-Fields marked "EasyR1 engine" steer its vLLM, FSDP or Ray side. The embedded engine reads and ignores them, so that one
-file serves both.
+Fields marked "engines on Ray" steer vLLM, FSDP or Ray in engines easyr1 and verl, those marked "EasyR1 engine" in that
+one alone. The local engine reads and ignores them, so that one file serves all.
 """
 
 # ruff: noqa: RUF009  (option() and section() return dataclasses.field)
@@ -50,32 +50,34 @@ class OptimConfig:
     )
     min_lr_ratio: float | None = option(None, "where decay ends, as a share of lr; null: 0", at_least=0, at_most=1)
     lr_scheduler_type: str = option(
-        "constant", "learning rate after warm-up; linear: embedded engine", choices=("constant", "linear", "cosine")
+        "constant", "learning rate after warm-up; linear: local engine", choices=("constant", "linear", "cosine")
     )
 
 
 @dataclass
 class FSDPConfig:
-    enable_full_shard: bool = option(True, "EasyR1 engine: shard parameters as well as gradients")
-    enable_cpu_offload: bool = option(False, "EasyR1 engine: FSDP keeps parameters in CPU memory")
+    enable_full_shard: bool = option(True, "engines on Ray: shard parameters as well as gradients")
+    enable_cpu_offload: bool = option(False, "engines on Ray: FSDP keeps parameters in CPU memory")
     enable_rank0_init: bool = option(True, "EasyR1 engine: load weights on rank 0 only and broadcast them")
     use_orig_params: bool = option(False, "EasyR1 engine: FSDP shows the original parameters")
     torch_dtype: str | None = option(None, "dtype in which weights are kept; null: fp32 if trained", choices=DTYPES)
-    fsdp_size: int = option(-1, "EasyR1 engine: devices in one shard group; -1: all", at_least=-1, at_most=MOST_DEVICES)
+    fsdp_size: int = option(
+        -1, "engines on Ray: devices in one shard group; -1: all", at_least=-1, at_most=MOST_DEVICES
+    )
     mp_param_dtype: str = option("bf16", "mixed precision: dtype of the forward pass on GPUs", choices=DTYPES)
-    mp_reduce_dtype: str = option("fp32", "EasyR1 engine: dtype of gradient reduction", choices=DTYPES)
-    mp_buffer_dtype: str = option("fp32", "EasyR1 engine: dtype of buffers", choices=DTYPES)
+    mp_reduce_dtype: str = option("fp32", "engines on Ray: dtype of gradient reduction", choices=DTYPES)
+    mp_buffer_dtype: str = option("fp32", "engines on Ray: dtype of buffers", choices=DTYPES)
 
 
 @dataclass
 class OffloadConfig:
-    offload_params: bool = option(False, "EasyR1 engine: park parameters in CPU memory while idle")
-    offload_optimizer: bool = option(False, "EasyR1 engine: park optimizer state in CPU memory while idle")
+    offload_params: bool = option(False, "engines on Ray: park parameters in CPU memory while idle")
+    offload_optimizer: bool = option(False, "engines on Ray: park optimizer state in CPU memory while idle")
 
 
 @dataclass
 class ActorConfig:
-    strategy: str = option("fsdp", "EasyR1 engine: how the policy is sharded")
+    strategy: str = option("fsdp", "engines on Ray: how the policy is sharded")
     global_batch_size: int = option(
         256, "prompts in one optimizer step; divides data.rollout_batch_size", at_least=1, at_most=MOST_ROWS
     )
@@ -101,9 +103,9 @@ class ActorConfig:
     )
     ppo_epochs: int = option(1, "passes over the rollouts of a step", at_least=1, at_most=1000)
     padding_free: bool = option(True, "pack sequences: each prompt is computed once for its rollouts of a micro-batch")
-    dynamic_batching: bool = option(True, "EasyR1 engine: micro-batches by tokens instead of rows")
+    dynamic_batching: bool = option(True, "engines on Ray: micro-batches by tokens instead of rows")
     ulysses_size: int = option(1, "EasyR1 engine: devices that share one sequence", at_least=1, at_most=MOST_DEVICES)
-    use_torch_compile: bool = option(True, "EasyR1 engine: compile the log-prob function")
+    use_torch_compile: bool = option(True, "engines on Ray: compile the log-prob function")
     tau_positive: float = option(
         1.0, "sapo: temperature of the gate where the advantage is positive", above=0, at_most=LARGE
     )
@@ -121,14 +123,14 @@ class ActorConfig:
 
 @dataclass
 class RefConfig:
-    strategy: str = option("fsdp", "EasyR1 engine: how the reference is sharded")
+    strategy: str = option("fsdp", "engines on Ray: how the reference is sharded")
     fsdp: FSDPConfig = section(FSDPConfig, "sharding and precision of the reference")
     offload: OffloadConfig = section(OffloadConfig, "memory offload of the reference")
 
 
 @dataclass
 class RolloutConfig:
-    name: str = option("vllm", "EasyR1 engine: the program that samples")
+    name: str = option("vllm", "engines on Ray: the program that samples")
     n: int = option(
         1, "rollouts of each prompt (the group); 2 or more with grpo, grpo_passk, rloo", at_least=1, at_most=10_000
     )
@@ -144,19 +146,19 @@ class RolloutConfig:
     limit_images: int = option(
         0, "EasyR1 engine: most images in one prompt; 0: vLLM's own limit", at_least=0, at_most=10_000
     )
-    dtype: str = option("bf16", "EasyR1 engine: dtype of sampling", choices=DTYPES)
-    gpu_memory_utilization: float = option(0.6, "EasyR1 engine: share of GPU memory for vLLM", above=0, at_most=1)
+    dtype: str = option("bf16", "engines on Ray: dtype of sampling", choices=DTYPES)
+    gpu_memory_utilization: float = option(0.6, "engines on Ray: share of GPU memory for vLLM", above=0, at_most=1)
     ignore_eos: bool = option(False, "EasyR1 engine: sample on after the end token, then cut there")
-    enforce_eager: bool = option(False, "EasyR1 engine: no CUDA graphs in vLLM")
-    enable_chunked_prefill: bool = option(False, "EasyR1 engine: vLLM splits long prompts")
+    enforce_eager: bool = option(False, "engines on Ray: no CUDA graphs in vLLM")
+    enable_chunked_prefill: bool = option(False, "engines on Ray: vLLM splits long prompts")
     tensor_parallel_size: int = option(
-        2, "EasyR1 engine: GPUs that share one copy of the sampler", at_least=1, at_most=MOST_DEVICES
+        2, "engines on Ray: GPUs that share one copy of the sampler", at_least=1, at_most=MOST_DEVICES
     )
     max_model_len: int | None = option(
-        None, "EasyR1 engine: longest prompt and response; null: their sum", at_least=1, at_most=2 * MOST_TOKENS
+        None, "engines on Ray: longest prompt and response; null: their sum", at_least=1, at_most=2 * MOST_TOKENS
     )
-    max_num_batched_tokens: int = option(8192, "EasyR1 engine: tokens in one vLLM batch", at_least=1, at_most=BILLION)
-    disable_log_stats: bool = option(True, "EasyR1 engine: vLLM logs no statistics")
+    max_num_batched_tokens: int = option(8192, "engines on Ray: tokens in one vLLM batch", at_least=1, at_most=BILLION)
+    disable_log_stats: bool = option(True, "engines on Ray: vLLM logs no statistics")
     disable_tqdm: bool = option(False, "show no progress bar while sampling")
     val_override_config: dict[str, Any] = option(
         {}, "keys of this section that differ in validation: {n: 1, top_p: 0.95}"
@@ -197,7 +199,7 @@ class CriticConfig:
 
 @dataclass
 class WorkerConfig:
-    hybrid_engine: bool = option(True, "EasyR1 engine: policy and sampler share the same devices")
+    hybrid_engine: bool = option(True, "engines on Ray: policy and sampler share the same devices")
     actor: ActorConfig = section(ActorConfig, "the policy and its update")
     rollout: RolloutConfig = section(RolloutConfig, "sampling")
     ref: RefConfig = section(RefConfig, "the reference policy of the KL term")
