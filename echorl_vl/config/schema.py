@@ -63,9 +63,11 @@ class DataConfig:
     max_pixels: int | None = option(
         4194304, "larger pictures are reduced to this many pixels", at_least=1, at_most=BILLION
     )
-    filter_overlong_prompts: bool = option(True, "drop problems above max_prompt_length instead of stopping")
+    filter_overlong_prompts: bool = option(
+        True, "drop problems above max_prompt_length; false: stop at one (EasyR1 engine: cut its end off)"
+    )
     filter_overlong_prompts_workers: int = option(
-        16, "processes that measure prompts", at_least=1, at_most=MOST_PROCESSES
+        16, "EasyR1 engine: processes that measure prompts", at_least=1, at_most=MOST_PROCESSES
     )
 
 

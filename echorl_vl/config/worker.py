@@ -102,7 +102,9 @@ class ActorConfig:
         "default", "policy loss; default is PPO's clip", choices=("default", "gspo", "gspo_token", "cispo", "sapo")
     )
     ppo_epochs: int = option(1, "passes over the rollouts of a step", at_least=1, at_most=1000)
-    padding_free: bool = option(True, "pack sequences: each prompt is computed once for its rollouts of a micro-batch")
+    padding_free: bool = option(
+        True, "pack sequences without padding; engine local computes a prompt once for its rollouts of a micro-batch"
+    )
     dynamic_batching: bool = option(True, "engines on Ray: micro-batches by tokens instead of rows")
     ulysses_size: int = option(1, "EasyR1 engine: devices that share one sequence", at_least=1, at_most=MOST_DEVICES)
     use_torch_compile: bool = option(True, "engines on Ray: compile the log-prob function")
@@ -132,7 +134,10 @@ class RefConfig:
 class RolloutConfig:
     name: str = option("vllm", "engines on Ray: the program that samples")
     n: int = option(
-        1, "rollouts of each prompt (the group); 2 or more with grpo, grpo_passk, rloo", at_least=1, at_most=10_000
+        1,
+        "rollouts of each prompt (the group); 2 or more with grpo, grpo_passk, rloo, reinforce_rej",
+        at_least=1,
+        at_most=10_000,
     )
     temperature: float = option(
         1.0,
@@ -159,9 +164,9 @@ class RolloutConfig:
     )
     max_num_batched_tokens: int = option(8192, "engines on Ray: tokens in one vLLM batch", at_least=1, at_most=BILLION)
     disable_log_stats: bool = option(True, "engines on Ray: vLLM logs no statistics")
-    disable_tqdm: bool = option(False, "show no progress bar while sampling")
+    disable_tqdm: bool = option(False, "EasyR1 engine: no progress bar while sampling")
     val_override_config: dict[str, Any] = option(
-        {}, "keys of this section that differ in validation: {n: 1, top_p: 0.95}"
+        {}, "what differs in validation, {n: 1, top_p: 0.95}: n, temperature, top_p, top_k, seed, ignore_eos"
     )
 
 

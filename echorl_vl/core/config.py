@@ -71,7 +71,8 @@ class EchoConfig:
     seed: int = 0
     """of select: softmax"""
     log_grad_share: bool = False
-    """log echo/grad_share and the gradient norms of the echo term and of the rest; costs two more passes"""
+    """log echo/grad_share and the gradient norms of the echo term and of the rest; costs one more pass of
+    the update, two with EasyR1"""
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():

@@ -71,7 +71,8 @@ def mine_echo_clips(
     """Choose the clips of a batch. Call it before any filter that drops groups.
 
     Args:
-        entropy: (B, T) nats, of the distribution that each token was drawn from.
+        entropy: (B, T) nats, of the policy's distribution at each token: over the full vocabulary, at the rollout's (or
+            `entropy_temperature`'s) temperature, before any bias, top-p or top-k that the token was drawn with.
         step_ids: (B, T) int64, from `steps.step_ids`.
         group_ids: (B,) integers; rollouts of one prompt share one.
         verified: (B,) bool, from `verified_rollouts`.

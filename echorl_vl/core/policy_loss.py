@@ -30,7 +30,7 @@ class PolicyLoss:
     """Per-token results, all (B, T) and 0 outside the response."""
 
     loss: Tensor  # differentiable
-    clipped_high: Tensor  # bool: the upper side of the clip decided
+    clipped_high: Tensor  # bool: the clip decided: above 1 + high where A > 0, below 1 - low where A < 0
     clipped_low: Tensor  # bool: the dual clip decided (negative advantages only)
     kl: Tensor  # log pi_old - log pi, no gradient; its mean is the k1 estimate of KL(old || new)
 

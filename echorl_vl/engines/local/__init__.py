@@ -1,1 +1,1 @@
-"""The embedded engine: one process, a CPU or one GPU, any Qwen2.5-VL or text-only causal LM that transformers loads."""
+"""The local engine: one process, a CPU or one GPU, Qwen2-VL, Qwen2.5-VL or a text-only causal LM of transformers."""

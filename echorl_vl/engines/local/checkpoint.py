@@ -3,7 +3,7 @@
     run_folder/
       global_step_40/
         actor/huggingface/     weights, config, tokenizer, processor: what transformers' from_pretrained loads
-        training_state.pt      optimizer, RNG states, counters
+        training_state.pt      optimizer, KL weight, counters (`state`); random numbers are functions of these
         manifest.json          size and sha256 of every other file
       checkpoint_tracker.json  {"last_global_step": 40}, as in EasyR1
 
@@ -50,7 +50,7 @@ def save_checkpoint(
 
     Args:
         folder: the run folder.
-        step: optimizer steps done, the number in the name. An existing checkpoint of that step is replaced.
+        step: training steps done, the number in the name. An existing checkpoint of that step is replaced.
         write: fills the (empty) folder that it is given; it knows nothing of the rest.
         keep: how many checkpoints to keep, this one included; 0 or less: all (EasyR1's `save_limit`). Older ones
             are removed only when the new one is safe on the disk.
