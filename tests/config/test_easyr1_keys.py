@@ -1,7 +1,7 @@
 """Every key that EasyR1's configuration has, and every value of its examples, is taken here or refused with a reason.
 
-The fields are those of EasyR1's dataclasses at commit b44b311, those with `init=False` included: OmegaConf takes them
-in a file, and EasyR1 writes over them at start.
+The fields are those of EasyR1's dataclasses at commit b44b311 (easyr1_defaults.yaml), those with `init=False` included:
+OmegaConf takes them in a file, and EasyR1 writes over them at start.
 """
 
 from __future__ import annotations
@@ -10,66 +10,28 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
-from echorl_vl.config import Config, load_config, start_notes
+from echorl_vl.config import Config, config_to_dict, load_config, start_notes
 from echorl_vl.config.dump import get_value
 from echorl_vl.config.names import DERIVED, FORKS, GONE, KNOWN_AS
 from echorl_vl.config.options import schema_options, schema_sections
 from echorl_vl.config.suggest import nearest_key
+from echorl_vl.config.yaml_tree import Loader
 from echorl_vl.errors import UserError
 
-MODEL = (
-    "model_path tokenizer_path override_config enable_gradient_checkpointing trust_remote_code freeze_vision_tower "
-    "lora.rank lora.alpha lora.target_modules lora.exclude_modules"
-)
-OPTIM = "lr betas weight_decay strategy lr_warmup_ratio lr_warmup_steps min_lr_ratio lr_scheduler_type training_steps"
-FSDP = (
-    "enable_full_shard enable_cpu_offload enable_rank0_init use_orig_params torch_dtype fsdp_size mp_param_dtype "
-    "mp_reduce_dtype mp_buffer_dtype"
-)
-OFFLOAD = "offload_params offload_optimizer"
-ROLE = (
-    "strategy global_batch_size micro_batch_size_per_device_for_update micro_batch_size_per_device_for_experience "
-    "max_grad_norm loss_avg_mode ppo_epochs padding_free dynamic_batching ulysses_size global_batch_size_per_device"
-)
-FIELDS = {
-    "data": (
-        "train_files val_files prompt_key answer_key image_key video_key image_dir video_fps max_prompt_length "
-        "max_response_length rollout_batch_size mini_rollout_batch_size val_batch_size format_prompt "
-        "override_chat_template shuffle seed min_pixels max_pixels filter_overlong_prompts "
-        "filter_overlong_prompts_workers"
-    ),
-    "algorithm": (
-        "gamma lam adv_estimator disable_kl use_kl_loss kl_penalty kl_coef kl_type kl_horizon kl_target "
-        "online_filtering filter_key filter_low filter_high"
-    ),
-    "trainer": (
-        "total_epochs max_steps project_name experiment_name logger nnodes n_gpus_per_node max_try_make_batch "
-        "critic_warmup val_freq val_before_train val_only val_generations_to_log save_freq save_limit save_model_only "
-        "save_checkpoint_path load_checkpoint_path ray_timeline find_last_checkpoint"
-    ),
-    "worker": "hybrid_engine",
-    "worker.actor": (
-        f"{ROLE} clip_ratio_low clip_ratio_high clip_ratio_dual loss_type use_torch_compile tau_positive tau_negative "
-        "disable_kl use_kl_loss kl_penalty kl_coef"
-    ),
-    "worker.critic": f"{ROLE} cliprange_value",
-    "worker.ref": (
-        "strategy micro_batch_size_per_device_for_experience padding_free dynamic_batching ulysses_size "
-        "use_torch_compile"
-    ),
-    "worker.rollout": (
-        "name n temperature top_p top_k seed limit_images dtype gpu_memory_utilization ignore_eos enforce_eager "
-        "enable_chunked_prefill tensor_parallel_size max_model_len max_num_batched_tokens disable_log_stats "
-        "disable_tqdm val_override_config prompt_length response_length trust_remote_code"
-    ),
-    "worker.reward": "reward_function reward_function_kwargs skip_special_tokens num_cpus reward_function_name",
-    **{f"worker.{role}.model": MODEL for role in ("actor", "critic")},
-    **{f"worker.{role}.optim": OPTIM for role in ("actor", "critic")},
-    **{f"worker.{role}.fsdp": FSDP for role in ("actor", "critic", "ref")},
-    **{f"worker.{role}.offload": OFFLOAD for role in ("actor", "critic", "ref")},
-}
-EASYR1_KEYS = [f"{section}.{name}" for section, names in FIELDS.items() for name in names.split()]
+DEFAULTS = yaml.load((Path(__file__).parent / "easyr1_defaults.yaml").read_text(), Loader)
+
+
+def leaves(tree: dict, prefix: str = "") -> dict[str, object]:
+    """Dotted key -> value; an empty mapping is a value."""
+    found: dict[str, object] = {}
+    for name, value in tree.items():
+        found |= leaves(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {prefix + name: value}
+    return found
+
+
+EASYR1 = leaves(DEFAULTS)
 KEYS = list(schema_sections(Config)) + list(schema_options(Config))
 
 # The overrides of EasyR1's 20 example scripts, each distinct one once (paths of its repository aside).
@@ -107,10 +69,21 @@ def error_of(path: Path, *overrides: str) -> str:
 
 
 def test_every_field_of_easyr1_is_a_key_here_or_one_that_it_derives() -> None:
-    assert len(EASYR1_KEYS) == 193
-    assert [key for key in EASYR1_KEYS if key not in schema_options(Config) and key not in DERIVED] == []
-    assert set(DERIVED) <= set(EASYR1_KEYS) and not set(DERIVED) & set(schema_options(Config))
+    assert len(EASYR1) == 193
+    assert [key for key in EASYR1 if key not in schema_options(Config) and key not in DERIVED] == []
+    assert set(DERIVED) <= set(EASYR1) and not set(DERIVED) & set(schema_options(Config))
     assert set(DERIVED.values()) <= set(schema_options(Config))
+
+
+def test_defaults_are_those_of_easyr1_but_for_code_that_comes_with_a_model() -> None:
+    ours = leaves(config_to_dict(Config()))
+    differ = {key for key, value in EASYR1.items() if key not in DERIVED and ours[key] != value}
+    assert differ == {"worker.actor.model.trust_remote_code", "worker.critic.model.trust_remote_code"}
+
+
+def test_code_that_comes_with_a_critic_runs_where_it_is_asked_for(minimal: Path) -> None:
+    asked = load_config(minimal, ["worker.critic.model.trust_remote_code=true"])
+    assert asked.worker.critic.model.trust_remote_code and not asked.worker.actor.model.trust_remote_code
 
 
 @pytest.mark.parametrize("override", shlex.split(EXAMPLES))
