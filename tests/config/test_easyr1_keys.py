@@ -189,6 +189,13 @@ def test_an_old_name_leads_to_the_new_one(minimal: Path, key: str, meant: str) -
     assert error_of(minimal, f"{key}=1") == f"{key} (command line): unknown key; did you mean {meant}?"
 
 
+def test_the_page_has_a_line_for_every_key_of_a_fork() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/easyr1.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith("| `")]
+    for name in FORKS:
+        assert sum(f"`{name}`" in line.split(" | ")[0] for line in lines) == 1, name
+
+
 def test_every_name_of_the_tables_leads_to_a_key() -> None:
     for name in KNOWN_AS:
         assert nearest_key(name, KEYS) in KEYS, name

@@ -41,6 +41,7 @@ def test_keys_that_win_over_an_algorithm_are_told_too(minimal: Path) -> None:
 
 
 def test_the_command_prints_them(minimal: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr("echorl_vl.engines.start.check_hub", lambda config, engine: None)
     monkeypatch.setattr("echorl_vl.engines.load_engine", lambda name: lambda config: 0)
     assert train.main([str(minimal), "engine=local", "worker.actor.kl_coef=1"]) == 0
     printed = capsys.readouterr().out.splitlines()
