@@ -153,7 +153,7 @@ class RolloutConfig:
     )
     dtype: str = option("bf16", "engines on Ray: dtype of sampling", choices=DTYPES)
     gpu_memory_utilization: float = option(0.6, "engines on Ray: share of GPU memory for vLLM", above=0, at_most=1)
-    ignore_eos: bool = option(False, "EasyR1 engine: sample on after the end token, then cut there")
+    ignore_eos: bool = option(False, "engines on Ray: sample on after the end token; EasyR1 then cuts there")
     enforce_eager: bool = option(False, "engines on Ray: no CUDA graphs in vLLM")
     enable_chunked_prefill: bool = option(False, "engines on Ray: vLLM splits long prompts")
     tensor_parallel_size: int = option(
