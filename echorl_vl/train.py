@@ -60,13 +60,17 @@ def _run(values: list[str], flags: list[str]) -> int:
 
         check_hub(config)
         from echorl_vl.dry_run import dry_run
+        from echorl_vl.outputs.quiet import quiet_libraries
 
+        quiet_libraries()
         for line in dry_run(config):
-            print(line, flush=True)
+            print(visible(line), flush=True)
         return 0
     from echorl_vl.engines import choose_engine, load_engine
     from echorl_vl.engines.start import check_start
+    from echorl_vl.outputs.quiet import quiet_libraries
 
+    quiet_libraries()
     engine, reason = choose_engine(config)
     with forgiving_console():
         print(f"engine: {engine} ({reason})", flush=True)

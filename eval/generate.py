@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from echorl_vl.outputs.environment import describe_environment
+from echorl_vl.outputs.quiet import quiet_libraries
 from eval.benchmarks.base import Benchmark
 from eval.benchmarks.sources import Questions, load
 from eval.folder import BenchmarkFolder
@@ -40,6 +41,7 @@ def generate(options: Options, console: Console) -> None:
     Whatever can be wrong is found before the first response: files, settings of an earlier run, the model, prompts that
     are too long. Raises UserError.
     """
+    quiet_libraries()
     plans = [_plan(benchmark, options, console) for benchmark in options.benchmarks]
     model = resolve(options.model or "")
     shared = _shared_settings(options, model, any(plan.benchmark.pictures for plan in plans))

@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from echorl_vl.errors import INTERRUPTED, UserError
 from echorl_vl.outputs.console import make_console
+from echorl_vl.outputs.quiet import quiet_libraries
 from echorl_vl.outputs.terminal import prepare_console, print_error, visible
 from eval.evidence.experiment import Experiment, experiment_names, find_experiments
 from eval.evidence.report import fill, report
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(experiments: dict[str, Experiment], setups: list[Setup], store: Store, plan_only: bool) -> int:
+    quiet_libraries()
     transformers_logging.disable_progress_bar()  # a bar for each model that is opened
     console = make_console()
     cells = [cell for setup in setups for experiment in experiments.values() for cell in experiment.cells(setup)]
