@@ -49,15 +49,12 @@ def train_hosted(
     console: Console,
 ) -> int:
     """Trains with `launch` (False: stopped before the last step); says what came of it and returns the exit status."""
-    if folder.trained:
-        done = True
-    else:
+    if not folder.trained:
         notes = folder.write_environment("cpu" if config.trainer.device == "cpu" else "cuda", config.data.seed)
         for note in (*notes, *filter(None, [lost_rows(folder)])):
             console.print(note)
-        done = launch(config, folder)
-    with Display(total_steps=folder.resume_step, plain=True, console=console) as display:
-        if not done:
+    with Display(total_steps=folder.resume_step, plain=True, console=console) as display:  # its clock runs from here
+        if not folder.trained and not launch(config, folder):
             found = find_checkpoint(folder.path)
             way = (
                 f"goes on from {found.name}"

@@ -1,0 +1,118 @@
+"""The driver of a run on Ray is waited for: what its processes find wrong, and which of them dies, is one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from echorl_vl.errors import UserError
+
+ray = pytest.importorskip("ray", reason="Ray comes with EasyR1 or verl; see docs/easyr1.md")
+
+from ray_processes import Driver, Writer  # noqa: E402  (imports Ray, as the next two)
+
+from echorl_vl.engines import follow as module  # noqa: E402
+from echorl_vl.engines.follow import follow  # noqa: E402
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    here = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])  # of the classes above
+    environment = {"env_vars": {"PYTHONPATH": here}}
+    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False, runtime_env=environment)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def driver():
+    actor = ray.remote(num_cpus=1)(Driver).remote()
+    yield actor
+    ray.kill(actor)
+
+
+@pytest.fixture
+def writer():
+    actor = ray.remote(num_cpus=1)(Writer).remote()
+    yield actor
+    ray.kill(actor)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(module, "GRACE_SECONDS", 1.0)
+
+
+def kill(actor) -> int:
+    pid = ray.get(actor.pid.remote())
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def error_of(task, tmp_path: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        follow(task, tmp_path / "stop")
+    assert "Traceback" not in str(caught.value) and "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_process_that_the_driver_waits_for_is_named(driver, writer, tmp_path):
+    task = driver.waits.remote(writer)
+    pid = kill(writer)
+    message = error_of(task, tmp_path)
+    assert f"a process of this run died: Writer (pid {pid}" in message
+    assert str(tmp_path) in message and "the same command resumes from" in message
+
+
+def test_a_process_that_nobody_waits_for_ends_the_run_all_the_same(driver, writer, tmp_path):
+    task = driver.polls.remote(600)
+    pid = kill(writer)
+    assert f"a process of this run died: Writer (pid {pid}" in error_of(task, tmp_path)
+
+
+def test_the_driver_itself_is_named(driver, tmp_path):
+    task = driver.polls.remote(600)
+    (pid,) = [actor["Pid"] for actor in living("Driver")]
+    os.kill(pid, signal.SIGKILL)
+    assert f"a process of this run died: Driver (pid {pid}" in error_of(task, tmp_path)
+
+
+def living(name: str) -> list[dict]:
+    from ray._private import state
+
+    deadline = time.time() + 60
+    while time.time() < deadline:
+        found = [actor for actor in state.actors().values() if actor["ActorClassName"].endswith(name)]
+        if found := [actor for actor in found if actor["State"] == "ALIVE"]:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"no {name} came up")
+
+
+def test_what_a_process_finds_wrong_is_its_line_alone(driver, writer, tmp_path):
+    assert error_of(driver.works.remote(writer), tmp_path) == "row 3 is wrong"
+
+
+def test_what_a_process_finds_wrong_at_its_start_is_its_line_alone(driver, tmp_path):
+    bad = ray.remote(num_cpus=1)(Writer).remote(wrong=True)
+    assert error_of(driver.waits.remote(bad), tmp_path) == "config.yaml: no such reward"
+
+
+def test_a_bug_keeps_its_traceback(driver, tmp_path):
+    with pytest.raises(RuntimeError, match="a bug"):
+        follow(driver.fails.remote(), tmp_path / "stop")
+
+
+def test_a_process_that_is_let_go_of_is_no_loss(driver, tmp_path):
+    writers = [ray.remote(num_cpus=1)(Writer).remote() for _ in range(2)]
+    ray.get([writer.pid.remote() for writer in writers])
+    ray.kill(writers.pop())
+    writers.clear()
+    assert follow(driver.polls.remote(5), tmp_path / "stop") is True
