@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(error)
         return USAGE_ERROR
     except KeyboardInterrupt:
-        print(f"stopped; the same command goes on where it was ({options.out})", file=sys.stderr)
+        print(visible(f"stopped; the same command goes on where it was ({options.out})"), file=sys.stderr)
         return INTERRUPTED
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 import unicodedata
@@ -135,6 +136,14 @@ def test_error_lines_show_the_names_that_they_name(main, arguments, tmp_path, ca
     error = capsys.readouterr().err
     assert "x\\x1b[2J\\x1b]0;t\\x07\\u202e\\x9b" in error.replace("\\\\", "\\")
     assert not hidden(error)
+
+
+def test_there_is_one_place_for_error_lines_and_one_for_consoles():
+    """Another `print` of an error, or a rich console of its own, would obey what it is given."""
+    sources = [path for room in ("echorl_vl", "eval", "geometry3k") for path in (REPOSITORY / room).rglob("*.py")]
+    texts = {path.name: path.read_text(encoding="utf-8") for path in sources}
+    assert [name for name, text in texts.items() if 'print(f"error' in text] == ["terminal.py"]
+    assert not [name for name, text in texts.items() if re.search(r"(?<!\w)Console\(", text)]
 
 
 COMMANDS = """

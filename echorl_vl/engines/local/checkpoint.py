@@ -27,6 +27,7 @@ import torch
 
 from echorl_vl.errors import UserError
 from echorl_vl.outputs import atomic
+from echorl_vl.outputs.terminal import visible
 
 MODEL_FOLDER = Path("actor") / "huggingface"
 STATE_FILE = "training_state.pt"
@@ -110,7 +111,7 @@ def find_last_checkpoint(folder: Path, report: Callable[[str], None] | None = No
         UserError: there are checkpoints, and every one is damaged.
     """
     folder = Path(folder)
-    report = report or (lambda line: print(line, file=sys.stderr))
+    report = report or (lambda line: print(visible(line), file=sys.stderr))
     damaged = []
     for step in sorted(_steps(folder), reverse=True):
         checkpoint = folder / f"global_step_{step}"
