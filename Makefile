@@ -7,7 +7,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.installed
 
-.PHONY: train test test-all test-easyr1 test-trl test-verl lint format benchmark evidence clean
+.PHONY: train test test-all test-easyr1 easyr1-env test-trl test-verl verl-env lint format benchmark evidence clean
 
 train: $(READY)
 	$(RUN) -m echorl_vl.train $(CONFIG) $(ARGS)
@@ -18,10 +18,27 @@ test: $(READY)
 test-all: $(READY)
 	$(RUN) -m pytest tests -m "slow or not slow" $(ARGS)
 
-# Where EasyR1 is installed: `make test-easyr1 PYTHON_EASYR1=/path/to/its/environment/bin/python`; see docs/easyr1.md.
-PYTHON_EASYR1 ?= python3
-test-easyr1:
+# EasyR1 in an environment of its own (6.6 GB), as docs/easyr1.md installs it for a CPU. To test in another one:
+# `make test-easyr1 PYTHON_EASYR1=/path/to/its/environment/bin/python`.
+EASYR1_ENV := build/easyr1-env
+EASYR1 ?= git+https://github.com/hiyouga/EasyR1@b44b311
+PYTHON_EASYR1 ?= $(EASYR1_ENV)/bin/python
+test-easyr1: $(if $(filter $(EASYR1_ENV)/bin/python,$(PYTHON_EASYR1)),easyr1-env)
 	$(PYTHON_EASYR1) -m pytest tests/easyr1 -m "slow or not slow" $(ARGS)
+
+easyr1-env: $(EASYR1_ENV)/.installed
+
+$(EASYR1_ENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(EASYR1_ENV)
+	$(EASYR1_ENV)/bin/python -m pip install --quiet --upgrade pip
+	$(EASYR1_ENV)/bin/python -m pip install --quiet torch torchvision
+	$(EASYR1_ENV)/bin/python -m pip install --quiet "transformers==4.57.6" accelerate codetiming datasets "ray[default]" \
+		mathruler "omegaconf<2.4" peft pylatexenc qwen-vl-utils tensordict torchdata wandb einops msgspec pandas
+	# Its own list of packages asks for flash-attn and vllm, which don't build without CUDA.
+	$(EASYR1_ENV)/bin/python -m pip install --quiet --no-deps "$(EASYR1)"
+	$(EASYR1_ENV)/bin/python -m pip install --quiet -e ".[dev]"
+	$(EASYR1_ENV)/bin/python -m echorl_vl.engines.check easyr1 --cpu
+	touch $@
 
 # TRL in an environment of its own (some GB, as torch is); see docs/trl.md.
 TRL_ENV := build/trl-env
@@ -36,8 +53,10 @@ $(TRL_ENV)/.installed: pyproject.toml
 
 # verl in an environment of its own (2 GB), with the versions that docs/verl.md measured.
 VERL_ENV := build/verl-env
-test-verl: $(VERL_ENV)/.installed
+test-verl: verl-env
 	$(VERL_ENV)/bin/python -m pytest tests/verl_engine -m "slow or not slow" $(ARGS)
+
+verl-env: $(VERL_ENV)/.installed
 
 $(VERL_ENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VERL_ENV)
@@ -46,6 +65,7 @@ $(VERL_ENV)/.installed: pyproject.toml
 		tensordict==0.10.0 TransferQueue==0.1.11 ray==2.60.0 hydra-core==1.3.8 omegaconf==2.3.1 torch==2.13.0
 	# A text engine needs no torchvision, and another build than torch's can't be imported.
 	$(VERL_ENV)/bin/python -m pip uninstall --quiet --yes torchvision
+	$(VERL_ENV)/bin/python -m echorl_vl.engines.check verl --cpu
 	touch $@
 
 lint: $(READY)

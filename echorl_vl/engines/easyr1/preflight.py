@@ -72,6 +72,11 @@ def version_problems(rehearsal: bool, installed: Any = None) -> Iterator[Problem
             )
 
 
+def found_versions() -> list[tuple[str, str | None]]:
+    """(package, version) of all that EasyR1 is known to depend on; None for one that is not installed."""
+    return [(name, _installed(name)) for name in (*VERSIONS, *GROUPED)]
+
+
 def _installed(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)

@@ -9,7 +9,7 @@ from echorl_vl.engines.easyr1.checkpoints import newest_checkpoint
 from echorl_vl.engines.easyr1.datasets import check_fills_a_batch, load_sets, readable_by_easyr1
 from echorl_vl.engines.easyr1.expert_traces import wants_traces, with_usable_traces
 from echorl_vl.engines.easyr1.preflight import check_pictures, preflight
-from echorl_vl.engines.easyr1.rehearsal import REHEARSAL
+from echorl_vl.engines.easyr1.rehearsal import ENVIRONMENT
 from echorl_vl.engines.hosted import open_run, train_hosted
 from echorl_vl.outputs.console import make_console
 from echorl_vl.outputs.tracker import check_loggers
@@ -24,7 +24,7 @@ def run(config: Config) -> int:
     """
     console = make_console(soft_wrap=True)
     if config.trainer.device == "cpu":
-        os.environ[REHEARSAL] = "1"
+        os.environ |= ENVIRONMENT
         from echorl_vl.engines.easyr1.rehearsal.install import install
 
         install()

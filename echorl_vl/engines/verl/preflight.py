@@ -58,6 +58,11 @@ def version_problems(rehearsal: bool, installed: Callable[[str], str | None] | N
             yield Problem((), f"engine verl needs {name}{wanted} ({why}); found {found}: pip install '{name}{wanted}'")
 
 
+def found_versions() -> list[tuple[str, str | None]]:
+    """(package, version) of all whose version counts; None for one that is not installed."""
+    return [(name, _installed(name)) for name in VERSIONS]
+
+
 def vision_problems(config: Config) -> Iterator[Problem]:
     """A vision model: EchoRL with verl has been tried on text only."""
     model, key = config.worker.actor.model, "worker.actor.model.model_path"

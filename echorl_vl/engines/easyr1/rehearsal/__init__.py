@@ -7,3 +7,6 @@ the place of vLLM. `config.rehearsal` says what a configuration loses, `install`
 
 REHEARSAL = "ECHORL_VL_REHEARSAL"
 """Set in the environment of every process of a rehearsal."""
+
+ENVIRONMENT = {REHEARSAL: "1"}
+"""What is set in the process that starts a rehearsal."""

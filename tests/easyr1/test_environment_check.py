@@ -1,0 +1,42 @@
+"""`python -m echorl_vl.engines.check`: what is there for an engine on Ray, without vllm and without a run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from echorl_vl.engines import check
+from echorl_vl.engines.easyr1 import hooks, preflight
+
+
+@pytest.mark.parametrize("engine", check.ENGINES)
+def test_an_engine_that_is_not_there_is_said(engine, monkeypatch, capsys):
+    monkeypatch.setattr(f"echorl_vl.engines.{engine}.hooks.{engine}_installed", bool)
+    assert check.main([engine]) == 2
+    assert f"error: engine {engine}: found " in capsys.readouterr().err
+
+
+def test_what_is_found_is_printed_before_what_is_missing(monkeypatch, capsys):
+    monkeypatch.setattr(hooks, "easyr1_installed", lambda: True)
+    monkeypatch.setattr(hooks, "found_verl", lambda: "EasyR1 0.3.3.dev0")
+    monkeypatch.setattr(preflight, "_installed", {"transformers": "5.2.0", "ray": "2.60.0"}.get)
+    assert check.main(["easyr1", "--cpu"]) == 2
+    output = capsys.readouterr()
+    assert output.out.startswith("EasyR1 0.3.3.dev0\n") and "transformers 5.2.0\n" in output.out
+    assert "checked for a CPU dry run" in output.out and "tensordict is not installed" in output.out
+    assert "needs transformers>=4.54,<5.20" not in output.err and "needs the package tensordict" in output.err
+    assert "vllm" not in output.err
+
+
+@pytest.mark.slow
+def test_this_environment_is_ready(easyr1):
+    process = subprocess.run(
+        [sys.executable, "-m", "echorl_vl.engines.check", "easyr1", "--cpu"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-2000:]
+    assert process.stdout.startswith("EasyR1 ")
+    assert f"all {len(hooks.HOOKS)} names of easyr1 that the adapter uses are there" in process.stdout
