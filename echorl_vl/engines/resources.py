@@ -148,6 +148,12 @@ def memory_problems(config: Config, machine: Machine, parameters: int | None = N
 
 def count_parameters(model: ModelConfig) -> int | None:
     """Parameters of the model that `worker.actor.model` names, built without memory; None if that can't be told."""
+    empty = empty_model(model)
+    return None if empty is None else sum(parameter.numel() for parameter in empty.parameters())
+
+
+def empty_model(model: ModelConfig) -> torch.nn.Module | None:
+    """The model that `worker.actor.model` names, with shapes and without numbers; None if that can't be told."""
     from accelerate import init_empty_weights
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
@@ -159,7 +165,7 @@ def count_parameters(model: ModelConfig) -> int | None:
         empty.tie_weights()  # a tied head is one parameter
     except Exception:  # a model of its own code, or newer than this transformers: the engine will say
         return None
-    return sum(parameter.numel() for parameter in empty.parameters())
+    return empty
 
 
 def read_model_config(model: ModelConfig) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from echorl_vl.data.problem import Problem
+from echorl_vl.engines.local.weights import check_weight_files
 from echorl_vl.errors import UserError
 from eval.generation.base import Request, Response
 from eval.generation.prompting import context_of, encoder_for
@@ -46,6 +47,7 @@ class VLLMGenerator:
     ) -> None:
         if not available():
             raise UserError("--engine vllm: vLLM is not installed here; --engine transformers needs nothing more")
+        check_weight_files(model)  # vLLM answers with nonsense where weights are NaN
         import vllm
         from transformers import AutoConfig, AutoTokenizer
 

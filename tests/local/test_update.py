@@ -321,3 +321,13 @@ def test_learning_rate_rises_then_follows_its_kind(kind: str) -> None:
     assert rates[:5] == pytest.approx([0.0, 0.25, 0.5, 0.75, 1.0])  # EasyR1's: from 0
     assert rates[14] == pytest.approx({"constant": 1.0, "linear": 0.55, "cosine": 0.55}[kind])
     assert rates[24] == pytest.approx(1.0 if kind == "constant" else 0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_that_would_not_move_are_not_trained(dtype: torch.dtype) -> None:
+    """At the default learning rate a step of AdamW is below half the last digit of nearly every bfloat16 weight."""
+    optim = Config().worker.actor.optim
+    weights = torch.randn(1000, generator=torch.Generator().manual_seed(0)).mul(0.05).to(dtype)
+    assert float(((weights - optim.lr).to(dtype) == weights).float().mean()) > 0.9
+    with pytest.raises(UserError, match="expected float32"):
+        make_optimizer(torch.nn.Linear(3, 3).to(dtype), optim)

@@ -86,7 +86,7 @@ def vl_model(seed: int = 0, spread: float = 0.3, **sizes) -> Qwen2_5_VLForCondit
     return _spread(Qwen2_5_VLForConditionalGeneration(vl_config(**sizes)), spread)
 
 
-def text_model(kind: str = "qwen2", seed: int = 0, spread: float = 0.3, **changes):
+def text_model(kind: str = "qwen2", seed: int = 0, spread: float = 0.3, max_positions: int = 4096, **changes):
     """A Qwen2 or Llama model of 2 layers, not tied."""
     torch.manual_seed(seed)
     sizes = dict(
@@ -96,7 +96,7 @@ def text_model(kind: str = "qwen2", seed: int = 0, spread: float = 0.3, **change
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=4096,
+        max_position_embeddings=max_positions,
         tie_word_embeddings=False,
         bos_token_id=None,
         eos_token_id=token_id("<|im_end|>"),

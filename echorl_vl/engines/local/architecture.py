@@ -8,6 +8,7 @@ from echorl_vl.config import Config
 from echorl_vl.engines.local.packing import PackedRows
 from echorl_vl.errors import UserError
 
+PROBE = 8  # tokens of the row that is looked at for rotary factors
 WORKING = "models with plain causal attention work: Qwen2.5-VL, Qwen2-VL, Qwen2.5, Llama and the like"
 
 
@@ -18,10 +19,9 @@ def check_architecture(policy) -> None:
     Windows, caps or scalings that the packed pass knows nothing of show here.
 
     Raises:
-        UserError: the logits differ, or the attention asks for something that ours does not have.
+        UserError: the logits differ or are not finite, or the attention asks for something that ours does not have.
     """
-    allowed = torch.tensor([i for i in range(min(policy.vocab_size, 200)) if i not in policy.visual.ids])
-    ids = allowed[torch.arange(11) * 7 % len(allowed)].to(policy.device)
+    ids = _tokens(policy, 11)
     prompt, response = ids[:6], ids[6:]
     layout = PackedRows(torch.tensor([6]), torch.tensor([0, 0]), torch.tensor([5, 5]), policy.device)
     axes = 3 if policy.has_vision else 1
@@ -31,6 +31,11 @@ def check_architecture(policy) -> None:
         hidden = policy.run_decoder(policy.network.get_input_embeddings()(row), positions, layout)
         packed = policy.head(hidden[layout.predictors()]).float()
         plain = policy.network(input_ids=ids[None, :-1]).logits[0, 5:].float().repeat(2, 1)
+    if not torch.isfinite(plain).all():
+        raise UserError(
+            f"{policy.config._name_or_path}: the logits of {type(policy.network).__name__} are not finite: its weights "
+            "or its config.json are damaged"
+        )
     half = policy.compute_dtype != torch.float32 or policy.head.weight.dtype != torch.float32
     tolerance = (float(plain.std()) + 1e-6) * (0.1 if half else 1e-3)
     if not torch.allclose(packed, plain, rtol=0, atol=tolerance):
@@ -41,7 +46,11 @@ def check_architecture(policy) -> None:
 
 
 def check_window(policy, config: Config, hints: bool = False) -> None:
-    """Raises UserError if a prompt (`hints`: with a hint) and its response could exceed what the attention sees."""
+    """Whether the longest prompt (`hints`: with a hint) and response are within what the model treats alike.
+
+    Raises:
+        UserError: they could exceed what the attention sees, or the length from which rotary factors are others.
+    """
     layers = [
         module for module in policy.decoder.modules() if hasattr(module, "layer_idx") and hasattr(module, "config")
     ]
@@ -56,3 +65,42 @@ def check_window(policy, config: Config, hints: bool = False) -> None:
             f"data.max_prompt_length + data.max_response_length = {longest} tokens, and "
             f"{type(policy.network).__name__} sees the last {window} only; the local engine wants at most {window}"
         )
+    if _depends_on_length(policy, longest):
+        known, other = PROBE, longest
+        while other - known > 1:
+            middle = (known + other) // 2
+            known, other = (known, middle) if _depends_on_length(policy, middle) else (middle, other)
+        rope = getattr(policy.decoder.config, "rope_parameters", None) or {}
+        kind = type(policy.network).__name__
+        raise UserError(
+            f"data.max_prompt_length + data.max_response_length = {longest} tokens: {kind} has rotary factors "
+            f"({rope.get('rope_type', 'of its own')}) that change for a whole batch once one of its rows has more than "
+            f"{known} tokens, so rollout and update would be of two models; expected at most {known}"
+        )
+
+
+@torch.no_grad()
+def _depends_on_length(policy, length: int) -> bool:
+    """Whether the first tokens of a row are computed otherwise if its last one stands at place `length`.
+
+    Attention is causal, so they can't be but for rotary factors that are chosen by the longest position.
+    """
+    if length <= PROBE:
+        return False
+    ids = _tokens(policy, PROBE)
+    layout = PackedRows(torch.tensor([PROBE]), torch.tensor([0]), torch.tensor([1]), policy.device)
+    states = []
+    for last in (PROBE - 1, length - 1):  # in this order: dynamic factors grow, and a short row resets them
+        positions = torch.arange(PROBE)
+        positions[-1] = last
+        with policy.autocast():
+            embedded = policy.network.get_input_embeddings()(ids)
+            states.append(policy.run_decoder(embedded, positions.expand(3 if policy.has_vision else 1, -1), layout))
+    short, long = (state[:-1].float() for state in states)
+    return not torch.allclose(short, long, rtol=0, atol=1e-6 * float(short.abs().max()))
+
+
+def _tokens(policy, count: int) -> torch.Tensor:
+    """(count,) ids of tokens that are not visual."""
+    allowed = torch.tensor([i for i in range(min(policy.vocab_size, 200)) if i not in policy.visual.ids])
+    return allowed[torch.arange(count) * 7 % len(allowed)].to(policy.device)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,10 @@ from transformers import (
     AutoTokenizer,
     PreTrainedModel,
 )
+from transformers.utils import logging
 
+from echorl_vl.engines.local.lora import add_lora
+from echorl_vl.engines.local.weights import check_finite, check_keys, check_weight_files
 from echorl_vl.errors import UserError
 
 VISION_MODELS = ("qwen2_5_vl", "qwen2_vl")  # positions and image features of these are known
@@ -138,49 +143,32 @@ def check_vocabulary(model: PreTrainedModel, tokenizer, source: str) -> None:
         )
 
 
-def add_lora(model: PreTrainedModel, lora) -> torch.nn.Module:
-    """The model with LoRA adapters in float32 and everything else frozen.
-
-    `lora.target_modules` is "all-linear" or a comma-separated list of module names, `lora.exclude_modules` a regular
-    expression over full module names.
-    """
-    from peft import LoraConfig, TaskType, get_peft_model
-
-    targets = lora.target_modules.strip()
-    if targets != "all-linear":
-        targets = [name.strip() for name in targets.split(",") if name.strip()]
-    settings = LoraConfig(
-        task_type=TaskType.CAUSAL_LM,
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        target_modules=targets,
-        exclude_modules=lora.exclude_modules or None,
-    )
-    try:
-        adapted = get_peft_model(model, settings)
-    except ValueError as error:
-        raise UserError(f"lora.target_modules or lora.exclude_modules don't fit the model: {error}") from None
-    for parameter in adapted.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
-    return adapted
-
-
 def _load_weights(path: str, config, dtype: torch.dtype, trust: bool) -> PreTrainedModel:
     auto = AutoModelForCausalLM
     if getattr(config, "vision_config", None) is not None:
         from transformers import AutoModelForImageTextToText as auto
-    model, info = _attempt(
-        "weights", path, auto.from_pretrained, config=config, dtype=dtype, attn_implementation="sdpa",
-        trust_remote_code=trust, use_safetensors=True, output_loading_info=True,
-    )  # fmt: skip
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise UserError(
-            f"{path}: the weights lack {len(missing)} tensor(s) of {type(model).__name__}, the first is {missing[0]}; "
-            "an incomplete or foreign checkpoint"
-        )
+    in_folder = Path(path).is_dir()
+    if in_folder:
+        check_weight_files(path)
+    with _silent_report():  # its table of tensors; `check_keys` says what is wrong
+        model, info = _attempt(
+            "weights", path, auto.from_pretrained, config=config, dtype=dtype, attn_implementation="sdpa",
+            trust_remote_code=trust, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True,
+        )  # fmt: skip
+    check_keys(model, info, path)
+    if not in_folder:
+        check_finite(model.named_parameters(), path)
     return model
+
+
+@contextmanager
+def _silent_report() -> Iterator[None]:
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def _check_folder(path: str | None, key: str, any_of: tuple[str, ...]) -> None:
@@ -207,4 +195,4 @@ def _attempt(what: str, path: str, loader, **options):
         reason = str(error).strip().splitlines() or [type(error).__name__]
         hub = "here there is no such folder, and the hub (or its cache, without a network) did not give it"
         where = "in this folder" if Path(path).is_dir() else f"({hub})"
-        raise UserError(f"{path}: can't load the {what} {where}: {reason[0]}") from error
+        raise UserError(f"{path}: can't load the {what} {where}: {' '.join(reason[:2])}") from error

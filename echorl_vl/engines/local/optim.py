@@ -32,11 +32,15 @@ def learning_rate(config: OptimConfig, step: int, total_steps: int) -> float:
 def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW over the parameters that are trained; on a GPU in its fused form.
 
-    Raises UserError if nothing is trained.
+    Raises UserError if nothing is trained, or if something is in a dtype in which its steps would be rounded away.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
         raise UserError("no parameter of the model is trained: check worker.actor.model (lora, freeze_vision_tower)")
+    if half := next((parameter.dtype for parameter in trained if parameter.dtype != torch.float32), None):
+        raise UserError(
+            f"weights of {half} can't be trained: steps of RL are lost in their last digit; expected float32"
+        )
     fused = trained[0].device.type == "cuda"
     return torch.optim.AdamW(
         trained, lr=config.lr, betas=tuple(config.betas), weight_decay=config.weight_decay, fused=fused

@@ -19,6 +19,7 @@ from echorl_vl.data.sources import load_problems
 from echorl_vl.data.traces import TraceEncoder, answer_opening, usable_traces
 from echorl_vl.engines.local.architecture import check_window
 from echorl_vl.engines.local.expert_traces import ExpertTraces
+from echorl_vl.engines.local.memory import check_memory
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.errors import UserError
 from echorl_vl.rewards.manager import RewardManager
@@ -52,6 +53,7 @@ def build_parts(config: Config, note: Callable[[str], None]) -> Parts:
         UserError: problems, pictures, model, reward or device are not as wanted.
     """
     device = _device(config)
+    check_memory(config, device)
     reward = config.worker.reward
     rewards = RewardManager(
         reward.reward_function, dict(reward.reward_function_kwargs), reward.num_cpus, reward.time_limit

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from echorl_vl.config import Config
 from echorl_vl.engines.local.checkpoint import MODEL_FOLDER, STATE_FILE, load_training_state, save_training_state
+from echorl_vl.engines.local.lora import merged
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.reference import KLController
 from echorl_vl.engines.local.update import Updater
@@ -37,8 +38,7 @@ def write_state(
     model = policy.model
     if policy.network is not policy.model:
         model.save_pretrained(folder / ADAPTER)
-        # A copy: merging and unmerging in place would change the last bits of the weights in training.
-        model = copy.deepcopy(model).merge_and_unload()
+        model = merged(model)
     model.save_pretrained(folder / MODEL_FOLDER)
     (policy.processor or policy.tokenizer).save_pretrained(folder / MODEL_FOLDER)
     if not model_only:
