@@ -11,8 +11,9 @@ from echorl_vl.data.images import image_size
 from echorl_vl.data.problem import Problems
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.engines.local.loading import load_inputs
+from echorl_vl.engines.local.memory import model_memory
 from echorl_vl.engines.local.parts import load_set, make_encoder
-from echorl_vl.engines.resources import GIB, Machine, count_parameters, memory_problems
+from echorl_vl.engines.resources import GIB, Machine, memory_problems
 from echorl_vl.rewards.manager import RewardManager
 
 PROMPTS = 3
@@ -105,24 +106,26 @@ def _reward_lines(answers: Sequence[str], config: Config) -> Iterator[str]:
 
 def _memory_lines(config: Config, model_config: Any) -> Iterator[str]:
     """A lower bound: weights, gradients, AdamW, and the keys and values of a step's rollouts; no activations."""
-    model, machine = config.worker.actor.model, Machine.here()
+    machine = Machine.here()
     yield ""
-    parameters = count_parameters(model)
-    if parameters is None:
-        yield f"memory: the number of parameters of {model.model_path} can't be told before its weights are loaded"
+    memory = model_memory(config, bool(machine.gpus))
+    if memory is None:
+        path = config.worker.actor.model.model_path
+        yield f"memory: the number of parameters of {path} can't be told before its weights are loaded"
         return
-    per_parameter = 4 if model.lora.rank else 16
-    what = "frozen float32 weights" if model.lora.rank else "float32 weights, gradients and AdamW"
     text = model_config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     data, rollouts = config.data, config.data.rollout_batch_size * config.worker.rollout.n
     positions = data.rollout_batch_size * data.max_prompt_length + rollouts * data.max_response_length
     cache = positions * text.num_hidden_layers * heads * width * 2 * (2 if machine.gpus else 4)
-    there = " + ".join(f"{memory / GIB:.0f} GiB on a GPU" for memory in machine.gpus)
-    yield f"memory, without activations, for {parameters:,} parameters"
-    yield f"  {what}: {parameters * per_parameter / GIB:.2f} GiB"
+    there = " + ".join(f"{size / GIB:.0f} GiB on a GPU" for size in machine.gpus)
+    yield f"memory, without activations, for {memory.parameters:,} parameters"
+    yield f"  {memory.what}: {memory.needed / GIB:.2f} GiB"
     yield f"  keys and values of {rollouts:,} rollouts of full length: {cache / GIB:.2f} GiB"
     yield f"  this machine has {machine.memory / GIB:.0f} GiB" + (f" + {there}" if there else ", and no GPU")
-    for problem in memory_problems(config, machine, parameters):
-        yield f"  warning: {problem.message}"
+    if config.engine in ("easyr1", "verl"):  # which spread the model over GPUs
+        for problem in memory_problems(config, machine, memory.parameters):
+            yield f"  warning: {problem.message}"
+    elif memory.needed > (machine.gpus[0] if machine.gpus else machine.memory):
+        yield "  warning: the model does not fit; engine=easyr1 spreads it over several GPUs (docs/easyr1.md)"
