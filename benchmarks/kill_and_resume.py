@@ -11,13 +11,9 @@ are forked from one that has imported torch: most of a small run's time would el
 
 from __future__ import annotations
 
-import os
-
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch: another number of threads rounds in another way
-os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker"  # what a killed process leaves to it is meant here
-
 import argparse
 import multiprocessing
+import os
 import random
 import shutil
 import sys
@@ -200,6 +196,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the moments at which runs are killed")
     parser.add_argument("--out", type=Path, help="folder for the runs (it stays); by default a temporary one")
     options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes to come: another number of threads rounds in another way
+    os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker"  # a killed process leaves things to it: that is meant
     out = options.out or Path(tempfile.mkdtemp(prefix="kill_and_resume_"))
     same = total = 0
     for algorithm in options.algorithms or [None]:

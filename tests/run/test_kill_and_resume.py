@@ -34,10 +34,7 @@ def script():
     spec = importlib.util.spec_from_file_location("kill_and_resume", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look it up
-    before = dict(os.environ)
     spec.loader.exec_module(module)
-    os.environ.clear()
-    os.environ.update(before)
     yield module
     del sys.modules[spec.name]
 
