@@ -174,7 +174,9 @@ def _markdown(results: Mapping[str, dict[str, Any]]) -> str:
     """Accuracy is avg@n, plus or minus its cluster-robust standard error."""
     lines = [f"| {' | '.join(HEADS)} |", f"| {' | '.join(['---'] * len(HEADS))} |"]
     lines += [f"| {' | '.join(row_of(result))} |" for result in results.values()]
-    clustered = "clustered by question, and by the problem or picture that questions share"
+    clustered = (
+        "clustered by question, and by the problem or picture that questions share; Wilson's where all are equal"
+    )
     lines += ["", f"Accuracy is avg@n ± its standard error, {clustered}.", ""]
     lines += [f"- {line}" for line in _models(results)] + [""]
     for name, result in results.items():
