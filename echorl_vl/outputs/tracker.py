@@ -14,6 +14,7 @@ from typing import Any
 
 from echorl_vl.errors import UserError
 from echorl_vl.outputs import atomic
+from echorl_vl.outputs.accounts import check_account
 from echorl_vl.outputs.run_folder import RunFolder
 
 # console is what `Display` shows; file is metrics.jsonl, which is written whether asked for or not.
@@ -131,10 +132,11 @@ class Tracker:
 
 
 def check_loggers(loggers: Sequence[str]) -> None:
-    """Raises UserError for a service that is not installed: at the start, before a model is loaded."""
+    """Raises UserError, before a model is loaded, for a service that is not installed or has no account."""
     for name in loggers:
         if name in _INSTALL and importlib.util.find_spec(name) is None:
             raise _not_installed(name)
+        check_account(name)
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:

@@ -59,6 +59,7 @@ def _join_or_start(config: Config, folder: RunFolder) -> None:
     """Connects to the Ray cluster of this machine, or starts one. Raises UserError if its GPUs are too few."""
     environment = {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()}
     environment["TENSORBOARD_DIR"] = os.environ.get("TENSORBOARD_DIR", str(folder.path / "tensorboard"))
+    environment["WANDB_DIR"] = os.environ.get("WANDB_DIR", str(folder.path))
     options: dict[str, Any] = {"runtime_env": {"env_vars": environment}}
     if os.environ.get(REHEARSAL):
         environment[REHEARSAL] = "1"

@@ -95,6 +95,7 @@ def _join_or_start(config: Config, settings: DictConfig, run: Path) -> None:
     environment[plugin.PLUGIN] = ",".join([*others, plugin.__name__])
     environment["TRANSFER_QUEUE_ENABLE"] = "1"
     environment["TENSORBOARD_DIR"] = os.environ.get("TENSORBOARD_DIR", str(run / "tensorboard"))
+    environment["WANDB_DIR"] = os.environ.get("WANDB_DIR", str(run))
     options: dict[str, Any] = {"runtime_env": {"env_vars": environment}}
     if os.environ.get(REHEARSAL):
         environment |= ENVIRONMENT
