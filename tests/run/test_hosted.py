@@ -1,53 +1,111 @@
-"""What is said at the end of a training that a host framework runs; the host is a function here."""
+"""The run folder around a training of a host framework, with a made-up one in its place: no Ray is needed."""
 
 from __future__ import annotations
 
 import io
-import time
+import json
 from pathlib import Path
 
 import pytest
+from conftest import REPOSITORY
 from rich.console import Console
 
-from echorl_vl.config import Config
-from echorl_vl.engines.hosted import train_hosted
-from echorl_vl.outputs import display, finish
-from echorl_vl.outputs.run_folder import RunFolder
-from echorl_vl.outputs.tracker import Tracker
+from echorl_vl.config import Config, load_config
+from echorl_vl.engines.hosted import open_run, train_hosted
+from echorl_vl.engines.schedule import tied_to_length
+from echorl_vl.errors import INTERRUPTED
+from echorl_vl.outputs import finish as ending
 
 
-class Clock:
-    """`time.monotonic` that a training can put on."""
-
-    def __init__(self) -> None:
-        self.passed = 0.0
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.passed
+def recipe(folder: Path, *overrides: str) -> Config:
+    return load_config(REPOSITORY / "configs/geo3k.yaml", [f"trainer.save_checkpoint_path={folder}", *overrides])
 
 
-@pytest.fixture
-def folder(tmp_path: Path):
-    with RunFolder.open(tmp_path / "run", "engine: easyr1\n", find_checkpoint=lambda _: None) as folder:
-        yield folder
+def newest(folder: Path) -> Path | None:
+    """As both engines have it: a checkpoint without the optimizer's state is none."""
+    return max((path.parent for path in folder.glob("global_step_*/optim.pt")), default=None)
 
 
-def test_the_time_that_a_run_took_is_that_of_its_training(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, console = Clock(), Console(file=io.StringIO(), width=120)
-    monkeypatch.setattr(display, "time", clock)
-    monkeypatch.setattr(finish, "write_plots", lambda _: [])
+class Host:
+    """Counts its launches; trains up to `trainer.max_steps`, or stops after one step."""
 
-    def launch(_: Config, run: RunFolder) -> bool:
-        with Tracker(run) as tracker:
-            tracker.log(1, {"reward/accuracy": 0.5})
-        clock.passed += 2 * 3600
-        return True
+    def __init__(self, stops: bool = False) -> None:
+        self.stops, self.began = stops, []
 
-    assert train_hosted(Config(), folder, launch, lambda _: None, console) == 0
-    assert "took 2:00:" in console.file.getvalue()
+    def __call__(self, config: Config, folder) -> bool:
+        self.began.append(folder.resume_step)
+        end = folder.resume_step + 1 if self.stops else config.trainer.max_steps
+        checkpoint = folder.path / f"global_step_{end}"
+        checkpoint.mkdir(exist_ok=True)
+        (checkpoint / ("model.pt" if config.trainer.save_model_only else "optim.pt")).write_text("x")
+        with folder.metrics_file.open("a") as file:
+            for step in range(folder.resume_step + 1, end + 1):
+                file.write(json.dumps({"step": step, "reward/accuracy": 0.5}) + "\n")
+        return not self.stops
 
 
-def test_a_stopped_run_says_how_to_go_on(folder: RunFolder) -> None:
-    console = Console(file=io.StringIO(), width=200)
-    assert train_hosted(Config(), folder, lambda *_: False, lambda _: None, console) == 130
-    assert "starts again: nothing was saved yet" in console.file.getvalue()
+def train(config: Config, host: Host) -> tuple[int, str]:
+    console = Console(file=io.StringIO(), width=1000)
+    with open_run(config, newest, console) as folder:
+        status = train_hosted(config, folder, host, newest, console)
+    return status, console.file.getvalue()
+
+
+def test_killed_before_the_plots_are_drawn_only_they_are_left(tmp_path, monkeypatch) -> None:
+    config, host = recipe(tmp_path / "run", "trainer.max_steps=2"), Host()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ending, "write_plots", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
+        train(config, host)
+    status, output = train(config, host)
+    assert status == 0 and host.began == [0]
+    assert "only its summary and plots are left" in output and (tmp_path / "run/plots/learning.png").is_file()
+    assert json.loads((tmp_path / "run/summary.json").read_text())["finished"]
+    assert not (tmp_path / "run_2").exists()
+
+
+def test_a_finished_run_goes_on_to_more_steps(tmp_path) -> None:
+    host = Host()
+    assert train(recipe(tmp_path / "run", "trainer.max_steps=2"), host)[0] == 0
+    status, output = train(recipe(tmp_path / "run", "trainer.max_steps=3"), host)
+    assert status == 0 and host.began == [0, 2] and "going on from global_step_2 to the new end" in output
+    cosine = "worker.actor.optim.lr_scheduler_type=cosine"
+    train(recipe(tmp_path / "other", "trainer.max_steps=2", cosine), host)
+    _, output = train(recipe(tmp_path / "other", "trainer.max_steps=3", cosine), host)
+    assert host.began == [0, 2, 0, 0] and "lr_scheduler_type = cosine ties its steps" in output
+    assert (tmp_path / "other_2/summary.json").is_file()
+
+
+def test_with_save_model_only_it_says_that_it_starts_again(tmp_path) -> None:
+    config, host = recipe(tmp_path / "run", "trainer.max_steps=3", "trainer.save_model_only=true"), Host(stops=True)
+    status, output = train(config, host)
+    assert status == INTERRUPTED
+    assert "trainer.save_model_only: on this engine a run that is stopped starts again" in output
+    assert "starts again: nothing was saved yet that it could go on from" in output
+    host.stops = False
+    status, output = train(config, host)
+    assert status == 0 and host.began == [0, 0]
+    assert "holds checkpoints that no run can go on from" in output
+
+
+@pytest.mark.parametrize(
+    ("overrides", "tied"),
+    [
+        ([], None),
+        (["worker.actor.optim.lr_warmup_steps=5", "worker.actor.optim.lr_warmup_ratio=0.1"], None),
+        (["echo.decay=cosine", "echo.decay_steps=10"], None),
+        (["worker.actor.optim.lr_warmup_ratio=0.1"], "worker.actor.optim.lr_warmup_ratio = 0.1"),
+        (["worker.actor.optim.lr_scheduler_type=cosine"], "worker.actor.optim.lr_scheduler_type = cosine"),
+        (["worker.critic.optim.lr_scheduler_type=cosine"], None),
+        (
+            [
+                "worker.critic.optim.lr_scheduler_type=cosine",
+                "algorithm.adv_estimator=gae",
+                "worker.critic.global_batch_size=128",
+            ],
+            "worker.critic.optim.lr_scheduler_type = cosine",
+        ),
+        (["algorithm.name=uft", "data.trace_key=solution"], "algorithm.name = uft (the schedule of its hints)"),
+    ],
+)
+def test_what_ties_the_steps_of_a_run_to_their_number(tmp_path, overrides: list[str], tied: str | None) -> None:
+    assert tied_to_length(recipe(tmp_path, *overrides)) == tied

@@ -150,3 +150,12 @@ def test_refused_with_key_and_reason(overrides: list[str], wanted: str) -> None:
 
 def test_dr_grpo_fits() -> None:
     assert to_verl(recipe("algorithm.name=dr_grpo"))["actor_rollout_ref.actor.loss_scale_factor"] == 8192
+
+
+def test_the_last_step_is_saved_and_validated_whatever_the_frequency() -> None:
+    """verl does neither after the last step where its own frequency is "never"."""
+    never = to_verl(recipe("trainer.save_freq=-1", "trainer.val_freq=-1"))
+    assert never["trainer.save_freq"] > 10**6 and never["trainer.test_freq"] > 10**6
+    assert to_verl(recipe("trainer.val_freq=-1", "data.val_files=''"))["trainer.test_freq"] == -1
+    some = to_verl(recipe("trainer.save_freq=7", "trainer.val_freq=3"))
+    assert (some["trainer.save_freq"], some["trainer.test_freq"]) == (7, 3)
