@@ -1,10 +1,12 @@
-"""Find and load the user's reward function, `path/to/file.py:function`, the way EasyR1 does."""
+"""Find and load the user's reward function, `path/to/file.py:function`, the way EasyR1 does: in worker processes only.
+
+What a user's file does when it is imported can hang, exit or start processes, so the caller never imports it.
+"""
 
 from __future__ import annotations
 
 import difflib
 import importlib.util
-import inspect
 import math
 import sys
 from collections.abc import Callable
@@ -14,16 +16,17 @@ from types import ModuleType
 from typing import Any
 
 from echorl_vl.errors import UserError
+from echorl_vl.rewards.interface import TYPES, Row, call, check_arguments, older_type
 
 MODULE_NAME = "custom_reward_fn"  # EasyR1's name for it, so that a file that looks itself up finds itself
-TYPES = ("batch", "sequential")
 
 
 @dataclass
 class UserReward:
     """A reward function by reference: path, name and keyword arguments travel to the workers, code does not.
 
-    Calling it takes a list of rows (batch and sequential alike) and returns their scores as plain dicts of floats.
+    As the function of a `GradingPool` it takes (task, rows), where the task is the name of a method: `score`, `quick`
+    or `score_as_other_type`.
     """
 
     path: str
@@ -39,6 +42,14 @@ class UserReward:
             path, name = reference, "main"
         return cls(path, name, dict(kwargs or {}))
 
+    def find(self) -> None:
+        """Raise UserError where there is no such file, without running it."""
+        path = Path(self.path)
+        if not path.is_file():
+            near = difflib.get_close_matches(path.name, [other.name for other in path.parent.glob("*.py")])
+            hint = f"; nearest in that folder: {', '.join(near)}" if near else ""
+            raise UserError(f"reward_function: {self.path}: no such file{hint}")
+
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "name": self.name, "kwargs": self.kwargs, "_module": None}
 
@@ -50,8 +61,8 @@ class UserReward:
 
     @property
     def kind(self) -> str:
-        """REWARD_TYPE of the file: "batch" (the default) or "sequential"."""
-        kind = getattr(self.module, "REWARD_TYPE", "batch")
+        """REWARD_TYPE of the file; where it has none, "batch", or what the arguments of an older interface say."""
+        kind = getattr(self.module, "REWARD_TYPE", older_type(self.function) or "batch")
         if kind not in TYPES:
             raise UserError(f"{self.path}: REWARD_TYPE: found {kind!r}, wanted one of {', '.join(TYPES)}")
         return kind
@@ -67,37 +78,44 @@ class UserReward:
         hint = f"; nearest: {', '.join(near)}" if near else ""
         raise UserError(f"{self.path}: no function {self.name!r} in it{hint}. Name it as {self.path}:<function>.")
 
-    def check(self) -> None:
-        """Raise UserError unless file, function, type and keyword arguments fit together."""
-        function, kind = self.function, self.kind
-        try:
-            signature = inspect.signature(function)
-        except (TypeError, ValueError):  # a callable without a signature: the first call will tell
-            return
-        argument: Any = [] if kind == "batch" else {}
-        try:
-            signature.bind(argument, **self.kwargs)
-        except TypeError as error:
-            wanted = ", ".join(list(signature.parameters)[1:]) or "none"
-            raise UserError(
-                f"{self.path}:{self.name}: reward_function_kwargs {self.kwargs}: {error}. "
-                f"Keyword arguments that it has: {wanted}."
-            ) from None
+    def describe(self) -> dict[str, Any]:
+        """What a manager has to know: the file's REWARD_NAME, its type, and whether it has a `quick_score`.
+
+        Raises UserError unless file, function, type and keyword arguments fit together.
+        """
+        check_arguments(self.function, self.kwargs, f"{self.path}:{self.name}")
+        name = str(getattr(self.module, "REWARD_NAME", "unknown"))
+        return {"name": name, "kind": self.kind, "quick": hasattr(self.module, "quick_score")}
 
     def warm_up(self) -> None:
-        """Load the file, and call its own `warm_up()` if it has one. Runs in each worker before its first row."""
-        self.function  # noqa: B018  (loads, and raises where the function is missing)
+        """The file's own `warm_up()`, if it has one. Runs in each worker before its first row."""
         getattr(self.module, "warm_up", lambda: None)()
 
-    def __call__(self, rows: list[dict[str, Any]]) -> list[dict[str, float]]:
-        if self.kind == "sequential":
-            scores = [self.function(row, **self.kwargs) for row in rows]
-        else:
-            scores = self.function(rows, **self.kwargs)
-            if not isinstance(scores, (list, tuple)):
-                raise BadScore(f"a batch function has to return a list of dicts, found {_kind(scores)}")
-            if len(scores) != len(rows):
-                raise BadScore(f"got {len(rows)} rows and returned {len(scores)} scores")
+    def __call__(self, request: tuple[str, list[Row]]) -> Any:
+        task, rows = request
+        return getattr(self, task)(rows)
+
+    def score(self, rows: list[Row]) -> list[dict[str, float]]:
+        """The scores of rows as plain dicts of floats; by `quick_score` where there is one and it decides."""
+        if not hasattr(self.module, "quick_score"):
+            return self._checked(rows, self.kind)
+        return [self.quick([row])[0] or self._checked([row], self.kind)[0] for row in rows]
+
+    def quick(self, rows: list[Row]) -> list[dict[str, float] | None]:
+        """The scores by `quick_score`; None where it does not decide."""
+        scores = [self.module.quick_score(row, **self.kwargs) for row in rows]
+        return [None if score is None else checked_score(score) for score in scores]
+
+    def score_as_other_type(self, rows: list[Row]) -> list[dict[str, float]]:
+        """`score` as if REWARD_TYPE were the other one: where this works and `score` does not, it should be."""
+        return self._checked(rows, "batch" if self.kind == "sequential" else "sequential")
+
+    def _checked(self, rows: list[Row], kind: str) -> list[dict[str, float]]:
+        scores = call(self.function, kind, rows, self.kwargs)
+        if not isinstance(scores, (list, tuple)):
+            raise BadScore(f"a batch function has to return a list of dicts, found {_kind(scores)}")
+        if len(scores) != len(rows):
+            raise BadScore(f"got {len(rows)} rows and returned {len(scores)} scores")
         return [checked_score(score) for score in scores]
 
 
@@ -106,11 +124,7 @@ class BadScore(ValueError):
 
 
 def load_file(path: str) -> ModuleType:
-    """Run a Python file as a module. Raises UserError where it is missing or fails."""
-    if not Path(path).is_file():
-        near = difflib.get_close_matches(Path(path).name, [p.name for p in Path(path).parent.glob("*.py")])
-        hint = f"; nearest in that folder: {', '.join(near)}" if near else ""
-        raise UserError(f"reward_function: {path}: no such file{hint}")
+    """Run a Python file as a module. Raises UserError where it fails."""
     spec = importlib.util.spec_from_file_location(MODULE_NAME, path)
     if spec is None or spec.loader is None:
         raise UserError(f"reward_function: {path}: not a Python file (wanted a name that ends in .py)")
@@ -118,7 +132,7 @@ def load_file(path: str) -> ModuleType:
     sys.modules[MODULE_NAME] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except BaseException as error:  # SystemExit too
         raise UserError(f"reward_function: {path}: loading it failed with {type(error).__name__}: {error}") from error
     return module
 
@@ -135,7 +149,7 @@ def checked_score(score: Any) -> dict[str, float]:
             continue  # EasyR1 allows None for a part that does not apply
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise BadScore(f"{key}: found {_kind(value)}, wanted a number") from None
         if not math.isfinite(number):
             raise BadScore(f"{key}: found {number}, wanted a finite number")

@@ -4,7 +4,8 @@
         outcomes = pool.map(items)
 
 An item that takes longer gets the outcome `timeout`, one that kills its worker (segmentation fault, memory) `crash`;
-the worker is killed and replaced, and the other items go on. `map` always returns, with one outcome per item, in order.
+the worker is killed with all that it has started, and replaced, and the other items go on. `map` always returns, with
+one outcome per item, in order.
 """
 
 from __future__ import annotations
@@ -13,20 +14,28 @@ import contextlib
 import json
 import os
 import pickle
+import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from typing import Any, Literal
 
-from echorl_vl.rewards.worker import receive, send
+import psutil
+
+from echorl_vl.rewards.worker import HEADER, LOST_CHANNEL, packed
 
 MEMORY_LIMIT = 4 << 30
 START_LIMIT = 120.0
 _START_ATTEMPTS = 3
 _PULSE = 0.2
+_END_LIMIT = 5.0
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from echorl_vl.rewards.worker import main; main()"
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -35,7 +44,8 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NU
 class Outcome:
     """What became of one item. `value` is the function's result where `kind` is "ok"; else `detail` says what happened.
 
-    "error" means that the function raised: `detail` is "Type: message", `trace` the worker's traceback.
+    "error" means that the function raised: `detail` is "Type: message", `trace` the worker's traceback. It is an error
+    too where the function has written into the worker's own file descriptors, or closed them.
     """
 
     kind: Literal["ok", "error", "timeout", "crash"]
@@ -45,17 +55,25 @@ class Outcome:
 
 
 class PoolError(RuntimeError):
-    """The workers can't do their work at all: the function can't be imported there, or no worker comes up."""
+    """The workers can't do their work at all: the function can't be loaded there, or no worker comes up.
+
+    outcome: of the loading, where that is what failed.
+    """
+
+    def __init__(self, message: str, outcome: Outcome | None = None) -> None:
+        super().__init__(message)
+        self.outcome = outcome or Outcome("crash", detail=message)
 
 
 class GradingPool:
     """Worker processes that apply `function` to items.
 
-    `function` is sent by reference (module and name) or as a picklable object; if it has a method `warm_up()`, each
-    worker calls that once before its first item. Workers start here and import in parallel with whatever the caller
-    does next; the first `map` waits for them. `time_limit` is in seconds of wall clock per item, and does not run
-    while a worker starts. `memory_limit` is in bytes on top of what a worker has mapped when it is ready, None for no
-    limit; it holds where the platform has `resource` and `/proc`.
+    `function` is sent by reference (module and name) or as a picklable object. Two methods that it may have are called
+    in each worker before its first item: `describe()`, whose result is `description()` here, and then `warm_up()`.
+    Workers start here and load in parallel with whatever the caller does next; the first `map` waits for them.
+    `time_limit` is in seconds of wall clock per item, and does not run while a worker starts, for which `start_limit`
+    holds. `memory_limit` is in bytes on top of what a worker has mapped when it is ready, None for no limit; it holds
+    where the platform has `resource` and `/proc`.
 
     `timeouts` and `crashes` count items since the start. Raises ValueError for workers < 1 or time_limit <= 0.
     """
@@ -66,6 +84,7 @@ class GradingPool:
         workers: int,
         time_limit: float,
         memory_limit: int | None = MEMORY_LIMIT,
+        start_limit: float = START_LIMIT,
     ) -> None:
         if workers < 1:
             raise ValueError(f"workers: found {workers}, wanted at least 1")
@@ -74,11 +93,13 @@ class GradingPool:
         self.time_limit = time_limit
         self.timeouts = 0
         self.crashes = 0
-        self._header = (pickle.dumps(function), memory_limit)
+        self._start = (pickle.dumps(function), memory_limit, start_limit)
+        self._description: list[Any] = []
+        self._failed_starts = 0
         self._closed = False
         self._lock = threading.Lock()
-        self._slots = [_Slot(threading.Lock(), _Worker(self._header)) for _ in range(workers)]
-        self._finalizer = weakref.finalize(self, _kill_all, self._slots, os.getpid())
+        self._workers = [_Worker(*self._start) for _ in range(workers)]
+        self._finalizer = weakref.finalize(self, _end_all, self._workers, os.getpid())
 
     def map(self, items: Sequence[Any], time_limit: float | None = None) -> list[Outcome]:
         """One outcome per item, in order. `time_limit` overrides the pool's for this call.
@@ -86,37 +107,35 @@ class GradingPool:
         Raises PoolError where no worker can be started, and whatever interrupts the caller (KeyboardInterrupt: busy
         workers are killed first; the pool stays usable).
         """
-        if self._closed:
-            raise ValueError("the pool is closed")
-        items = list(items)
-        if not items:
-            return []
-        job = _Job(items, self.time_limit if time_limit is None else time_limit)
-        threads = [
-            threading.Thread(target=self._serve, args=(slot, job), daemon=True) for slot in self._slots[: len(items)]
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            while not job.done.wait(_PULSE):
-                pass  # a wait without end can't be interrupted where the signal reaches another thread
-        except BaseException:
-            job.cancel()
-            for slot in self._slots:
-                slot.worker.kill()
-            for thread in threads:
-                thread.join()
-            raise
-        if job.failure is not None:
-            raise job.failure
+        items, limit = list(items), self.time_limit if time_limit is None else time_limit
+        outcomes = [Outcome("crash")] * len(items)
+        waiting, busy = deque(range(len(items))), {}
         with self._lock:
-            self.timeouts += sum(outcome.kind == "timeout" for outcome in job.outcomes)
-            self.crashes += sum(outcome.kind == "crash" for outcome in job.outcomes)
-        return job.outcomes
+            try:
+                while waiting or busy:
+                    for worker in self._ready(len(waiting)):
+                        busy[worker] = waiting.popleft()
+                        worker.ask(items[busy[worker]], limit)
+                    for worker, outcome in self._turn():
+                        outcomes[busy.pop(worker)] = outcome
+            except BaseException:
+                _end_all(list(busy))
+                raise
+        self.timeouts += sum(outcome.kind == "timeout" for outcome in outcomes)
+        self.crashes += sum(outcome.kind == "crash" for outcome in outcomes)
+        return outcomes
+
+    def description(self) -> Any:
+        """What `function.describe()` returns, as soon as a worker has loaded it. Raises PoolError where none can."""
+        with self._lock:
+            while not self._description:
+                self._ready(0)
+                self._turn()
+        return self._description[0]
 
     def pids(self) -> list[int]:
-        """Process ids of the current workers."""
-        return [slot.worker.process.pid for slot in self._slots]
+        """Process ids of the current workers; of their keepers while they start."""
+        return [worker.pid for worker in self._workers]
 
     def close(self) -> None:
         """Kill the workers. Items under way are lost; closing twice is fine."""
@@ -129,161 +148,179 @@ class GradingPool:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _serve(self, slot: _Slot, job: _Job) -> None:
-        """Work on a job with one worker until no item is left."""
-        with slot.lock:
-            try:
-                while not job.done.is_set():
-                    self._ensure_ready(slot, job)
-                    index = job.next_index()
-                    if index is None:
-                        return
-                    outcome = slot.worker.call(job.items[index], job.time_limit)
-                    if outcome.kind in ("timeout", "crash"):
-                        slot.worker.discard()
-                        if not (self._closed or job.cancelled):
-                            slot.worker = _Worker(self._header)
-                    job.finish(index, outcome)
-            except Exception as error:
-                job.fail(error)
+    def _ready(self, count: int) -> list[_Worker]:
+        """Up to `count` workers that can take an item. Those that have ended are replaced."""
+        if self._closed:
+            raise ValueError("the pool is closed")
+        for slot, worker in enumerate(self._workers):
+            if not worker.is_alive():
+                worker.end()
+                self._workers[slot] = _Worker(*self._start)
+        return [worker for worker in self._workers if worker.stage == "idle"][:count]
 
-    def _ensure_ready(self, slot: _Slot, job: _Job) -> None:
-        for _ in range(_START_ATTEMPTS):
-            if job.cancelled or self._closed:
-                raise PoolError("the pool was closed while it worked")
-            if slot.worker.is_ready():
-                return
-            slot.worker.discard()
-            slot.worker = _Worker(self._header)
-        if not slot.worker.is_ready():
-            raise PoolError(f"no grading worker came up in {_START_ATTEMPTS} attempts")
+    def _turn(self) -> list[tuple[_Worker, Outcome]]:
+        """Wait a little; help workers that start on, and return what has come of the items of others."""
+        asked = [worker for worker in self._workers if worker.deadline is not None]
+        until = min((worker.deadline for worker in asked), default=0.0) - time.monotonic()
+        # Never long: a wait without end can't be interrupted where the signal reaches another thread.
+        wait([worker.channel for worker in asked], max(0.0, min(until, _PULSE)))
+        done = []
+        for worker in asked:
+            outcome = worker.answer()
+            if outcome is None:
+                continue
+            if worker.stage in ("loads", "warms up"):
+                self._started(worker, outcome)
+            else:
+                worker.stage = "idle"
+                done.append((worker, outcome))
+        return done
 
-
-@dataclass
-class _Slot:
-    lock: threading.Lock
-    worker: _Worker
-
-
-class _Job:
-    """Items of one `map`, handed out to the threads that serve it."""
-
-    def __init__(self, items: list[Any], time_limit: float) -> None:
-        self.items = items
-        self.time_limit = time_limit
-        self.outcomes: list[Outcome] = [Outcome("crash")] * len(items)
-        self.failure: Exception | None = None
-        self.cancelled = False
-        self.done = threading.Event()
-        self._lock = threading.Lock()
-        self._handed_out = 0
-        self._open = len(items)
-
-    def next_index(self) -> int | None:
-        with self._lock:
-            if self.cancelled or self.failure or self._handed_out == len(self.items):
-                return None
-            self._handed_out += 1
-            return self._handed_out - 1
-
-    def finish(self, index: int, outcome: Outcome) -> None:
-        with self._lock:
-            self.outcomes[index] = outcome
-            self._open -= 1
-            if self._open == 0:
-                self.done.set()
-
-    def fail(self, error: Exception) -> None:
-        with self._lock:
-            self.failure = self.failure or error
-            self.done.set()
-
-    def cancel(self) -> None:
-        self.cancelled = True
-        self.done.set()
+    def _started(self, worker: _Worker, outcome: Outcome) -> None:
+        """The next stage of a worker that starts."""
+        if outcome.kind != "ok":
+            worker.end()
+        if outcome.kind == "error":
+            raise PoolError(f"a grading worker can't load its function:\n{outcome.trace or outcome.detail}", outcome)
+        if outcome.kind == "timeout":
+            raise PoolError(f"a grading worker {worker.stage} and {outcome.detail}", outcome)
+        if outcome.kind == "crash":
+            self._failed_starts += 1
+            if self._failed_starts == _START_ATTEMPTS:
+                self._failed_starts = 0
+                raise PoolError(
+                    f"no grading worker came up in {_START_ATTEMPTS} attempts; the last: {outcome.detail}", outcome
+                )
+        elif worker.stage == "loads":
+            worker.pid, description = outcome.value
+            self._description[:] = [description]
+            worker.warm_up()
+        else:
+            worker.stage, self._failed_starts = "idle", 0
 
 
 class _Worker:
-    """One process and its pipe. Not shared between threads, except `kill`."""
+    """A keeper, the worker below it, and the socket that both ends share.
 
-    def __init__(self, header: tuple[bytes, int | None]) -> None:
+    stage: "loads", "warms up", "idle" or "busy". deadline: of the answer that is due, by `time.monotonic`; None
+    without one. pid: of the worker, once it has loaded.
+    """
+
+    def __init__(self, function_pickle: bytes, memory_limit: int | None, start_limit: float) -> None:
         environment = {**os.environ, **dict.fromkeys(_ONE_THREAD, "1"), "TOKENIZERS_PARALLELISM": "false"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _BOOT, json.dumps([str(entry) for entry in sys.path])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-        )
-        self._ready = False
-        with contextlib.suppress(OSError):  # gone already: is_ready finds out
-            send(self.process.stdin, header)
+        path = json.dumps([str(entry) for entry in sys.path])
+        self.channel, theirs = socket.socketpair()
+        with theirs:
+            self._keeper = subprocess.Popen(
+                [sys.executable, "-c", _BOOT, path, str(os.getpid())],
+                stdin=theirs,
+                env=environment,
+                start_new_session=True,
+            )
+        self.pid = self._keeper.pid
+        self._memory_limit, self._start_limit = memory_limit, start_limit
+        self._broken = False
+        self.ask(function_pickle, start_limit, "loads")
 
-    def is_ready(self) -> bool:
-        """Wait until the worker has imported what it needs. False if it died; PoolError if it says that it can't."""
-        if self._ready:
-            return self.process.poll() is None
-        reply = self._timed(lambda: receive(self.process.stdout), START_LIMIT)
-        if isinstance(reply, Outcome):
-            return False
-        if reply[0] == "failed":
-            raise PoolError(f"a grading worker can't load its function:\n{reply[1]}")
-        self._ready = True
-        return True
+    def warm_up(self) -> None:
+        self.ask(self._memory_limit, self._start_limit, "warms up")
 
-    def call(self, item: Any, time_limit: float) -> Outcome:
-        def exchange() -> Any:
-            send(self.process.stdin, (item, time_limit))
-            return receive(self.process.stdout)
+    def ask(self, message: Any, seconds: float, stage: str = "busy") -> None:
+        """Send a request, whose answer is due in `seconds`."""
+        self.stage, self._limit, self.deadline = stage, seconds, time.monotonic() + seconds
+        self._token, self._received = os.urandom(16), bytearray()
+        request = packed(self._token, message)
+        self.channel.settimeout(seconds)
+        with contextlib.suppress(OSError):  # it has ended, or does not read: `answer` finds out
+            self.channel.sendall(request)
 
-        reply = self._timed(exchange, time_limit)
-        if isinstance(reply, Outcome):
-            return reply
-        kind, content = reply
+    def is_alive(self) -> bool:
+        """Whether it has not ended, and, when idle, has said nothing: what it says unasked is no answer."""
+        if self._broken or self._keeper.poll() is not None:
+            return self.deadline is not None  # its answer tells
+        return self.stage != "idle" or not wait([self.channel], 0)
+
+    def answer(self) -> Outcome | None:
+        """What has come of the last request; None while it is under way and has time."""
+        outcome = self._read()
+        if outcome is None and time.monotonic() >= self.deadline:
+            outcome = Outcome("timeout", detail=f"took longer than {self._limit:g} s")
+        if outcome is not None:
+            self.deadline = None
+            if self._broken or outcome.kind in ("timeout", "crash"):
+                self.end()
+        return outcome
+
+    def end(self) -> None:
+        """Kill it and all that it has started."""
+        _end_all([self])
+
+    def _read(self) -> Outcome | None:
+        self.channel.setblocking(False)
+        received = self._received
+        try:
+            part = self.channel.recv(1 << 20)
+        except BlockingIOError:
+            return None
+        except OSError:
+            part = b""
+        if not part:
+            return self._ended()
+        received += part
+        if received[:16] != self._token[: len(received)]:
+            return self._garbled()
+        if len(received) < HEADER.size or len(received) < HEADER.size + HEADER.unpack_from(received)[1]:
+            return None
+        try:
+            kind, content = pickle.loads(received[HEADER.size :])
+        except Exception:
+            return self._garbled()
         if kind == "ok":
             return Outcome("ok", content)
-        if kind == "crash":
-            return Outcome("crash", detail=content)
-        name, message, trace = content
-        return Outcome("error", detail=f"{name}: {message}" if message else name, trace=trace)
+        return Outcome("crash", detail=content) if kind == "crash" else Outcome("error", None, *content)
 
-    def kill(self) -> None:
-        self.process.kill()
-        with contextlib.suppress(OSError):
-            self.process.stdin.close()
-        self.process.wait()
+    def _garbled(self) -> Outcome:
+        self._broken = True
+        return Outcome("error", detail="it wrote into a file descriptor that it did not open (the worker's channel)")
 
-    def discard(self) -> None:
-        """Kill, and close the pipe: only for the thread that uses this worker."""
-        self.kill()
-        self.process.stdout.close()
+    def _ended(self) -> Outcome:
+        """The channel is closed: the worker has ended, or the function has closed what it did not open."""
+        self._broken = True
+        code = self._exit_status(1.0)
+        if code is None and _is_running(self.pid):
+            code = LOST_CHANNEL
+        if code == LOST_CHANNEL:
+            return Outcome("error", detail="it closed a file descriptor that it did not open (the worker's channel)")
+        return Outcome("crash", detail=f"the worker {_ending(self._exit_status(_END_LIMIT))}")
 
-    def _timed(self, exchange: Callable[[], Any], seconds: float) -> Any:
-        """Result of `exchange`, or the outcome timeout or crash. Killing the process is what ends a blocked read."""
-        expired = threading.Event()
+    def _exit_status(self, seconds: float) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._keeper.wait(seconds)
+        return None
 
-        def expire() -> None:
-            expired.set()
-            self.process.kill()
 
-        timer = threading.Timer(seconds, expire)
-        timer.daemon = True
-        timer.start()
+def _end_all(workers: list[_Worker], owner: int | None = None) -> None:
+    if owner not in (None, os.getpid()):
+        return  # a fork of the caller must not end the caller's workers
+    for worker in workers:
+        worker._broken, worker.deadline = True, None
+        worker._keeper.terminate()
+    for worker in workers:
         try:
-            reply = exchange()
-        except (EOFError, OSError, ValueError) as error:
-            if expired.is_set():
-                return Outcome("timeout", detail=f"took longer than {seconds:g} s")
-            if isinstance(error, ValueError) and self.process.poll() is None:
-                raise
-            code = self.process.wait()
-            return Outcome("crash", detail=f"the worker ended with exit status {code}")
-        finally:
-            timer.cancel()
-        # The timer may fire between answer and cancellation: the answer stands, the next call finds the worker dead.
-        return reply
+            worker._keeper.wait(_END_LIMIT)
+        except subprocess.TimeoutExpired:
+            worker._keeper.kill()  # and the kernel kills its worker
+            worker._keeper.wait()
+        worker.channel.close()
 
 
-def _kill_all(slots: list[_Slot], owner: int) -> None:
-    if os.getpid() == owner:  # a fork of the caller must not end the caller's workers
-        for slot in slots:
-            slot.worker.kill()
+def _ending(code: int | None) -> str:
+    with contextlib.suppress(ValueError):
+        return f"was killed by {signal.Signals((code or 0) - 128).name}"
+    return f"ended with exit status {code}"
+
+
+def _is_running(pid: int) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False

@@ -1,91 +1,112 @@
-"""The process on the other side of a `GradingPool`: reads items from its standard input, writes outcomes to its output.
+"""The process on the other side of a `GradingPool`: reads requests from its standard input, and answers there.
 
-It is a fresh interpreter, not a fork: no lock of torch's threads is held in it, the caller's main module is not run
-again, and nothing that the caller imported is imported here. It ends when its input closes, so also when the caller is
-killed; while it is busy, an alarm of the operating system ends it a little after the limit that the caller enforces.
+It is a fresh interpreter, not a fork of the caller: no lock of torch's threads is held in it, the caller's main module
+is not run again, and nothing that the caller imported is imported here. Its parent is a `keeper`, which ends it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pickle
-import signal
+import socket
 import struct
+import sys
 import traceback
+from collections.abc import Callable
 from typing import Any, BinaryIO
+
+from echorl_vl.rewards.keeper import keep
 
 INSIDE = False  # True in a worker: code that would start a pool of its own grades directly there
 
-_ALARM_GRACE = 5.0
-_LENGTH = struct.Struct(">Q")
-
-
-def send(stream: BinaryIO, message: Any) -> None:
-    """Write one message: eight bytes of length, then its pickle, in one piece."""
-    payload = pickle.dumps(message)
-    stream.write(_LENGTH.pack(len(payload)) + payload)
-    stream.flush()
-
-
-def receive(stream: BinaryIO) -> Any:
-    """Read one message. Raises EOFError where the other side is gone."""
-    header = stream.read(_LENGTH.size)
-    payload = stream.read(_LENGTH.unpack(header)[0]) if len(header) == _LENGTH.size else b""
-    if len(header) < _LENGTH.size or len(payload) < _LENGTH.unpack(header)[0]:
-        raise EOFError
-    return pickle.loads(payload)
+HEADER = struct.Struct(">16sQ")
+"""Of a message: the random token of its request, which an answer repeats, and the length of the pickle behind it."""
+LOST_CHANNEL = 74
+"""Exit status of a worker that can't answer any more: the function closed a descriptor that it did not open."""
+_LONGEST = 2000
 
 
 def main() -> None:
-    """Serve one caller until it closes the pipe."""
+    """Serve the caller, `sys.argv[2]`, until it is gone."""
+    sys.exit(keep(_serve, int(sys.argv[2])))
+
+
+def packed(token: bytes, message: Any) -> bytes:
+    """One message as bytes."""
+    payload = pickle.dumps(message)
+    return HEADER.pack(token, len(payload)) + payload
+
+
+def _serve() -> int:
     global INSIDE
     INSIDE = True
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the caller decides what ends
-    requests = os.fdopen(os.dup(0), "rb")
-    replies = os.fdopen(os.dup(1), "wb")
-    # What user code prints must not get between the messages, and what it reads must not be our items.
+    channel = socket.socket(fileno=os.dup(0))
+    # What user code prints must not get between the messages, and what it reads must not be our requests.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)
+    with contextlib.suppress(OSError):  # the caller has no standard error
+        os.dup2(2, 1)
+    requests, worker, work = channel.makefile("rb"), os.getpid(), _Work()
     try:
-        function_pickle, memory_limit = receive(requests)
-        function = pickle.loads(function_pickle)
-        getattr(function, "warm_up", lambda: None)()
+        for do in itertools.chain([work.load, work.warm_up], itertools.repeat(work.call)):
+            token, message = _receive(requests)
+            reply = _apply(do, message)
+            if os.getpid() != worker:
+                return 0  # a fork that the function has made, and that has come back from it
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+            channel.sendall(_answer(token, reply))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return 0
+    except OSError:
+        pass
+    return LOST_CHANNEL
+
+
+class _Work:
+    """What the requests ask for, in order: the function is loaded, warms up, and is called until the caller is gone."""
+
+    def load(self, function_pickle: bytes) -> tuple[int, Any]:
+        self.function = pickle.loads(function_pickle)
+        return os.getpid(), getattr(self.function, "describe", lambda: None)()
+
+    def warm_up(self, memory_limit: int | None) -> None:
+        getattr(self.function, "warm_up", lambda: None)()
         _limit_memory(memory_limit)
-    except BaseException:
-        send(replies, ("failed", traceback.format_exc()))
-        return
-    send(replies, ("ready", None))
-    while True:
-        try:
-            item, time_limit = receive(requests)
-        except EOFError:
-            return
-        _alarm(time_limit + _ALARM_GRACE)
-        reply = _apply(function, item)
-        _alarm(0)
-        try:
-            send(replies, reply)
-        except BrokenPipeError:
-            return
-        except Exception:
-            send(replies, ("error", ("TypeError", "the result can't be pickled", traceback.format_exc())))
+
+    def call(self, item: Any) -> Any:
+        return self.function(item)
 
 
-def _apply(function: Any, item: Any) -> tuple[str, Any]:
+def _receive(requests: BinaryIO) -> tuple[bytes, Any]:
+    header = requests.read(HEADER.size)
+    if len(header) < HEADER.size:
+        raise EOFError
+    token, length = HEADER.unpack(header)
+    return token, pickle.loads(requests.read(length))
+
+
+def _answer(token: bytes, reply: Any) -> bytes:
     try:
-        return "ok", function(item)
+        return packed(token, reply)
+    except Exception:
+        return packed(token, ("error", ("TypeError: the result can't be pickled", traceback.format_exc())))
+
+
+def _apply(do: Callable[[Any], Any], message: Any) -> tuple[str, Any]:
+    try:
+        return "ok", do(message)
     except (MemoryError, RecursionError) as error:
         # What such an item asks for is beyond any grader: that is the item's fault, not the function's.
         return "crash", type(error).__name__
     except BaseException as error:
-        return "error", (type(error).__name__, str(error), traceback.format_exc())
-
-
-def _alarm(seconds: float) -> None:
-    if hasattr(signal, "setitimer"):
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the default ends the process even inside a long C call
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            message = str(error)[:_LONGEST]
+        except Exception:
+            message = ""
+        name = type(error).__name__
+        return "error", (f"{name}: {message}" if message else name, traceback.format_exc()[-20 * _LONGEST :])
 
 
 def _limit_memory(extra_bytes: int | None) -> None:

@@ -12,6 +12,7 @@ MODULES = (
     "eval.grading.graders",
     "echorl_vl.rewards.extract",
     "echorl_vl.rewards.grading",
+    "echorl_vl.rewards.keeper",
     "echorl_vl.rewards.pool",
     "echorl_vl.rewards.text",
     "echorl_vl.rewards.values",

@@ -13,7 +13,7 @@ from echorl_vl.engines.verl.rehearsal import ENVIRONMENT
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.console import make_console
 from echorl_vl.outputs.tracker import check_loggers
-from echorl_vl.rewards.loading import UserReward
+from echorl_vl.rewards.manager import RewardManager
 
 
 def run(config: Config) -> int:
@@ -34,7 +34,7 @@ def run(config: Config) -> int:
         console.print(change)
     check_loggers(config.trainer.logger)
     reward = config.worker.reward
-    UserReward.parse(reward.reward_function, reward.reward_function_kwargs).check()
+    RewardManager(reward.reward_function, dict(reward.reward_function_kwargs)).close()  # checks both
     if config.trainer.device == "cpu":
         from echorl_vl.engines.verl.hooks import check_installed
         from echorl_vl.engines.verl.rehearsal.install import install

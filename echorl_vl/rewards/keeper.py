@@ -1,0 +1,96 @@
+"""The parent of a grading worker: it ends the worker, and all that the worker has started, together with the caller.
+
+A reward function may start processes of its own, and those may leave the worker's process group, ignore signals and
+outlive their parent. On Linux the keeper adopts them all (it is a "subreaper": orphans below it become its children),
+so that killing its children until none is left ends whatever came of the worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+
+LOOK = 0.25
+"""Seconds between two looks at whether the caller is alive, where no descriptor tells (Linux before 5.3). A pipe can't:
+a fork of the caller holds it open."""
+
+_KILL_FOR = 10.0
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+def keep(work: Callable[[], int], caller: int) -> int:
+    """Run `work` in a child that reads and writes standard input; return its exit status, 128 + n for signal n.
+
+    It returns when the worker ends, on SIGTERM, and when the process `caller`, this one's parent, is gone; by then no
+    descendant is alive.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    asked: list[int] = []
+    woken, wakes = os.pipe()
+    for end in (woken, wakes):
+        os.set_blocking(end, False)
+    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    for number in (signal.SIGINT, signal.SIGHUP):  # they reach whole groups: the caller decides what ends
+        signal.signal(number, signal.SIG_IGN)
+    keeper, worker = os.getpid(), os.fork()
+    if worker == 0:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        os.close(woken)
+        os.close(wakes)
+        os.setsid()
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        status = 1
+        try:
+            if os.getppid() == keeper:
+                status = work()
+        finally:
+            os._exit(status)
+    os.dup2(os.open(os.devnull, os.O_RDWR), 0)  # the caller sees the end of the worker's input when the worker ends
+    import psutil  # after the fork: the worker is a fresh interpreter
+
+    watched, ended = [woken], {}
+    with contextlib.suppress(AttributeError, OSError):
+        watched.append(os.pidfd_open(caller))
+    while worker not in ended and not asked and os.getppid() == caller:
+        select.select(watched, [], [], LOOK)
+        with contextlib.suppress(BlockingIOError):
+            os.read(woken, 4096)
+        _reap(ended)
+    if worker not in ended:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker, signal.SIGKILL)
+    deadline = time.monotonic() + _KILL_FOR  # what hangs in the kernel can't be killed
+    while _reap(ended) and time.monotonic() < deadline:
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        time.sleep(0.005)
+    code = os.waitstatus_to_exitcode(ended.get(worker, 0))
+    return code if code >= 0 else 128 - code
+
+
+def _reap(ended: dict[int, int]) -> bool:
+    """Add the wait statuses of children that have ended, adopted ones among them; whether any is left."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            child, status = os.waitpid(-1, os.WNOHANG)
+            if not child:
+                return True
+            ended[child] = status
+    return False
+
+
+def _prctl(option: int, value: int) -> None:
+    """Where the platform has none, the worker's process group is all that is killed with it."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(option, *(ctypes.c_ulong(number) for number in (value, 0, 0, 0)))

@@ -1,0 +1,238 @@
+"""Whatever a reward function starts ends: with its answer's time limit, with the pool, with a caller that is killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from echorl_vl.rewards.manager import RewardManager
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no process adopts the orphans of a worker")
+
+MARK = "ECHORL_TEST_MARK"
+SECONDS_TO_END = 2.0
+
+CALLER = """
+import sys, time
+from echorl_vl.errors import UserError
+from echorl_vl.rewards.manager import RewardManager
+try:
+    manager = RewardManager(sys.argv[1] + ":f", {}, 2, 60.0)
+    manager.score(["5"] * 3, [1] * 3, ["5"] * 3)
+except UserError as error:
+    print(error, file=sys.stderr)
+open(sys.argv[2], "w").close()
+time.sleep(600)
+"""
+
+# A reward file: `act` is one of the ways to misbehave below, called in one of three places. Each of them has started
+# what it starts, and touches the file STARTED, before it hangs.
+REWARD = """
+import multiprocessing, os, signal, subprocess, sys, time
+REWARD_TYPE = "sequential"
+STARTED = {started!r}
+
+def hang():
+    open(STARTED, "w").close()
+    while True:
+        time.sleep(0.1)
+
+def ignore_all():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+{act}
+
+{place}
+"""
+
+PLACES = {
+    "import": "act()\ndef f(row): return {'overall': 1.0}",
+    "quick_score": "def quick_score(row): act()\ndef f(row): return {'overall': 1.0}",
+    "grading": "def f(row): return act() or {'overall': 1.0}",
+}
+
+ACTS = {
+    "a loop": "act = hang",
+    "a loop in C": "def act():\n    open(STARTED, 'w').close()\n    return 9 ** 9 ** 9",
+    "blocks all signals": "def act():\n    ignore_all()\n    hang()",
+    "multiprocessing": """
+def act():
+    child = multiprocessing.get_context("fork").Process(target=hang)
+    child.start()
+    child.join()
+""",
+    "20 children": """
+def act():
+    for _ in range(20):
+        if os.fork() == 0:
+            time.sleep(1000)
+    hang()
+""",
+    "a child in a session of its own": """
+def act():
+    subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    hang()
+""",
+    "a daemon that ignores signals": """
+def act():
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            ignore_all()
+            hang()
+        os._exit(0)
+    os.wait()
+    hang()
+""",
+    "children left behind": """
+def act():
+    subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    if os.fork() == 0:
+        ignore_all()
+        hang()
+""",
+    "writes into descriptors": r"""
+def act():
+    for number in range(3, 20):
+        try:
+            os.write(number, b"\0\0\0\0\0\0\0\5junk!")
+        except OSError:
+            pass
+""",
+    "exits": "act = lambda: sys.exit(3)",
+    "StopIteration": "def act(): raise StopIteration('a\\x1b[2J')",
+    "kills its group": "def act(): os.killpg(0, signal.SIGKILL)",
+    "a child that comes back": "def act(): os.fork()",
+}
+EVERYTHING = """
+def act():
+    for _ in range(20):
+        if os.fork() == 0:
+            time.sleep(1000)
+    subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            ignore_all()
+            hang()
+        os._exit(0)
+    ignore_all()
+    hang()
+"""
+
+
+@pytest.fixture
+def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A mark in the environment of what the test starts; what is left of it is killed at the end."""
+    mark = uuid.uuid4().hex
+    monkeypatch.setenv(MARK, mark)
+    yield mark
+    for process in _marked(mark):
+        process.kill()
+
+
+def _marked(mark: str) -> list[psutil.Process]:
+    """Processes with the mark that are alive, but for this one."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            marked = process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            continue
+        if marked and process.pid != os.getpid():
+            found.append(process)
+    return found
+
+
+def _left(mark: str, seconds: float = SECONDS_TO_END) -> list[psutil.Process]:
+    """What is alive after that time, at the latest."""
+    deadline = time.monotonic() + seconds
+    while (left := _marked(mark)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+def _wait_for(path: Path, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _killed_caller(tmp_path: Path, act: str, place: str, mark: str) -> list[psutil.Process]:
+    """What is left of a caller that is killed while the reward misbehaves, or after it has."""
+    started = tmp_path / "started"
+    file = tmp_path / "reward.py"
+    file.write_text(REWARD.format(started=str(started), act=act, place=PLACES[place]))
+    caller = subprocess.Popen(
+        [sys.executable, "-c", CALLER, str(file), str(started)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    try:
+        _wait_for(started, caller)
+        assert len(_marked(mark)) > 1 or place == "import"
+    finally:
+        caller.kill()
+        caller.stderr.close()
+        caller.wait()
+    return _left(mark)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_nothing_outlives_a_killed_caller(tmp_path: Path, place: str, mark: str) -> None:
+    assert _killed_caller(tmp_path, EVERYTHING, place, mark) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("act", ACTS)
+def test_nothing_outlives_a_killed_caller_in_any_case(tmp_path: Path, act: str, place: str, mark: str) -> None:
+    assert _killed_caller(tmp_path, ACTS[act], place, mark) == []
+
+
+def test_nothing_outlives_the_time_limit_or_the_manager(tmp_path: Path, mark: str) -> None:
+    file = tmp_path / "reward.py"
+    place = "def f(row):\n    if row['response'] == 'bad': act()\n    return {'overall': 1.0}"
+    file.write_text(REWARD.format(started=str(tmp_path / "started"), act=EVERYTHING, place=place))
+    with RewardManager(f"{file}:f", {}, 1, 2.0) as manager:
+        assert [score["overall"] for score in manager.score(["good", "bad", "good"], [1] * 3, [""] * 3)] == [1, 0, 1]
+        assert manager.kinds == ["ok", "timeout", "ok"]
+        # the pool's own: a worker and its keeper, at most twice while one takes the place of another
+        assert len(_marked(mark)) <= 4
+    assert _left(mark) == []
+
+
+def test_forks_of_the_caller_keep_nothing_alive_and_end_nothing(tmp_path: Path, mark: str) -> None:
+    """A child by fork holds the caller's end of each socket, and inherits what ends the workers at exit."""
+    started = tmp_path / "started"
+    file = tmp_path / "reward.py"
+    file.write_text("REWARD_TYPE = 'sequential'\ndef f(row): return {'overall': 1.0}")
+    code = CALLER.replace(
+        "open(sys.argv[2]",
+        "import os\n"
+        "if (fork := os.fork()) == 0: sys.exit()\n"
+        "os.waitpid(fork, 0)\n"
+        "assert manager.kinds == ['ok'] * 3 and manager.score(['5'], [1], ['5'])[0]['overall'] == 1\n"
+        "if (fork := os.fork()) == 0: time.sleep(600)\n"
+        "open(sys.argv[3], 'w').write(str(fork))\n"
+        "open(sys.argv[2]",
+    )
+    fork = tmp_path / "fork"
+    caller = subprocess.Popen([sys.executable, "-c", code, str(file), str(started), str(fork)], stderr=subprocess.PIPE)
+    try:
+        _wait_for(started, caller)
+    finally:
+        caller.kill()
+        caller.wait()
+        caller.stderr.close()
+    time.sleep(SECONDS_TO_END)
+    assert [process.pid for process in _marked(mark)] == [int(fork.read_text())]  # which is the caller's own business

@@ -1,0 +1,230 @@
+"""Reward files that go wrong: what ends a run, what gets 0 and is counted, and what each error names."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import pytest
+
+from echorl_vl.errors import UserError
+from echorl_vl.rewards.loading import UserReward
+from echorl_vl.rewards.manager import RewardManager
+from echorl_vl.rewards.pool import GradingPool, PoolError
+
+
+def _reward(folder: Path, code: str) -> str:
+    path = folder / "mine.py"
+    path.write_text(code)
+    return f"{path}:f"
+
+
+def _score(manager: RewardManager, *responses: str) -> list[float]:
+    scores = manager.score(responses, [1] * len(responses), ["5"] * len(responses))
+    return [score["overall"] for score in scores]
+
+
+SEQUENTIAL = "import os, sys, time\nREWARD_TYPE = 'sequential'\n"
+GOOD = "\n    return {'overall': 1.0}\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def f(row): raise StopIteration('a\\x1b[2J\\u202e')", r"raised an error: StopIteration: a\\x1b\[2J\\u202e"),
+        ("def f(row): sys.exit(3)", "raised an error: SystemExit: 3"),
+        ("def f(row): raise KeyboardInterrupt", "raised an error: KeyboardInterrupt"),
+        ("class E(Exception):\n    def __str__(self): return 1 / 0\ndef f(row): raise E", "raised an error: E"),
+        ("def f(row):\n    os.write(3, b'\\0\\0\\0\\0\\0\\0\\0\\5junk!')" + GOOD, "wrote into a file descriptor"),
+        ("def f(row):\n    os.write(3, b'x' * 10 ** 8)" + GOOD, "wrote into a file descriptor"),
+        ("def f(row):\n    os.closerange(3, 100)" + GOOD, "closed a file descriptor"),
+        ("def f(row):\n    os.closerange(3, 100)\n    time.sleep(60)", "closed a file descriptor"),
+        ("def f(row): return {'overall': 10 ** 400}", "overall: found int 1000"),
+        ("def quick_score(row): raise StopIteration('quick')\ndef f(row):" + GOOD, "StopIteration: quick"),
+    ],
+)
+def test_an_error_names_the_function_and_the_row(tmp_path: Path, code: str, message: str) -> None:
+    reward = _reward(tmp_path, SEQUENTIAL + code)
+    with RewardManager(reward, {}, 1, 20.0) as manager, pytest.raises(UserError, match=message) as error:
+        _score(manager, "one", "two")
+    assert str(error.value).startswith(reward) and "response (end of it): 'one'" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import sys; sys.exit(3)", "mine.py: loading it failed with SystemExit: 3"),
+        ("raise KeyboardInterrupt", "mine.py: loading it failed with KeyboardInterrupt"),
+        ("raise StopIteration('a\\x1b[2J')", r"mine.py: loading it failed with StopIteration: a\\x1b\[2J"),
+        ("import os; os._exit(3)", "mine.py:f: no grading worker came up .*; the last: .* exit status 3"),
+        ("import os; os.closerange(3, 100)", "(?s)mine.py:f: .*closed a file descriptor"),
+    ],
+)
+def test_a_file_that_does_not_load_is_named(tmp_path: Path, code: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        RewardManager(_reward(tmp_path, code + "\ndef f(rows): return []"))
+
+
+def test_a_file_that_does_not_come_back_from_its_import(tmp_path: Path) -> None:
+    reward = UserReward.parse(_reward(tmp_path, "while True: pass"), {})
+    with GradingPool(reward, 1, 1.0, start_limit=1.5) as pool, pytest.raises(PoolError, match="loads and took longer"):
+        pool.description()
+
+
+def test_the_caller_never_imports_the_file(tmp_path: Path) -> None:
+    code = f"import os\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\ndef f(rows): return []"
+    with RewardManager(_reward(tmp_path, code)) as manager:
+        assert (tmp_path / "pid").read_text() == str(manager._pool.pids()[0])
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "print('x' * 100_000)",
+        "os.chdir('/')",
+        "os.fork()",
+        "os.environ.clear()",
+        "sys.stdout.close()",
+        "sys.path[:] = []",
+    ],
+)
+def test_what_does_no_harm_is_no_error(tmp_path: Path, act: str) -> None:
+    with RewardManager(_reward(tmp_path, f"{SEQUENTIAL}def f(row):\n    {act}{GOOD}"), {}, 1, 20.0) as manager:
+        assert _score(manager, *"abcd") == [1.0] * 4
+        assert _score(manager, *"abcd") == [1.0] * 4
+
+
+@pytest.mark.parametrize("kind", ["batch", "sequential"])
+def test_on_error_zero_scores_and_counts_and_tells_once(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = (
+        f"REWARD_TYPE = {kind!r}\n"
+        "def one(row):\n"
+        "    if row['response'] == 'number': return 1.0\n"
+        "    return {'overall': 1 / len(row['response']), 'accuracy': 0}\n"
+        "def f(x): return one(x) if REWARD_TYPE == 'sequential' else [one(row) for row in x]\n"
+    )
+    reward = _reward(tmp_path, code)
+    with RewardManager(reward, {}, 1, 20.0, on_error="zero") as manager, caplog.at_level(logging.WARNING):
+        assert _score(manager, "a", "", "number", "ab") == [1.0, 0.0, 0.0, 0.5]
+        assert manager.kinds == ["ok", "error", "error", "ok"]
+        assert _score(manager, "", "") == [0.0, 0.0]  # errors of all alone never stop it
+        assert (manager.errors, manager.timeouts, manager.crashes) == (4, 0, 0)
+    told = [message for message in caplog.messages if "worker.reward.on_error = zero" in message]
+    assert len(told) == 1 and told[0].startswith(f"{reward} raised an error: ZeroDivisionError")
+    with RewardManager(reward, {}, 1, 20.0) as manager, pytest.raises(UserError, match="ZeroDivisionError"):
+        _score(manager, "a", "")
+
+
+def test_on_error_takes_two_words(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected one of stop, zero, got 'ignore'"):
+        RewardManager(_reward(tmp_path, "def f(rows): return []"), on_error="ignore")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (SEQUENTIAL + "def f(row): time.sleep(60)", r"mine.py:f: every one of the 3 answers .*time_limit = 0.3 s"),
+        ("import time\ndef f(rows): time.sleep(60)", "mine.py:f: every one of the 3 answers .*Raise the limit"),
+        (
+            SEQUENTIAL + "def quick_score(row): time.sleep(60)\ndef f(row):" + GOOD,
+            r"mine.py:f \(its quick_score\): every one of the 3 answers",
+        ),
+        (
+            SEQUENTIAL + "def f(row): os._exit(1) if row['response'] == 'exit' else time.sleep(60)",
+            r"time_limit = 0.3 s \(2\) or killed the process that scores it \(1\)",
+        ),
+    ],
+)
+def test_a_step_without_a_single_score_stops(tmp_path: Path, code: str, message: str) -> None:
+    with RewardManager(_reward(tmp_path, code), {}, 2, 0.3) as manager:
+        with pytest.raises(UserError, match=message):
+            _score(manager, "a", "exit", "b")
+        assert _score(manager, "b") == [0.0]  # one answer alone may be slow
+
+
+def test_a_slow_quick_score_costs_its_own_row_only(tmp_path: Path) -> None:
+    code = SEQUENTIAL + (
+        "def quick_score(row):\n"
+        "    if row['response'] == 'slow': time.sleep(60)\n"
+        "    if row['response'] == 'quick': return {'overall': 0.5, 'accuracy': 0}\n"
+        "def f(row): return {'overall': 1.0, 'accuracy': 1}\n"
+    )
+    with RewardManager(_reward(tmp_path, code), {}, 2, 1.0) as manager:
+        begin = time.monotonic()
+        assert _score(manager, "quick", "slow", "other") == [0.5, 0.0, 1.0]
+        assert time.monotonic() - begin < 50
+        assert (manager.timeouts, manager.kinds) == (1, ["ok", "timeout", "ok"])
+
+
+ONE = "def f(row):\n    return {'overall': float(row['response'] == row['ground_truth'])}\n"
+MANY = "def f(rows): return [{'overall': float(row['response'] == row['ground_truth'])} for row in rows]\n"
+NUMBER = "def f(row):\n    return {'overall': 1.0} if isinstance(row, dict) else 1.0\n"
+
+
+@pytest.mark.parametrize("on_error", ["stop", "zero"])
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        (ONE, 'It works when it gets one row: put REWARD_TYPE = "sequential" into the file'),
+        (NUMBER, 'It works when it gets one row: put REWARD_TYPE = "sequential" into the file'),
+        ("REWARD_TYPE = 'batch'\n" + ONE, 'put REWARD_TYPE = "sequential"'),
+        ("REWARD_TYPE = 'sequential'\n" + MANY, 'It works when it gets a list of rows: put REWARD_TYPE = "batch"'),
+        ("def f(row):\n    return {'overall': row['no such key']}\n", None),
+    ],
+)
+def test_a_function_of_the_other_type_gets_a_hint(
+    tmp_path: Path, code: str, hint: str | None, on_error: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with RewardManager(_reward(tmp_path, code), {}, 1, 20.0, on_error) as manager, caplog.at_level(logging.WARNING):
+        if on_error == "stop":
+            with pytest.raises(UserError) as error:
+                _score(manager, "5", "4")
+            message = str(error.value)
+        else:
+            assert _score(manager, "5", "4") == [0, 0]
+            message = caplog.text
+    assert (hint in message) if hint else "put REWARD_TYPE" not in message
+
+
+@pytest.mark.parametrize(
+    ("code", "scores"),
+    [
+        ("def f(predict, ground_truth): return {'overall': 0.5 * (predict == ground_truth), 'accuracy': 0}", [0.5, 0]),
+        ("def f(predict_str: str, ground_truth: str) -> float: return float(predict_str == ground_truth)", [1, 0]),
+        (
+            "def f(predicts, ground_truths, weight=0.1, more=None):\n"
+            "    return [{'overall': weight * (p == g), 'accuracy': 1} for p, g in zip(predicts, ground_truths)]",
+            [0.25, 0],
+        ),
+        ("def f(predicts, ground_truths, *, weight): return [weight * 4 * (p == '5') for p in predicts]", [1, 0]),
+        (
+            "REWARD_TYPE = 'sequential'\ndef f(predict, ground_truth, **rest): return {'overall': predict == '5'}",
+            [1, 0],
+        ),
+    ],
+)
+def test_functions_of_older_forks_work_where_nothing_is_missing(tmp_path: Path, code: str, scores: list[float]) -> None:
+    kwargs = {"weight": 0.25} if "weight" in code else {}
+    with RewardManager(_reward(tmp_path, code), kwargs, 1, 20.0) as manager:
+        assert _score(manager, "5", "4") == scores
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            "predicts, ground_truths, questions, weight=0.1",
+            r"missing a required argument: 'questions': it is written for an older interface, \(predicts, "
+            r"ground_truths, questions, weight\)\. Keyword arguments that it has: questions, weight\. EasyR1's",
+        ),
+        ("predict, ground_truth, problem", "missing a required argument: 'problem': it is written for an older"),
+        ("data_source, solution_str, ground_truth, extra_info=None", "missing .*'solution_str'.*EasyR1's interface is"),
+        ("completions, answers", "missing a required argument: 'answers'.*EasyR1's interface is f"),
+    ],
+)
+def test_functions_that_ask_for_more_are_told_of_todays_interface(tmp_path: Path, arguments: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        RewardManager(_reward(tmp_path, f"def f({arguments}): return []"))
