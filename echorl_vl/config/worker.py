@@ -177,6 +177,9 @@ class RewardConfig:
     skip_special_tokens: bool = option(True, "the reward function reads responses without special tokens")
     num_cpus: int = option(1, "processes that grade", at_least=1, at_most=MOST_PROCESSES)
     time_limit: float = option(10.0, "seconds for one answer; later it gets reward 0", above=0, at_most=86_400)
+    on_error: str = option(
+        "stop", "a reward function that raises stops the run, or the answer gets 0", choices=("stop", "zero")
+    )
 
 
 @dataclass

@@ -146,6 +146,7 @@ class Display:
             self._no_clip(known) or _part(known, "echo {:.4f}", names.ECHO_LOSS),
             _part(known, "{:.1f} s", "timing_s/step"),
             _part(known, "{:,.0f} tokens/s", *THROUGHPUT),
+            lost_answers(known),
             f"eta {_clock(self._eta())}" if step < self._total else "",
         ]
         return "  ".join(part for part in parts if part)
@@ -193,6 +194,8 @@ class Display:
             lines.append(
                 Text("  ".join(fact for fact in facts if fact), style="dim", no_wrap=True, overflow="ellipsis")
             )
+            if lost := lost_answers(known):
+                lines.append(Text(lost, style="bold red", no_wrap=True, overflow="ellipsis"))
         if self._held_out:
             first, last = self._held_out[0], self._held_out[-1]
             line = Text().append(f"{'validation':<12}", style="dim")
@@ -201,6 +204,13 @@ class Display:
                 line.append(f"  was {_with_error(*first[1:])} at step {first[0]}", style="dim")
             lines.append(line)
         return Group(*lines)
+
+
+def lost_answers(metrics: Mapping[str, float]) -> str:
+    """What the reward function did not score in a step, as a warning; "" where it scored every answer."""
+    what = {"reward/timeouts": "timed out", "reward/crashes": "killed their grader", "reward/errors": "raised"}
+    lost = ", ".join(f"{metrics[name]:.0f} {verb}" for name, verb in what.items() if metrics.get(name))
+    return f"warning: answers without a score: {lost}" if lost else ""
 
 
 def sparkline(values: Sequence[float], width: int = SPARK_WIDTH, low: float = 0.0, high: float = 1.0) -> str:

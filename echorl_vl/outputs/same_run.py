@@ -48,6 +48,7 @@ HARMLESS_KEYS = SPLITTING_KEYS | {
     ),
     "worker.reward.num_cpus",
     "worker.reward.time_limit",
+    "worker.reward.on_error",
 }
 
 

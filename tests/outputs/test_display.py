@@ -92,6 +92,15 @@ def test_a_step_with_clips_says_its_loss():
     assert "echo 0.2500" in out.getvalue() and "no clip" not in out.getvalue()
 
 
+def test_answers_that_were_not_scored_are_in_the_step_line():
+    for terminal in (False, True):
+        screen, out = console(terminal)
+        with Display(2, console=screen) as display:
+            lost = {"reward/timeouts": 12.0, "reward/crashes": 0.0, "reward/errors": 1.0}
+            display.step(1, {"reward/accuracy": 0.5} | lost)
+        assert "warning: answers without a score: 12 timed out, 1 raised" in out.getvalue()
+
+
 def test_live_screen_and_summary(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     terminal, out = console(True)

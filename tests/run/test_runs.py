@@ -131,6 +131,56 @@ def test_a_reward_file_of_easyr1_works_unchanged(run, tmp_path) -> None:
     assert row["reward/overall"] == pytest.approx(row["reward/accuracy"] + 0.25) and row["reward/length"] > 1
 
 
+SOMETIMES = """
+import time
+REWARD_TYPE = "sequential"
+
+def slow(row):
+    if row["response_length"] % 2:
+        time.sleep(60)
+    return {"overall": 1.0, "accuracy": 1.0}
+
+def hangs(row):
+    time.sleep(60)
+
+def raises(row):
+    if row["response_length"] % 2:
+        raise ValueError("an odd length")
+    return {"overall": 1.0, "accuracy": 1.0}
+"""
+
+
+@pytest.mark.slow
+def test_answers_without_a_score_are_in_the_step_line_and_a_step_without_a_score_stops(run, tmp_path) -> None:
+    (tmp_path / "mine.py").write_text(SOMETIMES)
+    reward = f"worker.reward.reward_function={tmp_path / 'mine.py'}"
+    limits = ("worker.reward.time_limit=0.3", "trainer.max_steps=1")
+    some = run(f"{reward}:slow", *limits, folder=tmp_path / "some")
+    lost = some.metrics[0]["reward/timeouts"]
+    assert some.status == 0 and 0 < lost < 16
+    assert f"warning: answers without a score: {lost:.0f} timed out" in some.output
+    every = run(f"{reward}:hangs", *limits, folder=tmp_path / "every")
+    assert every.status == 2
+    assert (
+        "mine.py:hangs: every one of the 16 answers of this step took longer than worker.reward.time_limit = 0.3 s"
+        in (every.output)
+    )
+
+
+@pytest.mark.slow
+def test_a_reward_that_raises_stops_the_run_or_scores_zero(run, tmp_path) -> None:
+    (tmp_path / "mine.py").write_text(SOMETIMES)
+    reward = f"worker.reward.reward_function={tmp_path / 'mine.py'}:raises"
+    stopped = run(reward, folder=tmp_path / "stop")
+    assert stopped.status == 2 and "mine.py:raises raised an error: ValueError: an odd length" in stopped.output
+    # The same run goes on with the other setting.
+    done = run(reward, "worker.reward.on_error=zero", folder=tmp_path / "stop")
+    assert done.status == 0, done.output
+    row = done.metrics[0]
+    assert row["reward/errors"] == 16 * (1 - row["reward/accuracy"]) > 0
+    assert f"{row['reward/errors']:.0f} raised" in done.output
+
+
 def test_kl_to_a_reference_starts_at_zero(run) -> None:
     done = run("algorithm.disable_kl=false", "algorithm.use_kl_loss=true", "algorithm.kl_penalty=low_var_kl")
     assert done.status == 0, done.output

@@ -20,8 +20,8 @@ from verl.workers.reward import AutoRewardManager
 from echorl_vl.algorithms import make_algorithm
 from echorl_vl.config import Config
 from echorl_vl.core.groups import all_of_group, group_index
-from echorl_vl.engines.easyr1.settings import KEEP
-from echorl_vl.rewards.manager import RewardManager
+from echorl_vl.engines.easyr1.settings import KEEP, LOST
+from echorl_vl.rewards.manager import KINDS, RewardManager, lost_metrics
 
 ROW = "reward_row"  # number of a row among all that were graded, in the batch
 KEEP_SUCCESS = "keep_success"  # in the batch's meta_info
@@ -38,10 +38,11 @@ class EchoRewardManager(AutoRewardManager):
         return type(cls.__name__, (cls,), {"ours": config})
 
     def __init__(self, config: Any, tokenizer: PreTrainedTokenizer) -> None:
-        super().__init__(config, tokenizer)
-        reference = f"{config.reward_function}:{config.reward_function_name}"
-        kwargs, time_limit = dict(config.reward_function_kwargs), self.ours.worker.reward.time_limit
-        self._manager = RewardManager(reference, kwargs, config.num_cpus, time_limit)
+        # Not EasyR1's own `__init__`, which sets these and imports the user's file into this process.
+        self.config, self.tokenizer = config, tokenizer
+        reward, reference = self.ours.worker.reward, f"{config.reward_function}:{config.reward_function_name}"
+        kwargs = dict(config.reward_function_kwargs)
+        self._manager = RewardManager(reference, kwargs, config.num_cpus, reward.time_limit, reward.on_error)
         self.reward_type, self.reward_fn = "batch", self._score  # the pool calls a sequential function itself
 
     def compute_reward(self, data: DataProto) -> tuple[Tensor, dict[str, list[float]]]:
@@ -76,7 +77,11 @@ class EchoRewardManager(AutoRewardManager):
         columns = [[row[key] for row in rows] for key in ("response", "response_length", "ground_truth")]
         scores = self._manager.score(*columns)
         common = set.intersection(*map(set, scores))  # EasyR1 keeps a list for each part, so a row may lack none
-        return [{part: value for part, value in score.items() if part in common} for score in scores]
+        scores = [{part: value for part, value in score.items() if part in common} for score in scores]
+        kinds = self._manager.kinds
+        if set(kinds) == {"ok"}:
+            return scores
+        return [score | {LOST: float(KINDS.index(kind))} for score, kind in zip(scores, kinds, strict=True)]
 
 
 def all_success(accuracies: Tensor, uids: np.ndarray, threshold: float) -> Tensor:
@@ -126,6 +131,11 @@ class RewardTap:
         """Times that rewards were asked for since they were last taken: in training, the rounds of sampling."""
         return len(self._answers)
 
+    def lost(self) -> dict[str, float]:
+        """Metrics of the rows without a score in the answers since they were last taken."""
+        parts = [ray.get(answer)[1].get(LOST, []) for _, answer, _ in self._answers]
+        return lost_metrics([KINDS[int(number)] for numbers in parts for number in numbers])
+
     def forget(self) -> None:
         """Drops the answers so far."""
         self._answers.clear()
@@ -146,5 +156,5 @@ class RewardTap:
 
 def _by_row(parts: dict[str, list[float]]) -> list[dict[str, float]]:
     """{"accuracy": [1.0, 0.0]} -> [{"accuracy": 1.0}, {"accuracy": 0.0}]."""
-    columns = {key: values for key, values in parts.items() if key != KEEP}
+    columns = {key: values for key, values in parts.items() if key not in (KEEP, LOST)}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -25,6 +25,7 @@ OUR_KEYS = frozenset(
         "algorithm.dynamic_sampling",
         "worker.actor.entropy_coef",
         "worker.reward.time_limit",
+        "worker.reward.on_error",
         "trainer.device",
         "trainer.max_bad_steps",
         "trainer.rollout_save_freq",
@@ -34,6 +35,9 @@ OUR_KEYS = frozenset(
 
 KEEP = "sampling_keep"
 """Part of the reward by which `dynamic_sampling: echo` keeps groups; see `rewards`."""
+
+LOST = "not_scored"
+"""Part of the reward, in batches in which rows got none: what became of each row, by its place in `KINDS`."""
 
 OWN_POLICY = "own_policy"
 """Column (B,) bool of a batch with experts' rows, False in them."""

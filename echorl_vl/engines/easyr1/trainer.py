@@ -26,11 +26,12 @@ from echorl_vl.engines.easyr1.batches import BatchReader
 from echorl_vl.engines.easyr1.expert_rows import ExpertRows
 from echorl_vl.engines.easyr1.expert_traces import wants_traces
 from echorl_vl.engines.easyr1.rewards import RewardTap, all_success
-from echorl_vl.engines.easyr1.settings import KEEP, EchoPPOConfig
+from echorl_vl.engines.easyr1.settings import KEEP, LOST, EchoPPOConfig
 from echorl_vl.engines.experience import Experience, experience_metrics, mine, write_experience
 from echorl_vl.engines.hosted import STOP_FILE, check_bad_steps
 from echorl_vl.engines.rebind import rebound
 from echorl_vl.engines.validation_metrics import of_all_responses
+from echorl_vl.outputs.display import lost_answers
 from echorl_vl.outputs.rollout_files import write_rollouts
 from echorl_vl.outputs.run_folder import RunFolder
 from echorl_vl.outputs.tracker import Tracker
@@ -101,7 +102,7 @@ class EchoTrainer(RayPPOTrainer):
         """Mining, then EasyR1's update; its answer with our metrics in it."""
         started = time.perf_counter()
         step, echo = self.global_step, self.ours.echo
-        rounds = self.reward_fn.asked
+        rounds, lost = self.reward_fn.asked, self.reward_fn.lost()
         experience = self._experience(batch)
         coef = echo_coef(echo, step - 1)
         if coef:
@@ -123,7 +124,9 @@ class EchoTrainer(RayPPOTrainer):
         if self.ours.algorithm.online_filtering:
             metrics["sampling/rounds"] = float(rounds)
         metrics[names.ENTROPY] = experience.rollouts.entropy[mask].mean().item()
-        metrics |= self._update_metrics(output)
+        metrics |= self._update_metrics(output) | lost
+        if warning := lost_answers(lost):
+            print(f"step {step}: {warning}", flush=True)
         output.non_tensor_batch |= {name: np.array([value]) for name, value in metrics.items()}
         self._write_rollouts(experience)
         return output
@@ -215,7 +218,8 @@ class _RecordingTracker(ray_trainer.Tracker):
         self._records, self._after = records, after
 
     def log(self, data: dict[str, Any], step: int) -> None:
-        data = {name: value for name, value in data.items() if name != f"reward/{KEEP}"}
+        for part in (KEEP, LOST):
+            data = {name: value for name, value in data.items() if name not in (f"reward/{part}", f"val/{part}_reward")}
         super().log(data=data, step=step)
         self._records.log(step, data)
         self._after()

@@ -56,7 +56,11 @@ def build_parts(config: Config, note: Callable[[str], None]) -> Parts:
     check_memory(config, device)
     reward = config.worker.reward
     rewards = RewardManager(
-        reward.reward_function, dict(reward.reward_function_kwargs), reward.num_cpus, reward.time_limit
+        reward.reward_function,
+        dict(reward.reward_function_kwargs),
+        reward.num_cpus,
+        reward.time_limit,
+        reward.on_error,
     )
     try:
         data = config.data

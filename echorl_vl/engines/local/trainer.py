@@ -111,7 +111,7 @@ class Trainer:
         timer = PhaseTimer(self.policy.device, self.display.phase)
         torch.manual_seed(step_seed(config.worker.rollout.seed, self.step, "torch"))
         rewards = self.parts.rewards
-        lost = rewards.timeouts, rewards.crashes
+        lost = rewards.timeouts, rewards.crashes, rewards.errors
         coef = echo_coef(config.echo, self.step - 1)
         collected = self.collector.collect(self.step, timer, echo=coef > 0)
         rollouts, scores = collected.rollouts, collected.scores
@@ -139,6 +139,7 @@ class Trainer:
         metrics |= {
             "reward/timeouts": float(rewards.timeouts - lost[0]),
             "reward/crashes": float(rewards.crashes - lost[1]),
+            "reward/errors": float(rewards.errors - lost[2]),
         }
         metrics |= timer.metrics(rollouts)
         self.tracker.log(self.step, metrics)

@@ -18,6 +18,8 @@ from echorl_vl.rewards.manager import RewardManager
 ERROR = "reward_error"
 """Part of a row's `reward_extra_info` that says what is wrong with the reward function: raised in the reward loop, it
 would be lost, since verl goes on without rows that fail."""
+LOST = "not_scored"
+"""Part of the `reward_extra_info` of a row without a score: what became of it (`RewardManager.kinds`)."""
 
 
 class EchoRewardManager(RewardManagerBase):
@@ -28,7 +30,8 @@ class EchoRewardManager(RewardManagerBase):
         super().__init__(config, tokenizer, compute_score)
         reward = config.echorl.reward
         self._skip_special_tokens = reward.skip_special_tokens
-        self._manager = RewardManager(reward.function, dict(reward.kwargs), 1, reward.time_limit)
+        on_error = getattr(reward, "on_error", "stop")  # a configuration of before has none
+        self._manager = RewardManager(reward.function, dict(reward.kwargs), 1, reward.time_limit, on_error)
         self._one_at_a_time = ThreadPoolExecutor(1)
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
@@ -48,4 +51,5 @@ class EchoRewardManager(RewardManagerBase):
         except UserError as error:
             return {"score": 0.0, "acc": 0.0, ERROR: str(error)}
         others = {name: value for name, value in score.items() if name not in ("overall", "accuracy")}
-        return {"score": score["overall"], "acc": score["accuracy"], **others}
+        lost = {} if self._manager.kinds == ["ok"] else {LOST: self._manager.kinds[0]}
+        return {"score": score["overall"], "acc": score["accuracy"], **others, **lost}

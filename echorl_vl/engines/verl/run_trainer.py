@@ -59,6 +59,7 @@ class RunTrainer(EchoTrainer):
     def _build_replay_buffer(self) -> Any:
         buffer: EchoReplayBuffer = super()._build_replay_buffer()
         buffer.on_sample = self._on_sample
+        buffer.reward, buffer.time_limit = self.settings.reward.function, self.settings.reward.time_limit
         sampling, rounds = self.settings.dynamic_sampling, self.settings.max_sampling_rounds
         if sampling is not None and rounds > 0:
             buffer.max_groups = rounds * self.config.data.train_batch_size

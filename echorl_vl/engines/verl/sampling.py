@@ -10,8 +10,10 @@ import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
-from echorl_vl.engines.verl.rewards import ERROR
+from echorl_vl.engines.verl.rewards import ERROR, LOST
 from echorl_vl.errors import UserError
+from echorl_vl.outputs.display import lost_answers
+from echorl_vl.rewards.manager import check_not_all_lost, lost_metrics
 
 
 class EchoReplayBuffer(ReplayBuffer):
@@ -19,13 +21,17 @@ class EchoReplayBuffer(ReplayBuffer):
 
     keep: whether the accuracies of a group's rollouts make it one that dynamic sampling keeps; None keeps none.
     max_groups: groups that may be dropped in one step; None for any number. expected: rollouts of a prompt, by
-    partition. on_sample: called with partition and batch once they are drawn.
+    partition. on_sample: called with partition and batch once they are drawn. reward, time_limit: the reward function
+    and its limit, for messages.
     """
 
     keep: Callable[[Sequence[float]], bool] | None = None
     max_groups: int | None = None
     expected: dict[str, int] = {}  # noqa: RUF012  (replaced, never changed)
     on_sample: Callable[[str, KVBatchMeta], None] | None = None
+    reward, time_limit = "the reward function", 0.0
+    _judged: tuple[str, ...] = ()  # what became of the rows of groups that verl would drop
+    _rows = 0
 
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[KVBatchMeta, dict]:
         """A batch of `batch_size` groups.
@@ -35,15 +41,23 @@ class EchoReplayBuffer(ReplayBuffer):
         """
         self._dropped: set[str] = set()
         self._kept: set[str] = set()
+        self._judged = ()
+        self._rows = rows = self.expected.get(partition_id, 0) * batch_size
         batch, metrics = super().sample(global_steps, partition_id, batch_size)
-        rows = self.expected.get(partition_id, 0) * batch_size
         if len(batch) < rows:
             raise UserError(
                 f"{rows - len(batch)} of {rows} rollouts failed; verl's agent loop has printed why, above "
                 "(`Error in _run_prompt`)"
             )
-        for info in reward_info(batch.keys, partition_id):
+        infos = reward_info(batch.keys, partition_id)
+        for info in infos:
             raise_reward_error(info)
+        kinds = [info.get(LOST, "ok") for info in infos]
+        check_not_all_lost(kinds, self.reward, self.time_limit)
+        lost = lost_metrics(kinds)
+        if warning := lost_answers(lost):
+            print(f"step {global_steps} ({partition_id}): {warning}", flush=True)
+        metrics = {**metrics, **lost}
         if self.on_sample is not None:
             self.on_sample(partition_id, batch)
         return batch, metrics
@@ -70,6 +84,9 @@ class EchoReplayBuffer(ReplayBuffer):
         for key, info in zip(keys, reward_info(keys, partition_id), strict=True):
             raise_reward_error(info)
             accuracies[key.split("_")[0]].append(float(info.get("acc", 0.0)))
+            self._judged = *self._judged, info.get(LOST, "ok")
+        if len(self._judged) >= self._rows:  # a batch's worth was sampled and dropped: was any of it scored?
+            check_not_all_lost(self._judged, self.reward, self.time_limit)
         for uid in uids:
             keeps = self.keep is not None and self.keep(accuracies[uid])
             (self._kept if keeps else self._dropped).add(uid)

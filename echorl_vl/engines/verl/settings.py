@@ -85,6 +85,7 @@ def beside(config: Config, run: Path | None = None, resume_step: int | None = No
                 "function": reward.reward_function,
                 "kwargs": dict(reward.reward_function_kwargs),
                 "time_limit": reward.time_limit,
+                "on_error": reward.on_error,
                 "skip_special_tokens": reward.skip_special_tokens,
             },
         },
