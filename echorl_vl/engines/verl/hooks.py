@@ -20,7 +20,8 @@ HOOKS = (
     Hook(_MAIN, "TaskRunnerV1.run", ("self", "config"), "builds everything: subclassed, to say how it ended"),
     Hook(_BASE, "register_trainer", ("name",), "puts our trainers under names of their own"),
     Hook(_SYNC, "PPOTrainerSync", None, "subclassed"),
-    Hook(_BASE, "PPOTrainer.__init__", ("self", "config"), "called as it is"),
+    Hook(_BASE, "PPOTrainer.__init__", ("self", "config"), "called; verl's own trainers warn that they have no term"),
+    Hook("verl.trainer.ppo.ray_trainer", "RayPPOTrainer", None, "the old trainer warns too"),
     Hook(_BASE, "PPOTrainer.fit", ("self", "agent_loop_manager"), "run with the next name rebound"),
     Hook(
         _BASE,
