@@ -136,7 +136,7 @@ def test_steps_beyond_the_epochs_are_taken() -> None:
         (["worker.rollout.val_override_config={ignore_eos: true}"], "verl's validation has no ignore_eos"),
         (["trainer.n_gpus_per_node=6"], "wanted a multiple of 6 GPUs"),
         (["worker.rollout.tensor_parallel_size=3"], "wanted a divisor of 8 GPUs"),
-        (["worker.actor.dynamic_batching=false", "worker.actor.micro_batch_size_per_device_for_update=128"],
+        (["worker.actor.dynamic_batching=false", "worker.actor.micro_batch_size_per_device_for_update=48"],
          "wanted a divisor of 64, the rollouts of one rank in an optimizer step"),
         (["data.max_response_length=99999"], "wanted at least"),
         (["trainer.val_only=true", "trainer.val_before_train=false"], "which verl looks at in that validation alone"),
