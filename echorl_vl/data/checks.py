@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from echorl_vl.data.bad_rows import BadRow
 from echorl_vl.data.messages import is_messages
 from echorl_vl.data.problem import Keys
 from echorl_vl.data.templates import IMAGE, VIDEO
 from echorl_vl.errors import UserError, shorten
 
-_LISTED = 8
 _NO_VIDEO = "the embedded engine reads pictures, not videos"
 # Names that other data sets use for the same thing; the nearest of these is offered before a similarly spelt one.
 _USUAL_NAMES = {
@@ -33,19 +33,6 @@ _USUAL_NAMES = {
     "image_key": ("images", "image", "image_path", "img", "picture"),
     "trace_key": ("solution", "trace", "target", "theorems", "response", "messages"),
 }
-
-
-@dataclass(frozen=True)
-class BadRow:
-    """Row ``row`` (from 0) of ``source`` can't be used because ``field`` is as ``reason`` says."""
-
-    source: str
-    row: int
-    field: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.source}, row {self.row}, {self.field}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -109,18 +96,6 @@ def check_rows(
     if keys.image in table.column_names:
         bad.extend(_check_pictures(table, source, keys, locate))
     return sorted(bad, key=lambda fault: fault.row)
-
-
-def raise_bad_rows(bad: list[BadRow], rows: int) -> None:
-    """Raise one UserError that counts the unusable rows and shows the first few; none: do nothing."""
-    if not bad:
-        return
-    unusable = len({(fault.source, fault.row) for fault in bad})
-    lines = [f"{unusable} of {rows} rows can't be used (rows counted from 0):"]
-    lines += [f"  {fault}" for fault in bad[:_LISTED]]
-    if len(bad) > _LISTED:
-        lines.append(f"  and {len(bad) - _LISTED} more")
-    raise UserError("\n".join(lines))
 
 
 def nearest(name: str, names: list[str]) -> str | None:

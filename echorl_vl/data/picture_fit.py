@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from PIL import Image
 
+from echorl_vl.data.bad_rows import RowError
 from echorl_vl.data.images import fit_image, image_size, open_image, target_size
-from echorl_vl.data.problem import Problem
+from echorl_vl.data.problem import PictureSource, Problem
 from echorl_vl.errors import UserError
+
+T = TypeVar("T")
 
 
 class PictureFit:
@@ -38,22 +42,24 @@ class PictureFit:
 
     def fit(self, problem: Problem) -> list[Image.Image]:
         """The problem's pictures, decoded, in the size that the model sees. Raises UserError for one that can't be."""
-        pictures = []
-        for slot, image in enumerate(problem.images):
-            where = _picture_name(problem, slot)
-            pictures.append(fit_image(open_image(image, where), where, self._factor, self.min_pixels, self.max_pixels))
-        return pictures
+        limits = self._factor, self.min_pixels, self.max_pixels
+        return _each(problem, lambda image, where: fit_image(open_image(image, where), where, *limits))
+
+    def sizes(self, problem: Problem) -> list[tuple[int, int]]:
+        """(width, height) in which the model sees each picture, worked out from its header without decoding it.
+
+        EXIF may still turn a picture by 90 degrees; swapping the sides doesn't change the number of tokens.
+        """
+        limits = self._factor, self.min_pixels, self.max_pixels
+        return _each(problem, lambda image, where: target_size(*image_size(image, where), where, *limits))
+
+    def try_decoding(self, problem: Problem) -> None:
+        """Decodes each of the problem's pictures once. Raises RowError for one that can't be."""
+        _each(problem, open_image)
 
     def tokens(self, problem: Problem) -> int:
-        """Image tokens of the problem's pictures, worked out from their headers without decoding them."""
-        count = 0
-        for slot, image in enumerate(problem.images):
-            where = _picture_name(problem, slot)
-            # EXIF may still turn the picture by 90 degrees; swapping the sides doesn't change the number.
-            size = image_size(image, where)
-            width, height = target_size(*size, where, self._factor, self.min_pixels, self.max_pixels)
-            count += width * height // self._factor**2
-        return count
+        """Image tokens of the problem's pictures, worked out from their headers."""
+        return sum(width * height // self._factor**2 for width, height in self.sizes(problem))
 
     def check(self, prompt: Any, sizes: list[tuple[int, int]], image_id: int, maker: str) -> None:
         """What the model relies on: grids as `smart_resize` says, one image token for each merged patch."""
@@ -71,8 +77,17 @@ class PictureFit:
         return self.patch_size * self.merge_size
 
 
-def _picture_name(problem: Problem, slot: int) -> str:
-    return f"{problem.where}, {problem.keys.image}[{slot}]"
+def _each(problem: Problem, action: Callable[[PictureSource, str], T]) -> list[T]:
+    """``action(picture, name for messages)`` of each picture; a UserError becomes one of the problem's row."""
+    results = []
+    for slot, image in enumerate(problem.images):
+        field = f"{problem.keys.image}[{slot}]"
+        where = f"{problem.where}, {field}"
+        try:
+            results.append(action(image, where))
+        except UserError as error:
+            raise RowError(problem, field, str(error).removeprefix(f"{where}: ")) from error
+    return results
 
 
 def _own_limits(image_processor: Any) -> tuple[int, int]:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from jinja2 import TemplateError
 
+from echorl_vl.data.bad_rows import RowError
 from echorl_vl.data.problem import Problem
-from echorl_vl.data.templates import IMAGE, VIDEO, load_format_prompt, message_content, read_template
+from echorl_vl.data.templates import (
+    IMAGE,
+    VIDEO,
+    TemplateFailure,
+    bounded,
+    check_chat_template,
+    load_format_prompt,
+    message_content,
+    read_template,
+)
+from echorl_vl.data.tokens import reserved_tokens
 from echorl_vl.errors import UserError
 
 CACHE_BYTES = 256 * 1024 * 1024
@@ -46,6 +57,13 @@ class Prompt:
         return sum(t.numel() * t.element_size() for t in tensors if t is not None) + 4 * len(self.text) + pictures
 
 
+class Outline(NamedTuple):
+    """A prompt before its pictures are decoded: its ``text``, and how many tokens the pictures add to the text's."""
+
+    text: str
+    image_tokens: int
+
+
 class PromptEncoder:
     """Encodes problems for one model.
 
@@ -55,7 +73,8 @@ class PromptEncoder:
     resizing (None: the processor's own). ``max_prompt_length`` is in tokens, None for no limit. Encoded prompts are
     kept up to ``cache_bytes``; the least recently used go first.
 
-    Raises UserError for templates that can't be read, are not jinja or don't use the question.
+    Raises UserError for templates that can't be read, are not jinja, don't use the question, or take too much time or
+    memory.
     """
 
     def __init__(
@@ -74,8 +93,14 @@ class PromptEncoder:
         self.max_prompt_length = max_prompt_length
         self._format = None if format_prompt is None else load_format_prompt(format_prompt)
         self._chat_template = getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)
+        self._chat_name = f"the chat template of {getattr(tokenizer, 'name_or_path', '') or 'the model'}"
         if override_chat_template is not None:
             self._chat_template = read_template(override_chat_template, "data.override_chat_template")
+            self._chat_name = f"{override_chat_template} (data.override_chat_template)"
+        if isinstance(self._chat_template, str):
+            check_chat_template(self._chat_name, self._chat_template, parts=processor is not None)
+        reserved = set(reserved_tokens(tokenizer).values()) - {IMAGE, VIDEO}  # what a data set writes for its pictures
+        self._reserved = re.compile("|".join(map(re.escape, sorted(reserved, key=len, reverse=True))) or r"(?!)")
         self._cache: OrderedDict[str, Prompt] = OrderedDict()
         self._cache_bytes = cache_bytes
         self._cached = 0
@@ -98,14 +123,19 @@ class PromptEncoder:
             return kept
         prompt = self._encode(problem)
         if self.max_prompt_length is not None and len(prompt) > self.max_prompt_length:
-            pixels = f"lower data.max_pixels (now {self.pictures.max_pixels}), " if problem.images else ""
-            raise UserError(
-                f"{problem.where}, {problem.keys.prompt}: the prompt has {len(prompt)} tokens, data.max_prompt_length "
-                f"is {self.max_prompt_length}: raise it, {pixels}or leave such rows out with "
-                "data.filter_overlong_prompts=true"
-            )
+            raise self.too_long(problem, len(prompt))
         self._keep(prompt)
         return prompt
+
+    def too_long(self, problem: Problem, length: int) -> RowError:
+        """The error for a prompt of ``length`` tokens, which is above the limit."""
+        pixels = f"lower data.max_pixels (now {self.pictures.max_pixels}), " if problem.images else ""
+        return RowError(
+            problem,
+            problem.keys.prompt,
+            f"the prompt has {length} tokens, data.max_prompt_length is {self.max_prompt_length}: raise it, {pixels}or "
+            "leave such rows out with data.filter_overlong_prompts=true",
+        )
 
     def filter_overlong(
         self, problems: Sequence[Problem], max_prompt_length: int | None = None, batch_size: int = 256
@@ -136,41 +166,51 @@ class PromptEncoder:
 
     def lengths(self, problems: Sequence[Problem]) -> list[int]:
         """Number of tokens of each problem's prompt, from its text and the sizes in its pictures' headers."""
-        texts = [self.render(problem) for problem in problems]
+        return self.count_tokens([self.outline(problem) for problem in problems])
+
+    def outline(self, problem: Problem) -> Outline:
+        """The prompt as far as text and picture headers give it. Raises RowError as `encode` does, but for damage
+        behind a header and the length."""
+        text = self.render(problem)
+        # one token of each picture is in the text already
+        return Outline(text, self.pictures.tokens(problem) - len(problem.images) if problem.images else 0)
+
+    def count_tokens(self, outlines: Sequence[Outline]) -> list[int]:
+        """Number of tokens of each outlined prompt."""
+        if not outlines:
+            return []
+        texts = [outline.text for outline in outlines]
         token_ids = self.tokenizer(texts, add_special_tokens=self._adds_special_tokens)["input_ids"]
-        result = []
-        for problem, ids in zip(problems, token_ids, strict=True):
-            # one token of each picture is in the text already
-            pictures = self.pictures.tokens(problem) - len(problem.images) if problem.images else 0
-            result.append(len(ids) + pictures)
-        return result
+        return [len(ids) + outline.image_tokens for ids, outline in zip(token_ids, outlines, strict=True)]
 
     def render(self, problem: Problem) -> str:
         """The chat as text: format prompt, chat template and the opening of the answer.
 
-        Raises UserError if the text can't be matched with the pictures.
+        Raises RowError if the text can't be matched with the pictures, spells a reserved token of the tokenizer, or
+        makes a template fail.
         """
-        question = problem.question if self._format is None else self._format(problem.question)
-        self._check_placeholders(problem, question)
-        if self._chat_template is None:
-            return "\n\n".join(filter(None, [(problem.system or "").rstrip(), question.rstrip()])) + "\n"
-        renderer = self.tokenizer if self.processor is None else self.processor
-        messages = [{"role": "user", "content": question if self.processor is None else message_content(question)}]
-        if problem.system is not None:
-            # Of parts where the question is: some templates of vision models take no plain text.
-            parts = problem.system if self.processor is None else [{"type": "text", "text": problem.system}]
-            messages.insert(0, {"role": "system", "content": parts})
+        self._check_reserved(problem)
         try:
-            text = renderer.apply_chat_template(
-                messages,
-                chat_template=self._chat_template,
-                tokenize=False,
-                add_generation_prompt=True,
-            )
-        except TemplateError as error:
-            raise UserError(f"{problem.where}: the chat template fails: {error}") from error
+            question = problem.question if self._format is None else self._format(problem.question)
+            self._check_placeholders(problem, question)
+            if self._chat_template is None:
+                return "\n\n".join(filter(None, [(problem.system or "").rstrip(), question.rstrip()])) + "\n"
+            text = bounded(self._chat_name, lambda: self._chat(question, problem.system), "chat template")
+        except TemplateFailure as error:
+            raise RowError(problem, problem.keys.prompt, str(error)) from error
         self._check_visual_tokens(problem, text)
         return text
+
+    def _chat(self, question: str, system: str | None) -> str:
+        renderer = self.tokenizer if self.processor is None else self.processor
+        messages = [{"role": "user", "content": question if self.processor is None else message_content(question)}]
+        if system is not None:
+            # Of parts where the question is: some templates of vision models take no plain text.
+            parts = system if self.processor is None else [{"type": "text", "text": system}]
+            messages.insert(0, {"role": "system", "content": parts})
+        return renderer.apply_chat_template(
+            messages, chat_template=self._chat_template, tokenize=False, add_generation_prompt=True
+        )
 
     @property
     def _adds_special_tokens(self) -> bool:
@@ -198,26 +238,38 @@ class PromptEncoder:
         self.pictures.check(prompt, [picture.size for picture in pictures], image_id, type(self.processor).__name__)
         return prompt
 
+    def _check_reserved(self, problem: Problem) -> None:
+        """A question that spells `<|im_end|>` would end its own turn, and could go on as anyone."""
+        for text, part in ((problem.question, ""), (problem.system, "the system message ")):
+            if found := self._reserved.search(text or ""):
+                raise RowError(
+                    problem,
+                    problem.keys.prompt,
+                    f"{part}spells {found[0]}, a reserved token of the model's tokenizer; expected plain text",
+                )
+
     def _check_placeholders(self, problem: Problem, question: str) -> None:
-        where, pictures = f"{problem.where}, {problem.keys.prompt}", len(problem.images)
+        keys, pictures = problem.keys, len(problem.images)
         if VIDEO in question:
-            raise UserError(f"{where}: has {VIDEO}: the embedded engine reads pictures, not videos")
+            raise RowError(problem, keys.prompt, f"has {VIDEO}: the embedded engine reads pictures, not videos")
         if problem.images and self.processor is None:
-            raise UserError(f"{problem.where}, {problem.keys.image}: has pictures, and the model reads text only")
+            raise RowError(problem, keys.image, "has pictures, and the model reads text only")
         if problem.images and self._chat_template is None:
             raise UserError("the model has no chat template, which pictures need: set data.override_chat_template")
         found = question.count(IMAGE)
         if found != pictures:
-            raise UserError(f"{where}: {found} {IMAGE}, but '{problem.keys.image}' has {pictures} picture(s)")
+            raise RowError(problem, keys.prompt, f"{found} {IMAGE}, but '{keys.image}' has {pictures} picture(s)")
 
     def _check_visual_tokens(self, problem: Problem, text: str) -> None:
         """A question may spell a visual token, and the processor would expand it like a picture's own."""
         for kind, wanted in (("image_token", len(problem.images)), ("video_token", 0)):
             token = getattr(self.processor, kind, None)
             if token and text.count(token) != wanted:
-                raise UserError(
-                    f"{problem.where}, {problem.keys.prompt}: the chat has {token} {text.count(token)} times and "
-                    f"{wanted} picture(s) or video(s): the question or the chat template writes this reserved token"
+                raise RowError(
+                    problem,
+                    problem.keys.prompt,
+                    f"the chat has {token} {text.count(token)} times and {wanted} picture(s) or video(s): a template "
+                    "writes this reserved token",
                 )
 
     def _keep(self, prompt: Prompt) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import datasets
 
-from echorl_vl.data.checks import BadRow, check_columns, check_rows, raise_bad_rows
+from echorl_vl.data.bad_rows import BadRow, raise_bad_rows
+from echorl_vl.data.checks import check_columns, check_rows
 from echorl_vl.data.columns import column_names, pick_columns, root_of, value_at
 from echorl_vl.data.files import SUFFIXES, answer_text, find_files, missing_path, read_file, root_cause
 from echorl_vl.data.generated import GENERATED, load_generated

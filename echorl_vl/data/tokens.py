@@ -6,6 +6,7 @@ one (the number of image tokens would differ from the number of image features),
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -73,6 +74,18 @@ def special_token_ids(tokenizer) -> Tensor:
     """(S,) int64, ascending: ids of the tokenizer's special tokens, those it names and those it only marks as such."""
     marked = {token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special}
     return torch.tensor(sorted(marked | set(tokenizer.all_special_ids)), dtype=torch.long)
+
+
+def reserved_tokens(tokenizer) -> dict[int, str]:
+    """Id and text of each token that controls a chat or stands for a picture: no text of a data set may spell one.
+
+    Some tokenizers don't mark all of theirs as special (`<|fim_pad|>`), so what looks like one counts too; `<think>`
+    and `<tool_call>`, which a policy writes, don't.
+    """
+    added = {token_id: token.content for token_id, token in tokenizer.added_tokens_decoder.items()}
+    marked = {token_id for token_id, text in added.items() if re.fullmatch(r"<\|.*\|>", text)}
+    ids = marked | set(special_token_ids(tokenizer).tolist()) | set(VisualTokens.find(None, tokenizer).ids)
+    return {token_id: added.get(token_id) or tokenizer.convert_ids_to_tokens(token_id) for token_id in sorted(ids)}
 
 
 def text_mask(

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import torch
 
-from echorl_vl.data.checks import BadRow, raise_bad_rows
+from echorl_vl.data.bad_rows import BadRow, RowError, raise_bad_rows
 from echorl_vl.data.columns import value_at
 from echorl_vl.data.gsm8k import split_solution
 from echorl_vl.data.messages import read_reply
 from echorl_vl.data.problem import Problem
 from echorl_vl.data.theorems import are_theorem_calls, theorem_step
-from echorl_vl.data.tokens import VisualTokens, special_token_ids
+from echorl_vl.data.tokens import reserved_tokens
 from echorl_vl.errors import UserError
 from echorl_vl.rewards.extract import last_boxed
 
@@ -33,13 +33,12 @@ REASONS = (MISSING, UNREADABLE, NO_BOX, RESERVED, TOO_LONG)
 """Why a trace can't be used, in the order in which it is looked at."""
 
 
-class TraceError(UserError):
+class TraceError(RowError):
     """A problem's trace can't be used. ``reason`` is one of `REASONS`, ``detail`` says what was found."""
 
     def __init__(self, problem: Problem, key: str, reason: str, detail: str):
-        super().__init__(f"{problem.where}, {key}: {detail}")
+        super().__init__(problem, key, detail)
         self.reason = reason
-        self.detail = detail
 
 
 class UsableTraces(NamedTuple):
@@ -106,12 +105,7 @@ class TraceEncoder:
         self.max_tokens = max_tokens
         self.needs_box = needs_box
         self.opening = opening.strip()
-        added = tokenizer.added_tokens_decoder
-        # Some tokenizers don't mark all of theirs as special (<|fim_pad|>); <think> and <tool_call> the policy writes.
-        marked = {token_id for token_id, token in added.items() if re.fullmatch(r"<\|.*\|>", token.content)}
-        self._reserved = (
-            marked | set(special_token_ids(tokenizer).tolist()) | set(VisualTokens.find(None, tokenizer).ids)
-        )
+        self._reserved = reserved_tokens(tokenizer)
 
     def encode(self, problem: Problem) -> torch.Tensor:
         """(L,) int64: the trace of ``problem`` in its column ``problem.keys.trace``, ``eos_id`` at the end.
@@ -155,8 +149,9 @@ class TraceEncoder:
     def _finish(self, problem: Problem, key: str, text: str, ids: list[int]) -> list[int]:
         reserved = next((token_id for token_id in ids if token_id in self._reserved), None)
         if reserved is not None:
-            token = self.tokenizer.convert_ids_to_tokens(reserved)
-            raise TraceError(problem, key, RESERVED, f"spells {token}, which is a reserved token of the model")
+            raise TraceError(
+                problem, key, RESERVED, f"spells {self._reserved[reserved]}, which is a reserved token of the model"
+            )
         if self.max_tokens is not None and len(ids) >= self.max_tokens:
             found = f"the trace has {len(ids) + 1} tokens, data.max_response_length is {self.max_tokens}"
             raise TraceError(problem, key, TOO_LONG, found)
@@ -189,9 +184,7 @@ def usable_traces(
                 kept.append(index)
                 continue
             counts[error.reason] += 1
-            problem = batch[index - start]
-            source, _, row = problem.uid.rpartition(":")
-            bad.append(BadRow(source, int(row) if row.isdigit() else index, trace_key(problem), error.detail))
+            bad.append(error.bad_row(index))
     result = UsableTraces(kept, counts)
     if bad and (bad_traces == "error" or not kept):
         try:
