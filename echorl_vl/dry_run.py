@@ -7,12 +7,12 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from echorl_vl.config import Config
+from echorl_vl.data.from_config import load_set, make_encoder, screen_set
 from echorl_vl.data.images import image_size
 from echorl_vl.data.problem import Problems
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.engines.local.loading import load_inputs
 from echorl_vl.engines.local.memory import model_memory
-from echorl_vl.engines.local.parts import load_set, make_encoder
 from echorl_vl.engines.resources import GIB, Machine, memory_problems
 from echorl_vl.rewards.manager import RewardManager
 
@@ -31,26 +31,26 @@ def dry_run(config: Config) -> Iterator[str]:
     """
     data, inputs = config.data, load_inputs(config.worker.actor.model)
     encoder = make_encoder(config, inputs.tokenizer, inputs.processor)
-    problems = load_set(config, data.train_files, data.trace_key)
-    problems = yield from _set_lines("train_files", problems, encoder, config)
+    problems = yield from _set_lines("train_files", data.trace_key, encoder, config)
     yield f"  {data.rollout_batch_size} problems a step, {len(problems) // data.rollout_batch_size:,} steps an epoch"
     if data.val_files:
-        yield from _set_lines("val_files", load_set(config, data.val_files), encoder, config)
+        yield from _set_lines("val_files", None, encoder, config)
     for index in range(min(PROMPTS, len(problems))):
         yield from _prompt_lines(problems, index, encoder)
     yield from _reward_lines([problems[index].answer for index in range(min(PROMPTS, len(problems)))], config)
     yield from _memory_lines(config, inputs.config)
 
 
-def _set_lines(key: str, problems: Problems, encoder: PromptEncoder, config: Config) -> Generator[str, None, Problems]:
+def _set_lines(
+    key: str, trace_key: str | None, encoder: PromptEncoder, config: Config
+) -> Generator[str, None, Problems]:
     """Lines about a problem set; returns the problems that a run would take from it."""
-    kept, too_long = encoder.filter_overlong(problems)
-    leave_out = config.data.filter_overlong_prompts
+    notes: list[str] = []
+    problems = load_set(config, getattr(config.data, key), trace_key, notes.append)
+    kept = screen_set(config, problems, encoder, notes.append)
     yield f"data.{key} = {problems.source}: {len(problems):,} problems"
-    if too_long:
-        what = "left out" if leave_out else "a run stops at the first of them"
-        yield f"  {too_long:,} prompts are longer than data.max_prompt_length = {config.data.max_prompt_length}: {what}"
-    return problems.select(kept) if too_long and leave_out else problems
+    yield from (f"  {note}" for note in notes)
+    return kept
 
 
 def _prompt_lines(problems: Problems, index: int, encoder: PromptEncoder) -> Iterator[str]:

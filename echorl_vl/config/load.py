@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from echorl_vl.data.places import split_places
+
 from .check import general_problems, local_problems
 from .check_easyr1 import easyr1_problems
 from .check_verl import verl_problems
@@ -16,7 +18,7 @@ from .dump import config_to_dict
 from .interpolate import has_interpolation, resolve
 from .names import DERIVED, REFUSED_VALUES
 from .options import field_hints, schema_options, schema_sections
-from .paths import PATHS, resolve_paths
+from .paths import PATHS, PROBLEM_SETS, resolve_paths
 from .presets import with_presets
 from .problems import Problem, raise_if_any, show, wrong_value
 from .read import Assignment, read_file, read_overrides, unknown_key
@@ -119,11 +121,18 @@ def _convert_all(tree: dict[str, Any], origins: dict[str, str], problems: list[P
             problems.append(wrong_value(key, value, _origin(origins, key), f"a value ({type_text(option.hint)})"))
         elif not option.range.accepts(converted):
             problems.append(wrong_value(key, value, _origin(origins, key), wanted))
-        elif isinstance(converted, str) and (fault := text_fault(converted, key in PATHS)):
+        elif fault := _text_fault(key, converted):
             problems.append(Problem((key,), f"{key} = {show(value)} ({_origin(origins, key)}): expected {fault}"))
         else:
             values[key] = None if option.optional and converted == "" else converted
     return values
+
+
+def _text_fault(key: str, value: Any) -> str | None:
+    """What is wrong with a text, or with the first bad one of the places of problems; None: nothing."""
+    texts = split_places(value) if key in PROBLEM_SETS else [value]
+    faults = (text_fault(text, key in PATHS) for text in texts if isinstance(text, str))
+    return next(filter(None, faults), None)
 
 
 def _build(values: dict[str, Any], origins: dict[str, str], problems: list[Problem]) -> Config:

@@ -99,8 +99,9 @@ class Option:
 
     @property
     def is_text(self) -> bool:
-        """True for plain text fields, whose unquoted scalars are never read as numbers."""
-        return inner_type(self.hint) is str
+        """True for fields of text (or of text or a list), whose unquoted scalars are never read as numbers."""
+        inner = inner_type(self.hint)
+        return inner is str or (is_union(inner) and typing.get_args(inner)[0] is str)
 
     @property
     def is_mapping(self) -> bool:

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 import echorl_vl
+from echorl_vl.data.places import matches, split_places
 
 from .dump import get_value, set_value
 from .schema import Config
@@ -62,15 +63,42 @@ def split_suffix(value: str, mark: str) -> tuple[str, str]:
     return (head, found + tail) if found else (value, "")
 
 
+def _resolve_places(value: str | list[str], config_folder: str | Path | None) -> str | list[str]:
+    """The places of problems with absolute paths, as a list if they came as one."""
+    if not isinstance(value, str):
+        return [_resolve_place(place, config_folder) for place in value]
+    if find_path(value, config_folder):  # a path with commas in it
+        return _resolve_place(value, config_folder)
+    return ",".join(_resolve_place(place, config_folder) for place in split_places(value))
+
+
+def _resolve_place(place: str, config_folder: str | Path | None) -> str:
+    whole = find_path(place, config_folder)
+    if whole is not None:
+        return whole
+    head, suffix = split_suffix(place, "@")
+    found = find_path(head, config_folder) or _find_pattern(head or place, config_folder)
+    return found + suffix if found else place
+
+
+def _find_pattern(pattern: str, config_folder: str | Path | None) -> str | None:
+    """The absolute pattern where it matches something."""
+    candidates = [os.path.join(folder, os.path.expanduser(pattern)) for folder in search_folders(config_folder)]
+    return next((candidate for candidate in candidates if matches(candidate)), None)
+
+
 def resolve_paths(config: Config, config_folder: str | Path | None = None) -> None:
     """Makes every existing path of `config` absolute, in place."""
     for key in PROBLEM_SETS + FUNCTIONS + PLAIN:
         value = get_value(config, key)
         if not value:
             continue
+        if key in PROBLEM_SETS:
+            set_value(config, key, _resolve_places(value, config_folder))
+            continue
         whole = find_path(value, config_folder)
         if whole is None and key not in PLAIN:
-            head, suffix = split_suffix(value, "@" if key in PROBLEM_SETS else ":")
+            head, suffix = split_suffix(value, ":")
             found = find_path(head, config_folder)
             whole = found + suffix if found else None
         if whole is not None:

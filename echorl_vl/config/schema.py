@@ -27,8 +27,14 @@ LOGGERS = ("console", "file", "tensorboard", "wandb", "swanlab", "mlflow")
 
 @dataclass
 class DataConfig:
-    train_files: str = option("", "training problems: hub id@split, parquet or jsonl file, or folder", null="")
-    val_files: str = option("", "validation problems, written the same way; empty or null: no validation", null="")
+    train_files: str | list[str] = option(
+        "",
+        "training problems: file, folder, pattern or hub id, each with @split, or a list of them (docs/data.md)",
+        null="",
+    )
+    val_files: str | list[str] = option(
+        "", "validation problems, written the same way; empty or null: no validation", null=""
+    )
     prompt_key: str = option(
         "prompt", "column of the question: text or chat messages; a dot leads into a nested column"
     )
@@ -36,6 +42,16 @@ class DataConfig:
     image_key: str = option("images", "column of the pictures; empty or null: a set of texts", null="")
     video_key: str = option("videos", "column of the videos (EasyR1 engine); empty or null: none", null="")
     trace_key: str | None = option(None, "column of the worked solution (expert trace); null: none")
+    bad_rows: str = option(
+        "error",
+        "rows that can't be used (unreadable picture, empty answer, reserved token ...): stop, or leave them out",
+        choices=("error", "drop"),
+    )
+    check_images: str = option(
+        "auto",
+        "decode every picture at start; auto: of up to 10000 problems all, of more those of 2000",
+        choices=("auto", "all", "off"),
+    )
     bad_traces: str = option(
         "drop", "a trace that can't be used: leave its problem out, or stop", choices=("drop", "error")
     )

@@ -13,15 +13,17 @@ import pyarrow.compute as pc
 
 from echorl_vl.data.bad_rows import BadRow
 from echorl_vl.data.messages import is_messages
+from echorl_vl.data.places import is_url, unsupported_url
 from echorl_vl.data.problem import Keys
 from echorl_vl.data.templates import IMAGE, VIDEO
 from echorl_vl.errors import UserError, shorten
 
 _NO_VIDEO = "the embedded engine reads pictures, not videos"
+_CHATS = ("messages", "conversations", "conversation")
 # Names that other data sets use for the same thing; the nearest of these is offered before a similarly spelt one.
 _USUAL_NAMES = {
-    "prompt_key": ("problem", "question", "prompt", "query", "instruction", "input"),
-    "answer_key": (
+    "prompt": ("problem", "question", "prompt", "query", "instruction", "input", *_CHATS),
+    "answer": (
         "answer",
         "ground_truth",
         "final_answer",
@@ -30,8 +32,8 @@ _USUAL_NAMES = {
         "solution",
         "label",
     ),
-    "image_key": ("images", "image", "image_path", "img", "picture"),
-    "trace_key": ("solution", "trace", "target", "theorems", "response", "messages"),
+    "image": ("images", "image", "image_path", "img", "picture"),
+    "trace": ("solution", "trace", "target", "theorems", "response", "messages"),
 }
 
 
@@ -48,25 +50,22 @@ def check_columns(table: pa.Table, source: str, keys: Keys, columns: list[str]) 
     """Raise UserError if the column of questions, answers or traces is missing or holds something else, or the
     pictures' no pictures.
 
-    ``table`` has those columns of the source's ``columns`` that ``keys`` name, questions that are chats as text.
+    ``table`` has those of the columns prompt, answer, image, video and trace that the source has under the names of
+    ``keys``, chats as text; ``columns`` are all of the source's.
     """
-    for setting, key in (("prompt_key", keys.prompt), ("answer_key", keys.answer)):
-        if key not in table.column_names:
-            raise UserError(_missing_column(columns, source, setting, key))
-    _check_type(table, source, "prompt_key", keys.prompt, _is_text, "text or chat messages of text ({role, content})")
-    _check_type(table, source, "answer_key", keys.answer, _is_text_or_number, "text or a number")
+    missing = [role for role in ("prompt", "answer", "trace") if getattr(keys, role) and role not in table.column_names]
+    if missing:
+        raise UserError(_missing_columns(columns, source, {role: getattr(keys, role) for role in missing}))
+    _check_type(table, source, keys, "prompt", _is_text, "text or chat messages of text ({role, content})")
+    _check_type(table, source, keys, "answer", _is_text_or_number, "text or a number")
     if keys.trace is not None:
-        if keys.trace not in table.column_names:
-            raise UserError(_missing_column(columns, source, "trace_key", keys.trace))
-        wanted = "text, chat messages or a list of theorem calls"
-        _check_type(table, source, "trace_key", keys.trace, _is_trace_column, wanted)
-    if keys.image in table.column_names:
-        wanted = "pictures: lists of {bytes, path}, or paths"
-        _check_type(table, source, "image_key", keys.image, _is_picture_column, wanted)
+        _check_type(table, source, keys, "trace", _is_trace_column, "text, chat messages or a list of theorem calls")
+    if "image" in table.column_names:
+        _check_type(table, source, keys, "image", _is_picture_column, "pictures: lists of {bytes, path}, or paths")
     else:
-        with_image = int(pc.sum(pc.greater(_occurrences(table, keys, IMAGE), 0)).as_py() or 0)
+        with_image = int(pc.sum(pc.greater(_occurrences(table, IMAGE), 0)).as_py() or 0)
         if with_image:
-            message = _missing_column(columns, source, "image_key", keys.image)
+            message = _missing_columns(columns, source, {"image": keys.image})
             raise UserError(f"{message}; {with_image} rows have {IMAGE} in '{keys.prompt}'")
 
 
@@ -82,18 +81,21 @@ def check_rows(
     def add(rows, field: str, reason: str) -> None:
         bad.extend(BadRow(source, int(row), field, reason) for row in rows)
 
-    for key in (keys.prompt, keys.answer):
-        column = table.column(key)
+    for role in ("prompt", "answer"):
+        column, key = table.column(role), getattr(keys, role)
         empty = pc.is_null(column, nan_is_null=pa.types.is_floating(column.type))
         if _is_text(column.type):
             empty = pc.or_(empty, pc.fill_null(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(column)), 0), True))
         add(np.flatnonzero(empty.to_numpy()), key, "is empty or missing")
+        if pa.types.is_floating(column.type):
+            endless = pc.fill_null(pc.is_inf(column), False)
+            add(np.flatnonzero(endless.to_numpy()), key, "is infinite; expected text or a finite number")
 
     if not videos:
-        add(np.flatnonzero(_occurrences(table, keys, VIDEO).to_numpy() > 0), keys.prompt, f"has {VIDEO}: {_NO_VIDEO}")
-    if keys.video in table.column_names and not videos:
-        add(np.flatnonzero(_has_value(table.column(keys.video))), keys.video, f"holds a video: {_NO_VIDEO}")
-    if keys.image in table.column_names:
+        add(np.flatnonzero(_occurrences(table, VIDEO).to_numpy() > 0), keys.prompt, f"has {VIDEO}: {_NO_VIDEO}")
+    if "video" in table.column_names and not videos:
+        add(np.flatnonzero(_has_value(table.column("video"))), keys.video, f"holds a video: {_NO_VIDEO}")
+    if "image" in table.column_names:
         bad.extend(_check_pictures(table, source, keys, locate))
     return sorted(bad, key=lambda fault: fault.row)
 
@@ -104,17 +106,21 @@ def nearest(name: str, names: list[str]) -> str | None:
 
 
 def _check_pictures(table: pa.Table, source: str, keys: Keys, locate: Callable[[str], str]) -> list[BadRow]:
-    cells = picture_cells(table.column(keys.image))
+    cells = picture_cells(table.column("image"))
     bad = [BadRow(source, row, keys.image, reason) for row, reason in cells.faults]
     exists: dict[str, bool] = {}
     for row, path in cells.paths:
+        if is_url(path):
+            advice = "save the picture to a file and give its path, or its bytes in a parquet file"
+            bad.append(BadRow(source, row, keys.image, unsupported_url(path, advice)))
+            continue
         file = locate(path)
         if file not in exists:
             exists[file] = os.path.isfile(file)
         if not exists[file]:
             bad.append(BadRow(source, row, keys.image, f"picture file {shorten(file)} does not exist"))
 
-    placeholders = _occurrences(table, keys, IMAGE).to_numpy()
+    placeholders = _occurrences(table, IMAGE).to_numpy()
     for row in np.flatnonzero(placeholders != cells.counts):
         found, pictures = int(placeholders[row]), int(cells.counts[row])
         if found == 0:
@@ -180,30 +186,37 @@ def _has_value(column: pa.ChunkedArray) -> np.ndarray:
     return pc.is_valid(column).to_numpy()
 
 
-def _occurrences(table: pa.Table, keys: Keys, placeholder: str) -> pa.ChunkedArray:
-    column = table.column(keys.prompt)
+def _occurrences(table: pa.Table, placeholder: str) -> pa.ChunkedArray:
+    column = table.column("prompt")
     if pa.types.is_null(column.type):
         return pa.chunked_array([pa.array(np.zeros(len(column), np.int32))])
     return pc.fill_null(pc.count_substring(column, placeholder), 0)
 
 
-def _missing_column(columns: list[str], source: str, setting: str, key: str) -> str:
-    usual = next((name for name in _USUAL_NAMES[setting] if name in columns), None)
-    likely = usual or nearest(key, columns)
-    advice = f"data.{setting}={likely} if that is the one" if likely else f"set data.{setting} to the right one"
-    return f"{source}: no column '{key}' (data.{setting}). It has the columns {', '.join(columns)}: {advice}"
+def _missing_columns(columns: list[str], source: str, keys: dict[str, str]) -> str:
+    """What is said of columns that are not there; ``keys`` are their names by role."""
+    advice, chat = [], next((name for name in _CHATS if name in columns), None)
+    for role, key in keys.items():
+        usual = next((name for name in _USUAL_NAMES[role] if name in columns), None)
+        if role == "answer":  # a chat's own answer, where no column of answers is in sight
+            usual = usual or chat
+        likely = usual or nearest(key, columns)
+        setting = f"data.{role}_key"
+        advice.append(f"{setting}={likely} if that is the one" if likely else f"set {setting} to the right one")
+    missing = " and ".join(f"no column '{key}' (data.{role}_key)" for role, key in keys.items())
+    return f"{source}: {missing}. It has the columns {', '.join(columns)}: {'; '.join(advice)}"
 
 
 def _check_type(
-    table: pa.Table, source: str, setting: str, key: str, allowed: Callable[[pa.DataType], bool], wanted: str
+    table: pa.Table, source: str, keys: Keys, role: str, allowed: Callable[[pa.DataType], bool], wanted: str
 ) -> None:
-    found = table.schema.field(key).type
+    found, key = table.schema.field(role).type, getattr(keys, role)
     if pa.types.is_null(found) or allowed(found):
         return
-    nested = pa.types.is_struct(found) and setting != "image_key"
+    nested = pa.types.is_struct(found) and role != "image"
     fields = [f"{key}.{field.name}" for field in found] if nested else []
-    hint = f"; for a column in it, data.{setting}={' or '.join(fields)}" if fields else ""
-    raise UserError(f"{source}: column '{key}' (data.{setting}) holds {found}, wanted {wanted}{hint}")
+    hint = f"; for a column in it, data.{role}_key={' or '.join(fields)}" if fields else ""
+    raise UserError(f"{source}: column '{key}' (data.{role}_key) holds {found}, wanted {wanted}{hint}")
 
 
 def _is_text(kind: pa.DataType) -> bool:

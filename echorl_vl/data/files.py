@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-import json
+import csv
+import gzip
+import io
 import re
 from pathlib import Path
-from typing import Any
 
 import datasets
 import pandas
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from echorl_vl.data.bad_rows import BadRow, raise_bad_rows
 from echorl_vl.data.checks import nearest
-from echorl_vl.data.columns import value_at
+from echorl_vl.data.json_rows import read_json
 from echorl_vl.data.problem import Keys
 from echorl_vl.errors import UserError, shorten
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".arrow")
+_PACKED = (".jsonl", ".json", ".csv")  # also as .gz
+_SAVED = ("state.json", "dataset_dict.json")  # what `datasets` writes beside a set that it saves
 _SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test", "eval": "test"} | {
     name: "validation" for name in ("validation", "valid", "val", "dev")
 }
+
+
+def format_of(path: Path) -> str | None:
+    """The format that a file's name says, as one of ``SUFFIXES``, a .gz at its end aside; None for none of them."""
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        inner = Path(path.stem).suffix.lower()
+        return inner if inner in _PACKED else None
+    return suffix if suffix in SUFFIXES else None
 
 
 def find_files(path: Path, split: str) -> list[Path]:
@@ -32,12 +44,12 @@ def find_files(path: Path, split: str) -> list[Path]:
     """
     split = _SPLITS.get(split, split)
     if path.is_file():
-        if path.suffix.lower() not in SUFFIXES:
+        if format_of(path) is None:
             raise UserError(f"{path}: '{path.suffix}' is no format of problems; wanted {', '.join(SUFFIXES)}")
         if split != "train":
             raise UserError(f"{path}@{split}: a single file is all one split, train; leave @{split} out")
         return [path]
-    files = [file for file in sorted(path.rglob("*")) if file.is_file() and file.suffix.lower() in SUFFIXES]
+    files = [file for file in sorted(path.rglob("*")) if file.is_file() and format_of(file)]
     files = [file for file in files if not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)]
     if not files:
         raise UserError(f"{path}: the folder has no file of problems ({', '.join(SUFFIXES)})")
@@ -49,9 +61,9 @@ def find_files(path: Path, split: str) -> list[Path]:
     if split not in by_split:
         found = ", ".join(f"{name or 'no split'}: {len(some)} file(s)" for name, some in sorted(by_split.items()))
         raise UserError(f"{path}: no file of the split '{split}'; found {found}. Name a split as FOLDER@SPLIT")
-    suffixes = sorted({file.suffix.lower() for file in by_split[split]})
+    suffixes = sorted({format_of(file) for file in by_split[split]})
     if len(suffixes) > 1:
-        raise UserError(f"{path}: files of several formats ({', '.join(suffixes)}): give one of the files")
+        raise UserError(f"{path}: files of several formats ({', '.join(suffixes)}): give the files as a list")
     return by_split[split]
 
 
@@ -73,19 +85,59 @@ def missing_path(path: Path) -> UserError:
     return UserError(f"{path}: no such file or folder" + (f"; there is {parent / near}" if near else ""))
 
 
+def is_saved(path: Path) -> bool:
+    """Whether a folder is what `datasets.save_to_disk` writes."""
+    return any((path / name).is_file() for name in _SAVED)
+
+
+def read_saved(path: Path, split: str) -> datasets.Dataset:
+    """The set (of a `DatasetDict`, the split) in a folder that `datasets.save_to_disk` wrote.
+
+    Raises UserError, naming it, if it can't be read, has no such split or holds no rows.
+    """
+    split = _SPLITS.get(split, split)
+    try:
+        saved = datasets.load_from_disk(str(path))
+    except Exception as error:
+        raise UserError(f"{path}: the saved data set can't be read: {root_cause(error)}") from error
+    if isinstance(saved, datasets.DatasetDict):
+        by_split = {_SPLITS.get(name, name): name for name in saved}
+        if split not in by_split:
+            raise UserError(f"{path}: no split '{split}'; found {', '.join(saved)}. Name a split as FOLDER@SPLIT")
+        saved = saved[by_split[split]]
+    elif split != "train":
+        raise UserError(f"{path}@{split}: the saved data set is all one split, train; leave @{split} out")
+    if len(saved) == 0:
+        raise UserError(f"{path}: the saved data set holds no problems (0 rows)")
+    return saved.flatten_indices() if saved._indices is not None else saved
+
+
 def read_file(path: Path, keys: Keys) -> datasets.Dataset:
-    """Load one data file through `datasets`. Raises UserError, naming it, if it can't be read or holds no rows."""
+    """`read_rows` of a file in which every row should be readable: raises UserError for the others, too."""
+    dataset, bad = read_rows(path, keys)
+    raise_bad_rows(bad, len(dataset))
+    return dataset
+
+
+def read_rows(path: Path, keys: Keys) -> tuple[datasets.Dataset, list[BadRow]]:
+    """Load one data file through `datasets`, and the rows of it that can't be read (nulls in the table).
+
+    Raises UserError, naming the file, if it can't be read as a whole or holds no rows.
+    """
+    kind = format_of(path) or path.suffix
     try:
         if path.stat().st_size == 0:
             raise UserError(f"{path}: the file is empty (0 bytes)")
-        dataset = _READERS[path.suffix.lower()](path, keys)
+        dataset, bad = _READERS[kind](path, keys)
     except UserError:
         raise
     except Exception as error:  # `datasets` wraps what went wrong in errors of its own; the first one says it
-        raise UserError(f"{path}: can't be read as {path.suffix[1:]}: {root_cause(error)}") from error
+        raise UserError(f"{path}: can't be read as {kind[1:]}: {root_cause(error)}") from error
+    if bad and len(bad) >= len(dataset):  # a table of nothing but nulls, or of no columns at all
+        raise_bad_rows(bad, len(bad))
     if len(dataset) == 0:
         raise UserError(f"{path}: the file holds no problems (0 rows)")
-    return dataset
+    return dataset, bad
 
 
 def root_cause(error: BaseException) -> str:
@@ -95,14 +147,14 @@ def root_cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {shorten(str(error), 400)}" if str(error) else type(error).__name__
 
 
-def _read_parquet(path: Path, keys: Keys) -> datasets.Dataset:
+def _read_parquet(path: Path, keys: Keys) -> tuple[datasets.Dataset, list[BadRow]]:
     if pq.read_metadata(path).num_rows == 0:  # `datasets` trips over a file without rows
         raise UserError(f"{path}: the file holds no problems (0 rows)")
-    return _load("parquet", path)
+    return _load("parquet", path), []
 
 
-def _read_arrow(path: Path, keys: Keys) -> datasets.Dataset:
-    return _load("arrow", path)
+def _read_arrow(path: Path, keys: Keys) -> tuple[datasets.Dataset, list[BadRow]]:
+    return _load("arrow", path), []
 
 
 def _load(builder: str, path: Path) -> datasets.Dataset:
@@ -115,83 +167,31 @@ def _load(builder: str, path: Path) -> datasets.Dataset:
             datasets.enable_progress_bars()
 
 
-def _read_csv(path: Path, keys: Keys) -> datasets.Dataset:
-    # Everything stays the text that it is in the file: an answer of 1.50 or 007 must not become a number on the way.
-    frame = pandas.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    return datasets.Dataset.from_pandas(frame, preserve_index=False)
-
-
-def _read_json(path: Path, keys: Keys) -> datasets.Dataset:
-    """JSON lines, or one list of objects. Read here, since readers that guess column types turn answers into dates."""
-    text = path.read_text(encoding="utf-8-sig")
-    rows = _parse_json(text, path)
-    for index, row in enumerate(rows):
-        if not isinstance(row, dict):
-            raise UserError(f"{path}, row {index}: wanted an object with the problem's fields, found {_short(row)}")
-        for key, allowed in ((keys.prompt, str | list), (keys.answer, str | int | float)):
-            value = value_at(row, key)
-            if value is not None and (not isinstance(value, allowed) or isinstance(value, bool)):
-                wanted = "text or chat messages" if key == keys.prompt else "text or a number"
-                raise UserError(f"{path}, row {index}, {key}: wanted {wanted}, found {_short(value)}")
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    # A nested column that is used is taken out here: what stands beside it may be of mixed kinds.
-    names += [
-        key for key in _read_keys(keys) if key not in names and any(value_at(row, key) is not None for row in rows)
-    ]
-    columns = {name: _json_column([value_at(row, name) for row in rows], name, keys) for name in names}
-    return datasets.Dataset(pa.table(columns))
-
-
-def _parse_json(text: str, path: Path) -> list[Any]:
-    if path.suffix.lower() == ".json":
-        try:
-            whole = json.loads(text)
-        except json.JSONDecodeError as error:
-            if error.msg != "Extra data":  # JSON lines under the name .json
-                raise UserError(f"{path}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from error
-        else:
-            if isinstance(whole, list):
-                return whole
-            if not isinstance(whole, dict) or any(isinstance(value, list) for value in whole.values()):
-                raise UserError(f"{path}: wanted a list of problems or one problem a line, found {_short(whole)}")
-            return [whole]
-    rows = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number}, column {error.colno}: not JSON: {error.msg}") from error
-    return rows
-
-
-def _json_column(values: list[Any], name: str, keys: Keys) -> pa.Array:
-    if name == keys.answer and any(isinstance(value, str) for value in values):
-        values = [value if value is None else answer_text(value) for value in values]
-    if name == keys.image and any(isinstance(value, list) for value in values):
-        values = [value if value is None or isinstance(value, list) else [value] for value in values]
+def _read_csv(path: Path, keys: Keys) -> tuple[datasets.Dataset, list[BadRow]]:
+    data = _bytes_of(path)
     try:
-        return pa.array(values)
-    except (pa.ArrowException, TypeError, OverflowError, UnicodeEncodeError):
-        if name in _read_keys(keys):
-            raise
-        # A column of mixed kinds that nothing here reads is kept as JSON text.
-        return pa.array([json.dumps(value) for value in values])
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}, line {line}: not UTF-8: {error}") from error
+    header = next(csv.reader(io.StringIO(text)), [])
+    if repeated := next((name for name in header if header.count(name) > 1), None):
+        raise UserError(f"{path}, line 1: the column '{repeated}' stands twice; expected each name once")
+    # Everything stays the text that it is in the file: an answer of 1.50 or 007 must not become a number on the way.
+    frame = pandas.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    return datasets.Dataset.from_pandas(frame, preserve_index=False), []
 
 
-def _read_keys(keys: Keys) -> list[str]:
-    return [key for key in (keys.prompt, keys.answer, keys.image, keys.video, keys.trace) if key is not None]
+def _read_json(path: Path, keys: Keys) -> tuple[datasets.Dataset, list[BadRow]]:
+    table, bad = read_json(path, _bytes_of(path), keys)
+    return datasets.Dataset(table), bad
 
 
-def answer_text(value: Any) -> str:
-    """A reference answer as text: a float that is a whole number without its ".0", text as it is."""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
-
-
-def _short(value: Any) -> str:
-    return f"{type(value).__name__} {shorten(str(value), 60)}"
+def _bytes_of(path: Path) -> bytes:
+    if path.suffix.lower() == ".gz":
+        with gzip.open(path) as file:
+            return file.read()
+    return path.read_bytes()
 
 
 _READERS = {

@@ -1,14 +1,25 @@
-"""Chat messages, [{role, content}, ...], in a column: one question, perhaps with a system message and an answer."""
+"""Chat messages, [{role, content}, ...], in a column: one question, perhaps with a system message and an answer.
+
+Content may be text or a list of parts ({type: text, text}, {type: image}, {type: image_url, image_url: {url}}), and
+messages may be ShareGPT's ({from: human, value}); `flatten` makes plain messages of both.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from echorl_vl.data.templates import IMAGE, VIDEO
+from echorl_vl.errors import shorten
+
 WANTED = "one user message, perhaps with a system message before it and an assistant's after it"
+_ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant"}  # ShareGPT's names
+_TEXTS = ("text", "input_text", "output_text")
+_IMAGES = ("image", "image_url", "input_image")
+_VIDEOS = ("video", "video_url", "input_video")
 
 
 @dataclass(frozen=True)
@@ -20,13 +31,69 @@ class Chat:
     reply: str | None = None
 
 
+class Flat(NamedTuple):
+    """Messages whose contents are text, with `<image>` where a picture stands, and the pictures that came with them."""
+
+    messages: list[dict[str, str | None]]
+    pictures: list[Any]
+
+
 def is_messages(kind: pa.DataType) -> bool:
     """Whether a column of this type holds messages whose contents are text (or nothing at all)."""
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not pa.types.is_struct(kind.value_type):
-        return False
-    fields = {field.name: field.type for field in kind.value_type}
+    fields = _message_fields(kind)
     texts = [fields.get(name) for name in ("role", "content")]
     return all(t is not None and (pa.types.is_string(t) or pa.types.is_large_string(t)) for t in texts)
+
+
+def is_chat(value: Any) -> bool:
+    """Whether a cell is a list of objects, which could be messages."""
+    return isinstance(value, list) and bool(value) and all(isinstance(message, Mapping) for message in value)
+
+
+def needs_flattening(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds messages in one of the other forms that `flatten` reads."""
+    fields = _message_fields(kind)
+    return bool({"role", "from"} & set(fields)) and bool({"content", "value"} & set(fields)) and not is_messages(kind)
+
+
+def flatten(messages: Sequence[Mapping[str, Any]]) -> Flat:
+    """Plain messages. Raises ValueError, which says what was found, for what is no message or has no text."""
+    flat, pictures = [], []
+    for message in messages:
+        if not {"role", "from"} & set(message):
+            raise ValueError(f"expected messages {{role, content}}, got {_short(message)}")
+        role = message.get("role") if message.get("role") is not None else message.get("from")
+        role = _ROLES.get(role, role)
+        content = message.get("content") if message.get("content") is not None else message.get("value")
+        text, its_pictures = _read_content(content)
+        if role != "user" and (its_pictures or (isinstance(content, list) and IMAGE in (text or ""))):
+            raise ValueError(f"has a picture in the {role} message; expected pictures in the user's alone")
+        flat.append({"role": role, "content": text})
+        pictures += its_pictures
+    return Flat(flat, pictures)
+
+
+def flatten_columns(chats: Sequence[Any], images: Sequence[Any]) -> tuple[list[Any], list[Any], list[tuple[int, str]]]:
+    """(chats as plain messages, images with those that the chats brought, (row, what is wrong)).
+
+    What is no list of objects stays as it is; a chat with a fault becomes None.
+    """
+    flat, pictures, faults = list(chats), list(images), []
+    for row, chat in enumerate(chats):
+        if not is_chat(chat):
+            continue
+        try:
+            flat[row], brought = flatten(chat)
+            if brought and images[row]:
+                raise ValueError(
+                    "brings pictures in its messages, beside those of the row's own column; expected one of the two"
+                )
+            if brought:
+                pictures[row] = brought
+        except ValueError as error:
+            flat[row] = None
+            faults.append((row, str(error)))
+    return flat, pictures, faults
 
 
 def read_chat(messages: Sequence[Mapping[str, Any]]) -> Chat:
@@ -63,3 +130,52 @@ def split_column(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, list[tuple[i
                 question = "?"
         questions.append(question)
     return pa.chunked_array([pa.array(questions, pa.string())]), faults
+
+
+def reply_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The assistant's last words of each chat as a column of text, null where there are none."""
+    replies = [None if chat is None else read_reply(chat) for chat in column.to_pylist()]
+    return pa.chunked_array([pa.array(replies, pa.string())])
+
+
+def _message_fields(kind: pa.DataType) -> dict[str, pa.DataType]:
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not pa.types.is_struct(kind.value_type):
+        return {}
+    return {field.name: field.type for field in kind.value_type}
+
+
+def _read_content(content: Any) -> tuple[str | None, list[Any]]:
+    """(text, pictures that it brings) of a message's content."""
+    if content is None or isinstance(content, str):
+        return content, []
+    if not isinstance(content, list):
+        raise ValueError(f"has a message whose content is {_short(content)}; expected text or a list of parts")
+    texts, pictures = [], []
+    for part in content:
+        if isinstance(part, str):
+            texts.append(part)
+            continue
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind in _TEXTS and isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        elif kind in _IMAGES:
+            texts.append(IMAGE)
+            if (source := _picture(part)) is not None:
+                pictures.append(source)
+        elif kind in _VIDEOS:
+            texts.append(VIDEO)
+        else:
+            raise ValueError(f"has a part {_short(part)}; expected {{type: text, text}} or {{type: image}}")
+    return "".join(texts), pictures
+
+
+def _picture(part: Mapping[str, Any]) -> Any:
+    """The picture that a part brings: a path, or a dictionary with bytes or path. None where it is only a place."""
+    source = next((part[key] for key in ("image", "image_url", "url", "path") if part.get(key)), None)
+    if isinstance(source, Mapping) and "url" in source:
+        source = source["url"]
+    return source or None
+
+
+def _short(value: Any) -> str:
+    return f"{type(value).__name__} {shorten(str(value), 60)}"

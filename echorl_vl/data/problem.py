@@ -92,8 +92,13 @@ class Problems(Sequence[Problem]):
 
     @property
     def plain(self) -> bool:
-        """Whether every file is `Part.plain`."""
-        return all(part.plain for part in self._parts)
+        """Whether the set is all rows of one source, and that is `Part.plain`."""
+        return all(part.plain for part in self._parts) and self.is_whole
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no row of the files was left out."""
+        return len(self._rows) == self._starts[-1]
 
     def select(self, indices: Sequence[int]) -> Problems:
         """The problems at ``indices``, in that order."""

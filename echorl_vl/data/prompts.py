@@ -189,7 +189,7 @@ class PromptEncoder:
         Raises RowError if the text can't be matched with the pictures, spells a reserved token of the tokenizer, or
         makes a template fail.
         """
-        self._check_reserved(problem)
+        self.check_reserved(problem)
         try:
             question = problem.question if self._format is None else self._format(problem.question)
             self._check_placeholders(problem, question)
@@ -238,8 +238,11 @@ class PromptEncoder:
         self.pictures.check(prompt, [picture.size for picture in pictures], image_id, type(self.processor).__name__)
         return prompt
 
-    def _check_reserved(self, problem: Problem) -> None:
-        """A question that spells `<|im_end|>` would end its own turn, and could go on as anyone."""
+    def check_reserved(self, problem: Problem) -> None:
+        """Raises RowError for a reserved token in question or system message.
+
+        A question that spells `<|im_end|>` would end its own turn, and could go on as anyone.
+        """
         for text, part in ((problem.question, ""), (problem.system, "the system message ")):
             if found := self._reserved.search(text or ""):
                 raise RowError(

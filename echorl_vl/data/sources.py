@@ -1,29 +1,31 @@
-"""Where problems come from: the hub, files of any kind, or this project's generator, all with one schema."""
+"""Problems from wherever they are (`opening`), all with one schema, every row of them checked."""
 
 from __future__ import annotations
 
 import os
-import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from echorl_vl.data.bad_rows import BadRow, raise_bad_rows
+from echorl_vl.data.bad_rows import BadRow, settle_bad_rows
 from echorl_vl.data.checks import check_columns, check_rows
 from echorl_vl.data.columns import column_names, pick_columns, root_of, value_at
-from echorl_vl.data.files import SUFFIXES, answer_text, find_files, missing_path, read_file, root_cause
-from echorl_vl.data.generated import GENERATED, load_generated
 from echorl_vl.data.gsm8k import are_solutions, split_solution
-from echorl_vl.data.messages import Chat, is_messages, read_chat, split_column
+from echorl_vl.data.json_rows import answer_text, used_keys
+from echorl_vl.data.messages import Chat, is_messages, read_chat, read_reply, reply_column, split_column
+from echorl_vl.data.opening import Source, open_place, with_plain_chats
+from echorl_vl.data.places import split_places
 from echorl_vl.data.problem import Keys, Part, PictureSource, Problem, Problems
 from echorl_vl.errors import UserError
 
-_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-
 
 def load_problems(
-    spec: str,
+    spec: str | Sequence[str],
     prompt_key: str = "problem",
     answer_key: str = "answer",
     image_key: str = "images",
@@ -31,46 +33,86 @@ def load_problems(
     video_key: str = "videos",
     videos: bool = False,
     trace_key: str | None = None,
+    bad_rows: str = "error",
+    note: Callable[[str], None] = lambda line: None,
 ) -> Problems:
     """Load a set of problems and check every row of it, without decoding a picture.
 
-    ``spec`` is what EasyR1's ``data.train_files`` takes: a parquet, jsonl, json, csv or arrow file, a folder of such
-    files (FOLDER@SPLIT for one split), a data set of the hub ("hiyouga/geometry3k@train"); or
-    "generated/geometry3k@train" and "generated/arithmetic@train" for the generators. The split is train where none is
-    named. The pictures of a row are bytes, or paths relative to ``image_dir`` (else to the working directory, else to
-    the data file's folder).
+    ``spec`` is one place or several, as a list or with commas between them. A place is a file (parquet, jsonl, json,
+    csv, arrow; jsonl.gz and the like), a pattern of files, a folder of them (FOLDER@SPLIT for one split), a folder that
+    `datasets.save_to_disk` wrote, a data set of the hub ("hiyouga/geometry3k@train"), or "generated/geometry3k@train"
+    and "generated/arithmetic@train" for the generators. The split is train where none is named. The pictures of a row
+    are bytes, or paths relative to ``image_dir`` (else to the working directory, else to the data file's folder).
     A set without pictures needs no column of them. ``videos``: the engine reads videos, so a row may have some.
 
     A dot in a key leads into a nested column (``reward_model.ground_truth``). Questions are text or chat messages: a
-    user's, perhaps with a system message before it and an assistant's after it, which is no part of the question.
+    user's, perhaps with a system message before it and an assistant's after it, which is no part of the question; the
+    messages may be of parts, and bring the pictures themselves. An answer that is a chat is the assistant's last words.
     Where every answer of a file is a solution in GSM8K's form, ending in a line ``#### 72``, the answer is what follows
     the signs. ``trace_key`` names the column of worked solutions (see `echorl_vl.data.traces`).
+
+    ``bad_rows``: "error" raises for rows that can't be used, "drop" leaves them out and tells ``note``.
 
     Raises UserError for whatever is wrong with the source, its columns or its rows, naming file, row and field.
     """
     keys = Keys(prompt_key, answer_key, image_key, video_key, trace_key)
     if image_dir is not None and not Path(image_dir).is_dir():
         raise UserError(f"{image_dir}: no such folder (data.image_dir)")
+    places = split_places(spec)
+    if not places:
+        raise UserError("no data set given: set data.train_files and data.val_files")
     parts: list[Part] = []
     bad: list[BadRow] = []
-    for name, dataset, folder in _tables(spec, keys):
-        rows = dataset.with_format("arrow")
-        wanted = [key for key in (prompt_key, answer_key, image_key, video_key, trace_key) if key]
-        roots = {root_of(key, rows.column_names) for key in wanted} - {None}
-        table = pick_columns(rows.select_columns(sorted(roots))[:], wanted)
-        chats = prompt_key in table.column_names and is_messages(table.schema.field(prompt_key).type)
-        if chats:
-            questions, faults = split_column(table.column(prompt_key))
-            table = table.set_column(table.column_names.index(prompt_key), prompt_key, questions)
-            bad.extend(BadRow(name, row, prompt_key, reason) for row, reason in faults)
-        check_columns(table, name, keys, column_names(rows.features.arrow_schema))
-        solutions = are_solutions(table.column(answer_key))
-        reader = _RowReader(name, rows, keys, image_dir, folder, solutions)
-        bad.extend(check_rows(table, name, keys, reader.locate, videos))
-        nested = any("." in key for key in (prompt_key, answer_key, image_key))
-        parts.append(Part(len(rows), reader, plain=not (chats or solutions or nested)))
-    raise_bad_rows(bad, sum(part.size for part in parts))
-    return Problems(spec, parts)
+    names: list[str] = []
+    for place in places:
+        for source in open_place(place, keys):
+            if source.name in names:
+                raise UserError(f"{source.name}: given twice in {', '.join(places)}; expected each file once")
+            names.append(source.name)
+            part, faults = _check(source, keys, image_dir, videos)
+            parts.append(part if len(places) == 1 else replace(part, plain=False))
+            bad += faults
+    problems = Problems(", ".join(places), parts)
+    settle_bad_rows(bad, len(problems), bad_rows, note)
+    left_out = {(fault.source, fault.row) for fault in bad}
+    rows = [(name, row) for name, part in zip(names, parts, strict=True) for row in range(part.size)] if bad else []
+    return problems.select([index for index, row in enumerate(rows) if row not in left_out]) if bad else problems
+
+
+def _check(source: Source, keys: Keys, image_dir: str | Path | None, videos: bool) -> tuple[Part, list[BadRow]]:
+    """The rows of a source as a part of a set, and those that can't be used."""
+    name, bad = source.name, list(source.bad)
+    dataset, faults = with_plain_chats(source.dataset, keys)
+    bad += [BadRow(name, *fault) for fault in faults]
+    rows = dataset.with_format("arrow")
+    used = used_keys(keys)
+    roots = {root_of(key, rows.column_names) for key in used} - {None}
+    picked = pick_columns(rows.select_columns(sorted(roots))[:], used)
+    roles = {role: getattr(keys, role) for role in ("prompt", "answer", "image", "video", "trace")}
+    columns = {role: picked.column(key) for role, key in roles.items() if key in picked.column_names}
+    chats = "prompt" in columns and is_messages(columns["prompt"].type)
+    if chats:
+        columns["prompt"], faults = split_column(columns["prompt"])
+        bad += [BadRow(name, row, keys.prompt, reason) for row, reason in faults]
+    replies = "answer" in columns and is_messages(columns["answer"].type)
+    if replies:
+        columns["answer"] = reply_column(columns["answer"])
+    table = pa.table(columns)
+    check_columns(table, name, keys, column_names(rows.features.arrow_schema))
+    solutions = are_solutions(table.column("answer"))
+    reader = _RowReader(name, rows, keys, image_dir, source.folder, solutions)
+    known = {fault.row for fault in bad}  # said to be wrong already, and null in the table
+    bad += [fault for fault in check_rows(table, name, keys, reader.locate, videos) if fault.row not in known]
+    nested = any("." in key for key in (keys.prompt, keys.answer, keys.image))
+    plain = source.plain and not (chats or replies or solutions or nested or _changes(table.column("answer")))
+    return Part(len(rows), reader, plain), sorted(bad, key=lambda fault: fault.row)
+
+
+def _changes(answers: pa.ChunkedArray) -> bool:
+    """Whether a reader that guesses types would make dates of answers that are text, or lose digits of them."""
+    if not (pa.types.is_string(answers.type) or pa.types.is_large_string(answers.type)):
+        return False
+    return bool(pc.any(pc.match_substring_regex(answers, r"^\d{4}-\d\d-\d\d|^[+-]?\d{19,}$")).as_py())
 
 
 class _RowReader:
@@ -97,7 +139,7 @@ class _RowReader:
         keys = self.keys
         question, answer, images = (value_at(row, key) for key in (keys.prompt, keys.answer, keys.image))
         chat = Chat(question) if isinstance(question, str) else read_chat(question)
-        answer = answer_text(answer)
+        answer = (read_reply(answer) or "") if isinstance(answer, list) else answer_text(answer)
         images = [] if images is None else images if isinstance(images, list) else [images]
         used = (keys.prompt, keys.answer, keys.image)
         trace = None if keys.trace is None else root_of(keys.trace, list(row))
@@ -123,58 +165,3 @@ class _RowReader:
         if isinstance(image, dict):
             image = image.get("bytes") or image.get("path") or b""
         return self.locate(image) if isinstance(image, str) else image
-
-
-def _tables(spec: str, keys: Keys) -> list[tuple[str, datasets.Dataset, Path | None]]:
-    """(name for messages, table, folder of the file if it is one) for each file of ``spec``."""
-    if not spec or not spec.strip():
-        raise UserError("no data set given: set data.train_files and data.val_files")
-    place, split = spec, "train"
-    if not Path(spec).expanduser().exists() and "@" in spec:
-        place, _, split = spec.rpartition("@")
-        if not place or not split:
-            raise UserError(f"{spec}: wanted PLACE or PLACE@SPLIT, for example hiyouga/geometry3k@train")
-    path = Path(place).expanduser()
-    if place.startswith(GENERATED):
-        return [(f"{place}@{split}", _generated(place, split), None)]
-    if path.exists():
-        return [(str(file), read_file(file, keys), file.parent) for file in find_files(path, split)]
-    if _is_path(place):
-        raise missing_path(path)
-    return [(f"{place}@{split}", _from_hub(place, split), None)]
-
-
-def _is_path(place: str) -> bool:
-    """Whether a place that doesn't exist was meant as a path: the hub has no such ids, or its folder is here."""
-    first = Path(place).parts[0]
-    return (
-        Path(place).suffix.lower() in SUFFIXES
-        or place.startswith(("~", "."))
-        or not _HUB_ID.fullmatch(place)
-        or ("/" in place and Path(first).is_dir())
-    )
-
-
-def _generated(place: str, split: str) -> datasets.Dataset:
-    try:
-        return load_generated(place.removeprefix(GENERATED), split)
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{place}@{split}: {error.args[0] if error.args else error}") from error
-
-
-def _from_hub(name: str, split: str) -> datasets.Dataset:
-    local = f"To use a local copy, give its path (a file {', '.join(SUFFIXES)} or a folder of them) instead of '{name}'"
-    try:
-        dataset = datasets.load_dataset(name, split=split)
-    except ValueError as error:
-        if "split" in str(error).lower():
-            raise UserError(f"{name}@{split}: {error}") from error
-        raise UserError(f"{name}@{split}: the hub's data set can't be loaded: {root_cause(error)}. {local}") from error
-    except Exception as error:  # no network, no such data set, no access, a full disk: the hub's client has one each
-        raise UserError(
-            f"{name}@{split}: no file or folder of this name is here, and the Hugging Face hub did not give it "
-            f"({root_cause(error)}). {local}"
-        ) from error
-    if len(dataset) == 0:
-        raise UserError(f"{name}@{split}: the split holds no problems (0 rows)")
-    return dataset

@@ -18,6 +18,7 @@ from echorl_vl.config import Config, Problem
 from echorl_vl.config.dump import get_value
 from echorl_vl.config.problems import at, raise_if_any
 from echorl_vl.data.generated import GENERATED
+from echorl_vl.data.places import split_of_place, split_places
 
 TIME_LIMIT = 5.0
 """Seconds that the hub has for an answer."""
@@ -54,11 +55,11 @@ def _asked(config: Config, engine: str) -> Iterator[tuple[str, str, str]]:
     )
     for kind, keys in (("model", models), ("dataset", sets)):
         for key in keys:
-            place = get_value(config, key) or ""
-            if kind == "dataset" and not Path(place).exists():
-                place = place.partition("@")[0]
-            if place and is_hub_id(place):
-                yield key, kind, place
+            given = get_value(config, key) or ""
+            for place in split_places(given) if kind == "dataset" else [given]:
+                name = split_of_place(place)[0] if kind == "dataset" else place
+                if name and is_hub_id(name):
+                    yield key, kind, name
 
 
 def _is_cached(kind: str, name: str) -> bool:

@@ -7,7 +7,7 @@ import os
 import re
 from typing import Any
 
-from echorl_vl.data.files import answer_text
+from echorl_vl.data.json_rows import answer_text
 from echorl_vl.data.templates import IMAGE
 from echorl_vl.errors import UserError, shorten
 from eval.benchmarks.base import Row

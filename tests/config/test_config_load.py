@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from echorl_vl.config import Config, config_to_dict, load_config
+from echorl_vl.config.dump import to_yaml
 from echorl_vl.core.config import EchoConfig
 from echorl_vl.errors import UserError
 
@@ -241,7 +242,7 @@ def test_lossless_conversions(minimal: Path, override: str, expected: object) ->
         ("worker.actor.optim.betas=[0.9]", "a list of 2 values, each a number"),
         ("worker.reward.reward_function_kwargs=3", "a mapping"),
         ("data.seed=???", "a whole number"),
-        ("data.train_files=???", "a value (text)"),
+        ("data.train_files=???", "a value (text or a list, each entry text)"),
     ],
 )
 def test_wrong_type_names_key_value_and_type(minimal: Path, override: str, wanted: str) -> None:
@@ -372,6 +373,32 @@ def test_section_that_is_no_section(minimal: Path) -> None:
 
 def test_an_empty_section_is_all_defaults(minimal: Path) -> None:
     assert load_config(minimal, ["echo="]).echo == EchoConfig()
+
+
+def test_problem_sets_are_one_place_or_several(minimal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list, commas and patterns; each place becomes absolute with its split, what is not here stays as it is."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jsonl", "b.csv", "c,d.jsonl"):
+        (tmp_path / name).write_text("")
+    places = {
+        "[a.jsonl, b.csv@train, owner/name@test]": [
+            f"{tmp_path}/a.jsonl",
+            f"{tmp_path}/b.csv@train",
+            "owner/name@test",
+        ],
+        "a.jsonl,b.csv@train": f"{tmp_path}/a.jsonl,{tmp_path}/b.csv@train",
+        '"c,d.jsonl"': f"{tmp_path}/c,d.jsonl",
+        "*.jsonl@train": f"{tmp_path}/*.jsonl@train",
+        "nothing*.jsonl": "nothing*.jsonl",
+    }
+    for given, expected in places.items():
+        config = load_config(minimal, [f"data.train_files={given}"])
+        assert config.data.train_files == expected
+        saved = tmp_path / "saved.yaml"
+        saved.write_text(to_yaml(config))
+        assert load_config(saved).data.train_files == expected
+    assert "got U+0007" in error_of(minimal, r'data.train_files=[a.jsonl, "b\a.jsonl"]')
+    assert "data.train_files" in error_of(minimal, "data.train_files=[a.jsonl, {b: c}]")
 
 
 def test_missing_file_and_folder(minimal: Path, tmp_path: Path) -> None:

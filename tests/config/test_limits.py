@@ -37,6 +37,8 @@ def error_of(path: Path, *overrides: str) -> str:
 def test_the_walk_sees_the_schema() -> None:
     assert len(NUMBERS) > 80 and "worker.reward.num_cpus" in NUMBERS and "echo.k" in NUMBERS
     assert LISTS == [
+        "data.train_files",
+        "data.val_files",
         "algorithm.options",
         "worker.actor.model.override_config",
         "worker.actor.optim.betas",

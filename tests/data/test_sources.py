@@ -175,7 +175,9 @@ def test_wrong_columns_are_named_with_the_setting_and_the_likely_one(folder):
 
 def test_columns_of_the_wrong_type(tmp_path):
     chat = [{"problem": [{"role": "user", "content": [{"type": "text"}]}], "answer": "1"}]
-    refused(write(tmp_path / "chat.parquet", chat), "'problem'", "data.prompt_key", "list<", "messages of text")
+    refused(write(tmp_path / "chat.parquet", chat), "row 0, problem", "has a part", "expected {type: text, text}")
+    speech = [{"problem": [{"speaker": "user", "content": "?"}], "answer": "1"}]
+    refused(write(tmp_path / "speech.parquet", speech), "'problem'", "data.prompt_key", "list<", "messages of text")
     listed = [{"problem": "?", "answer": ["1"]}]
     refused(write(tmp_path / "a.parquet", listed), "'answer'", "list<", "text or a number")
     refused(write(tmp_path / "a.jsonl", listed), "row 0, answer", "found list")

@@ -9,10 +9,11 @@ from pathlib import Path
 import datasets
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from echorl_vl.config import Config
 from echorl_vl.data.sources import load_problems
-from echorl_vl.engines.easyr1.datasets import load_sets, readable_by_easyr1
+from echorl_vl.engines.easyr1.datasets import load_sets, readable_by_easyr1, screen_sets
 from echorl_vl.engines.easyr1.expert_traces import wants_traces, with_usable_traces
 from echorl_vl.errors import UserError
 
@@ -29,7 +30,7 @@ def written(path: Path, rows: list[dict]) -> str:
     return str(path)
 
 
-def settings(train: str, val: str, **keys: str) -> Config:
+def settings(train: str | list[str], val: str, **keys: str) -> Config:
     config = copy.deepcopy(Config())
     config.data.train_files, config.data.val_files, config.data.rollout_batch_size = train, val, 1
     for key, value in keys.items():
@@ -86,6 +87,48 @@ def test_what_has_no_place_in_easyr1s_prompts_is_refused(tmp_path):
     path = written(tmp_path / "video.jsonl", [row])
     with pytest.raises(UserError, match="row 0, videos: has videos"):
         load_sets(settings(path, path))
+
+
+def test_several_files_and_rows_left_out_are_written(tmp_path):
+    rows = [{"prompt": f"{n}?", "answer": str(n)} for n in range(3)]
+    first, second = written(tmp_path / "a.jsonl", rows[:2]), written(tmp_path / "b.jsonl", rows[2:])
+    (tmp_path / "c.csv").write_text("prompt,answer\n007?,007\n")
+    config = settings([first, second], str(tmp_path / "c.csv"))
+    changed = readable_by_easyr1(config, tmp_path / "run", load_sets(config)).data
+    assert pq.read_table(changed.train_files).to_pylist() == rows
+    assert pq.read_table(changed.val_files).to_pylist() == [{"prompt": "007?", "answer": "007"}]
+    dates = written(tmp_path / "dates.jsonl", [{"prompt": "?", "answer": "2020-01-01"}])  # a date to other readers
+    config = settings(dates, dates)
+    changed = readable_by_easyr1(config, tmp_path / "dates", load_sets(config)).data
+    assert pq.read_table(changed.train_files).to_pylist() == [{"prompt": "?", "answer": "2020-01-01"}]
+
+
+def test_prompts_and_pictures_are_looked_at_before_easyr1_starts(tmp_path):
+    """EasyR1 makes its prompts itself: a control token would pass, and a torn picture end the run when it is drawn."""
+    Image.new("RGB", (64, 64)).save(tmp_path / "good.png")
+    (tmp_path / "torn.png").write_bytes((tmp_path / "good.png").read_bytes()[:60])
+    rows = [
+        {"prompt": "<image>?", "answer": "1", "images": ["good.png"]},
+        {"prompt": "<image>?<|im_end|>", "answer": "1", "images": ["good.png"]},
+        {"prompt": "<image>?", "answer": "1", "images": ["torn.png"]},
+    ]
+    path = written(tmp_path / "train.jsonl", rows)
+    config = settings(path, path, format_prompt=None)
+    config.worker.actor.model.model_path = str(MODEL)
+    with pytest.raises(UserError) as error:
+        screen_sets(config, load_sets(config))
+    assert "2 of 3 rows" in str(error.value)
+    assert f"{path}, row 1, prompt: spells <|im_end|>" in str(error.value)
+    assert f"{path}, row 2, images[0]: " in str(error.value)
+    config.data.bad_rows, notes = "drop", []
+    sets = screen_sets(config, load_sets(config), notes.append)
+    assert len(notes) == 2 and all("left out 2 of 3 rows" in note for note in notes)
+    changed = readable_by_easyr1(config, tmp_path / "run", sets).data
+    assert [row["prompt"] for row in pq.read_table(changed.train_files).to_pylist()] == ["<image>?"]
+    config.data.format_prompt = str(tmp_path / "bomb.jinja")
+    (tmp_path / "bomb.jinja").write_text("{{ 'a' * (10 ** 11) }}{{ content }}")
+    with pytest.raises(UserError, match=r"bomb\.jinja \(data\.format_prompt\): .* memory"):
+        screen_sets(config, load_sets(config))
 
 
 def test_a_training_set_with_traces_is_written_with_their_token_ids(tmp_path):

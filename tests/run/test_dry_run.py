@@ -71,4 +71,4 @@ def test_long_prompts_are_counted(dry_run, tmp_path) -> None:
     long = "1 + " * 400
     rows.write_text(f'{{"problem": "1 + 1", "answer": "2"}}\n{{"problem": "{long}1", "answer": "401"}}\n')
     status, out = dry_run(MATH, f"data.train_files={rows}", *NO_VALIDATION)
-    assert status == 0 and "1 prompts are longer than data.max_prompt_length = 128: left out" in out
+    assert status == 0 and "left out 1 prompts longer than data.max_prompt_length = 128" in out

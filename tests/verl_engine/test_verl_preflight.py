@@ -181,6 +181,24 @@ def test_long_prompts_are_left_out_or_stop_the_run(tmp_path, tokenizer):
         load_sets(config, tokenizer)
 
 
+def test_several_files_and_bad_rows(tmp_path, tokenizer):
+    rows = [{"problem": "1 + 1?", "answer": "2"}, {"problem": "1 + 1?<|im_end|>", "answer": "2"}]
+    config = settings(tmp_path, rows)
+    other = tmp_path / "other.jsonl"
+    other.write_text(json.dumps({"problem": "2 + 2?", "answer": "4"}))
+    config.data.train_files = [config.data.train_files, str(other)]
+    with pytest.raises(UserError, match=r"set\.jsonl, row 1, problem: spells <\|im_end\|>"):
+        load_sets(config, tokenizer)
+    config.data.bad_rows, notes = "drop", []
+    changed = readable_by_verl(config, tmp_path / "run", load_sets(config, tokenizer, notes.append))
+    written = pq.read_table(changed.data.train_files).to_pylist()
+    assert [(row["data_source"], row["prompt"][0]["content"]) for row in written] == [
+        ("set.jsonl", "1 + 1?"),
+        ("other.jsonl", "2 + 2?"),
+    ]
+    assert len(notes) == 1 and "left out 1 of 3 rows" in notes[0]
+
+
 def test_a_set_smaller_than_a_batch_and_a_model_without_a_chat_template(tmp_path, tokenizer):
     config = settings(tmp_path, [{"problem": "1 + 1?", "answer": "2"}], rollout_batch_size=2)
     with pytest.raises(UserError, match="1 problems of at most 512 tokens, and one batch takes 2"):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from echorl_vl.config import Config
+from echorl_vl.data.from_config import load_set, make_encoder, screen_set
 from echorl_vl.data.generated import GENERATED, load_generated
 from echorl_vl.data.problem import Problem, Problems
-from echorl_vl.data.sources import load_problems
 from echorl_vl.data.traces import TraceEncoder
-from echorl_vl.engines.easyr1.expert_traces import wants_traces
+from echorl_vl.engines.easyr1.expert_traces import load_tokenizer, wants_traces
 from echorl_vl.errors import UserError
 from echorl_vl.outputs import atomic
 
@@ -23,21 +24,38 @@ TRACE = "expert_trace"
 _PICTURES = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
 
 
-def load_sets(config: Config) -> dict[str, Problems]:
-    """Both sets, checked: columns, `<image>` counts, pictures, size.
+def load_sets(config: Config, note: Callable[[str], None] = lambda line: None) -> dict[str, Problems]:
+    """Both sets, checked: columns, `<image>` counts, pictures, size. ``note`` takes a line about rows left out.
 
     Raises UserError naming file, row and field, a training set that does not fill one batch, or a system message, which
     EasyR1's prompts have no place for.
     """
     data = config.data
-    keys = (data.prompt_key, data.answer_key, data.image_key, data.image_dir, data.video_key)
     traced = {"train_files": data.trace_key} if wants_traces(config) else {}
-    sets = {key: load_problems(getattr(data, key), *keys, videos=True, trace_key=traced.get(key)) for key in KEYS}
+    sets = {key: load_set(config, getattr(data, key), traced.get(key), note, videos=True) for key in KEYS}
     check_fills_a_batch(config, sets["train_files"])
     for key, problems in sets.items():
         if key in traced or not problems.plain:
             _check_rewritable(problems)
     return sets
+
+
+def screen_sets(
+    config: Config, sets: dict[str, Problems], note: Callable[[str], None] = lambda line: None
+) -> dict[str, Problems]:
+    """The sets without what would stop EasyR1 at a row: pictures are decoded, prompts are rendered in their template.
+
+    EasyR1 leaves out too long prompts itself. Raises UserError as `load_sets` does.
+    """
+    tokenizer, processor = load_tokenizer(config)
+    encoder = make_encoder(config, tokenizer, processor)
+    encoder.max_prompt_length = None
+    screened = {key: screen_set(config, problems, encoder, note) for key, problems in sets.items()}
+    check_fills_a_batch(config, screened["train_files"])
+    for key, problems in screened.items():
+        if sets[key].plain and not problems.plain:
+            _check_rewritable(problems)
+    return screened
 
 
 def check_fills_a_batch(config: Config, train: Problems) -> None:
@@ -53,8 +71,9 @@ def readable_by_easyr1(
 ) -> Config:
     """The configuration with the `sets` that EasyR1 can't read written to parquet below `run`.
 
-    EasyR1 reads files and the hub, and takes a question and its answer from columns of text: generated sets are
-    written, and sets that hold chats, nested columns or GSM8K's solutions; with `traces`, a training set of any kind,
+    EasyR1 reads one file, folder or hub id, and takes a question and its answer from columns of text: generated sets
+    are written, and sets of several files, of formats that it has not, with rows left out, or that hold chats, nested
+    columns or GSM8K's solutions; with `traces`, a training set of any kind,
     with the expert's trace of each problem in the column `TRACE`.
     """
     changed = copy.copy(config)
@@ -65,7 +84,7 @@ def readable_by_easyr1(
     for key in KEYS:
         spec = getattr(config.data, key)
         its_traces = traces if key == "train_files" else None
-        if spec.startswith(GENERATED) and its_traces is None:
+        if isinstance(spec, str) and spec.startswith(GENERATED) and sets[key].plain and its_traces is None:
             place, _, split = spec.partition("@")
             split = split or "train"
             name = place.removeprefix(GENERATED)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from transformers import AutoProcessor, AutoTokenizer
 
 from echorl_vl.algorithms import make_algorithm
 from echorl_vl.config import Config
+from echorl_vl.data.files import root_cause
+from echorl_vl.data.from_config import make_encoder
 from echorl_vl.data.problem import Problems
-from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.data.traces import TraceEncoder, answer_opening, usable_traces
 from echorl_vl.engines.easyr1.preflight import read_model_config
 from echorl_vl.engines.local.policy import end_of_turn
+from echorl_vl.errors import UserError
 
 
 def wants_traces(config: Config) -> bool:
@@ -19,20 +23,27 @@ def wants_traces(config: Config) -> bool:
     return needed and not config.trainer.val_only
 
 
+def load_tokenizer(config: Config) -> tuple[Any, Any | None]:
+    """(tokenizer, processor) of the policy; no processor for a text model. Raises UserError where there are none."""
+    model = config.worker.actor.model
+    path = model.tokenizer_path or model.model_path
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=model.trust_remote_code)
+        if not hasattr(read_model_config(model), "vision_config"):
+            return tokenizer, None
+        return tokenizer, AutoProcessor.from_pretrained(path, trust_remote_code=model.trust_remote_code)
+    except Exception as error:
+        raise UserError(f"{path}: tokenizer or processor can't be loaded: {root_cause(error)}") from error
+
+
 def with_usable_traces(config: Config, train: Problems) -> tuple[Problems, TraceEncoder, str]:
     """The problems whose trace can be used, what encodes it, and a line about how many there are.
 
     Raises UserError where no trace can be used, and for any that can't under `data.bad_traces: error`.
     """
-    model, data = config.worker.actor.model, config.data
-    path = model.tokenizer_path or model.model_path
-    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=model.trust_remote_code)
-    processor = None
-    if hasattr(read_model_config(model), "vision_config"):
-        processor = AutoProcessor.from_pretrained(path, trust_remote_code=model.trust_remote_code)
-    prompts = PromptEncoder(
-        processor, tokenizer, data.format_prompt, override_chat_template=data.override_chat_template
-    )
+    data = config.data
+    tokenizer, processor = load_tokenizer(config)
+    prompts = make_encoder(config, tokenizer, processor)
     encoder = TraceEncoder(
         tokenizer,
         end_of_turn(tokenizer, (tokenizer.eos_token_id,)),

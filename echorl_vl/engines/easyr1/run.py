@@ -6,7 +6,7 @@ import os
 
 from echorl_vl.config import Config, capped, check_easyr1, rehearsed
 from echorl_vl.engines.easyr1.checkpoints import newest_checkpoint
-from echorl_vl.engines.easyr1.datasets import check_fills_a_batch, load_sets, readable_by_easyr1
+from echorl_vl.engines.easyr1.datasets import check_fills_a_batch, load_sets, readable_by_easyr1, screen_sets
 from echorl_vl.engines.easyr1.expert_traces import wants_traces, with_usable_traces
 from echorl_vl.engines.easyr1.preflight import check_pictures, preflight
 from echorl_vl.engines.easyr1.rehearsal import ENVIRONMENT
@@ -39,8 +39,9 @@ def run(config: Config) -> int:
     reward = config.worker.reward
     RewardManager(reward.reward_function, dict(reward.reward_function_kwargs)).close()  # checks both
     preflight(config)
-    sets = load_sets(config)
+    sets = load_sets(config, console.print)
     check_pictures(config, sets["train_files"])
+    sets = screen_sets(config, sets, console.print)
     traces = None
     if wants_traces(config):
         sets["train_files"], traces, note = with_usable_traces(config, sets["train_files"])

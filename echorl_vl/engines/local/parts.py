@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -12,13 +11,14 @@ from echorl_vl.algorithms import Algorithm, make_algorithm
 from echorl_vl.algorithms.base import HINTS
 from echorl_vl.config import Config
 from echorl_vl.core import Splitter, make_splitter
+from echorl_vl.data.from_config import load_set, make_encoder, screen_set
 from echorl_vl.data.order import BatchOrder
 from echorl_vl.data.problem import Problems
 from echorl_vl.data.prompts import PromptEncoder
-from echorl_vl.data.sources import load_problems
 from echorl_vl.data.traces import TraceEncoder, answer_opening, usable_traces
 from echorl_vl.engines.local.architecture import check_window
 from echorl_vl.engines.local.expert_traces import ExpertTraces
+from echorl_vl.engines.local.loading import load_inputs
 from echorl_vl.engines.local.memory import check_memory
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.errors import UserError
@@ -64,12 +64,15 @@ def build_parts(config: Config, note: Callable[[str], None]) -> Parts:
     )
     try:
         data = config.data
-        train = None if config.trainer.val_only else load_set(config, data.train_files, data.trace_key)
-        held_out = load_set(config, data.val_files) if data.val_files else None
+        train = None if config.trainer.val_only else load_set(config, data.train_files, data.trace_key, note)
+        held_out = load_set(config, data.val_files, note=note) if data.val_files else None
+        inputs = load_inputs(config.worker.actor.model)
+        encoder = make_encoder(config, inputs.tokenizer, inputs.processor)
+        train, held_out = (
+            None if problems is None else screen_set(config, problems, encoder, note) for problems in (train, held_out)
+        )
         dtypes = config.worker.actor.fsdp
         policy = Policy.load(config.worker.actor.model, device, dtypes.mp_param_dtype, dtypes.torch_dtype)
-        encoder = make_encoder(config, policy.tokenizer, policy.processor)
-        train, held_out = (_short_enough(problems, encoder, config, note) for problems in (train, held_out))
         splitter = make_splitter(config.echo.splitter, policy.tokenizer, **config.echo.splitter_kwargs)
         algorithm, traces = make_algorithm(config.algorithm.name, config.algorithm.options), None
         if algorithm.needs_traces and train is not None:
@@ -101,39 +104,6 @@ def _device(config: Config) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("trainer.device = cuda: this machine has no GPU that torch can use; wanted auto or cpu")
     return device
-
-
-def load_set(config: Config, spec: str, trace_key: str | None = None) -> Problems:
-    """The problems of `data.train_files` or `data.val_files`, checked. Raises UserError."""
-    data = config.data
-    keys = (data.prompt_key, data.answer_key, data.image_key, data.image_dir, data.video_key)
-    return load_problems(spec, *keys, trace_key=trace_key)
-
-
-def make_encoder(config: Config, tokenizer: Any, processor: Any | None) -> PromptEncoder:
-    """The encoder of the `data:` section, for a model's tokenizer and processor (None for a text model)."""
-    data = config.data
-    return PromptEncoder(
-        processor,
-        tokenizer,
-        format_prompt=data.format_prompt,
-        min_pixels=data.min_pixels,
-        max_pixels=data.max_pixels,
-        max_prompt_length=data.max_prompt_length,
-        override_chat_template=data.override_chat_template,
-    )
-
-
-def _short_enough(
-    problems: Problems | None, encoder: PromptEncoder, config: Config, note: Callable[[str], None]
-) -> Problems | None:
-    if problems is None:
-        return problems
-    kept, dropped = encoder.filter_overlong(problems)  # reads every picture's header
-    if dropped and config.data.filter_overlong_prompts:
-        note(f"{problems.source}: left out {dropped:,} prompts longer than {config.data.max_prompt_length} tokens")
-        return problems.select(kept)
-    return problems
 
 
 def _with_traces(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from echorl_vl.config import Config
+from echorl_vl.data.from_config import load_set, make_encoder, screen_set
+from echorl_vl.data.places import split_places
 from echorl_vl.data.problem import Problem, Problems
-from echorl_vl.data.prompts import PromptEncoder
-from echorl_vl.data.sources import load_problems
 from echorl_vl.data.templates import IMAGE, VIDEO, load_format_prompt
 from echorl_vl.errors import UserError
 from echorl_vl.outputs import atomic
@@ -31,17 +31,15 @@ _SCHEMA = pa.schema(
 BATCH = 512  # rows written at a time
 
 
-def load_sets(config: Config, tokenizer: Any) -> dict[str, Problems]:
-    """The sets, by key, without the problems that are too long (`data.filter_overlong_prompts`).
+def load_sets(config: Config, tokenizer: Any, note: Callable[[str], None] = lambda line: None) -> dict[str, Problems]:
+    """The sets, by key, without the problems that are too long (`data.filter_overlong_prompts`) or can't be used
+    (`data.bad_rows`); ``note`` takes a line about each kind.
 
     Raises UserError naming file, row and field, for a set with pictures, for a prompt that is too long, for a training
     set that does not fill one batch, or for a tokenizer without a chat template.
     """
     data = config.data
-    keys = (data.prompt_key, data.answer_key, data.image_key, data.image_dir, data.video_key)
-    encoder = PromptEncoder(
-        None, tokenizer, data.format_prompt, None, None, data.max_prompt_length, data.override_chat_template
-    )
+    encoder = make_encoder(config, tokenizer, None)
     if not (data.override_chat_template or getattr(tokenizer, "chat_template", None)):
         raise UserError(
             f"{config.worker.actor.model.model_path}: the tokenizer has no chat template, and verl writes "
@@ -51,14 +49,10 @@ def load_sets(config: Config, tokenizer: Any) -> dict[str, Problems]:
     for key in KEYS:
         if not (spec := getattr(data, key)):
             continue
-        problems = load_problems(spec, *keys, videos=True)
+        problems = load_set(config, spec, note=note, videos=True)
         for problem in problems:
             _check_text(problem)
-        if data.filter_overlong_prompts:
-            problems = problems.select(encoder.filter_overlong(problems)[0])
-        else:
-            _check_lengths(problems, encoder, data.max_prompt_length)
-        sets[key] = problems
+        sets[key] = screen_set(config, problems, encoder, note)
     found = len(sets["train_files"])
     if found < data.rollout_batch_size:
         raise UserError(
@@ -75,16 +69,21 @@ def readable_by_verl(config: Config, run: Path, sets: dict[str, Problems]) -> Co
     around = load_format_prompt(config.data.format_prompt) if config.data.format_prompt else str
     for key, problems in sets.items():
         path = run / "data" / f"{key}.parquet"
-        source = Path(getattr(config.data, key)).name
+        places = split_places(getattr(config.data, key))
         with atomic.replacing(path, durable=False) as partial, pq.ParquetWriter(partial, _SCHEMA) as writer:
             for start in range(0, len(problems), BATCH):
                 rows = [
-                    _row(problem, start + number, source, around(problem.question))
+                    _row(problem, start + number, _source(problem, places), around(problem.question))
                     for number, problem in enumerate(problems[start : start + BATCH])
                 ]
                 writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
         setattr(changed.data, key, str(path))
     return changed
+
+
+def _source(problem: Problem, places: list[str]) -> str:
+    """What verl calls the problem's data set: the place it was named by, or its own file where several were named."""
+    return Path(places[0] if len(places) == 1 else problem.uid.rpartition(":")[0]).name
 
 
 def _row(problem: Problem, index: int, source: str, question: str) -> dict[str, Any]:
@@ -106,15 +105,3 @@ def _check_text(problem: Problem) -> None:
     for mark in (IMAGE, VIDEO):
         if mark in problem.question:
             raise UserError(f"{problem.where}, {problem.keys.prompt}: has {mark}; {wanted}")
-
-
-def _check_lengths(problems: Sequence[Problem], encoder: PromptEncoder, limit: int) -> None:
-    for start in range(0, len(problems), BATCH):
-        batch = problems[start : start + BATCH]
-        for problem, length in zip(batch, encoder.lengths(batch), strict=True):
-            if length > limit:
-                raise UserError(
-                    f"{problem.where}, {problem.keys.prompt}: the prompt has {length} tokens, data.max_prompt_length "
-                    f"is {limit}, and verl would cut it; raise it, or leave such rows out with "
-                    "data.filter_overlong_prompts=true"
-                )

@@ -42,7 +42,7 @@ def run(config: Config) -> int:
         check_installed()
         install()
     preflight(config)
-    sets = load_sets(config, _tokenizer(config))
+    sets = load_sets(config, _tokenizer(config), console.print)
     with open_run(config, newest_checkpoint, console) as folder:
         from echorl_vl.engines.verl.launch import launch  # imports verl
 

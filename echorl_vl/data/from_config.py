@@ -1,0 +1,58 @@
+"""Problems and prompts as the `data:` section of a configuration asks for them; the same for every engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from echorl_vl.data.problem import Problems
+from echorl_vl.data.prompts import PromptEncoder
+from echorl_vl.data.screening import screen
+from echorl_vl.data.sources import load_problems
+
+if TYPE_CHECKING:
+    from echorl_vl.config import Config
+
+
+def _nothing(line: str) -> None:
+    pass
+
+
+def load_set(
+    config: Config,
+    spec: str | Sequence[str],
+    trace_key: str | None = None,
+    note: Callable[[str], None] = _nothing,
+    videos: bool = False,
+) -> Problems:
+    """The problems of `data.train_files` or `data.val_files`, checked row by row. Raises UserError.
+
+    Args:
+        note: takes a line about rows that were left out (`data.bad_rows`).
+        videos: the engine reads videos.
+    """
+    data = config.data
+    keys = (data.prompt_key, data.answer_key, data.image_key, data.image_dir, data.video_key)
+    return load_problems(spec, *keys, videos=videos, trace_key=trace_key, bad_rows=data.bad_rows, note=note)
+
+
+def make_encoder(config: Config, tokenizer: Any, processor: Any | None) -> PromptEncoder:
+    """The encoder of the `data:` section, for a model's tokenizer and processor (None for a text model)."""
+    data = config.data
+    return PromptEncoder(
+        processor,
+        tokenizer,
+        format_prompt=data.format_prompt,
+        min_pixels=data.min_pixels,
+        max_pixels=data.max_pixels,
+        max_prompt_length=data.max_prompt_length,
+        override_chat_template=data.override_chat_template,
+    )
+
+
+def screen_set(
+    config: Config, problems: Problems, encoder: PromptEncoder, note: Callable[[str], None] = _nothing
+) -> Problems:
+    """The problems whose prompts and pictures a run can draw (`screen`). Raises UserError."""
+    data = config.data
+    return screen(problems, encoder, data.bad_rows, data.check_images, data.filter_overlong_prompts, note)

@@ -1,0 +1,242 @@
+"""Rows of JSON files as a table. Read here: readers that guess column types turn answers into dates, and stop at a row.
+
+A row that can't be read is a `BadRow`, whatever is wrong with it: half a line, a key twice, a lone surrogate, NaN.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from echorl_vl.data.bad_rows import BadRow
+from echorl_vl.data.columns import value_at
+from echorl_vl.data.messages import flatten_columns, is_chat
+from echorl_vl.data.problem import Keys
+from echorl_vl.errors import UserError, shorten
+
+MAX_DEPTH = 60
+"""Levels of lists and objects in a row; Arrow takes a few more."""
+
+
+class _Repeated:
+    """Stands for an object that has ``key`` twice."""
+
+    def __init__(self, key: str):
+        self.key = key
+
+
+class _RowFault(Exception):
+    """(field, what is wrong with it)."""
+
+
+def read_json(path: Path, data: bytes, keys: Keys) -> tuple[pa.Table, list[BadRow]]:
+    """JSON lines, or one list of objects, and the rows that can't be used (nulls in the table).
+
+    Whole numbers of more digits than 64 bits hold become text. Raises UserError for a file that is no JSON as a whole.
+    """
+    rows: list[dict[str, Any]] = []
+    bad: list[BadRow] = []
+    for index, (row, fault) in enumerate(_parse(path, data)):
+        try:
+            if fault:
+                raise _RowFault(*fault)
+            _check_row(row, keys)
+        except _RowFault as error:
+            bad.append(BadRow(str(path), index, *error.args))
+            row = dict.fromkeys(row) if isinstance(row, dict) else {}
+        rows.append(row)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    # A nested column that is used is taken out here: what stands beside it may be of mixed kinds.
+    names += [
+        key for key in used_keys(keys) if key not in names and any(value_at(row, key) is not None for row in rows)
+    ]
+    columns = {name: [value_at(row, name) for row in rows] for name in names}
+    for key in dict.fromkeys((keys.prompt, keys.answer, keys.trace)):
+        if key in columns and any(is_chat(value) for value in columns[key]):
+            images = columns.get(keys.image) or [None] * len(rows)
+            columns[key], images, faults = flatten_columns(columns[key], images)
+            if key != keys.trace:  # a trace with a fault is a missing one, which data.bad_traces is about
+                bad += [BadRow(str(path), row, key, reason) for row, reason in faults]
+            if key == keys.prompt and any(images):
+                columns[keys.image], faults = _paths(images)
+                bad += [BadRow(str(path), row, key, reason) for row, reason in faults]
+    return pa.table({name: _column(values, name, keys) for name, values in columns.items()}), bad
+
+
+def used_keys(keys: Keys) -> list[str]:
+    """The columns that are read, without repeats."""
+    return [key for key in dict.fromkeys((keys.prompt, keys.answer, keys.image, keys.video, keys.trace)) if key]
+
+
+def answer_text(value: Any) -> str:
+    """A reference answer as text: a float that is a whole number without its ".0", text as it is."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _parse(path: Path, data: bytes) -> Iterator[tuple[Any, tuple[str, str] | None]]:
+    """(row, None) or (None, (field, what is wrong)) for each row."""
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    if Path(path.name.removesuffix(".gz")).suffix.lower() == ".json":
+        whole = _parse_whole(path, data)
+        if whole is not None:
+            yield from ((row, None) for row in whole)
+            return
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if line.strip():
+            yield _parse_line(line, f"line {number}")
+
+
+def _parse_line(line: bytes, where: str) -> tuple[Any, tuple[str, str] | None]:
+    try:
+        return _loads(line.decode("utf-8")), None
+    except UnicodeDecodeError as error:
+        return None, (where, f"not UTF-8: {shorten(str(error))}")
+    except json.JSONDecodeError as error:
+        return None, (where, f"not JSON: {error.msg} (column {error.colno})")
+    except RecursionError:
+        return None, (where, f"nested too deeply; expected at most {MAX_DEPTH} levels")
+
+
+def _parse_whole(path: Path, data: bytes) -> list[Any] | None:
+    """The rows of one list (or one object); None for JSON lines under the name .json."""
+    try:
+        whole = _loads(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}, line {data[: error.start].count(10) + 1}: not UTF-8: {error}") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: nested too deeply; expected at most {MAX_DEPTH} levels") from error
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            return None
+        raise UserError(f"{path}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from error
+    if isinstance(whole, list):
+        return whole
+    if not isinstance(whole, dict | _Repeated) or (
+        isinstance(whole, dict) and any(isinstance(value, list) for value in whole.values())
+    ):
+        raise UserError(f"{path}: wanted a list of problems or one problem a line, found {_short(whole)}")
+    return [whole]
+
+
+def _loads(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_object, parse_int=_whole_number, parse_float=_float)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Repeated:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        names = [name for name, _ in pairs]
+        return _Repeated(next(name for name in names if names.count(name) > 1))
+    return result
+
+
+def _whole_number(text: str) -> int | str:
+    return int(text) if len(text) <= 18 else text  # 64 bits hold it, and so does every column of numbers
+
+
+def _float(text: str) -> float | str:
+    value = float(text)
+    return value if math.isfinite(value) else text  # 1e999
+
+
+def _check_row(row: Any, keys: Keys) -> None:
+    """Raises _RowFault for a row that is no object, or whose fields are not of the kinds that are read."""
+    if isinstance(row, _Repeated):
+        raise _RowFault(row.key, "the key stands twice in the row; expected it once")
+    if not isinstance(row, dict):
+        raise _RowFault("", f"wanted an object with the problem's fields, found {_short(row)}")
+    for name, value in row.items():
+        _check_nesting(name, value)
+    for key in used_keys(keys):
+        value = value_at(row, key)
+        if _has_surrogate(value):
+            raise _RowFault(key, "holds half a character (a lone surrogate, \\ud800 to \\udfff); expected valid text")
+        if value is None:
+            continue
+        if key == keys.prompt and not (isinstance(value, str) or value == [] or is_chat(value)):
+            raise _RowFault(key, f"wanted text or chat messages, found {_short(value)}")
+        if key == keys.answer and not _is_answer(value):
+            raise _RowFault(key, f"wanted text or a number, found {_short(value)}")
+        if key == keys.image and not _are_paths(value):
+            raise _RowFault(key, f"expected paths of pictures, got {_short(value)}")
+
+
+def _check_nesting(name: str, value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if repeated := next((inner for inner in level if isinstance(inner, _Repeated)), None):
+            raise _RowFault(name, f"has the key '{repeated.key}' twice in one object; expected it once")
+        if not level:
+            return
+    raise _RowFault(name, f"nested too deeply; expected at most {MAX_DEPTH} levels")
+
+
+def _inside(value: Any) -> list[Any]:
+    """The lists and objects directly in a value; an object with a fault stands for itself."""
+    if isinstance(value, _Repeated):
+        return [value]
+    inner = value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
+    return [each for each in inner if isinstance(each, list | dict | _Repeated)]
+
+
+def _is_answer(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return (isinstance(value, str | int) and not isinstance(value, bool)) or is_chat(value)
+
+
+def _paths(images: list[Any]) -> tuple[list[Any], list[tuple[int, str]]]:
+    """(pictures of each row, None for those of a row that are no paths; (row, what is wrong))."""
+    faults = [
+        (row, f"expected paths of pictures, got {_short(cell)}")
+        for row, cell in enumerate(images)
+        if cell is not None and not _are_paths(cell)
+    ]
+    wrong = {row for row, _ in faults}
+    return [None if row in wrong else cell for row, cell in enumerate(images)], faults
+
+
+def _are_paths(value: Any) -> bool:
+    return all(picture is None or isinstance(picture, str) for picture in _pictures(value))
+
+
+def _pictures(value: Any) -> list[Any]:
+    """The pictures of a cell; JSON has no bytes, so each should be a path, alone or in an object."""
+    cells = value if isinstance(value, list) else [value]
+    return [cell.get("path") or cell.get("url") or cell if isinstance(cell, dict) else cell for cell in cells]
+
+
+def _has_surrogate(value: Any) -> bool:
+    if isinstance(value, str):
+        return any("\ud800" <= character <= "\udfff" for character in value) if not value.isascii() else False
+    if isinstance(value, list | dict):
+        return any(map(_has_surrogate, value.values() if isinstance(value, dict) else value))
+    return False
+
+
+def _column(values: list[Any], name: str, keys: Keys) -> pa.Array:
+    if name == keys.answer and any(isinstance(value, str) for value in values):
+        values = [value if value is None or isinstance(value, list) else answer_text(value) for value in values]
+    if name == keys.image and any(isinstance(value, list | dict) for value in values):
+        values = [None if value is None else _pictures(value) for value in values]
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, TypeError, OverflowError, UnicodeEncodeError):
+        if name in used_keys(keys):
+            raise
+        # A column of mixed kinds that nothing here reads is kept as JSON text.
+        return pa.array([json.dumps(value) for value in values])
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, _Repeated):
+        return f"an object with the key '{value.key}' twice"
+    return f"{type(value).__name__} {shorten(str(value), 60)}"

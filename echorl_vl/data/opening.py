@@ -1,0 +1,146 @@
+"""Where problems come from: files of any kind, folders, the hub or this project's generators, each as tables."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+
+from echorl_vl.data.bad_rows import BadRow
+from echorl_vl.data.columns import pick_columns, root_of
+from echorl_vl.data.files import (
+    SUFFIXES,
+    find_files,
+    is_saved,
+    missing_path,
+    read_rows,
+    read_saved,
+    root_cause,
+)
+from echorl_vl.data.generated import GENERATED, load_generated
+from echorl_vl.data.messages import flatten_columns, needs_flattening
+from echorl_vl.data.places import exists, is_url, matches, split_of_place, unsupported_url
+from echorl_vl.data.problem import Keys
+from echorl_vl.errors import UserError
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One table of problems. ``name`` is that of messages, ``folder`` the one that its pictures may be in.
+
+    ``bad``: rows that could not be read, nulls in the table. ``plain``: its format is one that EasyR1 reads as it is
+    meant (a csv's answers become numbers there).
+    """
+
+    name: str
+    dataset: datasets.Dataset
+    folder: Path | None = None
+    bad: tuple[BadRow, ...] = ()
+    plain: bool = True
+
+
+def open_place(place: str, keys: Keys) -> list[Source]:
+    """The tables of one PLACE or PLACE@SPLIT. Raises UserError for what can't be found or read."""
+    if is_url(place):
+        advice = "download the file and give its path; a data set of the Hugging Face hub is OWNER/NAME@SPLIT"
+        raise UserError(unsupported_url(place, advice))
+    name, split = split_of_place(place)
+    if name.startswith(GENERATED):
+        return [Source(f"{name}@{split}", _generated(name, split))]
+    if exists(name):
+        return _open_path(Path(name).expanduser(), split, keys)
+    if (found := matches(name)) is not None:
+        if not found:
+            raise UserError(f"{name}: no file matches this pattern")
+        return [replace(source, plain=False) for path in found for source in _open_path(Path(path), split, keys)]
+    if _is_path(name):
+        raise missing_path(Path(name).expanduser())
+    return [Source(f"{name}@{split}", _from_hub(name, split))]
+
+
+def with_plain_chats(dataset: datasets.Dataset, keys: Keys) -> tuple[datasets.Dataset, list[tuple[int, str, str]]]:
+    """The table with chats of every form as messages of text, the pictures that they brought in the column of pictures;
+    (row, field, what is wrong) of those that can't be read."""
+    faults: list[tuple[int, str, str]] = []
+    for key in dict.fromkeys((keys.prompt, keys.answer, keys.trace)):
+        root = None if key is None else root_of(key, dataset.column_names)
+        picked = None if root is None else pick_columns(dataset.data.table.select([root]), [key])
+        if picked is None or key not in picked.column_names or not needs_flattening(picked.schema.field(key).type):
+            continue
+        images = [None] * len(dataset)
+        if keys.image in dataset.column_names:
+            cells = dataset.data.table.column(keys.image)
+            images = cells.is_valid().to_pylist()  # only whether there are some: the bytes stay where they are
+        chats, images, wrong = flatten_columns(picked.column(key).to_pylist(), images)
+        faults += [(row, key, reason) for row, reason in wrong if key != keys.trace]
+        table = _set_column(dataset.data.table, key, pa.array(chats))
+        brought = [cell if isinstance(cell, list) else None for cell in images]
+        if key == keys.prompt and any(brought):
+            pictures = [None if cell is None else [_as_struct(picture) for picture in cell] for cell in brought]
+            table = _set_column(table, keys.image, pa.array(pictures))
+        dataset = datasets.Dataset(table.replace_schema_metadata(None))
+    return dataset, faults
+
+
+def _set_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    if name in table.column_names:
+        return table.set_column(table.column_names.index(name), name, values)
+    return table.append_column(name, values)
+
+
+def _as_struct(picture: object) -> dict[str, object]:
+    if isinstance(picture, dict):
+        return {"bytes": picture.get("bytes"), "path": picture.get("path")}
+    return {"bytes": None, "path": picture}
+
+
+def _open_path(path: Path, split: str, keys: Keys) -> list[Source]:
+    if path.is_dir() and is_saved(path):
+        return [Source(f"{path}@{split}", read_saved(path, split), path, plain=False)]
+    sources = []
+    for file in find_files(path, split):
+        dataset, bad = read_rows(file, keys)
+        plain = file.suffix.lower() not in (".csv", ".gz")
+        sources.append(Source(str(file), dataset, file.parent, tuple(bad), plain))
+    return sources
+
+
+def _is_path(place: str) -> bool:
+    """Whether a place that doesn't exist was meant as a path: the hub has no such ids, or its folder is here."""
+    first = Path(place).parts[0]
+    return (
+        Path(place).suffix.lower() in SUFFIXES
+        or place.startswith(("~", "."))
+        or not _HUB_ID.fullmatch(place)
+        or ("/" in place and Path(first).is_dir())
+    )
+
+
+def _generated(place: str, split: str) -> datasets.Dataset:
+    try:
+        return load_generated(place.removeprefix(GENERATED), split)
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{place}@{split}: {error.args[0] if error.args else error}") from error
+
+
+def _from_hub(name: str, split: str) -> datasets.Dataset:
+    local = f"To use a local copy, give its path (a file {', '.join(SUFFIXES)} or a folder of them) instead of '{name}'"
+    try:
+        dataset = datasets.load_dataset(name, split=split)
+    except ValueError as error:
+        if "split" in str(error).lower():
+            raise UserError(f"{name}@{split}: {error}") from error
+        raise UserError(f"{name}@{split}: the hub's data set can't be loaded: {root_cause(error)}. {local}") from error
+    except Exception as error:  # no network, no such data set, no access, a full disk: the hub's client has one each
+        raise UserError(
+            f"{name}@{split}: no file or folder of this name is here, and the Hugging Face hub did not give it "
+            f"({root_cause(error)}). {local}"
+        ) from error
+    if len(dataset) == 0:
+        raise UserError(f"{name}@{split}: the split holds no problems (0 rows)")
+    return dataset

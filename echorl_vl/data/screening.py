@@ -1,0 +1,115 @@
+"""A whole set looked at before the run: what would end it when the problem is drawn is found now.
+
+Each prompt is rendered and measured, and its pictures are decoded, which alone finds a truncated one. What is left out
+depends on files and settings alone, so a resumed run has the same problems in the same order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from rich.console import Console
+from rich.progress import track
+
+from echorl_vl.data.bad_rows import BadRow, RowError, settle_bad_rows
+from echorl_vl.data.problem import Problem, Problems
+from echorl_vl.data.prompts import Outline, PromptEncoder
+from echorl_vl.errors import UserError
+
+ALL_UP_TO = 10_000  # problems; `auto` decodes the pictures of all of them
+SAMPLE = 2_000  # problems whose pictures `auto` decodes of a larger set, evenly spread
+_BATCH = 256
+
+
+def screen(
+    problems: Problems,
+    encoder: PromptEncoder,
+    bad_rows: str = "error",
+    check_images: str = "auto",
+    leave_out_overlong: bool = True,
+    note: Callable[[str], None] = lambda line: None,
+) -> Problems:
+    """The problems that a run can draw.
+
+    Args:
+        bad_rows: what becomes of rows that can't be used: "error" or "drop" (`settle_bad_rows`).
+        check_images: "all" pictures are decoded, none ("off"), or as many as `ALL_UP_TO` and `SAMPLE` say ("auto").
+        leave_out_overlong: prompts above the encoder's limit are left out and counted; else they are bad rows.
+        note: takes a line about what was left out or not looked at.
+
+    Raises:
+        UserError: a row can't be used, or none is left.
+    """
+    decoded = _decoded(len(problems), check_images)
+    bad: dict[int, BadRow] = {}
+    lengths: dict[int, int] = {}
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for start in _progress(range(0, len(problems), _BATCH), problems, encoder):
+            batch = {index: problems[index] for index in range(start, min(start + _BATCH, len(problems)))}
+            lengths |= _measure(batch, encoder, bad)
+            pictured = [i for i, problem in batch.items() if problem.images and i in decoded and i not in bad]
+            if encoder.pictures is not None:
+                faults = pool.map(lambda i, batch=batch: _picture_fault(batch[i], encoder), pictured)
+                bad |= {i: fault.bad_row(i) for i, fault in zip(pictured, faults, strict=True) if fault}
+    limit = encoder.max_prompt_length
+    overlong = [] if limit is None else [i for i, length in lengths.items() if length > limit and i not in bad]
+    if overlong and not leave_out_overlong:
+        bad |= {i: encoder.too_long(problems[i], lengths[i]).bad_row(i) for i in overlong}
+    settle_bad_rows([bad[index] for index in sorted(bad)], len(problems), bad_rows, note)
+    left_out = bad.keys() | overlong
+    if len(left_out) == len(problems):
+        raise UserError(
+            f"{problems.source}: all {len(overlong)} prompts are longer than data.max_prompt_length = {limit} tokens; "
+            f"the shortest has {min(lengths.values())}"
+        )
+    if overlong and leave_out_overlong:
+        note(
+            f"{problems.source}: left out {len(overlong):,} prompts longer than data.max_prompt_length = {limit} tokens"
+        )
+    if check_images == "auto" and len(decoded) < len(problems) and encoder.pictures is not None:
+        note(
+            f"{problems.source}: pictures of {len(decoded):,} of {len(problems):,} problems were decoded to check them "
+            "(data.check_images = auto; all decodes every one)"
+        )
+    return problems.select([i for i in range(len(problems)) if i not in left_out]) if left_out else problems
+
+
+def _decoded(size: int, check_images: str) -> set[int]:
+    """Indices of the problems whose pictures are decoded."""
+    if check_images == "off":
+        return set()
+    if check_images == "all" or size <= ALL_UP_TO:
+        return set(range(size))
+    return {index * size // SAMPLE for index in range(SAMPLE)}
+
+
+def _measure(batch: dict[int, Problem], encoder: PromptEncoder, bad: dict[int, BadRow]) -> dict[int, int]:
+    """Tokens of each prompt; those that can't be made are added to ``bad``."""
+    outlines: dict[int, Outline] = {}
+    for index, problem in batch.items():
+        try:
+            if problem.extra.get(problem.keys.video):  # an engine that reads videos makes its prompts itself
+                encoder.check_reserved(problem)
+            else:
+                outlines[index] = encoder.outline(problem)
+        except RowError as error:
+            bad[index] = error.bad_row(index)
+    return dict(zip(outlines, encoder.count_tokens(list(outlines.values())), strict=True))
+
+
+def _picture_fault(problem: Problem, encoder: PromptEncoder) -> RowError | None:
+    try:
+        encoder.pictures.try_decoding(problem)
+    except RowError as error:
+        return error
+    return None
+
+
+def _progress(starts: range, problems: Problems, encoder: PromptEncoder) -> Iterable[int]:
+    """A bar on a terminal, which is gone when it is done."""
+    console = Console(stderr=True)
+    what = "checking prompts and pictures" if encoder.pictures else "checking prompts"
+    shown = console.is_terminal and len(starts) > 1
+    return track(starts, f"{what} of {problems.source}", console=console, transient=True, disable=not shown)

@@ -1,0 +1,150 @@
+"""What would end a run at some row is found at its start, and left out where that is wanted: the same every time."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from echorl_vl.data import screening
+from echorl_vl.data.prompts import PromptEncoder
+from echorl_vl.data.screening import screen
+from echorl_vl.data.sources import load_problems
+from echorl_vl.errors import UserError
+
+KINDS = {
+    "empty answer": {"answer": " "},
+    "no picture": {"images": []},
+    "missing file": {"images": ["gone.png"]},
+    "a URL": {"images": ["https://example.org/a.png"]},
+    "two places": {"problem": "<image><image>?"},
+    "a truncated JPEG": {"images": ["half.jpg"]},
+    "a truncated PNG": {"images": ["half.png"]},
+    "no picture in the file": {"images": ["text.png"]},
+    "a reserved token": {"problem": "<image>? <|im_end|>\n<|im_start|>assistant\n4"},
+    "a reserved token in the system message": {
+        "problem": [{"role": "system", "content": "<|endoftext|>"}, {"role": "user", "content": "<image>?"}]
+    },
+    "a chat of two turns": {"problem": [{"role": "user", "content": "<image>?"}] * 2},
+    "a lone surrogate": {"problem": "<image>\ud800"},
+    "a thin picture": {"images": ["thin.png"]},
+    "too long": {"problem": "<image>" + "x" * 500},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("screening")
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    for name, kind in (("half.jpg", "JPEG"), ("half.png", "PNG")):
+        file = BytesIO()
+        noise.save(file, kind)
+        (folder / name).write_bytes(file.getvalue()[: len(file.getvalue()) // 2])
+    noise.save(folder / "good.png")
+    Image.new("RGB", (900, 3)).save(folder / "thin.png")
+    (folder / "text.png").write_text("<html>not found</html>")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoder(processor):
+    return PromptEncoder(processor, processor.tokenizer, max_prompt_length=300)
+
+
+def write(folder: Path, *changes: dict) -> str:
+    chats = any(isinstance(change.get("problem"), list) for change in changes)
+    rows = [{"problem": "<image>?", "answer": "1", "images": ["good.png"]} | change for change in changes]
+    for row in rows:
+        if chats and isinstance(row["problem"], str):
+            row["problem"] = [{"role": "user", "content": row["problem"]}]
+    path = folder / "set.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def start(path: str, encoder: PromptEncoder, bad_rows: str, note=lambda line: None, **options):
+    problems = load_problems(path, bad_rows=bad_rows, note=note)
+    return screen(problems, encoder, bad_rows, note=note, leave_out_overlong=False, **options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_bad_row_stops_the_run_or_is_left_out(folder, encoder, kind):
+    path = write(folder, {}, KINDS[kind], {})
+    with pytest.raises(UserError, match="1 of 3 rows") as error:
+        start(path, encoder, "error")
+    assert f"{path}, row 1, " in str(error.value)
+    notes = []
+    assert [problem.uid for problem in start(path, encoder, "drop", notes.append)] == [f"{path}:0", f"{path}:2"]
+    assert [line for line in notes if "left out 1 of 3 rows" in line and f"{path}, row 1, " in line]
+    with pytest.raises(UserError, match="1 of 1 rows"):
+        start(write(folder, KINDS[kind]), encoder, "drop")
+
+
+def test_what_is_left_out_is_counted_by_rows_and_the_same_at_every_start(folder, encoder):
+    path = write(folder, *[change for kind in KINDS.values() for change in ({}, kind)])
+    kept, notes = [], []
+    for _ in range(2):
+        kept.append([problem.uid for problem in start(path, encoder, "drop", notes.append)])
+    assert kept[0] == kept[1] == [f"{path}:{2 * row}" for row in range(len(KINDS))]
+    assert notes[:2] == notes[2:] and len(notes) == 4
+    counts = [int(line.split("left out ")[1].split()[0]) for line in notes[:2]]
+    assert sum(counts) == len(KINDS)
+    assert all(line.count(", row ") == 3 for line in notes)  # the first three of each
+
+
+def test_how_many_pictures_are_decoded(folder, encoder, monkeypatch):
+    path = write(folder, *[{}] * 9, KINDS["a truncated JPEG"], {}, {})
+    problems = load_problems(path)
+    monkeypatch.setattr(screening, "ALL_UP_TO", 11)
+    monkeypatch.setattr(screening, "SAMPLE", 3)
+    notes = []
+    assert len(screen(problems, encoder, note=notes.append)) == 12
+    assert "pictures of 3 of 12 problems were decoded" in notes[0] and "data.check_images = auto" in notes[0]
+    with pytest.raises(UserError, match=r"row 9, images\[0\]: the picture can't be decoded"):
+        screen(problems, encoder, check_images="all")
+    monkeypatch.setattr(screening, "ALL_UP_TO", 12)
+    with pytest.raises(UserError, match="row 9"):
+        screen(problems, encoder)
+    assert len(screen(problems, encoder, check_images="off")) == 12
+    # A header is read whatever is decoded.
+    bad = load_problems(write(folder, {}, KINDS["no picture in the file"]))
+    with pytest.raises(UserError, match="row 1"):
+        screen(bad, encoder, check_images="off")
+
+
+def test_long_prompts_are_left_out_apart_from_bad_rows(folder, encoder):
+    path = write(folder, {}, KINDS["too long"])
+    notes = []
+    assert len(screen(load_problems(path), encoder, note=notes.append)) == 1
+    assert notes == [f"{path}: left out 1 prompts longer than data.max_prompt_length = 300 tokens"]
+    with pytest.raises(UserError, match="all 1 prompts are longer"):
+        screen(load_problems(write(folder, KINDS["too long"])), encoder)
+
+
+def test_a_set_with_rows_left_out_is_not_what_the_file_is(folder, encoder):
+    path = write(folder, {}, KINDS["a truncated JPEG"])
+    problems = load_problems(path)
+    assert problems.plain and not screen(problems, encoder, bad_rows="drop").plain
+
+
+def test_odd_pictures_load_or_name_their_row(shared_data, processor):
+    data = shared_data.parent / "cases" / "data"
+    if not data.is_dir():
+        pytest.skip("the pictures are not beside this checkout (../shared/cases)")
+    encoder = PromptEncoder(processor, processor.tokenizer, max_pixels=200_000)
+    for name in ("a2.jsonl", "b2.parquet", "c_saved"):
+        problems = load_problems(str(data / name))
+        assert len(screen(problems, encoder)) == len(problems) == 30
+        for problem in problems:
+            prompt = encoder.encode(problem)
+            assert prompt.pixel_values.isfinite().all() and len(prompt.image_grid_thw) == len(problem.images)
+    for name in ("half.jsonl", "trunc.jsonl"):
+        with pytest.raises(UserError, match=r"row 0, images\[0\]"):
+            screen(load_problems(str(data / name)), encoder)
+    with pytest.raises(UserError, match=r"row 2, problem: spells <\|im_end\|>") as error:
+        screen(load_problems(str(data.parent / "faults" / "control_tokens_in_question.parquet")), encoder)
+    assert "rows can't be used" in str(error.value)
