@@ -68,8 +68,14 @@ class Trainer:
             model_only = trainer.val_only or nothing_left
             progress = restore_state(checkpoint, self.policy, self.updater, self.kl, model_only)
             self.collector.position = progress.get("position", self.step)
-            if progress.get("problems") == len(self.parts.train or ()):  # its entries are rows of that very set
+            before, now = progress.get("problems"), len(self.parts.train or ())
+            if before == now:  # its entries are rows of that very set
                 self.buffer.problems = list(progress["buffer"])
+            elif before is not None and now and not nothing_left:
+                self.display.note(
+                    f"the training set had {before:,} problems and has {now:,}: their order from here is another one "
+                    "than in a run never stopped"
+                )
         with StopRequest(lambda: self.display.note("stopping after this step; Ctrl-C again stops at once")) as stop:
             first = self.run.checkpoint is None  # no validation of its own has come before
             if self.parts.held_out and (trainer.val_only or (trainer.val_before_train and first)):
