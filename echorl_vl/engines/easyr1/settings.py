@@ -18,6 +18,8 @@ OUR_KEYS = frozenset(
         "echo",
         "data.trace_key",
         "data.bad_traces",
+        "data.bad_rows",
+        "data.check_images",
         "data.trace_needs_box",
         "algorithm.name",
         "algorithm.options",

@@ -23,8 +23,8 @@ HERE = "pkg://echorl_vl.engines.verl"
 
 ACTED_ON = frozenset(
     {
-        "data.answer_key", "data.filter_overlong_prompts", "data.format_prompt", "data.image_key", "data.prompt_key",
-        "data.train_files", "data.val_files", "data.video_key",  # datasets
+        "data.answer_key", "data.bad_rows", "data.filter_overlong_prompts", "data.format_prompt", "data.image_key",
+        "data.prompt_key", "data.train_files", "data.val_files", "data.video_key",  # datasets
         "echo.*", "engine", "algorithm.dynamic_sampling", "trainer.max_try_make_batch",  # trainer, sampling
         "worker.reward.*",  # rewards
         "trainer.device", "trainer.find_last_checkpoint", "trainer.max_bad_steps", "trainer.rollout_save_freq",  # run
@@ -35,8 +35,8 @@ ACTED_ON = frozenset(
 NO_EFFECT = frozenset(
     {
         "algorithm.gamma", "algorithm.lam", "algorithm.options",  # of other algorithms, which are refused
-        "data.bad_traces", "data.trace_needs_box",  # of sets that are refused, as the next three
-        "data.video_fps", "data.min_pixels", "data.max_pixels",
+        "data.bad_traces", "data.trace_needs_box",  # of sets that are refused, as the next four
+        "data.video_fps", "data.min_pixels", "data.max_pixels", "data.check_images",
         "data.filter_overlong_prompts_workers",  # one process measures: it is seconds for a text
         "worker.critic.*", "worker.actor.tau_positive", "worker.actor.tau_negative",
         "worker.actor.fsdp.enable_rank0_init", "worker.ref.fsdp.enable_rank0_init",  # verl has one way to load
