@@ -10,11 +10,11 @@ import numpy as np
 
 from echorl_vl.core import metric_names as names
 from echorl_vl.outputs.no_clip import why_no_clip, why_no_term
-from echorl_vl.outputs.plot_data import HINT_TOKENS, RunData, edge_label, ends
+from echorl_vl.outputs.plot_data import HINT_TOKENS, RunData, ends
 
 Row = tuple[str, ...]
 
-HEADS = ("", "start", "end", "")
+HEADS = ("", "start", "end", "steps")
 _MEASURED = (
     ("training accuracy", names.ACCURACY, "{:.1%}"),
     ("groups that all succeed", names.ALL_SUCCESS, "{:.1%}"),
@@ -46,7 +46,7 @@ def summarize(run: Path) -> tuple[list[Row], dict[str, Any]]:
             del edges["after"]
         shown = {name: _accuracy(accuracy[index], error[index]) for name, index in edges.items()}
         which = " and ".join(str(steps[index]) for index in edges.values())
-        rows.append(("validation accuracy", shown.get("before", "-"), shown.get("after", "-"), f"at step {which}"))
+        rows.append(("validation accuracy", shown.get("before", "-"), shown.get("after", "-"), which))
         for name, index in edges.items():
             facts[f"val/accuracy_{name}"] = float(accuracy[index])
             facts[f"val/accuracy_se_{name}"] = float(error[index]) or None
@@ -57,7 +57,7 @@ def summarize(run: Path) -> tuple[list[Row], dict[str, Any]]:
             continue  # the sum over no clip
         first, last, count = ends(data.get(key))
         if count:
-            rows.append((title, form.format(first), form.format(last), edge_label(count)))
+            rows.append((title, form.format(first), form.format(last), f"first {count}, last {count}"))
             facts[f"{key}_first"], facts[f"{key}_last"] = first, last
     if reason := no_clip_in(data):
         rows.append(("no echo clip", "", "", reason))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from made_up_run import write_metrics, write_rollouts_of
 
 from echorl_vl.outputs import plot_panels as panels
 from echorl_vl.outputs import plots
+from echorl_vl.outputs.console import make_console
+from echorl_vl.outputs.display import Display
 from echorl_vl.outputs.plot_data import RunData
 from echorl_vl.outputs.plot_rollouts import entropy_figure
 from echorl_vl.outputs.plot_style import window_for
@@ -182,9 +185,9 @@ def test_hints_are_said(tmp_path):
 def test_the_table_and_the_plots_have_one_definition(tmp_path):
     write_metrics(tmp_path, by_hand())
     rows, facts = summarize(tmp_path)
-    five = "first and last 5 steps"
+    five = "first 5, last 5"
     assert rows == [
-        ("validation accuracy", "30.0% ± 4.0%", "75.0% ± 5.0%", "at step 0 and 12"),
+        ("validation accuracy", "30.0% ± 4.0%", "75.0% ± 5.0%", "0 and 12"),
         ("training accuracy", "53.0%", "60.0%", five),
         ("groups that all succeed", "6.0%", "20.0%", five),
         ("groups that all fail", "8.5%", "5.0%", five),
@@ -196,6 +199,15 @@ def test_the_table_and_the_plots_have_one_definition(tmp_path):
     assert facts["val/accuracy_before"] == 0.3 and facts["val/accuracy_se_after"] == 0.05 and facts["steps"] == 12
     assert facts["group/all_success_first"] == pytest.approx(0.06)
     assert facts["group/all_success_last"] == pytest.approx(0.2)
+
+
+def test_the_table_fits_eighty_columns(tmp_path):
+    write_metrics(tmp_path, by_hand())
+    out = io.StringIO()
+    with Display(12, plain=True, console=make_console(file=out, width=80)) as display:
+        display.summary(summarize(tmp_path)[0], [])
+    (line,) = (line for line in out.getvalue().splitlines() if "groups that all succeed" in line)
+    assert line.split() == ["groups", "that", "all", "succeed", "6.0%", "20.0%", "first", "5,", "last", "5"]
 
 
 def test_the_table_says_why_there_is_no_clip(tmp_path):
@@ -231,11 +243,11 @@ def test_a_validation_before_training_alone_is_not_one_after_it(tmp_path):
         del rows[-1][name]
     write_metrics(tmp_path, rows)
     (first, *_), facts = summarize(tmp_path)
-    assert first == ("validation accuracy", "30.0% ± 4.0%", "-", "at step 0")
+    assert first == ("validation accuracy", "30.0% ± 4.0%", "-", "0")
     assert "val/accuracy_after" not in facts
     write_metrics(tmp_path, [rows[0] | {"step": 150}])  # validation alone, of a checkpoint
     (first, *_), facts = summarize(tmp_path)
-    assert first == ("validation accuracy", "-", "30.0% ± 4.0%", "at step 150")
+    assert first == ("validation accuracy", "-", "30.0% ± 4.0%", "150")
 
 
 def test_the_error_of_a_validation_that_is_all_right():
