@@ -50,7 +50,7 @@ def load(config, device: str, **dtypes) -> Policy:
 
 
 def test_in_float32_both_devices_give_the_same_numbers(config, prompts, monkeypatch) -> None:
-    """Log-probs, entropies and gradients of one batch of rollouts; convolutions in float32, too, which are TF32 else."""
+    """Log-probs, entropies and gradients of one batch of rollouts; convolutions would be in TF32 by default."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     params = SamplingParams(n=4, max_tokens=48)
     on_gpu, on_cpu = load(config, "cuda", compute_dtype="fp32"), load(config, "cpu")

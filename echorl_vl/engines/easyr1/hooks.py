@@ -70,7 +70,7 @@ HOOKS = (
     Hook(_ACTOR, "DataParallelPPOActor._optimizer_step", ("self",), "measures instead of stepping (log_grad_share)"),
     Hook(_ACTOR, "compute_policy_loss", _LOSS, "terms are added to it; LUFFY's loss takes its place"),
     # rewards, batches, configuration
-    Hook("verl.workers.reward", "AutoRewardManager.__init__", ("self", "config", "tokenizer"), "ours sets what it sets"),
+    Hook("verl.workers.reward", "AutoRewardManager.__init__", ("self", "config", "tokenizer"), "ours sets the same"),
     Hook("verl.workers.reward", "AutoRewardManager.compute_reward", ("self", "data"), "answers with parts per row"),
     Hook(
         "verl.protocol", "DataProto.select",
