@@ -68,15 +68,16 @@ def _run(values: list[str], flags: list[str]) -> int:
         return 0
     from echorl_vl.engines import choose_engine, load_engine
     from echorl_vl.engines.start import check_start
-    from echorl_vl.outputs.quiet import quiet_libraries
 
-    quiet_libraries()
     engine, reason = choose_engine(config)
     with forgiving_console():
         print(f"engine: {engine} ({reason})", flush=True)
         for line in (*start_notes(config), *clip_note(config)):
             print(visible(line), flush=True)
         check_start(config, engine, reason)
+        from echorl_vl.outputs.quiet import quiet_libraries  # imports transformers, which the checks above do without
+
+        quiet_libraries()
         return load_engine(engine)(config)
 
 

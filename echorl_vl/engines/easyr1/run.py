@@ -8,6 +8,7 @@ from echorl_vl.config import Config, capped, check_easyr1, rehearsed
 from echorl_vl.engines.easyr1.checkpoints import newest_checkpoint
 from echorl_vl.engines.easyr1.datasets import check_fills_a_batch, load_sets, readable_by_easyr1, screen_sets
 from echorl_vl.engines.easyr1.expert_traces import wants_traces, with_usable_traces
+from echorl_vl.engines.easyr1.hooks import check_installed
 from echorl_vl.engines.easyr1.preflight import check_pictures, preflight
 from echorl_vl.engines.easyr1.rehearsal import ENVIRONMENT
 from echorl_vl.engines.hosted import open_run, train_hosted
@@ -24,6 +25,7 @@ def run(config: Config) -> int:
     """
     console = make_console(soft_wrap=True)
     if config.trainer.device == "cpu":
+        check_installed()  # what follows imports EasyR1 and its packages
         os.environ |= ENVIRONMENT
         from echorl_vl.engines.easyr1.rehearsal.install import install
 
