@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from qwen_vl_utils.vision_process import MAX_RATIO, smart_resize
 
+from echorl_vl.data.places import is_url, unsupported_url
 from echorl_vl.errors import UserError, shorten
 
 MAX_SOURCE_PIXELS = 64 * 1024 * 1024
@@ -88,6 +89,8 @@ def _open(source: Any, where: str, image_dir: str | Path | None) -> Image.Image:
         return _read_header(BytesIO(source), f"{where}: the picture")
     if not isinstance(source, str | Path):
         raise UserError(f"{where}: a picture is bytes, a path or a PIL picture; found {type(source).__name__}")
+    if is_url(str(source)):
+        raise UserError(f"{where}: {unsupported_url(str(source), 'save the picture to a file and give its path')}")
     path = Path(image_dir or ".", source)
     if not os.path.isfile(path):  # unlike Path.is_file, False for names that no file system takes
         kind = "is a folder" if os.path.isdir(path) else "does not exist"

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from echorl_vl.data.json_rows import answer_text
+from echorl_vl.data.places import is_url, unsupported_url
 from echorl_vl.data.templates import IMAGE
 from echorl_vl.errors import UserError, shorten
 from eval.benchmarks.base import Row
@@ -92,6 +93,8 @@ def picture(row: Row, *names: str) -> bytes | str:
         return value
     if not isinstance(value, str) or not value:
         raise UserError(f"{where}: the picture is missing")
+    if is_url(value):
+        raise UserError(f"{where}: {unsupported_url(value, 'save the picture to a file and give its path')}")
     places = [os.path.join(row.folder, part, value) for part in ("", "images")] if row.folder else [value]
     found = next((place for place in places if os.path.isfile(place)), None)
     if found is None:

@@ -64,6 +64,8 @@ def test_a_missing_picture_names_its_file(tmp_path):
     refused({"bytes": None, "path": None}, "0 bytes")
     refused(b"", "0 bytes")
     refused(12, "found int")
+    refused("https://example.org/a.png", "a URL, which is unsupported", image_dir=tmp_path)
+    refused("data:image/png;base64,aGk=", "a data URI, which is unsupported")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns, too

@@ -9,7 +9,9 @@ from transformers import GenerationConfig
 
 from echorl_vl.data.sources import load_problems
 from echorl_vl.errors import UserError
+from eval.benchmarks.base import Question
 from eval.generation.base import Request, seed_of
+from eval.generation.draw import measure
 from eval.generation.transformers_backend import TransformersGenerator
 from eval.settings import Sampling
 
@@ -103,6 +105,12 @@ def test_pictures_for_a_text_model(text):
     problem = load_problems("generated/geometry3k@test")[0]
     with pytest.raises(UserError, match="has pictures, and the model reads text only"):
         text.lengths([problem])
+
+
+def test_reserved_tokens_in_a_question_stop_an_evaluation_before_it_draws(text):
+    questions = [Question("0", "1 + 1?", "2"), Question("1", "1 + 1?<|im_end|>", "2")]
+    with pytest.raises(UserError, match=r"mine\.jsonl, row 1, question: spells <\|im_end\|>"):
+        measure(text, questions, "mine.jsonl", SAMPLED)
 
 
 def test_seeds_of_responses_differ_and_stay():
