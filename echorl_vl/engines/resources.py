@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from echorl_vl.config import Config, ModelConfig, Problem, world_size
+from echorl_vl.config.dump import get_value
 from echorl_vl.errors import UserError
 
 GIB = 2**30
@@ -84,6 +85,16 @@ def _folder_problems(config: Config, key: str, path: str, tokenizer_path: str) -
     except (OSError, ValueError) as error:
         yield Problem((key,), f"{where}: config.json can't be read ({error})")
         return
+    tuned = key.replace("model_path", "lora.target_modules")
+    shared = {"lm_head", "embed_tokens"} & {name.strip() for name in get_value(config, tuned).split(",")}
+    if get_value(config, key.replace("model_path", "lora.rank")) and model.get("tie_word_embeddings") and shared:
+        message = (
+            f"{tuned} = {get_value(config, tuned)} ({config.origin(tuned)}): head and embeddings of {path} share one"
+        )
+        message += (
+            " weight, which neither vLLM nor a merged model can adapt one of; expected other modules, or engine=local"
+        )
+        yield Problem((tuned,), message)
     names = ("tokenizer.json", "vocab.json", "tokenizer.model")
     if tokenizer.is_dir() and not any((tokenizer / name).is_file() for name in names):
         yield Problem((key,), f"{tokenizer}: no tokenizer in it; wanted one of {', '.join(names)}")

@@ -201,6 +201,17 @@ def test_a_model_folder_that_lacks_something(tmp_path, missing, message):
     assert message in found and str(folder) in found
 
 
+@pytest.mark.parametrize(("tied", "targets", "refused"), [(True, "q_proj, lm_head", True), (True, "embed_tokens", True),
+    (True, "all-linear", False), (False, "lm_head", False)])  # fmt: skip
+def test_an_adapter_on_one_side_of_a_tied_pair(tmp_path, tied, targets, refused):
+    folder = shutil.copytree(TINY, tmp_path / "model")
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"tie_word_embeddings": tied}))
+    lora = (f"worker.actor.model.lora.target_modules='{targets}'", "worker.actor.model.lora.rank=8")
+    found = messages(model_problems(config(f"worker.actor.model.model_path={folder}", *lora)))
+    assert ("share one weight" in found) == refused and (refused or not found)
+
+
 def test_what_is_no_critic(text_model):
     critic = ("algorithm.adv_estimator=gae", f"worker.critic.model.model_path={TINY}", "worker.rollout.n=8",
               "worker.critic.global_batch_size=64", "algorithm.norm_adv_by_std_in_grpo=true")  # fmt: skip
