@@ -26,34 +26,13 @@ HOOKS = {
 
 ATTRIBUTES = (
     "_metrics", "_step", "_tokenizer", "eos_token_ids", "mask_truncated_completions", "num_generations",
-    "num_generations_eval", "num_iterations", "reward_func_names", "reward_weights", "rollout_func", "temperature",
-    "tools", "use_transformers_continuous_batching", "use_vllm",
+    "num_generations_eval", "num_iterations", "processing_class", "reward_func_names", "reward_funcs",
+    "reward_weights", "rollout_func", "temperature", "tools", "use_transformers_continuous_batching", "use_vllm",
 )  # fmt: skip
 """What is read of a trainer that has been made."""
 
-
-def find_accuracy(names: list[str], wanted: str | int | None) -> int:
-    """Index of the reward function that says "verified".
-
-    Raises:
-        UserError: `wanted` is not among `names`, or is None and nothing singles one out.
-    """
-    listed = ", ".join(names)
-    if isinstance(wanted, str):
-        if names.count(wanted) != 1:
-            raise UserError(f"accuracy_reward is {wanted!r}: wanted one of the reward functions, {listed}")
-        return names.index(wanted)
-    if wanted is not None:
-        if not 0 <= wanted < len(names):
-            raise UserError(f"accuracy_reward is {wanted}: wanted 0 to {len(names) - 1}, the index of one of {listed}")
-        return wanted
-    named = [index for index, name in enumerate(names) if "accuracy" in name.lower()]
-    if not named and len(names) > 1:
-        raise UserError(
-            "several reward functions, and none has accuracy in its name: wanted accuracy_reward, the name or index of "
-            f"the one that says whether the answer is right, among {listed}"
-        )
-    return named[0] if named else 0
+SAMPLING = {True: ("vllm_generation",), False: ("generation_config", "generation_kwargs")}
+"""What is changed of a trainer that has been made, by whether it samples with vLLM."""
 
 
 def check_hooks(trainer: GRPOTrainer | None = None) -> None:
@@ -62,7 +41,8 @@ def check_hooks(trainer: GRPOTrainer | None = None) -> None:
     Warns where the version is not the measured one: the hooks may be there and the loss be split otherwise.
     """
     if trainer is not None:
-        return _refuse([f"{name} is not there" for name in ATTRIBUTES if not hasattr(trainer, name)])
+        needed = (*ATTRIBUTES, *SAMPLING[bool(getattr(trainer, "use_vllm", False))])
+        return _refuse([f"{name} is not there" for name in needed if not hasattr(trainer, name)])
     faults = []
     for name, needed in HOOKS.items():
         method = getattr(GRPOTrainer, name, None)

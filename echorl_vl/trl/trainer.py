@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import Any
 
 import torch
@@ -26,7 +27,9 @@ from echorl_vl.core.metric_names import ECHO_COEF, ECHO_LOSS
 from echorl_vl.data.tokens import VisualTokens, special_token_ids, text_mask
 from echorl_vl.engines.seeds import step_generator
 from echorl_vl.errors import UserError
-from echorl_vl.trl.checks import check_hooks, find_accuracy
+from echorl_vl.trl.accuracy import AccuracyReward, SilenceWatch, accuracy_of_each, find_accuracy, names_of
+from echorl_vl.trl.checks import check_hooks
+from echorl_vl.trl.sampling import forbid
 
 
 class EchoGRPOTrainer(GRPOTrainer):
@@ -34,8 +37,9 @@ class EchoGRPOTrainer(GRPOTrainer):
 
     Args:
         echo: switches of EchoRL; None: the paper's.
-        accuracy_reward: name or index of the reward function whose value says that a completion is verified, at or
-            above `echo.verify_threshold`. None: the first whose name contains "accuracy", or the only one.
+        accuracy_reward: name, index or the reward function itself whose value says that a completion is verified, at
+            or above `echo.verify_threshold`. A list: of each completion the value that is not None (the lowest of
+            several). None: the only function, or the only one whose name contains "accuracy".
 
     Raises:
         UserError: the TRL of this environment lacks what is hooked (class and attribute are named), no single reward
@@ -43,13 +47,23 @@ class EchoGRPOTrainer(GRPOTrainer):
     """
 
     def __init__(
-        self, *args: Any, echo: EchoConfig | None = None, accuracy_reward: str | int | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        echo: EchoConfig | None = None,
+        accuracy_reward: AccuracyReward | None = None,
+        **kwargs: Any,
     ) -> None:
         check_hooks()
+        self._check_accuracy(accuracy_reward, args, kwargs)
         super().__init__(*args, **kwargs)
         check_hooks(self)
         self.echo = EchoConfig() if echo is None else echo
-        self._accuracy_column = find_accuracy(self.reward_func_names, accuracy_reward)
+        self._accuracy_columns = find_accuracy(self.reward_func_names, accuracy_reward, self.reward_funcs)
+        chosen = ", ".join(self.reward_func_names[column] for column in self._accuracy_columns)
+        if self.accelerator.is_main_process:
+            print(f"EchoRL: a completion is verified where {chosen} gives {self.echo.verify_threshold:g} or more")
+        self._silence = SilenceWatch(chosen, self.echo.verify_threshold)
+        self._pad_prompts_on_the_left()
         # Other ways of sampling show other logits, or none, or (sharded models) make calls that belong to no token.
         self._entropies_from_sampling = not (
             self.use_vllm or self.use_transformers_continuous_batching or self.tools or self.rollout_func
@@ -60,6 +74,8 @@ class EchoGRPOTrainer(GRPOTrainer):
             self._splitter = make_splitter(self.echo.splitter, self._tokenizer, **self.echo.splitter_kwargs)
             self._visual = VisualTokens.find(self.model.config, self._tokenizer)
             self._special_ids = torch.cat([special_token_ids(self._tokenizer), torch.tensor(self.eos_token_ids)])
+            forbid(self, self._visual.ids)
+        self._warned_of_visual_tokens = False
         self._mining = False  # the batch in the making is going to be mined
         self._sampled_entropies: Tensor | None = None  # (B, tokens sampled)
         self._scored_entropies: Tensor | None = None  # (B, T)
@@ -136,15 +152,20 @@ class EchoGRPOTrainer(GRPOTrainer):
         A group's rows may lie on several ranks, so every rank mines all rows and keeps its own.
         """
         tokens, written = batch["completion_ids"], self._written(batch)
+        self._warn_of_visual_tokens(tokens, written)
         text = text_mask(tokens, written, self._visual, self._special_ids)
         steps = self._all_rows(step_ids(tokens, text, self._splitter), pad=-1)
         entropies = self._all_rows(self._entropies(batch), pad=0)
         accuracies, rewards = self._accuracies(), self._rewards()
+        verified = verified_rollouts(accuracies, self.echo)
+        if self.accelerator.is_main_process:
+            step, interval = self.state.global_step, max(1, int(self.state.logging_steps))
+            self._silence.see(accuracies, verified, step, interval)
         clips = mine_echo_clips(
             entropies,
             steps,
             torch.arange(len(steps), device=steps.device) // self.num_generations,
-            verified_rollouts(accuracies, self.echo),
+            verified,
             self.echo,
             truncated=self._all_rows(self._truncated(batch)),
             generator=step_generator(self.echo.seed, self.state.global_step, f"echo {self._micro_batch_in_step()}"),
@@ -224,8 +245,8 @@ class EchoGRPOTrainer(GRPOTrainer):
         return ~torch.isin(batch["completion_ids"].gather(1, last).squeeze(1), ends)
 
     def _accuracies(self) -> Tensor:
-        """(rows of all ranks,); NaN where the function returned None, which verifies nothing."""
-        return self._rewards_per_func[:, self._accuracy_column]
+        """(rows of all ranks,); NaN where every function of the accuracy returned None, which verifies nothing."""
+        return accuracy_of_each(self._rewards_per_func, self._accuracy_columns)
 
     def _rewards(self) -> Tensor:
         """(rows of all ranks,) the weighted sum of the functions."""
@@ -249,6 +270,35 @@ class EchoGRPOTrainer(GRPOTrainer):
 
     def _has_other_temperature(self) -> bool:
         return self.echo.entropy_temperature not in (None, self.temperature)
+
+    def _check_accuracy(self, accuracy_reward: AccuracyReward | None, args: tuple, kwargs: dict[str, Any]) -> None:
+        """Raises UserError for an `accuracy_reward` that can't be one, before a model is loaded."""
+        given = inspect.signature(GRPOTrainer.__init__).bind_partial(self, *args, **kwargs).arguments
+        functions = given.get("reward_funcs") or []
+        functions = functions if isinstance(functions, list) else [functions]
+        if given.get("environment_factory") is None and functions:  # an environment may bring functions of its own
+            find_accuracy(names_of(functions), accuracy_reward, functions)
+
+    def _pad_prompts_on_the_left(self) -> None:
+        """TRL takes a processor's token types as they are padded, and puts them over prompts padded on the left."""
+        if self.processing_class is not self._tokenizer and self._tokenizer.padding_side != "left":
+            warnings.warn(
+                f"the processor pads on the {self._tokenizer.padding_side}, which gives wrong log-probs for prompts of "
+                "different lengths: its padding_side is set to left",
+                stacklevel=3,
+            )
+            self._tokenizer.padding_side = "left"
+
+    def _warn_of_visual_tokens(self, tokens: Tensor, written: Tensor) -> None:
+        """Once: (B, T) tokens hold visual ones that the policy wrote, though they are forbidden in our own sampling."""
+        found = (self._visual.mask(tokens) & written).sum().item()
+        if found and not self._warned_of_visual_tokens:
+            self._warned_of_visual_tokens = True
+            warnings.warn(
+                f"{found} visual tokens were sampled, which a model with pictures can't be trained on: whoever samples "
+                f"(a rollout function) must forbid the ids {list(self._visual.ids)}",
+                stacklevel=2,
+            )
 
     def _check_switches(self) -> None:
         if self.echo.log_grad_share:

@@ -313,27 +313,6 @@ def test_a_completion_without_an_accuracy_is_not_verified(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "wanted", "found"),
-    [
-        (["f"], None, 0),
-        (["format_reward", "Accuracy_reward", "accuracy_2"], None, 1),
-        (["a", "b"], "b", 1),
-        (["accuracy", "b"], 1, 1),
-    ],
-)
-def test_the_accuracy_among_the_reward_functions(names, wanted, found):
-    assert checks.find_accuracy(names, wanted) == found
-
-
-@pytest.mark.parametrize(
-    ("names", "wanted"), [(["a_reward", "b_reward"], None), (["a_reward"], "c"), (["a_reward"], 1), (["a_reward"], -1)]
-)
-def test_no_accuracy_among_the_reward_functions(names, wanted):
-    with pytest.raises(UserError, match="a_reward"):
-        checks.find_accuracy(names, wanted)
-
-
-@pytest.mark.parametrize(
     ("echo", "message", "options"),
     [
         (EchoConfig(log_grad_share=True), "log_grad_share", {}),

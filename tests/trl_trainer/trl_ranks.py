@@ -1,4 +1,9 @@
-"""One rank of a run with several, `torchrun trl_ranks.py text|pictures OUT`: rank 0 writes what it measured to OUT."""
+"""One rank of a run with several, `torchrun trl_ranks.py text|pictures OUT`: rank 0 writes what it measured to OUT.
+
+A rank leaves without tearing the interpreter down. After training the process group is still held by the wrapped model,
+so gloo's loops (C++ threads: pt_gloo_runloop, gloo_tcp_loop) live on into the teardown, where a rank aborted now and
+then, "terminate called without an active exception", though all that it had to do was done.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ import sys
 from pathlib import Path
 
 import torch
+import torch.distributed
 from trl_runs import picture_model, picture_problems, scripted, scripted_pictures, text_model, text_problems, train
 
 from echorl_vl.core import EchoConfig
@@ -29,3 +35,8 @@ if __name__ == "__main__":
     if int(os.environ["RANK"]) == 0:
         (row,) = [row for row in trainer.state.log_history if "echo/loss" in row]
         torch.save({"gradient": trainer.gradients.mean(), "logs": row, "ranks": trainer.accelerator.num_processes}, out)
+    torch.distributed.barrier()  # the other rank may still need this one
+    torch.distributed.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

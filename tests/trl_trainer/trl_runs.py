@@ -38,7 +38,7 @@ def tokenizer():
 
 @lru_cache
 def processor():
-    return AutoProcessor.from_pretrained(TINY)
+    return AutoProcessor.from_pretrained(TINY, padding_side="left")
 
 
 def text_model(folder: Path | None = None) -> Qwen2ForCausalLM:
@@ -155,15 +155,15 @@ def train(trainer_class, folder: Path, model, dataset, rewards=accuracy_one, own
     """
     gradients = Gradients()
     text = isinstance(model, Qwen2ForCausalLM)
-    trainer = trainer_class(
+    given = dict(
         model=model,
         reward_funcs=rewards,
         args=arguments(folder, **overrides),
         train_dataset=dataset,
         processing_class=tokenizer() if text else processor(),
         callbacks=[gradients],
-        **(own or {}),
     )
+    trainer = trainer_class(**given | (own or {}))
     trainer.train()
     trainer.gradients = gradients
     return trainer
