@@ -80,17 +80,22 @@ GONE: dict[str, str] = {
 }
 """Last part of a key that EasyR1 had -> what became of it."""
 
-_FORK = "a key of {}, a fork of EasyR1; here it is not there: leave it out, or train with the fork"
-_PAPO, _NOISY, _SHARE = (_FORK.format(name) for name in ("PAPO", "NoisyRollout", "R1-ShareVL"))
+_FORK_KEYS = {
+    "NoisyRollout": "is_noisy aug_type gaussian_noise_step crop_size rotate_angle decay_coef decay_mode "
+    "decay_sig_mid_step freeze_language_model",
+    "PAPO": "use_kl_prcp kl_prcp_coef kl_prcp_penalty kl_prcp_schedule kl_prcp_schedule_args kl_prcp_apply_mode "
+    "use_kl_prcp_clipping kl_prcp_clipping use_kl_prcp_token_level_mask kl_prcp_token_level_mask_top_p aug_config "
+    "aug_image_key contrastive_type incorrect_weighting use_aug_entropy_loss aug_entropy_loss_coef "
+    "use_ori_entropy_loss ori_entropy_loss_coef use_sft_loss sft_loss_coef save_best_checkpoint",
+    "R1-ShareVL": "question_num",
+    "Vision-SR1": "max_input_length response_path val_reward",
+    "VPPO": "use_vppo_on_entropy top_p_entropy_tokens use_vppo_on_perception top_p_perception_tokens "
+    "use_entropy_penalty entropy_penalty_coef use_advantage_shaping advantage_scaling_min",
+}
 FORKS: dict[str, str] = {
-    "aug_entropy_loss_coef": _PAPO,
-    "kl_prcp_coef": _PAPO,
-    "ori_entropy_loss_coef": _PAPO,
-    "use_aug_entropy_loss": _PAPO,
-    "use_kl_prcp": _PAPO,
-    "use_ori_entropy_loss": _PAPO,
-    "is_noisy": _NOISY,
-    "question_num": _SHARE,
+    key: f"a key of {fork}, a fork of EasyR1; there is no such key here: leave it out, or train with the fork"
+    for fork, keys in _FORK_KEYS.items()
+    for key in keys.split()
 }
 """Last part of a key of EasyR1's forks -> what the error says."""
 

@@ -152,6 +152,9 @@ def test_only_that_value_gets_the_reason(minimal: Path) -> None:
         "worker.rollout.question_num",
         "rollout.question_num",
         "algorithm.use_kl_prcp",
+        "worker.actor.aug_type",
+        "algorithm.use_vppo_on_perception",
+        "trainer.response_path",
     ],
 )
 def test_a_key_of_a_fork_is_named_as_one(minimal: Path, key: str) -> None:
