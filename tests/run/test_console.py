@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, arguments
+from short_runs import REPOSITORY, arguments
 
 from echorl_vl.outputs.tracker import read_metrics
 

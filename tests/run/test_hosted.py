@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
 from rich.console import Console
+from short_runs import REPOSITORY
 
 from echorl_vl.config import Config, load_config
 from echorl_vl.engines.hosted import open_run, train_hosted

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
+from short_runs import REPOSITORY
 
 SCRIPT = REPOSITORY / "benchmarks" / "kill_and_resume.py"
 
