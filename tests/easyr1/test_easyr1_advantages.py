@@ -77,6 +77,50 @@ assert torch.equal(manager.compute_reward(training)[0], graded)
 print("right")
 """
 
+LOST_ANSWERS = """
+from types import SimpleNamespace
+import numpy as np, torch
+from verl.protocol import DataProto
+from echorl_vl.config import Config
+from echorl_vl.engines.easyr1 import rewards
+from echorl_vl.errors import UserError
+
+open("reward.py", "w").write('''
+import time
+REWARD_TYPE = "sequential"
+def f(row):
+    if row["response"] == "raise": raise ValueError
+    if row["response"] == "hang": time.sleep(60)
+    return {"overall": 0.5, "accuracy": 1.0}
+''')
+words = ["good", "hang", "raise"]
+ours = Config()
+ours.worker.reward.time_limit, ours.worker.reward.on_error = 1.0, "zero"
+theirs = SimpleNamespace(reward_function="reward.py", reward_function_name="f", reward_function_kwargs={}, num_cpus=1,
+                         skip_special_tokens=True)
+tokenizer = SimpleNamespace(decode=lambda ids, **_: words[int(ids[0])])
+manager = rewards.EchoRewardManager.for_run(ours)(theirs, tokenizer)
+
+def batch(*ids):
+    tensors = {"responses": torch.tensor(ids)[:, None], "response_mask": torch.ones(len(ids), 1, dtype=torch.long)}
+    return DataProto.from_dict(tensors, {"ground_truth": np.array(["5"] * len(ids), dtype=object)})
+
+found, parts = manager.compute_reward(batch(0, 1, 2, 0))
+assert found.squeeze(1).tolist() == [0.5, 0, 0, 0.5] and parts[rewards.LOST] == [0, 1, 3, 0], parts
+assert rewards.LOST not in manager.compute_reward(batch(0, 0))[1]
+rewards.ray.get = lambda answer: answer
+actor = SimpleNamespace(compute_reward=SimpleNamespace(remote=lambda batch: manager.compute_reward(batch)))
+tap = rewards.RewardTap(actor)
+for ids in ((0, 1, 2, 0), (0, 0), (0, 1)):
+    tap.remote(batch(*ids))
+assert tap.lost() == {"reward/timeouts": 2.0, "reward/crashes": 0.0, "reward/errors": 1.0}, tap.lost()
+assert all(set(score) == {"overall", "accuracy"} for scores, _ in tap.take() for score in scores)
+try:
+    manager.compute_reward(batch(1, 1))
+except UserError as error:
+    print("right" if "reward.py:f: every one of the 2 answers" in str(error) else error)
+"""
+
 GAE = """
 import torch
 from verl.utils.torch_functional import masked_whiten
@@ -116,3 +160,8 @@ def test_reinforce_rej_is_the_reward_but_in_uniform_groups(easyr1):
 
 def test_the_overlong_penalty_is_in_the_rewards_of_training_alone(easyr1):
     assert in_rehearsal(SHAPED) == "right"
+
+
+def test_answers_without_a_score_are_counted_and_a_batch_of_them_stops(easyr1, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert in_rehearsal(LOST_ANSWERS) == "right"

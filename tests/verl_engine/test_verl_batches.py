@@ -192,6 +192,39 @@ def test_missing_rollouts_end_the_run(buffer, queue, monkeypatch):
         buffer.sample(1, "train", 1)
 
 
+class Batch(SimpleNamespace):
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def test_answers_without_a_score_are_counted_and_a_step_of_them_stops(buffer, queue, monkeypatch, capsys):
+    from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
+
+    from echorl_vl.engines.verl.rewards import LOST
+    from echorl_vl.errors import UserError
+
+    queue |= {"a_0_0": row([1], 0, 0.0, **{LOST: "timeout"}), "a_1_0": row([1], 0, 1.0)}
+    monkeypatch.setattr(ReplayBuffer, "sample", lambda self, *_: (Batch(keys=list(queue)), {"theirs": 1.0}))
+    buffer.reward, buffer.time_limit = "mine.py:f", 3.0
+    _, metrics = buffer.sample(7, "train", 1)
+    assert metrics == {"theirs": 1.0, "reward/timeouts": 1.0, "reward/crashes": 0.0, "reward/errors": 0.0}
+    assert "step 7 (train): warning: answers without a score: 1 timed out" in capsys.readouterr().out
+    queue["a_1_0"] = row([1], 0, 0.0, **{LOST: "timeout"})
+    with pytest.raises(UserError, match=r"mine\.py:f: every one of the 2 answers .*time_limit = 3 s"):
+        buffer.sample(8, "train", 1)
+
+
+def test_dynamic_sampling_does_not_drop_for_ever_what_was_never_scored(buffer, queue):
+    from echorl_vl.engines.verl.rewards import LOST
+    from echorl_vl.errors import UserError
+
+    add_groups(buffer, queue, one=[0.0, 0.0], other=[0.0, 0.0])
+    for entry in queue.values():
+        entry["extra_fields"]["reward_extra_info"][LOST] = "timeout"
+    with pytest.raises(UserError, match="every one of the 4 answers"):
+        buffer._dapo_filtered_keys("train")
+
+
 REWARD = """
 import time
 
@@ -211,7 +244,7 @@ def compute_score(rows):
 def test_answers_are_graded_under_a_time_limit(tokenizer, tmp_path):
     from verl.protocol import DataProto
 
-    from echorl_vl.engines.verl.rewards import ERROR, EchoRewardManager
+    from echorl_vl.engines.verl.rewards import ERROR, LOST, EchoRewardManager
 
     path = tmp_path / "reward.py"
     path.write_text(REWARD)
@@ -234,4 +267,5 @@ def test_answers_are_graded_under_a_time_limit(tokenizer, tmp_path):
     assert right["reward_score"] == pytest.approx(0.9)
     assert right["reward_extra_info"] == {"score": pytest.approx(0.9), "acc": 1.0, "length": 3.0}
     assert wrong["reward_score"] == 0.0 and hung["reward_score"] == 0.0 and hung["reward_extra_info"]["acc"] == 0.0
+    assert LOST not in wrong["reward_extra_info"] and hung["reward_extra_info"][LOST] == "timeout"
     assert "broken" in broken["reward_extra_info"][ERROR]
