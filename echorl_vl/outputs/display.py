@@ -210,7 +210,7 @@ def lost_answers(metrics: Mapping[str, float]) -> str:
     """What the reward function did not score in a step, as a warning; "" where it scored every answer."""
     what = {"reward/timeouts": "timed out", "reward/crashes": "killed their grader", "reward/errors": "raised"}
     lost = ", ".join(f"{metrics[name]:.0f} {verb}" for name, verb in what.items() if metrics.get(name))
-    return f"warning: answers without a score: {lost}" if lost else ""
+    return f"warning: answers not scored: {lost}" if lost else ""
 
 
 def sparkline(values: Sequence[float], width: int = SPARK_WIDTH, low: float = 0.0, high: float = 1.0) -> str:

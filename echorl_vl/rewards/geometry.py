@@ -63,7 +63,7 @@ def quick_score(
 ) -> dict[str, float] | None:
     """The score of one row where that takes no sympy (microseconds), else None.
 
-    A hook of `RewardManager`: rows that it scores never go to a worker, the others go there one by one.
+    A hook of `RewardManager`, which asks it for many rows in one call, and scores the others one by one.
     """
     _check(format_weight, format)
     verdict = decide(_boxed(reward_input["response"]), reward_input["ground_truth"], tolerance)

@@ -25,8 +25,8 @@ MODULE_NAME = "custom_reward_fn"  # EasyR1's name for it, so that a file that lo
 class UserReward:
     """A reward function by reference: path, name and keyword arguments travel to the workers, code does not.
 
-    As the function of a `GradingPool` it takes (task, rows), where the task is the name of a method: `score`, `quick`
-    or `score_as_other_type`.
+    As the function of a `GradingPool` it takes (task, rows), where the task is the name of a method: `score`, `quick`,
+    `score_as_other_type` or `describe`.
     """
 
     path: str
@@ -78,17 +78,18 @@ class UserReward:
         hint = f"; nearest: {', '.join(near)}" if near else ""
         raise UserError(f"{self.path}: no function {self.name!r} in it{hint}. Name it as {self.path}:<function>.")
 
-    def describe(self) -> dict[str, Any]:
-        """What a manager has to know: the file's REWARD_NAME, its type, and whether it has a `quick_score`.
-
-        Raises UserError unless file, function, type and keyword arguments fit together.
-        """
-        check_arguments(self.function, self.kwargs, f"{self.path}:{self.name}")
+    def describe(self, rows: list[Row]) -> dict[str, Any]:
+        """What a manager has to know: the file's REWARD_NAME, its type, and whether it has a `quick_score`."""
         name = str(getattr(self.module, "REWARD_NAME", "unknown"))
         return {"name": name, "kind": self.kind, "quick": hasattr(self.module, "quick_score")}
 
     def warm_up(self) -> None:
-        """The file's own `warm_up()`, if it has one. Runs in each worker before its first row."""
+        """Load the file, and call its own `warm_up()` if it has one. Runs in each worker before its first row.
+
+        Raises UserError unless file, function, type and keyword arguments fit together.
+        """
+        check_arguments(self.function, self.kwargs, f"{self.path}:{self.name}")
+        self.kind  # noqa: B018  (raises for another REWARD_TYPE)
         getattr(self.module, "warm_up", lambda: None)()
 
     def __call__(self, request: tuple[str, list[Row]]) -> Any:

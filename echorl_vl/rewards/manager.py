@@ -17,7 +17,7 @@ from echorl_vl.errors import UserError
 from echorl_vl.outputs.terminal import visible
 from echorl_vl.rewards.interface import Row
 from echorl_vl.rewards.loading import BadScore, UserReward
-from echorl_vl.rewards.pool import GradingPool, Outcome, PoolError
+from echorl_vl.rewards.pool import START_LIMIT, GradingPool, Outcome, PoolError
 
 ROWS_PER_LIMIT = 16
 ON_ERROR = ("stop", "zero")
@@ -65,12 +65,13 @@ class RewardManager:
         reward.find()
         self._pool = GradingPool(reward, num_workers, time_limit)
         try:
-            self._file = self._pool.description()
-        except BaseException as error:
+            [described] = self._map("describe", [[]], START_LIMIT)
+            if described.kind != "ok":
+                raise UserError(f"{self.where}: {visible(described.detail)}")
+        except BaseException:
             self.close()
-            if isinstance(error, PoolError):
-                raise self._pool_error(error) from error
             raise
+        self._file: dict[str, Any] = described.value
 
     @property
     def name(self) -> str:

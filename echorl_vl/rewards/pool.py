@@ -68,12 +68,11 @@ class PoolError(RuntimeError):
 class GradingPool:
     """Worker processes that apply `function` to items.
 
-    `function` is sent by reference (module and name) or as a picklable object. Two methods that it may have are called
-    in each worker before its first item: `describe()`, whose result is `description()` here, and then `warm_up()`.
-    Workers start here and load in parallel with whatever the caller does next; the first `map` waits for them.
-    `time_limit` is in seconds of wall clock per item, and does not run while a worker starts, for which `start_limit`
-    holds. `memory_limit` is in bytes on top of what a worker has mapped when it is ready, None for no limit; it holds
-    where the platform has `resource` and `/proc`.
+    `function` is sent by reference (module and name) or as a picklable object; if it has a method `warm_up()`, each
+    worker calls that once before its first item. Workers start here and import in parallel with whatever the caller
+    does next; the first `map` waits for them. `time_limit` is in seconds of wall clock per item, and does not run
+    while a worker starts, for which `start_limit` holds. `memory_limit` is in bytes on top of what a worker has mapped
+    when it is ready, None for no limit; it holds where the platform has `resource` and `/proc`.
 
     `timeouts` and `crashes` count items since the start. Raises ValueError for workers < 1 or time_limit <= 0.
     """
@@ -94,7 +93,6 @@ class GradingPool:
         self.timeouts = 0
         self.crashes = 0
         self._start = (pickle.dumps(function), memory_limit, start_limit)
-        self._description: list[Any] = []
         self._failed_starts = 0
         self._closed = False
         self._lock = threading.Lock()
@@ -125,14 +123,6 @@ class GradingPool:
         self.crashes += sum(outcome.kind == "crash" for outcome in outcomes)
         return outcomes
 
-    def description(self) -> Any:
-        """What `function.describe()` returns, as soon as a worker has loaded it. Raises PoolError where none can."""
-        with self._lock:
-            while not self._description:
-                self._ready(0)
-                self._turn()
-        return self._description[0]
-
     def pids(self) -> list[int]:
         """Process ids of the current workers; of their keepers while they start."""
         return [worker.pid for worker in self._workers]
@@ -159,7 +149,7 @@ class GradingPool:
         return [worker for worker in self._workers if worker.stage == "idle"][:count]
 
     def _turn(self) -> list[tuple[_Worker, Outcome]]:
-        """Wait a little; help workers that start on, and return what has come of the items of others."""
+        """Wait a little, and return what has come of the items that workers are busy with."""
         asked = [worker for worker in self._workers if worker.deadline is not None]
         until = min((worker.deadline for worker in asked), default=0.0) - time.monotonic()
         # Never long: a wait without end can't be interrupted where the signal reaches another thread.
@@ -169,41 +159,35 @@ class GradingPool:
             outcome = worker.answer()
             if outcome is None:
                 continue
-            if worker.stage in ("loads", "warms up"):
+            if worker.stage == "starts":
                 self._started(worker, outcome)
             else:
-                worker.stage = "idle"
                 done.append((worker, outcome))
+            worker.stage = "idle"
         return done
 
     def _started(self, worker: _Worker, outcome: Outcome) -> None:
-        """The next stage of a worker that starts."""
-        if outcome.kind != "ok":
-            worker.end()
+        """Note that a worker has started, or failed to. Raises PoolError where another would fail as well."""
+        if outcome.kind == "ok":
+            worker.pid, self._failed_starts = outcome.value, 0
+            return
+        worker.end()
+        self._failed_starts += 1
         if outcome.kind == "error":
             raise PoolError(f"a grading worker can't load its function:\n{outcome.trace or outcome.detail}", outcome)
         if outcome.kind == "timeout":
-            raise PoolError(f"a grading worker {worker.stage} and {outcome.detail}", outcome)
-        if outcome.kind == "crash":
-            self._failed_starts += 1
-            if self._failed_starts == _START_ATTEMPTS:
-                self._failed_starts = 0
-                raise PoolError(
-                    f"no grading worker came up in {_START_ATTEMPTS} attempts; the last: {outcome.detail}", outcome
-                )
-        elif worker.stage == "loads":
-            worker.pid, description = outcome.value
-            self._description[:] = [description]
-            worker.warm_up()
-        else:
-            worker.stage, self._failed_starts = "idle", 0
+            raise PoolError(f"a grading worker loads its function, which {outcome.detail}", outcome)
+        if self._failed_starts % _START_ATTEMPTS == 0:
+            raise PoolError(
+                f"no grading worker came up in {_START_ATTEMPTS} attempts; the last: {outcome.detail}", outcome
+            )
 
 
 class _Worker:
     """A keeper, the worker below it, and the socket that both ends share.
 
-    stage: "loads", "warms up", "idle" or "busy". deadline: of the answer that is due, by `time.monotonic`; None
-    without one. pid: of the worker, once it has loaded.
+    stage: "starts", "idle" or "busy". deadline: of the answer that is due, by `time.monotonic`; None without one.
+    pid: of the worker, once it has started.
     """
 
     def __init__(self, function_pickle: bytes, memory_limit: int | None, start_limit: float) -> None:
@@ -218,12 +202,8 @@ class _Worker:
                 start_new_session=True,
             )
         self.pid = self._keeper.pid
-        self._memory_limit, self._start_limit = memory_limit, start_limit
         self._broken = False
-        self.ask(function_pickle, start_limit, "loads")
-
-    def warm_up(self) -> None:
-        self.ask(self._memory_limit, self._start_limit, "warms up")
+        self.ask((function_pickle, memory_limit), start_limit, "starts")
 
     def ask(self, message: Any, seconds: float, stage: str = "busy") -> None:
         """Send a request, whose answer is due in `seconds`."""

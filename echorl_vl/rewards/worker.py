@@ -49,7 +49,7 @@ def _serve() -> int:
         os.dup2(2, 1)
     requests, worker, work = channel.makefile("rb"), os.getpid(), _Work()
     try:
-        for do in itertools.chain([work.load, work.warm_up], itertools.repeat(work.call)):
+        for do in itertools.chain([work.start], itertools.repeat(work.call)):
             token, message = _receive(requests)
             reply = _apply(do, message)
             if os.getpid() != worker:
@@ -65,15 +65,14 @@ def _serve() -> int:
 
 
 class _Work:
-    """What the requests ask for, in order: the function is loaded, warms up, and is called until the caller is gone."""
+    """What the requests ask for: first that the function is loaded, then that it is called with an item."""
 
-    def load(self, function_pickle: bytes) -> tuple[int, Any]:
+    def start(self, request: tuple[bytes, int | None]) -> int:
+        function_pickle, memory_limit = request
         self.function = pickle.loads(function_pickle)
-        return os.getpid(), getattr(self.function, "describe", lambda: None)()
-
-    def warm_up(self, memory_limit: int | None) -> None:
         getattr(self.function, "warm_up", lambda: None)()
         _limit_memory(memory_limit)
+        return os.getpid()
 
     def call(self, item: Any) -> Any:
         return self.function(item)

@@ -98,7 +98,7 @@ def test_answers_that_were_not_scored_are_in_the_step_line():
         with Display(2, console=screen) as display:
             lost = {"reward/timeouts": 12.0, "reward/crashes": 0.0, "reward/errors": 1.0}
             display.step(1, {"reward/accuracy": 0.5} | lost)
-        assert "warning: answers without a score: 12 timed out, 1 raised" in out.getvalue()
+        assert "warning: answers not scored: 12 timed out, 1 raised" in out.getvalue()
 
 
 def test_live_screen_and_summary(tmp_path, monkeypatch):

@@ -68,8 +68,11 @@ def test_a_file_that_does_not_load_is_named(tmp_path: Path, code: str, message: 
 
 def test_a_file_that_does_not_come_back_from_its_import(tmp_path: Path) -> None:
     reward = UserReward.parse(_reward(tmp_path, "while True: pass"), {})
-    with GradingPool(reward, 1, 1.0, start_limit=1.5) as pool, pytest.raises(PoolError, match="loads and took longer"):
-        pool.description()
+    with (
+        GradingPool(reward, 1, 1.0, start_limit=1.5) as pool,
+        pytest.raises(PoolError, match=r"which took longer than 1\.5 s"),
+    ):
+        pool.map([("describe", [])])
 
 
 def test_the_caller_never_imports_the_file(tmp_path: Path) -> None:

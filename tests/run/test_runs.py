@@ -158,7 +158,7 @@ def test_answers_without_a_score_are_in_the_step_line_and_a_step_without_a_score
     some = run(f"{reward}:slow", *limits, folder=tmp_path / "some")
     lost = some.metrics[0]["reward/timeouts"]
     assert some.status == 0 and 0 < lost < 16
-    assert f"warning: answers without a score: {lost:.0f} timed out" in some.output
+    assert f"warning: answers not scored: {lost:.0f} timed out" in some.output
     every = run(f"{reward}:hangs", *limits, folder=tmp_path / "every")
     assert every.status == 2
     assert (
