@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+
+import psutil
 
 from echorl_vl.outputs.tracker import read_metrics
 
@@ -21,3 +24,27 @@ class FinishedRun:
     @property
     def summary(self) -> dict:
         return json.loads((self.folder / "summary.json").read_text())
+
+
+MARK = "ECHORL_TEST_MARK"
+"""Variable of a run that is to be found whole, by a value of its own: what it starts has it as well."""
+
+
+def processes(mark: str) -> dict[int, str]:
+    """Process id -> command line of what lives of a run that was started with `mark` in its environment."""
+    found = {}
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+                found[process.pid] = " ".join(process.cmdline())
+        except psutil.Error:  # gone, or another user's
+            continue
+    return found
+
+
+def left_after(mark: str, seconds: float) -> dict[int, str]:
+    """The `processes` of a run that are there after so many seconds; none as soon as all have ended."""
+    deadline = time.monotonic() + seconds
+    while (found := processes(mark)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from finished_run import FinishedRun
+from finished_run import MARK, FinishedRun
 
 from echorl_vl.engines.easyr1.hooks import easyr1_installed, found_verl
 from echorl_vl.outputs.rollout_files import read_rollouts, rollout_files
@@ -87,7 +87,7 @@ def rehearse(easyr1, problems, tmp_path_factory):
             process = subprocess.Popen(
                 [sys.executable, "-m", "echorl_vl.train", *arguments(folder, problems, *overrides)],
                 cwd=REPOSITORY,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                env=os.environ | {"OMP_NUM_THREADS": "1", MARK: str(folder)},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
