@@ -261,6 +261,10 @@ class _Opening:
 
     def _occupied(self, folder: Path, state: str) -> str:
         if state == "finished":
+            try:
+                read_config(folder / "config.yaml")
+            except UserError as error:
+                return f"holds a finished run, which stays as it is: {error}"
             return "holds a finished run"
         saved = any(folder.glob("global_step_*"))
         return "holds checkpoints, but no config.yaml that says of which run" if saved else "holds other files"
@@ -317,7 +321,7 @@ class _Opening:
         """Whether the run in `folder` is this one but for its number of steps."""
         try:
             return self.resume and only_length_differs(self._differences(folder))
-        except UserError:  # damaged: a finished run is left as it is
+        except UserError:  # damaged: a finished run is left as it is, and `_occupied` says why
             return False
 
     def _fault(self, differences: list[Difference], checkpoint: Path | None) -> str | None:

@@ -280,6 +280,7 @@ def test_a_finished_run_with_a_damaged_config_stays(tmp_path):
     (folder / "config.yaml").write_bytes(b"")
     with start(folder) as run:
         assert run.path.name == "run_2" and "finished" in run.notes[0]
+        assert "config.yaml can't be read as a config (it is empty)" in run.notes[0]
 
 
 def test_checkpoints_without_a_config_are_said(tmp_path):
