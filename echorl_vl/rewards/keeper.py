@@ -2,7 +2,8 @@
 
 A reward function may start processes of its own, and those may leave the worker's process group, ignore signals and
 outlive their parent. On Linux the keeper adopts them all (it is a "subreaper": orphans below it become its children),
-so that killing its children until none is left ends whatever came of the worker.
+so that killing its children until none is left ends whatever came of the worker. In front of it stands a process that
+only waits and passes on: whichever of the two is killed, the other one ends the rest.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import select
 import signal
 import time
 from collections.abc import Callable
+from types import ModuleType
 
 LOOK = 0.25
 """Seconds between two looks at whether the caller is alive, where no descriptor tells (Linux before 5.3). A pipe can't:
@@ -24,12 +26,33 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def keep(work: Callable[[], int], caller: int) -> int:
-    """Run `work` in a child that reads and writes standard input; return its exit status, 128 + n for signal n.
+    """Run `work` in a process that reads and writes standard input; return its exit status, 128 + n for signal n.
 
     It returns when the worker ends, on SIGTERM, and when the process `caller`, this one's parent, is gone; by then no
-    descendant is alive.
+    descendant is alive. SIGKILL of this process is noticed by the keeper below it: Ray sends that to the children of a
+    process whose driver is gone.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # for the case that the keeper is the one that is killed
+    for number in (signal.SIGINT, signal.SIGHUP):  # they reach whole groups: the caller decides what ends
+        signal.signal(number, signal.SIG_IGN)
+    front, called = os.getpid(), os.getppid() == caller
+    keeper = os.fork()
+    if keeper == 0:
+        status = 1
+        try:
+            status = _keep(work, front, caller) if called else 0
+        finally:
+            os._exit(status)
+    signal.signal(signal.SIGTERM, lambda number, frame: _pass_on(keeper, number))
+    _close_input()
+    _, status = os.waitpid(keeper, 0)
+    _end_descendants({})
+    return _exit_status(status)
+
+
+def _keep(work: Callable[[], int], front: int, caller: int) -> int:
+    """The keeper: `keep`, in a process of its own below `front`."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     asked: list[int] = []
     woken, wakes = os.pipe()
@@ -38,8 +61,6 @@ def keep(work: Callable[[], int], caller: int) -> int:
     signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
-    for number in (signal.SIGINT, signal.SIGHUP):  # they reach whole groups: the caller decides what ends
-        signal.signal(number, signal.SIG_IGN)
     keeper, worker = os.getpid(), os.fork()
     if worker == 0:
         signal.set_wakeup_fd(-1)
@@ -55,27 +76,59 @@ def keep(work: Callable[[], int], caller: int) -> int:
                 status = work()
         finally:
             os._exit(status)
-    os.dup2(os.open(os.devnull, os.O_RDWR), 0)  # the caller sees the end of the worker's input when the worker ends
-    import psutil  # after the fork: the worker is a fresh interpreter
-
-    watched, ended = [woken], {}
+    _close_input()
+    parents, ended = [], {}
     with contextlib.suppress(AttributeError, OSError):
-        watched.append(os.pidfd_open(caller))
-    while worker not in ended and not asked and os.getppid() == caller:
-        select.select(watched, [], [], LOOK)
+        parents = [os.pidfd_open(front), os.pidfd_open(caller)]
+    while worker not in ended and not asked and os.getppid() == front:
+        ready, _, _ = select.select([woken, *parents], [], [], LOOK)
+        if set(ready) & set(parents) or not (parents or _is_alive(caller)):
+            break
         with contextlib.suppress(BlockingIOError):
             os.read(woken, 4096)
         _reap(ended)
     if worker not in ended:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(worker, signal.SIGKILL)
+    _end_descendants(ended)
+    return _exit_status(ended.get(worker, 0))
+
+
+def _pass_on(keeper: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(keeper, number)
+
+
+def _close_input() -> None:
+    """The caller sees the end of the worker's input when the worker ends, and not later."""
+    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+
+
+def _end_descendants(ended: dict[int, int]) -> None:
+    """Kill what is below this process until nothing is; wait statuses go into `ended`."""
     deadline = time.monotonic() + _KILL_FOR  # what hangs in the kernel can't be killed
     while _reap(ended) and time.monotonic() < deadline:
-        for process in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.Error):
+        for process in _psutil().Process().children(recursive=True):
+            with contextlib.suppress(_psutil().Error):
                 process.kill()
         time.sleep(0.005)
-    code = os.waitstatus_to_exitcode(ended.get(worker, 0))
+
+
+def _is_alive(pid: int) -> bool:
+    with contextlib.suppress(_psutil().Error):
+        return _psutil().Process(pid).status() != _psutil().STATUS_ZOMBIE
+    return False
+
+
+def _psutil() -> ModuleType:
+    import psutil  # after the forks: the worker is a fresh interpreter
+
+    return psutil
+
+
+def _exit_status(status: int) -> int:
+    """Of a wait status: the exit code, 128 + n for signal n."""
+    code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 
 

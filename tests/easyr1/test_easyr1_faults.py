@@ -49,7 +49,7 @@ def test_answers_that_are_not_scored_get_0_and_are_counted(rehearse, tmp_path):
     run = rehearse(
         f"worker.reward.reward_function={reward}:compute_score",
         "worker.reward.on_error=zero",
-        "worker.reward.time_limit=1",
+        "worker.reward.time_limit=3",
         "trainer.val_before_train=true",
         "data.rollout_batch_size=8",
     )
@@ -82,3 +82,30 @@ def test_a_reward_function_that_raises_ends_the_run(rehearse, tmp_path):
     assert run.status == 2
     error = run.output.rsplit("error:", 1)[1]
     assert "no such thing as an answer" in error and "Traceback" not in error
+
+
+STARTS_AND_HANGS = """
+import subprocess, time
+from pathlib import Path
+
+def compute_score(rows):
+    subprocess.Popen(["sleep", "600"], start_new_session=True)
+    Path(__file__).with_name("started").touch()
+    time.sleep(600)
+"""
+
+
+def test_a_driver_that_is_killed_leaves_no_reward_function_behind(rehearse, tmp_path):
+    reward = tmp_path / "reward.py"
+    reward.write_text(STARTS_AND_HANGS)
+    process, folder = rehearse(
+        f"worker.reward.reward_function={reward}:compute_score", "worker.reward.time_limit=600", wait=False
+    )
+    deadline = time.time() + 300
+    while not (tmp_path / "started").exists():
+        assert process.poll() is None and time.time() < deadline, folder.with_suffix(".log").read_text()[-3000:]
+        time.sleep(0.2)
+    assert any("sleep 600" in command for command in processes(str(folder)).values())
+    process.kill()
+    process.wait()
+    assert left_after(str(folder), seconds=15) == {}

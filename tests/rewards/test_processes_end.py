@@ -169,8 +169,11 @@ def _wait_for(path: Path, process: subprocess.Popen) -> None:
         time.sleep(0.02)
 
 
-def _killed_caller(tmp_path: Path, act: str, place: str, mark: str) -> list[psutil.Process]:
-    """What is left of a caller that is killed while the reward misbehaves, or after it has."""
+def _killed_caller(tmp_path: Path, act: str, place: str, mark: str, first: int = 0) -> list[psutil.Process]:
+    """What is left of a caller that is killed while the reward misbehaves, or after it has.
+
+    first: below the caller, the generation that is killed before it (1: its children, 2: theirs).
+    """
     started = tmp_path / "started"
     file = tmp_path / "reward.py"
     file.write_text(REWARD.format(started=str(started), act=act, place=PLACES[place]))
@@ -180,6 +183,11 @@ def _killed_caller(tmp_path: Path, act: str, place: str, mark: str) -> list[psut
     try:
         _wait_for(started, caller)
         assert len(_marked(mark)) > 1 or place == "import"
+        generation = [psutil.Process(caller.pid)]
+        for _ in range(first):
+            generation = [child for process in generation for child in process.children()]
+        for process in generation if first else []:
+            process.kill()
     finally:
         caller.kill()
         caller.stderr.close()
@@ -190,6 +198,12 @@ def _killed_caller(tmp_path: Path, act: str, place: str, mark: str) -> list[psut
 @pytest.mark.parametrize("place", PLACES)
 def test_nothing_outlives_a_killed_caller(tmp_path: Path, place: str, mark: str) -> None:
     assert _killed_caller(tmp_path, EVERYTHING, place, mark) == []
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_nothing_outlives_a_caller_whose_children_are_killed_with_it(tmp_path: Path, first: int, mark: str) -> None:
+    """As Ray does it: it kills the children of a process that it ends, and knows of no others."""
+    assert _killed_caller(tmp_path, EVERYTHING, "grading", mark, first) == []
 
 
 @pytest.mark.slow
@@ -206,8 +220,8 @@ def test_nothing_outlives_the_time_limit_or_the_manager(tmp_path: Path, mark: st
     with RewardManager(f"{file}:f", {}, 1, 2.0) as manager:
         assert [score["overall"] for score in manager.score(["good", "bad", "good"], [1] * 3, [""] * 3)] == [1, 0, 1]
         assert manager.kinds == ["ok", "timeout", "ok"]
-        # the pool's own: a worker and its keeper, at most twice while one takes the place of another
-        assert len(_marked(mark)) <= 4
+        # the pool's own: a worker, its keeper and what stands in front, at most twice while one replaces another
+        assert len(_marked(mark)) <= 6
     assert _left(mark) == []
 
 

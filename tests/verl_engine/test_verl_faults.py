@@ -54,7 +54,7 @@ def test_answers_that_are_not_scored_get_0_and_are_counted(rehearse, tmp_path):
     run = rehearse(
         f"worker.reward.reward_function={reward}:compute_score",
         "worker.reward.on_error=zero",
-        "worker.reward.time_limit=1",
+        "worker.reward.time_limit=3",
         "trainer.val_before_train=true",
         "data.rollout_batch_size=8",
     )
