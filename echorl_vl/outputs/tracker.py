@@ -155,16 +155,23 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-            row["step"] = int(row["step"])
-        except (ValueError, TypeError, KeyError) as error:
+            row["step"] = _step(row["step"])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             if number == len(lines):
                 break
             raise UserError(
-                f'{path}, line {number}: not a row of metrics (expected an object with "step"). The file was damaged: '
-                "remove that line to go on without it"
+                f'{path}, line {number}: not a row of metrics (expected an object with "step", a whole number from 0). '
+                "The file was damaged: remove that line to go on without it"
             ) from error
         rows.append(row)
     return rows
+
+
+def _step(value: Any) -> int:
+    """A training step as it stands in a row. Raises ValueError or TypeError for what is none."""
+    if isinstance(value, bool) or not 0 <= value < 2**53 or value != int(value):  # NaN and infinity are in no range
+        raise ValueError(f"no step: {value!r}")
+    return int(value)
 
 
 def lost_rows(run: RunFolder) -> str | None:

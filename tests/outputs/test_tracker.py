@@ -198,3 +198,17 @@ def test_tensorboard_after_a_resume_has_each_step_once(tmp_path):
     accumulator.Reload()
     values = [(event.step, event.value) for event in accumulator.Scalars("a")]
     assert values == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 40.0), (5, 50.0), (6, 60.0)]
+
+
+@pytest.mark.parametrize("step", ["Infinity", "-Infinity", "NaN", "1e300", "1" + "0" * 400, "-1", "1.5", "true", '"2"'])
+def test_a_step_that_is_no_step_is_an_error_with_its_line(tmp_path, step):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{{"step": {step}}}\n{{"step": 1}}\n')
+    with pytest.raises(UserError, match=r"line 1: not a row of metrics.*a whole number from 0"):
+        read_metrics(path)
+
+
+def test_a_line_that_is_nested_too_deep_is_an_error_with_its_line(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("[" * 100_000 + '\n{"step": 1}\n')
+    with pytest.raises(UserError, match="line 1: not a row"):
+        read_metrics(tmp_path)
