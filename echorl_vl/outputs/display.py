@@ -18,6 +18,7 @@ from echorl_vl.core import EchoConfig
 from echorl_vl.core import metric_names as names
 from echorl_vl.outputs.console import make_console
 from echorl_vl.outputs.no_clip import why_no_clip, why_no_term
+from echorl_vl.outputs.percent import percent
 from echorl_vl.outputs.plot_data import VAL_ACCURACY, VAL_STDERR
 from echorl_vl.outputs.summary import HEADS
 from echorl_vl.outputs.terminal import visible
@@ -141,8 +142,8 @@ class Display:
         parts = [
             self._progress(step),
             _part(known, "accuracy {:.3f}", names.ACCURACY),
-            _part(known, "all-success {:.0%}", names.ALL_SUCCESS),
-            _part(known, "degenerate {:.0%}", names.DEGENERATE),
+            _share(known, "all-success", names.ALL_SUCCESS),
+            _share(known, "degenerate", names.DEGENERATE),
             self._no_clip(known) or _part(known, "echo {:.4f}", names.ECHO_LOSS),
             _part(known, "{:.1f} s", "timing_s/step"),
             _part(known, "{:,.0f} tokens/s", *THROUGHPUT),
@@ -186,7 +187,7 @@ class Display:
                 _curve("all-success", known.get(names.ALL_SUCCESS), self._history[names.ALL_SUCCESS], "yellow")
             )
             facts = [
-                _part(known, "degenerate groups {:.0%}", names.DEGENERATE),
+                _share(known, "degenerate groups", names.DEGENERATE),
                 self._no_clip(known) or _part(known, "echo loss {:.4f}", names.ECHO_LOSS),
                 _part(known, "{:.1f} s a step", "timing_s/step"),
                 _part(known, "{:,.0f} tokens/s", *THROUGHPUT),
@@ -230,7 +231,7 @@ def sparkline(values: Sequence[float], width: int = SPARK_WIDTH, low: float = 0.
 
 def _curve(name: str, value: float | None, history: Sequence[float], colour: str) -> Text:
     line = Text().append(f"{name:<12}", style="dim")
-    line.append("     -" if value is None else f"{value:6.1%}", style=f"bold {colour}")
+    line.append("     -" if value is None else f"{percent(value, 1, '%'):>6}", style=f"bold {colour}")
     return line.append("  ").append(sparkline(history), style=colour)
 
 
@@ -244,8 +245,12 @@ def _part(known: Mapping[str, float], form: str, *keys: str) -> str:
     return next((form.format(known[key]) for key in keys if key in known), "")
 
 
+def _share(known: Mapping[str, float], name: str, key: str) -> str:
+    return f"{name} {percent(known[key], sign='%')}" if key in known else ""
+
+
 def _with_error(value: float, error: float) -> str:
-    return f"{value:.1%}" + (f" ± {error:.1%}" if math.isfinite(error) else "")
+    return percent(value, 1, "%") + (f" ± {error:.1%}" if math.isfinite(error) else "")
 
 
 def _clock(seconds: float) -> str:

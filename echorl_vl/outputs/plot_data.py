@@ -21,6 +21,7 @@ VAL_PROBLEMS = ("val/problems", "val/samples")
 POLICY_GRAD = ("actor/policy_grad_norm", "actor/pg_grad_norm")
 ECHO_GRAD = ("echo/grad_norm", "actor/echo_grad_norm")
 OF_CLIPS = (names.ECHO_CLIP_TOKENS, names.ECHO_CLIP_SHARE, names.ECHO_CLIP_STEP_ENTROPY)
+NOT_TRAINED = ("val/", "timing_s/", "time")  # metrics that a row of a validation alone has, too
 HINT_TOKENS = "hint/tokens"
 TIMING = "timing_s/"
 TIMING_TOTALS = ("step", "total")
@@ -48,15 +49,19 @@ class RunData:
 
     @classmethod
     def of(cls, rows: list[dict[str, Any]], path: Path = Path("run"), echo: dict[str, Any] | None = None) -> RunData:
-        """From rows as `read_metrics` gives them. A mean over the clips of a step without one is no number."""
+        """From rows as `read_metrics` gives them. A mean over the clips of a step without one is no number.
+
+        `echo/loss` is such a mean with `echo.normalize_by: clips`; over prompts it is a sum of nothing, which is 0.
+        """
+        echo = echo or {}
         known = {name for row in rows for name in row} - {"step"}
         columns = {name: np.array([_number(row.get(name)) for row in rows]) for name in sorted(known)}
         if names.ECHO_CLIPS in columns:
-            for name in OF_CLIPS:
+            for name in (*OF_CLIPS, names.ECHO_LOSS) if over_clips(echo) else OF_CLIPS:
                 if name in columns:
                     columns[name] = np.where(columns[names.ECHO_CLIPS] > 0, columns[name], np.nan)
         steps = np.array([row["step"] for row in rows], dtype=int)
-        return cls(path, Path(path).absolute().name, steps, columns, echo or {})
+        return cls(path, Path(path).absolute().name, steps, columns, echo)
 
     def get(self, *names: str) -> np.ndarray:
         """The first of the columns that has a value; all NaN if none has."""
@@ -71,6 +76,15 @@ class RunData:
     def has_clips(self) -> bool:
         """Whether a clip was mined in any step."""
         return bool((np.nan_to_num(self.get(names.ECHO_CLIPS)) > 0).any())
+
+    def clipless(self) -> int:
+        """How many steps with the echo term are without a clip."""
+        return int((self.get(names.ECHO_CLIPS) == 0).sum())
+
+    def trained(self) -> np.ndarray:
+        """(R,) bool: the rows of training steps, not of a validation alone."""
+        known = [np.isfinite(values) for name, values in self.columns.items() if not name.startswith(NOT_TRAINED)]
+        return np.logical_or.reduce(known) if known else np.zeros(len(self.steps), bool)
 
     def totals(self) -> dict[str, float]:
         """The sum of each metric over the steps that have it."""
@@ -101,6 +115,11 @@ class RunData:
         return self.steps[known], accuracy[known], np.nan_to_num(error[known])
 
 
+def over_clips(echo: dict[str, Any]) -> bool:
+    """Whether the echo loss of this `echo:` block is a mean over clips."""
+    return echo.get("normalize_by") == "clips"
+
+
 def read_echo(run: str | Path) -> dict[str, Any]:
     """The `echo:` block of a run's config.yaml; {} where there is none that can be read."""
     try:
@@ -114,7 +133,8 @@ def read_echo(run: str | Path) -> dict[str, Any]:
 def ends(values: np.ndarray, edge: int = EDGE) -> tuple[float, float, int]:
     """Mean over the first and the last `edge` known values, and how many that were: fewer where they would overlap.
 
-    What tables and the titles of plots mean by "first" and "last": steps that have no such number are passed over.
+    What tables and the titles of plots mean by "first" and "last": steps that have no such number are passed over, and
+    `edge_label` says so.
     """
     known = values[np.isfinite(values)]
     if not len(known):
@@ -123,11 +143,35 @@ def ends(values: np.ndarray, edge: int = EDGE) -> tuple[float, float, int]:
     return float(known[:count].mean()), float(known[-count:].mean()), count
 
 
-def edge_label(count: int, last_only: bool = False) -> str:
-    """How `ends` over `count` steps are called: "first and last 5 steps"."""
+def edge_label(run: RunData, values: np.ndarray, last_only: bool = False, what: str = "a value") -> str:
+    """How the steps of `ends(values)` are called: "first and last 5 steps".
+
+    Where training steps were passed over it says so: "last 3 steps with a clip (steps 5 to 9)".
+
+    Args:
+        run: of which `values` (R,) is a column.
+        last_only: whether only the mean over the last ones is meant.
+        what: what a step that was passed over lacks.
+    """
+    known = np.isfinite(values)
+    *_, count = ends(values)
     which = "last" if last_only else "first and last"
-    return f"{which} step" if count == 1 else f"{which} {count} steps"
+    label = f"{which} step" if count == 1 else f"{which} {count} steps"
+    if not has_gaps(run, values) or not count:
+        return label
+    steps = run.steps[known][-count:] if last_only else run.steps[known]
+    low, high = steps.min(), steps.max()
+    label = f"only step with {what}" if known.sum() == 1 else f"{label} with {what}"
+    return f"{label} (step {low})" if low == high else f"{label} (steps {low} to {high})"
+
+
+def has_gaps(run: RunData, values: np.ndarray) -> bool:
+    """Whether a training step is without a value."""
+    return bool((run.trained() & ~np.isfinite(values)).any())
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
+    try:
+        return float(value) if isinstance(value, int | float) else math.nan
+    except OverflowError:  # a whole number that no float holds
+        return math.nan

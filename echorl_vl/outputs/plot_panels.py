@@ -6,11 +6,20 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
 from echorl_vl.core import metric_names as names
 from echorl_vl.outputs.no_clip import why_no_clip
-from echorl_vl.outputs.plot_data import ECHO_GRAD, HINT_TOKENS, POLICY_GRAD, RunData, edge_label, ends
+from echorl_vl.outputs.percent import percent
+from echorl_vl.outputs.plot_data import (
+    ECHO_GRAD,
+    HINT_TOKENS,
+    POLICY_GRAD,
+    RunData,
+    edge_label,
+    ends,
+    has_gaps,
+    over_clips,
+)
 from echorl_vl.outputs.plot_style import (
     BLUE,
     CYCLE,
@@ -21,8 +30,9 @@ from echorl_vl.outputs.plot_style import (
     PURPLE,
     VERMILION,
     dress,
+    errorbars,
     label_ends,
-    percent,
+    number_axis,
     percent_axis,
     quantity,
     raw_and_smooth,
@@ -41,21 +51,8 @@ def learning(axes, run: RunData) -> None:
     end = raw_and_smooth(axes, run.steps, training, BLUE)
     labels = [(end, "training,\nhints included" if run.has(HINT_TOKENS) else "training", BLUE)]
     if len(steps):
-        axes.errorbar(
-            steps,
-            accuracy,
-            error,
-            color=VERMILION,
-            marker="o",
-            markersize=6,
-            capsize=0,
-            elinewidth=1.6,
-            linewidth=1.2,
-            markeredgecolor="white",
-            markeredgewidth=1,
-            zorder=5,
-            clip_on=False,
-        )
+        look = {"markersize": 6, "elinewidth": 1.6, "linewidth": 1.2, "markeredgecolor": "white", "markeredgewidth": 1}
+        errorbars(axes, steps, accuracy, error, color=VERMILION, **look)
         labels.append((accuracy[-1], "validation\n± std. error", VERMILION))
     note = ""
     if len(steps) > 1:
@@ -68,7 +65,7 @@ def learning(axes, run: RunData) -> None:
     elif len(steps):
         title = f"Validation accuracy is {percent(accuracy[0])}"
     else:
-        title, note = _went("Training accuracy", training, percent)
+        title, note = _went(run, "Training accuracy", training, percent)
     values = np.concatenate([training[np.isfinite(training)], accuracy - error, accuracy + error])
     low = math.floor(values.min() * 10 - 0.3) / 10 if len(values) else 0.0
     high = math.ceil(values.max() * 10 + 0.3) / 10 if len(values) else 1.0
@@ -101,7 +98,7 @@ def degeneration(axes, run: RunData) -> None:
         ]
     step_axis(axes, run.steps[known] if known.any() else run.steps)
     percent_axis(axes)
-    title, note = _went("All-success groups", success, percent)
+    title, note = _went(run, "All-success groups", success, percent)
     dress(axes, title, f"Groups by outcome, moving means{note}", "share of groups")
     if known.any():
         label_ends(axes, labels)
@@ -113,7 +110,7 @@ def zero_advantage(axes, run: RunData) -> None:
     raw_and_smooth(axes, run.steps, values, ORANGE)
     step_axis(axes, run.steps)
     percent_axis(axes)
-    title, note = _went("Tokens with zero advantage", values, percent)
+    title, note = _went(run, "Tokens with zero advantage", values, percent)
     dress(axes, title, f"They add nothing to the policy term{note}", "share of response tokens")
 
 
@@ -128,8 +125,12 @@ def echo_loss(axes, run: RunData) -> None:
     if len(coef):
         low, high = quantity(float(coef.min())), quantity(float(coef.max()))
         weight = f", enters the loss times {high if low == high else f'{low} to {high}'}"
-    title, note = _went("Echo loss", values, quantity)
-    mean = "clips" if run.echo.get("normalize_by") == "clips" else "prompts\n(0 for one without a clip)"
+    lacks, mean = "the echo term", "prompts\n(0 for one without a clip)"
+    if over_clips(run.echo):
+        lacks, mean = "a clip", "clips"
+    title, note = _went(run, "Echo loss", values, quantity, lacks)
+    if (without := run.clipless()) and not over_clips(run.echo):
+        note += f"; 0 in {without} step{'' if without == 1 else 's'} without a clip"
     _dress_of_clips(axes, run, title, f"NLL a token of the EchoClips{weight}{note}", f"nats, mean over {mean}")
 
 
@@ -141,12 +142,12 @@ def step_entropy(axes, run: RunData) -> None:
         (raw_and_smooth(axes, run.steps, every, BLUE), "all steps", BLUE),
     ]
     _from_zero(axes, run, clips, every)
-    _, last, count = ends(clips)
+    _, last, _ = ends(clips)
     _, mean, _ = ends(np.where(np.isfinite(clips), every, math.nan))  # of the same training steps
     title, note = "Entropy of reasoning steps", ""
     if last and mean > 0:
         title = f"Clips end at {last / mean:.1f}x the mean step entropy"
-        note = f"; title: {edge_label(count, last_only=True)}"
+        note = f"; title: {edge_label(run, clips, last_only=True, what='a clip')}"
     _dress_of_clips(axes, run, title, f"Mean entropy of a reasoning step's tokens{note}", "nats")
     label_ends(axes, labels)
 
@@ -158,7 +159,7 @@ def clip_share(axes, run: RunData) -> None:
     step_axis(axes, run.steps)
     percent_axis(axes)
     _, last, count = ends(values)
-    note = f"; title: {edge_label(count, last_only=True)}" if count else ""
+    note = f"; title: {edge_label(run, values, last_only=True, what='a clip')}" if count else ""
     title = f"A clip is {percent(last)} of its rollout"
     _dress_of_clips(axes, run, title, f"Text tokens of the EchoClip over all of its rollout{note}", "clip share")
 
@@ -170,11 +171,11 @@ def gradients(axes, run: RunData) -> None:
         labels = [(raw_and_smooth(axes, run.steps, policy, BLUE), "all other\nterms", BLUE)]
         labels += [(raw_and_smooth(axes, run.steps, echo, PURPLE), "echo term", PURPLE)]
         _from_zero(axes, run, policy, echo)
-        title, note = _went("Gradient norm without the echo term", policy, quantity)
+        title, note = _went(run, "Gradient norm without the echo term", policy, quantity)
     else:
         labels = [(raw_and_smooth(axes, run.steps, whole, BLUE), "", BLUE)]
         _from_zero(axes, run, whole)
-        title, note = _went("Gradient norm", whole, quantity)
+        title, note = _went(run, "Gradient norm", whole, quantity)
     dress(axes, title, f"Before clipping, mean of a step's updates{note}", "gradient norm")
     label_ends(axes, labels)
 
@@ -199,12 +200,12 @@ def timing(axes, run: RunData) -> None:
     total = sum(row[1] for row in rows)
     step_axis(axes, run.steps)
     axes.set_xlim(edges[0], edges[-1])
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
+    number_axis(axes.yaxis)
     axes.set_ylim(0, (bottom.max() if len(bottom) else 0) * 1.06 or 1.0)
     axes.grid(False, axis="x")
     title = f"{rows[0][0].capitalize()}: {percent(rows[0][1] / total)} of the time" if rows else "No timings recorded"
     dress(axes, title, f"Seconds a step by phase; shares: of {_seconds(total)} that were timed", "seconds")
-    label_ends(axes, [(y, f"{name}  {_share(seconds / total)}", colour) for name, seconds, y, colour in rows])
+    label_ends(axes, [(y, f"{name}  {percent(seconds / total)}", colour) for name, seconds, y, colour in rows])
 
 
 def _from_zero(axes, run: RunData, *columns: np.ndarray) -> None:
@@ -213,15 +214,23 @@ def _from_zero(axes, run: RunData, *columns: np.ndarray) -> None:
     low, high = (min(0.0, float(values.min())), float(values.max())) if len(values) else (0.0, 0.0)
     step_axis(axes, run.steps)
     axes.set_ylim(low, high * 1.08 if high > 0 else max(-low * 0.08, 1.0 if low == 0 else 0.0))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
+    number_axis(axes.yaxis)
 
 
-def _went(name: str, values: np.ndarray, form: Callable[[float], str]) -> tuple[str, str]:
-    """('Echo loss went from 0.15 to 0.04', a note for the subtitle that says of which steps); one number for one."""
+def _went(
+    run: RunData, name: str, values: np.ndarray, form: Callable[[float], str], what: str = "a value"
+) -> tuple[str, str]:
+    """('Echo loss went from 0.15 to 0.04', a note for the subtitle that says of which steps); one number for one.
+
+    `what`: what a step that has no such number lacks.
+    """
     first, last, count = ends(values)
+    note = f"; title: {edge_label(run, values, what=what)}" if count else ""
     if np.isfinite(values).sum() < 2:
-        return f"{name}: {form(last)}", ""
-    return f"{name} went from {form(first)} to {form(last)}", f"; title: {edge_label(count)}"
+        return f"{name}: {form(last)}", note if has_gaps(run, values) else ""
+    if form(first) == form(last):
+        return f"{name} stayed at {form(last)}", note
+    return f"{name} went from {form(first)} to {form(last)}", note
 
 
 def _of_clips(run: RunData, name: str) -> np.ndarray:
@@ -235,10 +244,6 @@ def _dress_of_clips(axes, run: RunData, title: str, subtitle: str, ylabel: str) 
     if run.has(names.ECHO_CLIPS) and not run.has_clips():
         title, subtitle = "No EchoClip in this run", why_no_clip(run.totals()).capitalize()
     dress(axes, title, subtitle, ylabel)
-
-
-def _share(share: float) -> str:
-    return percent(share) if share >= 0.01 else f"{100 * share:.1f} %"
 
 
 def _seconds(seconds: float) -> str:

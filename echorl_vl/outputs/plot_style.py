@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, Normalize
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 # Okabe and Ito's palette (https://jfly.uni-koeln.de/color/).
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, GREY = (
@@ -100,11 +100,28 @@ def step_axis(axes, steps: np.ndarray) -> None:
     pad = 0.5 if low == high else 0.0
     axes.set_xlim(low - pad, high + pad)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7, min_n_ticks=1))
+    axes.ticklabel_format(axis="x", style="plain", useOffset=False)
 
 
 def percent_axis(axes, low: float = 0.0, high: float = 1.0) -> None:
+    """A y axis of shares whose labels are the ticks, to the last digit."""
     axes.set_ylim(low, high)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.6g} %"))
+
+
+def number_axis(axis) -> None:
+    """An axis of a few numbers, each with its own exponent, if any: an offset would be written over the subtitle."""
+    axis.set_major_locator(MaxNLocator(nbins=6))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+
+
+def errorbars(axes, steps: np.ndarray, shares: np.ndarray, errors: np.ndarray, **look) -> None:
+    """Shares with their standard errors, within 0 to 1; whole also where they stand on the edge of the axes."""
+    errors = np.clip(np.stack((np.minimum(errors, shares), np.minimum(errors, 1 - shares))), 0, None)
+    drawn = axes.errorbar(steps, shares, errors, marker="o", capsize=0, zorder=5, **look)
+    for artist in drawn.get_children():
+        artist.set_clip_on(False)
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
@@ -193,10 +210,6 @@ def heat_norm(values: Sequence[float]) -> Normalize:
     """Colour scale from 0 to the 98th percentile of the entropies, at least 0.05 nats wide."""
     known = [value for value in values if value is not None and math.isfinite(value)]
     return Normalize(0.0, max(float(np.percentile(known, 98)) if known else 0.0, 0.05), clip=True)
-
-
-def percent(value: float) -> str:
-    return "?" if not math.isfinite(value) else f"{100 * value:.0f} %"
 
 
 def quantity(value: float) -> str:

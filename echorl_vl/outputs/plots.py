@@ -15,12 +15,24 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from echorl_vl.core import metric_names as names
 from echorl_vl.errors import UserError
 from echorl_vl.outputs import plot_examples, plot_rollouts, plot_style
 from echorl_vl.outputs import plot_panels as panels
 from echorl_vl.outputs.plot_data import RunData
-from echorl_vl.outputs.plot_style import CYCLE, dress, label_ends, percent_axis, plt, raw_and_smooth, save, step_axis
+from echorl_vl.outputs.plot_style import (
+    CYCLE,
+    dress,
+    errorbars,
+    label_ends,
+    percent_axis,
+    plt,
+    raw_and_smooth,
+    save,
+    step_axis,
+)
 from echorl_vl.outputs.rollout_files import read_rollouts, rollout_files
 from echorl_vl.outputs.terminal import prepare_console, print_error, visible
 
@@ -150,10 +162,9 @@ def _overlay(path: Path, runs: dict[str, RunData], title: str, subtitle: str, yl
             continue
         steps, values, errors = run.heldout()
         if len(steps):
-            axes.errorbar(steps, values, errors, color=colour, marker="o", markersize=5, linewidth=1.8, elinewidth=1.2)
+            errorbars(axes, steps, values, errors, color=colour, markersize=5, linewidth=1.8, elinewidth=1.2)
             ends.append((values[-1], label, colour))
-    longest = max(runs.values(), key=lambda run: run.steps.max(initial=0))
-    step_axis(axes, longest.steps)
+    step_axis(axes, np.concatenate([run.steps for run in runs.values()]))
     percent_axis(axes, 0, 1.01)
     dress(axes, title, subtitle, ylabel)
     label_ends(axes, ends)

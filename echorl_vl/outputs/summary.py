@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,21 @@ import numpy as np
 
 from echorl_vl.core import metric_names as names
 from echorl_vl.outputs.no_clip import why_no_clip, why_no_term
-from echorl_vl.outputs.plot_data import HINT_TOKENS, RunData, ends
+from echorl_vl.outputs.percent import percent
+from echorl_vl.outputs.plot_data import HINT_TOKENS, RunData, ends, has_gaps, over_clips
 
 Row = tuple[str, ...]
 
 HEADS = ("", "start", "end", "steps")
+_percent = partial(percent, decimals=1, sign="%")
 _MEASURED = (
-    ("training accuracy", names.ACCURACY, "{:.1%}"),
-    ("groups that all succeed", names.ALL_SUCCESS, "{:.1%}"),
-    ("groups that all fail", names.ALL_FAIL, "{:.1%}"),
-    ("degenerate groups", names.DEGENERATE, "{:.1%}"),
-    ("echo loss", names.ECHO_LOSS, "{:.4f}"),
-    ("echo clips a step", names.ECHO_CLIPS, "{:.1f}"),
-    ("seconds a step", "timing_s/step", "{:.2f}"),
+    ("training accuracy", names.ACCURACY, _percent),
+    ("groups that all succeed", names.ALL_SUCCESS, _percent),
+    ("groups that all fail", names.ALL_FAIL, _percent),
+    ("degenerate groups", names.DEGENERATE, _percent),
+    ("echo loss", names.ECHO_LOSS, "{:.4f}".format),
+    ("echo clips a step", names.ECHO_CLIPS, "{:.1f}".format),
+    ("seconds a step", "timing_s/step", "{:.2f}".format),
 )
 
 
@@ -55,9 +58,14 @@ def summarize(run: Path) -> tuple[list[Row], dict[str, Any]]:
             title += ", hints included"
         if key == names.ECHO_LOSS and data.has(names.ECHO_CLIPS) and not data.has_clips():
             continue  # the sum over no clip
-        first, last, count = ends(data.get(key))
+        values, lacks = data.get(key), "a value"
+        if key == names.ECHO_LOSS:
+            lacks = "a clip" if over_clips(data.echo) else "the term"
+            title += ", 0 without a clip" if data.clipless() and not over_clips(data.echo) else ""
+        first, last, count = ends(values)
         if count:
-            rows.append((title, form.format(first), form.format(last), f"first {count}, last {count}"))
+            which = f"first {count}, last {count}" + (f" with {lacks}" if has_gaps(data, values) else "")
+            rows.append((title, form(first), form(last), which))
             facts[f"{key}_first"], facts[f"{key}_last"] = first, last
     if reason := no_clip_in(data):
         rows.append(("no echo clip", "", "", reason))
@@ -81,4 +89,4 @@ def no_clip_in(data: RunData) -> str:
 
 
 def _accuracy(value: float, error: float) -> str:
-    return f"{value:.1%}" + (f" ± {error:.1%}" if error and math.isfinite(error) else "")
+    return _percent(value) + (f" ± {error:.1%}" if error and math.isfinite(error) else "")

@@ -30,7 +30,8 @@ from echorl_vl.core import step_entropies
 from echorl_vl.data.prompts import Prompt
 from echorl_vl.engines.local.expert_traces import with_hint
 from echorl_vl.errors import UserError
-from echorl_vl.outputs.plot_style import dress, percent, percent_axis, plt, save, style
+from echorl_vl.outputs.percent import percent
+from echorl_vl.outputs.plot_style import dress, percent_axis, plt, save, style
 from eval.evidence.cells import START, Cell, Measurement, train_pair
 from eval.evidence.experiment import Experiment, Findings, Table
 from eval.evidence.plots import banded
