@@ -61,7 +61,7 @@ def test_answers_that_are_not_scored_get_0_and_are_counted(rehearse, tmp_path):
     assert run.status == 0, run.output[-3000:]
     rows = run.training
     assert sum(row["reward/timeouts"] for row in rows) > 0 and sum(row["reward/errors"] for row in rows) > 0
-    assert "warning: answers without a score: " in run.output
+    assert "warning: answers not scored: " in run.output
     for step, row in enumerate(rows, 1):
         zeros = [rollout for rollout in run.rollouts(step) if rollout["reward_overall"] == 0]
         assert len(zeros) >= row["reward/timeouts"] + row["reward/errors"]
