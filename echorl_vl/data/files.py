@@ -7,6 +7,7 @@ import gzip
 import io
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import datasets
 import pandas
@@ -114,13 +115,23 @@ def read_saved(path: Path, split: str) -> datasets.Dataset:
 
 def read_file(path: Path, keys: Keys) -> datasets.Dataset:
     """`read_rows` of a file in which every row should be readable: raises UserError for the others, too."""
-    dataset, bad = read_rows(path, keys)
-    raise_bad_rows(bad, len(dataset))
-    return dataset
+    rows = read_rows(path, keys)
+    raise_bad_rows(rows.bad, len(rows.dataset))
+    return rows.dataset
 
 
-def read_rows(path: Path, keys: Keys) -> tuple[datasets.Dataset, list[BadRow]]:
-    """Load one data file through `datasets`, and the rows of it that can't be read (nulls in the table).
+class Rows(NamedTuple):
+    """The table of a file, the rows that can't be read (nulls in it), and whether its cells are as they are written:
+    a reader that guesses kinds, such as EasyR1's, would make the same of them.
+    """
+
+    dataset: datasets.Dataset
+    bad: list[BadRow]
+    as_written: bool
+
+
+def read_rows(path: Path, keys: Keys) -> Rows:
+    """Load one data file through `datasets`.
 
     Raises UserError, naming the file, if it can't be read as a whole or holds no rows.
     """
@@ -128,16 +139,17 @@ def read_rows(path: Path, keys: Keys) -> tuple[datasets.Dataset, list[BadRow]]:
     try:
         if path.stat().st_size == 0:
             raise UserError(f"{path}: the file is empty (0 bytes)")
-        dataset, bad = _READERS[kind](path, keys)
+        rows = _READERS[kind](path, keys)
     except UserError:
         raise
     except Exception as error:  # `datasets` wraps what went wrong in errors of its own; the first one says it
         raise UserError(f"{path}: can't be read as {kind[1:]}: {root_cause(error)}") from error
-    if bad and len(bad) >= len(dataset):  # a table of nothing but nulls, or of no columns at all
-        raise_bad_rows(bad, len(bad))
-    if len(dataset) == 0:
+    unread = len({fault.row for fault in rows.bad})
+    if unread and unread >= len(rows.dataset):  # a table of nothing but nulls, or of no columns at all
+        raise_bad_rows(rows.bad, unread)
+    if len(rows.dataset) == 0:
         raise UserError(f"{path}: the file holds no problems (0 rows)")
-    return dataset, bad
+    return rows
 
 
 def root_cause(error: BaseException) -> str:
@@ -147,14 +159,14 @@ def root_cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {shorten(str(error), 400)}" if str(error) else type(error).__name__
 
 
-def _read_parquet(path: Path, keys: Keys) -> tuple[datasets.Dataset, list[BadRow]]:
+def _read_parquet(path: Path, keys: Keys) -> Rows:
     if pq.read_metadata(path).num_rows == 0:  # `datasets` trips over a file without rows
         raise UserError(f"{path}: the file holds no problems (0 rows)")
-    return _load("parquet", path), []
+    return Rows(_load("parquet", path), [], True)
 
 
-def _read_arrow(path: Path, keys: Keys) -> tuple[datasets.Dataset, list[BadRow]]:
-    return _load("arrow", path), []
+def _read_arrow(path: Path, keys: Keys) -> Rows:
+    return Rows(_load("arrow", path), [], True)
 
 
 def _load(builder: str, path: Path) -> datasets.Dataset:
@@ -167,7 +179,7 @@ def _load(builder: str, path: Path) -> datasets.Dataset:
             datasets.enable_progress_bars()
 
 
-def _read_csv(path: Path, keys: Keys) -> tuple[datasets.Dataset, list[BadRow]]:
+def _read_csv(path: Path, keys: Keys) -> Rows:
     data = _bytes_of(path)
     try:
         text = data.decode("utf-8-sig")
@@ -179,12 +191,12 @@ def _read_csv(path: Path, keys: Keys) -> tuple[datasets.Dataset, list[BadRow]]:
         raise UserError(f"{path}, line 1: the column '{repeated}' stands twice; expected each name once")
     # Everything stays the text that it is in the file: an answer of 1.50 or 007 must not become a number on the way.
     frame = pandas.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
-    return datasets.Dataset.from_pandas(frame, preserve_index=False), []
+    return Rows(datasets.Dataset.from_pandas(frame, preserve_index=False), [], as_written=False)
 
 
-def _read_json(path: Path, keys: Keys) -> tuple[datasets.Dataset, list[BadRow]]:
-    table, bad = read_json(path, _bytes_of(path), keys)
-    return datasets.Dataset(table), bad
+def _read_json(path: Path, keys: Keys) -> Rows:
+    table, bad, as_written = read_json(path, _bytes_of(path), keys)
+    return Rows(datasets.Dataset(table), bad, as_written)
 
 
 def _bytes_of(path: Path) -> bytes:

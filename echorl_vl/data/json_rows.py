@@ -14,6 +14,13 @@ from typing import Any
 import pyarrow as pa
 
 from echorl_vl.data.bad_rows import BadRow
+from echorl_vl.data.cells import (
+    Literal,
+    answers_of_one_kind,
+    prompts_of_one_kind,
+    to_array,
+    traces_of_one_kind,
+)
 from echorl_vl.data.columns import value_at
 from echorl_vl.data.messages import flatten_columns, is_chat
 from echorl_vl.data.problem import Keys
@@ -34,8 +41,9 @@ class _RowFault(Exception):
     """(field, what is wrong with it)."""
 
 
-def read_json(path: Path, data: bytes, keys: Keys) -> tuple[pa.Table, list[BadRow]]:
-    """JSON lines, or one list of objects, and the rows that can't be used (nulls in the table).
+def read_json(path: Path, data: bytes, keys: Keys) -> tuple[pa.Table, list[BadRow], bool]:
+    """JSON lines, or one list of objects; the rows that can't be used (nulls in the table); whether cells are as they
+    stand in the file, or some were brought to the kind of the others (`cells`).
 
     Whole numbers of more digits than 64 bits hold become text. Raises UserError for a file that is no JSON as a whole.
     """
@@ -56,6 +64,9 @@ def read_json(path: Path, data: bytes, keys: Keys) -> tuple[pa.Table, list[BadRo
         key for key in used_keys(keys) if key not in names and any(value_at(row, key) is not None for row in rows)
     ]
     columns = {name: [value_at(row, name) for row in rows] for name in names}
+    given = {key: columns[key] for key in (keys.prompt, keys.answer) if key in columns}
+    if keys.prompt in columns:
+        columns[keys.prompt] = prompts_of_one_kind(columns[keys.prompt])
     for key in dict.fromkeys((keys.prompt, keys.answer, keys.trace)):
         if key in columns and any(is_chat(value) for value in columns[key]):
             images = columns.get(keys.image) or [None] * len(rows)
@@ -65,19 +76,29 @@ def read_json(path: Path, data: bytes, keys: Keys) -> tuple[pa.Table, list[BadRo
             if key == keys.prompt and any(images):
                 columns[keys.image], faults = _paths(images)
                 bad += [BadRow(str(path), row, key, reason) for row, reason in faults]
-    return pa.table({name: _column(values, name, keys) for name, values in columns.items()}), bad
+    # One column may be two of these: a chat that holds question and answer stays one.
+    shared = keys.answer in (keys.prompt, keys.trace)
+    if keys.answer in columns and not (shared and any(map(is_chat, columns[keys.answer]))):
+        columns[keys.answer] = answers_of_one_kind(columns[keys.answer])
+    if keys.trace in columns and keys.trace not in (keys.prompt, keys.answer):
+        columns[keys.trace] = traces_of_one_kind(columns[keys.trace])
+    if any(isinstance(value, list | dict) for value in columns.get(keys.image, ())):
+        columns[keys.image] = [None if value is None else _pictures(value) for value in columns[keys.image]]
+    if any(isinstance(value, list) for value in columns.get(keys.video, ())):
+        videos = columns[keys.video]
+        columns[keys.video] = [value if value is None or isinstance(value, list) else [value] for value in videos]
+    as_written = all(columns[key] == values for key, values in given.items())
+    arrays = {}
+    for name, values in columns.items():
+        arrays[name], faults = to_array(values) if name in used_keys(keys) else (_any_kind(values), [])
+        if name != keys.trace:
+            bad += [BadRow(str(path), row, name, reason) for row, reason in faults]
+    return pa.table(arrays), bad, as_written
 
 
 def used_keys(keys: Keys) -> list[str]:
     """The columns that are read, without repeats."""
     return [key for key in dict.fromkeys((keys.prompt, keys.answer, keys.image, keys.video, keys.trace)) if key]
-
-
-def answer_text(value: Any) -> str:
-    """A reference answer as text: a float that is a whole number without its ".0", text as it is."""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
 
 
 def _parse(path: Path, data: bytes) -> Iterator[tuple[Any, tuple[str, str] | None]]:
@@ -142,7 +163,7 @@ def _whole_number(text: str) -> int | str:
 
 
 def _float(text: str) -> float | str:
-    value = float(text)
+    value = Literal(text)
     return value if math.isfinite(value) else text  # 1e999
 
 
@@ -222,17 +243,11 @@ def _has_surrogate(value: Any) -> bool:
     return False
 
 
-def _column(values: list[Any], name: str, keys: Keys) -> pa.Array:
-    if name == keys.answer and any(isinstance(value, str) for value in values):
-        values = [value if value is None or isinstance(value, list) else answer_text(value) for value in values]
-    if name == keys.image and any(isinstance(value, list | dict) for value in values):
-        values = [None if value is None else _pictures(value) for value in values]
+def _any_kind(values: list[Any]) -> pa.Array:
+    """A column that nothing here reads; as JSON text where it is of mixed kinds."""
     try:
         return pa.array(values)
     except (pa.ArrowException, TypeError, OverflowError, UnicodeEncodeError):
-        if name in used_keys(keys):
-            raise
-        # A column of mixed kinds that nothing here reads is kept as JSON text.
         return pa.array([json.dumps(value) for value in values])
 
 

@@ -104,9 +104,9 @@ def _open_path(path: Path, split: str, keys: Keys) -> list[Source]:
         return [Source(f"{path}@{split}", read_saved(path, split), path, plain=False)]
     sources = []
     for file in find_files(path, split):
-        dataset, bad = read_rows(file, keys)
-        plain = file.suffix.lower() not in (".csv", ".gz")
-        sources.append(Source(str(file), dataset, file.parent, tuple(bad), plain))
+        rows = read_rows(file, keys)
+        plain = rows.as_written and file.suffix.lower() != ".gz"
+        sources.append(Source(str(file), rows.dataset, file.parent, tuple(rows.bad), plain))
     return sources
 
 

@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from echorl_vl.data.bad_rows import BadRow, settle_bad_rows
+from echorl_vl.data.cells import answer_text
 from echorl_vl.data.checks import check_columns, check_rows
 from echorl_vl.data.columns import column_names, pick_columns, root_of, value_at
 from echorl_vl.data.gsm8k import are_solutions, split_solution
-from echorl_vl.data.json_rows import answer_text, used_keys
+from echorl_vl.data.json_rows import used_keys
 from echorl_vl.data.messages import Chat, is_messages, read_chat, read_reply, reply_column, split_column
 from echorl_vl.data.opening import Source, open_place, with_plain_chats
 from echorl_vl.data.places import split_places
@@ -112,7 +113,7 @@ def _changes(answers: pa.ChunkedArray) -> bool:
     """Whether a reader that guesses types would make dates of answers that are text, or lose digits of them."""
     if not (pa.types.is_string(answers.type) or pa.types.is_large_string(answers.type)):
         return False
-    return bool(pc.any(pc.match_substring_regex(answers, r"^\d{4}-\d\d-\d\d|^[+-]?\d{19,}$")).as_py())
+    return bool(pc.any(pc.match_substring_regex(answers, r"^\d{4}-\d\d-\d\d|^[+-]?(\d\.?){16,}([eE].*)?$")).as_py())
 
 
 class _RowReader:

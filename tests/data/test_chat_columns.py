@@ -95,7 +95,8 @@ def test_nested_columns_of_mixed_kinds_in_json(tmp_path):
     rows = [luffy_row(target="text"), luffy_row()]
     path = write(tmp_path / "set.jsonl", rows)
     assert load_problems(path, **LUFFY_KEYS)[0].extra["target"] == '"text"'
-    refused(path, "can't be read", **LUFFY_KEYS, trace_key="target")
+    found = load_problems(path, **LUFFY_KEYS, trace_key="target")
+    assert [problem.extra["target"] for problem in found] == ["text", REPLY["content"]]
     rows = [luffy_row(), luffy_row(reward_model={"ground_truth": [1]})]
     refused(write(tmp_path / "set.jsonl", rows), "row 1, reward_model.ground_truth", "found list", **LUFFY_KEYS)
 

@@ -1,0 +1,86 @@
+"""Columns of JSON files whose cells are of several kinds: one reading where the meaning is clear, else a bad row."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from echorl_vl.data.sources import load_problems
+from echorl_vl.errors import UserError
+
+PARTS = [{"role": "user", "content": [{"type": "text", "text": "a?"}]}]
+PLAIN = [{"role": "user", "content": "b?"}]
+REPLY = [{"role": "assistant", "content": "7"}]
+
+
+def write(path, *rows) -> str:
+    path.write_text("".join(json.dumps({"prompt": "c?", "answer": "1"} | row) + "\n" for row in rows))
+    return str(path)
+
+
+def load(path: str, **options):
+    return load_problems(path, prompt_key="prompt", **options)
+
+
+@pytest.mark.parametrize("prompts", [[PARTS, PLAIN, "c?"], ["c?", PARTS], ["c?", PLAIN], [PLAIN, "c?"]])
+def test_plain_text_beside_messages_is_a_user_message(tmp_path, prompts):
+    questions = {id(PARTS): "a?", id(PLAIN): "b?"}
+    found = load(write(tmp_path / "set.jsonl", *[{"prompt": prompt} for prompt in prompts]))
+    assert [problem.question for problem in found] == [questions.get(id(prompt), "c?") for prompt in prompts]
+    assert not found.plain
+
+
+def test_answers_of_several_kinds_are_text(tmp_path):
+    rows = [{"answer": answer} for answer in ("5", REPLY, 6, 2.5, 3.0)]
+    found = load(write(tmp_path / "set.jsonl", *rows))
+    assert [problem.answer for problem in found] == ["5", "7", "6", "2.5", "3"] and not found.plain
+    found = load(write(tmp_path / "set.jsonl", {"answer": 6}, {"answer": REPLY}))
+    assert [problem.answer for problem in found] == ["6", "7"]
+
+
+def test_what_has_no_clear_meaning_is_a_bad_row(tmp_path):
+    rows = [{}, {"prompt": []}, {"prompt": PLAIN}]
+    path = write(tmp_path / "set.jsonl", *rows)
+    with pytest.raises(UserError, match=r"1 of 3 rows(.|\n)*row 1, prompt: holds messages of the roles none"):
+        load(path)
+    assert len(load(path, bad_rows="drop")) == 2
+    path = write(tmp_path / "set.jsonl", {}, {"prompt": []})
+    with pytest.raises(UserError, match=r"1 of 2 rows(.|\n)*row 1, prompt: is empty or missing"):
+        load(path)
+    path = write(tmp_path / "set.jsonl", {"videos": "a.mp4"}, {"videos": {"file": "b.mp4"}}, {"videos": "c.mp4"})
+    with pytest.raises(UserError, match=r"1 of 3 rows(.|\n)*row 1, videos: holds dict .*expected one kind"):
+        load(path, videos=True)
+    assert len(load(path, videos=True, bad_rows="drop")) == 2
+
+
+def test_videos_alone_beside_lists_of_them(tmp_path):
+    found = load(write(tmp_path / "set.jsonl", {"videos": "a.mp4"}, {"videos": ["b.mp4"]}, {}), videos=True)
+    assert [problem.extra["videos"] for problem in found] == [["a.mp4"], ["b.mp4"], None]
+
+
+def test_traces_of_several_kinds_are_text(tmp_path):
+    path = write(tmp_path / "set.jsonl", {"trace": "text"}, {"trace": REPLY}, {"trace": 5})
+    assert [problem.extra["trace"] for problem in load(path, trace_key="trace")] == ["text", "7", None]
+
+
+@pytest.mark.parametrize(
+    ("literal", "text"),
+    [
+        ("12345678901234567890.0", "12345678901234567890.0"),
+        ("123456789.123456789012", "123456789.123456789012"),
+        ("-0.1234567890123456789", "-0.1234567890123456789"),
+        ("1.50", "1.50"),
+        ("1e300", "1e300"),
+        ("2.0", "2"),  # as a table with a missing number writes whole ones
+        ("1e5", "100000"),
+    ],
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_answer_keeps_the_digits_of_its_file(tmp_path, literal, text, nested):
+    path = tmp_path / "set.jsonl"
+    answer = f'{{"x": {literal}}}' if nested else literal
+    path.write_text(f'{{"problem": "?", "answer": {answer}, "weight": 0.5}}\n' * 2)
+    found = load_problems(str(path), answer_key="answer.x" if nested else "answer")
+    assert [(problem.answer, problem.extra["weight"]) for problem in found] == [(text, 0.5)] * 2
+    assert not found.plain  # EasyR1 would read the file's floats
