@@ -101,10 +101,10 @@ def _required(config: Config) -> Iterator[Problem]:
     else:
         needed["data.train_files"] = "a set of problems, for example hiyouga/geometry3k@train"
     if config.trainer.val_freq > 0:
-        needed["data.val_files"] = "a set of problems, since trainer.val_freq is above 0"
+        needed["data.val_files"] = "a set of problems, or trainer.val_freq=-1 for none"
     for key, wanted in needed.items():
         if not get_value(config, key):
-            yield wrong_value(key, get_value(config, key), config.origin(key), wanted)
+            yield Problem((key,), f"{key} is not set ({config.origin(key)}): expected {wanted}")
 
 
 def _algorithm(config: Config) -> Iterator[Problem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import typing
 from typing import Any
 
@@ -11,6 +12,8 @@ import yaml
 from .limits import MOST_ITEMS
 from .options import inner_type, is_union
 from .yaml_tree import Loader
+
+_LARGEST = int(sys.float_info.max)
 
 
 class WrongType(Exception):
@@ -102,8 +105,10 @@ def _convert_scalar(value: Any, hint: type) -> Any:
         if isinstance(value, bool) or (isinstance(value, int) and value in (0, 1)):
             return bool(value)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        if hint is float and -1e308 < value < 1e308:
-            return float(value)
+        if hint is float and not isinstance(value, float):
+            value = float(max(-_LARGEST, min(_LARGEST, value)))  # a whole number may be beyond all floats
+        if hint is float and math.isfinite(value):
+            return value
         if hint is int and (isinstance(value, int) or (math.isfinite(value) and value == int(value))):
             return int(value)
     raise WrongType(type_text(hint))

@@ -39,7 +39,6 @@ KNOWN_AS: dict[str, str] = {
     "tensor_model_parallel_size": "tensor_parallel_size",
     "echo.lambda": "echo.coef",
     # EasyR1, in earlier versions
-    "clip_ratio": "clip_ratio_high",
     "compute_score": "reward_function",
     "entropy_coeff": "entropy_coef",
     "format_prompt_path": "format_prompt",
@@ -48,11 +47,9 @@ KNOWN_AS: dict[str, str] = {
     "lr_warmup_steps_ratio": "lr_warmup_ratio",
     "optimizer_offload": "offload_optimizer",
     "param_offload": "offload_params",
-    "report_kl": "algorithm.disable_kl",
     "remove_previous_ckpt": "trainer.save_limit",
     "score_function": "reward_function",
     "score_function_kwargs": "reward_function_kwargs",
-    "system_prompt": "data.format_prompt",
     "test_freq": "trainer.val_freq",
     "total_episodes": "trainer.total_epochs",
     "ulysses_sequence_parallel_size": "ulysses_size",
@@ -64,6 +61,9 @@ KNOWN_AS: dict[str, str] = {
 _NO_COUNTERPART = "EasyR1 had it in earlier versions, and nothing takes its place: leave it out"
 GONE: dict[str, str] = {
     "reward_type": "EasyR1 had it in earlier versions; now REWARD_TYPE in the file of the reward function says it",
+    "clip_ratio": "EasyR1 had it in earlier versions; now worker.actor.clip_ratio_low and clip_ratio_high",
+    "report_kl": "EasyR1 had it in earlier versions; now algorithm.disable_kl=false reports the KL",
+    "system_prompt": "EasyR1 had it in earlier versions; now the template of data.format_prompt holds such a text",
     "score_function_name": "EasyR1 had it in earlier versions; now worker.reward.reward_function is path.py:function",
     **{
         name: _NO_COUNTERPART

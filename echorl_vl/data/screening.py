@@ -10,13 +10,13 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from rich.console import Console
 from rich.progress import track
 
 from echorl_vl.data.bad_rows import BadRow, RowError, settle_bad_rows
 from echorl_vl.data.problem import Problem, Problems
 from echorl_vl.data.prompts import Outline, PromptEncoder
 from echorl_vl.errors import UserError
+from echorl_vl.outputs.console import make_console
 
 ALL_UP_TO = 10_000  # problems; `auto` decodes the pictures of all of them
 SAMPLE = 2_000  # problems whose pictures `auto` decodes of a larger set, evenly spread
@@ -109,7 +109,7 @@ def _picture_fault(problem: Problem, encoder: PromptEncoder) -> RowError | None:
 
 def _progress(starts: range, problems: Problems, encoder: PromptEncoder) -> Iterable[int]:
     """A bar on a terminal, which is gone when it is done."""
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     what = "checking prompts and pictures" if encoder.pictures else "checking prompts"
     shown = console.is_terminal and len(starts) > 1
     return track(starts, f"{what} of {problems.source}", console=console, transient=True, disable=not shown)

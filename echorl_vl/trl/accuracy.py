@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -98,14 +99,17 @@ def _find_one(names: Sequence[str], wanted: Any, functions: Sequence[Any]) -> in
         if names.count(wanted) != 1:
             raise UserError(f"accuracy_reward is {wanted!r}: expected one of the reward functions, {_listed(names)}")
         return names.index(wanted)
-    if isinstance(wanted, int) and not isinstance(wanted, bool):
+    if isinstance(wanted, Integral) and not isinstance(wanted, bool):
+        wanted = int(wanted)
         if not 0 <= wanted < len(names):
             raise UserError(
                 f"accuracy_reward is {wanted}: expected 0 to {len(names) - 1}, the index of one of {_listed(names)}"
             )
         return wanted
     if callable(wanted):
-        places = [index for index, function in enumerate(functions) if function is wanted]
+        places = [
+            index for index, function in enumerate(functions) if function is wanted or function == wanted
+        ]  # a bound method is a new object each time
         if not places:
             raise UserError(
                 f"accuracy_reward is the function {_name_of(wanted)}: expected one of reward_funcs, {_listed(names)}"

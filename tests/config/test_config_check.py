@@ -114,10 +114,13 @@ def test_validation_overrides(minimal: Path, value: str, part: str) -> None:
 
 
 def test_what_is_needed(minimal: Path) -> None:
-    assert error_of(minimal, "data.train_files=").startswith('data.train_files = "" (command line): wanted a set')
-    assert "worker.actor.model.model_path = null" in error_of(minimal, "worker.actor.model.model_path=null")
+    assert error_of(minimal, "data.train_files=").startswith(
+        "data.train_files is not set (command line): expected a set"
+    )
+    assert "worker.actor.model.model_path is not set" in error_of(minimal, "worker.actor.model.model_path=null")
     assert "geometry.py:compute_score" in error_of(minimal, "worker.reward.reward_function=null")
-    assert "data.val_files" in error_of(minimal, "trainer.val_freq=1")
+    error = error_of(minimal, "trainer.val_freq=1")
+    assert "data.val_files is not set" in error and "trainer.val_freq=-1 for none" in error
     assert "data.val_files" in error_of(minimal, "trainer.val_only=true", "data.train_files=")
     load_config(minimal, ["trainer.val_only=true", "data.train_files=", "data.val_files=owner/problems"])
 
@@ -253,3 +256,8 @@ def test_paths_are_looked_up_in_order(minimal: Path, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize("value", ["", "\0", "~no_such_user_at_all/x", "x" * 5000])
 def test_find_path_survives_odd_values(value: str) -> None:
     assert find_path(value) is None
+
+
+@pytest.mark.parametrize("value", ["1e308", "9" * 400])
+def test_a_number_beyond_all_bounds_is_told_the_range(minimal: Path, value: str) -> None:
+    assert "at most 100" in error_of(minimal, f"worker.rollout.temperature={value}")

@@ -164,7 +164,15 @@ def test_a_key_of_a_fork_is_named_as_one(minimal: Path, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["worker.reward.reward_type", "worker.rollout.do_sample", "trainer.remove_ckpt_after_load"]
+    "key",
+    [
+        "worker.reward.reward_type",
+        "worker.rollout.do_sample",
+        "trainer.remove_ckpt_after_load",
+        "worker.actor.clip_ratio",
+        "trainer.report_kl",
+        "data.system_prompt",
+    ],
 )
 def test_a_key_that_easyr1_dropped_says_so(minimal: Path, key: str) -> None:
     assert "EasyR1 had it in earlier versions" in error_of(minimal, f"{key}=1")
@@ -183,7 +191,6 @@ def test_a_key_that_easyr1_dropped_says_so(minimal: Path, key: str) -> None:
         ("worker.actor.optim.lr_warmup_steps_ratio", "worker.actor.optim.lr_warmup_ratio"),
         ("worker.reward.score_function", "worker.reward.reward_function"),
         ("worker.reward.compute_score", "worker.reward.reward_function"),
-        ("data.system_prompt", "data.format_prompt"),
         ("trainer.total_episodes", "trainer.total_epochs"),
         ("trainer.test_freq", "trainer.val_freq"),
     ],

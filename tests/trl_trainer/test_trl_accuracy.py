@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
@@ -40,6 +41,9 @@ class Judge:
     def __call__(self, completions, **kwargs) -> list[float]:
         return [1.0] * len(completions)
 
+    def grade(self, completions, **kwargs) -> list[float]:
+        return [1.0] * len(completions)
+
 
 FUNCTIONS = [format_accuracy, answer_accuracy, never]
 
@@ -68,6 +72,8 @@ def test_the_function_itself():
     assert find_accuracy(names, (bound, format_accuracy), functions) == [0, 2]
     with pytest.raises(UserError, match="the function answer_accuracy: expected one of reward_funcs"):
         find_accuracy(names, answer_accuracy, functions)
+    assert find_accuracy(["a", "judge"], judge.grade, [never, judge.grade]) == [1]  # a new bound method each time
+    assert find_accuracy(["a", "b"], np.int64(1)) == [1]
 
 
 @pytest.mark.parametrize(
