@@ -48,7 +48,7 @@ class TransformersGenerator:
         loaded = load(SimpleNamespace(model_path=model), self.device, dtype_on(self.device.type, dtype))
         self.model, self.tokenizer = loaded.model, loaded.tokenizer
         self.encoder = encoder_for(loaded.processor, loaded.tokenizer, template, min_pixels, max_pixels)
-        self.batch_size = batch_size or BATCH_SIZE
+        self.batch_size = 1 if has_length_dependent_rope(self.model.config) else batch_size or BATCH_SIZE
         self.context = context_of(self.model.config)
         self._ends = _end_tokens(self.model, self.tokenizer)
         # What a checkpoint's own file asks for (a repetition penalty, top-k) is no part of an evaluation's settings.
@@ -129,6 +129,13 @@ class SeededSampling(LogitsProcessor):
 def dtype_on(device: str, dtype: str | None) -> torch.dtype:
     """The dtype of that name; without one bfloat16 on a GPU, else float32. Raises UserError for a name that is none."""
     return to_dtype(dtype) or (torch.bfloat16 if device.startswith("cuda") else torch.float32)
+
+
+def has_length_dependent_rope(config: Any) -> bool:
+    """Whether rotary factors are chosen by the longest row of a batch, so that a response would depend on the others."""
+    rope = getattr(config.get_text_config(), "rope_parameters", None) or {}
+    kinds = [rope, *(part for part in rope.values() if isinstance(part, dict))]  # some models have one a kind of layer
+    return any(part.get("rope_type") in ("dynamic", "longrope") for part in kinds)
 
 
 def _uniform(seed: int, count: int) -> Tensor:

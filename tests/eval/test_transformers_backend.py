@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 import torch
 from made_up_benchmarks import PICTURE_MODEL, TEXT_MODEL
@@ -119,3 +122,13 @@ def test_seeds_of_responses_differ_and_stay():
     }
     assert len(seeds) == 16 and all(0 <= seed < 2**31 for seed in seeds)
     assert seed_of(0, "aime24", "60", 3) == 216608404
+
+
+@pytest.mark.parametrize(("kind", "batch"), [("dynamic", 1), ("linear", 6)])
+def test_rows_share_no_batch_where_rotary_factors_depend_on_its_longest(tmp_path, kind, batch):
+    folder = tmp_path / "model"
+    shutil.copytree(TEXT_MODEL, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["rope_parameters"] = {"rope_type": kind, "factor": 4.0, "rope_theta": 10_000.0}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert TransformersGenerator(str(folder), device="cpu", batch_size=6).batch_size == batch
