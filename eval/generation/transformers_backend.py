@@ -132,7 +132,7 @@ def dtype_on(device: str, dtype: str | None) -> torch.dtype:
 
 
 def has_length_dependent_rope(config: Any) -> bool:
-    """Whether rotary factors are chosen by the longest row of a batch, so that a response would depend on the others."""
+    """Whether rotary factors are chosen by the longest row of a batch: a response then depends on the others."""
     rope = getattr(config.get_text_config(), "rope_parameters", None) or {}
     kinds = [rope, *(part for part in rope.values() if isinstance(part, dict))]  # some models have one a kind of layer
     return any(part.get("rope_type") in ("dynamic", "longrope") for part in kinds)
