@@ -14,6 +14,7 @@ from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.engines.local.loading import load_inputs
 from echorl_vl.engines.local.memory import model_memory
 from echorl_vl.engines.resources import GIB, Machine, memory_problems
+from echorl_vl.errors import counted
 from echorl_vl.rewards.manager import RewardManager
 
 PROMPTS = 3
@@ -32,7 +33,8 @@ def dry_run(config: Config) -> Iterator[str]:
     data, inputs = config.data, load_inputs(config.worker.actor.model)
     encoder = make_encoder(config, inputs.tokenizer, inputs.processor)
     problems = yield from _set_lines("train_files", data.trace_key, encoder, config)
-    yield f"  {data.rollout_batch_size} problems a step, {len(problems) // data.rollout_batch_size:,} steps an epoch"
+    steps = len(problems) // data.rollout_batch_size
+    yield f"  {counted(data.rollout_batch_size, 'problem')} a step, {counted(steps, 'step')} an epoch"
     if data.val_files:
         yield from _set_lines("val_files", None, encoder, config)
     for index in range(min(PROMPTS, len(problems))):
@@ -46,9 +48,9 @@ def _set_lines(
 ) -> Generator[str, None, Problems]:
     """Lines about a problem set; returns the problems that a run would take from it."""
     notes: list[str] = []
-    problems = load_set(config, getattr(config.data, key), trace_key, notes.append)
+    problems = load_set(config, getattr(config.data, key), trace_key)
     kept = screen_set(config, problems, encoder, notes.append)
-    yield f"data.{key} = {problems.source}: {len(problems):,} problems"
+    yield f"data.{key} = {problems.source}: {counted(len(kept), 'problem')}"
     yield from (f"  {note}" for note in notes)
     return kept
 
@@ -89,7 +91,7 @@ def _reward_lines(answers: Sequence[str], config: Config) -> Iterator[str]:
     ) as rewards:
         scores = rewards.score(responses, lengths, list(answers) * len(forms))
     yield ""
-    yield f"reward of the ground truth ({reward.reward_function}), mean over {len(answers)} problems"
+    yield f"reward of the ground truth ({reward.reward_function}), mean over {counted(len(answers), 'problem')}"
     verified = 0
     for number, form in enumerate(forms):
         own = scores[number * len(answers) : (number + 1) * len(answers)]

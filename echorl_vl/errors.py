@@ -13,6 +13,11 @@ class UserError(Exception):
     """
 
 
+def counted(number: int, noun: str) -> str:
+    """As in "1 problem" and "1,234 problems"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def shorten(text: str, limit: int = 200) -> str:
     """``text`` on one line, cut in the middle if it is longer than ``limit`` characters."""
     text = " ".join(text.split())

@@ -9,6 +9,7 @@ from echorl_vl.data.problem import Problem
 from echorl_vl.errors import UserError
 
 _LISTED = 8
+LISTED_AT_START = 50  # of a set, whose bad rows are all found before the list is made
 _NAMED = 3  # of the rows that are left out
 
 
@@ -40,18 +41,20 @@ class RowError(UserError):
         return BadRow(source, int(row) if row.isdigit() else index, self.field, self.detail)
 
 
-def raise_bad_rows(bad: Sequence[BadRow], rows: int) -> None:
+def raise_bad_rows(bad: Sequence[BadRow], rows: int, listed: int = _LISTED) -> None:
     """Raise one UserError that counts the unusable rows and shows the first few; none: do nothing."""
     if not bad:
         return
     lines = [f"{_count(bad)} of {rows} rows can't be used (rows counted from 0):"]
-    lines += [f"  {fault}" for fault in bad[:_LISTED]]
-    if len(bad) > _LISTED:
-        lines.append(f"  and {len(bad) - _LISTED} more")
+    lines += [f"  {fault}" for fault in bad[:listed]]
+    if len(bad) > listed:
+        lines.append(f"  and {len(bad) - listed:,} more")
     raise UserError("\n".join(lines))
 
 
-def settle_bad_rows(bad: Sequence[BadRow], rows: int, bad_rows: str, note: Callable[[str], None]) -> None:
+def settle_bad_rows(
+    bad: Sequence[BadRow], rows: int, bad_rows: str, note: Callable[[str], None], listed: int = _LISTED
+) -> None:
     """Do what ``data.bad_rows`` says: "error" raises, "drop" notes how many rows are left out and names the first few.
 
     Raises UserError also where no row of ``rows`` would be left.
@@ -59,11 +62,12 @@ def settle_bad_rows(bad: Sequence[BadRow], rows: int, bad_rows: str, note: Calla
     if not bad:
         return
     if bad_rows == "error" or _count(bad) == rows:
-        raise_bad_rows(bad, rows)
+        raise_bad_rows(bad, rows, listed)
     lines = [f"left out {_count(bad):,} of {rows:,} rows that can't be used (data.bad_rows = drop)"]
     lines += [f"  {fault}" for fault in bad[:_NAMED]]
     if len(bad) > _NAMED:
-        lines.append(f"  and {len(bad) - _NAMED:,} more; data.bad_rows=error lists {_LISTED}")
+        which = "them all" if len(bad) <= LISTED_AT_START else f"the first {LISTED_AT_START}"
+        lines.append(f"  and {len(bad) - _NAMED:,} more (data.bad_rows=error lists {which})")
     note("\n".join(lines))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from echorl_vl.data.problem import Problems
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.data.screening import screen
-from echorl_vl.data.sources import load_problems
+from echorl_vl.data.sources import read_problems
 
 if TYPE_CHECKING:
     from echorl_vl.config import Config
@@ -22,18 +22,17 @@ def load_set(
     config: Config,
     spec: str | Sequence[str],
     trace_key: str | None = None,
-    note: Callable[[str], None] = _nothing,
     videos: bool = False,
 ) -> Problems:
-    """The problems of `data.train_files` or `data.val_files`, checked row by row. Raises UserError.
+    """The problems of `data.train_files` or `data.val_files`, checked row by row: those of rows that can be used, with
+    what is wrong with the others (`Problems.faults`), which `screen_set` says or raises. Raises UserError.
 
     Args:
-        note: takes a line about rows that were left out (`data.bad_rows`).
         videos: the engine reads videos.
     """
     data = config.data
     keys = (data.prompt_key, data.answer_key, data.image_key, data.image_dir, data.video_key)
-    return load_problems(spec, *keys, videos=videos, trace_key=trace_key, bad_rows=data.bad_rows, note=note)
+    return read_problems(spec, *keys, videos=videos, trace_key=trace_key)
 
 
 def make_encoder(config: Config, tokenizer: Any, processor: Any | None) -> PromptEncoder:
@@ -53,6 +52,8 @@ def make_encoder(config: Config, tokenizer: Any, processor: Any | None) -> Promp
 def screen_set(
     config: Config, problems: Problems, encoder: PromptEncoder, note: Callable[[str], None] = _nothing
 ) -> Problems:
-    """The problems whose prompts and pictures a run can draw (`screen`). Raises UserError."""
+    """The problems whose prompts and pictures a run can draw (`screen`), with one list or count of all rows that can't
+    be used (`data.bad_rows`). Raises UserError.
+    """
     data = config.data
     return screen(problems, encoder, data.bad_rows, data.check_images, data.filter_overlong_prompts, note)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from echorl_vl.errors import UserError
+from echorl_vl.errors import UserError, counted
 
 
 def epoch_order(size: int, seed: int, epoch: int, shuffle: bool = True) -> list[int]:
@@ -33,7 +33,7 @@ class BatchOrder:
             raise UserError(f"a batch of {batch_size} problems: {key} must be at least 1")
         if size < batch_size:
             raise UserError(
-                f"the training set has {size} problems and a batch takes {batch_size} ({key}): "
+                f"the training set has {counted(size, 'problem')} and a batch takes {batch_size} ({key}): "
                 f"give more problems or set {key} to {size} or less"
             )
         self.size = size

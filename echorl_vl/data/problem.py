@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from PIL import Image
 
+    from echorl_vl.data.bad_rows import BadRow
+
 PictureSource: TypeAlias = "Image.Image | bytes | str"
 """A decoded picture, the bytes of a picture file, or the path of one."""
 
@@ -57,19 +59,27 @@ class Problem:
 class Part:
     """The rows of one file (or hub split): ``read(row)`` gives row ``row`` of ``size`` as a Problem.
 
-    ``plain``: question and answer are columns of the file as they are, so that EasyR1 reads them too.
+    ``plain``: question and answer are columns of the file as they are, so that EasyR1 reads them too. ``name`` is the
+    file's in messages.
     """
 
     size: int
     read: Callable[[int], Problem]
     plain: bool = True
+    name: str = ""
 
 
 class Problems(Sequence[Problem]):
-    """Problems of one or more files as one sequence; a row is read from disk each time it is asked for."""
+    """Problems of one or more files as one sequence; a row is read from disk each time it is asked for.
 
-    def __init__(self, source: str, parts: Sequence[Part], rows: Sequence[int] | None = None):
+    ``faults`` are of rows that are not among the problems and that nothing was said of yet (`screening.screen`).
+    """
+
+    def __init__(
+        self, source: str, parts: Sequence[Part], rows: Sequence[int] | None = None, faults: Sequence[BadRow] = ()
+    ):
         self.source = source
+        self.faults = tuple(faults)
         self._parts = tuple(parts)
         self._starts = [0]
         for part in self._parts:
@@ -100,8 +110,18 @@ class Problems(Sequence[Problem]):
         """Whether no row of the files was left out."""
         return len(self._rows) == self._starts[-1]
 
+    @property
+    def sources(self) -> list[str]:
+        """Names of the files, in order."""
+        return [part.name for part in self._parts]
+
+    @property
+    def total(self) -> int:
+        """Number of rows of the files, those that were left out among them."""
+        return self._starts[-1]
+
     def select(self, indices: Sequence[int]) -> Problems:
-        """The problems at ``indices``, in that order."""
+        """The problems at ``indices``, in that order, without `faults`."""
         return Problems(self.source, self._parts, [self._rows[index] for index in indices])
 
     def __repr__(self) -> str:

@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from rich.progress import track
 
-from echorl_vl.data.bad_rows import BadRow, RowError, settle_bad_rows
+from echorl_vl.data.bad_rows import LISTED_AT_START, BadRow, RowError, settle_bad_rows
 from echorl_vl.data.problem import Problem, Problems
 from echorl_vl.data.prompts import Outline, PromptEncoder
-from echorl_vl.errors import UserError
+from echorl_vl.errors import UserError, counted
 from echorl_vl.outputs.console import make_console
 
 ALL_UP_TO = 10_000  # problems; `auto` decodes the pictures of all of them
@@ -31,7 +31,8 @@ def screen(
     leave_out_overlong: bool = True,
     note: Callable[[str], None] = lambda line: None,
 ) -> Problems:
-    """The problems that a run can draw.
+    """The problems that a run can draw. Rows of their files that could not be used (`Problems.faults`) are counted and
+    listed with those that are found here.
 
     Args:
         bad_rows: what becomes of rows that can't be used: "error" or "drop" (`settle_bad_rows`).
@@ -57,7 +58,8 @@ def screen(
     overlong = [] if limit is None else [i for i, length in lengths.items() if length > limit and i not in bad]
     if overlong and not leave_out_overlong:
         bad |= {i: encoder.too_long(problems[i], lengths[i]).bad_row(i) for i in overlong}
-    settle_bad_rows([bad[index] for index in sorted(bad)], len(problems), bad_rows, note)
+    rows = problems.total if problems.faults else len(problems)
+    settle_bad_rows(_in_order(problems, bad), rows, bad_rows, note, LISTED_AT_START)
     left_out = bad.keys() | overlong
     if len(left_out) == len(problems):
         raise UserError(
@@ -66,14 +68,26 @@ def screen(
         )
     if overlong and leave_out_overlong:
         note(
-            f"{problems.source}: left out {len(overlong):,} prompts longer than data.max_prompt_length = {limit} tokens"
+            f"{problems.source}: left out {counted(len(overlong), 'prompt')} longer than data.max_prompt_length = "
+            f"{limit} tokens"
         )
     if check_images == "auto" and len(decoded) < len(problems) and encoder.pictures is not None:
         note(
             f"{problems.source}: pictures of {len(decoded):,} of {len(problems):,} problems were decoded to check them "
             "(data.check_images = auto; all decodes every one)"
         )
-    return problems.select([i for i in range(len(problems)) if i not in left_out]) if left_out else problems
+    if not left_out and not problems.faults:
+        return problems
+    return problems.select([i for i in range(len(problems)) if i not in left_out])
+
+
+def _in_order(problems: Problems, bad: dict[int, BadRow]) -> list[BadRow]:
+    """What was found at load and what was found here, file by file and row by row."""
+    found = [bad[index] for index in sorted(bad)]
+    if not problems.faults:
+        return found
+    order = {source: number for number, source in enumerate(problems.sources)}
+    return sorted([*problems.faults, *found], key=lambda fault: (order.get(fault.source, len(order)), fault.row))
 
 
 def _decoded(size: int, check_images: str) -> set[int]:

@@ -12,7 +12,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from echorl_vl.data.bad_rows import BadRow, settle_bad_rows
+from echorl_vl.data.bad_rows import LISTED_AT_START, BadRow, raise_bad_rows, settle_bad_rows
 from echorl_vl.data.cells import answer_text
 from echorl_vl.data.checks import check_columns, check_rows
 from echorl_vl.data.columns import column_names, pick_columns, root_of, value_at
@@ -37,6 +37,26 @@ def load_problems(
     bad_rows: str = "error",
     note: Callable[[str], None] = lambda line: None,
 ) -> Problems:
+    """`read_problems`, and what becomes of rows that can't be used.
+
+    With ``bad_rows`` "error" it raises UserError for them, with "drop" it leaves them out and tells ``note``.
+    """
+    keys = (prompt_key, answer_key, image_key, image_dir, video_key)
+    problems = read_problems(spec, *keys, videos, trace_key)
+    settle_bad_rows(problems.faults, problems.total, bad_rows, note)
+    return problems.select(range(len(problems))) if problems.faults else problems
+
+
+def read_problems(
+    spec: str | Sequence[str],
+    prompt_key: str = "problem",
+    answer_key: str = "answer",
+    image_key: str = "images",
+    image_dir: str | Path | None = None,
+    video_key: str = "videos",
+    videos: bool = False,
+    trace_key: str | None = None,
+) -> Problems:
     """Load a set of problems and check every row of it, without decoding a picture.
 
     ``spec`` is one place or several, as a list or with commas between them. A place is a file (parquet, jsonl, json,
@@ -52,9 +72,9 @@ def load_problems(
     Where every answer of a file is a solution in GSM8K's form, ending in a line ``#### 72``, the answer is what follows
     the signs. ``trace_key`` names the column of worked solutions (see `echorl_vl.data.traces`).
 
-    ``bad_rows``: "error" raises for rows that can't be used, "drop" leaves them out and tells ``note``.
+    Rows that can't be used are not among the problems; `Problems.faults` says what is wrong with them.
 
-    Raises UserError for whatever is wrong with the source, its columns or its rows, naming file, row and field.
+    Raises UserError for whatever is wrong with the source or its columns, and where no row of the set can be used.
     """
     keys = Keys(prompt_key, answer_key, image_key, video_key, trace_key)
     if image_dir is not None and not Path(image_dir).is_dir():
@@ -73,11 +93,14 @@ def load_problems(
             part, faults = _check(source, keys, image_dir, videos)
             parts.append(part if len(places) == 1 else replace(part, plain=False))
             bad += faults
-    problems = Problems(", ".join(places), parts)
-    settle_bad_rows(bad, len(problems), bad_rows, note)
+    source = ", ".join(places)
+    if not bad:
+        return Problems(source, parts)
     left_out = {(fault.source, fault.row) for fault in bad}
-    rows = [(name, row) for name, part in zip(names, parts, strict=True) for row in range(part.size)] if bad else []
-    return problems.select([index for index, row in enumerate(rows) if row not in left_out]) if bad else problems
+    rows = [(name, row) for name, part in zip(names, parts, strict=True) for row in range(part.size)]
+    if len(left_out) == len(rows):
+        raise_bad_rows(bad, len(rows), LISTED_AT_START)
+    return Problems(source, parts, [index for index, row in enumerate(rows) if row not in left_out], bad)
 
 
 def _check(source: Source, keys: Keys, image_dir: str | Path | None, videos: bool) -> tuple[Part, list[BadRow]]:
@@ -106,7 +129,7 @@ def _check(source: Source, keys: Keys, image_dir: str | Path | None, videos: boo
     bad += [fault for fault in check_rows(table, name, keys, reader.locate, videos) if fault.row not in known]
     nested = any("." in key for key in (keys.prompt, keys.answer, keys.image))
     plain = source.plain and not (chats or replies or solutions or nested or _changes(table.column("answer")))
-    return Part(len(rows), reader, plain), sorted(bad, key=lambda fault: fault.row)
+    return Part(len(rows), reader, plain, name), sorted(bad, key=lambda fault: fault.row)
 
 
 def _changes(answers: pa.ChunkedArray) -> bool:

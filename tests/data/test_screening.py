@@ -13,7 +13,7 @@ from PIL import Image
 from echorl_vl.data import screening
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.data.screening import screen
-from echorl_vl.data.sources import load_problems
+from echorl_vl.data.sources import load_problems, read_problems
 from echorl_vl.errors import UserError
 
 KINDS = {
@@ -67,8 +67,7 @@ def write(folder: Path, *changes: dict) -> str:
 
 
 def start(path: str, encoder: PromptEncoder, bad_rows: str, note=lambda line: None, **options):
-    problems = load_problems(path, bad_rows=bad_rows, note=note)
-    return screen(problems, encoder, bad_rows, note=note, leave_out_overlong=False, **options)
+    return screen(read_problems(path), encoder, bad_rows, note=note, leave_out_overlong=False, **options)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -90,10 +89,27 @@ def test_what_is_left_out_is_counted_by_rows_and_the_same_at_every_start(folder,
     for _ in range(2):
         kept.append([problem.uid for problem in start(path, encoder, "drop", notes.append)])
     assert kept[0] == kept[1] == [f"{path}:{2 * row}" for row in range(len(KINDS))]
-    assert notes[:2] == notes[2:] and len(notes) == 4
-    counts = [int(line.split("left out ")[1].split()[0]) for line in notes[:2]]
-    assert sum(counts) == len(KINDS)
-    assert all(line.count(", row ") == 3 for line in notes)  # the first three of each
+    # One count of all of them, whether they were found at load or when prompts and pictures were looked at.
+    assert len(notes) == 2 and notes[0] == notes[1]
+    assert notes[0].startswith(f"left out {len(KINDS)} of {2 * len(KINDS)} rows") and notes[0].count(", row ") == 3
+    assert f"and {len(KINDS) - 3} more (data.bad_rows=error lists them all)" in notes[0]
+    with pytest.raises(UserError) as error:
+        start(path, encoder, "error")
+    lines = str(error.value).splitlines()
+    assert lines[0].startswith(f"{len(KINDS)} of {2 * len(KINDS)} rows can't be used")
+    assert [line.split(", ")[1].rstrip(":") for line in lines[1:]] == [f"row {2 * n + 1}" for n in range(len(KINDS))]
+
+
+def test_faults_of_several_files_stand_file_by_file(folder, encoder, tmp_path):
+    good = {"problem": "<image>?", "answer": "1", "images": ["good.png"]}
+    names = [str(folder / name) for name in ("z.jsonl", "a.jsonl")]
+    for name in names:
+        rows = [good, good | KINDS["a truncated PNG"], good | KINDS["empty answer"]]
+        Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match="4 of 6 rows") as error:
+        screen(read_problems(names), encoder)
+    found = [line.split(": ")[0].strip() for line in str(error.value).splitlines()[1:]]
+    assert found == [f"{name}, row {row}" for name in names for row in ("1, images[0]", "2, answer")]
 
 
 def test_how_many_pictures_are_decoded(folder, encoder, monkeypatch):
@@ -120,7 +136,7 @@ def test_long_prompts_are_left_out_apart_from_bad_rows(folder, encoder):
     path = write(folder, {}, KINDS["too long"])
     notes = []
     assert len(screen(load_problems(path), encoder, note=notes.append)) == 1
-    assert notes == [f"{path}: left out 1 prompts longer than data.max_prompt_length = 300 tokens"]
+    assert notes == [f"{path}: left out 1 prompt longer than data.max_prompt_length = 300 tokens"]
     with pytest.raises(UserError, match="all 1 prompts are longer"):
         screen(load_problems(write(folder, KINDS["too long"])), encoder)
 

@@ -251,7 +251,7 @@ def test_a_set_without_pictures_for_a_vision_model(tmp_path):
 def test_a_training_set_that_does_not_fill_a_batch(tmp_path):
     path = tmp_path / "text.jsonl"
     path.write_text(json.dumps({"problem": "1 + 1?", "answer": "2"}) + "\n")
-    with pytest.raises(UserError, match="1 problems, and one batch takes 128"):
+    with pytest.raises(UserError, match="1 problem, and one batch takes 128"):
         load_sets(config(f"data.train_files={path}", f"data.val_files={path}"))
 
 

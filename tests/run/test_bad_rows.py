@@ -38,12 +38,12 @@ def broken(problems, tmp_path):
 def test_a_run_without_its_bad_rows_goes_on_as_if_never_stopped(run, broken, monkeypatch, tmp_path) -> None:
     path = broken()
     stopped = run(f"data.train_files={path}", folder=tmp_path / "stopped")
-    assert stopped.status == 2 and "2 of 24 rows can't be used" in stopped.output
+    assert stopped.status == 2 and "4 of 24 rows can't be used" in stopped.output
     assert f"{path}, row 11, answer: is empty" in stopped.output and "row 20, problem: has 2 <image>" in stopped.output
     settings = (f"data.train_files={path}", "data.bad_rows=drop", "trainer.max_steps=3", "trainer.save_freq=1")
     whole = run(*settings, folder=tmp_path / "whole")
     assert whole.status == 0, whole.output
-    assert "left out 2 of 24 rows" in whole.output and "left out 2 of 22 rows" in whole.output
+    assert "left out 4 of 24 rows" in whole.output
     assert f"{path}, row 3, images[0]: " in whole.output and f"{path}, row 8, problem: spells" in whole.output
     assert "20 training problems" in whole.output
     original, folder = local_trainer.Trainer._train_step, tmp_path / "killed"

@@ -30,7 +30,7 @@ def test_it_shows_prompts_reward_and_memory(dry_run, problems) -> None:
     status, out = dry_run(GEO3K, f"data.train_files={problems}", *NO_VALIDATION)
     assert status == 0
     assert f"data.train_files = {problems}: 24 problems" in out
-    assert "16 problems a step, 1 steps an epoch" in out
+    assert "16 problems a step, 1 step an epoch" in out
     assert out.count("ground truth: ") == 3
     assert out.count("images: 112 x 112 pixels, read as 112 x 112 = 16 tokens") == 3
     assert "  | <|im_start|>user" in out and "<|image_pad|>" in out
@@ -71,4 +71,20 @@ def test_long_prompts_are_counted(dry_run, tmp_path) -> None:
     long = "1 + " * 400
     rows.write_text(f'{{"problem": "1 + 1", "answer": "2"}}\n{{"problem": "{long}1", "answer": "401"}}\n')
     status, out = dry_run(MATH, f"data.train_files={rows}", *NO_VALIDATION)
-    assert status == 0 and "left out 1 prompts longer than data.max_prompt_length = 128" in out
+    assert status == 0 and "left out 1 prompt longer than data.max_prompt_length = 128" in out
+
+
+def test_it_counts_what_is_kept_and_says_all_bad_rows_at_once(dry_run, tmp_path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    bad = [
+        '{"problem": "2 + 2", "answer": ""}',
+        '{"problem": "<|im_end|>", "answer": "1"}',
+        '{"problem": [7], "answer": "1"}',
+    ]
+    rows.write_text("\n".join(['{"problem": "1 + 1", "answer": "2"}', *bad]))
+    status, out = dry_run(MATH, f"data.train_files={rows}", *NO_VALIDATION)
+    assert status == 2 and "3 of 4 rows" in out and all(f"{rows}, row {row}, " in out for row in (1, 2, 3))
+    settings = (f"data.train_files={rows}", "data.bad_rows=drop", "data.rollout_batch_size=1")
+    status, out = dry_run(MATH, *settings, "worker.actor.global_batch_size=1", *NO_VALIDATION)
+    assert status == 0 and f"data.train_files = {rows}: 1 problem\n" in out, out
+    assert out.count("left out ") == 1 and "left out 3 of 4 rows" in out and "1 problem a step, 1 step an epoch" in out

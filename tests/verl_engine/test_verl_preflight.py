@@ -201,7 +201,7 @@ def test_several_files_and_bad_rows(tmp_path, tokenizer):
 
 def test_a_set_smaller_than_a_batch_and_a_model_without_a_chat_template(tmp_path, tokenizer):
     config = settings(tmp_path, [{"problem": "1 + 1?", "answer": "2"}], rollout_batch_size=2)
-    with pytest.raises(UserError, match="1 problems of at most 512 tokens, and one batch takes 2"):
+    with pytest.raises(UserError, match="1 problem of at most 512 tokens, and one batch takes 2"):
         load_sets(config, tokenizer)
     bare = copy.deepcopy(tokenizer)
     bare.chat_template = None

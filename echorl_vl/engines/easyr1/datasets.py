@@ -15,7 +15,7 @@ from echorl_vl.data.generated import GENERATED, load_generated
 from echorl_vl.data.problem import Problem, Problems
 from echorl_vl.data.traces import TraceEncoder
 from echorl_vl.engines.easyr1.expert_traces import load_tokenizer, wants_traces
-from echorl_vl.errors import UserError
+from echorl_vl.errors import UserError, counted
 from echorl_vl.outputs import atomic
 
 KEYS = ("train_files", "val_files")
@@ -24,16 +24,17 @@ TRACE = "expert_trace"
 _PICTURES = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
 
 
-def load_sets(config: Config, note: Callable[[str], None] = lambda line: None) -> dict[str, Problems]:
-    """Both sets, checked: columns, `<image>` counts, pictures, size. ``note`` takes a line about rows left out.
+def load_sets(config: Config) -> dict[str, Problems]:
+    """Both sets, checked: columns, `<image>` counts, pictures, size; `screen_sets` says which rows can't be used.
 
     Raises UserError naming file, row and field, a training set that does not fill one batch, or a system message, which
     EasyR1's prompts have no place for.
     """
     data = config.data
     traced = {"train_files": data.trace_key} if wants_traces(config) else {}
-    sets = {key: load_set(config, getattr(data, key), traced.get(key), note, videos=True) for key in KEYS}
-    check_fills_a_batch(config, sets["train_files"])
+    sets = {key: load_set(config, getattr(data, key), traced.get(key), videos=True) for key in KEYS}
+    if not sets["train_files"].faults:  # which are said first
+        check_fills_a_batch(config, sets["train_files"])
     for key, problems in sets.items():
         if key in traced or not problems.plain:
             _check_rewritable(problems)
@@ -63,7 +64,9 @@ def check_fills_a_batch(config: Config, train: Problems) -> None:
     data = config.data
     batch, found = data.mini_rollout_batch_size or data.rollout_batch_size, len(train)
     if found < batch:
-        raise UserError(f"data.train_files = {data.train_files}: {found} problems, and one batch takes {batch}")
+        raise UserError(
+            f"data.train_files = {data.train_files}: {counted(found, 'problem')}, and one batch takes {batch}"
+        )
 
 
 def readable_by_easyr1(

@@ -41,7 +41,7 @@ def run(config: Config) -> int:
     reward = config.worker.reward
     RewardManager(reward.reward_function, dict(reward.reward_function_kwargs)).close()  # checks both
     preflight(config)
-    sets = load_sets(config, console.print)
+    sets = load_sets(config)
     check_pictures(config, sets["train_files"])
     sets = screen_sets(config, sets, console.print)
     traces = None

@@ -21,7 +21,7 @@ from echorl_vl.engines.local.expert_traces import ExpertTraces
 from echorl_vl.engines.local.loading import load_inputs
 from echorl_vl.engines.local.memory import check_memory
 from echorl_vl.engines.local.policy import Policy
-from echorl_vl.errors import UserError
+from echorl_vl.errors import UserError, counted
 from echorl_vl.rewards.manager import RewardManager
 
 
@@ -64,8 +64,8 @@ def build_parts(config: Config, note: Callable[[str], None]) -> Parts:
     )
     try:
         data = config.data
-        train = None if config.trainer.val_only else load_set(config, data.train_files, data.trace_key, note)
-        held_out = load_set(config, data.val_files, note=note) if data.val_files else None
+        train = None if config.trainer.val_only else load_set(config, data.train_files, data.trace_key)
+        held_out = load_set(config, data.val_files) if data.val_files else None
         inputs = load_inputs(config.worker.actor.model)
         encoder = make_encoder(config, inputs.tokenizer, inputs.processor)
         train, held_out = (
@@ -91,11 +91,11 @@ def build_parts(config: Config, note: Callable[[str], None]) -> Parts:
     parameters = sum(p.numel() for p in policy.model.parameters())
     trained = sum(p.numel() for p in policy.model.parameters() if p.requires_grad)
     note(f"{type(policy.network).__name__}, {parameters:,} parameters ({trained:,} trained), on {policy.device}")
-    validated = f"{0 if held_out is None else len(held_out):,}"
+    validated = counted(0 if held_out is None else len(held_out), "validation problem")
     if train is None:
-        note(f"{validated} validation problems")
+        note(validated)
     else:
-        note(f"{len(train):,} training problems, {validated} held out, {steps:,} steps")
+        note(f"{counted(len(train), 'training problem')}, {validated}, {counted(steps, 'step')}")
     return Parts(policy, encoder, train, order, held_out, rewards, splitter, steps, traces)
 
 
@@ -162,7 +162,7 @@ def _steps_in_all(train: Problems, config: Config) -> int:
     steps = len(train) // batch * batch // config.data.rollout_batch_size
     if not steps:
         raise UserError(
-            f"{train.source}: {len(train)} problems, data.rollout_batch_size is {config.data.rollout_batch_size}: an "
-            "epoch has no step; give more problems, or set trainer.max_steps"
+            f"{train.source}: {counted(len(train), 'problem')}, data.rollout_batch_size is "
+            f"{config.data.rollout_batch_size}: an epoch has no step; give more problems, or set trainer.max_steps"
         )
     return steps * config.trainer.total_epochs

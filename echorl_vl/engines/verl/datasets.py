@@ -15,7 +15,7 @@ from echorl_vl.data.from_config import load_set, make_encoder, screen_set
 from echorl_vl.data.places import split_places
 from echorl_vl.data.problem import Problem, Problems
 from echorl_vl.data.templates import IMAGE, VIDEO, load_format_prompt
-from echorl_vl.errors import UserError
+from echorl_vl.errors import UserError, counted
 from echorl_vl.outputs import atomic
 
 KEYS = ("train_files", "val_files")
@@ -49,15 +49,15 @@ def load_sets(config: Config, tokenizer: Any, note: Callable[[str], None] = lamb
     for key in KEYS:
         if not (spec := getattr(data, key)):
             continue
-        problems = load_set(config, spec, note=note, videos=True)
+        problems = load_set(config, spec, videos=True)
         for problem in problems:
             _check_text(problem)
         sets[key] = screen_set(config, problems, encoder, note)
     found = len(sets["train_files"])
     if found < data.rollout_batch_size:
         raise UserError(
-            f"data.train_files = {data.train_files}: {found} problems of at most {data.max_prompt_length} tokens, and "
-            f"one batch takes {data.rollout_batch_size}"
+            f"data.train_files = {data.train_files}: {counted(found, 'problem')} of at most {data.max_prompt_length} "
+            f"tokens, and one batch takes {data.rollout_batch_size}"
         )
     return sets
 
