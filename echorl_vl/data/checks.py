@@ -108,17 +108,17 @@ def nearest(name: str, names: list[str]) -> str | None:
 def _check_pictures(table: pa.Table, source: str, keys: Keys, locate: Callable[[str], str]) -> list[BadRow]:
     cells = picture_cells(table.column("image"))
     bad = [BadRow(source, row, keys.image, reason) for row, reason in cells.faults]
-    exists: dict[str, bool] = {}
+    faults: dict[str, str] = {}
     for row, path in cells.paths:
         if is_url(path):
             advice = "save the picture to a file and give its path, or its bytes in a parquet file"
             bad.append(BadRow(source, row, keys.image, unsupported_url(path, advice)))
             continue
         file = locate(path)
-        if file not in exists:
-            exists[file] = os.path.isfile(file)
-        if not exists[file]:
-            bad.append(BadRow(source, row, keys.image, f"picture file {shorten(file)} does not exist"))
+        if file not in faults:
+            faults[file] = _file_fault(file)
+        if faults[file]:
+            bad.append(BadRow(source, row, keys.image, faults[file]))
 
     placeholders = _occurrences(table, IMAGE).to_numpy()
     for row in np.flatnonzero(placeholders != cells.counts):
@@ -129,6 +129,17 @@ def _check_pictures(table: pa.Table, source: str, keys: Keys, locate: Callable[[
             reason = f"has {found} {IMAGE}, but '{keys.image}' has {pictures} picture(s)"
         bad.append(BadRow(source, int(row), keys.prompt, reason))
     return bad
+
+
+def _file_fault(file: str) -> str:
+    """Why a path is no picture file; "" where it may be one."""
+    if os.path.isfile(file):
+        return ""
+    if os.path.isdir(file):
+        return f"{shorten(file)} is a folder; expected a picture file"
+    if os.path.exists(file):
+        return f"{shorten(file)} is no regular file; expected a picture file"
+    return f"picture file {shorten(file)} does not exist"
 
 
 def picture_cells(column: pa.ChunkedArray) -> PictureCells:

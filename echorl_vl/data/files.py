@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 import datasets
-import pandas
 import pyarrow.parquet as pq
 
 from echorl_vl.data.bad_rows import BadRow, raise_bad_rows
 from echorl_vl.data.checks import nearest
+from echorl_vl.data.csv_rows import read_csv
 from echorl_vl.data.json_rows import read_json
 from echorl_vl.data.problem import Keys
 from echorl_vl.errors import UserError, shorten
@@ -50,6 +48,8 @@ def find_files(path: Path, split: str) -> list[Path]:
         if split != "train":
             raise UserError(f"{path}@{split}: a single file is all one split, train; leave @{split} out")
         return [path]
+    if not path.is_dir():
+        raise UserError(f"{path}: is no regular file (a device or pipe); expected a file or folder of problems")
     files = [file for file in sorted(path.rglob("*")) if file.is_file() and format_of(file)]
     files = [file for file in files if not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)]
     if not files:
@@ -186,12 +186,7 @@ def _read_csv(path: Path, keys: Keys) -> Rows:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise UserError(f"{path}, line {line}: not UTF-8: {error}") from error
-    header = next(csv.reader(io.StringIO(text)), [])
-    if repeated := next((name for name in header if header.count(name) > 1), None):
-        raise UserError(f"{path}, line 1: the column '{repeated}' stands twice; expected each name once")
-    # Everything stays the text that it is in the file: an answer of 1.50 or 007 must not become a number on the way.
-    frame = pandas.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
-    return Rows(datasets.Dataset.from_pandas(frame, preserve_index=False), [], as_written=False)
+    return Rows(*read_csv(path, text), as_written=False)
 
 
 def _read_json(path: Path, keys: Keys) -> Rows:

@@ -20,7 +20,7 @@ def split_places(spec: str | Sequence[str]) -> list[str]:
     if not isinstance(spec, str):
         return [place for each in spec for place in split_places(each)]
     whole = "," not in spec or exists(spec) or is_url(spec)
-    places = [place.strip().removeprefix("file://") for place in ([spec] if whole else spec.split(","))]
+    places = [local_path(place.strip()) for place in ([spec] if whole else spec.split(","))]
     return [place for place in places if place]
 
 
@@ -46,6 +46,12 @@ def exists(place: str) -> bool:
         return Path(place).expanduser().exists()
     except (OSError, ValueError, RuntimeError):  # a name too long, one with NUL, an unknown ~user
         return False
+
+
+def local_path(text: str) -> str:
+    """A path without the ``file://`` or ``file://localhost`` of a URL of this machine; other text as it is."""
+    path = text.removeprefix("file://")
+    return path.removeprefix("localhost") if path != text and path.startswith("localhost/") else path
 
 
 def is_url(text: str) -> bool:

@@ -20,7 +20,7 @@ from echorl_vl.data.gsm8k import are_solutions, split_solution
 from echorl_vl.data.json_rows import used_keys
 from echorl_vl.data.messages import Chat, is_messages, read_chat, read_reply, reply_column, split_column
 from echorl_vl.data.opening import Source, open_place, with_plain_chats
-from echorl_vl.data.places import split_places
+from echorl_vl.data.places import local_path, split_places
 from echorl_vl.data.problem import Keys, Part, PictureSource, Problem, Problems
 from echorl_vl.errors import UserError
 
@@ -179,11 +179,11 @@ class _RowReader:
 
     def locate(self, path: str) -> str:
         """The file that a picture's path means."""
-        path = path.removeprefix("file://")
+        path = local_path(path)
         if self.image_dir is not None:
             return os.path.join(self.image_dir, path)
         beside = None if self.folder is None else os.path.join(self.folder, path)
-        return beside if beside is not None and not os.path.isfile(path) and os.path.isfile(beside) else path
+        return beside if beside is not None and not os.path.isfile(path) and os.path.exists(beside) else path
 
     def _picture(self, image: Any) -> PictureSource:
         if isinstance(image, dict):

@@ -116,6 +116,24 @@ def test_a_csv_with_a_column_twice(tmp_path):
     refused(path, f"{path}, line 1", "'answer' stands twice")
 
 
+def test_a_csv_row_that_does_not_fit_is_named_or_left_out(tmp_path):
+    path = tmp_path / "set.csv"
+    path.write_text('problem,answer\n"a\nb",1\nx, y?,2\nc,3\n"d"e,4\n"f\n')
+    message = refused(path, "3 of 5 rows", f"{path}, row 1, line 4: has 3 fields, expected 2")
+    assert f"{path}, row 3, line 6: not csv: " in message and f"{path}, row 4, line 7: not csv: " in message
+    found = load_problems(str(path), bad_rows="drop")
+    assert [(problem.question, problem.answer) for problem in found] == [("a\nb", "1"), ("c", "3")]
+    path.write_text("problem,answer,images\na,1\nb\n")  # fields left out at the end are missing
+    assert "1 of 2 rows" in refused(path, f"{path}, row 1, answer: is empty or missing")
+
+
+@pytest.mark.parametrize(("separator", "name"), [(";", "';'"), ("\t", "a tab"), ("|", "'|'")])
+def test_a_csv_with_other_separators_is_called_that(tmp_path, separator, name):
+    path = tmp_path / "set.csv"
+    path.write_text(f"problem{separator}answer\na, b?{separator}1\n")
+    assert "data.prompt_key" not in refused(path, f"{path}, line 1", f"separated by {name}; expected commas")
+
+
 def test_infinite_answers_in_a_table(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
