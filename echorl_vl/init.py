@@ -12,15 +12,16 @@ from pathlib import Path
 
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.atomic import write_text
-from echorl_vl.outputs.terminal import prepare_console, print_error, visible
+from echorl_vl.outputs.command import job
+from echorl_vl.outputs.terminal import print_error, visible
 
 STARTER = Path(__file__).with_name("starter")
 SHIPPED_REWARD = "echorl_vl/rewards/geometry.py:compute_score"
 
 
+@job
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status (0 done, 2 a mistake in the input)."""
-    prepare_console()
     options = _parser().parse_args(arguments)
     try:
         written = write_starter(options.config, options.text, options.reward)

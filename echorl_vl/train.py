@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
 from echorl_vl import __version__
-from echorl_vl.config import clip_note, full_help, load_config, short_help, start_notes, to_yaml
+from echorl_vl.config import Config, clip_note, full_help, load_config, short_help, start_notes, to_yaml
 from echorl_vl.errors import INTERRUPTED, UserError
+from echorl_vl.outputs.command import command
 from echorl_vl.outputs.lost_console import forgiving_console
 from echorl_vl.outputs.terminal import prepare_console, print_error, visible
 
@@ -24,18 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     values = [argument for argument in arguments if not argument.startswith("-")]
     try:
         if "--version" in flags:
-            print(f"echorl-vl {__version__}", flush=True)
-            return 0
+            return _print(f"echorl-vl {__version__}")
         if "--help-all" in flags:
-            print(full_help(), flush=True)
-            return 0
+            return _print(full_help())
         if "--help" in flags or "-h" in flags or not arguments:
-            print(short_help(), flush=True)
-            return 0 if flags else USAGE_ERROR
+            return _print(short_help()) or (0 if flags else USAGE_ERROR)
         return _run(values, flags)
-    except BrokenPipeError:  # the reader of a pipe has gone, as in `--help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except UserError as error:
         with forgiving_console():
             print_error(error)
@@ -46,6 +40,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+@command
+def _print(text: str) -> int:
+    print(text)
+    return 0
+
+
+@command
+def _dry_run(config: Config) -> int:
+    from echorl_vl.engines.hub import check_hub
+
+    check_hub(config)
+    from echorl_vl.dry_run import dry_run
+    from echorl_vl.outputs.quiet import quiet_libraries
+
+    quiet_libraries()
+    for line in dry_run(config):
+        print(visible(line), flush=True)
+    return 0
+
+
 def _run(values: list[str], flags: list[str]) -> int:
     if unknown := [flag for flag in flags if flag not in FLAGS]:
         raise UserError(f"unknown option {unknown[0]}; expected one of {', '.join(FLAGS)} (keys go without --)")
@@ -53,19 +67,9 @@ def _run(values: list[str], flags: list[str]) -> int:
         raise UserError("the first argument has to be a configuration file, for example configs/geo3k_tiny.yaml")
     config = load_config(values[0], values[1:])
     if "--print-config" in flags:
-        print(to_yaml(config), end="", flush=True)
-        return 0
+        return _print(to_yaml(config).removesuffix("\n"))
     if "--dry-run" in flags:
-        from echorl_vl.engines.hub import check_hub
-
-        check_hub(config)
-        from echorl_vl.dry_run import dry_run
-        from echorl_vl.outputs.quiet import quiet_libraries
-
-        quiet_libraries()
-        for line in dry_run(config):
-            print(visible(line), flush=True)
-        return 0
+        return _dry_run(config)
     from echorl_vl.engines import choose_engine, load_engine
     from echorl_vl.engines.start import check_start
 

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from echorl_vl.errors import INTERRUPTED, UserError, shorten
 from echorl_vl.outputs.atomic import write_text
-from echorl_vl.outputs.terminal import prepare_console, print_error
+from echorl_vl.outputs.command import command
+from echorl_vl.outputs.terminal import print_error
 from eval.benchmarks.base import cluster_of
 from eval.clusters import numbered
 from eval.folder import Keys, read_json, read_lines, read_questions
@@ -311,9 +312,9 @@ def _numbers(difference: Difference) -> dict[str, Any]:
     }
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status (0 done, 2 a mistake in the input, 130 stopped by the user)."""
-    prepare_console()
     parser = argparse.ArgumentParser(prog="python -m eval.compare", description="Is B better than A? Paired bootstrap.")
     parser.add_argument("a", type=Path, help="a folder that eval.run wrote")
     parser.add_argument("b", type=Path, help="another one, asked the same questions")

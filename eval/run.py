@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from echorl_vl.errors import INTERRUPTED, UserError
+from echorl_vl.outputs.command import job
 from echorl_vl.outputs.terminal import print_error
 from eval.benchmarks.base import Benchmark
 from eval.benchmarks.registry import benchmarks
@@ -35,6 +36,7 @@ _OPTIONS = {
 _KEY = re.compile(rf"(?<![\w./~-])(?:{'|'.join(map(re.escape, _OPTIONS))})(?![\w/-]|\.\w)")
 
 
+@job
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status (0 done, 2 a mistake in the input, 130 stopped by the user)."""
     console = wide_console()

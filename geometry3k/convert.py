@@ -26,7 +26,8 @@ import datasets
 from echorl_vl.data.images import open_image
 from echorl_vl.data.templates import IMAGE
 from echorl_vl.errors import UserError
-from echorl_vl.outputs.terminal import prepare_console, print_error, visible
+from echorl_vl.outputs.command import job
+from echorl_vl.outputs.terminal import print_error, visible
 
 SPLITS = ("train", "validation", "test")
 _SPLIT_NAMES = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
@@ -228,9 +229,9 @@ def _write(tables: dict[Path, list[dict[str, Any]]]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+@job
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status (2 for an error of the user's)."""
-    prepare_console()
     parser = argparse.ArgumentParser(prog="python -m geometry3k.convert", description=__doc__.split("\n")[0])
     parser.add_argument("source", help="folder or zip of the original release")
     parser.add_argument("--out", required=True, help="a .parquet file, or a folder for one file a split")

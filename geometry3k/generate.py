@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from echorl_vl.data.generated import Split, draw_problems, draw_rows, standard_splits
-from echorl_vl.outputs.terminal import prepare_console, visible
+from echorl_vl.outputs.command import job
+from echorl_vl.outputs.terminal import visible
 from geometry3k.canvas import CELLS, PATCH
 from geometry3k.kinds import HELD_OUT_KINDS, KINDS, TRAIN_KINDS, draw_problem
 from geometry3k.problem import GeometryProblem
@@ -141,8 +142,8 @@ def _write(rows: datasets.Dataset, path: Path, parser: argparse.ArgumentParser) 
             partial.unlink(missing_ok=True)
 
 
+@job
 def main(arguments: list[str] | None = None) -> int:
-    prepare_console()
     parser = argparse.ArgumentParser(prog="python -m geometry3k.generate", description=__doc__.split("\n")[0])
     parser.add_argument("--split", choices=list(SPLITS), default="train")
     parser.add_argument("--size", type=_positive, help="number of problems (default: the split's own)")

@@ -16,18 +16,19 @@ from types import ModuleType
 
 from echorl_vl.config.problems import raise_if_any
 from echorl_vl.errors import UserError
-from echorl_vl.outputs.terminal import prepare_console, print_error
+from echorl_vl.outputs.command import command
+from echorl_vl.outputs.terminal import print_error
 
 ENGINES = ("easyr1", "verl")
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m echorl_vl.engines.check", description=__doc__.splitlines()[0])
     parser.add_argument("engine", choices=ENGINES)
     parser.add_argument("--cpu", action="store_true", help="for a CPU dry run, also where there is a GPU")
     chosen = parser.parse_args(arguments)
-    prepare_console()
     try:
         for line in check(chosen.engine, chosen.cpu):
             print(line, flush=True)

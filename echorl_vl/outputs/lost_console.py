@@ -13,29 +13,32 @@ from typing import Any, TextIO
 
 
 @contextlib.contextmanager
-def forgiving_console() -> Iterator[None]:
-    """While it is entered no write to `sys.stdout` or `sys.stderr` raises.
+def forgiving_console() -> Iterator[ForgivingStream]:
+    """While it is entered no write to `sys.stdout` or `sys.stderr` raises. Gives the stream of stdout.
 
     A stream that fails is led to the null device for good, for child processes as well, so that nothing is left to fail
     when the interpreter ends. Its loss is said on stderr, where that still works.
     """
     _occupy_closed_descriptors()
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = streams = _Forgiving(before[0], "stdout"), _Forgiving(before[1], "stderr")
+    sys.stdout, sys.stderr = streams = ForgivingStream(before[0], "stdout"), ForgivingStream(before[1], "stderr")
     try:
-        yield
+        yield streams[0]
     finally:
         for stream in streams:
             stream.flush()  # what the buffer holds fails here, not at the end of the process
         sys.stdout, sys.stderr = before
 
 
-class _Forgiving:
-    """A text stream, None for one that was closed from the start, whose writes never raise."""
+class ForgivingStream:
+    """A text stream, None for one that was closed from the start, whose writes never raise.
+
+    `has_failed`: whether something could not be written, other than because its reader has left.
+    """
 
     def __init__(self, stream: TextIO | None, name: str) -> None:
         self._stream = stream or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
-        self._name, self._lost = name, False
+        self._name, self._lost, self.has_failed = name, False, False
 
     def write(self, text: str) -> int:
         with self._forgiven():
@@ -61,11 +64,11 @@ class _Forgiving:
             pass
         except (OSError, ValueError) as error:
             if not self._lost:
-                self._lost = True
+                self._lost, self.has_failed = True, not isinstance(error, BrokenPipeError)
                 self._lead_to_null()
                 if self._name == "stdout":
                     why = getattr(error, "strerror", None) or error
-                    print(f"stdout can't be written ({why}): the run goes on without it", file=sys.stderr)
+                    print(f"stdout can't be written ({why}): it goes on without", file=sys.stderr)
 
     def _lead_to_null(self) -> None:
         with contextlib.suppress(OSError, ValueError):

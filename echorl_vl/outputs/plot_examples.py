@@ -1,4 +1,4 @@
-"""Examples: problems with their pictures, and the right answers that EchoClips come from, shaded by entropy."""
+"""Examples: problems with their pictures, and the correct responses that EchoClips come from, shaded by entropy."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def draw_example(figure, box: Box, row: Row, picture: bytes | None, norm) -> Non
     for line in _question(row, text):
         axes.text(0, y, line, fontsize=QUESTION_POINTS, va="center", fontweight="bold")
         y += LINE + 0.01
-    axes.text(0, y, f"right answer {visible(row['answer'])}", fontsize=8.5, va="center", color=MUTED)
+    axes.text(0, y, f"ground truth: {visible(row['answer'])}", fontsize=8.5, va="center", color=MUTED)
     axes.text(text, y, "entropy, nats", fontsize=7.8, va="center", ha="right", color=MUTED)
     _draw_response(axes, row, y + LINE + 0.08, text, high, norm)
 

@@ -21,6 +21,7 @@ from echorl_vl.core import metric_names as names
 from echorl_vl.errors import UserError
 from echorl_vl.outputs import plot_examples, plot_rollouts, plot_style
 from echorl_vl.outputs import plot_panels as panels
+from echorl_vl.outputs.command import job
 from echorl_vl.outputs.plot_data import RunData
 from echorl_vl.outputs.plot_style import (
     CYCLE,
@@ -34,7 +35,7 @@ from echorl_vl.outputs.plot_style import (
     step_axis,
 )
 from echorl_vl.outputs.rollout_files import read_rollouts, rollout_files
-from echorl_vl.outputs.terminal import prepare_console, print_error, visible
+from echorl_vl.outputs.terminal import print_error, visible
 
 _ALONE = (0.1, 0.12, 0.71, 0.735)  # axes of the only panel of a figure
 
@@ -179,7 +180,7 @@ def _short_names(runs: Sequence[RunData]) -> list[str]:
 
 
 def _latest_rollouts(folder: Path) -> list[dict]:
-    """Rows of the newest readable file of training rollouts, or of held-out ones where there is none."""
+    """Rows of the newest readable file of training rollouts, or of the validation where there is none."""
     for kind in ("rollouts", "validation"):
         for _, path in sorted(rollout_files(folder, kind).items(), reverse=True):
             try:
@@ -189,9 +190,9 @@ def _latest_rollouts(folder: Path) -> list[dict]:
     return []
 
 
+@job
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit status."""
-    prepare_console()
     parser = argparse.ArgumentParser(prog="python -m echorl_vl.outputs.plots", description=__doc__.split("\n")[0])
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, e.g. checkpoints/echorl/geo3k_tiny")
     parser.add_argument("--out", help="folder for the plots of several runs")

@@ -1,7 +1,7 @@
 """One folder a run: what is in it, where the next run goes, and when an unfinished one goes on.
 
     config.yaml         the resolved config              rollouts/step_000012.parquet    what the policy wrote
-    environment.json    versions, seed, command line     validation/step_000012.parquet  the same on held-out problems
+    environment.json    versions, seed, command line     validation/step_000012.parquet  the same of the validation
     metrics.jsonl       one row a step                   plots/*.png
     tensorboard/        where asked for                  global_step_N/                  checkpoints
     summary.json        written when the run ends

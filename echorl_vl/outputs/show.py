@@ -20,6 +20,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from echorl_vl.errors import UserError
+from echorl_vl.outputs.command import command
 from echorl_vl.outputs.console import make_console
 from echorl_vl.outputs.rollout_files import read_rollouts, rollout_files
 from echorl_vl.outputs.terminal import print_error, visible
@@ -39,10 +40,11 @@ SHADES = (
 CLIP = "#2a8fd0"
 FILTERS: dict[str, Callable[[Row], bool]] = {
     "clips": lambda row: bool(row["is_clip_source"]),
-    "right": lambda row: bool(row["verified"]),
-    "wrong": lambda row: row["verified"] is False,
+    "correct": lambda row: bool(row["verified"]),
+    "incorrect": lambda row: row["verified"] is False,
     "truncated": lambda row: bool(row["truncated"]),
 }
+_OLD_FILTERS = {"right": "correct", "wrong": "incorrect"}
 
 
 def find_file(path: str | Path, step: int | None = None, kind: str = "rollouts") -> Path:
@@ -74,18 +76,18 @@ def select(rows: Sequence[Row], only: str | None, group: int | None, count: int)
 def render(row: Row, highest: float) -> Group:
     """One rollout for a rich console. `highest` (nats) is the entropy of the darkest shade."""
     head = Text().append(f"{visible(row['uid'])}  ", style="bold")
-    head.append("right" if row["verified"] else "wrong" if row["verified"] is False else "", style=_verdict(row))
+    head.append("correct" if row["verified"] else "incorrect" if row["verified"] is False else "", style=_verdict(row))
     for name, value in row.items():
         if name.startswith("reward_") and value is not None:
             head.append(f"  {visible(name.removeprefix('reward_'))} {value:g}", style="dim")
     if row.get("expert"):
-        head.append("  an expert's", style="cyan")
+        head.append("  demonstration", style="cyan")
     if row["advantage"] is not None:
         head.append(f"  advantage {row['advantage']:+.2f}", style="dim")
     if row["truncated"]:
         head.append("  truncated", style="yellow")
     parts = [Rule(f"step {row['step']}, rollout {row['row']}, group {row['group']}", style="dim"), head]
-    answer = Text(f"right answer: {visible(row['answer'])}", style="dim")
+    answer = Text(f"ground truth: {visible(row['answer'])}", style="dim")
     parts += [Text(visible(row["question"].strip())), answer, Text()]
     if row.get("hint"):
         parts.append(Padding(Text(f"hint: {visible(row['hint'].rstrip())}", style="cyan"), (0, 0, 0, 2)))
@@ -115,27 +117,47 @@ def _verdict(row: Row) -> str:
     return "bold green" if row["verified"] else "bold red"
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {visible(text)!r}")
+    return int(text)
+
+
+@command
 def main(arguments: Sequence[str] | None = None, console: Console | None = None) -> int:
     """The command line. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m echorl_vl.outputs.show", description=__doc__.split("\n")[0])
     parser.add_argument("path", metavar="RUN", help="run folder or parquet file")
     parser.add_argument("--step", type=int, help="training step; without it the newest")
-    parser.add_argument("--only", choices=sorted(FILTERS), help="show these rollouts only")
+    parser.add_argument(
+        "--only",
+        type=lambda word: _OLD_FILTERS.get(word, word),
+        choices=sorted(FILTERS),
+        help="show these rollouts only",
+    )
     parser.add_argument("--group", type=int, help="show the rollouts of one prompt")
-    parser.add_argument("--count", type=int, default=6, help="at most so many (default 6)")
-    parser.add_argument("--validation", action="store_true", help="held-out rollouts instead of those of training")
+    parser.add_argument("--count", type=_positive, metavar="N", default=6, help="at most so many (default 6)")
+    parser.add_argument(
+        "--validation", action="store_true", help="rollouts of the validation instead of those of training"
+    )
     options = parser.parse_args(arguments)
     console = console or make_console()
     try:
         path = find_file(options.path, options.step, "validation" if options.validation else "rollouts")
         rows = read_rollouts(path)
+        groups = sorted({row["group"] for row in rows})
+        if options.group is not None and options.group not in groups:
+            raise UserError(f"{path} has no group {options.group}; it has {', '.join(map(str, groups)) or 'none'}")
     except UserError as error:
         print_error(error)
         return 2
     entropies = sorted(e for row in rows for e in row["step_entropies"] or () if e is not None and math.isfinite(e))
     highest = entropies[int(0.98 * (len(entropies) - 1))] if entropies else 0.0
-    for row in select(rows, options.only, options.group, options.count):
+    selected = select(rows, options.only, options.group, options.count)
+    for row in selected:
         console.print(render(row, highest))
+    if not selected:
+        console.print(f"none of the {len(rows)} rollouts is {options.only or 'there'}")
     shade = Text("\nentropy of a reasoning step, nats:  0 ", style="dim")
     for background, _ in SHADES:
         shade.append("   ", style=f"on {background}")

@@ -25,6 +25,7 @@ from transformers import AutoProcessor
 
 from echorl_vl.data.generated import TRAIN, Split
 from echorl_vl.engines.local.allocator import keep_freed_memory
+from echorl_vl.outputs.command import job
 from echorl_vl.tiny.build import (
     MODEL_FOLDER,
     SPECIAL_TOKENS,
@@ -170,6 +171,7 @@ def train(folder: Path, schedule: Schedule, seed: int) -> None:
     (folder / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
 
 
+@job
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m echorl_vl.tiny.warmstart", description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=MODEL_FOLDER, help="folder to write (default: the shipped one)")

@@ -21,9 +21,10 @@ from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
 from echorl_vl.errors import INTERRUPTED, UserError
+from echorl_vl.outputs.command import job
 from echorl_vl.outputs.console import make_console
 from echorl_vl.outputs.quiet import quiet_libraries
-from echorl_vl.outputs.terminal import prepare_console, print_error, visible
+from echorl_vl.outputs.terminal import print_error, visible
 from eval.evidence.experiment import Experiment, experiment_names, find_experiments
 from eval.evidence.report import fill, report
 from eval.evidence.results import write_result
@@ -34,9 +35,9 @@ USAGE_ERROR = 2
 REPORT = "report"
 
 
+@job
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; the exit status (0 done, 2 a mistake in the input, 130 stopped by the user)."""
-    prepare_console()
     parser = _parser()
     options = parser.parse_intermixed_args(arguments)
     names = [word for word in options.words if "=" not in word]

@@ -36,6 +36,7 @@ from echorl_vl.core.entropy import step_sums
 from echorl_vl.engines.experience import Experience, experience_metrics, mine
 from echorl_vl.engines.rebind import rebound
 from echorl_vl.engines.seeds import step_generator
+from echorl_vl.outputs.command import job
 from echorl_vl.outputs.terminal import print_error
 
 CHOICES = ("random", "first", "last", "lowest", "highest")
@@ -147,6 +148,7 @@ def overlap(paper: EchoClips, moved: EchoClips) -> float:
     return float(torch.minimum(paper.token_weights, moved.token_weights).sum()) / whole if whole else math.nan
 
 
+@job
 def main(arguments: Sequence[str] | None = None) -> int:
     """Trains with the clips of a choice; the exit status of `echorl_vl.train`."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)

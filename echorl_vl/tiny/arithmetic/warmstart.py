@@ -29,6 +29,7 @@ from transformers import AutoTokenizer
 
 from echorl_vl.data.generated import TRAIN, Split
 from echorl_vl.engines.local.allocator import keep_freed_memory
+from echorl_vl.outputs.command import job
 from echorl_vl.tiny.arithmetic.build import MODEL_FOLDER, SPECIAL_TOKENS, VOCABULARY_SIZE, new_model, write_configs
 from echorl_vl.tiny.arithmetic.generate import draw_split
 from echorl_vl.tiny.arithmetic.kinds import HELD_OUT_KINDS, KINDS, TRAIN_KINDS
@@ -173,6 +174,7 @@ def train(folder: Path, schedule: Schedule, seed: int) -> None:
     write_json(folder / "recipe.json", recipe)
 
 
+@job
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m echorl_vl.tiny.arithmetic.warmstart", description=__doc__.split("\n")[0]
