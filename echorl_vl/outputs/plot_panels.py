@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from echorl_vl.core import metric_names as names
-from echorl_vl.outputs.no_clip import why_no_clip
+from echorl_vl.outputs.no_clip import why_no_clip, why_no_term
 from echorl_vl.outputs.percent import percent
 from echorl_vl.outputs.plot_data import (
     ECHO_GRAD,
@@ -125,18 +125,20 @@ def echo_loss(axes, run: RunData) -> None:
     if len(coef):
         low, high = quantity(float(coef.min())), quantity(float(coef.max()))
         weight = f", enters the loss times {high if low == high else f'{low} to {high}'}"
-    lacks, mean = "the echo term", "prompts\n(0 for one without a clip)"
+    lacks, mean, zero = "the echo term", "prompts", " (0 for a prompt without one)"
     if over_clips(run.echo):
-        lacks, mean = "a clip", "clips"
+        lacks, mean, zero = "a clip", "clips", ""
     title, note = _went(run, "Echo loss", values, quantity, lacks)
     if (without := run.clipless()) and not over_clips(run.echo):
         note += f"; 0 in {without} step{'' if without == 1 else 's'} without a clip"
-    _dress_of_clips(axes, run, title, f"NLL a token of the EchoClips{weight}{note}", f"nats, mean over {mean}")
+    _dress_of_clips(axes, run, title, f"NLL a token of the EchoClips{zero}{weight}{note}", f"nats, mean over {mean}")
 
 
 def step_entropy(axes, run: RunData) -> None:
-    """Entropy of the steps that the clips end with, beside the mean of all steps."""
+    """Entropy of the steps that the clips end with, beside the mean of all; of all tokens where none was split."""
     clips, every = run.get(names.ECHO_CLIP_STEP_ENTROPY), run.get(names.ECHO_STEP_ENTROPY_MEAN)
+    if not run.has(names.ECHO_CLIP_STEP_ENTROPY) and not run.has(names.ECHO_STEP_ENTROPY_MEAN):
+        return _without_steps(axes, run)
     labels = [
         (raw_and_smooth(axes, run.steps, clips, VERMILION), "the clips'\nlast steps", VERMILION),
         (raw_and_smooth(axes, run.steps, every, BLUE), "all steps", BLUE),
@@ -150,6 +152,23 @@ def step_entropy(axes, run: RunData) -> None:
         note = f"; title: {edge_label(run, clips, last_only=True, what='a clip')}"
     _dress_of_clips(axes, run, title, f"Mean entropy of a reasoning step's tokens{note}", "nats")
     label_ends(axes, labels)
+
+
+def _without_steps(axes, run: RunData) -> None:
+    """The policy's entropy in a run whose rollouts were not split into steps, and why they were not."""
+    coef, start = run.echo.get("coef"), run.echo.get("start_step") or 0
+    reason = "no echo term (echo.coef = 0)" if coef == 0 else "no entropy of reasoning steps was recorded"
+    if coef and start >= run.steps.max(initial=0):
+        reason = why_no_term(coef, start, int(run.steps.max(initial=0)))
+    entropy = run.get(names.ENTROPY)
+    if run.has(names.ENTROPY):
+        raw_and_smooth(axes, run.steps, entropy, BLUE)
+        _from_zero(axes, run, entropy)
+        title, note = _went(run, "Policy entropy", entropy, quantity)
+        dress(axes, title, f"Mean over response tokens{note}; {reason}", "nats")
+    else:
+        axes.set_axis_off()
+        dress(axes, reason[0].upper() + reason[1:], "The policy's entropy was not recorded either", "")
 
 
 def clip_share(axes, run: RunData) -> None:

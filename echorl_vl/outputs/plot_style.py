@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -78,9 +79,13 @@ def save(figure, path: Path) -> Path:
 
 
 def dress(axes, title: str, subtitle: str, ylabel: str, xlabel: str = "training step") -> None:
-    """Title (what is seen), subtitle (what is drawn) and axis labels."""
-    axes.set_title(f"{title}\n", loc="left", fontsize=11.5, fontweight="bold", linespacing=1.25)
-    axes.annotate(
+    """Title (what is seen), subtitle (what is drawn) and axis labels.
+
+    Both are kept out of the panels at the right, those that are in the figure by now: a subtitle that is too long has
+    two lines or more, a title is written smaller.
+    """
+    room = _room(axes)
+    note = axes.annotate(
         subtitle,
         (0, 1),
         (0, 5),
@@ -90,8 +95,39 @@ def dress(axes, title: str, subtitle: str, ylabel: str, xlabel: str = "training 
         color=MUTED,
         va="bottom",
     )
+    note.set_text(_broken(subtitle, int(len(subtitle) * room / _width(note))))
+    lines = note.get_text().count("\n") + 1
+    head = axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", pad=8 + 11.5 * lines)
+    head.set_fontsize(11.5 * min(1.0, room / _width(head)))
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
+
+
+def _room(axes) -> float:
+    """Pixels from the left of the axes to the y labels of the next ones at the right, or to the edge of the figure."""
+    own, figure = axes.get_position(), axes.figure
+    beside = [other.get_position() for other in figure.axes if other is not axes]
+    lefts = [box.x0 for box in beside if box.x0 > own.x0 + 1e-6 and box.y0 < own.y1 <= box.y1 + 1e-6]
+    inches = figure.get_figwidth() * (min(lefts, default=1.0) - own.x0) - (0.6 if lefts else 0.08)
+    return inches * figure.dpi
+
+
+def _width(text) -> float:
+    """Pixels; at least 1."""
+    return max(text.get_window_extent(text.figure.canvas.get_renderer()).width, 1.0)
+
+
+def _broken(text: str, characters: int) -> str:
+    """The text in lines of at most so many characters, broken after a semicolon where one is near."""
+    lines = [""]
+    for part in text.split("; "):
+        joined = f"{lines[-1]}; {part}" if lines[-1] else part
+        if len(joined) <= characters or not lines[-1]:
+            lines[-1] = joined
+        else:
+            lines[-1] += ";"
+            lines.append(part)
+    return "\n".join(piece for line in lines for piece in textwrap.wrap(line, max(characters, 10)) or [""])
 
 
 def step_axis(axes, steps: np.ndarray) -> None:
@@ -112,7 +148,7 @@ def percent_axis(axes, low: float = 0.0, high: float = 1.0) -> None:
 
 def number_axis(axis) -> None:
     """An axis of a few numbers, each with its own exponent, if any: an offset would be written over the subtitle."""
-    axis.set_major_locator(MaxNLocator(nbins=6))
+    axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
 
 

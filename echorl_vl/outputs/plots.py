@@ -112,17 +112,26 @@ def _degeneration_figure(run: RunData):
         panels.degeneration(figure.add_axes(_ALONE), run)
         return figure
     figure = plt.figure(figsize=(12.4, 4.3))
-    for index, draw in enumerate((panels.degeneration, panels.zero_advantage)):
-        draw(figure.add_axes((0.06 + 0.495 * index, 0.12, 0.355, 0.735)), run)
+    _draw(
+        figure,
+        run,
+        {panels.degeneration: (0.06, 0.12, 0.355, 0.735), panels.zero_advantage: (0.555, 0.12, 0.355, 0.735)},
+    )
     return figure
 
 
 def _echo_figure(run: RunData):
-    figure = plt.figure(figsize=(12.4, 7.6))
-    for index, draw in enumerate((panels.echo_loss, panels.step_entropy, panels.clip_share, panels.gradients)):
-        row, column = divmod(index, 2)
-        draw(figure.add_axes((0.06 + 0.495 * column, 0.575 - 0.5 * row, 0.355, 0.335)), run)
+    figure = plt.figure(figsize=(12.4, 8.2))
+    boxes = [(0.06 + 0.495 * column, 0.55 - 0.485 * row, 0.355, 0.335) for row in (0, 1) for column in (0, 1)]
+    drawn = (panels.echo_loss, panels.step_entropy, panels.clip_share, panels.gradients)
+    _draw(figure, run, dict(zip(drawn, boxes, strict=True)))
     return figure
+
+
+def _draw(figure, run: RunData, boxes: dict[Callable, tuple[float, float, float, float]]) -> None:
+    """Draws panels into the axes at these places, which are all there first: titles keep out of each other's way."""
+    for axes, draw in [(figure.add_axes(box), draw) for draw, box in boxes.items()]:
+        draw(axes, run)
 
 
 def _summary_figure(run: RunData, rows: list[dict]):
@@ -133,9 +142,10 @@ def _summary_figure(run: RunData, rows: list[dict]):
         room = min(2.45, max(plot_examples.example_height(row, share * wide, picture) for row, picture in chosen))
         height = 5.15 + room
     figure = plt.figure(figsize=(wide, height))
-    top = 1 - 0.62 / height
-    for index, draw in enumerate((panels.learning, panels.degeneration, panels.step_entropy)):
-        draw(figure.add_axes((0.052 + 0.332 * index, top - 3.2 / height, 0.215, 3.2 / height)), run)
+    bottom = 1 - 3.82 / height
+    boxes = [(0.052 + 0.332 * index, bottom, 0.215, 3.2 / height) for index in range(3)]
+    drawn = (panels.learning, panels.degeneration, panels.step_entropy)
+    _draw(figure, run, dict(zip(drawn, boxes, strict=True)))
     if chosen:
         norm = plot_style.heat_norm([value for row in rows for value in row["step_entropies"] or ()])
         figure.text(

@@ -157,7 +157,7 @@ def main(arguments: Sequence[str] | None = None, console: Console | None = None)
     for row in selected:
         console.print(render(row, highest))
     if not selected:
-        console.print(f"none of the {len(rows)} rollouts is {options.only or 'there'}")
+        console.print(f"none of the {len(rows)} rollouts matches" + (f" --only {options.only}" if options.only else ""))
     shade = Text("\nentropy of a reasoning step, nats:  0 ", style="dim")
     for background, _ in SHADES:
         shade.append("   ", style=f"on {background}")

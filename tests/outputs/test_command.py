@@ -80,7 +80,7 @@ def test_a_group_that_is_not_there_is_an_error(run: Path, capsys) -> None:
     assert show.main([str(run), "--group", "7"]) == 2
     assert "has no group 7; it has 0, 1" in capsys.readouterr().err
     assert show.main([str(run), "--only", "truncated"]) == 0
-    assert "none of the 6 rollouts is truncated" in capsys.readouterr().out
+    assert "none of the 6 rollouts matches --only truncated" in capsys.readouterr().out
 
 
 def test_answers_are_correct_or_incorrect(run: Path, capsys) -> None:
