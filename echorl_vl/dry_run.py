@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+from echorl_vl.algorithms import make_algorithm
 from echorl_vl.config import Config
+from echorl_vl.core import make_splitter
 from echorl_vl.data.from_config import load_set, make_encoder, screen_set
 from echorl_vl.data.images import image_size
 from echorl_vl.data.problem import Problems
 from echorl_vl.data.prompts import PromptEncoder
+from echorl_vl.engines.local.expert_traces import with_traces
 from echorl_vl.engines.local.loading import load_inputs
 from echorl_vl.engines.local.memory import model_memory
+from echorl_vl.engines.local.policy import end_of_turn
 from echorl_vl.engines.resources import GIB, Machine, memory_problems
 from echorl_vl.errors import counted
+from echorl_vl.outputs.writable import check_writable
 from echorl_vl.rewards.manager import RewardManager
 
 PROMPTS = 3
@@ -28,11 +34,15 @@ def dry_run(config: Config) -> Iterator[str]:
     the ground truths of these problems. The model's weights are not loaded.
 
     Raises:
-        UserError: what would stop a run at its start: data, images, templates, tokenizer, processor or reward.
+        UserError: what would stop a run at its start: data, images, templates, tokenizer, processor, demonstrations,
+            reward or a run folder that can't be written.
     """
+    trainer = config.trainer
+    check_writable(trainer.save_checkpoint_path or Path("checkpoints") / trainer.project_name / trainer.experiment_name)
     data, inputs = config.data, load_inputs(config.worker.actor.model)
     encoder = make_encoder(config, inputs.tokenizer, inputs.processor)
     problems = yield from _set_lines("train_files", data.trace_key, encoder, config)
+    problems = yield from _trace_lines(problems, encoder, inputs.tokenizer, config)
     steps = len(problems) // data.rollout_batch_size
     yield f"  {counted(data.rollout_batch_size, 'problem')} a step, {counted(steps, 'step')} an epoch"
     if data.val_files:
@@ -53,6 +63,21 @@ def _set_lines(
     yield f"data.{key} = {problems.source}: {counted(len(kept), 'problem')}"
     yield from (f"  {note}" for note in notes)
     return kept
+
+
+def _trace_lines(
+    problems: Problems, encoder: PromptEncoder, tokenizer: Any, config: Config
+) -> Generator[str, None, Problems]:
+    """Lines about the demonstrations that the algorithm learns from, if it does; returns the problems with one."""
+    algorithm = make_algorithm(config.algorithm.name, config.algorithm.options)
+    if not algorithm.needs_traces or config.trainer.val_only:
+        return problems
+    notes: list[str] = []
+    splitter = make_splitter(config.echo.splitter, tokenizer, **config.echo.splitter_kwargs)
+    end = end_of_turn(tokenizer, (tokenizer.eos_token_id,))
+    problems, _ = with_traces(problems, encoder, tokenizer, end, splitter, algorithm, config, notes.append)
+    yield from (f"  {note}" for note in notes)
+    return problems
 
 
 def _prompt_lines(problems: Problems, index: int, encoder: PromptEncoder) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,30 @@ def test_it_counts_what_is_kept_and_says_all_bad_rows_at_once(dry_run, tmp_path)
     status, out = dry_run(MATH, *settings, "worker.actor.global_batch_size=1", *NO_VALIDATION)
     assert status == 0 and f"data.train_files = {rows}: 1 problem\n" in out, out
     assert out.count("left out ") == 1 and "left out 3 of 4 rows" in out and "1 problem a step, 1 step an epoch" in out
+
+
+def test_demonstrations_are_looked_at_as_at_a_start(dry_run, tmp_path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    luffy = (f"data.train_files={rows}", "algorithm.name=luffy", "data.trace_key=trace", *NO_VALIDATION)
+
+    def write(*traces: str) -> None:
+        lines = [json.dumps({"problem": "1 + 1", "answer": "2", "trace": trace}) for trace in traces]
+        rows.write_text("\n".join(lines))
+
+    write("It is two.", "Two.")
+    status, out = dry_run(MATH, *luffy)
+    assert status == 2 and "0 usable traces, 2 not (2 without a boxed answer)" in out
+    write("It is \\boxed{2}.", "Two.")
+    status, out = dry_run(MATH, *luffy)
+    assert status == 0 and "1 usable traces, 1 not (1 without a boxed answer)" in out and "prompt 1 of 1 " in out
+    status, out = dry_run(MATH, *luffy, "data.bad_traces=error")
+    assert status == 2 and f"{rows}, row 1, trace" in out
+
+
+def test_a_run_folder_that_can_not_be_written_is_said(dry_run, tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in ("/dev/null", tmp_path / "file", tmp_path / "file" / "run"):
+        status, out = dry_run(MATH, f"trainer.save_checkpoint_path={path}")
+        assert status == 2 and f"can't write {path}: " in out and "trainer.save_checkpoint_path" in out, out
+    status, _ = dry_run(MATH, f"trainer.save_checkpoint_path={tmp_path}/new/run", *NO_VALIDATION)
+    assert status == 0 and not (tmp_path / "new").exists()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from echorl_vl.algorithms import Algorithm
+from echorl_vl.algorithms.base import HINTS
+from echorl_vl.config import Config
 from echorl_vl.core import Splitter, piece_ends, step_ids
-from echorl_vl.data.problem import Problem
-from echorl_vl.data.prompts import Prompt
-from echorl_vl.data.traces import TraceEncoder
+from echorl_vl.data.problem import Problem, Problems
+from echorl_vl.data.prompts import Prompt, PromptEncoder
+from echorl_vl.data.traces import TraceEncoder, answer_opening, usable_traces
+from echorl_vl.errors import UserError
 
 BOX = r"\boxed"
 
@@ -47,3 +53,51 @@ class ExpertTraces:
 def with_hint(prompt: Prompt, hint: Tensor) -> Prompt:
     """The prompt with a hint (l,) behind it: the response goes on from there."""
     return replace(prompt, input_ids=torch.cat([prompt.input_ids, hint]), hint_tokens=len(hint))
+
+
+def with_traces(
+    train: Problems,
+    encoder: PromptEncoder,
+    tokenizer: Any,
+    end_of_turn: int,
+    splitter: Splitter,
+    algorithm: Algorithm,
+    config: Config,
+    note: Callable[[str], None],
+) -> tuple[Problems, ExpertTraces]:
+    """The problems whose demonstration can be used, and the demonstrations; ``note`` takes a line about how many.
+
+    Raises:
+        UserError: none can be used, or one can't be under `data.bad_traces: error`; there are too few for the
+            algorithm's buffer.
+    """
+    data = config.data
+    opening = answer_opening(encoder.render(train[0]))
+    traces = TraceEncoder(tokenizer, end_of_turn, data.max_response_length, data.trace_needs_box, opening=opening)
+    found = usable_traces(train, traces, data.bad_traces)
+    note(f"{train.source}: {found}")
+    kept, usable = (train.select(found.kept) if found.dropped else train), ExpertTraces(traces, splitter)
+    if HINTS in algorithm.needs:
+        _count_hints(kept, usable, algorithm.hint_pieces, note)
+    _check_buffer(kept, algorithm, config)
+    return kept, usable
+
+
+def _count_hints(train: Problems, traces: ExpertTraces, pieces: int, note: Callable[[str], None]) -> None:
+    """Says how many traces, of up to a thousand, are one step up to their answer: no hint can be cut from them."""
+    looked_at = range(min(len(train), 1000))
+    without = sum(not traces.hints(train[index], pieces) for index in looked_at)
+    if without:
+        note(
+            f"{without:,} of {len(looked_at):,} traces are one step up to their answer and give no hint: their "
+            "problems are trained on without one (echo.splitter says where steps end)"
+        )
+
+
+def _check_buffer(train: Problems, algorithm: Algorithm, config: Config) -> None:
+    if algorithm.sft_prompts > len(train):
+        raise UserError(
+            f"algorithm.options.buffer = {algorithm.sft_prompts} ({config.origin('algorithm.options')}): the buffer "
+            f"holds each problem once, and {train.source} has {len(train):,} with a trace, so it would never be full; "
+            f"wanted at most {len(train):,}"
+        )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from echorl_vl.algorithms import Algorithm, make_algorithm
+from echorl_vl.algorithms import make_algorithm
 from echorl_vl.algorithms.base import HINTS
 from echorl_vl.config import Config
 from echorl_vl.core import Splitter, make_splitter
@@ -15,9 +15,8 @@ from echorl_vl.data.from_config import load_set, make_encoder, screen_set
 from echorl_vl.data.order import BatchOrder
 from echorl_vl.data.problem import Problems
 from echorl_vl.data.prompts import PromptEncoder
-from echorl_vl.data.traces import TraceEncoder, answer_opening, usable_traces
 from echorl_vl.engines.local.architecture import check_window
-from echorl_vl.engines.local.expert_traces import ExpertTraces
+from echorl_vl.engines.local.expert_traces import ExpertTraces, with_traces
 from echorl_vl.engines.local.loading import load_inputs
 from echorl_vl.engines.local.memory import check_memory
 from echorl_vl.engines.local.policy import Policy
@@ -76,11 +75,9 @@ def build_parts(config: Config, note: Callable[[str], None]) -> Parts:
         splitter = make_splitter(config.echo.splitter, policy.tokenizer, **config.echo.splitter_kwargs)
         algorithm, traces = make_algorithm(config.algorithm.name, config.algorithm.options), None
         if algorithm.needs_traces and train is not None:
-            train, trace_encoder = _with_traces(train, policy, encoder, config, note)
-            traces = ExpertTraces(trace_encoder, splitter)
-            if HINTS in algorithm.needs:
-                _count_hints(train, traces, algorithm.hint_pieces, note)
-            _check_buffer(train, algorithm, config)
+            train, traces = with_traces(
+                train, encoder, policy.tokenizer, policy.end_of_turn, splitter, algorithm, config, note
+            )
         check_window(policy, config, hints=HINTS in algorithm.needs)
         order = None if train is None else _order(train, config)
         steps = 0 if train is None else config.trainer.max_steps or _steps_in_all(train, config)
@@ -104,40 +101,6 @@ def _device(config: Config) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("trainer.device = cuda: this machine has no GPU that torch can use; wanted auto or cpu")
     return device
-
-
-def _with_traces(
-    train: Problems, policy: Policy, encoder: PromptEncoder, config: Config, note: Callable[[str], None]
-) -> tuple[Problems, TraceEncoder]:
-    """The problems whose expert trace can be used; the others are counted, or an error (`data.bad_traces`)."""
-    data = config.data
-    opening = answer_opening(encoder.render(train[0]))
-    traces = TraceEncoder(
-        policy.tokenizer, policy.end_of_turn, data.max_response_length, data.trace_needs_box, opening=opening
-    )
-    found = usable_traces(train, traces, data.bad_traces)
-    note(f"{train.source}: {found}")
-    return (train.select(found.kept) if found.dropped else train), traces
-
-
-def _count_hints(train: Problems, traces: ExpertTraces, pieces: int, note: Callable[[str], None]) -> None:
-    """Says how many traces, of up to a thousand, are one step up to their answer: no hint can be cut from them."""
-    looked_at = range(min(len(train), 1000))
-    without = sum(not traces.hints(train[index], pieces) for index in looked_at)
-    if without:
-        note(
-            f"{without:,} of {len(looked_at):,} traces are one step up to their answer and give no hint: their "
-            "problems are trained on without one (echo.splitter says where steps end)"
-        )
-
-
-def _check_buffer(train: Problems, algorithm: Algorithm, config: Config) -> None:
-    if algorithm.sft_prompts > len(train):
-        raise UserError(
-            f"algorithm.options.buffer = {algorithm.sft_prompts} ({config.origin('algorithm.options')}): the buffer "
-            f"holds each problem once, and {train.source} has {len(train):,} with a trace, so it would never be full; "
-            f"wanted at most {len(train):,}"
-        )
 
 
 def _note_micro_batch(config: Config, note: Callable[[str], None]) -> None:
