@@ -3,7 +3,8 @@
 A reward function may start processes of its own, and those may leave the worker's process group, ignore signals and
 outlive their parent. On Linux the keeper adopts them all (it is a "subreaper": orphans below it become its children),
 so that killing its children until none is left ends whatever came of the worker. In front of it stands a process that
-only waits and passes on: whichever of the two is killed, the other one ends the rest.
+does the same with the keeper: whichever of the two is killed or stopped, the other one ends the rest. They are in
+sessions of their own, so that a signal to a process group reaches one of them.
 """
 
 from __future__ import annotations
@@ -33,26 +34,36 @@ def keep(work: Callable[[], int], caller: int) -> int:
     process whose driver is gone.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # for the case that the keeper is the one that is killed
     for number in (signal.SIGINT, signal.SIGHUP):  # they reach whole groups: the caller decides what ends
         signal.signal(number, signal.SIG_IGN)
     front, called = os.getpid(), os.getppid() == caller
-    keeper = os.fork()
-    if keeper == 0:
-        status = 1
-        try:
-            status = _keep(work, front, caller) if called else 0
-        finally:
-            os._exit(status)
-    signal.signal(signal.SIGTERM, lambda number, frame: _pass_on(keeper, number))
-    _close_input()
-    _, status = os.waitpid(keeper, 0)
-    _end_descendants({})
-    return _exit_status(status)
+
+    def keep_worker() -> int:
+        os.setsid()
+        keeper = os.getpid()
+        if not called:
+            return 0
+        status = _guard(lambda: _start(work, keeper), [front, caller])
+        if not _is_alive(caller):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(front, signal.SIGKILL)  # it may be stopped
+        return status
+
+    return _guard(keep_worker, [caller])
 
 
-def _keep(work: Callable[[], int], front: int, caller: int) -> int:
-    """The keeper: `keep`, in a process of its own below `front`."""
+def _start(work: Callable[[], int], keeper: int) -> int:
+    """In the worker: `work`, which ends with the keeper."""
+    os.setsid()
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    return work() if os.getppid() == keeper else 1
+
+
+def _guard(work: Callable[[], int], above: list[int]) -> int:
+    """Run `work` in a child until that ends, SIGTERM comes, or one of the processes `above` (the parent first) is gone.
+
+    Then end all that is below this process, be it stopped, and return the child's exit status.
+    """
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     asked: list[int] = []
     woken, wakes = os.pipe()
@@ -61,42 +72,34 @@ def _keep(work: Callable[[], int], front: int, caller: int) -> int:
     signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
-    keeper, worker = os.getpid(), os.fork()
-    if worker == 0:
+    child = os.fork()
+    if child == 0:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         os.close(woken)
         os.close(wakes)
-        os.setsid()
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         status = 1
         try:
-            if os.getppid() == keeper:
-                status = work()
+            status = work()
         finally:
             os._exit(status)
     _close_input()
     parents, ended = [], {}
     with contextlib.suppress(AttributeError, OSError):
-        parents = [os.pidfd_open(front), os.pidfd_open(caller)]
-    while worker not in ended and not asked and os.getppid() == front:
+        parents = [os.pidfd_open(pid) for pid in above]
+    while child not in ended and not asked and os.getppid() == above[0]:
         ready, _, _ = select.select([woken, *parents], [], [], LOOK)
-        if set(ready) & set(parents) or not (parents or _is_alive(caller)):
+        if set(ready) & set(parents) or not (parents or _is_alive(above[-1])):
             break
         with contextlib.suppress(BlockingIOError):
             os.read(woken, 4096)
         _reap(ended)
-    if worker not in ended:
+    if child not in ended:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(worker, signal.SIGKILL)
+            os.killpg(child, signal.SIGKILL)
     _end_descendants(ended)
-    return _exit_status(ended.get(worker, 0))
-
-
-def _pass_on(keeper: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(keeper, number)
+    return _exit_status(ended.get(child, 0))
 
 
 def _close_input() -> None:

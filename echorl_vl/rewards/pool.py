@@ -22,7 +22,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any, Literal
@@ -37,6 +37,7 @@ _START_ATTEMPTS = 3
 _PULSE = 0.2
 _END_LIMIT = 5.0
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from echorl_vl.rewards.worker import main; main()"
+_MARK = "ECHORL_WORKER"  # in the environment of what a worker starts
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -192,6 +193,7 @@ class _Worker:
 
     def __init__(self, function_pickle: bytes, memory_limit: int | None, start_limit: float) -> None:
         environment = {**os.environ, **dict.fromkeys(_ONE_THREAD, "1"), "TOKENIZERS_PARALLELISM": "false"}
+        self._mark = environment[_MARK] = os.urandom(16).hex()
         path = json.dumps([str(entry) for entry in sys.path])
         self.channel, theirs = socket.socketpair()
         with theirs:
@@ -285,13 +287,38 @@ def _end_all(workers: list[_Worker], owner: int | None = None) -> None:
     for worker in workers:
         worker._broken, worker.deadline = True, None
         worker._keeper.terminate()
+        worker._keeper.send_signal(signal.SIGCONT)  # it may have been stopped
     for worker in workers:
+        below = []
         try:
             worker._keeper.wait(_END_LIMIT)
         except subprocess.TimeoutExpired:
-            worker._keeper.kill()  # and the kernel kills its worker
+            below = _below(worker._keeper.pid)
+            worker._keeper.kill()
             worker._keeper.wait()
+        if worker._keeper.returncode < 0:  # killed: it may not have ended what is below it
+            _kill([*below, *_marked(worker._mark)])
         worker.channel.close()
+
+
+def _below(pid: int) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid).children(recursive=True)
+    return []
+
+
+def _marked(mark: str) -> Iterator[psutil.Process]:
+    """Processes that a worker has started, by its mark, whosever children they are by now."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(_MARK) == mark:
+                yield process
+
+
+def _kill(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 def _ending(code: int | None) -> str:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from echorl_vl.rewards.manager import RewardManager
+from echorl_vl.rewards.pool import _END_LIMIT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no process adopts the orphans of a worker")
 
@@ -113,6 +114,32 @@ def act():
     "kills its group": "def act(): os.killpg(0, signal.SIGKILL)",
     "a child that comes back": "def act(): os.fork()",
 }
+AGAINST_THE_KEEPER = {
+    f"{name} {signal} {whom}": f"""
+def act():
+    subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    parent = os.getppid()
+    above = open(f"/proc/{{parent}}/stat").read().rpartition(")")[2].split()
+    for pid in {pids}:
+        {call}(pid, signal.{signal})
+    hang()
+"""
+    for signal in ("SIGSTOP", "SIGKILL")
+    for name, whom, pids, call in (
+        ("sends", "to its parent", "[parent]", "os.kill"),
+        ("sends", "to its parent's parent", "[int(above[1])]", "os.kill"),
+        ("sends", "to its parent's group", "[int(above[2])]", "os.killpg"),
+    )
+}
+AGAINST_BOTH = """
+def act():
+    subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    parent = os.getppid()
+    above = int(open(f"/proc/{parent}/stat").read().rpartition(")")[2].split()[1])
+    for pid in (above, parent):
+        os.kill(pid, signal.SIGNAL)
+    hang()
+"""
 EVERYTHING = """
 def act():
     for _ in range(20):
@@ -206,6 +233,13 @@ def test_nothing_outlives_a_caller_whose_children_are_killed_with_it(tmp_path: P
     assert _killed_caller(tmp_path, EVERYTHING, "grading", mark, first) == []
 
 
+@pytest.mark.parametrize("act", AGAINST_THE_KEEPER)
+def test_nothing_outlives_a_killed_caller_where_a_reward_goes_for_what_keeps_it(
+    tmp_path: Path, act: str, mark: str
+) -> None:
+    assert _killed_caller(tmp_path, AGAINST_THE_KEEPER[act], "grading", mark) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("act", ACTS)
@@ -222,6 +256,27 @@ def test_nothing_outlives_the_time_limit_or_the_manager(tmp_path: Path, mark: st
         assert manager.kinds == ["ok", "timeout", "ok"]
         # the pool's own: a worker, its keeper and what stands in front, at most twice while one replaces another
         assert len(_marked(mark)) <= 6
+    assert _left(mark) == []
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        *AGAINST_THE_KEEPER.values(),
+        AGAINST_BOTH.replace("SIGNAL", "SIGSTOP"),
+        AGAINST_BOTH.replace("SIGNAL", "SIGKILL"),
+    ],
+)
+def test_nothing_outlives_the_manager_where_a_reward_goes_for_what_keeps_it(
+    tmp_path: Path, act: str, mark: str
+) -> None:
+    file = tmp_path / "reward.py"
+    file.write_text(REWARD.format(started=str(tmp_path / "started"), act=act, place=PLACES["grading"]))
+    with RewardManager(f"{file}:f", {}, 1, 1.0) as manager:
+        begin = time.monotonic()
+        manager.score(["bad"], [1], [""])
+        assert time.monotonic() - begin < 1.0 + _END_LIMIT  # nothing waits for what is stopped
+        assert manager.kinds in (["timeout"], ["crash"])
     assert _left(mark) == []
 
 
