@@ -16,8 +16,10 @@ from types import ModuleType
 from typing import Any
 
 from echorl_vl.errors import UserError
+from echorl_vl.rewards.failures import described
 from echorl_vl.rewards.interface import TYPES, Row, call, check_arguments, older_type
 
+LARGE = 10**6  # as `config.limits.LARGE`, whose import would cost each worker seconds
 MODULE_NAME = "custom_reward_fn"  # EasyR1's name for it, so that a file that looks itself up finds itself
 
 
@@ -81,7 +83,7 @@ class UserReward:
     def describe(self, rows: list[Row]) -> dict[str, Any]:
         """What a manager has to know: the file's REWARD_NAME, its type, and whether it has a `quick_score`."""
         name = str(getattr(self.module, "REWARD_NAME", "unknown"))
-        return {"name": name, "kind": self.kind, "quick": hasattr(self.module, "quick_score")}
+        return {"name": name, "kind": self.kind, "quick": self._optional("quick_score") is not None}
 
     def warm_up(self) -> None:
         """Load the file, and call its own `warm_up()` if it has one. Runs in each worker before its first row.
@@ -90,7 +92,16 @@ class UserReward:
         """
         check_arguments(self.function, self.kwargs, f"{self.path}:{self.name}")
         self.kind  # noqa: B018  (raises for another REWARD_TYPE)
-        getattr(self.module, "warm_up", lambda: None)()
+        self._optional("quick_score")
+        if warm_up := self._optional("warm_up"):
+            warm_up()
+
+    def _optional(self, name: str) -> Callable[..., Any] | None:
+        """A function that a file may have; None stands for none. Raises UserError where it is no function."""
+        value = getattr(self.module, name, None)
+        if value is None or callable(value):
+            return value
+        raise UserError(f"{self.path}: {name}: expected a function, got {_kind(value)}")
 
     def __call__(self, request: tuple[str, list[Row]]) -> Any:
         task, rows = request
@@ -98,7 +109,7 @@ class UserReward:
 
     def score(self, rows: list[Row]) -> list[dict[str, float]]:
         """The scores of rows as plain dicts of floats; by `quick_score` where there is one and it decides."""
-        if not hasattr(self.module, "quick_score"):
+        if self._optional("quick_score") is None:
             return self._checked(rows, self.kind)
         return [self.quick([row])[0] or self._checked([row], self.kind)[0] for row in rows]
 
@@ -134,12 +145,12 @@ def load_file(path: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except BaseException as error:  # SystemExit too
-        raise UserError(f"reward_function: {path}: loading it failed with {type(error).__name__}: {error}") from error
+        raise UserError(f"reward_function: {path}: loading it failed with {described(error)}") from error
     return module
 
 
 def checked_score(score: Any) -> dict[str, float]:
-    """A score as a dict of finite floats with `overall`. Raises BadScore."""
+    """A score as a dict of floats with `overall`, none beyond what advantages can be computed of. Raises BadScore."""
     if not isinstance(score, dict):
         raise BadScore(f'a score has to be a dict with "overall", found {_kind(score)}')
     if "overall" not in score:
@@ -149,11 +160,17 @@ def checked_score(score: Any) -> dict[str, float]:
         if value is None and key != "overall":
             continue  # EasyR1 allows None for a part that does not apply
         try:
+            if isinstance(value, (str, bytes, bytearray)):  # float() reads those too
+                raise TypeError
             number = float(value)
         except (TypeError, ValueError, OverflowError):
             raise BadScore(f"{key}: found {_kind(value)}, wanted a number") from None
         if not math.isfinite(number):
             raise BadScore(f"{key}: found {number}, wanted a finite number")
+        if abs(number) > LARGE:
+            raise BadScore(f"{key}: expected a number from {-LARGE} to {LARGE}, got {number:g}")
+        if key == "accuracy" and not 0 <= number <= 1:
+            raise BadScore(f"accuracy: expected 0 (wrong) to 1 (right), got {number:g}")
         plain[str(key)] = number
     return plain
 

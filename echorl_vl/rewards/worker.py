@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
+from echorl_vl.rewards.failures import described, is_exhausted
 from echorl_vl.rewards.keeper import keep
 
 INSIDE = False  # True in a worker: code that would start a pool of its own grades directly there
@@ -25,7 +26,7 @@ HEADER = struct.Struct(">16sQ")
 """Of a message: the random token of its request, which an answer repeats, and the length of the pickle behind it."""
 LOST_CHANNEL = 74
 """Exit status of a worker that can't answer any more: the function closed a descriptor that it did not open."""
-_LONGEST = 2000
+_LONGEST = 40_000
 
 
 def main() -> None:
@@ -96,16 +97,11 @@ def _answer(token: bytes, reply: Any) -> bytes:
 def _apply(do: Callable[[Any], Any], message: Any) -> tuple[str, Any]:
     try:
         return "ok", do(message)
-    except (MemoryError, RecursionError) as error:
-        # What such an item asks for is beyond any grader: that is the item's fault, not the function's.
-        return "crash", type(error).__name__
     except BaseException as error:
-        try:
-            message = str(error)[:_LONGEST]
-        except Exception:
-            message = ""
-        name = type(error).__name__
-        return "error", (f"{name}: {message}" if message else name, traceback.format_exc()[-20 * _LONGEST :])
+        if is_exhausted(error):
+            # What such an item asks for is beyond any grader: that is the item's fault, not the function's.
+            return "crash", described(error)
+        return "error", (described(error), traceback.format_exc()[-_LONGEST:])
 
 
 def _limit_memory(extra_bytes: int | None) -> None:

@@ -41,6 +41,16 @@ GOOD = "\n    return {'overall': 1.0}\n"
         ("def f(row):\n    os.closerange(3, 100)" + GOOD, "closed a file descriptor"),
         ("def f(row):\n    os.closerange(3, 100)\n    time.sleep(60)", "closed a file descriptor"),
         ("def f(row): return {'overall': 10 ** 400}", "overall: found int 1000"),
+        ("def f(row): return {'overall': 1e39}", r"overall: expected a number from -1000000 to 1000000, got 1e\+39"),
+        (
+            "def f(row): return {'overall': 1, 'accuracy': 1, 'length': -2e6}",
+            "length: expected a number from .*got -2e",
+        ),
+        ("def f(row): return {'overall': 1.0, 'accuracy': 7.0}", r"accuracy: expected 0 \(wrong\) to 1 .*got 7"),
+        ("def f(row): return {'overall': 1.0, 'accuracy': -0.5}", r"accuracy: expected 0 \(wrong\) to 1 .*got -0.5"),
+        ("def f(row): return {'overall': '1'}", "overall: found str '1', wanted a number"),
+        ("def f(row): return {'overall': 1.0, 'accuracy': b'1'}", "accuracy: found bytes b'1', wanted a number"),
+        ("class E(BaseException):\n    def __str__(self): sys.exit(3)\ndef f(row): raise E", "raised an error: E "),
         ("def quick_score(row): raise StopIteration('quick')\ndef f(row):" + GOOD, "StopIteration: quick"),
     ],
 )
@@ -57,6 +67,9 @@ def test_an_error_names_the_function_and_the_row(tmp_path: Path, code: str, mess
         ("import sys; sys.exit(3)", "mine.py: loading it failed with SystemExit: 3"),
         ("raise KeyboardInterrupt", "mine.py: loading it failed with KeyboardInterrupt"),
         ("raise StopIteration('a\\x1b[2J')", r"mine.py: loading it failed with StopIteration: a\\x1b\[2J"),
+        ("quick_score = 3", "mine.py: quick_score: expected a function, got int 3"),
+        ("warm_up = 'x'", "mine.py: warm_up: expected a function, got str 'x'"),
+        ("class E(Exception):\n    def __str__(self): raise SystemExit\nraise E", "mine.py: loading it failed with E$"),
         ("import os; os._exit(3)", "mine.py:f: no grading worker came up .*; the last: .* exit status 3"),
         ("import os; os.closerange(3, 100)", "(?s)mine.py:f: .*closed a file descriptor"),
     ],
@@ -79,6 +92,32 @@ def test_the_caller_never_imports_the_file(tmp_path: Path) -> None:
     code = f"import os\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\ndef f(rows): return []"
     with RewardManager(_reward(tmp_path, code)) as manager:
         assert (tmp_path / "pid").read_text() == str(manager._pool.pids()[0])
+
+
+@pytest.mark.parametrize("value", ["True", "np.float32(1)", "np.int64(1)", "np.array(1.0)", "fractions.Fraction(1)"])
+def test_numbers_of_any_library_are_numbers(tmp_path: Path, value: str) -> None:
+    head = f"import fractions, numpy as np\nquick_score = warm_up = None\n{SEQUENTIAL}"
+    code = f"{head}def f(row): return {{'overall': {value}}}"
+    with RewardManager(_reward(tmp_path, code), {}, 1, 20.0) as manager:
+        assert _score(manager, "a") == [1.0]
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        'raise RuntimeError("DefaultCPUAllocator: can\'t allocate memory: you tried to allocate 8 bytes")',
+        "raise OSError(errno.ENOMEM, 'Cannot allocate memory')",
+        "raise BlockingIOError(errno.EAGAIN, 'Resource temporarily unavailable')",
+        "raise ImportError('libx.so: failed to map segment: Cannot allocate memory')",
+        "threading.stack_size(1 << 30)\n    while True: threading.Thread(target=time.sleep, args=[60]).start()",
+    ],
+)
+def test_exhausted_memory_and_threads_are_crashes_of_the_answer(tmp_path: Path, act: str) -> None:
+    code = f"import errno, threading\n{SEQUENTIAL}def f(row):\n    if row['response'] == 'ok':{GOOD}    {act}\n"
+    code = code.replace("if row['response'] == 'ok':\n    return", "if row['response'] == 'ok': return")
+    with RewardManager(_reward(tmp_path, code), {}, 1, 20.0) as manager:
+        assert _score(manager, "ok", "all of it", "ok") == [1.0, 0.0, 1.0]
+        assert manager.kinds == ["ok", "crash", "ok"]
 
 
 @pytest.mark.parametrize(

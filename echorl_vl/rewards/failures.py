@@ -1,0 +1,28 @@
+"""What an exception of user code says: in words, and whether it says that the machine's resources are exhausted."""
+
+from __future__ import annotations
+
+import errno
+
+_LONGEST = 2000
+_EXHAUSTED = ("can't allocate memory", "cannot allocate memory", "out of memory", "bad_alloc", "can't start new thread")
+
+
+def described(error: BaseException) -> str:
+    """ "Type: message", or the type alone where there is no message, or none that can be made."""
+    try:
+        message = str(error)[:_LONGEST]
+    except BaseException:  # SystemExit too
+        message = ""
+    name = type(error).__name__
+    return f"{name}: {message}" if message else name
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """Whether memory, stack, threads or processes were used up; libraries have many ways to say it."""
+    if isinstance(error, (MemoryError, RecursionError)):
+        return True
+    if isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.EAGAIN):  # the latter of fork
+        return True
+    said = described(error).lower() if isinstance(error, (RuntimeError, OSError, ImportError)) else ""
+    return any(words in said for words in _EXHAUSTED)
