@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from echorl_vl.errors import UserError
@@ -63,7 +64,7 @@ class RewardManager:
         self._told: set[str] = set()
         self._workers = num_workers
         reward.find()
-        self._pool = GradingPool(reward, num_workers, time_limit)
+        self._pool = GradingPool(reward, num_workers, time_limit, name=Path(reward.path).name)
         try:
             [described] = self._map("describe", [[]], START_LIMIT)
             if described.kind != "ok":

@@ -29,6 +29,7 @@ from typing import Any, Literal
 
 import psutil
 
+from echorl_vl.rewards.printed import Printed
 from echorl_vl.rewards.worker import HEADER, LOST_CHANNEL, packed
 
 MEMORY_LIMIT = 4 << 30
@@ -75,6 +76,8 @@ class GradingPool:
     while a worker starts, for which `start_limit` holds. `memory_limit` is in bytes on top of what a worker has mapped
     when it is ready, None for no limit; it holds where the platform has `resource` and `/proc`.
 
+    What workers print is shown behind `name`, the first lines of each `map` (see `printed`).
+
     `timeouts` and `crashes` count items since the start. Raises ValueError for workers < 1 or time_limit <= 0.
     """
 
@@ -85,6 +88,7 @@ class GradingPool:
         time_limit: float,
         memory_limit: int | None = MEMORY_LIMIT,
         start_limit: float = START_LIMIT,
+        name: str = "grading",
     ) -> None:
         if workers < 1:
             raise ValueError(f"workers: found {workers}, wanted at least 1")
@@ -93,7 +97,8 @@ class GradingPool:
         self.time_limit = time_limit
         self.timeouts = 0
         self.crashes = 0
-        self._start = (pickle.dumps(function), memory_limit, start_limit)
+        self._printed = Printed(name)
+        self._start = (pickle.dumps(function), memory_limit, start_limit, self._printed)
         self._failed_starts = 0
         self._closed = False
         self._lock = threading.Lock()
@@ -110,6 +115,7 @@ class GradingPool:
         outcomes = [Outcome("crash")] * len(items)
         waiting, busy = deque(range(len(items))), {}
         with self._lock:
+            self._printed.renew()
             try:
                 while waiting or busy:
                     for worker in self._ready(len(waiting)):
@@ -191,15 +197,18 @@ class _Worker:
     pid: of the worker, once it has started.
     """
 
-    def __init__(self, function_pickle: bytes, memory_limit: int | None, start_limit: float) -> None:
+    def __init__(self, function_pickle: bytes, memory_limit: int | None, start_limit: float, printed: Printed) -> None:
         environment = {**os.environ, **dict.fromkeys(_ONE_THREAD, "1"), "TOKENIZERS_PARALLELISM": "false"}
         self._mark = environment[_MARK] = os.urandom(16).hex()
         path = json.dumps([str(entry) for entry in sys.path])
         self.channel, theirs = socket.socketpair()
-        with theirs:
+        output, self._reader = printed.pipe()
+        with theirs, os.fdopen(output, "wb") as output:
             self._keeper = subprocess.Popen(
                 [sys.executable, "-c", _BOOT, path, str(os.getpid())],
                 stdin=theirs,
+                stdout=output,
+                stderr=output,
                 env=environment,
                 start_new_session=True,
             )
@@ -299,6 +308,8 @@ def _end_all(workers: list[_Worker], owner: int | None = None) -> None:
         if worker._keeper.returncode < 0:  # killed: it may not have ended what is below it
             _kill([*below, *_marked(worker._mark)])
         worker.channel.close()
+        if worker._reader is not threading.current_thread():  # where the pool is collected as garbage
+            worker._reader.join(1.0)  # the last lines
 
 
 def _below(pid: int) -> list[psutil.Process]:
