@@ -120,6 +120,8 @@ class UserReward:
 
     def score_as_other_type(self, rows: list[Row]) -> list[dict[str, float]]:
         """`score` as if REWARD_TYPE were the other one: where this works and `score` does not, it should be."""
+        # A response of one character would do for a list with one response.
+        rows = [{**row, "response": row["response"] * (2 if len(row["response"]) == 1 else 1)} for row in rows]
         return self._checked(rows, "batch" if self.kind == "sequential" else "sequential")
 
     def _checked(self, rows: list[Row], kind: str) -> list[dict[str, float]]:

@@ -242,6 +242,16 @@ def test_a_function_of_the_other_type_gets_a_hint(
             [0.25, 0],
         ),
         ("def f(predicts, ground_truths, *, weight): return [weight * 4 * (p == '5') for p in predicts]", [1, 0]),
+        ("def f(response, ground_truth): return float(response == ground_truth)", [1, 0]),
+        ("def f(solution, answer): return float(solution == '5' and answer == '5')", [1, 0]),
+        ("def f(gt, pred): return float(pred == '5' and gt == '5')", [1, 0]),
+        ("def f(*, predict, ground_truth): return float(predict == ground_truth)", [1, 0]),
+        (
+            "import numpy as np\n"
+            "def f(predicts, ground_truths): return np.array([p == g for p, g in zip(predicts, ground_truths)])",
+            [1, 0],
+        ),
+        ("def f(predict: list[str], ground_truth: list[str]): return tuple(float(p == '5') for p in predict)", [1, 0]),
         (
             "REWARD_TYPE = 'sequential'\ndef f(predict, ground_truth, **rest): return {'overall': predict == '5'}",
             [1, 0],
@@ -270,3 +280,14 @@ def test_functions_of_older_forks_work_where_nothing_is_missing(tmp_path: Path, 
 def test_functions_that_ask_for_more_are_told_of_todays_interface(tmp_path: Path, arguments: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         RewardManager(_reward(tmp_path, f"def f({arguments}): return []"))
+
+
+def test_a_function_of_verl_works_where_the_data_source_is_given(tmp_path: Path) -> None:
+    code = "def f(data_source, solution_str, ground_truth, extra_info=None): return float(solution_str == ground_truth)"
+    with RewardManager(_reward(tmp_path, code), {"data_source": "mine"}, 1, 20.0) as manager:
+        assert _score(manager, "5", "4") == [1, 0]
+
+
+def test_arguments_by_position_only(tmp_path: Path) -> None:
+    with RewardManager(_reward(tmp_path, "def f(predict, ground_truth, /): return predict == ground_truth")) as manager:
+        assert _score(manager, "5", "4") == [1, 0]
