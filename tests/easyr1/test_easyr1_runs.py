@@ -245,7 +245,12 @@ def test_text_with_a_critic(rehearse, text_model, text_problems, tmp_path):
 
 def test_what_a_worker_finds_wrong_is_one_line_and_keeps_the_checkpoints(rehearse):
     run = rehearse(
-        "worker.actor.optim.lr=1e30", "trainer.max_bad_steps=1", "trainer.max_steps=4", "trainer.save_freq=1"
+        "worker.actor.optim.lr=1",
+        "worker.actor.optim.weight_decay=1e6",  # a million times the weights in each step, soon too large to multiply
+        "trainer.max_bad_steps=1",
+        "trainer.max_steps=9",
+        "trainer.save_freq=1",
+        "trainer.save_limit=-1",
     )
     assert run.status == 2
     assert "optimizer steps were not finite and were skipped" in run.output
