@@ -18,8 +18,8 @@ import sys
 from pathlib import Path
 
 from echorl_vl.config import load_config
+from echorl_vl.evidence.cells import algorithm_keys
 from echorl_vl.outputs.terminal import prepare_console
-from eval.evidence.cells import algorithm_keys
 
 TASKS = {"pictures": "configs/geo3k_tiny.yaml", "text": "configs/math_tiny.yaml"}
 ALGORITHMS = ("grpo", "dapo", "luffy", "uft")

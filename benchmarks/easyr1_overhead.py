@@ -2,8 +2,8 @@
 
     python benchmarks/easyr1_overhead.py                # where EasyR1 is installed; see docs/easyr1.md
 
-EasyR1's own worker (FSDP over gloo, one rank), data set, reward and advantages; sampling by the embedded engine, as in
-a rehearsal. A step goes from prompts to the end of the update. The plain one has EasyR1's actor, the other the
+EasyR1's own worker (FSDP over gloo, one rank), data set, reward and advantages; sampling by the local engine, as in
+a CPU dry run. A step goes from prompts to the end of the update. The plain one has EasyR1's actor, the other the
 adapter's: entropies with the old log-probs, mining and its metrics on the driver, the echo term. Both of a pair start
 from the same weights and draw the same rollouts; which goes first changes from pair to pair. Ray's transport is left
 out: the adapter adds two (B, T) tensors of float32 to some twenty of the batch.
@@ -19,14 +19,14 @@ import statistics
 import time
 import uuid
 
-os.environ["ECHORL_VL_REHEARSAL"] = "1"
+os.environ["ECHORL_VL_DRY_RUN"] = "1"
 
 import numpy as np
 import torch
 from ratios import describe
 
 import echorl_vl.engines.easyr1  # noqa: F401  (puts the CPU in the place of CUDA)
-from echorl_vl.config import load_config, rehearsed
+from echorl_vl.config import for_dry_run, load_config
 from echorl_vl.core import make_splitter, verified_rollouts
 
 OVERRIDES = [
@@ -57,7 +57,7 @@ class Bench:
         from echorl_vl.engines.easyr1.settings import to_easyr1
         from echorl_vl.engines.easyr1.worker import EchoWorker
 
-        self.ours, _ = rehearsed(load_config("configs/geo3k_tiny.yaml", [*OVERRIDES, *overrides]))
+        self.ours, _ = for_dry_run(load_config("configs/geo3k_tiny.yaml", [*OVERRIDES, *overrides]))
         settings = to_easyr1(self.ours)
         settings.deep_post_init()
         settings.worker.actor.optim.training_steps = 1000
@@ -101,7 +101,8 @@ class Bench:
         from verl.workers.fsdp_workers import FSDPWorker
 
         from echorl_vl.engines.easyr1.actor import COEF, WEIGHTS
-        from echorl_vl.engines.experience import Experience, experience_metrics, mine
+        from echorl_vl.engines.train_batch import batch_metrics, mine_clips
+        from echorl_vl.types import TrainBatch
 
         worker, data = self.worker, self.settings.data
         worker.actor = self.actors[echo]
@@ -128,14 +129,14 @@ class Bench:
             accuracies = torch.tensor(parts["accuracy"])
             scores = [{"accuracy": value} for value in parts["accuracy"]]
             made = self.reader.rollouts(batch)
-            experience = Experience(
+            train_batch = TrainBatch(
                 made, scores, torch.tensor(parts["overall"]), accuracies, batch.batch["advantages"],
                 verified_rollouts(accuracies, self.ours.echo),
             )  # fmt: skip
-            mine(experience, self.ours.echo, self.splitter, number)
-            batch.batch[WEIGHTS] = experience.clips.token_weights
+            mine_clips(train_batch, self.ours.echo, self.splitter, number)
+            batch.batch[WEIGHTS] = train_batch.clips.token_weights
             batch.meta_info[COEF] = self.ours.echo.coef
-            experience_metrics(experience, self.ours.echo)
+            batch_metrics(train_batch, self.ours.echo)
         worker.update_actor(batch)
         return time.perf_counter() - started, time.process_time() - cpu
 

@@ -19,29 +19,31 @@ import torch
 from ratios import describe
 
 from echorl_vl.config import Config, load_config
-from echorl_vl.engines.experience import experience_metrics, mine
+from echorl_vl.engines.local.advantages import compute_advantages
 from echorl_vl.engines.local.allocator import keep_freed_memory
-from echorl_vl.engines.local.assess import assess
+from echorl_vl.engines.local.context import TrainingContext, build_context
 from echorl_vl.engines.local.optim import make_optimizer
-from echorl_vl.engines.local.parts import Parts, build_parts
 from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.update import Updater
 from echorl_vl.engines.local.validation import score, training_params
 from echorl_vl.engines.seeds import step_generator
+from echorl_vl.engines.train_batch import batch_metrics, mine_clips
 
 
-def one_step(config: Config, parts: Parts, updater: Updater, step: int, coef: float) -> tuple[float, float, float]:
+def one_step(
+    config: Config, parts: TrainingContext, updater: Updater, step: int, coef: float
+) -> tuple[float, float, float]:
     """Seconds of a whole step on the clock and of the CPU, and seconds of mining alone."""
     prompts = [parts.encoder.encode(parts.train[index]) for index in parts.order.batch(step)]
     started, cpu = time.perf_counter(), time.process_time()
     rollouts = generate(parts.policy, prompts, training_params(config), step_generator(1, step, "rollout"))
-    experience = assess(rollouts, score(rollouts, parts.rewards, parts.policy, config), config)
+    train_batch = compute_advantages(rollouts, score(rollouts, parts.rewards, parts.policy, config), config)
     mining = time.perf_counter()
     if coef:
-        mine(experience, config.echo, parts.splitter, step)
+        mine_clips(train_batch, config.echo, parts.splitter, step)
     mining = time.perf_counter() - mining
-    updater.update(experience, coef)
-    experience_metrics(experience, config.echo)
+    updater.update(train_batch, coef)
+    batch_metrics(train_batch, config.echo)
     return time.perf_counter() - started, time.process_time() - cpu, mining
 
 
@@ -56,7 +58,7 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     config = load_config(options.config, [*options.overrides, "data.val_files=''", "trainer.val_freq=-1"])
-    parts = build_parts(config, print)
+    parts = build_context(config, print)
     weights = copy.deepcopy(parts.policy.model.state_dict())
     ratios, cpu_ratios, mining_shares, base = [], [], [], []
     for pair in range(-2, options.pairs):  # two pairs to warm up

@@ -83,6 +83,11 @@ class Job:
             time.sleep(0.005)
         return process
 
+    @property
+    def finished(self) -> bool:
+        """Whether all of it is written: a kill from here on comes too late, and the same command starts another run."""
+        return (self.folder / "summary.json").exists()
+
     def last_step(self) -> int:
         try:
             return max((row["step"] for row in read_metrics(self.folder)), default=0)
@@ -101,10 +106,11 @@ def disturb(job: Job, seconds: float, rng: random.Random) -> str:
             if process.is_alive():
                 process.kill()
                 process.join()
-                kills.append(f"{moment:.2f} s (step {job.last_step()})")
-                continue
+                if not job.finished:
+                    kills.append(f"{moment:.2f} s (step {job.last_step()})")
+                    continue
         process.join()
-        if process.exitcode:
+        if process.exitcode and not job.finished:
             raise RuntimeError(f"exit status {process.exitcode}: see {job.log}")
         if kills:
             return "killed after " + ", ".join(kills)
@@ -120,9 +126,9 @@ def differences(one: Path, other: Path) -> Iterator[str]:
     ]
     if len(rows[0]) != len(rows[1]):
         yield f"metrics.jsonl: {len(rows[0])} and {len(rows[1])} rows"
-    for mine, theirs in zip(*rows, strict=False):
-        if wrong := [key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)]:
-            yield f"metrics.jsonl, step {mine['step']}: {', '.join(sorted(wrong)[:5])}"
+    for ours, theirs in zip(*rows, strict=False):
+        if wrong := [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]:
+            yield f"metrics.jsonl, step {ours['step']}: {', '.join(sorted(wrong)[:5])}"
     for kind in ("rollouts", "validation"):
         names = [{path.name for path in (folder / kind).glob("step_*.parquet")} for folder in (one, other)]
         if names[0] != names[1]:
@@ -143,7 +149,7 @@ def small_arguments(config: str, algorithm: str | None, folder: Path) -> list[st
     """The command line of a small run of `config`, on a few of its validation problems."""
     from echorl_vl.algorithms import ALGORITHMS
     from echorl_vl.config import load_config
-    from echorl_vl.data.generated import load_generated
+    from echorl_vl.generators.splits import load_generated
 
     arguments = [config, *SMALL]
     name, _, split = (load_config(config).data.val_files or "").removeprefix("generated/").partition("@")

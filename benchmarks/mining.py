@@ -54,7 +54,7 @@ def make_splitter(step_tokens: int) -> NewlineSplitter:
     return NewlineSplitter(TokenTable(texts))
 
 
-def mine(batch: Batch, splitter: NewlineSplitter, config: EchoConfig) -> EchoClips:
+def mine_clips(batch: Batch, splitter: NewlineSplitter, config: EchoConfig) -> EchoClips:
     ids = step_ids(batch.tokens, batch.text_mask, splitter)
     return mine_echo_clips(batch.entropy, ids, batch.group_ids, batch.verified, config)
 
@@ -94,14 +94,14 @@ def main() -> None:
     splitter = make_splitter(args.step_tokens)
     config = EchoConfig(select=args.select, k=args.k)
     ids = step_ids(batch.tokens, batch.text_mask, splitter)
-    clips = mine(batch, splitter, config)
+    clips = mine_clips(batch, splitter, config)
 
     tokens, steps = int(batch.text_mask.sum()), int((ids.amax(1) + 1).sum())
     print(f"{args.rows} rollouts x {args.length} tokens ({tokens:,} of text, {steps:,} steps), {len(clips)} clips")
     print(f"torch {torch.__version__}, {args.threads} threads, {args.repeats} repeats")
     report("step_ids", measure(lambda: step_ids(batch.tokens, batch.text_mask, splitter), args.repeats))
     report("step_entropies", measure(lambda: step_entropies(batch.entropy, ids), args.repeats))
-    report("step_ids + mining", measure(lambda: mine(batch, splitter, config), args.repeats))
+    report("step_ids + mining", measure(lambda: mine_clips(batch, splitter, config), args.repeats))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from echorl_vl.engines.local.expert_traces import with_traces
 from echorl_vl.engines.local.loading import load_inputs
 from echorl_vl.engines.local.memory import model_memory
 from echorl_vl.engines.local.policy import end_of_turn
-from echorl_vl.engines.resources import GIB, Machine, memory_problems
+from echorl_vl.engines.resources import GIB, Machine, memory_issues
 from echorl_vl.errors import counted
 from echorl_vl.outputs.writable import check_writable
 from echorl_vl.rewards.manager import RewardManager
@@ -152,7 +152,7 @@ def _memory_lines(config: Config, model_config: Any) -> Iterator[str]:
     yield f"  keys and values of {rollouts:,} rollouts of full length: {cache / GIB:.2f} GiB"
     yield f"  this machine has {machine.memory / GIB:.0f} GiB" + (f" + {there}" if there else ", and no GPU")
     if config.engine in ("easyr1", "verl"):  # which spread the model over GPUs
-        for problem in memory_problems(config, machine, memory.parameters):
+        for problem in memory_issues(config, machine, memory.parameters):
             yield f"  warning: {problem.message}"
     elif memory.needed > (machine.gpus[0] if machine.gpus else machine.memory):
         yield "  warning: the model does not fit; engine=easyr1 spreads it over several GPUs (docs/easyr1.md)"

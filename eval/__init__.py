@@ -1,1 +1,1 @@
-"""Evaluation of checkpoints: benchmarks -> responses -> grades -> metrics. Each pass reads what the last one wrote."""
+"""What one runs: `python -m eval.run`, `eval.compare`, `eval.evidence`. The code is in `echorl_vl`."""

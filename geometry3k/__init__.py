@@ -1,1 +1,1 @@
-"""Geometry problems with pictures: a seeded generator and a converter of the original Geometry3K release."""
+"""What one runs: `python -m geometry3k.generate` and `geometry3k.convert`. The code is in `echorl_vl.generators`."""

@@ -5,7 +5,7 @@ An engine calls the methods in this order, for a step of P prompts and B rows:
     keep_hint        how much of the expert's solution stands in the prompt             UFT
     settled          which prompts have been sampled enough                             Reinforce-Ada
     shape_rewards    rewards before advantages                                          DAPO
-    kept_rows        rows that go into the update, once advantages are worked out       Reinforce-Ada
+    select_rows        rows that go into the update, once advantages are worked out       Reinforce-Ada
     policy_loss      loss of each token                                                 LUFFY, SRFT, SFT
 
 `Algorithm` itself does nothing of it: it is GRPO.
@@ -38,7 +38,7 @@ class LossRows:
     """Rows of a micro-batch as a policy loss reads them: b rows of T tokens.
 
     log_probs: (b, T) of the policy now, with gradient. old_log_probs: (b, T) of the policy that sampled, meaningless in
-    expert rows. advantages: (b, 1) or (b, T). response_mask: (b, T) bool. own_policy: (b,) bool, False for rows that an
+    expert rows. advantages: (b, 1) or (b, T). response_mask: (b, T) bool. on_policy: (b,) bool, False for rows that an
     expert wrote. verified: (b,) bool, the answer is right. entropy: (b, T) nats, of the policy now, without gradient.
     """
 
@@ -46,7 +46,7 @@ class LossRows:
     old_log_probs: Tensor
     advantages: Tensor
     response_mask: Tensor
-    own_policy: Tensor
+    on_policy: Tensor
     verified: Tensor
     entropy: Tensor
 
@@ -100,7 +100,7 @@ class Algorithm:
         """An option that does not go with `rollouts` of a prompt a round, and what is wanted; None: all do."""
         return None
 
-    def settled(self, correct: Tensor, group_ids: Tensor) -> Tensor:
+    def is_done(self, correct: Tensor, group_ids: Tensor) -> Tensor:
         """(P,) bool: prompts that need no further round, from their rollouts so far (B,)."""
         return torch.ones(len(group_ids.unique()), dtype=torch.bool, device=group_ids.device)
 
@@ -108,7 +108,7 @@ class Algorithm:
         """(B,) rewards that advantages are made of, from the graded ones and the lengths of the responses."""
         return rewards
 
-    def kept_rows(self, correct: Tensor, group_ids: Tensor) -> Tensor | None:
+    def select_rows(self, correct: Tensor, group_ids: Tensor) -> Tensor | None:
         """(B,) bool rows that go into the update; None for all."""
         return None
 

@@ -31,7 +31,7 @@ class LUFFY(Algorithm):
             rows.old_log_probs,
             rows.advantages,
             rows.response_mask,
-            rows.own_policy,
+            rows.on_policy,
             self.gamma,
             **clip,
         )

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from echorl_vl.core import balanced_rows, has_both_kinds
+from echorl_vl.core import balanced_rows, has_positive_and_negative
 
 from .base import ROUNDS, Algorithm, register, require
 from .grpo import GRPO, NO_KL
@@ -45,8 +45,8 @@ class ReinforceAda(Algorithm):
     def rounds(self) -> int:
         return self.max_rounds
 
-    def settled(self, correct: Tensor, group_ids: Tensor) -> Tensor:
-        return has_both_kinds(correct, group_ids, self.keep)
+    def is_done(self, correct: Tensor, group_ids: Tensor) -> Tensor:
+        return has_positive_and_negative(correct, group_ids, self.keep)
 
-    def kept_rows(self, correct: Tensor, group_ids: Tensor) -> Tensor:
+    def select_rows(self, correct: Tensor, group_ids: Tensor) -> Tensor:
         return balanced_rows(correct, group_ids, self.keep)

@@ -38,7 +38,7 @@ class SRFT(Algorithm):
             rows.old_log_probs,
             rows.advantages,
             rows.response_mask,
-            rows.own_policy,
+            rows.on_policy,
             rows.verified,
             rows.entropy,
             self.gamma,

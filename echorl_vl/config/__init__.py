@@ -3,17 +3,17 @@
 `load_config` is the way in; everything that reads a Config reads plain dataclasses.
 """
 
-from .check import check_local, local_problems
-from .check_easyr1 import check_easyr1, easyr1_problems
-from .check_verl import check_verl, verl_problems
+from .check import check_local, local_issues
+from .check_easyr1 import check_easyr1, easyr1_issues
+from .check_verl import check_verl, verl_issues
+from .cpu_dry_run import for_dry_run
 from .dump import config_to_dict, to_yaml
 from .help import full_help, short_help
+from .issues import ConfigIssue
 from .load import load_config
 from .micro_batches import capped, world_size
 from .notes import start_notes
 from .presets import clip_note, overridden
-from .problems import Problem
-from .rehearsal import rehearsed
 from .schema import AlgorithmConfig, Config, DataConfig, Source, TrainerConfig
 from .worker import (
     ActorConfig,
@@ -33,6 +33,7 @@ __all__ = [
     "ActorConfig",
     "AlgorithmConfig",
     "Config",
+    "ConfigIssue",
     "CriticConfig",
     "DataConfig",
     "FSDPConfig",
@@ -40,7 +41,6 @@ __all__ = [
     "ModelConfig",
     "OffloadConfig",
     "OptimConfig",
-    "Problem",
     "RefConfig",
     "RewardConfig",
     "RolloutConfig",
@@ -53,15 +53,15 @@ __all__ = [
     "check_verl",
     "clip_note",
     "config_to_dict",
-    "easyr1_problems",
+    "easyr1_issues",
+    "for_dry_run",
     "full_help",
     "load_config",
-    "local_problems",
+    "local_issues",
     "overridden",
-    "rehearsed",
     "short_help",
     "start_notes",
     "to_yaml",
-    "verl_problems",
+    "verl_issues",
     "world_size",
 ]

@@ -15,10 +15,10 @@ from echorl_vl.algorithms.base import EXPERT_ROWS, NO_ROLLOUTS, ROUNDS, SFT_STEP
 
 from .convert import WrongType, convert, type_text
 from .dump import get_value
+from .issues import ConfigIssue, at, raise_if_any, show, wrong_value
 from .names import DETOKENIZE, SAMPLING
 from .options import schema_options
 from .paths import search_folders, split_suffix
-from .problems import Problem, at, raise_if_any, show, wrong_value
 from .schema import Config
 from .suggest import nearest_key
 
@@ -31,7 +31,7 @@ LOCAL_LOGGERS = ("console", "file", "tensorboard", "wandb", "swanlab")
 OUR_REWARD = "echorl_vl/rewards/geometry.py:compute_score"
 
 
-def general_problems(config: Config) -> list[Problem]:
+def general_issues(config: Config) -> list[ConfigIssue]:
     """What no engine could run."""
     return [
         *_required(config),
@@ -47,16 +47,16 @@ def general_problems(config: Config) -> list[Problem]:
     ]
 
 
-def local_problems(config: Config) -> list[Problem]:
-    """What the embedded engine does not do, though another engine may."""
+def local_issues(config: Config) -> list[ConfigIssue]:
+    """What the local engine does not do, though another engine may."""
     found = []
 
     def refuse(key: str, why: str) -> None:
-        found.append(Problem((key,), f"{key} = {show(get_value(config, key))} ({config.origin(key)}): {why}"))
+        found.append(ConfigIssue((key,), f"{key} = {show(get_value(config, key))} ({config.origin(key)}): {why}"))
 
     estimators = f"engine local supports {', '.join(LOCAL_ESTIMATORS)}"
     if config.algorithm.adv_estimator == "gae":
-        refuse("algorithm.adv_estimator", f"gae needs a critic, which the embedded engine has not; {estimators}")
+        refuse("algorithm.adv_estimator", f"gae needs a critic, which the local engine has not; {estimators}")
     elif config.algorithm.adv_estimator == "remax":
         refuse("algorithm.adv_estimator", f"remax needs a greedy baseline rollout of each prompt; {estimators}")
     if config.algorithm.kl_penalty not in LOCAL_KL_PENALTIES:
@@ -64,13 +64,13 @@ def local_problems(config: Config) -> list[Problem]:
     if config.worker.actor.optim.strategy != "adamw":
         refuse("worker.actor.optim.strategy", "engine local supports adamw")
     if config.trainer.critic_warmup > 0:
-        refuse("trainer.critic_warmup", "the embedded engine has no critic; wanted 0")
+        refuse("trainer.critic_warmup", "the local engine has no critic; wanted 0")
     if [name for name in config.trainer.logger if name not in LOCAL_LOGGERS]:
         refuse("trainer.logger", f"engine local supports {', '.join(LOCAL_LOGGERS)}")
     return [*found, *_precision(config)]
 
 
-def _precision(config: Config) -> Iterator[Problem]:
+def _precision(config: Config) -> Iterator[ConfigIssue]:
     """Dtypes in which training would go wrong without an error."""
     fsdp, trained = config.worker.actor.fsdp, not config.trainer.val_only
     if trained and not config.worker.actor.model.lora.rank and fsdp.torch_dtype not in (None, "fp32", "float32"):
@@ -79,19 +79,19 @@ def _precision(config: Config) -> Iterator[Problem]:
             "expected fp32 or null without LoRA: at the learning rates of RL a step is less than half the last digit "
             "of such weights, and most would never move. The forward pass is in fsdp.mp_param_dtype all the same"
         )
-        yield Problem((key,), f"{at(config, key)}: {why}")
+        yield ConfigIssue((key,), f"{at(config, key)}: {why}")
     if trained and fsdp.mp_param_dtype in ("fp16", "float16"):
         key = "worker.actor.fsdp.mp_param_dtype"
         why = "expected bf16 or fp32: gradients vanish in float16 without loss scaling, which engine local has not"
-        yield Problem((key,), f"{at(config, key)}: {why}")
+        yield ConfigIssue((key,), f"{at(config, key)}: {why}")
 
 
 def check_local(config: Config) -> None:
-    """Raises UserError with everything in `config` that the embedded engine does not do."""
-    raise_if_any(local_problems(config))
+    """Raises UserError with everything in `config` that the local engine does not do."""
+    raise_if_any(local_issues(config))
 
 
-def _required(config: Config) -> Iterator[Problem]:
+def _required(config: Config) -> Iterator[ConfigIssue]:
     needed = {
         "worker.actor.model.model_path": "the folder or hub id of a model, for example echorl_vl/tiny/model",
         "worker.reward.reward_function": f"path.py:function, for example {OUR_REWARD}",
@@ -104,19 +104,19 @@ def _required(config: Config) -> Iterator[Problem]:
         needed["data.val_files"] = "a set of problems, or trainer.val_freq=-1 for none"
     for key, wanted in needed.items():
         if not get_value(config, key):
-            yield Problem((key,), f"{key} is not set ({config.origin(key)}): expected {wanted}")
+            yield ConfigIssue((key,), f"{key} is not set ({config.origin(key)}): expected {wanted}")
 
 
-def _algorithm(config: Config) -> Iterator[Problem]:
+def _algorithm(config: Config) -> Iterator[ConfigIssue]:
     name, key = config.algorithm.name, "algorithm.options"
     try:
         algorithm = make_algorithm(name, config.algorithm.options)
     except ValueError as error:
-        yield Problem((key, "algorithm.name"), f"{error} ({config.origin(key)})")
+        yield ConfigIssue((key, "algorithm.name"), f"{error} ({config.origin(key)})")
         return
     if algorithm.needs_traces and not config.data.trace_key and not config.trainer.val_only:
         wanted = f"wanted the column of worked solutions, since algorithm.name = {name} learns from them"
-        yield Problem(("data.trace_key", "algorithm.name"), f"{at(config, 'data.trace_key')}: {wanted}")
+        yield ConfigIssue(("data.trace_key", "algorithm.name"), f"{at(config, 'data.trace_key')}: {wanted}")
     if NO_ROLLOUTS in algorithm.needs:
         for other, off in (
             ("echo.coef", 0),
@@ -125,7 +125,7 @@ def _algorithm(config: Config) -> Iterator[Problem]:
             ("worker.actor.entropy_coef", 0),
         ):
             if get_value(config, other) != off:
-                yield Problem((other, "algorithm.name"), f"{at(config, other)}: wanted {show(off)} with {name}")
+                yield ConfigIssue((other, "algorithm.name"), f"{at(config, other)}: wanted {show(off)} with {name}")
     filtering = "algorithm.online_filtering"
     for need, why in (
         (ROUNDS, f"{name} samples in rounds of its own"),
@@ -133,41 +133,41 @@ def _algorithm(config: Config) -> Iterator[Problem]:
         (EXPERT_ROWS, f"the expert's row of {name} gives groups that all fail an advantage, and filtering drops them"),
     ):
         if need in algorithm.needs and config.algorithm.online_filtering:
-            yield Problem((filtering, "algorithm.name"), f"{at(config, filtering)}: {why}; wanted false")
+            yield ConfigIssue((filtering, "algorithm.name"), f"{at(config, filtering)}: {why}; wanted false")
     if conflict := algorithm.conflict(config.worker.rollout.n):
         option, wanted = conflict
         value = f"{key}.{option} = {getattr(algorithm, option)} ({config.origin(key)})"
-        yield Problem((key, "worker.rollout.n"), f"{value}: wanted {wanted}")
+        yield ConfigIssue((key, "worker.rollout.n"), f"{value}: wanted {wanted}")
     in_reward = not config.algorithm.disable_kl and not config.algorithm.use_kl_loss
     if algorithm.ignores_returns and in_reward:
         other = "algorithm.use_kl_loss"
         wanted = f"wanted true, or disable_kl = true: a KL in the reward is lost on {name}"
-        yield Problem((other, "algorithm.disable_kl", "algorithm.name"), f"{at(config, other)}: {wanted}")
+        yield ConfigIssue((other, "algorithm.disable_kl", "algorithm.name"), f"{at(config, other)}: {wanted}")
     if EXPERT_ROWS in algorithm.needs and config.worker.rollout.n < 3:
         key, wanted = "worker.rollout.n", f"wanted at least 3 with {name}: one row of a group is the expert's"
-        yield Problem((key, "algorithm.name"), f"{at(config, key)}: {wanted}")
+        yield ConfigIssue((key, "algorithm.name"), f"{at(config, key)}: {wanted}")
 
 
-def algorithm_problems(config: Config, engine: str, offered: Collection[str]) -> Iterator[Problem]:
+def algorithm_issues(config: Config, engine: str, offered: Collection[str]) -> Iterator[ConfigIssue]:
     """What the algorithm asks of an engine that the engine has not (`algorithms.base`: EXPERT_ROWS, ...)."""
     missing = sorted(ALGORITHMS[config.algorithm.name].needs - set(offered))
     if missing:
         key = "algorithm.name"
         what = f"it needs {' and '.join(missing)}, which engine {engine} has not; engine local has"
-        yield Problem((key,), f"{at(config, key)}: {what}")
+        yield ConfigIssue((key,), f"{at(config, key)}: {what}")
 
 
-def _groups(config: Config) -> Iterator[Problem]:
+def _groups(config: Config) -> Iterator[ConfigIssue]:
     estimator = config.algorithm.adv_estimator
     if NO_ROLLOUTS in ALGORITHMS[config.algorithm.name].needs:
         return
     if estimator in GROUP_ESTIMATORS and config.worker.rollout.n < 2:
         key = "worker.rollout.n"
         message = f"{at(config, key)}: wanted at least 2 with algorithm.adv_estimator = {estimator}"
-        yield Problem((key, "algorithm.adv_estimator"), f"{message}, which compares the rollouts of a group")
+        yield ConfigIssue((key, "algorithm.adv_estimator"), f"{message}, which compares the rollouts of a group")
 
 
-def _batches(config: Config) -> Iterator[Problem]:
+def _batches(config: Config) -> Iterator[ConfigIssue]:
     has_critic = config.algorithm.adv_estimator == "gae" and config.engine != "local"
     roles = ["actor", "critic"] if has_critic else ["actor"]
     prompts, n = config.data.rollout_batch_size, config.worker.rollout.n
@@ -177,18 +177,18 @@ def _batches(config: Config) -> Iterator[Problem]:
         batch, micro = get_value(config, batch_key), get_value(config, micro_key)
         if prompts % batch:
             keys = ("data.rollout_batch_size", batch_key)
-            yield Problem(keys, f"{at(config, keys[0])}: wanted a multiple of {at(config, batch_key)}")
+            yield ConfigIssue(keys, f"{at(config, keys[0])}: wanted a multiple of {at(config, batch_key)}")
         if batch * n > micro and batch * n % micro:  # a larger one is capped
             keys = (micro_key, batch_key, "worker.rollout.n")
             rollouts = f"{at(config, batch_key)} times {at(config, 'worker.rollout.n')}"
-            yield Problem(keys, f"{at(config, micro_key)}: wanted a divisor of {batch * n}, which is {rollouts}")
+            yield ConfigIssue(keys, f"{at(config, micro_key)}: wanted a divisor of {batch * n}, which is {rollouts}")
     if config.data.val_batch_size == 0:
         key = "data.val_batch_size"
         wanted = "-1 (all) or at least 1: EasyR1's data loader fails on 0, too"
         yield wrong_value(key, 0, config.origin(key), wanted)
 
 
-def _machine(config: Config) -> Iterator[Problem]:
+def _machine(config: Config) -> Iterator[ConfigIssue]:
     """What no machine of this size could hold or run."""
     tokens = config.data.max_prompt_length + config.data.max_response_length
     rollouts = config.data.rollout_batch_size * config.worker.rollout.n
@@ -198,40 +198,40 @@ def _machine(config: Config) -> Iterator[Problem]:
         what = " x ".join(f"{key} = {get_value(config, key):,}" for key in keys[:2])
         size = f"{rollouts:,} rollouts of up to {tokens:,} tokens, {least / 2**30:,.0f} GiB for their ids alone"
         wanted = f"expected no more than this machine's {memory / 2**30:,.0f} GiB hold"
-        yield Problem(keys, f"{what} ({config.origin(keys[0])}): {size}; {wanted}")
+        yield ConfigIssue(keys, f"{what} ({config.origin(keys[0])}): {size}; {wanted}")
     cores, key = os.cpu_count() or 1, "worker.reward.num_cpus"
     most = max(LEAST_GRADERS, GRADERS_PER_CORE * cores)
     if get_value(config, key) > most:
-        yield Problem(
+        yield ConfigIssue(
             (key,), f"{at(config, key)}: expected at most {most} processes on the {cores} cores of this machine"
         )
 
 
-def _orders(config: Config) -> Iterator[Problem]:
+def _orders(config: Config) -> Iterator[ConfigIssue]:
     """Pairs of which the first may not exceed the second."""
     for low, high in (("data.min_pixels", "data.max_pixels"), ("algorithm.filter_low", "algorithm.filter_high")):
         smallest, largest = get_value(config, low), get_value(config, high)
         if smallest is not None and largest is not None and smallest > largest:
-            yield Problem((low, high), f"{at(config, low)}: wanted at most {at(config, high)}")
+            yield ConfigIssue((low, high), f"{at(config, low)}: wanted at most {at(config, high)}")
 
 
-def _dynamic_sampling(config: Config) -> Iterator[Problem]:
+def _dynamic_sampling(config: Config) -> Iterator[ConfigIssue]:
     algorithm, key = config.algorithm, "algorithm.dynamic_sampling"
     if algorithm.dynamic_sampling == "echo" and not algorithm.online_filtering:
-        yield Problem((key, "algorithm.online_filtering"), f"{at(config, key)}: goes with online_filtering = true")
+        yield ConfigIssue((key, "algorithm.online_filtering"), f"{at(config, key)}: goes with online_filtering = true")
 
 
-def _temperature(config: Config) -> Iterator[Problem]:
+def _temperature(config: Config) -> Iterator[ConfigIssue]:
     key = "worker.rollout.temperature"
     if config.worker.rollout.temperature == 0 and not config.trainer.val_only:
         why = (
             "expected a number above 0: at 0 all rollouts of a prompt are the same, and nothing is left to compare. "
             "Greedy validation: worker.rollout.val_override_config={temperature: 0}"
         )
-        yield Problem((key,), f"{at(config, key)}: {why}")
+        yield ConfigIssue((key,), f"{at(config, key)}: {why}")
 
 
-def _validation_overrides(config: Config) -> Iterator[Problem]:
+def _validation_overrides(config: Config) -> Iterator[ConfigIssue]:
     """`val_override_config` holds `SAMPLING` keys of `worker.rollout`, with its ranges.
 
     Converts the values in place, as those of other keys are when they are read.
@@ -245,7 +245,7 @@ def _validation_overrides(config: Config) -> Iterator[Problem]:
             nearest = nearest_key(str(name), options)
             hint = f"did you mean {nearest}?" if nearest else f"expected keys of {', '.join(options)}"
             reason = DETOKENIZE if name == "detokenize" else f"validation has no such key of its own; {hint}"
-            yield Problem((owner, key), f"{key} ({origin}): {reason}")
+            yield ConfigIssue((owner, key), f"{key} ({origin}): {reason}")
             continue
         try:
             converted = convert(value, option.hint)
@@ -258,7 +258,7 @@ def _validation_overrides(config: Config) -> Iterator[Problem]:
             config.worker.rollout.val_override_config[name] = converted  # `n: 2.0` samples twice
 
 
-def _files(config: Config) -> Iterator[Problem]:
+def _files(config: Config) -> Iterator[ConfigIssue]:
     """Local files and folders that have to be there. Problem sets are the data loader's to find."""
     wanted = {
         "data.format_prompt": "a file",
@@ -280,9 +280,9 @@ def _files(config: Config) -> Iterator[Problem]:
             continue
         if os.path.exists(path):
             found = "this is a folder" if kind == "a file" else "this is a file"
-            yield Problem((key,), f"{at(config, key)}: {found}; wanted {kind}")
+            yield ConfigIssue((key,), f"{at(config, key)}: {found}; wanted {kind}")
         else:
-            yield Problem((key,), f"{at(config, key)}: no such {kind[2:]}{_searched(config, path)}")
+            yield ConfigIssue((key,), f"{at(config, key)}: no such {kind[2:]}{_searched(config, path)}")
 
 
 def _looks_local(value: str) -> bool:

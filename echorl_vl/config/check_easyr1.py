@@ -9,24 +9,24 @@ from collections.abc import Iterator
 
 from echorl_vl.algorithms.base import EXPERT_ROWS
 
-from .check import algorithm_problems
+from .check import algorithm_issues
+from .cpu_dry_run import for_dry_run
 from .dump import get_value
+from .issues import ConfigIssue, at, raise_if_any
 from .micro_batches import capped, data_ranks, trained_roles, world_size
-from .problems import Problem, at, raise_if_any
-from .rehearsal import rehearsed
 from .schema import Config
 
 OFFERED = frozenset({EXPERT_ROWS})
 """What a base algorithm may ask of this engine (`algorithms.base`)."""
 
 
-def easyr1_problems(config: Config) -> list[Problem]:
+def easyr1_issues(config: Config) -> list[ConfigIssue]:
     """What EasyR1 could not run, or would run differently from what the configuration says."""
     if config.trainer.device == "cpu":
-        config, _ = rehearsed(config)
+        config, _ = for_dry_run(config)
     config, _ = capped(config)
     return [
-        *algorithm_problems(config, "easyr1", OFFERED),
+        *algorithm_issues(config, "easyr1", OFFERED),
         *_refused(config),
         *_ranks(config),
         *_batches(config),
@@ -37,14 +37,14 @@ def easyr1_problems(config: Config) -> list[Problem]:
 
 def check_easyr1(config: Config) -> None:
     """Raises UserError with everything in `config` that the EasyR1 engine does not do."""
-    raise_if_any(easyr1_problems(config))
+    raise_if_any(easyr1_issues(config))
 
 
-def _problem(config: Config, key: str, wanted: str, *more: str) -> Problem:
-    return Problem((key, *more), f"{at(config, key)}: {wanted}")
+def _problem(config: Config, key: str, wanted: str, *more: str) -> ConfigIssue:
+    return ConfigIssue((key, *more), f"{at(config, key)}: {wanted}")
 
 
-def _refused(config: Config) -> Iterator[Problem]:
+def _refused(config: Config) -> Iterator[ConfigIssue]:
     for role in trained_roles(config):
         key = f"worker.{role}.optim.lr_scheduler_type"
         if get_value(config, key) == "linear":
@@ -72,7 +72,7 @@ def _refused(config: Config) -> Iterator[Problem]:
         yield _problem(config, key, "false goes with algorithm.adv_estimator = grpo", "algorithm.adv_estimator")
 
 
-def _ranks(config: Config) -> Iterator[Problem]:
+def _ranks(config: Config) -> Iterator[ConfigIssue]:
     world = world_size(config)
     gpus = f"{world} GPUs (trainer.nnodes = {config.trainer.nnodes} times n_gpus_per_node)"
     for key in ("worker.rollout.tensor_parallel_size", "worker.actor.ulysses_size"):
@@ -86,7 +86,7 @@ def _ranks(config: Config) -> Iterator[Problem]:
         yield _problem(config, prompts, f"wanted a multiple of {gpus}, which sample them in equal shares")
 
 
-def _batches(config: Config) -> Iterator[Problem]:
+def _batches(config: Config) -> Iterator[ConfigIssue]:
     world, n, rollouts = world_size(config), config.worker.rollout.n, config.data.rollout_batch_size
     for role in trained_roles(config):
         section, ranks = get_value(config, f"worker.{role}"), data_ranks(config, role)
@@ -115,7 +115,7 @@ def _batches(config: Config) -> Iterator[Problem]:
             yield _problem(config, "data.rollout_batch_size", wanted, "worker.rollout.n")
 
 
-def long_enough(config: Config) -> Iterator[Problem]:
+def long_enough(config: Config) -> Iterator[ConfigIssue]:
     """vLLM's limits that a prompt with its response would exceed."""
     lengths = "data.max_prompt_length + data.max_response_length"
     longest = config.data.max_prompt_length + config.data.max_response_length
@@ -125,13 +125,13 @@ def long_enough(config: Config) -> Iterator[Problem]:
             yield _problem(config, key, f"wanted at least {longest}, which is {lengths}")
 
 
-def _sampler(config: Config) -> Iterator[Problem]:
+def _sampler(config: Config) -> Iterator[ConfigIssue]:
     yield from long_enough(config)
     if config.worker.rollout.name != "vllm":
         yield _problem(config, "worker.rollout.name", "engine easyr1 samples with vllm")
 
 
-def _filtering(config: Config) -> Iterator[Problem]:
+def _filtering(config: Config) -> Iterator[ConfigIssue]:
     """EasyR1's default `filter_key: overall` keeps a group that is all right and badly formatted: its mean is 0.9."""
     algorithm = config.algorithm
     if algorithm.online_filtering and algorithm.dynamic_sampling == "echo" and algorithm.filter_key != "accuracy":

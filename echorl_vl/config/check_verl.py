@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from .check_easyr1 import long_enough
+from .cpu_dry_run import for_dry_run
 from .dump import get_value
+from .issues import ConfigIssue, at, raise_if_any
 from .micro_batches import capped, world_size
-from .problems import Problem, at, raise_if_any
-from .rehearsal import rehearsed
 from .schema import Config
 
 NOT_TRIED = "engine verl has not been tried with anything else"
@@ -46,24 +46,24 @@ ONLY: dict[str, tuple[tuple[Any, ...], str]] = {
 VALIDATION_KEYS = ("n", "temperature", "top_p", "top_k")
 
 
-def verl_problems(config: Config) -> list[Problem]:
+def verl_issues(config: Config) -> list[ConfigIssue]:
     """What verl could not run, or would run differently from what the configuration says."""
     if config.trainer.device == "cpu":
-        config, _ = rehearsed(config)
+        config, _ = for_dry_run(config)
     config, _ = capped(config)
     return [*_refused(config), *_sets(config), *_kl(config), *_filtering(config), *_ranks(config), *long_enough(config)]
 
 
 def check_verl(config: Config) -> None:
     """Raises UserError with everything in `config` that the verl engine does not do."""
-    raise_if_any(verl_problems(config))
+    raise_if_any(verl_issues(config))
 
 
-def _problem(config: Config, key: str, wanted: str, *more: str) -> Problem:
-    return Problem((key, *more), f"{at(config, key)}: {wanted}")
+def _problem(config: Config, key: str, wanted: str, *more: str) -> ConfigIssue:
+    return ConfigIssue((key, *more), f"{at(config, key)}: {wanted}")
 
 
-def _refused(config: Config) -> Iterator[Problem]:
+def _refused(config: Config) -> Iterator[ConfigIssue]:
     for key, (accepted, wanted) in ONLY.items():
         if get_value(config, key) not in accepted:
             yield _problem(config, key, wanted)
@@ -72,7 +72,7 @@ def _refused(config: Config) -> Iterator[Problem]:
         yield _problem(config, key, f"verl's validation has no {unknown[0]}; wanted {', '.join(VALIDATION_KEYS)}")
 
 
-def _sets(config: Config) -> Iterator[Problem]:
+def _sets(config: Config) -> Iterator[ConfigIssue]:
     if not config.data.train_files:
         yield _problem(config, "data.train_files", "engine verl opens a training set for trainer.val_only as well")
     trainer = config.trainer
@@ -81,14 +81,14 @@ def _sets(config: Config) -> Iterator[Problem]:
         yield _problem(config, "trainer.val_before_train", wanted, "trainer.val_only")
 
 
-def _kl(config: Config) -> Iterator[Problem]:
+def _kl(config: Config) -> Iterator[ConfigIssue]:
     algorithm = config.algorithm
     if algorithm.use_kl_loss and not algorithm.disable_kl and algorithm.kl_type == "adaptive":
         wanted = "verl's KL loss has a fixed weight; wanted fixed with algorithm.use_kl_loss = true"
         yield _problem(config, "algorithm.kl_type", wanted, "algorithm.use_kl_loss")
 
 
-def _filtering(config: Config) -> Iterator[Problem]:
+def _filtering(config: Config) -> Iterator[ConfigIssue]:
     """verl drops the groups whose rollouts all have the same value, where our keys name bounds of a group's mean."""
     algorithm = config.algorithm
     if not algorithm.online_filtering:
@@ -103,7 +103,7 @@ def _filtering(config: Config) -> Iterator[Problem]:
         yield _problem(config, "algorithm.filter_high", f"{why}; wanted above {1 - least:g} and at most 1")
 
 
-def _ranks(config: Config) -> Iterator[Problem]:
+def _ranks(config: Config) -> Iterator[ConfigIssue]:
     world, n = world_size(config), config.worker.rollout.n
     gpus = f"{world} GPUs (trainer.nnodes = {config.trainer.nnodes} times n_gpus_per_node)"
     if world % config.worker.rollout.tensor_parallel_size:

@@ -8,8 +8,8 @@ import textwrap
 from echorl_vl.algorithms import ALGORITHMS
 
 from .convert import type_text
+from .issues import show
 from .options import Option, attribute_docs, field_default, schema_options, schema_sections
-from .problems import show
 from .schema import Config
 
 WIDTH = 110

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from .problems import Problem
+from .issues import ConfigIssue
 
 RESOLVERS = ("oc.env", "oc.select")
 
@@ -57,19 +57,19 @@ def _resolver_name(text: str, start: int) -> str | None:
 
 def resolve(
     tree: dict[str, Any], values: dict[str, Any], origins: dict[str, str]
-) -> tuple[dict[str, Any], list[Problem]]:
+) -> tuple[dict[str, Any], list[ConfigIssue]]:
     """Resolves `values` (dotted key -> value with interpolations) against the whole nested `tree`.
 
     Returns the resolved values of the keys that worked, and a problem for each of the others.
     """
     config = OmegaConf.create(tree)
-    problems: list[Problem] = []
+    problems: list[ConfigIssue] = []
     placed = []
     for key, value in values.items():
         if foreign := foreign_resolvers(value):
             allowed = ", ".join(RESOLVERS)
             message = f"{key} ({origins[key]}): the resolver {foreign[0]!r} is not allowed; only {allowed} are"
-            problems.append(Problem((key,), message))
+            problems.append(ConfigIssue((key,), message))
             continue
         try:
             OmegaConf.update(config, key, value, merge=False)
@@ -88,8 +88,8 @@ def resolve(
     return resolved, problems
 
 
-def _failed(key: str, value: Any, origin: str, error: Exception) -> Problem:
+def _failed(key: str, value: Any, origin: str, error: Exception) -> ConfigIssue:
     reason = str(error).split("\n", 1)[0]
     if isinstance(error, RecursionError) or "recursi" in reason.lower():
         reason = "it refers to itself"
-    return Problem((key,), f"{key} = {value} ({origin}): {reason}")
+    return ConfigIssue((key,), f"{key} = {value} ({origin}): {reason}")

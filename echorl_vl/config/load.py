@@ -10,17 +10,17 @@ from typing import Any
 
 from echorl_vl.data.places import split_places
 
-from .check import general_problems, local_problems
-from .check_easyr1 import easyr1_problems
-from .check_verl import verl_problems
+from .check import general_issues, local_issues
+from .check_easyr1 import easyr1_issues
+from .check_verl import verl_issues
 from .convert import WrongType, convert, type_text
 from .dump import config_to_dict
 from .interpolate import has_interpolation, resolve
+from .issues import ConfigIssue, raise_if_any, show, wrong_value
 from .names import DERIVED, REFUSED_VALUES
 from .options import field_hints, schema_options, schema_sections
 from .paths import PATHS, PROBLEM_SETS, resolve_paths
 from .presets import with_presets
-from .problems import Problem, raise_if_any, show, wrong_value
 from .read import Assignment, read_file, read_overrides, unknown_key
 from .schema import Config, Source
 from .text import text_fault
@@ -46,14 +46,14 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     resolve_paths(config, path.parent)
     # A key that is wrong already stands at its default here: what follows from that would be noise.
     known = {key for problem in problems for key in problem.keys}
-    of_engine = {"local": local_problems, "easyr1": easyr1_problems, "verl": verl_problems}
-    found = general_problems(config) + of_engine.get(config.engine, lambda _: [])(config)
+    of_engine = {"local": local_issues, "easyr1": easyr1_issues, "verl": verl_issues}
+    found = general_issues(config) + of_engine.get(config.engine, lambda _: [])(config)
     problems += [problem for problem in found if not known.intersection(problem.keys)]
     raise_if_any(problems)
     return config
 
 
-def _merge(assignments: list[Assignment], problems: list[Problem]) -> tuple[dict[str, Any], dict[str, str]]:
+def _merge(assignments: list[Assignment], problems: list[ConfigIssue]) -> tuple[dict[str, Any], dict[str, str]]:
     """Defaults, overlaid with the assignments in order: nested plain values, and dotted key -> origin."""
     tree = config_to_dict(Config())
     origins: dict[str, str] = {}
@@ -66,7 +66,7 @@ def _merge(assignments: list[Assignment], problems: list[Problem]) -> tuple[dict
             message = (
                 f"{assignment.key} ({assignment.origin}): cannot be set, its section is the interpolation {holder}"
             )
-            problems.append(Problem((assignment.key,), message))
+            problems.append(ConfigIssue((assignment.key,), message))
             continue
         for key in [key for key in origins if key.startswith(f"{assignment.key}.")]:
             del origins[key]
@@ -86,7 +86,7 @@ def _merge_mapping(target: dict, source: dict) -> None:
             target[key] = copy.deepcopy(value)
 
 
-def _resolve_interpolations(tree: dict[str, Any], origins: dict[str, str], problems: list[Problem]) -> None:
+def _resolve_interpolations(tree: dict[str, Any], origins: dict[str, str], problems: list[ConfigIssue]) -> None:
     """Replaces interpolated values in `tree`; the ones that fail go back to their defaults and are reported."""
     pending = {key: value for key in origins if has_interpolation(value := _get(tree, key))}
     if not pending:
@@ -100,7 +100,7 @@ def _resolve_interpolations(tree: dict[str, Any], origins: dict[str, str], probl
         _set(tree, key, value)
 
 
-def _convert_all(tree: dict[str, Any], origins: dict[str, str], problems: list[Problem]) -> dict[str, Any]:
+def _convert_all(tree: dict[str, Any], origins: dict[str, str], problems: list[ConfigIssue]) -> dict[str, Any]:
     """Dotted key -> value of the field's type; wrong types and values out of range are reported and left out."""
     values = {}
     options = schema_options(Config)
@@ -122,7 +122,7 @@ def _convert_all(tree: dict[str, Any], origins: dict[str, str], problems: list[P
         elif not option.range.accepts(converted):
             problems.append(wrong_value(key, value, _origin(origins, key), wanted))
         elif fault := _text_fault(key, converted):
-            problems.append(Problem((key,), f"{key} = {show(value)} ({_origin(origins, key)}): expected {fault}"))
+            problems.append(ConfigIssue((key,), f"{key} = {show(value)} ({_origin(origins, key)}): expected {fault}"))
         else:
             values[key] = None if option.optional and converted == "" else converted
     return values
@@ -135,7 +135,7 @@ def _text_fault(key: str, value: Any) -> str | None:
     return next(filter(None, faults), None)
 
 
-def _build(values: dict[str, Any], origins: dict[str, str], problems: list[Problem]) -> Config:
+def _build(values: dict[str, Any], origins: dict[str, str], problems: list[ConfigIssue]) -> Config:
     """The Config of the converted values; a section's own validation (EchoConfig) is reported by key."""
     sections = schema_sections(Config)
 
@@ -158,7 +158,7 @@ def _build(values: dict[str, Any], origins: dict[str, str], problems: list[Probl
 
 
 def _report_invalid(
-    error: Exception, prefix: str, arguments: dict[str, Any], origins: dict[str, str], problems: list[Problem]
+    error: Exception, prefix: str, arguments: dict[str, Any], origins: dict[str, str], problems: list[ConfigIssue]
 ) -> bool:
     """Reports what a section's constructor refused and drops the key that its message names. False: none to drop."""
     named = re.search(rf"{re.escape(prefix)}(\w+)", str(error))
@@ -166,7 +166,7 @@ def _report_invalid(
     if named and name not in arguments:  # reported and dropped before, and its default is no better
         return False
     key = f"{prefix}{name}" if named else prefix.rstrip(".")
-    problems.append(Problem((key,), f"{error} ({_origin(origins, key)})"))
+    problems.append(ConfigIssue((key,), f"{error} ({_origin(origins, key)})"))
     arguments.pop(name, None)
     return named is not None
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .dump import get_value
+from .issues import at, show
 from .names import DERIVED
 from .presets import overridden
-from .problems import at, show
 from .schema import Config
 
 

@@ -11,7 +11,7 @@ from echorl_vl.algorithms import ALGORITHMS
 from echorl_vl.algorithms.base import NO_ROLLOUTS
 
 from .dump import get_value
-from .problems import at, show
+from .issues import at, show
 from .read import Assignment
 from .schema import Config
 

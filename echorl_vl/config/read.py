@@ -12,9 +12,9 @@ import yaml
 
 from echorl_vl.errors import UserError
 
+from .issues import ConfigIssue, cut
 from .names import DERIVED, FORKS, GONE
 from .options import schema_options, schema_sections
-from .problems import Problem, cut
 from .schema import Config
 from .suggest import nearest_key, nearest_names
 from .yaml_tree import (
@@ -45,7 +45,7 @@ class Assignment:
     origin: str
 
 
-def read_file(path: Path) -> tuple[list[Assignment], list[Problem]]:
+def read_file(path: Path) -> tuple[list[Assignment], list[ConfigIssue]]:
     """Assignments of a YAML file and what is wrong with its keys. Raises UserError where it is no YAML mapping."""
     text = _read_text(path)
     try:
@@ -56,7 +56,7 @@ def read_file(path: Path) -> tuple[list[Assignment], list[Problem]]:
             kind = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
             raise UserError(f"{path}: the file holds {kind}; wanted a mapping with data:, worker:, trainer: ...")
         problems = [
-            Problem((key,), f"{key} ({path} line {line}): set twice; line {first} has it already")
+            ConfigIssue((key,), f"{key} ({path} line {line}): set twice; line {first} has it already")
             for key, line, first in duplicate_keys(root)
         ]
         reader = _Reader(loader, lambda node: f"{path} line {line_of(node)}")
@@ -68,7 +68,7 @@ def read_file(path: Path) -> tuple[list[Assignment], list[Problem]]:
     return reader.assignments, problems + reader.problems
 
 
-def read_overrides(overrides: Sequence[str]) -> tuple[list[Assignment], list[Problem]]:
+def read_overrides(overrides: Sequence[str]) -> tuple[list[Assignment], list[ConfigIssue]]:
     """Assignments of dotted overrides such as `worker.rollout.n=8`; values are YAML; the last one wins."""
     assignments, problems = [], []
     for override in overrides:
@@ -76,7 +76,7 @@ def read_overrides(overrides: Sequence[str]) -> tuple[list[Assignment], list[Pro
         key = key.strip()
         if not equals or not key:
             message = f"{cut(repr(override))} ({COMMAND_LINE}): wanted key=value, for example worker.rollout.n=8"
-            problems.append(Problem((key,), message))
+            problems.append(ConfigIssue((key,), message))
             continue
         option = schema_options(Config).get(key)
         try:
@@ -87,7 +87,7 @@ def read_overrides(overrides: Sequence[str]) -> tuple[list[Assignment], list[Pro
             if option and option.is_text and not option.optional and is_null(node) and not node.value:
                 node.tag = "tag:yaml.org,2002:str"  # `key=` is an empty text
             duplicates = duplicate_keys(node, f"{key}.")
-            problems += [Problem((name,), f"{name} ({COMMAND_LINE}): set twice") for name, _, _ in duplicates]
+            problems += [ConfigIssue((name,), f"{name} ({COMMAND_LINE}): set twice") for name, _, _ in duplicates]
             reader.entry(key, node, node)
             assignments += reader.assignments
             problems += reader.problems
@@ -96,28 +96,28 @@ def read_overrides(overrides: Sequence[str]) -> tuple[list[Assignment], list[Pro
                 assignments.append(Assignment(key, text.strip(), COMMAND_LINE))
             else:
                 message = f"{key} = {cut(text)} ({COMMAND_LINE}): invalid YAML: {error.message}; does it need quotes?"
-                problems.append(Problem((key,), message))
+                problems.append(ConfigIssue((key,), message))
     return assignments, problems
 
 
-def unknown_key(key: str, origin: str, is_mapping: bool = False) -> Problem:
+def unknown_key(key: str, origin: str, is_mapping: bool = False) -> ConfigIssue:
     """The problem of a key that the schema does not have; it names the nearest right one."""
     options, sections = schema_options(Config), schema_sections(Config)
     key = cut(key)
     last = key.rpartition(".")[2]
     if reason := FORKS.get(last) or GONE.get(last):
-        return Problem((key,), f"{key} ({origin}): {reason}")
+        return ConfigIssue((key,), f"{key} ({origin}): {reason}")
     leaves, branches = list(options), list(sections)
     nearest = nearest_key(key, branches + leaves if is_mapping else leaves + branches)
     if nearest:
-        return Problem((key, nearest), f"{key} ({origin}): unknown key; did you mean {nearest}?")
+        return ConfigIssue((key, nearest), f"{key} ({origin}): unknown key; did you mean {nearest}?")
     parent = key.rpartition(".")[0]
     while parent and parent not in sections:
         parent = parent.rpartition(".")[0]
     prefix = f"{parent}." if parent else ""
     names = [name[len(prefix) :] for name in branches + leaves if name.startswith(prefix)]
     known = ", ".join(name for name in names if "." not in name)
-    return Problem((key,), f"{key} ({origin}): unknown key; {parent or 'the top level'} has {known}")
+    return ConfigIssue((key,), f"{key} ({origin}): unknown key; {parent or 'the top level'} has {known}")
 
 
 class _Reader:
@@ -126,7 +126,7 @@ class _Reader:
     def __init__(self, loader: Loader, origin: Callable[[yaml.Node], str]) -> None:
         self.loader, self.origin = loader, origin
         self.assignments: list[Assignment] = []
-        self.problems: list[Problem] = []
+        self.problems: list[ConfigIssue] = []
 
     def entry(self, key: str, key_node: yaml.Node, node: yaml.Node) -> None:
         """Reads one key, whatever it is in the schema."""
@@ -159,14 +159,14 @@ class _Reader:
         if not isinstance(node, yaml.MappingNode):
             names = [name[len(key) + 1 :] for name in schema_options(Config) if name.startswith(f"{key}.")]
             message = f"{key} ({self.origin(key_node)}): wanted a section with keys such as {', '.join(names[:3])}"
-            self.problems.append(Problem((key,), message))
+            self.problems.append(ConfigIssue((key,), message))
             return
         for name, name_node, child in entries(self.loader, node):
             if "." in name or not name:
                 message = (
                     f"{name!r} ({self.origin(name_node)}): dotted keys are for the command line; nest it in a file"
                 )
-                self.problems.append(Problem((name,), message))
+                self.problems.append(ConfigIssue((name,), message))
                 continue
             self.entry(f"{key}.{name}" if key else name, name_node, child)
 

@@ -150,7 +150,7 @@ class TrainerConfig:
     )
     save_limit: int = option(-1, "checkpoints to keep; -1: all", at_least=-1, at_most=BILLION)
     save_model_only: bool = option(
-        False, "embedded engine: only the newest checkpoint has the optimizer's state, the last none; others: none has"
+        False, "local engine: only the newest checkpoint has the optimizer's state, the last none; others: none has"
     )
     save_checkpoint_path: str | None = option(None, "output folder; null: checkpoints/project_name/experiment_name")
     load_checkpoint_path: str | None = option(None, "checkpoint to start from")
@@ -158,7 +158,7 @@ class TrainerConfig:
     find_last_checkpoint: bool = option(True, "go on from the newest checkpoint in the output folder")
     device: str = option(
         "auto",
-        "auto: a GPU where there is one; cpu with engine easyr1 or verl: a rehearsal",
+        "auto: a GPU where there is one; cpu with engine easyr1 or verl: a CPU dry run",
         choices=("auto", "cpu", "cuda"),
     )
     max_bad_steps: int = option(5, "stop after so many steps in a row skipped for NaN", at_least=1, at_most=BILLION)

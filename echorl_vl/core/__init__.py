@@ -21,7 +21,7 @@ from .metrics import echo_metrics
 from .mining import EchoClips, mine_echo_clips, verified_rollouts
 from .overlong import overlong_penalty
 from .policy_loss import KL_KINDS, LOSS_TYPES, PolicyLoss, aggregate, kl_penalty, policy_loss
-from .selection import balanced_rows, has_both_kinds
+from .selection import balanced_rows, has_positive_and_negative
 from .splitters import (
     SPLITTERS,
     BlankLineSplitter,
@@ -66,7 +66,7 @@ __all__ = [
     "group_advantages",
     "group_index",
     "group_statistics",
-    "has_both_kinds",
+    "has_positive_and_negative",
     "hint_probability",
     "kl_penalty",
     "log_probs_and_entropy",

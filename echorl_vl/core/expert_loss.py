@@ -48,7 +48,7 @@ def luffy_loss(
     old_log_probs: Tensor,
     advantages: Tensor,
     response_mask: Tensor,
-    own_policy: Tensor,
+    on_policy: Tensor,
     gamma: float = 0.1,
     **clip: Any,
 ) -> PolicyLoss:
@@ -57,11 +57,11 @@ def luffy_loss(
     Args:
         log_probs, old_log_probs, advantages, response_mask, clip: as `policy_loss` takes them. old_log_probs of expert
             rows are never read.
-        own_policy: (B,) bool, False for rows that an expert wrote.
+        on_policy: (B,) bool, False for rows that an expert wrote.
     """
-    own = policy_loss(log_probs, old_log_probs, advantages, _rows(response_mask, own_policy), **clip)
-    expert = _rows(response_mask, ~own_policy.bool())
-    return _join(own, shaped_expert_loss(log_probs, advantages, expert, gamma), own_policy)
+    own = policy_loss(log_probs, old_log_probs, advantages, _rows(response_mask, on_policy), **clip)
+    expert = _rows(response_mask, ~on_policy.bool())
+    return _join(own, shaped_expert_loss(log_probs, advantages, expert, gamma), on_policy)
 
 
 def srft_loss(
@@ -69,7 +69,7 @@ def srft_loss(
     old_log_probs: Tensor,
     advantages: Tensor,
     response_mask: Tensor,
-    own_policy: Tensor,
+    on_policy: Tensor,
     verified: Tensor,
     entropy: Tensor,
     gamma: float = 0.1,
@@ -80,17 +80,17 @@ def srft_loss(
     """SRFT's loss of each token: supervised and reinforced at once, weighed by the policy's entropy.
 
     Args:
-        own_policy, verified: (B,) bool, row drawn from the policy; answer right.
+        on_policy, verified: (B,) bool, row drawn from the policy; answer right.
         entropy: (B, T) nats, of the policy now; its gradient is not used.
         The rest as in `luffy_loss`.
     """
     mask = response_mask.bool()
     uncertainty = torch.where(mask, entropy.detach(), 0.0).sum(-1) / mask.sum(-1).clamp(min=1)  # H of each row
     own_advantages = torch.where(verified.bool(), positive_weight * uncertainty.exp(), -1.0)
-    own = policy_loss(log_probs, old_log_probs, own_advantages, _rows(mask, own_policy), **clip)
-    expert = _rows(mask, ~own_policy.bool())
+    own = policy_loss(log_probs, old_log_probs, own_advantages, _rows(mask, on_policy), **clip)
+    expert = _rows(mask, ~on_policy.bool())
     imitation = sft_weight * (-uncertainty).exp()[:, None] * nll(log_probs, expert)
-    return _join(own, imitation + shaped_expert_loss(log_probs, advantages, expert, gamma), own_policy)
+    return _join(own, imitation + shaped_expert_loss(log_probs, advantages, expert, gamma), on_policy)
 
 
 def nll(log_probs: Tensor, mask: Tensor) -> Tensor:
@@ -112,12 +112,12 @@ def _rows(mask: Tensor, rows: Tensor) -> Tensor:
     return mask.bool() & rows.bool()[:, None]
 
 
-def _join(own: PolicyLoss, expert: Tensor, own_policy: Tensor) -> PolicyLoss:
+def _join(own: PolicyLoss, expert: Tensor, on_policy: Tensor) -> PolicyLoss:
     """Own rows of `own`, the others of `expert`; what was clipped, and the KL to the old policy, are of own rows."""
-    own_policy = own_policy.bool()[:, None]
+    on_policy = on_policy.bool()[:, None]
     return PolicyLoss(
-        torch.where(own_policy, own.loss, expert),
-        own.clipped_high & own_policy,
-        own.clipped_low & own_policy,
-        torch.where(own_policy, own.kl, 0.0),
+        torch.where(on_policy, own.loss, expert),
+        own.clipped_high & on_policy,
+        own.clipped_low & on_policy,
+        torch.where(on_policy, own.kl, 0.0),
     )

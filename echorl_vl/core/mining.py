@@ -65,7 +65,7 @@ def mine_echo_clips(
     truncated: Tensor | None = None,
     generator: torch.Generator | None = None,
     *,
-    own_policy: Tensor | None = None,
+    on_policy: Tensor | None = None,
     rewards: Tensor | None = None,
 ) -> EchoClips:
     """Choose the clips of a batch. Call it before any filter that drops groups.
@@ -79,18 +79,18 @@ def mine_echo_clips(
         truncated: (B,) bool, hit the length limit; never mined unless `include_truncated`. None: no rollout did.
         generator: source of the noise of `select: softmax`; None seeds a fresh one with `config.seed`, which draws
             the same noise in every call.
-        own_policy: (B,) bool, False for rollouts that an expert wrote: they are never mined. None: all are own.
+        on_policy: (B,) bool, False for rollouts that an expert wrote: they are never mined. None: all are own.
         rewards: (B,) for `apply_to: degenerate`; None takes `verified` for it.
 
     Raises:
         ValueError: shapes that don't fit.
     """
-    _check_shapes(step_ids, entropy, group_ids, verified, truncated, own_policy, rewards)
+    _check_shapes(step_ids, entropy, group_ids, verified, truncated, on_policy, rewards)
     index, groups = group_index(group_ids)
     sums, counts = step_sums(entropy, step_ids)
     step_entropy = (sums / counts).float()
 
-    own = verified.bool() if own_policy is None else verified.bool() & own_policy.bool()
+    own = verified.bool() if on_policy is None else verified.bool() & on_policy.bool()
     whole = own if truncated is None or config.include_truncated else own & ~truncated.bool()
     minable = whole
     if config.apply_to == "degenerate":
@@ -161,7 +161,7 @@ def _check_shapes(step_ids: Tensor, entropy: Tensor, *per_rollout: Tensor | None
     if step_ids.dim() != 2 or entropy.shape != step_ids.shape:
         shapes = f"{tuple(entropy.shape)} and {tuple(step_ids.shape)}"
         raise ValueError(f"mine_echo_clips needs entropy and step_ids of one shape (B, T), found {shapes}")
-    names = ("group_ids", "verified", "truncated", "own_policy", "rewards")
+    names = ("group_ids", "verified", "truncated", "on_policy", "rewards")
     for name, tensor in zip(names, per_rollout, strict=True):
         if tensor is not None and tensor.shape != step_ids.shape[:1]:
             raise ValueError(f"mine_echo_clips needs {name} of shape ({len(step_ids)},), found {tuple(tensor.shape)}")

@@ -13,7 +13,7 @@ from torch import Tensor
 from .groups import group_index, group_reduce
 
 
-def has_both_kinds(correct: Tensor, group_ids: Tensor, keep: int) -> Tensor:
+def has_positive_and_negative(correct: Tensor, group_ids: Tensor, keep: int) -> Tensor:
     """(P,) bool, in ascending order of the group ids: enough right and wrong rollouts for a balanced half each.
 
     Args:

@@ -111,10 +111,10 @@ class TokenTable:
         while end < len(pieces) and REPLACEMENT in pieces[end] and end - start < _MAX_RUN:
             end += 1
             whole = self._decode(list(tokens[start:end]))
-            settled = whole.rstrip(REPLACEMENT)  # a trailing U+FFFD may still be completed by the next token
-            pieces[end - 1] = settled[len(shown) :]
-            shown = settled if len(settled) > len(shown) else shown
-            if settled == whole:
+            is_done = whole.rstrip(REPLACEMENT)  # a trailing U+FFFD may still be completed by the next token
+            pieces[end - 1] = is_done[len(shown) :]
+            shown = is_done if len(is_done) > len(shown) else shown
+            if is_done == whole:
                 return end
         pieces[end - 1] += whole[len(shown) :]
         return end

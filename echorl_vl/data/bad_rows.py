@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from echorl_vl.data.problem import Problem
 from echorl_vl.errors import UserError
+from echorl_vl.types import Problem
 
 _LISTED = 8
 LISTED_AT_START = 50  # of a set, whose bad rows are all found before the list is made

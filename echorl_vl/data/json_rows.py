@@ -23,8 +23,8 @@ from echorl_vl.data.cells import (
 )
 from echorl_vl.data.columns import value_at
 from echorl_vl.data.messages import flatten_columns, is_chat
-from echorl_vl.data.problem import Keys
 from echorl_vl.errors import UserError, shorten
+from echorl_vl.types import Keys
 
 MAX_DEPTH = 60
 """Levels of lists and objects in a row; Arrow takes a few more."""

@@ -9,8 +9,8 @@ from PIL import Image
 
 from echorl_vl.data.bad_rows import RowError
 from echorl_vl.data.images import fit_image, image_size, open_image, target_size
-from echorl_vl.data.problem import PictureSource, Problem
 from echorl_vl.errors import UserError
+from echorl_vl.types import ImageSource, Problem
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ class PictureFit:
         if not hasattr(images, "patch_size") or not hasattr(images, "merge_size"):
             raise UserError(
                 f"the model's processor {type(processor).__name__} does not cut pictures into merged patches as "
-                "Qwen-VL's do; the embedded engine reads pictures with those only"
+                "Qwen-VL's do; the local engine reads pictures with those only"
             )
         self.patch_size, self.merge_size = images.patch_size, images.merge_size
         low, high = _own_limits(images)
@@ -77,7 +77,7 @@ class PictureFit:
         return self.patch_size * self.merge_size
 
 
-def _each(problem: Problem, action: Callable[[PictureSource, str], T]) -> list[T]:
+def _each(problem: Problem, action: Callable[[ImageSource, str], T]) -> list[T]:
     """``action(picture, name for messages)`` of each picture; a UserError becomes one of the problem's row."""
     results = []
     for slot, image in enumerate(problem.images):

@@ -4,55 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from echorl_vl.types import Problem
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from echorl_vl.data.bad_rows import BadRow
-
-PictureSource: TypeAlias = "Image.Image | bytes | str"
-"""A decoded picture, the bytes of a picture file, or the path of one."""
-
-
-@dataclass(frozen=True)
-class Keys:
-    """Names of the columns, as in EasyR1's ``data.prompt_key``, ``answer_key``, ``image_key`` and ``video_key``.
-
-    ``trace`` is the column of the worked solution, None without one. A dot in a name leads into a nested column.
-    """
-
-    prompt: str = "problem"
-    answer: str = "answer"
-    image: str = "images"
-    video: str = "videos"
-    trace: str | None = None
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A question with its pictures and its reference answer.
-
-    ``question`` holds one ``<image>`` for each picture, in the order of ``images``. ``uid`` is "<source>:<row>", rows
-    counted from 0 within their file. ``extra`` holds the other columns of the row, and that of the worked solution
-    whatever else it is. ``keys`` are the names of the columns that the fields came from. ``system`` is the system
-    message of a question that is a chat; None leaves it to the chat template.
-    """
-
-    uid: str
-    question: str
-    answer: str
-    images: tuple[PictureSource, ...] = ()
-    extra: dict[str, Any] = field(default_factory=dict)
-    keys: Keys = Keys()
-    system: str | None = None
-
-    @property
-    def where(self) -> str:
-        """Source and row in words, for error messages."""
-        source, _, row = self.uid.rpartition(":")
-        return f"{source}, row {row}" if source and row.isdigit() else self.uid
 
 
 @dataclass(frozen=True)

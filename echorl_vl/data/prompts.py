@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from echorl_vl.data.bad_rows import RowError
-from echorl_vl.data.problem import Problem
 from echorl_vl.data.templates import (
     IMAGE,
     VIDEO,
@@ -25,36 +23,9 @@ from echorl_vl.data.templates import (
 )
 from echorl_vl.data.tokens import reserved_tokens
 from echorl_vl.errors import UserError
+from echorl_vl.types import Problem, Prompt
 
 CACHE_BYTES = 256 * 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A problem as the model reads it; shared between epochs, so its tensors must not be changed in place.
-
-    ``text`` is the chat as text, with one image token for each picture; ``input_ids`` (L,) int64 has one for each
-    merged patch. ``pixel_values`` (patches, patch values) float32 and ``image_grid_thw`` (images, 3) int64 hold all
-    pictures of the prompt in order; both are None without pictures. The last ``hint_tokens`` of ``input_ids`` are the
-    beginning of a response that the policy goes on with (UFT).
-    """
-
-    problem: Problem
-    text: str
-    input_ids: torch.Tensor
-    pixel_values: torch.Tensor | None = None
-    image_grid_thw: torch.Tensor | None = None
-    hint_tokens: int = 0
-
-    def __len__(self) -> int:
-        return len(self.input_ids)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held, roughly: tensors, text and undecoded pictures."""
-        tensors = (self.input_ids, self.pixel_values, self.image_grid_thw)
-        pictures = sum(len(image) for image in self.problem.images if isinstance(image, bytes))
-        return sum(t.numel() * t.element_size() for t in tensors if t is not None) + 4 * len(self.text) + pictures
 
 
 class Outline(NamedTuple):
@@ -254,7 +225,7 @@ class PromptEncoder:
     def _check_placeholders(self, problem: Problem, question: str) -> None:
         keys, pictures = problem.keys, len(problem.images)
         if VIDEO in question:
-            raise RowError(problem, keys.prompt, f"has {VIDEO}: the embedded engine reads pictures, not videos")
+            raise RowError(problem, keys.prompt, f"has {VIDEO}: the local engine reads pictures, not videos")
         if problem.images and self.processor is None:
             raise RowError(problem, keys.image, "has pictures, and the model reads text only")
         if problem.images and self._chat_template is None:

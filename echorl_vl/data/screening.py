@@ -13,10 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from rich.progress import track
 
 from echorl_vl.data.bad_rows import LISTED_AT_START, BadRow, RowError, settle_bad_rows
-from echorl_vl.data.problem import Problem, Problems
+from echorl_vl.data.problem import Problems
 from echorl_vl.data.prompts import Outline, PromptEncoder
 from echorl_vl.errors import UserError, counted
 from echorl_vl.outputs.console import make_console
+from echorl_vl.types import Problem
 
 ALL_UP_TO = 10_000  # problems; `auto` decodes the pictures of all of them
 SAMPLE = 2_000  # problems whose pictures `auto` decodes of a larger set, evenly spread

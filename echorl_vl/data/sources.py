@@ -21,8 +21,9 @@ from echorl_vl.data.json_rows import used_keys
 from echorl_vl.data.messages import Chat, is_messages, read_chat, read_reply, reply_column, split_column
 from echorl_vl.data.opening import Source, open_place, with_plain_chats
 from echorl_vl.data.places import local_path, split_places
-from echorl_vl.data.problem import Keys, Part, PictureSource, Problem, Problems
+from echorl_vl.data.problem import Part, Problems
 from echorl_vl.errors import UserError
+from echorl_vl.types import ImageSource, Keys, Problem
 
 
 def load_problems(
@@ -182,10 +183,14 @@ class _RowReader:
         path = local_path(path)
         if self.image_dir is not None:
             return os.path.join(self.image_dir, path)
-        beside = None if self.folder is None else os.path.join(self.folder, path)
-        return beside if beside is not None and not os.path.isfile(path) and os.path.exists(beside) else path
+        extra_sections = None if self.folder is None else os.path.join(self.folder, path)
+        return (
+            extra_sections
+            if extra_sections is not None and not os.path.isfile(path) and os.path.exists(extra_sections)
+            else path
+        )
 
-    def _picture(self, image: Any) -> PictureSource:
+    def _picture(self, image: Any) -> ImageSource:
         if isinstance(image, dict):
             image = image.get("bytes") or image.get("path") or b""
         return self.locate(image) if isinstance(image, str) else image

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from types import ModuleType
 
-from echorl_vl.config.problems import raise_if_any
+from echorl_vl.config.issues import raise_if_any
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.command import command
 from echorl_vl.outputs.terminal import print_error
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def check(engine: str, cpu: bool) -> Iterator[str]:
     """Lines about what was found, in the order of the checks. Raises UserError with what keeps a run from starting."""
-    hooks, preflight, rehearsal = (_module(engine, name) for name in ("hooks", "preflight", "rehearsal"))
+    hooks, preflight, dry_run = (_module(engine, name) for name in ("hooks", "preflight", "rehearsal"))
     hooks.check_installed()
     yield hooks.found_verl()
     import torch
@@ -50,9 +50,9 @@ def check(engine: str, cpu: bool) -> Iterator[str]:
     yield f"torch {torch.__version__}, {gpus} GPUs: checked for {'a CPU dry run' if dry_run else 'training'}"
     for name, version in preflight.found_versions():
         yield f"{name} {version or 'is not installed'}"
-    raise_if_any(preflight.version_problems(dry_run))
+    raise_if_any(preflight.version_issues(dry_run))
     if dry_run:  # puts something in the place of CUDA and vllm, without which the modules can't be imported
-        os.environ |= rehearsal.ENVIRONMENT
+        os.environ |= dry_run.ENVIRONMENT
         _module(engine, "rehearsal.install").install()
     warnings.simplefilter("ignore")  # the hosts name parts of theirs that nobody asked for
     hooks.check_hooks()

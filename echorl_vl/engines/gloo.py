@@ -1,4 +1,4 @@
-"""Process groups over gloo, for rehearsals on a machine without a GPU."""
+"""Process groups over gloo, for CPU dry runs on a machine without a GPU."""
 
 from __future__ import annotations
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import psutil
 
-from echorl_vl.config import Config, Problem
+from echorl_vl.config import Config, ConfigIssue
 from echorl_vl.config.dump import get_value
-from echorl_vl.config.problems import at, raise_if_any
-from echorl_vl.data.generated import GENERATED
+from echorl_vl.config.issues import at, raise_if_any
 from echorl_vl.data.places import split_of_place, split_places
+from echorl_vl.generators.splits import GENERATED
 
 TIME_LIMIT = 5.0
 """Seconds that the hub has for an answer."""
@@ -74,7 +74,7 @@ def _is_cached(kind: str, name: str) -> bool:
     return any(folder.is_dir() and any(folder.iterdir()) for folder in folders)
 
 
-def _faults(config: Config, engine: str, asked: list[tuple[str, str, str]]) -> Iterator[Problem]:
+def _faults(config: Config, engine: str, asked: list[tuple[str, str, str]]) -> Iterator[ConfigIssue]:
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
@@ -85,13 +85,13 @@ def _faults(config: Config, engine: str, asked: list[tuple[str, str, str]]) -> I
             info = _within(TIME_LIMIT, lambda ask=ask, name=name: ask(name, timeout=TIME_LIMIT))
         except RepositoryNotFoundError:
             access = "or it is private or gated and this machine is not logged in (hf auth login)"
-            yield Problem((key,), f"{at(config, key)}: no such {kind} on the hub, {access}; nor is it a path here")
+            yield ConfigIssue((key,), f"{at(config, key)}: no such {kind} on the hub, {access}; nor is it a path here")
         except HfHubHTTPError:  # an answer, if a strange one: the loader asks again and says more
             continue
         except Exception as error:  # whatever HTTP client this version of the hub's has: no network, no name, no answer
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
             for other in asked[number:]:
-                yield Problem(
+                yield ConfigIssue(
                     (other[0],),
                     f"{at(config, other[0])}: no file or folder of this name is here, the cache of the Hugging Face "
                     f"hub has none, and {constants.ENDPOINT} can't be reached ({why}); expected a path, or a network",
@@ -102,7 +102,7 @@ def _faults(config: Config, engine: str, asked: list[tuple[str, str, str]]) -> I
                 yield from _too_large(config, key, info)
 
 
-def _too_large(config: Config, key: str, info: Any) -> Iterator[Problem]:
+def _too_large(config: Config, key: str, info: Any) -> Iterator[ConfigIssue]:
     """Whether the local engine could hold the model and its optimizer in this machine's memory, where it has no GPU."""
     import torch
 
@@ -113,7 +113,7 @@ def _too_large(config: Config, key: str, info: Any) -> Iterator[Problem]:
     needed, memory = parameters * per_parameter, psutil.virtual_memory().total
     if needed > memory:
         what = "frozen weights" if config.worker.actor.model.lora.rank else "weights, gradients and AdamW"
-        yield Problem(
+        yield ConfigIssue(
             (key,),
             f"{at(config, key)}: {parameters / 1e9:.2f} billion parameters, {needed / 2**30:,.0f} GiB for {what}; "
             f"expected at most this machine's {memory / 2**30:,.0f} GiB. Take a smaller model, or EasyR1 on GPUs "

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import torch
 
-from echorl_vl.config import Config, ModelConfig, Problem, world_size
+from echorl_vl.config import Config, ConfigIssue, ModelConfig, world_size
 from echorl_vl.config.dump import get_value
 from echorl_vl.errors import UserError
 
@@ -33,25 +33,25 @@ class Machine:
         return cls(gpus, psutil.virtual_memory().total)
 
 
-def gpu_problems(config: Config, machine: Machine, engine: str = "easyr1") -> Iterator[Problem]:
-    """GPUs that the configuration asks for and this machine has not. Those of other machines: see `cluster_problem`."""
+def gpu_issues(config: Config, machine: Machine, engine: str = "easyr1") -> Iterator[ConfigIssue]:
+    """GPUs that the configuration asks for and this machine has not. Those of other machines: see `cluster_issue`."""
     if config.trainer.device == "cpu":
         return
     wanted, found = config.trainer.n_gpus_per_node, len(machine.gpus)
     if not found and os.environ.get("RAY_ADDRESS"):
         return  # the head of a cluster may have none; its GPUs are counted once Ray has joined it
     if not found:
-        yield Problem(
+        yield ConfigIssue(
             (),
             f"engine {engine} needs a GPU, and torch finds none on this machine. Without one: engine=local trains on "
             "the CPU, and trainer.device=cpu rehearses the whole run with a tiny model.",
         )
     elif found < wanted:
         key = "trainer.n_gpus_per_node"
-        yield Problem((key,), f"{key} = {wanted} ({config.origin(key)}): this machine has {found}")
+        yield ConfigIssue((key,), f"{key} = {wanted} ({config.origin(key)}): this machine has {found}")
 
 
-def cluster_problem(config: Config, resources: dict[str, float]) -> str | None:
+def cluster_issue(config: Config, resources: dict[str, float]) -> str | None:
     """What is wrong with the GPUs of the whole Ray cluster; None if there are enough."""
     wanted, found = world_size(config), int(resources.get("GPU", 0))
     if found >= wanted:
@@ -63,19 +63,19 @@ def cluster_problem(config: Config, resources: dict[str, float]) -> str | None:
     )
 
 
-def model_problems(config: Config) -> Iterator[Problem]:
+def model_issues(config: Config) -> Iterator[ConfigIssue]:
     """Roles whose model folder lacks a config, a tokenizer or, for a vision model, a processor."""
     roles = ["actor", "critic"] if config.algorithm.adv_estimator == "gae" else ["actor"]
     for role in roles:
         section = getattr(config.worker, role).model
         key = f"worker.{role}.model.model_path"
         if not section.model_path:
-            yield Problem((key,), f"{key} = null ({config.origin(key)}): wanted the folder or hub id of a model")
+            yield ConfigIssue((key,), f"{key} = null ({config.origin(key)}): wanted the folder or hub id of a model")
             continue
         yield from _folder_problems(config, key, section.model_path, section.tokenizer_path or section.model_path)
 
 
-def _folder_problems(config: Config, key: str, path: str, tokenizer_path: str) -> Iterator[Problem]:
+def _folder_problems(config: Config, key: str, path: str, tokenizer_path: str) -> Iterator[ConfigIssue]:
     folder, tokenizer = Path(path), Path(tokenizer_path)
     if not folder.is_dir():  # a hub id: transformers will say
         return
@@ -83,7 +83,7 @@ def _folder_problems(config: Config, key: str, path: str, tokenizer_path: str) -
     try:
         model = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        yield Problem((key,), f"{where}: config.json can't be read ({error})")
+        yield ConfigIssue((key,), f"{where}: config.json can't be read ({error})")
         return
     tuned = key.replace("model_path", "lora.target_modules")
     shared = {"lm_head", "embed_tokens"} & {name.strip() for name in get_value(config, tuned).split(",")}
@@ -94,20 +94,20 @@ def _folder_problems(config: Config, key: str, path: str, tokenizer_path: str) -
         message += (
             " weight, which neither vLLM nor a merged model can adapt one of; expected other modules, or engine=local"
         )
-        yield Problem((tuned,), message)
+        yield ConfigIssue((tuned,), message)
     names = ("tokenizer.json", "vocab.json", "tokenizer.model")
     if tokenizer.is_dir() and not any((tokenizer / name).is_file() for name in names):
-        yield Problem((key,), f"{tokenizer}: no tokenizer in it; wanted one of {', '.join(names)}")
+        yield ConfigIssue((key,), f"{tokenizer}: no tokenizer in it; wanted one of {', '.join(names)}")
     processors = ("preprocessor_config.json", "processor_config.json")
     folders = {folder, tokenizer} if tokenizer.is_dir() else {folder}  # a driver may read the first of them
     if "vision_config" in model and not all(any((one / name).is_file() for name in processors) for one in folders):
         wanted = f"wanted {processors[0]} beside the weights of a {model.get('model_type')} model"
-        yield Problem((key,), f"{where}: no processor in it, so pictures could not be read; {wanted}")
+        yield ConfigIssue((key,), f"{where}: no processor in it, so pictures could not be read; {wanted}")
     if not [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
-        yield Problem((key,), f"{where}: no weights in it; wanted *.safetensors")
+        yield ConfigIssue((key,), f"{where}: no weights in it; wanted *.safetensors")
 
 
-def memory_problems(config: Config, machine: Machine, parameters: int | None = None) -> Iterator[Problem]:
+def memory_issues(config: Config, machine: Machine, parameters: int | None = None) -> Iterator[ConfigIssue]:
     """Whether weights, gradients and optimizer fit: a lower bound, without activations.
 
     AdamW in float32 takes 16 bytes a parameter (weight, gradient, two moments), in bfloat16 8; frozen weights under
@@ -126,8 +126,8 @@ def memory_problems(config: Config, machine: Machine, parameters: int | None = N
     if config.trainer.device == "cpu":
         needed = parameters * (per_parameter + 4 * world)  # each rank samples from a float32 copy
         if needed > 0.8 * machine.memory:
-            message = f"{size}: a rehearsal on the CPU needs {needed / GIB:.1f} GiB, this machine has "
-            yield Problem((), f"{message}{machine.memory / GIB:.1f}; take a tiny model, e.g. echorl_vl/tiny/model")
+            message = f"{size}: a CPU dry run on the CPU needs {needed / GIB:.1f} GiB, this machine has "
+            yield ConfigIssue((), f"{message}{machine.memory / GIB:.1f}; take a tiny model, e.g. echorl_vl/tiny/model")
         return
     if not machine.gpus:
         return
@@ -140,7 +140,7 @@ def memory_problems(config: Config, machine: Machine, parameters: int | None = N
     if config.engine == "verl":  # which refuses these
         smaller = "or worker.actor.fsdp.enable_cpu_offload=true"
     if needed > 0.95 * smallest:
-        yield Problem(
+        yield ConfigIssue(
             (),
             f"{size}: weights, gradients and AdamW take {per_parameter} bytes each, {needed / GIB:.0f} GiB on each of "
             f"{ranks} GPUs of {smallest / GIB:.0f} GiB. Take more GPUs (trainer.n_gpus_per_node, trainer.nnodes), "
@@ -149,7 +149,7 @@ def memory_problems(config: Config, machine: Machine, parameters: int | None = N
     sampler = parameters * 2 / rollout.tensor_parallel_size
     share = rollout.gpu_memory_utilization * smallest / GIB
     if sampler > share * GIB:
-        yield Problem(
+        yield ConfigIssue(
             (),
             f"{size}: vLLM's copy takes {sampler / GIB:.0f} GiB on each GPU, and {share:.0f} GiB are its part "
             f"(worker.rollout.gpu_memory_utilization = {rollout.gpu_memory_utilization}). Raise it, or "

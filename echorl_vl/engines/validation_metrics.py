@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from echorl_vl.engines.rollouts import Rollouts
+from echorl_vl.types import RolloutBatch
 from echorl_vl.wilson import known_error
 
 
@@ -26,7 +26,7 @@ def clustered_standard_error(accuracies: Sequence[float], n: int) -> float:
     return known_error(error, mean, count)
 
 
-def of_all_responses(rollouts: Rollouts, scores: Sequence[dict[str, float]], n: int) -> dict[str, float]:
+def of_all_responses(rollouts: RolloutBatch, scores: Sequence[dict[str, float]], n: int) -> dict[str, float]:
     """What `val/*` has beside the means of the reward's parts: B responses, n for each problem."""
     return {
         "val/accuracy_se": clustered_standard_error([score["accuracy"] for score in scores], n),

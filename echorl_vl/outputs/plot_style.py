@@ -106,8 +106,8 @@ def dress(axes, title: str, subtitle: str, ylabel: str, xlabel: str = "training 
 def _room(axes) -> float:
     """Pixels from the left of the axes to the y labels of the next ones at the right, or to the edge of the figure."""
     own, figure = axes.get_position(), axes.figure
-    beside = [other.get_position() for other in figure.axes if other is not axes]
-    lefts = [box.x0 for box in beside if box.x0 > own.x0 + 1e-6 and box.y0 < own.y1 <= box.y1 + 1e-6]
+    extra_sections = [other.get_position() for other in figure.axes if other is not axes]
+    lefts = [box.x0 for box in extra_sections if box.x0 > own.x0 + 1e-6 and box.y0 < own.y1 <= box.y1 + 1e-6]
     inches = figure.get_figwidth() * (min(lefts, default=1.0) - own.x0) - (0.6 if lefts else 0.08)
     return inches * figure.dpi
 

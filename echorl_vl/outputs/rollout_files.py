@@ -176,7 +176,7 @@ def _rows(step: int, rollouts: Any, step_ids: Any, decode: Callable) -> list[dic
     )
     ids = np.full(tokens.shape, -1) if step_ids is None else _array(step_ids)
     groups, truncated = _array(rollouts.group_ids), _array(rollouts.truncated)
-    own = getattr(rollouts, "own_policy", None)
+    own = getattr(rollouts, "on_policy", None)
     own = np.ones(len(truncated), dtype=bool) if own is None else _array(own)
     hints = _hints(rollouts.prompts, decode)
     rows, pieces = [], []
@@ -215,7 +215,7 @@ def _rows(step: int, rollouts: Any, step_ids: Any, decode: Callable) -> list[dic
 
 
 def _hints(prompts: Sequence[Any], decode: Callable) -> list[str]:
-    counts = [getattr(prompt, "hint_tokens", 0) for prompt in prompts]  # only the embedded engine's prompts have any
+    counts = [getattr(prompt, "hint_tokens", 0) for prompt in prompts]  # only the local engine's prompts have any
     if not any(counts):
         return [""] * len(prompts)
     ids = [prompt.input_ids.tolist() for prompt in prompts]

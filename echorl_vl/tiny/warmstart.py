@@ -23,8 +23,12 @@ import numpy as np
 import torch
 from transformers import AutoProcessor
 
-from echorl_vl.data.generated import TRAIN, Split
 from echorl_vl.engines.local.allocator import keep_freed_memory
+from echorl_vl.generators.geometry3k.canvas import CELLS, Canvas
+from echorl_vl.generators.geometry3k.generate import draw_split
+from echorl_vl.generators.geometry3k.kinds import KINDS, OOD_KINDS
+from echorl_vl.generators.geometry3k.problem import GeometryProblem
+from echorl_vl.generators.splits import TRAIN, Split
 from echorl_vl.outputs.command import job
 from echorl_vl.tiny.build import (
     MODEL_FOLDER,
@@ -37,10 +41,6 @@ from echorl_vl.tiny.build import (
 from echorl_vl.tiny.tokenizer import train_tokenizer
 from echorl_vl.tiny.tuning import cosine, fine_tune, new_optimizer
 from echorl_vl.vision.positions import mrope_positions
-from geometry3k.canvas import CELLS, Canvas
-from geometry3k.generate import draw_split
-from geometry3k.kinds import HELD_OUT_KINDS, KINDS
-from geometry3k.problem import GeometryProblem
 
 RIGHT_SHARE = {
     "triangle_angle": 0.60,
@@ -53,7 +53,7 @@ RIGHT_SHARE = {
     "triangle_area": 0.40,
     "circle_angle": 0.40,
     "circle_area": 0.35,
-} | dict.fromkeys(HELD_OUT_KINDS, 0.45)
+} | dict.fromkeys(OOD_KINDS, 0.45)
 """Share of the training solutions of a kind that takes the right approach."""
 
 READ_QUESTION = "Read the numbers."

@@ -14,12 +14,12 @@ class Pictures:
 
     pixel_values: (patches, dim) of the distinct pictures, one after the other.
     grid_thw: (pictures, 3) int64.
-    of_prompt: for each prompt the indices of its pictures, in the order of its text.
+    prompt_index: for each prompt the indices of its pictures, in the order of its text.
     """
 
     pixel_values: Tensor
     grid_thw: Tensor
-    of_prompt: list[list[int]]
+    prompt_index: list[list[int]]
 
     def __len__(self) -> int:
         return len(self.grid_thw)
@@ -33,14 +33,14 @@ def distinct_pictures(prompts: list) -> Pictures | None:
     chosen: list[tuple[Tensor, Tensor]] = []
     buckets: dict[tuple, list[int]] = {}
     seen: dict[int, list[int]] = {}  # a Prompt object that comes twice is not compared again
-    of_prompt = []
+    prompt_index = []
     for prompt in prompts:
         if id(prompt) not in seen:
             seen[id(prompt)] = [_place(p, g, chosen, buckets) for p, g in _split(prompt)]
-        of_prompt.append(seen[id(prompt)])
+        prompt_index.append(seen[id(prompt)])
     if not chosen:
         return None
-    return Pictures(torch.cat([p for p, _ in chosen]), torch.stack([g for _, g in chosen]), of_prompt)
+    return Pictures(torch.cat([p for p, _ in chosen]), torch.stack([g for _, g in chosen]), prompt_index)
 
 
 def _split(prompt) -> list[tuple[Tensor, Tensor]]:

@@ -1,4 +1,4 @@
-"""Ranges, checks across fields, what the embedded engine refuses, and paths."""
+"""Ranges, checks across fields, what the local engine refuses, and paths."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ HOSTS = {
     "echorl_vl/engines/easyr1": {"einops", "msgspec", "ray", "verl", "vllm"},
     "echorl_vl/engines/verl": {"hydra", "ray", "tensordict", "transfer_queue", "verl"},
     "echorl_vl/trl": {"trl"},
-    "eval/generation/vllm_backend.py": {"vllm"},
+    "echorl_vl/evaluation/generation/vllm_backend.py": {"vllm"},
 }
 
 # Declared and never imported by name, with the reason.

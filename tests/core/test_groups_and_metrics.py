@@ -121,9 +121,7 @@ def test_what_no_clip_may_be_taken_from_is_counted_once(config, truncated, left_
 def test_rollouts_of_an_expert_are_not_among_the_verified():
     step_ids, entropy = torch.zeros(2, 3, dtype=torch.long), torch.rand(2, 3)
     own = torch.tensor([False, True])
-    clips = mine_echo_clips(
-        entropy, step_ids, torch.zeros(2), torch.tensor([True, False]), EchoConfig(), own_policy=own
-    )
+    clips = mine_echo_clips(entropy, step_ids, torch.zeros(2), torch.tensor([True, False]), EchoConfig(), on_policy=own)
     assert echo_metrics(clips, step_ids, entropy, torch.full((2,), 3))["echo/verified"] == 0
 
 

@@ -23,10 +23,10 @@ class Batch:
     group_ids: torch.Tensor
     verified: torch.Tensor
     truncated: torch.Tensor
-    own_policy: torch.Tensor
+    on_policy: torch.Tensor
     rewards: torch.Tensor
 
-    def mine(self, config, **changes):
+    def mine_clips(self, config, **changes):
         return mine_echo_clips(**(vars(self) | {"config": config} | changes))
 
 
@@ -47,7 +47,7 @@ def make_batch(rows=8, length=12, groups=3, seed=0, levels=4):
         group_ids=torch.randint(0, groups, (rows,), generator=generator) * 7 - 3,
         verified=uniform(rows) < 0.7,
         truncated=uniform(rows) < 0.2,
-        own_policy=uniform(rows) < 0.8,
+        on_policy=uniform(rows) < 0.8,
         rewards=(uniform(rows) < 0.8).float(),
     )
 
@@ -76,7 +76,7 @@ def naive_clips(batch, config):
         steps = []
         for row in members:
             cut_off = batch.truncated[row] and not config.include_truncated
-            if not batch.verified[row] or not batch.own_policy[row] or cut_off:
+            if not batch.verified[row] or not batch.on_policy[row] or cut_off:
                 continue
             ids = batch.step_ids[row].tolist()
             for step in sorted(set(ids) - {-1}):
@@ -98,7 +98,7 @@ def naive_clips(batch, config):
 @given(batches, configs)
 def test_against_loops(batch, config):
     expected, token_weights = naive_clips(batch, config)
-    clips = batch.mine(config)
+    clips = batch.mine_clips(config)
     columns = (clips.rows, clips.ends, clips.lengths, clips.step_entropies)
     found = list(zip(*(column.tolist() for column in columns), strict=True))
     assert found == [clip[:4] for clip in expected]
@@ -116,7 +116,7 @@ def two_rollouts():
 
 
 def test_a_clip_is_the_prefix_that_ends_with_the_least_certain_step():
-    clips = two_rollouts().mine(EchoConfig())
+    clips = two_rollouts().mine_clips(EchoConfig())
     assert (clips.rows.tolist(), clips.ends.tolist(), clips.lengths.tolist()) == ([1], [3], [4])
     assert clips.step_entropies.item() == pytest.approx(0.7)
     assert clips.token_weights.tolist() == [[0.0] * 6, [0.25] * 4 + [0.0] * 2]
@@ -125,9 +125,9 @@ def test_a_clip_is_the_prefix_that_ends_with_the_least_certain_step():
 def test_ties_go_to_the_first_rollout_then_the_first_step():
     batch = two_rollouts()
     batch.entropy = torch.full_like(batch.entropy, 0.3)
-    clips = batch.mine(EchoConfig())
+    clips = batch.mine_clips(EchoConfig())
     assert (clips.rows.tolist(), clips.ends.tolist()) == ([0], [1])
-    clips = batch.mine(EchoConfig(select="topk", k=4))
+    clips = batch.mine_clips(EchoConfig(select="topk", k=4))
     assert (clips.rows.tolist(), clips.ends.tolist()) == ([0, 0, 0, 1], [1, 3, 5, 1])
 
 
@@ -135,33 +135,33 @@ def test_visual_tokens_are_in_no_length_and_no_weight():
     batch = two_rollouts()
     batch.step_ids[1, 1] = -1  # a visual token in the prefix, of huge entropy
     batch.entropy[1, 1] = 50.0
-    clips = batch.mine(EchoConfig())
+    clips = batch.mine_clips(EchoConfig())
     assert (clips.ends.tolist(), clips.lengths.tolist()) == ([3], [3])
     assert clips.token_weights[1].tolist() == pytest.approx([1 / 3, 0, 1 / 3, 1 / 3, 0, 0])
 
 
 def test_expert_rows_are_never_mined():
     batch = two_rollouts()
-    batch.own_policy = torch.tensor([True, False])
-    assert batch.mine(EchoConfig()).rows.tolist() == [0]
-    batch.own_policy = torch.tensor([False, False])
-    assert len(batch.mine(EchoConfig())) == 0
+    batch.on_policy = torch.tensor([True, False])
+    assert batch.mine_clips(EchoConfig()).rows.tolist() == [0]
+    batch.on_policy = torch.tensor([False, False])
+    assert len(batch.mine_clips(EchoConfig())) == 0
 
 
 @pytest.mark.parametrize(("include", "row"), [(False, 0), (True, 1)])
 def test_truncated_rows_only_on_request(include, row):
     batch = two_rollouts()
     batch.truncated = torch.tensor([False, True])
-    assert batch.mine(EchoConfig(include_truncated=include)).rows.tolist() == [row]
+    assert batch.mine_clips(EchoConfig(include_truncated=include)).rows.tolist() == [row]
 
 
 def test_no_verified_rollout_or_no_eligible_step_gives_no_clip():
     batch = two_rollouts()
-    nobody = batch.mine(EchoConfig(), verified=torch.zeros(2, dtype=torch.bool))
-    no_step = batch.mine(EchoConfig(min_step_tokens=3))
-    no_token = batch.mine(EchoConfig(), step_ids=torch.full((2, 6), -1))
+    nobody = batch.mine_clips(EchoConfig(), verified=torch.zeros(2, dtype=torch.bool))
+    no_step = batch.mine_clips(EchoConfig(min_step_tokens=3))
+    no_token = batch.mine_clips(EchoConfig(), step_ids=torch.full((2, 6), -1))
     for select in ("topk", "softmax"):
-        assert len(batch.mine(EchoConfig(select=select), step_ids=torch.full((2, 6), -1))) == 0
+        assert len(batch.mine_clips(EchoConfig(select=select), step_ids=torch.full((2, 6), -1))) == 0
     for clips in (nobody, no_step, no_token):
         assert len(clips) == 0 and not clips.token_weights.any() and clips.token_weights.shape == (2, 6)
         assert clips.ends.dtype == clips.lengths.dtype == clips.rows.dtype == torch.int64
@@ -172,29 +172,29 @@ def test_a_step_whose_entropy_is_nan_is_passed_over(select):
     batch = two_rollouts()
     batch.entropy[:, 2:4] = torch.nan
     batch.entropy[0, 4:] = torch.nan
-    clips = batch.mine(EchoConfig(select=select, k=1, tau=1e-3))
+    clips = batch.mine_clips(EchoConfig(select=select, k=1, tau=1e-3))
     assert (clips.rows.tolist(), clips.ends.tolist()) == ([1], [5])
 
 
 def test_short_steps_stay_in_the_prefix():
     batch = two_rollouts()
     batch.step_ids[1] = torch.tensor([0, 1, 1, 2, 2, 2])
-    clips = batch.mine(EchoConfig(min_step_tokens=3))
+    clips = batch.mine_clips(EchoConfig(min_step_tokens=3))
     assert (clips.rows.tolist(), clips.lengths.tolist()) == ([1], [6])
 
 
 def test_degenerate_groups_by_reward_and_by_default_by_verification():
     config = EchoConfig(apply_to="degenerate")
     batch = two_rollouts()
-    assert len(batch.mine(config, rewards=torch.tensor([1.0, 0.9]))) == 0
-    assert len(batch.mine(config, rewards=torch.tensor([0.9, 0.9]))) == 1
-    assert len(batch.mine(config, rewards=None)) == 1
-    assert len(batch.mine(config, rewards=None, verified=torch.tensor([True, False]))) == 0
+    assert len(batch.mine_clips(config, rewards=torch.tensor([1.0, 0.9]))) == 0
+    assert len(batch.mine_clips(config, rewards=torch.tensor([0.9, 0.9]))) == 1
+    assert len(batch.mine_clips(config, rewards=None)) == 1
+    assert len(batch.mine_clips(config, rewards=None, verified=torch.tensor([True, False]))) == 0
 
 
 def test_topk_weighs_each_clip_1_over_k_and_overlaps_add_up():
     batch = two_rollouts()
-    clips = batch.mine(EchoConfig(select="topk", k=2))  # steps 1 and 2 of row 1
+    clips = batch.mine_clips(EchoConfig(select="topk", k=2))  # steps 1 and 2 of row 1
     assert (clips.rows.tolist(), clips.lengths.tolist(), clips.weights.tolist()) == ([1, 1], [4, 6], [0.5, 0.5])
     expected = [0.5 / 4 + 0.5 / 6] * 4 + [0.5 / 6] * 2
     assert clips.token_weights[1].tolist() == pytest.approx(expected)
@@ -203,7 +203,7 @@ def test_topk_weighs_each_clip_1_over_k_and_overlaps_add_up():
 def test_topk_of_one_is_max():
     for seed in range(20):
         batch = make_batch(seed=seed)
-        one, best = batch.mine(EchoConfig(select="topk", k=1)), batch.mine(EchoConfig())
+        one, best = batch.mine_clips(EchoConfig(select="topk", k=1)), batch.mine_clips(EchoConfig())
         assert all(torch.equal(a, b) for a, b in zip(vars(one).values(), vars(best).values(), strict=True))
 
 
@@ -214,7 +214,7 @@ def test_softmax_draws_steps_with_their_probabilities():
     draws = 1500
     found = Counter()
     for _ in range(draws):
-        clips = batch.mine(config, generator=generator)
+        clips = batch.mine_clips(config, generator=generator)
         assert len(clips) == 1 and clips.weights.tolist() == [1.0]
         found[clips.rows.item(), clips.ends.item()] += 1
     means = {(0, 1): 0.1, (0, 3): 0.2, (0, 5): 0.3, (1, 1): 0.05, (1, 3): 0.7, (1, 5): 0.4}
@@ -226,19 +226,19 @@ def test_softmax_draws_steps_with_their_probabilities():
 def test_softmax_is_seeded():
     batch = make_batch(rows=9, length=30, groups=2, levels=50)
     config = EchoConfig(select="softmax", seed=3)
-    same = [batch.mine(config).ends.tolist() for _ in range(2)]
+    same = [batch.mine_clips(config).ends.tolist() for _ in range(2)]
     assert same[0] == same[1]
-    others = {tuple(batch.mine(dataclasses.replace(config, seed=seed)).ends.tolist()) for seed in range(20)}
+    others = {tuple(batch.mine_clips(dataclasses.replace(config, seed=seed)).ends.tolist()) for seed in range(20)}
     assert len(others) > 1
     generator = torch.Generator().manual_seed(3)
-    assert batch.mine(config, generator=generator).ends.tolist() == same[0]
+    assert batch.mine_clips(config, generator=generator).ends.tolist() == same[0]
 
 
 @COMMON
 @given(batches, st.integers(0, 1000))
 def test_every_softmax_draw_is_an_eligible_step_of_each_group_that_has_one(batch, seed):
-    everything = batch.mine(EchoConfig(select="topk", k=1000))
-    drawn = batch.mine(EchoConfig(select="softmax"), generator=torch.Generator().manual_seed(seed))
+    everything = batch.mine_clips(EchoConfig(select="topk", k=1000))
+    drawn = batch.mine_clips(EchoConfig(select="softmax"), generator=torch.Generator().manual_seed(seed))
     allowed = set(zip(everything.rows.tolist(), everything.ends.tolist(), strict=True))
     assert set(zip(drawn.rows.tolist(), drawn.ends.tolist(), strict=True)) <= allowed
     groups = Counter(batch.group_ids[drawn.rows].tolist())
@@ -253,8 +253,8 @@ def test_verified_is_the_accuracy_at_or_above_the_threshold():
 
 def test_a_shape_that_does_not_fit_is_named():
     batch = two_rollouts()
-    for name in ("group_ids", "verified", "truncated", "own_policy", "rewards"):
+    for name in ("group_ids", "verified", "truncated", "on_policy", "rewards"):
         with pytest.raises(ValueError, match=rf"{name} of shape \(2,\), found \(3,\)"):
-            batch.mine(EchoConfig(), **{name: torch.ones(3)})
+            batch.mine_clips(EchoConfig(), **{name: torch.ones(3)})
     with pytest.raises(ValueError, match="one shape"):
-        batch.mine(EchoConfig(), entropy=torch.zeros(2, 5))
+        batch.mine_clips(EchoConfig(), entropy=torch.zeros(2, 5))

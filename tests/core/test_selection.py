@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echorl_vl.core import balanced_rows, has_both_kinds, overlong_penalty
+from echorl_vl.core import balanced_rows, has_positive_and_negative, overlong_penalty
 
 
 def naive_rows(correct, group_ids, keep):
@@ -40,8 +40,8 @@ def test_half_and_half_the_first_of_each_kind():
 def test_sampling_goes_on_until_both_kinds_are_there():
     correct = torch.tensor([1, 1, 0, 0, 1, 1, 1, 0, 0, 0]).bool()
     groups = torch.tensor([5, 5, 5, 5, 2, 2, 2, 2, 9, 9])
-    assert has_both_kinds(correct, groups, 4).tolist() == [False, True, False]  # of groups 2, 5, 9
-    assert has_both_kinds(correct, groups, 2).tolist() == [True, True, False]
+    assert has_positive_and_negative(correct, groups, 4).tolist() == [False, True, False]  # of groups 2, 5, 9
+    assert has_positive_and_negative(correct, groups, 2).tolist() == [True, True, False]
 
 
 def test_the_overlong_penalty_is_dapos():

@@ -8,11 +8,11 @@ import pytest
 from transformers import AutoTokenizer
 
 from echorl_vl.data import template_trial, templates
-from echorl_vl.data.problem import Problem
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.data.templates import bounded, load_format_prompt
 from echorl_vl.data.time_limit import TookTooLong, time_limit
 from echorl_vl.errors import UserError
+from echorl_vl.types import Problem
 
 DOUBLING = "{% set n = namespace(x='a') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}"
 BOMBS = {

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from echorl_vl.data.problem import Keys, Problem
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.data.tokens import reserved_tokens
 from echorl_vl.errors import UserError
+from echorl_vl.types import Keys, Problem
 
 
 def problem(question="<image>Find x.", images=None, row=0, **options) -> Problem:

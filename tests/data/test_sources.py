@@ -216,7 +216,7 @@ def test_every_bad_row_is_counted_and_the_first_few_are_listed(folder):
         3: "problem: is empty",
         5: "problem: has 1 <image>, but 'images' has 0",
         6: "images: picture file gone.png does not exist",
-        7: "problem: has <video>: the embedded engine reads pictures, not videos",
+        7: "problem: has <video>: the local engine reads pictures, not videos",
         8: "problem: has 1 <image>, but 'images' has 0",
         9: "images: a picture has neither bytes nor a path",
     }.items():
@@ -359,7 +359,9 @@ def test_the_generator_is_asked_for_the_split(monkeypatch, png):
         rows = [{"images": [{"bytes": png(), "path": None}], "problem": "<image>?", "answer": "1", "kind": "circle"}]
         return datasets.Dataset.from_list(rows)
 
-    monkeypatch.setitem(sys.modules, "geometry3k.generate", types.SimpleNamespace(load_split=load_split))
+    monkeypatch.setitem(
+        sys.modules, "echorl_vl.generators.geometry3k.generate", types.SimpleNamespace(load_split=load_split)
+    )
     problem = load_problems("generated/geometry3k@train")[0]
     assert (problem.uid, problem.extra) == ("generated/geometry3k@train:0", {"kind": "circle"})
     refused("generated/geometry3k@trian", "generated/geometry3k@trian", "there is train")

@@ -10,7 +10,6 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from echorl_vl.data.problem import Keys, Problem
 from echorl_vl.data.sources import load_problems
 from echorl_vl.data.theorems import theorem_step
 from echorl_vl.data.traces import (
@@ -29,6 +28,7 @@ from echorl_vl.data.traces import (
 )
 from echorl_vl.errors import UserError
 from echorl_vl.rewards.extract import last_boxed
+from echorl_vl.types import Keys, Problem
 
 BOXED = "One and one.\nSo \\boxed{2}."
 

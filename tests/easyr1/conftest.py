@@ -33,7 +33,7 @@ SMALL = [
     "worker.actor.micro_batch_size_per_device_for_update=8",
     "worker.actor.micro_batch_size_per_device_for_experience=8",
 ]
-"""Overrides of configs/geo3k_tiny.yaml for a rehearsal of a minute, most of which is the start of Ray."""
+"""Overrides of configs/geo3k_tiny.yaml for a CPU dry run of a minute, most of which is the start of Ray."""
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +46,7 @@ def easyr1() -> None:
 @pytest.fixture(scope="session")
 def problems(tmp_path_factory) -> dict[str, Path]:
     """Files of generated problems: 24 to train on, 8 held out."""
-    from geometry3k.generate import main
+    from echorl_vl.generators.geometry3k.generate import main
 
     folder = tmp_path_factory.mktemp("problems")
     files = {"train": folder / "train.parquet", "validation": folder / "validation.parquet"}
@@ -76,7 +76,7 @@ def arguments(folder: Path, problems: dict[str, Path], *overrides: str) -> list[
 
 
 @pytest.fixture(scope="session")
-def rehearse(easyr1, problems, tmp_path_factory):
+def dry_run(easyr1, problems, tmp_path_factory):
     """`rehearse(*overrides, folder=...)` runs `python -m echorl_vl.train` with EasyR1 on the CPU."""
 
     def start(*overrides: str, folder: Path | None = None, wait: bool = True):

@@ -10,18 +10,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-os.environ["ECHORL_VL_REHEARSAL"] = "1"
+os.environ["ECHORL_VL_DRY_RUN"] = "1"
 
 import ray
 import yaml
 
 import echorl_vl.engines.easyr1  # noqa: F401  (puts the CPU in the place of CUDA)
-from echorl_vl.config import config_to_dict, load_config, rehearsed
+from echorl_vl.config import config_to_dict, for_dry_run, load_config
 from echorl_vl.engines.easyr1.settings import OUR_KEYS
 
 
 def main() -> None:
-    config, _ = rehearsed(load_config(sys.argv[1], sys.argv[2:]))
+    config, _ = for_dry_run(load_config(sys.argv[1], sys.argv[2:]))
     tree = config_to_dict(config)
     for key in OUR_KEYS:
         *parents, name = key.split(".")
@@ -32,7 +32,7 @@ def main() -> None:
     tree["worker"]["rollout"]["val_override_config"] = {"n": 1}
     path = Path(tempfile.mkdtemp()) / "plain.yaml"
     path.write_text(yaml.safe_dump(tree))
-    hook = "echorl_vl.engines.easyr1.rehearsal.install.install"  # in every process, before EasyR1 is imported
+    hook = "echorl_vl.engines.easyr1.dry_run.install.install"  # in every process, before EasyR1 is imported
     ray.init(
         address="local",
         num_cpus=8,

@@ -11,14 +11,14 @@ import pickle
 import sys
 from pathlib import Path
 
-os.environ["ECHORL_VL_REHEARSAL"] = "1"
+os.environ["ECHORL_VL_DRY_RUN"] = "1"
 
 import numpy as np
 import torch
 from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
 
 import echorl_vl.engines.easyr1  # noqa: F401  (puts the CPU in the place of CUDA)
-from echorl_vl.config import load_config, rehearsed
+from echorl_vl.config import for_dry_run, load_config
 from echorl_vl.core import EchoConfig
 
 
@@ -36,7 +36,7 @@ def main(job: Path, rank: int, world: int, port: str) -> None:
     from echorl_vl.engines.easyr1.worker import EchoWorker
 
     saved = torch.load(job / "batch.pt", weights_only=False)
-    config, _ = rehearsed(load_config(saved["config"], saved["overrides"]))
+    config, _ = for_dry_run(load_config(saved["config"], saved["overrides"]))
     settings = to_easyr1(config)
     settings.deep_post_init()
     settings.worker.actor.optim.training_steps = 10
@@ -99,7 +99,7 @@ def rows_of_rank(saved: dict, case: dict, rank: int, world: int):
     meta = {"temperature": saved["temperature"], "echo_coef": case["coef"]}
     if "advantage_scale" in case:
         tensors["advantages"] *= case["advantage_scale"]
-    for name in ("token_weights", "own_policy", "trained"):
+    for name in ("token_weights", "on_policy", "trained"):
         if name in case:
             tensors[name] = case[name][order].clone()
     if not case["coef"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rehearsal_process import in_rehearsal
+from dry_run_process import in_rehearsal
 
 DEGENERATE = """
 import numpy as np, torch
@@ -110,7 +110,7 @@ assert found.squeeze(1).tolist() == [0.5, 0, 0, 0.5] and parts[rewards.LOST] == 
 assert rewards.LOST not in manager.compute_reward(batch(0, 0))[1]
 rewards.ray.get = lambda answer: answer
 actor = SimpleNamespace(compute_reward=SimpleNamespace(remote=lambda batch: manager.compute_reward(batch)))
-tap = rewards.RewardTap(actor)
+tap = rewards.RewardRecorder(actor)
 for ids in ((0, 1, 2, 0), (0, 0), (0, 1)):
     tap.remote(batch(*ids))
 assert tap.lost() == {"reward/timeouts": 2.0, "reward/crashes": 0.0, "reward/errors": 1.0}, tap.lost()

@@ -36,11 +36,11 @@ def relative(rewards: list[float]) -> torch.Tensor:
     return (values - values.mean()) / (values.std() + 1e-6)
 
 
-def test_dapo_penalises_length_in_training_alone(rehearse, tmp_path):
+def test_dapo_penalises_length_in_training_alone(dry_run, tmp_path):
     reward = tmp_path / "easy.py"
     reward.write_text(EASY)
     options = "algorithm.options={overlong_share: 1.0, overlong_factor: 0.5}"  # a penalty that grows from token 1 on
-    run = rehearse("algorithm.name=dapo", options, f"worker.reward.reward_function={reward}:compute_score")
+    run = dry_run("algorithm.name=dapo", options, f"worker.reward.reward_function={reward}:compute_score")
     assert run.status == 0, run.output[-3000:]
     differences = []
     for step, metrics in enumerate(run.training, 1):
@@ -56,8 +56,8 @@ def test_dapo_penalises_length_in_training_alone(rehearse, tmp_path):
     assert score["val/reward_score"] == pytest.approx(score["val/overall_reward"])
 
 
-def test_luffy_has_the_trace_in_each_group_and_none_in_validation(rehearse, problems):
-    run = rehearse("algorithm.name=luffy", "data.trace_key=solution", "data.max_response_length=96")
+def test_luffy_has_the_trace_in_each_group_and_none_in_validation(dry_run, problems):
+    run = dry_run("algorithm.name=luffy", "data.trace_key=solution", "data.max_response_length=96")
     assert run.status == 0, run.output[-3000:]
     assert "24 usable traces" in run.output
     solutions = {(row["answer"], row["solution"]) for row in pq.read_table(problems["train"]).to_pylist()}
@@ -91,9 +91,9 @@ def test_luffy_has_the_trace_in_each_group_and_none_in_validation(rehearse, prob
     ],
     ids=lambda overrides: overrides[0],
 )
-def test_the_others_take_a_step(rehearse, overrides):
+def test_the_others_take_a_step(dry_run, overrides):
     name, *rest = overrides
-    run = rehearse(f"algorithm.name={name}", "trainer.max_steps=1", *rest)
+    run = dry_run(f"algorithm.name={name}", "trainer.max_steps=1", *rest)
     assert run.status == 0, run.output[-3000:]
     for step, metrics in enumerate(run.training, 1):
         assert metrics["actor/grad_norm"] > 0 and metrics["echo/loss"] > 0

@@ -12,8 +12,8 @@ from finished_run import left_after, processes
 pytestmark = pytest.mark.slow
 
 
-def test_a_worker_that_dies_ends_the_run_with_its_name(rehearse):
-    process, folder = rehearse("trainer.max_steps=500", "trainer.save_freq=1", wait=False)
+def test_a_worker_that_dies_ends_the_run_with_its_name(dry_run):
+    process, folder = dry_run("trainer.max_steps=500", "trainer.save_freq=1", wait=False)
     log, deadline = folder.with_suffix(".log"), time.time() + 300
     while not (folder / "global_step_1" / "dataloader.pt").exists():
         assert process.poll() is None and time.time() < deadline, log.read_text()[-3000:]
@@ -43,10 +43,10 @@ def compute_score(row):
 """
 
 
-def test_answers_that_are_not_scored_get_0_and_are_counted(rehearse, tmp_path):
+def test_answers_that_are_not_scored_get_0_and_are_counted(dry_run, tmp_path):
     reward = tmp_path / "reward.py"
     reward.write_text(REWARD)
-    run = rehearse(
+    run = dry_run(
         f"worker.reward.reward_function={reward}:compute_score",
         "worker.reward.on_error=zero",
         "worker.reward.time_limit=3",
@@ -64,10 +64,10 @@ def test_answers_that_are_not_scored_get_0_and_are_counted(rehearse, tmp_path):
     assert "reward/not_scored" not in rows[0]
 
 
-def test_a_step_without_a_single_score_ends_the_run(rehearse, tmp_path):
+def test_a_step_without_a_single_score_ends_the_run(dry_run, tmp_path):
     reward = tmp_path / "hangs.py"
     reward.write_text("import time\n\ndef compute_score(rows):\n    time.sleep(600)\n")
-    run = rehearse(f"worker.reward.reward_function={reward}:compute_score", "worker.reward.time_limit=0.3")
+    run = dry_run(f"worker.reward.reward_function={reward}:compute_score", "worker.reward.time_limit=0.3")
     assert run.status == 2
     error = run.output.rsplit("error:", 1)[1]
     assert "every one of the 16 answers of this step took longer than worker.reward.time_limit" in error
@@ -75,10 +75,10 @@ def test_a_step_without_a_single_score_ends_the_run(rehearse, tmp_path):
     assert left_after(str(run.folder), seconds=15) == {}
 
 
-def test_a_reward_function_that_raises_ends_the_run(rehearse, tmp_path):
+def test_a_reward_function_that_raises_ends_the_run(dry_run, tmp_path):
     reward = tmp_path / "raises.py"
     reward.write_text("def compute_score(rows):\n    raise RuntimeError('no such thing as an answer')\n")
-    run = rehearse(f"worker.reward.reward_function={reward}:compute_score")
+    run = dry_run(f"worker.reward.reward_function={reward}:compute_score")
     assert run.status == 2
     error = run.output.rsplit("error:", 1)[1]
     assert "no such thing as an answer" in error and "Traceback" not in error
@@ -95,10 +95,10 @@ def compute_score(rows):
 """
 
 
-def test_a_driver_that_is_killed_leaves_no_reward_function_behind(rehearse, tmp_path):
+def test_a_driver_that_is_killed_leaves_no_reward_function_behind(dry_run, tmp_path):
     reward = tmp_path / "reward.py"
     reward.write_text(STARTS_AND_HANGS)
-    process, folder = rehearse(
+    process, folder = dry_run(
         f"worker.reward.reward_function={reward}:compute_score", "worker.reward.time_limit=600", wait=False
     )
     deadline = time.time() + 300

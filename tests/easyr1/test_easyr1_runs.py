@@ -21,10 +21,10 @@ MEASURED_OTHERWISE = ("timing_s/", "timing_per_token_ms/", "perf/", "time")
 
 
 @pytest.fixture(scope="module")
-def one_worker(rehearse):
+def one_worker(dry_run):
     """Two steps with validation before, between and after, and a checkpoint after each."""
     overrides = ["trainer.val_before_train=true", "trainer.val_freq=1", "trainer.save_freq=1", "data.val_batch_size=3"]
-    return rehearse(*overrides, "echo.log_grad_share=true", "trainer.logger=[file, tensorboard]")
+    return dry_run(*overrides, "echo.log_grad_share=true", "trainer.logger=[file, tensorboard]")
 
 
 def test_a_run_ends_well_and_writes_what_the_embedded_engine_writes(one_worker):
@@ -76,11 +76,11 @@ def test_rollout_files_hold_clips_that_are_prefixes_of_right_answers(one_worker)
     assert sum(row["picture"] is not None for row in rows) == 4
 
 
-def test_without_a_coefficient_it_is_plain_easyr1_bit_for_bit(rehearse, plain_easyr1):
+def test_without_a_coefficient_it_is_plain_easyr1_bit_for_bit(dry_run, plain_easyr1):
     """The same metrics and the same weights as EasyR1's own command line, with nothing of the adapter in it."""
     overrides = ["echo.coef=0", "trainer.save_freq=2", "worker.actor.global_batch_size=2", "trainer.save_limit=1"]
     overrides += ["algorithm.name=grpo", "data.trace_key=solution"]  # a column that nothing learns from
-    ours = rehearse(*overrides)
+    ours = dry_run(*overrides)
     assert ours.status == 0, ours.output[-3000:]
     plain = plain_easyr1(*overrides)
     log = (plain / "experiment_log.jsonl").read_text()
@@ -110,9 +110,9 @@ def full(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
-def test_two_workers_are_killed_and_go_on(rehearse):
+def test_two_workers_are_killed_and_go_on(dry_run):
     overrides = ["trainer.n_gpus_per_node=2", "trainer.max_steps=4", "trainer.save_freq=1", "trainer.save_limit=2"]
-    process, folder = rehearse(*overrides, wait=False)
+    process, folder = dry_run(*overrides, wait=False)
     deadline = time.time() + 300
     while time.time() < deadline and not (folder / "global_step_2" / "dataloader.pt").exists():
         assert process.poll() is None, folder.with_suffix(".log").read_text()[-3000:]
@@ -121,7 +121,7 @@ def test_two_workers_are_killed_and_go_on(rehearse):
     process.wait()
     assert left_after(str(folder), seconds=15) == {}
     before = {row["step"]: row for row in read_metrics(folder)}
-    run = rehearse(*overrides, folder=folder)
+    run = dry_run(*overrides, folder=folder)
     assert run.status == 0, run.output[-3000:]
     assert "holds an unfinished run: going on from global_step_" in run.output
     assert [row["step"] for row in run.training] == [1, 2, 3, 4]
@@ -132,8 +132,8 @@ def test_two_workers_are_killed_and_go_on(rehearse):
     assert ranks == {"model_world_size_2_rank_0.pt", "model_world_size_2_rank_1.pt"}
 
 
-def test_a_stop_saves_and_says_how_to_go_on(rehearse):
-    process, folder = rehearse("trainer.max_steps=500", wait=False)
+def test_a_stop_saves_and_says_how_to_go_on(dry_run):
+    process, folder = dry_run("trainer.max_steps=500", wait=False)
     deadline = time.time() + 300
     while time.time() < deadline and not (folder / "rollouts").exists():
         assert process.poll() is None, folder.with_suffix(".log").read_text()[-3000:]
@@ -160,7 +160,7 @@ def compute_score(rows):
 """
 
 
-def test_dynamic_sampling_keeps_all_success_groups_for_the_echo_term(rehearse, tmp_path):
+def test_dynamic_sampling_keeps_all_success_groups_for_the_echo_term(dry_run, tmp_path):
     """Under `echo` sampling takes fewer rounds than under `resample`, and clips come from all-success groups."""
     reward = tmp_path / "easy.py"
     reward.write_text(EASY)
@@ -171,7 +171,7 @@ def test_dynamic_sampling_keeps_all_success_groups_for_the_echo_term(rehearse, t
         "worker.actor.clip_ratio_high=0.28",
         f"worker.reward.reward_function={reward}:compute_score",
     ]
-    runs = {kind: rehearse(*dapo, f"algorithm.dynamic_sampling={kind}") for kind in ("resample", "echo")}
+    runs = {kind: dry_run(*dapo, f"algorithm.dynamic_sampling={kind}") for kind in ("resample", "echo")}
     for run in runs.values():
         assert run.status == 0, run.output[-3000:]
     rounds = {kind: sum(row["sampling/rounds"] for row in run.training) for kind, run in runs.items()}
@@ -198,15 +198,15 @@ def test_dynamic_sampling_keeps_all_success_groups_for_the_echo_term(rehearse, t
     ],
     ids=["kl", "lora", "gspo-entropy-dr-grpo"],
 )  # fmt: skip
-def test_easyr1_s_features_go_on_working(rehearse, overrides):
-    run = rehearse(*overrides, "trainer.max_steps=1")
+def test_easyr1_s_features_go_on_working(dry_run, overrides):
+    run = dry_run(*overrides, "trainer.max_steps=1")
     assert run.status == 0, run.output[-3000:]
     assert run.training[0]["echo/loss"] > 0 and run.training[0]["actor/grad_norm"] > 0
 
 
-def test_the_base_algorithm_of_the_recipes_runs(rehearse):
+def test_the_base_algorithm_of_the_recipes_runs(dry_run):
     """No echo term, the entropy bonus, no std."""
-    run = rehearse(
+    run = dry_run(
         "echo.coef=0",
         "worker.actor.entropy_coef=0.001",
         "algorithm.norm_adv_by_std_in_grpo=false",
@@ -217,11 +217,11 @@ def test_the_base_algorithm_of_the_recipes_runs(rehearse):
     assert run.training[0]["actor/grad_norm"] > 0
 
 
-def test_text_with_a_critic(rehearse, text_model, text_problems, tmp_path):
+def test_text_with_a_critic(dry_run, text_model, text_problems, tmp_path):
     """A text-only policy, GAE with a value model, clips from rollouts that a reward of one's own verifies."""
     reward = tmp_path / "right.py"
     reward.write_text("def compute_score(rows):\n    return [{'overall': 1.0} for _ in rows]\n")
-    run = rehearse(
+    run = dry_run(
         "algorithm.adv_estimator=gae",
         f"worker.actor.model.model_path={text_model}",
         f"worker.critic.model.model_path={text_model}",
@@ -243,8 +243,8 @@ def test_text_with_a_critic(rehearse, text_model, text_problems, tmp_path):
     assert "critic/vf_loss" in row
 
 
-def test_what_a_worker_finds_wrong_is_one_line_and_keeps_the_checkpoints(rehearse):
-    run = rehearse(
+def test_what_a_worker_finds_wrong_is_one_line_and_keeps_the_checkpoints(dry_run):
+    run = dry_run(
         "worker.actor.optim.lr=1",
         "worker.actor.optim.weight_decay=1e6",  # a million times the weights in each step, soon too large to multiply
         "trainer.max_bad_steps=1",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rehearsal_process import in_rehearsal
+from dry_run_process import in_rehearsal
 
 ROWS = """
 import numpy as np, torch
@@ -55,7 +55,7 @@ given = prompts()
 found = rows.generate(generate, given)
 assert asked == [3] and "n" not in found.meta_info and "n" not in given.meta_info
 t = found.batch
-assert t["own_policy"].tolist() == [True, True, True, False] * 2
+assert t["on_policy"].tolist() == [True, True, True, False] * 2
 assert t["prompts"].tolist() == [[0, 1, 2]] * 4 + [[3, 4, 5]] * 4
 assert found.non_tensor_batch["multi_modal_data"].tolist() == ["one"] * 4 + ["two"] * 4
 assert t["responses"][:, 0].tolist() == [40, 41, 42, 11, 43, 44, 45, 21]
@@ -66,12 +66,12 @@ for row in range(8):  # the whole sequence is prompt and response, as everywhere
     assert torch.equal(t["attention_mask"][row], torch.cat([torch.ones(3).long(), t["response_mask"][row]]))
 assert torch.equal(t["position_ids"], torch.arange(9).expand(8, 4, -1))
 plain = rows.generate(generate, prompts())  # validation: no batch of the training set has passed
-assert asked == [3, 4] and "own_policy" not in plain.batch
+assert asked == [3, 4] and "on_policy" not in plain.batch
 
 values = torch.arange(16.0).view(8, 2)
-batch = DataProto.from_dict({"own_policy": t["own_policy"], "old_log_probs": values})
+batch = DataProto.from_dict({"on_policy": t["on_policy"], "old_log_probs": values})
 reference = rows.reference(lambda batch: DataProto.from_dict({"ref_log_probs": -batch.batch["old_log_probs"]}), batch)
-assert torch.equal(reference.batch["ref_log_probs"], torch.where(t["own_policy"][:, None], -values, values))
+assert torch.equal(reference.batch["ref_log_probs"], torch.where(t["on_policy"][:, None], -values, values))
 print("right")
 """
 

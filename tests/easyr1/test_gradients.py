@@ -1,4 +1,4 @@
-"""The update through EasyR1's own worker gives the gradient of the embedded engine, however the step is split."""
+"""The update through EasyR1's own worker gives the gradient of the local engine, however the step is split."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from echorl_vl.config import load_config
 from echorl_vl.core import EchoConfig, make_splitter
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.data.sources import load_problems
-from echorl_vl.engines.experience import mine
-from echorl_vl.engines.local.assess import assess
+from echorl_vl.engines.local.advantages import compute_advantages
 from echorl_vl.engines.local.optim import make_optimizer
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.update import Updater
 from echorl_vl.engines.local.validation import training_params
+from echorl_vl.engines.train_batch import mine_clips
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROMPTS, N, STEPS, COEF = 8, 4, 2, 0.5  # a coefficient large enough that the echo term is no rounding
@@ -60,15 +60,15 @@ VARIANTS = {
         "entropy_coef": 0.1,
         "kl_coef": 0.5,
     },
-    "a group for echo alone": {"echo_only": True},
+    "a group for echo alone": {"aux_only": True},
     "a group for echo alone, row mean, bonus and KL": {
-        "echo_only": True,
+        "aux_only": True,
         "loss_avg_mode": "seq",
         "entropy_coef": 0.1,
         "kl_coef": 0.5,
     },
 }
-"""Other settings of the update, each with the gradient of the embedded engine for the same."""
+"""Other settings of the update, each with the gradient of the local engine for the same."""
 
 OVERRIDES = [
     "engine=easyr1",
@@ -87,21 +87,21 @@ OVERRIDES = [
 
 @pytest.fixture(scope="module")
 def results(easyr1, problems, tmp_path_factory):
-    """Gradients of the embedded engine, and of EasyR1's worker with one rank and with two."""
+    """Gradients of the local engine, and of EasyR1's worker with one rank and with two."""
     job = tmp_path_factory.mktemp("gradients")
     config_path = REPOSITORY / "configs/geo3k_tiny.yaml"
     config = load_config(config_path, [*OVERRIDES, f"data.val_files={problems['validation']}"])
-    policy, experience = experience_of(config, problems["train"])
-    saved = as_easyr1(policy, experience) | {
+    policy, train_batch = experience_of(config, problems["train"])
+    saved = as_easyr1(policy, train_batch) | {
         "config": str(config_path),
         "overrides": [*OVERRIDES, f"data.val_files={problems['validation']}"],
-        "cases": CASES + [variant_case(policy, experience, name) for name in VARIANTS],
+        "cases": CASES + [variant_case(policy, train_batch, name) for name in VARIANTS],
         "optimizer_steps": STEPS,
         "temperature": config.worker.rollout.temperature,
     }
     torch.save(saved, job / "batch.pt")
-    found = {"experience": experience, "local": local_gradients(policy, experience, config)}
-    found["local"] |= {name: variant_gradients(policy, experience, config, name) for name in VARIANTS}
+    found = {"experience": train_batch, "local": local_gradients(policy, train_batch, config)}
+    found["local"] |= {name: variant_gradients(policy, train_batch, config, name) for name in VARIANTS}
     for world in (1, 2):
         run_ranks(job, world)
         ranks = [torch.load(job / f"result_{world}_{rank}.pt", weights_only=False) for rank in range(world)]
@@ -126,15 +126,15 @@ def text_results(easyr1, text_model, text_problems, tmp_path_factory):
         "echo.include_truncated=true",
     ]
     config = load_config(config_path, overrides)
-    policy, experience = experience_of(config, text_problems)
-    saved = as_easyr1(policy, experience) | {
+    policy, train_batch = experience_of(config, text_problems)
+    saved = as_easyr1(policy, train_batch) | {
         "config": str(config_path),
         "overrides": overrides,
         "cases": [{**PLAIN, "name": "whole", "coef": COEF}, {**PLAIN, "name": "small", "micro": 2, "coef": COEF}],
         "optimizer_steps": STEPS,
         "temperature": 1.0,
     }
-    found = {"local": local_gradients(policy, experience, config)}
+    found = {"local": local_gradients(policy, train_batch, config)}
     for world in (1, 2):
         job = tmp_path_factory.mktemp("text_gradients")
         torch.save(saved | {"ulysses": world}, job / "batch.pt")
@@ -153,54 +153,54 @@ def experience_of(config, path: Path):
     right = torch.rand(PROMPTS * N, generator=torch.Generator().manual_seed(4)) < 0.5
     right[:N] = True  # a group that has degenerated
     scores = [{"overall": float(value), "accuracy": float(value)} for value in right]
-    experience = assess(rollouts, scores, config)
-    mine(experience, config.echo, make_splitter("newline", policy.tokenizer), step=1)
-    experience.ref_log_probs = rollouts.log_probs + 0.1 * torch.randn(
+    train_batch = compute_advantages(rollouts, scores, config)
+    mine_clips(train_batch, config.echo, make_splitter("newline", policy.tokenizer), step=1)
+    train_batch.ref_log_probs = rollouts.log_probs + 0.1 * torch.randn(
         rollouts.log_probs.shape, generator=torch.Generator().manual_seed(5)
     )
-    return policy, experience
+    return policy, train_batch
 
 
-def local_gradients(policy: Policy, experience, config) -> dict[str, list[dict]]:
-    """Name of the term -> gradients of each optimizer step, of the embedded engine's own update."""
+def local_gradients(policy: Policy, train_batch, config) -> dict[str, list[dict]]:
+    """Name of the term -> gradients of each optimizer step, of the local engine's own update."""
     config.worker.actor.micro_batch_size_per_device_for_update = PROMPTS * N
     found = {}
     for name, coef, scale in (("whole", COEF, 1.0), ("base", 0.0, 1.0), ("echo", COEF, 0.0)):
-        advantages = experience.advantages
-        experience.advantages = advantages * scale
+        advantages = train_batch.advantages
+        train_batch.advantages = advantages * scale
         updater = Updater(policy, make_optimizer(policy.model, config.worker.actor.optim), config, 10)
         gradients: list[dict] = []
         updater.optimizer.step = partial(note_gradients, policy.model, gradients)
-        metrics = updater.update(experience, coef)
-        experience.advantages = advantages
+        metrics = updater.update(train_batch, coef)
+        train_batch.advantages = advantages
         found[name] = {"gradients": gradients, "metrics": metrics}
     return found
 
 
-def variant_case(policy: Policy, experience, name: str) -> dict:
+def variant_case(policy: Policy, train_batch, name: str) -> dict:
     """The case of a variant for the ranks, with the weights of its own clips."""
-    changed = variant_experience(policy, experience, name)
-    columns = {"token_weights": changed.clips.token_weights, "own_policy": changed.rollouts.own}
-    if changed.echo_only is not None:
-        columns["trained"] = ~changed.echo_only
+    changed = variant_experience(policy, train_batch, name)
+    columns = {"token_weights": changed.clips.token_weights, "on_policy": changed.rollouts.is_on_policy}
+    if changed.aux_only is not None:
+        columns["trained"] = ~changed.aux_only
     return {**PLAIN, "name": name, "coef": COEF, "micro": 4} | columns | VARIANTS[name]
 
 
-def variant_experience(policy: Policy, experience, name: str):
+def variant_experience(policy: Policy, train_batch, name: str):
     """The experience with the clips of a variant, the rows of experts told apart, or the degenerate group kept for
     its clip alone."""
-    variant, rollouts = VARIANTS[name], experience.rollouts
+    variant, rollouts = VARIANTS[name], train_batch.rollouts
     if variant.get("algorithm") in ("luffy", "srft"):
         own = torch.arange(PROMPTS * N) % N < N - 1
         sampled = own[:, None] * rollouts.log_probs  # of an expert's row there are none
-        rollouts = dataclasses.replace(rollouts, own_policy=own, log_probs=sampled)
-    echo_only = torch.arange(PROMPTS * N) < N if variant.get("echo_only") else None
-    changed = dataclasses.replace(experience, rollouts=rollouts, echo_only=echo_only)
-    mine(changed, EchoConfig(**variant.get("echo", {})), make_splitter("newline", policy.tokenizer), step=1)
+        rollouts = dataclasses.replace(rollouts, on_policy=own, log_probs=sampled)
+    aux_only = torch.arange(PROMPTS * N) < N if variant.get("aux_only") else None
+    changed = dataclasses.replace(train_batch, rollouts=rollouts, aux_only=aux_only)
+    mine_clips(changed, EchoConfig(**variant.get("echo", {})), make_splitter("newline", policy.tokenizer), step=1)
     return changed
 
 
-def variant_gradients(policy: Policy, experience, config, name: str) -> dict:
+def variant_gradients(policy: Policy, train_batch, config, name: str) -> dict:
     variant = VARIANTS[name]
     config = copy.deepcopy(config)
     config.echo = EchoConfig(**variant.get("echo", {}))
@@ -208,7 +208,7 @@ def variant_gradients(policy: Policy, experience, config, name: str) -> dict:
     config.worker.actor.ppo_epochs = variant.get("epochs", 1)
     config.worker.actor.loss_avg_mode = variant.get("loss_avg_mode", "token")
     config.algorithm.name, config.algorithm.use_kl_loss = variant.get("algorithm", "grpo"), "kl_coef" in variant
-    changed = variant_experience(policy, experience, name)
+    changed = variant_experience(policy, train_batch, name)
     updater = Updater(policy, make_optimizer(policy.model, config.worker.actor.optim), config, 10)
     gradients: list[dict] = []
     updater.optimizer.step = partial(note_gradients, policy.model, gradients)
@@ -220,9 +220,9 @@ def note_gradients(model: torch.nn.Module, gradients: list[dict]) -> None:
     gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
 
 
-def as_easyr1(policy: Policy, experience) -> dict:
+def as_easyr1(policy: Policy, train_batch) -> dict:
     """The rollouts in EasyR1's layout: prompts padded on the left, responses on the right, four rows of positions."""
-    rollouts = experience.rollouts
+    rollouts = train_batch.rollouts
     width = rollouts.tokens.shape[1]
     rows, inputs = [], []
     for prompt in rollouts.prompts:
@@ -255,10 +255,10 @@ def as_easyr1(policy: Policy, experience) -> dict:
         "responses": rollouts.tokens,
         "response_mask": mask,
         "old_log_probs": rollouts.log_probs,
-        "advantages": experience.advantages * mask,
-        "ref_log_probs": experience.ref_log_probs,
-        "token_weights": experience.clips.token_weights,
-        "verified": experience.verified,
+        "advantages": train_batch.advantages * mask,
+        "ref_log_probs": train_batch.ref_log_probs,
+        "token_weights": train_batch.clips.token_weights,
+        "verified": train_batch.verified,
     }
     return {"tensors": tensors, "multi_modal_inputs": inputs}
 

@@ -9,25 +9,25 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from rehearsal_process import in_rehearsal
+from dry_run_process import in_rehearsal
 
 from echorl_vl import engines, train
 from echorl_vl.config import load_config
-from echorl_vl.config.problems import raise_if_any
+from echorl_vl.config.issues import raise_if_any
 from echorl_vl.data.sources import load_problems
 from echorl_vl.engines.easyr1 import hooks
 from echorl_vl.engines.easyr1.checkpoints import newest_checkpoint
 from echorl_vl.engines.easyr1.datasets import load_sets
-from echorl_vl.engines.easyr1.preflight import check_pictures, critic_problems, sequence_problems, version_problems
+from echorl_vl.engines.easyr1.preflight import check_pictures, critic_issues, sequence_issues, version_issues
 from echorl_vl.engines.easyr1.run import run
 from echorl_vl.engines.resources import (
     GIB,
     Machine,
-    cluster_problem,
+    cluster_issue,
     count_parameters,
-    gpu_problems,
-    memory_problems,
-    model_problems,
+    gpu_issues,
+    memory_issues,
+    model_issues,
 )
 from echorl_vl.errors import UserError
 
@@ -109,7 +109,7 @@ def test_a_hook_that_is_missing_or_has_changed_stops_the_run():
 
 
 def test_versions_that_fit(monkeypatch):
-    assert list(version_problems(False, GOOD.get)) == []
+    assert list(version_issues(False, GOOD.get)) == []
 
 
 @pytest.mark.parametrize(
@@ -129,34 +129,34 @@ def test_versions_that_fit(monkeypatch):
     ],
 )
 def test_versions_that_do_not_fit(package, version, message):
-    found = messages(version_problems(False, {**GOOD, package: version}.get))
+    found = messages(version_issues(False, {**GOOD, package: version}.get))
     assert message in found and found.count("\n") == 0
 
 
 def test_a_rehearsal_needs_neither_vllm_nor_flash_attn():
-    assert list(version_problems(True, {**GOOD, "vllm": None, "flash-attn": None}.get)) == []
+    assert list(version_issues(True, {**GOOD, "vllm": None, "flash-attn": None}.get)) == []
 
 
 # --- machine ---
 
 
 def test_no_gpu_says_what_runs_without_one():
-    found = messages(gpu_problems(config(), machine(0)))
+    found = messages(gpu_issues(config(), machine(0)))
     assert "torch finds none" in found and "engine=local" in found and "trainer.device=cpu" in found
 
 
 def test_too_few_gpus():
-    assert "trainer.n_gpus_per_node = 8" in messages(gpu_problems(config(), machine(4)))
-    assert list(gpu_problems(config(), machine(8))) == []
-    assert list(gpu_problems(config("trainer.device=cpu"), machine(0))) == []
+    assert "trainer.n_gpus_per_node = 8" in messages(gpu_issues(config(), machine(4)))
+    assert list(gpu_issues(config(), machine(8))) == []
+    assert list(gpu_issues(config("trainer.device=cpu"), machine(0))) == []
 
 
 def test_a_cluster_that_is_too_small_says_how_to_start_ray():
     two_nodes = config("trainer.nnodes=2")
-    assert "wants 16" in cluster_problem(two_nodes, {"GPU": 8.0}) and "ray start --address" in cluster_problem(
+    assert "wants 16" in cluster_issue(two_nodes, {"GPU": 8.0}) and "ray start --address" in cluster_issue(
         two_nodes, {}
     )
-    assert cluster_problem(two_nodes, {"GPU": 16.0}) is None
+    assert cluster_issue(two_nodes, {"GPU": 16.0}) is None
 
 
 @pytest.mark.parametrize(
@@ -172,13 +172,13 @@ def test_a_cluster_that_is_too_small_says_how_to_start_ray():
     ],
 )  # fmt: skip
 def test_a_model_that_does_not_fit(overrides, gpus, billions, message):
-    found = messages(memory_problems(config(*overrides), machine(gpus), int(billions * 1e9)))
+    found = messages(memory_issues(config(*overrides), machine(gpus), int(billions * 1e9)))
     assert message in found if message else found == ""
 
 
 def test_a_model_that_does_not_fit_a_rehearsal():
-    found = messages(memory_problems(config("trainer.device=cpu"), machine(0, memory_gib=24), int(8.3e9)))
-    assert "a rehearsal on the CPU needs" in found and "echorl_vl/tiny/model" in found
+    found = messages(memory_issues(config("trainer.device=cpu"), machine(0, memory_gib=24), int(8.3e9)))
+    assert "a CPU dry run on the CPU needs" in found and "echorl_vl/tiny/model" in found
 
 
 # --- model and data ---
@@ -195,9 +195,9 @@ def test_a_model_that_does_not_fit_a_rehearsal():
 def test_a_model_folder_that_lacks_something(tmp_path, missing, message):
     folder = tmp_path / "model"
     shutil.copytree(TINY, folder)
-    assert list(model_problems(config(f"worker.actor.model.model_path={folder}"))) == []
+    assert list(model_issues(config(f"worker.actor.model.model_path={folder}"))) == []
     (folder / missing).unlink()
-    found = messages(model_problems(config(f"worker.actor.model.model_path={folder}")))
+    found = messages(model_issues(config(f"worker.actor.model.model_path={folder}")))
     assert message in found and str(folder) in found
 
 
@@ -208,18 +208,18 @@ def test_an_adapter_on_one_side_of_a_tied_pair(tmp_path, tied, targets, refused)
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(settings | {"tie_word_embeddings": tied}))
     lora = (f"worker.actor.model.lora.target_modules='{targets}'", "worker.actor.model.lora.rank=8")
-    found = messages(model_problems(config(f"worker.actor.model.model_path={folder}", *lora)))
+    found = messages(model_issues(config(f"worker.actor.model.model_path={folder}", *lora)))
     assert ("share one weight" in found) == refused and (refused or not found)
 
 
 def test_what_is_no_critic(text_model):
     critic = ("algorithm.adv_estimator=gae", f"worker.critic.model.model_path={TINY}", "worker.rollout.n=8",
               "worker.critic.global_batch_size=64", "algorithm.norm_adv_by_std_in_grpo=true")  # fmt: skip
-    assert "a vision model can't be a critic" in messages(critic_problems(config(*critic)))
-    assert list(critic_problems(config())) == []
+    assert "a vision model can't be a critic" in messages(critic_issues(config(*critic)))
+    assert list(critic_issues(config())) == []
     text = (*critic, f"worker.critic.model.model_path={text_model}")
-    assert "wanted {num_labels: 1}" in messages(critic_problems(config(*text)))
-    assert list(critic_problems(config(*text, "worker.critic.model.override_config={num_labels: 1}"))) == []
+    assert "wanted {num_labels: 1}" in messages(critic_issues(config(*text)))
+    assert list(critic_issues(config(*text, "worker.critic.model.override_config={num_labels: 1}"))) == []
 
 
 def test_a_model_of_which_nothing_is_known(monkeypatch):
@@ -266,10 +266,10 @@ def test_videos_are_left_to_easyr1(tmp_path):
 def test_shared_sequences_go_with_text_models_whose_heads_divide(text_model):
     ulysses = "worker.actor.ulysses_size=8"
     vision = config(ulysses, f"worker.actor.model.model_path={TINY}")
-    assert "wanted 1 for a vision model" in messages(sequence_problems(vision))
+    assert "wanted 1 for a vision model" in messages(sequence_issues(vision))
     text = config(ulysses, f"worker.actor.model.model_path={text_model}")
-    assert "wanted a divisor of the 4 attention heads" in messages(sequence_problems(text))
-    assert list(sequence_problems(config(f"worker.actor.model.model_path={TINY}"))) == []
+    assert "wanted a divisor of the 4 attention heads" in messages(sequence_issues(text))
+    assert list(sequence_issues(config(f"worker.actor.model.model_path={TINY}"))) == []
 
 
 def test_a_reward_function_that_is_not_there_is_found_at_start():
@@ -342,6 +342,6 @@ def test_auto_says_which_engine_and_why(monkeypatch):
 
 
 def test_all_problems_of_a_machine_are_told_at_once():
-    problems = [*version_problems(False, {**GOOD, "vllm": None}.get), *gpu_problems(config(), machine(0))]
+    problems = [*version_issues(False, {**GOOD, "vllm": None}.get), *gpu_issues(config(), machine(0))]
     with pytest.raises(UserError, match="2 problems"):
         raise_if_any(problems)

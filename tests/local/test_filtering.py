@@ -9,7 +9,7 @@ import tiny_models as tiny
 import torch
 
 from echorl_vl.config import Config
-from echorl_vl.engines.local.collect import Collected, Collector
+from echorl_vl.engines.local.collect import Collected, RolloutCollector
 from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.sampling import SamplingParams
 from echorl_vl.engines.local.validation import training_params, validation_params
@@ -35,7 +35,7 @@ def test_both_bounds_are_outside_as_in_easyr1(low: float, high: float, kept: lis
     settings.algorithm.filter_low, settings.algorithm.filter_high = low, high
     means: list[float] = []
     collector = SimpleNamespace(config=settings)
-    found = Collector._filtered(collector, Collected(rollouts, scores, list(range(5))), False, means)
+    found = RolloutCollector._filtered(collector, Collected(rollouts, scores, list(range(5))), False, means)
     assert means == [0, 0.25, 0.5, 0.75, 1]
     assert [problem for part in found for problem in part.problems] == kept
 

@@ -10,11 +10,11 @@ import torch
 
 from echorl_vl import train
 from echorl_vl.config import load_config
-from echorl_vl.data.generated import load_generated
-from echorl_vl.engines.local.parts import load_set, make_encoder
+from echorl_vl.engines.local.context import load_set, make_encoder
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.sampling import SamplingParams
+from echorl_vl.generators.splits import load_generated
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
 

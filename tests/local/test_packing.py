@@ -80,12 +80,12 @@ CASES = [  # prompt lengths, prompt of each response, response lengths
 ]
 
 
-def rows_by_hand(prompt_lengths, prompt_of, lengths):
+def rows_by_hand(prompt_lengths, prompt_index, lengths):
     """Per token of the packed row: what it sees; per response: its predictors; both by loops."""
     starts = [sum(prompt_lengths[:g]) for g in range(len(prompt_lengths))]
     sees = [list(range(s, s + i + 1)) for s, n in zip(starts, prompt_lengths, strict=True) for i in range(n)]
     predictors = []
-    for g, length in zip(prompt_of, lengths, strict=True):
+    for g, length in zip(prompt_index, lengths, strict=True):
         prompt, begin = list(range(starts[g], starts[g] + prompt_lengths[g])), len(sees)
         sees += [prompt + list(range(begin, begin + i + 1)) for i in range(length - 1)]
         predictors += [prompt[-1], *range(begin, begin + length - 1)]
@@ -94,7 +94,7 @@ def rows_by_hand(prompt_lengths, prompt_of, lengths):
 
 @pytest.mark.parametrize("case", CASES)
 def test_packed_rows_against_loops(case):
-    prompt_lengths, prompt_of, lengths = case
+    prompt_lengths, prompt_index, lengths = case
     layout = PackedRows(*map(torch.tensor, case), CPU)
     sees, predictors = rows_by_hand(*case)
     assert layout.predictors().tolist() == predictors
@@ -102,7 +102,7 @@ def test_packed_rows_against_loops(case):
     own = [torch.arange(n).expand(3, -1) * 2 for n in prompt_lengths]
     following = torch.tensor([100 * (g + 1) for g in range(len(prompt_lengths))])
     by_hand = [2 * i for n in prompt_lengths for i in range(n)]
-    by_hand += [100 * (g + 1) + i for g, n in zip(prompt_of, lengths, strict=True) for i in range(n - 1)]
+    by_hand += [100 * (g + 1) + i for g, n in zip(prompt_index, lengths, strict=True) for i in range(n - 1)]
     assert layout.positions(own, following).tolist() == [by_hand] * 3
 
     responses = torch.arange(len(lengths) * 6).view(len(lengths), 6)

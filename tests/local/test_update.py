@@ -13,8 +13,7 @@ import torch
 
 from echorl_vl.config import Config
 from echorl_vl.core import METRIC_NAMES, EchoConfig, make_splitter
-from echorl_vl.engines.experience import Experience, experience_metrics, mine
-from echorl_vl.engines.local.assess import assess
+from echorl_vl.engines.local.advantages import compute_advantages
 from echorl_vl.engines.local.optim import learning_rate, make_optimizer
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.reference import KLController
@@ -23,7 +22,9 @@ from echorl_vl.engines.local.rows import generate_in_chunks
 from echorl_vl.engines.local.sampling import SamplingParams
 from echorl_vl.engines.local.trainer import Trainer
 from echorl_vl.engines.local.update import Updater
+from echorl_vl.engines.train_batch import batch_metrics, mine_clips
 from echorl_vl.errors import UserError
+from echorl_vl.types import TrainBatch
 
 PROMPTS, N, COEF = 4, 4, 0.05
 
@@ -49,7 +50,7 @@ def policy() -> Policy:
     return tiny.vl_policy()
 
 
-def experience(policy: Policy, settings: Config, accuracies, noise: float = 0.0) -> Experience:
+def train_batch(policy: Policy, settings: Config, accuracies, noise: float = 0.0) -> TrainBatch:
     """Rollouts of four prompts, three of them with pictures, with given accuracies; old log-probs moved by `noise`."""
     prompts = [tiny.prompt("ab", (4, 4)), tiny.prompt("cd", (4, 8), seed=1), tiny.prompt("e"), tiny.prompt("f", (4, 4))]
     params = SamplingParams(n=N, max_tokens=12)
@@ -59,9 +60,9 @@ def experience(policy: Policy, settings: Config, accuracies, noise: float = 0.0)
         rollouts.log_probs.shape, generator=torch.Generator().manual_seed(1)
     )
     scores = [{"overall": float(a), "accuracy": float(a)} for a in accuracies]
-    made = assess(rollouts, scores, settings)
+    made = compute_advantages(rollouts, scores, settings)
     splitter = make_splitter("window", tiny.tokenizer(), size=3)  # random bytes hold hardly a newline
-    mine(made, settings.echo, splitter, step=1)
+    mine_clips(made, settings.echo, splitter, step=1)
     return made
 
 
@@ -80,13 +81,13 @@ class Recorder(torch.optim.SGD):
         self.seen.append([torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in own])
 
 
-def gradients(policy: Policy, settings: Config, made: Experience, coef: float) -> list[torch.Tensor]:
+def gradients(policy: Policy, settings: Config, made: TrainBatch, coef: float) -> list[torch.Tensor]:
     recorder = Recorder(policy.model)
     Updater(policy, recorder, settings, 1).update(made, coef)
     return recorder.seen[0]
 
 
-def naive_loss(policy: Policy, settings: Config, made: Experience, coef: float) -> torch.Tensor:
+def naive_loss(policy: Policy, settings: Config, made: TrainBatch, coef: float) -> torch.Tensor:
     """The whole loss, one rollout at a time through transformers' own forward, from the formulas."""
     rollouts, tokens = made.rollouts, int(made.rollouts.response_mask.sum())
     total = torch.zeros(())
@@ -110,7 +111,7 @@ def naive_loss(policy: Policy, settings: Config, made: Experience, coef: float) 
 @pytest.mark.parametrize("entropy_coef", [0.0, 0.1])
 def test_gradient_equals_a_naive_one(policy: Policy, entropy_coef: float) -> None:
     settings = config(worker__actor__entropy_coef=entropy_coef)
-    made = experience(policy, settings, MIXED, noise=0.3)
+    made = train_batch(policy, settings, MIXED, noise=0.3)
     assert len(made.clips) == 3
     found = gradients(policy, settings, made, COEF)
     policy.model.zero_grad()
@@ -122,7 +123,7 @@ def test_gradient_equals_a_naive_one(policy: Policy, entropy_coef: float) -> Non
 
 
 def test_gradient_is_the_same_under_every_split(policy: Policy) -> None:
-    made = experience(policy, config(), MIXED, noise=0.3)
+    made = train_batch(policy, config(), MIXED, noise=0.3)
     wanted_by_mode = {
         mode: gradients(policy, config(worker__actor__entropy_coef=0.01, worker__actor__loss_avg_mode=mode), made, COEF)
         for mode in ("token", "seq")
@@ -142,7 +143,7 @@ def test_gradient_is_the_same_under_every_split(policy: Policy) -> None:
 
 def test_all_success_groups_have_an_echo_gradient_and_no_other(policy: Policy) -> None:
     settings = config(echo=EchoConfig(log_grad_share=True))
-    made = experience(policy, settings, [1] * (PROMPTS * N))
+    made = train_batch(policy, settings, [1] * (PROMPTS * N))
     assert all(not gradient.any() for gradient in gradients(policy, settings, made, 0.0))
     assert any(gradient.any() for gradient in gradients(policy, settings, made, COEF))
     metrics = Updater(policy, Recorder(policy.model), settings, 1).update(made, COEF)
@@ -153,7 +154,7 @@ def test_all_success_groups_have_an_echo_gradient_and_no_other(policy: Policy) -
 
 def test_the_norms_apart_are_those_of_the_terms_by_themselves(policy: Policy) -> None:
     settings = config(echo=EchoConfig(log_grad_share=True), worker__actor__micro_batch_size_per_device_for_update=2)
-    made = experience(policy, settings, MIXED)
+    made = train_batch(policy, settings, MIXED)
     base, whole = gradients(policy, settings, made, 0.0), gradients(policy, settings, made, COEF)
     echo = [one - other for one, other in zip(whole, base, strict=True)]
     metrics = Updater(policy, Recorder(policy.model), settings, 1).update(made, COEF)
@@ -167,7 +168,7 @@ def test_an_echo_term_of_weight_zero_is_the_base_algorithm_bit_for_bit(policy: P
     results = []
     for mined in (True, False):
         own = copy.deepcopy(policy)
-        made = experience(own, settings, MIXED)
+        made = train_batch(own, settings, MIXED)
         if not mined:
             made.clips = made.steps = None
         updater = Updater(own, make_optimizer(own.model, settings.worker.actor.optim), settings, 1)
@@ -179,7 +180,7 @@ def test_an_echo_term_of_weight_zero_is_the_base_algorithm_bit_for_bit(policy: P
 
 def test_echo_costs_no_forward_pass(policy: Policy) -> None:
     settings = config(worker__actor__micro_batch_size_per_device_for_update=4)
-    made = experience(policy, settings, MIXED)
+    made = train_batch(policy, settings, MIXED)
     calls = []
     for coef in (0.0, COEF):
         before = policy.forward_calls, policy.pictures.calls, policy.prefill_calls, policy.decode_calls
@@ -192,7 +193,7 @@ def test_echo_costs_no_forward_pass(policy: Policy) -> None:
 def test_components_keep_their_own_weight(policy: Policy) -> None:
     """Ten times as much echo changes the gradient by nine times the echo gradient, whatever else there is."""
     settings = config(worker__actor__entropy_coef=0.02)
-    made = experience(policy, settings, MIXED, noise=0.2)
+    made = train_batch(policy, settings, MIXED, noise=0.2)
     base, once, tenfold = (gradients(policy, settings, made, coef) for coef in (0.0, COEF, 10 * COEF))
     for a, b, c in zip(base, once, tenfold, strict=True):
         torch.testing.assert_close(c - a, 10 * (b - a), atol=2e-5, rtol=1e-3)
@@ -202,7 +203,7 @@ def test_mini_batches_keep_groups_whole_and_count_their_own_prompts(policy: Poli
     settings = config(worker__actor__global_batch_size=2, worker__actor__ppo_epochs=2)
     recorder = Recorder(policy.model)
     updater = Updater(policy, recorder, settings, 5)
-    metrics = updater.update(experience(policy, settings, MIXED), COEF)
+    metrics = updater.update(train_batch(policy, settings, MIXED), COEF)
     assert len(recorder.seen) == updater.steps == 4
     assert metrics["actor/skipped_steps"] == 0
 
@@ -211,7 +212,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_several_stop_the_run(policy: P
     settings = config(trainer__max_bad_steps=2)
     own = copy.deepcopy(policy)
     before = [p.detach().clone() for p in own.model.parameters()]
-    made = experience(own, settings, MIXED)
+    made = train_batch(own, settings, MIXED)
     made.advantages[0] = float("nan")
     updater = Updater(own, make_optimizer(own.model, settings.worker.actor.optim), settings, 9)
     metrics = updater.update(made, COEF)
@@ -236,10 +237,10 @@ def test_chunks_of_prompts_make_one_batch(policy: Policy) -> None:
 
 def test_kl_in_the_reward_moves_advantages(policy: Policy) -> None:
     settings = config(algorithm__kl_penalty="kl", algorithm__norm_adv_by_std_in_grpo=False)
-    made = experience(policy, settings, [1] * (PROMPTS * N))
+    made = train_batch(policy, settings, [1] * (PROMPTS * N))
     reference = made.rollouts.log_probs - 0.1 * made.rollouts.response_mask
     reference[0] -= 1.0 * made.rollouts.response_mask[0]
-    moved = assess(made.rollouts, made.scores, settings, reference, kl_coef=0.5)
+    moved = compute_advantages(made.rollouts, made.scores, settings, reference, kl_coef=0.5)
     lengths = made.rollouts.response_mask.sum(-1).float()
     kl = 0.1 * lengths
     kl[0] = 1.1 * lengths[0]
@@ -249,9 +250,9 @@ def test_kl_in_the_reward_moves_advantages(policy: Policy) -> None:
 
 def test_metrics_have_the_names_of_the_specification(policy: Policy) -> None:
     settings = config(echo=EchoConfig(log_grad_share=True))
-    made = experience(policy, settings, MIXED)
+    made = train_batch(policy, settings, MIXED)
     metrics = Updater(policy, Recorder(policy.model), settings, 1).update(made, COEF)
-    metrics |= experience_metrics(made, settings.echo) | {"echo/coef": COEF}
+    metrics |= batch_metrics(made, settings.echo) | {"echo/coef": COEF}
     assert set(METRIC_NAMES) <= set(metrics)
     assert metrics["group/all_success"] == 0.25 and metrics["group/all_fail"] == 0.25
     assert metrics["reward/accuracy"] == sum(MIXED) / len(MIXED)
@@ -262,11 +263,11 @@ def test_metrics_have_the_names_of_the_specification(policy: Policy) -> None:
 def test_reinforce_plus_plus_discounts_token_by_token(policy: Policy, gamma: float, with_kl: bool) -> None:
     """EasyR1's estimator, written out: the outcome at the last token, less each token's KL; then one whitening."""
     settings = config(algorithm__adv_estimator="reinforce_plus_plus", algorithm__gamma=gamma)
-    made = experience(policy, settings, MIXED)
+    made = train_batch(policy, settings, MIXED)
     mask, coef = made.rollouts.response_mask, 0.5
     noise = torch.randn(mask.shape, generator=torch.Generator().manual_seed(7))
     reference = made.rollouts.log_probs + noise if with_kl else None
-    found = assess(made.rollouts, made.scores, settings, reference, kl_coef=coef).advantages
+    found = compute_advantages(made.rollouts, made.scores, settings, reference, kl_coef=coef).advantages
     returns = torch.zeros(mask.shape)
     for row, length in enumerate(mask.sum(-1).tolist()):
         rewards = [0.0] * (length - 1) + [float(MIXED[row])]
@@ -300,7 +301,7 @@ def test_the_schedule_counts_training_steps(policy: Policy) -> None:
     """All optimizer steps of a training step have its rate; the first step of a warm-up has 0, as in EasyR1."""
     settings = config(worker__actor__ppo_epochs=2, worker__actor__global_batch_size=2)
     settings.worker.actor.optim.lr_warmup_ratio = 0.5
-    made = experience(policy, settings, MIXED)
+    made = train_batch(policy, settings, MIXED)
     updater = Updater(policy, Recorder(policy.model), settings, total_steps=4)
     assert [updater.update(made)["actor/lr"] for _ in range(4)] == pytest.approx([0.0, 5e-4, 1e-3, 1e-3])
     assert updater.steps == 16
@@ -308,7 +309,7 @@ def test_the_schedule_counts_training_steps(policy: Policy) -> None:
 
 def test_a_micro_batch_larger_than_the_batch_is_the_batch(policy: Policy) -> None:
     settings = config(worker__actor__micro_batch_size_per_device_for_update=1000)
-    made = experience(policy, settings, MIXED)
+    made = train_batch(policy, settings, MIXED)
     got, wanted = (gradients(policy, one, made, COEF) for one in (settings, config()))
     assert all(torch.equal(one, other) for one, other in zip(got, wanted, strict=True))
 

@@ -108,7 +108,7 @@ def test_equal_pictures_are_found_whatever_object_they_come_in():
     last = tiny.Prompt(None, two.input_ids, two.pixel_values[16:].clone(), two.image_grid_thw[1:])
     turned = tiny.Prompt(None, two.input_ids, two.pixel_values[16:].flip(0), two.image_grid_thw[1:])  # same sum
     pictures = distinct_pictures([two, tiny.prompt("text"), copy, last, turned])
-    assert pictures.of_prompt == [[0, 1], [], [0, 1], [1], [2]]
+    assert pictures.prompt_index == [[0, 1], [], [0, 1], [1], [2]]
     assert pictures.grid_thw.tolist() == [[1, 4, 4], [1, 4, 8], [1, 4, 8]]
     assert torch.equal(pictures.pixel_values[:48], two.pixel_values)
     assert distinct_pictures([tiny.prompt("text")]) is None

@@ -42,7 +42,7 @@ def shell(line: str, folder: Path) -> tuple[int, str]:
         ("$PYTHON -m echorl_vl.train --help", OUTPUT_LOST),
         ("$PYTHON -m echorl_vl.train configs/geo3k_tiny.yaml --print-config", OUTPUT_LOST),
         ("$PYTHON -m echorl_vl.init $RUN/starter.yaml", 0),
-        ("$PYTHON -m geometry3k.generate --size 1 --out $RUN/problems.parquet", 0),
+        ("$PYTHON -m echorl_vl.generators.geometry3k.generate --size 1 --out $RUN/problems.parquet", 0),
         pytest.param("$PYTHON -m echorl_vl.outputs.plots $RUN", 0, marks=pytest.mark.slow),
         pytest.param("$PYTHON -m eval.run --list", 0, marks=pytest.mark.slow),
     ],

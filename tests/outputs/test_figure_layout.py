@@ -61,9 +61,9 @@ def test_texts_keep_apart_and_within_the_figure(tmp_path, monkeypatch, rows):
         for text, box in boxes:
             assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, f"{name}: {text!r} leaves the figure"
             assert box.y0 >= 0 and box.y1 <= figure.bbox.y1, f"{name}: {text!r} leaves the figure"
-        for (text, box), (other, beside) in itertools.combinations(boxes, 2):
-            wide = min(box.x1, beside.x1) - max(box.x0, beside.x0)
-            high = min(box.y1, beside.y1) - max(box.y0, beside.y0)
+        for (text, box), (other, extra_sections) in itertools.combinations(boxes, 2):
+            wide = min(box.x1, extra_sections.x1) - max(box.x0, extra_sections.x0)
+            high = min(box.y1, extra_sections.y1) - max(box.y0, extra_sections.y0)
             assert wide < 1 or high < 2, f"{name}: {text!r} is written over {other!r}"
     plt.close("all")
 

@@ -18,6 +18,10 @@ from made_up_run import metric_rows, write_metrics, write_rollouts_of
 from rich.console import Console
 
 from echorl_vl import init, train
+from echorl_vl.evaluation import compare
+from echorl_vl.evaluation import run as evaluation
+from echorl_vl.evidence import __main__ as evidence
+from echorl_vl.generators.geometry3k import convert, generate
 from echorl_vl.outputs import plots, show
 from echorl_vl.outputs.console import make_console
 from echorl_vl.outputs.display import Display
@@ -25,10 +29,6 @@ from echorl_vl.outputs.plot_examples import examples_figure
 from echorl_vl.outputs.plot_rollouts import entropy_figure
 from echorl_vl.outputs.rollout_files import read_rollouts
 from echorl_vl.outputs.terminal import visible
-from eval import compare
-from eval import run as evaluation
-from eval.evidence import __main__ as evidence
-from geometry3k import convert, generate
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -118,11 +118,11 @@ MAINS = {
     "init": (init.main, ["{bad}"]),
     "show": (show.main, ["{bad}"]),
     "plots": (plots.main, ["{bad}"]),
-    "eval.compare": (compare.main, ["{bad}", "{bad}"]),
-    "eval.run": (evaluation.main, ["--model", "m", "--bench", "{bad}", "--out", "{bad}"]),
-    "eval.evidence": (evidence.main, ["{bad}", "--out", "{bad}"]),
-    "geometry3k.convert": (convert.main, ["{bad}", "--out", "{bad}.parquet"]),
-    "geometry3k.generate": (generate.main, ["--out", "{bad}"]),
+    "echorl_vl.evaluation.compare": (compare.main, ["{bad}", "{bad}"]),
+    "echorl_vl.evaluation.run": (evaluation.main, ["--model", "m", "--bench", "{bad}", "--out", "{bad}"]),
+    "echorl_vl.evidence": (evidence.main, ["{bad}", "--out", "{bad}"]),
+    "echorl_vl.generators.geometry3k.convert": (convert.main, ["{bad}", "--out", "{bad}.parquet"]),
+    "echorl_vl.generators.geometry3k.generate": (generate.main, ["--out", "{bad}"]),
 }
 
 
@@ -152,8 +152,8 @@ from pathlib import Path
 from echorl_vl import init, train
 from echorl_vl.outputs import plots, show
 from echorl_vl.outputs.display import Display
-from eval import run as evaluation
-from eval.progress import wide_console
+from echorl_vl.evaluation import run as evaluation
+from echorl_vl.evaluation.progress import wide_console
 folder = Path(sys.argv[1])
 assert train.main(["--help-all"]) == 0
 assert train.main(["no such file \\u6c42.yaml"]) == 2

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from echorl_vl.generators.geometry3k.kinds import KINDS, draw_problem
 from echorl_vl.rewards.manager import RewardManager
-from geometry3k.kinds import KINDS, draw_problem
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 

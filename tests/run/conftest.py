@@ -1,4 +1,4 @@
-"""Short runs of the embedded engine through the command line."""
+"""Short runs of the local engine through the command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from echorl_vl import train
 @pytest.fixture(scope="session")
 def problems(tmp_path_factory) -> Path:
     """A file of 24 generated problems, quicker to open than drawing the whole split."""
-    from geometry3k.generate import main
+    from echorl_vl.generators.geometry3k.generate import main
 
     path = tmp_path_factory.mktemp("problems") / "train.parquet"
     assert main(["--split", "train", "--size", "24", "--out", str(path)]) == 0

@@ -132,7 +132,7 @@ def test_killed_between_the_last_step_and_the_end(run, problems, monkeypatch, tm
             run(*settings, folder=folder)
     assert not (folder / "summary.json").exists()
     if left == "the end":  # then no model is needed any more
-        monkeypatch.setattr("echorl_vl.engines.local.run.build_parts", kill)
+        monkeypatch.setattr("echorl_vl.engines.local.run.build_context", kill)
     done = run(*settings, folder=folder)
     assert done.status == 0, done.output
     assert done.summary["finished"] and done.summary["steps"] == 1 and "val/accuracy_after" in done.summary

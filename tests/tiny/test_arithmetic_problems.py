@@ -8,14 +8,14 @@ from fractions import Fraction
 
 import pytest
 
-from echorl_vl.data.generated import TEST, TRAIN, VALIDATION, belongs_to
 from echorl_vl.data.sources import load_problems
 from echorl_vl.errors import UserError
+from echorl_vl.generators.arithmetic.generate import SPLITS, draw_split, load_split
+from echorl_vl.generators.arithmetic.kinds import KINDS, OOD_KINDS, TRAIN_KINDS, draw_problem
+from echorl_vl.generators.arithmetic.problem import LARGE_SIZE, SIZE, calculate
+from echorl_vl.generators.splits import TEST, TRAIN, VALIDATION, belongs_to
 from echorl_vl.rewards.geometry import is_worked_solution
 from echorl_vl.rewards.grading import grade
-from echorl_vl.tiny.arithmetic.generate import SPLITS, draw_split, load_split
-from echorl_vl.tiny.arithmetic.kinds import HELD_OUT_KINDS, KINDS, TRAIN_KINDS, draw_problem
-from echorl_vl.tiny.arithmetic.problem import LARGE_SIZE, SIZE, calculate
 
 FACTORS = {"weeks": 7, "feet": 12, "yards": 3, "gallons": 4}
 
@@ -60,8 +60,8 @@ def drawn(kind: str, count: int = 150):
 
 
 def test_there_are_enough_kinds_and_some_are_held_out() -> None:
-    assert len(TRAIN_KINDS) >= 6 and len(HELD_OUT_KINDS) >= 3
-    assert not TRAIN_KINDS.keys() & HELD_OUT_KINDS.keys()
+    assert len(TRAIN_KINDS) >= 6 and len(OOD_KINDS) >= 3
+    assert not TRAIN_KINDS.keys() & OOD_KINDS.keys()
     assert EXPECTED.keys() == KINDS.keys()
 
 

@@ -69,7 +69,7 @@ def text_problems(count: int = len(PROMPTS)) -> Dataset:
 
 
 def picture_problems(count: int) -> Dataset:
-    from geometry3k.generate import load_split
+    from echorl_vl.generators.geometry3k.generate import load_split
 
     rows = load_split("train", size=count)
     content = [problem.removeprefix("<image>") for problem in rows["problem"]]

@@ -32,7 +32,7 @@ SMALL = [
     "echo.splitter=window",
     "echo.splitter_kwargs={size: 4}",
 ]
-"""Overrides of configs/geo3k_tiny.yaml for a rehearsal with a text model that has learned nothing."""
+"""Overrides of configs/geo3k_tiny.yaml for a CPU dry run with a text model that has learned nothing."""
 
 REWARD = """
 from zlib import crc32
@@ -132,7 +132,7 @@ def overrides(text_model, text_problems, reward) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def rehearse(verl, overrides, tmp_path_factory):
+def dry_run(verl, overrides, tmp_path_factory):
     """`rehearse(*overrides, folder=...)` runs `python -m echorl_vl.train` with verl on the CPU."""
 
     def start(*more: str, folder: Path | None = None, wait: bool = True):

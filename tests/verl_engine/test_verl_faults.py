@@ -12,9 +12,9 @@ from finished_run import left_after, processes
 pytestmark = pytest.mark.slow
 
 
-def test_a_process_that_dies_while_verl_polls_for_its_rollouts_ends_the_run(rehearse):
+def test_a_process_that_dies_while_verl_polls_for_its_rollouts_ends_the_run(dry_run):
     """verl submits prompts to the agent loop and then asks its queue for rows, for ever if that process is gone."""
-    process, folder = rehearse("trainer.max_steps=500", "data.max_response_length=200", wait=False)
+    process, folder = dry_run("trainer.max_steps=500", "data.max_response_length=200", wait=False)
     log, deadline = folder.with_suffix(".log"), time.time() + 300
     while not (folder / "rollouts").exists() or not running(log, "Server.generate"):
         assert process.poll() is None and time.time() < deadline, log.read_text()[-3000:]
@@ -48,10 +48,10 @@ def compute_score(rows):
 """
 
 
-def test_answers_that_are_not_scored_get_0_and_are_counted(rehearse, tmp_path):
+def test_answers_that_are_not_scored_get_0_and_are_counted(dry_run, tmp_path):
     reward = tmp_path / "reward.py"
     reward.write_text(REWARD)
-    run = rehearse(
+    run = dry_run(
         f"worker.reward.reward_function={reward}:compute_score",
         "worker.reward.on_error=zero",
         "worker.reward.time_limit=3",
@@ -68,10 +68,10 @@ def test_answers_that_are_not_scored_get_0_and_are_counted(rehearse, tmp_path):
         assert not any(rollout["is_clip_source"] for rollout in zeros)
 
 
-def test_a_step_without_a_single_score_ends_the_run(rehearse, tmp_path):
+def test_a_step_without_a_single_score_ends_the_run(dry_run, tmp_path):
     reward = tmp_path / "hangs.py"
     reward.write_text("import time\n\ndef compute_score(rows):\n    time.sleep(600)\n")
-    run = rehearse(f"worker.reward.reward_function={reward}:compute_score", "worker.reward.time_limit=0.3")
+    run = dry_run(f"worker.reward.reward_function={reward}:compute_score", "worker.reward.time_limit=0.3")
     assert run.status == 2
     error = run.output.rsplit("error:", 1)[1]
     assert "every one of the 16 answers of this step took longer than worker.reward.time_limit" in error

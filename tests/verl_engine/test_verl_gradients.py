@@ -1,4 +1,4 @@
-"""The update through verl's own worker gives the gradient of the embedded engine, however the step is split."""
+"""The update through verl's own worker gives the gradient of the local engine, however the step is split."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from echorl_vl.config import load_config
 from echorl_vl.core import EchoConfig, make_splitter
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.data.sources import load_problems
-from echorl_vl.engines.experience import mine
-from echorl_vl.engines.local.assess import assess
+from echorl_vl.engines.local.advantages import compute_advantages
 from echorl_vl.engines.local.optim import make_optimizer
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.update import Updater
 from echorl_vl.engines.local.validation import training_params
+from echorl_vl.engines.train_batch import mine_clips
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROMPTS, N, STEPS, COEF = 8, 4, 2, 0.5  # a coefficient large enough that the echo term is no rounding
@@ -55,12 +55,12 @@ VARIANTS = {
     "kl": {"local": {"algorithm.use_kl_loss": True, "algorithm.kl_penalty": "low_var_kl"},
            "actor": {"use_kl_loss": True, "kl_loss_type": "low_var_kl", "kl_loss_coef": 0.3}},
 }  # fmt: skip
-"""Other settings of the update: of the embedded engine, and of verl's actor; each with the former's gradient."""
+"""Other settings of the update: of the local engine, and of verl's actor; each with the former's gradient."""
 
 
 @pytest.fixture(scope="module")
 def results(verl, overrides, text_problems, tmp_path_factory):
-    """Gradients of the embedded engine, and of verl's worker with one rank and with two."""
+    """Gradients of the local engine, and of verl's worker with one rank and with two."""
     job = tmp_path_factory.mktemp("gradients")
     config_path = REPOSITORY / "configs/geo3k_tiny.yaml"
     own = [
@@ -72,23 +72,23 @@ def results(verl, overrides, text_problems, tmp_path_factory):
         "worker.actor.model.enable_gradient_checkpointing=false",
     ]
     config = load_config(config_path, own)
-    policy, experience = experience_of(config, text_problems)
+    policy, train_batch = experience_of(config, text_problems)
     saved = {
-        "rows": as_verl(experience),
+        "rows": as_verl(train_batch),
         "prompts": PROMPTS,
         "longest": config.data.max_prompt_length + config.data.max_response_length,
         "config": str(config_path),
         "overrides": own,
-        "cases": CASES + [variant_case(policy, experience, name) for name in VARIANTS],
+        "cases": CASES + [variant_case(policy, train_batch, name) for name in VARIANTS],
         "optimizer_steps": STEPS,
         "temperature": config.worker.rollout.temperature,
     }
     torch.save(saved, job / "batch.pt")
-    found = {"experience": experience, "local": {}}
+    found = {"experience": train_batch, "local": {}}
     for name, coef, scale in (("whole", COEF, 1.0), ("base", 0.0, 1.0), ("echo", COEF, 0.0)):
-        changed = dataclasses.replace(experience, advantages=experience.advantages * scale)
+        changed = dataclasses.replace(train_batch, advantages=train_batch.advantages * scale)
         found["local"][name] = local_gradients(policy, changed, config, coef)
-    found["local"] |= {name: variant_gradients(policy, experience, config, name) for name in VARIANTS}
+    found["local"] |= {name: variant_gradients(policy, train_batch, config, name) for name in VARIANTS}
     for world in (1, 2):
         run_ranks(job, world)
         found[world] = torch.load(job / f"result_{world}_0.pt", weights_only=False)
@@ -106,18 +106,20 @@ def experience_of(config, path: Path):
     right[:N] = True  # a group that has degenerated
     scores = [{"overall": float(value), "accuracy": float(value)} for value in right]
     noise = torch.randn(rollouts.tokens.shape, generator=torch.Generator().manual_seed(5))
-    experience = dataclasses.replace(assess(rollouts, scores, config), ref_log_probs=rollouts.log_probs + 0.3 * noise)
-    remine(policy, experience, config.echo)
-    return policy, experience
+    train_batch = dataclasses.replace(
+        compute_advantages(rollouts, scores, config), ref_log_probs=rollouts.log_probs + 0.3 * noise
+    )
+    remine(policy, train_batch, config.echo)
+    return policy, train_batch
 
 
-def remine(policy: Policy, experience, echo: EchoConfig) -> None:
-    mine(experience, echo, make_splitter("window", policy.tokenizer, size=4), step=1)
+def remine(policy: Policy, train_batch, echo: EchoConfig) -> None:
+    mine_clips(train_batch, echo, make_splitter("window", policy.tokenizer, size=4), step=1)
 
 
-def as_verl(experience) -> list[dict[str, torch.Tensor]]:
+def as_verl(train_batch) -> list[dict[str, torch.Tensor]]:
     """The rollouts as verl's queue holds them: rows without padding."""
-    rollouts, rows = experience.rollouts, []
+    rollouts, rows = train_batch.rollouts, []
     for row, group in enumerate(rollouts.group_ids.tolist()):
         prompt, length = rollouts.prompts[group].input_ids, int(rollouts.response_mask[row].sum())
         response = rollouts.tokens[row, :length]
@@ -131,42 +133,42 @@ def as_verl(experience) -> list[dict[str, torch.Tensor]]:
                 "response_mask": mask,
                 "loss_mask": mask,
                 "old_log_probs": rollouts.log_probs[row, :length],
-                "ref_log_prob": experience.ref_log_probs[row, :length],
-                "advantages": experience.advantages[row] * mask,
-                "token_weights": experience.clips.token_weights[row, :length],
+                "ref_log_prob": train_batch.ref_log_probs[row, :length],
+                "advantages": train_batch.advantages[row] * mask,
+                "token_weights": train_batch.clips.token_weights[row, :length],
             }
         )
     return rows
 
 
-def local_gradients(policy: Policy, experience, config, coef: float, kl_coef: float = 0.0) -> dict:
-    """Gradients of each optimizer step of the embedded engine's own update, and its metrics."""
+def local_gradients(policy: Policy, train_batch, config, coef: float, kl_coef: float = 0.0) -> dict:
+    """Gradients of each optimizer step of the local engine's own update, and its metrics."""
     updater = Updater(policy, make_optimizer(policy.model, config.worker.actor.optim), config, 10)
     gradients: list[dict] = []
     updater.optimizer.step = partial(note_gradients, policy.model, gradients)
-    return {"gradients": gradients, "metrics": updater.update(experience, coef, kl_coef)}
+    return {"gradients": gradients, "metrics": updater.update(train_batch, coef, kl_coef)}
 
 
 def note_gradients(model: torch.nn.Module, gradients: list[dict]) -> None:
     gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
 
 
-def variant_case(policy: Policy, experience, name: str) -> dict:
+def variant_case(policy: Policy, train_batch, name: str) -> dict:
     """The case of a variant for the ranks, with the weights of its own clips."""
-    changed = dataclasses.replace(experience)
+    changed = dataclasses.replace(train_batch)
     remine(policy, changed, EchoConfig(**VARIANTS[name].get("echo", {}), include_truncated=True))
     known = {key: value for key, value in VARIANTS[name].items() if key not in ("echo", "local")}
     return {**PLAIN, "name": name, "coef": COEF, "micro": 4, "weights": changed.clips.token_weights} | known
 
 
-def variant_gradients(policy: Policy, experience, config, name: str) -> dict:
+def variant_gradients(policy: Policy, train_batch, config, name: str) -> dict:
     from echorl_vl.config.dump import set_value
 
     variant, config = VARIANTS[name], copy.deepcopy(config)
     config.echo = EchoConfig(**variant.get("echo", {}), include_truncated=True)
     for key, value in variant.get("local", {}).items():
         set_value(config, key, value)
-    changed = dataclasses.replace(experience)
+    changed = dataclasses.replace(train_batch)
     remine(policy, changed, config.echo)
     return local_gradients(policy, changed, config, COEF, variant.get("actor", {}).get("kl_loss_coef", 0.0))
 

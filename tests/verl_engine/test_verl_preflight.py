@@ -16,11 +16,11 @@ from transformers import AutoTokenizer
 from echorl_vl import engines, train
 from echorl_vl.config import Config, load_config
 from echorl_vl.engines.hooks import Hook
-from echorl_vl.engines.resources import GIB, Machine, gpu_problems, memory_problems
+from echorl_vl.engines.resources import GIB, Machine, gpu_issues, memory_issues
 from echorl_vl.engines.verl import hooks
 from echorl_vl.engines.verl.checkpoints import newest_checkpoint
 from echorl_vl.engines.verl.datasets import load_sets, readable_by_verl
-from echorl_vl.engines.verl.preflight import checkpoint_problems, version_problems, vision_problems
+from echorl_vl.engines.verl.preflight import checkpoint_problems, version_issues, vision_problems
 from echorl_vl.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -89,8 +89,8 @@ def test_a_hook_that_has_changed_stops_the_run():
 
 
 def test_versions_that_fit():
-    assert list(version_problems(False, GOOD.get)) == []
-    assert list(version_problems(True, {**GOOD, "vllm": None}.get)) == []
+    assert list(version_issues(False, GOOD.get)) == []
+    assert list(version_issues(True, {**GOOD, "vllm": None}.get)) == []
 
 
 @pytest.mark.parametrize(
@@ -104,15 +104,15 @@ def test_versions_that_fit():
     ],
 )
 def test_versions_that_do_not_fit(package, version, message):
-    found = messages(version_problems(False, {**GOOD, package: version}.get))
+    found = messages(version_issues(False, {**GOOD, package: version}.get))
     assert message in found and found.count("\n") == 0
 
 
 def test_no_gpu_and_a_model_too_large_say_what_goes_with_this_engine():
     config = load_config(RECIPE)
-    found = messages(gpu_problems(config, Machine((), 64 * GIB), "verl"))
+    found = messages(gpu_issues(config, Machine((), 64 * GIB), "verl"))
     assert "engine verl needs a GPU" in found and "trainer.device=cpu rehearses" in found
-    found = messages(memory_problems(config, Machine((16 * GIB,) * 8, 512 * GIB), 33 * 10**9))
+    found = messages(memory_issues(config, Machine((16 * GIB,) * 8, 512 * GIB), 33 * 10**9))
     assert "Take more GPUs" in found and "lora" not in found and "adamw_bf16" not in found
 
 

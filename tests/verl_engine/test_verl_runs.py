@@ -13,7 +13,7 @@ from finished_run import left_after
 from verl_process import in_background
 
 from echorl_vl.core import METRIC_NAMES
-from echorl_vl.engines.verl.rehearsal import ENVIRONMENT, rehearsal_settings
+from echorl_vl.engines.verl.dry_run import ENVIRONMENT, dry_run_settings
 from echorl_vl.outputs.rollout_files import read_rollouts, rollout_files
 from echorl_vl.outputs.tracker import read_metrics
 
@@ -23,8 +23,8 @@ NOT_MEASURED = {"echo/grad_share"}  # refused: see docs/verl.md
 
 
 @pytest.fixture(scope="module")
-def one_worker(rehearse):
-    return rehearse(
+def one_worker(dry_run):
+    return dry_run(
         "trainer.val_freq=1", "trainer.val_before_train=true", "trainer.save_freq=1", "data.val_batch_size=9"
     )
 
@@ -87,16 +87,16 @@ def test_problems_are_written_as_verl_reads_them(one_worker):
     assert rows[3]["reward_model"]["ground_truth"] == "6" and rows[3]["extra_info"]["index"] == 3
 
 
-def test_two_workers_are_killed_and_go_on(rehearse):
+def test_two_workers_are_killed_and_go_on(dry_run):
     overrides = ["trainer.n_gpus_per_node=2", "trainer.max_steps=4", "trainer.save_freq=1", "trainer.save_limit=2"]
-    process, folder = rehearse(*overrides, wait=False)
+    process, folder = dry_run(*overrides, wait=False)
     # verl saves before it logs: a kill between the two loses the step's row, though not its weights
     wait_for(lambda: any(row["step"] >= 2 for row in _metrics(folder)), process, folder)
     process.kill()  # alone: Ray has to end what it started
     process.wait()
     assert left_after(str(folder.with_suffix(".log")), seconds=15) == {}
     before = {row["step"]: row for row in read_metrics(folder)}
-    run = rehearse(*overrides, folder=folder)
+    run = dry_run(*overrides, folder=folder)
     assert run.status == 0, run.output[-3000:]
     assert "holds an unfinished run: going on from global_step_" in run.output
     assert [row["step"] for row in run.training] == [1, 2, 3, 4]
@@ -108,8 +108,8 @@ def test_two_workers_are_killed_and_go_on(rehearse):
     assert len(seen) == 16  # the place in the data goes on as well
 
 
-def test_a_stop_saves_and_says_how_to_go_on(rehearse):
-    process, folder = rehearse("trainer.max_steps=500", wait=False)
+def test_a_stop_saves_and_says_how_to_go_on(dry_run):
+    process, folder = dry_run("trainer.max_steps=500", wait=False)
     wait_for(lambda: (folder / "rollouts").exists(), process, folder)
     os.kill(process.pid, signal.SIGINT)
     assert process.wait(timeout=300) == 130
@@ -131,8 +131,8 @@ def wait_for(condition, process, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["resample", "echo"])
-def test_dynamic_sampling_drops_groups_or_keeps_them_for_the_echo_term(rehearse, kind):
-    run = rehearse(
+def test_dynamic_sampling_drops_groups_or_keeps_them_for_the_echo_term(dry_run, kind):
+    run = dry_run(
         "algorithm.online_filtering=true", "algorithm.filter_key=accuracy", f"algorithm.dynamic_sampling={kind}"
     )
     assert run.status == 0, run.output[-3000:]
@@ -159,23 +159,23 @@ def test_dynamic_sampling_drops_groups_or_keeps_them_for_the_echo_term(rehearse,
     ],
     ids=["kl-loss", "kl-reward-topk-clips", "dr-grpo-entropy-padded"],
 )  # fmt: skip
-def test_verl_s_features_go_on_working(rehearse, more):
-    run = rehearse(*more, "trainer.max_steps=1")
+def test_verl_s_features_go_on_working(dry_run, more):
+    run = dry_run(*more, "trainer.max_steps=1")
     assert run.status == 0, run.output[-3000:]
     assert run.training[0]["echo/loss"] > 0 and run.training[0]["actor/grad_norm"] > 0
 
 
-def test_the_base_algorithm_has_no_echo_term(rehearse):
-    run = rehearse("echo.coef=0", "trainer.max_steps=1")
+def test_the_base_algorithm_has_no_echo_term(dry_run):
+    run = dry_run("echo.coef=0", "trainer.max_steps=1")
     assert run.status == 0, run.output[-3000:]
     assert run.training[0]["echo/coef"] == 0 and "echo/loss" not in run.training[0]
     assert run.training[0]["group/all_success"] > 0 and not any(row["is_clip_source"] for row in run.rollouts(1))
 
 
-def test_what_is_wrong_with_a_reward_function_is_said_and_ends_the_run(rehearse, tmp_path):
+def test_what_is_wrong_with_a_reward_function_is_said_and_ends_the_run(dry_run, tmp_path):
     broken = tmp_path / "broken.py"
     broken.write_text("def compute_score(rows):\n    raise RuntimeError('no such thing as an answer')\n")
-    run = rehearse(f"worker.reward.reward_function={broken}:compute_score")
+    run = dry_run(f"worker.reward.reward_function={broken}:compute_score")
     assert run.status == 2
     assert "no such thing as an answer" in run.output.rsplit("error:", 1)[1]
     assert "Traceback" not in run.output.rsplit("error:", 1)[1]
@@ -218,7 +218,7 @@ def plugin(*overrides: str, problems: Path, model: Path, reward: Path, log: Path
         "+ray_kwargs.ray_init.include_dashboard": False,
         "ray_kwargs.ray_init.num_cpus": 16,
         "hydra.run.dir": log.parent / "hydra",
-        **rehearsal_settings(),
+        **dry_run_settings(),
     }
     given = [*(f"{key}={value}" for key, value in settings.items()), *overrides]
     environment = ENVIRONMENT | {"VERL_USE_EXTERNAL_MODULES": "echorl_vl.engines.verl"}

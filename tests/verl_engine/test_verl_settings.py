@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from echorl_vl.config import Config, load_config, verl_problems
+from echorl_vl.config import Config, load_config, verl_issues
 from echorl_vl.config.dump import get_value, set_value
 from echorl_vl.config.options import Option, inner_type, schema_options
-from echorl_vl.engines.verl.settings import ACTED_ON, NO_EFFECT, beside, to_verl
+from echorl_vl.engines.verl.settings import ACTED_ON, NO_EFFECT, extra_sections, to_verl
 from echorl_vl.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -47,7 +47,7 @@ def another(option: Option, value):
 
 
 def translated(config: Config) -> tuple:
-    return to_verl(config), beside(config, Path("run"), 3)
+    return to_verl(config), extra_sections(config, Path("run"), 3)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_every_key_reaches_verl_or_is_spoken_for(config: Config, key: str, tmp_p
         value = str(tmp_path / "template.jinja")
         Path(value).write_text("{{ messages }}")
     set_value(changed, key, value)
-    refused = any(key in problem.keys for problem in verl_problems(changed))
+    refused = any(key in problem.keys for problem in verl_issues(changed))
     reached = translated(changed) != translated(config)
     assert refused or reached or listed(key, ACTED_ON) or listed(key, NO_EFFECT), f"{key} = {value} is ignored"
     assert not (reached and listed(key, NO_EFFECT)), f"{key} has an effect"
@@ -73,7 +73,7 @@ def test_every_key_reaches_verl_or_is_spoken_for(config: Config, key: str, tmp_p
 
 def test_the_echo_block_travels_whole() -> None:
     config = recipe("echo.select=topk", "echo.k=2", "echo.warmup_steps=5")
-    assert beside(config)["echo"] == dataclasses.asdict(config.echo)
+    assert extra_sections(config)["echo"] == dataclasses.asdict(config.echo)
 
 
 def test_the_lists_name_keys_of_the_schema() -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from echorl_vl.engines.verl.rehearsal import ENVIRONMENT
-from echorl_vl.engines.verl.rehearsal.install import install
+from echorl_vl.engines.verl.dry_run import ENVIRONMENT
+from echorl_vl.engines.verl.dry_run.install import install
 
 
 def main(job: Path, rank: int, world: int, port: str) -> None:
@@ -31,13 +31,13 @@ def main(job: Path, rank: int, world: int, port: str) -> None:
     install()
     from verl.workers.engine_workers import ActorRolloutRefWorker
 
-    from echorl_vl.config import load_config, rehearsed
+    from echorl_vl.config import for_dry_run, load_config
     from echorl_vl.engines.verl.launch import compose_settings
     from echorl_vl.engines.verl.worker import EchoWorker
     from echorl_vl.outputs.run_folder import RunFolder
 
     saved = torch.load(job / "batch.pt", weights_only=False)
-    config, _ = rehearsed(load_config(saved["config"], saved["overrides"]))
+    config, _ = for_dry_run(load_config(saved["config"], saved["overrides"]))
     settings = compose_settings(config, RunFolder.attach(job)).actor_rollout_ref
     workers = {}
     for name, cls in (("echo", EchoWorker), ("plain", ActorRolloutRefWorker)):
@@ -118,7 +118,7 @@ def rows_of_rank(saved: dict, case: dict, rank: int, world: int):
             parts = [part * case.get("advantage_scale", 1.0) for part in parts]
         columns[name] = torch.nested.as_nested_tensor([part.clone() for part in parts], layout=torch.jagged)
     size = len(rows) // steps
-    beside = {
+    extra_sections = {
         "calculate_entropy": bool(case.get("actor", {}).get("entropy_coeff")),
         "global_batch_size": size,
         "mini_batch_size": size,
@@ -132,9 +132,9 @@ def rows_of_rank(saved: dict, case: dict, rank: int, world: int):
         "max_token_len_per_gpu": case["micro"] * saved["longest"],
     }
     if case["coef"]:
-        beside |= {"echo_coef": case["coef"], "echo_prompts": saved["prompts"] // steps}
-        beside |= {"echo_clip_units": case.get("clip_units", 0)}
-    return tensordict_utils.get_tensordict(columns, beside)
+        extra_sections |= {"echo_coef": case["coef"], "echo_prompts": saved["prompts"] // steps}
+        extra_sections |= {"echo_clip_units": case.get("clip_units", 0)}
+    return tensordict_utils.get_tensordict(columns, extra_sections)
 
 
 def full_gradients(module) -> dict[str, torch.Tensor]:

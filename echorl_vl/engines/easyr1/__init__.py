@@ -10,16 +10,16 @@ with the reason, and is checked before a run starts. A training step, and where 
     advantages    EasyR1's                                                             advantages
     mining        on the driver, just before the update                                trainer, batches
     update        the echo term joins EasyR1's policy loss, or the algorithm's own     actor, terms
-    metrics       the names and files of the embedded engine                           trainer
+    metrics       the names and files of the local engine                           trainer
 
 `run` starts it all; `rehearsal` lets the whole of it run on a machine without a GPU.
 """
 
 import os
 
-from echorl_vl.engines.easyr1.rehearsal import REHEARSAL
+from echorl_vl.engines.easyr1.dry_run import DRY_RUN
 
-if os.environ.get(REHEARSAL):  # in every process of the run, before EasyR1 is imported
-    from echorl_vl.engines.easyr1.rehearsal.install import install
+if os.environ.get(DRY_RUN):  # in every process of the run, before EasyR1 is imported
+    from echorl_vl.engines.easyr1.dry_run.install import install
 
     install()

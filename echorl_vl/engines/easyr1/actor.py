@@ -15,9 +15,9 @@ from verl.workers.actor.dp_actor import DataParallelPPOActor
 from echorl_vl.algorithms import Algorithm, make_algorithm
 from echorl_vl.core import echo_denominator, log_probs_and_entropy, token_entropy
 from echorl_vl.core import metric_names as names
+from echorl_vl.engines.easyr1.loss import LossComposer, OptimizerStepCounts, has_own_loss
 from echorl_vl.engines.easyr1.settings import OWN_POLICY
-from echorl_vl.engines.easyr1.terms import Step, Terms, has_own_loss
-from echorl_vl.engines.rebind import rebound
+from echorl_vl.engines.patch import patched
 
 WEIGHTS = "token_weights"  # (B, T) of EchoClips, in the batch
 VERIFIED = "verified"  # (B,) bool, the answer is right
@@ -38,7 +38,7 @@ class EchoBatch(DataProto):
 class EchoActor(DataParallelPPOActor):
     """The actor of `config` (EchoActorConfig). Where nothing joins EasyR1's loss, an update is EasyR1's own."""
 
-    _terms: Terms | None = None  # of the update that is running
+    _terms: LossComposer | None = None  # of the update that is running
 
     def compute_log_prob(self, data: DataProto) -> Tensor:
         """(b, T, 2): log-probs and entropies (nats) of one forward pass.
@@ -47,7 +47,7 @@ class EchoActor(DataParallelPPOActor):
         """
         temperature = data.meta_info["temperature"]
         wanted = self.config.echo.entropy_temperature or temperature
-        with rebound(self, log_probs_from_logits=self._with_entropy(wanted / temperature)):
+        with patched(self, log_probs_from_logits=self._with_entropy(wanted / temperature)):
             return super().compute_log_prob(data)
 
     def update_policy(self, data: DataProto) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class EchoActor(DataParallelPPOActor):
         norms = {}
         if coef and config.echo.log_grad_share:
             norms = self._separate_norms(batch, steps, coef, algorithm)
-        terms = Terms(config, coef, steps, algorithm)
+        terms = LossComposer(config, coef, steps, algorithm)
         metrics = self._update_with(terms, batch)
         metrics["actor/pg_loss"] = torch.stack(terms.policy).tolist()
         data_ranks, count = self.world_size // config.ulysses_size, len(steps) * config.ppo_epochs
@@ -82,7 +82,7 @@ class EchoActor(DataParallelPPOActor):
                 metrics[name] = [torch.stack(shares).sum().item() / count * data_ranks]
         return metrics | norms
 
-    def _update_with(self, terms: Terms, batch: EchoBatch) -> dict[str, Any]:
+    def _update_with(self, terms: LossComposer, batch: EchoBatch) -> dict[str, Any]:
         entropy = {}
         if self.config.entropy_coef:
             entropy["log_probs_from_logits"] = _with_differentiable_entropy
@@ -91,7 +91,7 @@ class EchoActor(DataParallelPPOActor):
         self._terms = terms
         losses = {"compute_policy_loss": terms.policy_loss, "average_loss": terms.own_mean}
         try:
-            with rebound(dp_actor, **losses), rebound(self, **entropy):
+            with patched(dp_actor, **losses), patched(self, **entropy):
                 return super().update_policy(batch)
         finally:
             self._terms = None
@@ -113,10 +113,10 @@ class EchoActor(DataParallelPPOActor):
         self._terms.done += 1
         if self._terms.keep == "all":
             return super()._optimizer_step()
-        with rebound(self.actor_optimizer, step=lambda: None):  # measured only
+        with patched(self.actor_optimizer, step=lambda: None):  # measured only
             return super()._optimizer_step()
 
-    def _optimizer_steps(self, data: DataProto) -> list[Step]:
+    def _optimizer_steps(self, data: DataProto) -> list[OptimizerStepCounts]:
         """The optimizer steps of one epoch, with their counts over all ranks."""
         rows = self.config.global_batch_size_per_device
         batch = data.batch
@@ -132,7 +132,7 @@ class EchoActor(DataParallelPPOActor):
         steps = []
         for *counted, weights in (sums / self.config.ulysses_size).T.tolist():
             clips = round(weights * per_clip)
-            steps.append(Step(*counted, echo_denominator(echo, self.config.prompts_per_update, clips)))
+            steps.append(OptimizerStepCounts(*counted, echo_denominator(echo, self.config.prompts_per_update, clips)))
         return steps
 
     def _with_entropy(self, temperature: float) -> Callable[..., Tensor]:
@@ -150,7 +150,7 @@ class EchoActor(DataParallelPPOActor):
         return function
 
     def _separate_norms(
-        self, batch: EchoBatch, steps: list[Step], coef: float, algorithm: Algorithm
+        self, batch: EchoBatch, steps: list[OptimizerStepCounts], coef: float, algorithm: Algorithm
     ) -> dict[str, list[float]]:
         """Gradient norms, before clipping, of the echo term and of the rest, at the weights that the step begins with.
 
@@ -159,8 +159,8 @@ class EchoActor(DataParallelPPOActor):
         norms: dict[str, list[float]] = {}
         for name, keep in (("actor/policy_grad_norm", "base"), ("echo/grad_norm", "echo")):
             changes = {"ppo_epochs": 1} | ({"use_kl_loss": False} if keep == "echo" else {})
-            with rebound(self.config, **changes):
-                norms[name] = self._update_with(Terms(self.config, coef, steps, algorithm, keep), batch)[
+            with patched(self.config, **changes):
+                norms[name] = self._update_with(LossComposer(self.config, coef, steps, algorithm, keep), batch)[
                     "actor/grad_norm"
                 ]
         return norms

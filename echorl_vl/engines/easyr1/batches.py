@@ -10,15 +10,14 @@ from torch import Tensor
 from transformers import PreTrainedTokenizer
 from verl.protocol import DataProto
 
-from echorl_vl.data.problem import Problem
 from echorl_vl.data.tokens import VisualTokens, special_token_ids, text_mask
 from echorl_vl.engines.easyr1.rewards import group_ids
 from echorl_vl.engines.easyr1.settings import OWN_POLICY
-from echorl_vl.engines.rollouts import Rollouts
+from echorl_vl.types import Problem, RolloutBatch
 
 
 @dataclass(frozen=True)
-class AskedPrompt:
+class PromptRecord:
     """A prompt as EasyR1 keeps it: token ids (L,) without padding, and the problem as far as the batch tells."""
 
     problem: Problem
@@ -37,7 +36,7 @@ class BatchReader:
         self.visual = VisualTokens.find(model_config, tokenizer)
         self.special_ids = special_token_ids(tokenizer)
 
-    def rollouts(self, batch: DataProto) -> Rollouts:
+    def rollouts(self, batch: DataProto) -> RolloutBatch:
         """The rows of `batch`, in their order; groups (equal `uid`) numbered by first appearance.
 
         `log_probs` and `entropy` are those of the pass that gave the old log-probs, None where it has not run (in
@@ -51,7 +50,7 @@ class BatchReader:
         groups = group_ids(batch.non_tensor_batch["uid"])
         last = tokens.gather(1, (lengths - 1).clamp(min=0)[:, None]).squeeze(1)
         responses = [row[:length] for row, length in zip(tokens.tolist(), lengths.tolist(), strict=True)]
-        return Rollouts(
+        return RolloutBatch(
             prompts=self._prompts(batch, groups),
             group_ids=groups,
             tokens=tokens,
@@ -61,14 +60,14 @@ class BatchReader:
             entropy=_column(batch, "entropies", sampled),
             truncated=(lengths == tokens.shape[1]) & ~torch.isin(last, self.special_ids) & sampled.any(-1),
             texts=self.decode(responses),
-            own_policy=own,
+            on_policy=own,
         )
 
     def decode(self, pieces: list[list[int]]) -> list[str]:
         """Texts of token ids, special tokens skipped."""
         return self.tokenizer.batch_decode(pieces, skip_special_tokens=True)
 
-    def _prompts(self, batch: DataProto, groups: Tensor) -> list[AskedPrompt]:
+    def _prompts(self, batch: DataProto, groups: Tensor) -> list[PromptRecord]:
         """One prompt a group, from the group's first row."""
         first = torch.full((int(groups.max()) + 1,), len(groups)).scatter_reduce(
             0, groups, torch.arange(len(groups)), "amin"
@@ -85,7 +84,7 @@ class BatchReader:
                 answer=str(extra.get("ground_truth", "")),
                 images=tuple(_picture(image) for image in images),
             )
-            prompts.append(AskedPrompt(problem, ids))
+            prompts.append(PromptRecord(problem, ids))
         return prompts
 
     def _question(self, ids: Tensor) -> str:

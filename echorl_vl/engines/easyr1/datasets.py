@@ -1,4 +1,4 @@
-"""The problem sets of a run: checked row by row as for the embedded engine, and as EasyR1 can read them."""
+"""The problem sets of a run: checked row by row as for the local engine, and as EasyR1 can read them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 
 from echorl_vl.config import Config
 from echorl_vl.data.from_config import load_set, make_encoder, screen_set
-from echorl_vl.data.generated import GENERATED, load_generated
-from echorl_vl.data.problem import Problem, Problems
+from echorl_vl.data.problem import Problems
 from echorl_vl.data.traces import TraceEncoder
 from echorl_vl.engines.easyr1.expert_traces import load_tokenizer, wants_traces
 from echorl_vl.errors import UserError, counted
+from echorl_vl.generators.splits import GENERATED, load_generated
 from echorl_vl.outputs import atomic
+from echorl_vl.types import Problem
 
 KEYS = ("train_files", "val_files")
 TRACE = "expert_trace"

@@ -34,7 +34,7 @@ class ExpertRows:
     def generate(self, host_generate: Call, prompts: DataProto) -> DataProto:
         """EasyR1's `generate_sequences` of P prompts: (P n) rows with the traces that were noted, else EasyR1's own.
 
-        The column `own_policy` (P n,) is False in the expert's rows.
+        The column `on_policy` (P n,) is False in the expert's rows.
         """
         traces, self._traces = self._traces, None
         if traces is None:  # validation

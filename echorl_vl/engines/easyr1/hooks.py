@@ -31,13 +31,13 @@ _DRIVER = (
 
 HOOKS = (
     # the driver
-    Hook(_MAIN, "Runner.run", ("self", "config"), "builds everything: subclassed, with the next three names rebound"),
-    Hook(_MAIN, "FSDPWorker", None, "rebound to EchoWorker"),
-    Hook(_MAIN, "RayPPOTrainer", None, "rebound to EchoTrainer"),
-    Hook(_MAIN, "AutoRewardManager", None, "rebound to EchoRewardManager"),
+    Hook(_MAIN, "Runner.run", ("self", "config"), "builds everything: subclassed, with the next three names patched"),
+    Hook(_MAIN, "FSDPWorker", None, "patched to EchoWorker"),
+    Hook(_MAIN, "RayPPOTrainer", None, "patched to EchoTrainer"),
+    Hook(_MAIN, "AutoRewardManager", None, "patched to EchoRewardManager"),
     Hook(_TRAINER, "RayPPOTrainer.__init__", _DRIVER, "called by name, with taps in the place of the reward actors"),
     Hook(_TRAINER, "RayPPOTrainer.init_workers", ("self",), "the actor's worker group is wrapped once it is there"),
-    Hook(_TRAINER, "RayPPOTrainer.fit", ("self",), "run with the tracker rebound"),
+    Hook(_TRAINER, "RayPPOTrainer.fit", ("self",), "run with the tracker patched"),
     Hook(_TRAINER, "RayPPOTrainer._validate", ("self",), "accuracy with its standard error, rollout files"),
     Hook(_TRAINER, "RayPPOTrainer._make_batch_data", ("self", "metrics"), "answers of the reward of past steps go"),
     Hook("verl.protocol", "DataProto.index_select", ("self", "index"), "room for the expert's row in each group"),
@@ -54,7 +54,7 @@ HOOKS = (
     Hook(_WORKER, "FSDPWorker.__init__", ("self", "config", "role"), "called as it is"),
     Hook(_WORKER, "FSDPWorker.init_model", ("self",), "EchoActor takes the actor's place after it; critic's repair"),
     Hook(_WORKER, "FSDPWorker.compute_log_probs", ("self", "data"), "its answer is split into log-probs and entropies"),
-    Hook(_WORKER, "FSDPWorker._build_rollout", ("self",), "run with the next name rebound"),
+    Hook(_WORKER, "FSDPWorker._build_rollout", ("self",), "run with the next name patched"),
     Hook("verl.workers.rollout.vllm_rollout_spmd", "_get_logit_bias", ("processor",), "EasyR1 forbids image pads only"),
     Hook("verl.single_controller.base", "Worker", None, "what Ray builds a worker's process around"),
     Hook(_DECORATOR, "register", ("dispatch_mode", "execute_mode", "blocking", "materialize_futures"), "our methods"),
@@ -66,7 +66,7 @@ HOOKS = (
         "the micro-batch's echo weights are noted as it passes",
     ),
     Hook(_ACTOR, "DataParallelPPOActor.compute_log_prob", ("self", "data"), "run with entropies beside the log-probs"),
-    Hook(_ACTOR, "DataParallelPPOActor.update_policy", ("self", "data"), "run with the policy loss rebound"),
+    Hook(_ACTOR, "DataParallelPPOActor.update_policy", ("self", "data"), "run with the policy loss patched"),
     Hook(_ACTOR, "DataParallelPPOActor._optimizer_step", ("self",), "measures instead of stepping (log_grad_share)"),
     Hook(_ACTOR, "compute_policy_loss", _LOSS, "terms are added to it; LUFFY's loss takes its place"),
     # rewards, batches, configuration

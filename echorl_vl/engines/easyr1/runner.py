@@ -11,7 +11,7 @@ from echorl_vl.engines.easyr1.rewards import EchoRewardManager
 from echorl_vl.engines.easyr1.settings import EchoPPOConfig
 from echorl_vl.engines.easyr1.trainer import EchoTrainer
 from echorl_vl.engines.easyr1.worker import EchoWorker
-from echorl_vl.engines.rebind import rebound
+from echorl_vl.engines.patch import patched
 
 
 class _Runner(main.Runner.__ray_metadata__.modified_class):
@@ -29,7 +29,7 @@ class _Runner(main.Runner.__ray_metadata__.modified_class):
             "AutoRewardManager": EchoRewardManager.for_run(config.ours),
             "RayPPOTrainer": make_trainer,
         }
-        with rebound(main, **ours):
+        with patched(main, **ours):
             super().run(config)
         return not trainers[0].stopped
 

@@ -41,7 +41,7 @@ KEEP = "sampling_keep"
 LOST = "not_scored"
 """Part of the reward, in batches in which rows got none: what became of each row, by its place in `KINDS`."""
 
-OWN_POLICY = "own_policy"
+OWN_POLICY = "on_policy"
 """Column (B,) bool of a batch with experts' rows, False in them."""
 
 

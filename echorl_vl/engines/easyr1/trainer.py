@@ -1,4 +1,4 @@
-"""EasyR1's trainer on the driver, with mining before the update, and the embedded engine's files and metrics."""
+"""EasyR1's trainer on the driver, with mining before the update, and the local engine's files and metrics."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ from echorl_vl.engines.easyr1.advantages import register_advantages
 from echorl_vl.engines.easyr1.batches import BatchReader
 from echorl_vl.engines.easyr1.expert_rows import ExpertRows
 from echorl_vl.engines.easyr1.expert_traces import wants_traces
-from echorl_vl.engines.easyr1.rewards import RewardTap, all_success
+from echorl_vl.engines.easyr1.rewards import RewardRecorder, all_success
 from echorl_vl.engines.easyr1.settings import KEEP, LOST, EchoPPOConfig
-from echorl_vl.engines.experience import Experience, experience_metrics, mine, write_experience
 from echorl_vl.engines.hosted import STOP_FILE, check_bad_steps
-from echorl_vl.engines.rebind import rebound
+from echorl_vl.engines.patch import patched
+from echorl_vl.engines.train_batch import batch_metrics, mine_clips, write_train_batch
 from echorl_vl.engines.validation_metrics import of_all_responses
 from echorl_vl.outputs.display import lost_answers
 from echorl_vl.outputs.rollout_files import write_rollouts
 from echorl_vl.outputs.run_folder import RunFolder
 from echorl_vl.outputs.tracker import Tracker
+from echorl_vl.types import TrainBatch
 
 _EASYR1_HAS = ("reward/", "response_length/", "prompt_length/")  # metrics of our names that it logs itself
 
@@ -64,8 +65,8 @@ class EchoTrainer(RayPPOTrainer):
             config=config,
             tokenizer=tokenizer,
             train_dataloader=train_dataloader,
-            reward_fn=RewardTap(reward_fn),
-            val_reward_fn=RewardTap(val_reward_fn),
+            reward_fn=RewardRecorder(reward_fn),
+            val_reward_fn=RewardRecorder(val_reward_fn),
             **rest,
         )
         self.ours = config.ours
@@ -90,7 +91,7 @@ class EchoTrainer(RayPPOTrainer):
         def tracker(loggers: Any, config: dict[str, Any]) -> _RecordingTracker:
             return _RecordingTracker(loggers, config, records, self._stop_if_asked)
 
-        with Tracker(self.run, ("file",)) as records, rebound(ray_trainer, Tracker=tracker):
+        with Tracker(self.run, ("file",)) as records, patched(ray_trainer, Tracker=tracker):
             super().fit()
 
     def _make_batch_data(self, metrics: dict[str, Any]) -> DataProto:
@@ -103,59 +104,59 @@ class EchoTrainer(RayPPOTrainer):
         started = time.perf_counter()
         step, echo = self.global_step, self.ours.echo
         rounds, lost = self.reward_fn.asked, self.reward_fn.lost()
-        experience = self._experience(batch)
+        train_batch = self._experience(batch)
         coef = echo_coef(echo, step - 1)
         if coef:
-            mine(experience, echo, self.splitter, step)
-            batch.batch[WEIGHTS] = experience.clips.token_weights
+            mine_clips(train_batch, echo, self.splitter, step)
+            batch.batch[WEIGHTS] = train_batch.clips.token_weights
             batch.meta_info[COEF] = coef
         if self.expert_rows is not None:
-            batch.batch[VERIFIED] = experience.verified
+            batch.batch[VERIFIED] = train_batch.verified
         if coef and self.ours.algorithm.dynamic_sampling == "echo":
-            self._leave_to_echo(batch, experience)
+            self._leave_to_echo(batch, train_batch)
         if self.ours.algorithm.adv_estimator == "reinforce_rej":
-            self._reject_uniform(batch, experience)
+            self._reject_uniform(batch, train_batch)
         mined = time.perf_counter() - started
         output = host_update(batch)
-        metrics = experience_metrics(experience, echo) | {names.ECHO_COEF: coef, "timing_s/echo": mined}
+        metrics = batch_metrics(train_batch, echo) | {names.ECHO_COEF: coef, "timing_s/echo": mined}
         theirs = _EASYR1_HAS if self.expert_rows is None else _EASYR1_HAS[1:]  # its rewards would count the expert's
         metrics = {name: value for name, value in metrics.items() if not name.startswith(theirs)}
-        mask = experience.rollouts.response_mask & experience.rollouts.own[:, None]
+        mask = train_batch.rollouts.response_mask & train_batch.rollouts.is_on_policy[:, None]
         if self.ours.algorithm.online_filtering:
             metrics["sampling/rounds"] = float(rounds)
-        metrics[names.ENTROPY] = experience.rollouts.entropy[mask].mean().item()
+        metrics[names.ENTROPY] = train_batch.rollouts.entropy[mask].mean().item()
         metrics |= self._update_metrics(output) | lost
         if warning := lost_answers(lost):
             print(f"step {step}: {warning}", flush=True)
         output.non_tensor_batch |= {name: np.array([value]) for name, value in metrics.items()}
-        self._write_rollouts(experience)
+        self._write_rollouts(train_batch)
         return output
 
-    def _experience(self, batch: DataProto) -> Experience:
+    def _experience(self, batch: DataProto) -> TrainBatch:
         scores = self.reward_fn.scores(batch)
         accuracies = torch.tensor([score["accuracy"] for score in scores])
         rewards = torch.tensor([score["overall"] for score in scores])
         rollouts = self.reader.rollouts(batch)
         verified = verified_rollouts(accuracies, self.ours.echo)
-        return Experience(rollouts, scores, rewards, accuracies, batch.batch["advantages"], verified)
+        return TrainBatch(rollouts, scores, rewards, accuracies, batch.batch["advantages"], verified)
 
-    def _leave_to_echo(self, batch: DataProto, experience: Experience) -> None:
+    def _leave_to_echo(self, batch: DataProto, train_batch: TrainBatch) -> None:
         """Groups that dynamic sampling kept for the echo term are in no other, nor in another's denominator."""
         if self.ours.algorithm.filter_high > 1:
             return  # it would have kept them anyway: EasyR1 drops a mean that equals the bound
         uids, threshold = batch.non_tensor_batch["uid"], self.ours.echo.verify_threshold
-        kept = all_success(experience.accuracies, uids, threshold)
+        kept = all_success(train_batch.accuracies, uids, threshold)
         if kept.any():
             batch.batch[TRAINED] = ~kept
-            self._silence(batch, experience, kept)
+            self._silence(batch, train_batch, kept)
 
-    def _reject_uniform(self, batch: DataProto, experience: Experience) -> None:
+    def _reject_uniform(self, batch: DataProto, train_batch: TrainBatch) -> None:
         """Reinforce-Rej rejects the groups of equal rewards, whatever a KL penalty has added to them."""
-        groups, count = group_index(experience.rollouts.group_ids)
-        self._silence(batch, experience, degenerate_groups(experience.rewards, groups, count)[groups])
+        groups, count = group_index(train_batch.rollouts.group_ids)
+        self._silence(batch, train_batch, degenerate_groups(train_batch.rewards, groups, count)[groups])
 
-    def _silence(self, batch: DataProto, experience: Experience, rows: Tensor) -> None:
-        batch.batch["advantages"] = experience.advantages = batch.batch["advantages"].masked_fill(rows[:, None], 0.0)
+    def _silence(self, batch: DataProto, train_batch: TrainBatch, rows: Tensor) -> None:
+        batch.batch["advantages"] = train_batch.advantages = batch.batch["advantages"].masked_fill(rows[:, None], 0.0)
 
     def _update_metrics(self, output: DataProto) -> dict[str, float]:
         """What the gradient norms of the optimizer steps say: skipped steps, and on request the echo term's share.
@@ -174,11 +175,11 @@ class EchoTrainer(RayPPOTrainer):
             metrics[names.ECHO_GRAD_SHARE] = echo_norm / max(float(np.mean(norms)), 1e-12)
         return metrics
 
-    def _write_rollouts(self, experience: Experience) -> None:
+    def _write_rollouts(self, train_batch: TrainBatch) -> None:
         frequency, step = self.ours.trainer.rollout_save_freq, self.global_step
         if frequency <= 0 or step % frequency:
             return
-        write_experience(self.run.rollouts_file(step), step, experience, self.reader.decode)
+        write_train_batch(self.run.rollouts_file(step), step, train_batch, self.reader.decode)
 
     def _validate(self) -> dict[str, Any]:
         metrics = super()._validate()

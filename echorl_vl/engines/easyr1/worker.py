@@ -12,7 +12,7 @@ from verl.workers.rollout import vllm_rollout_spmd
 
 from echorl_vl.data.tokens import VisualTokens
 from echorl_vl.engines.easyr1.actor import EchoActor
-from echorl_vl.engines.rebind import rebound
+from echorl_vl.engines.patch import patched
 
 FORBIDDEN = -100.0  # logit bias, EasyR1's own for image pads
 
@@ -49,7 +49,7 @@ class EchoWorkerMixin(Worker):
     def _build_rollout(self) -> None:
         if not self.config.actor.echo.coef:
             return super()._build_rollout()
-        with rebound(vllm_rollout_spmd, _get_logit_bias=self._logit_bias):
+        with patched(vllm_rollout_spmd, _get_logit_bias=self._logit_bias):
             return super()._build_rollout()
 
     def _logit_bias(self, processor: Any) -> dict[int, float] | None:

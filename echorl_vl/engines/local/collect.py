@@ -21,10 +21,8 @@ from echorl_vl.algorithms import Algorithm
 from echorl_vl.algorithms.base import EXPERT_ROWS, HINTS, NO_ROLLOUTS
 from echorl_vl.config import Config
 from echorl_vl.core.groups import all_of_group, group_reduce
-from echorl_vl.data.prompts import Prompt
-from echorl_vl.engines.experience import reward_metrics
+from echorl_vl.engines.local.context import TrainingContext
 from echorl_vl.engines.local.expert_traces import with_hint
-from echorl_vl.engines.local.parts import Parts
 from echorl_vl.engines.local.rows import (
     concatenate,
     expert_rollouts,
@@ -34,9 +32,10 @@ from echorl_vl.engines.local.rows import (
 )
 from echorl_vl.engines.local.timing import PhaseTimer
 from echorl_vl.engines.local.validation import score, training_params
-from echorl_vl.engines.rollouts import Rollouts, take_rows
 from echorl_vl.engines.seeds import step_generator
+from echorl_vl.engines.train_batch import reward_metrics
 from echorl_vl.errors import UserError
+from echorl_vl.types import Prompt, RolloutBatch, take_rows
 
 Scores = list[dict[str, float]]
 
@@ -46,21 +45,21 @@ class Collected:
     """Rollouts with the parts of their rewards; problems: (P,) index in the training set of each prompt's problem.
 
     metrics: of the sampling. Where a step learns from rows that its algorithm chose by their rewards, `reward/...` in
-    it are of the rows that were sampled before: what the policy scores, on prompts as they come. echo_only: (P,) bool,
+    it are of the rows that were sampled before: what the policy scores, on prompts as they come. aux_only: (P,) bool,
     groups that dynamic sampling would have dropped and keeps for the echo term; None for none.
     """
 
-    rollouts: Rollouts
+    rollouts: RolloutBatch
     scores: Scores
     problems: list[int]
     metrics: dict[str, float] = field(default_factory=dict)
-    echo_only: Tensor | None = None
+    aux_only: Tensor | None = None
 
 
-class Collector:
+class RolloutCollector:
     """Samples and grades. `position`: batches of prompts taken so far, a part of the run's state."""
 
-    def __init__(self, config: Config, parts: Parts, algorithm: Algorithm) -> None:
+    def __init__(self, config: Config, parts: TrainingContext, algorithm: Algorithm) -> None:
         self.config, self.parts, self.policy, self.algorithm = config, parts, parts.policy, algorithm
         self.position = 0
 
@@ -138,19 +137,19 @@ class Collector:
     def _traces(self, prompts: Sequence[Prompt]) -> list[Tensor]:
         return [self.parts.traces.tokens(prompt.problem) for prompt in prompts]
 
-    def _grade(self, rollouts: Rollouts, timer: PhaseTimer) -> Scores:
+    def _grade(self, rollouts: RolloutBatch, timer: PhaseTimer) -> Scores:
         with timer.phase("reward"):
             return score(rollouts, self.parts.rewards, self.policy, self.config)
 
     def _more_rounds(
-        self, rollouts: Rollouts, scores: Scores, params, step: int, timer: PhaseTimer
-    ) -> tuple[Rollouts, Scores, dict[str, float]]:
+        self, rollouts: RolloutBatch, scores: Scores, params, step: int, timer: PhaseTimer
+    ) -> tuple[RolloutBatch, Scores, dict[str, float]]:
         """Samples the prompts that are not settled again and again; rows of a group stay in the order of sampling."""
         every = torch.arange(len(rollouts.prompts))
         parts, numbers, graded, group_ids = [rollouts], [every], list(scores), rollouts.group_ids.cpu()
         while len(parts) < self.algorithm.rounds:
             correct = torch.tensor([row["accuracy"] >= self.config.echo.verify_threshold for row in graded])
-            unsettled = every[~self.algorithm.settled(correct, group_ids)]
+            unsettled = every[~self.algorithm.is_done(correct, group_ids)]
             if not len(unsettled):
                 break
             with timer.phase("gen"):
@@ -176,7 +175,7 @@ class Collector:
                 f"algorithm.filter_key = {algorithm.filter_key}: the reward has no such part; it gave "
                 f"{', '.join(sorted(missing[0]))}"
             )
-        own = rollouts.own.cpu()
+        own = rollouts.is_on_policy.cpu()
         group_ids, groups = rollouts.group_ids.cpu()[own], len(batch.problems)
         values = torch.tensor([row[algorithm.filter_key] for row in batch.scores], dtype=torch.float64)[own]
         mean = group_reduce(values, group_ids, groups, "sum") / group_ids.bincount(minlength=groups)
@@ -185,7 +184,7 @@ class Collector:
         if keep_success:
             accuracies = torch.tensor([row["accuracy"] for row in batch.scores], dtype=torch.float64)[own]
             success = all_of_group(accuracies >= self.config.echo.verify_threshold, group_ids, groups)
-            batch.echo_only, kept = success & ~kept, kept | success
+            batch.aux_only, kept = success & ~kept, kept | success
         return [_take_groups(batch, kept)] if kept.any() else []
 
     def _too_few_groups(self, step: int, rounds: int, kept: int, means: Sequence[float]) -> UserError:
@@ -208,7 +207,7 @@ def _take_groups(collected: Collected, kept: Tensor) -> Collected:
         take_rows(rollouts, rows),
         [collected.scores[row] for row in rows.tolist()],
         [problem for problem, its in zip(collected.problems, kept.tolist(), strict=True) if its],
-        echo_only=None if collected.echo_only is None else collected.echo_only[kept],
+        aux_only=None if collected.aux_only is None else collected.aux_only[kept],
     )
 
 
@@ -223,5 +222,5 @@ def _join(parts: Sequence[Collected], pad_id: int) -> Collected:
         concatenate([part.rollouts for part in parts], pad_id),
         [score for part in parts for score in part.scores],
         [problem for part in parts for problem in part.problems],
-        echo_only=None if parts[0].echo_only is None else torch.cat([part.echo_only for part in parts]),
+        aux_only=None if parts[0].aux_only is None else torch.cat([part.aux_only for part in parts]),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 
-class ExpertBuffer:
+class DemonstrationBuffer:
     """A queue of training problems, by index. `problems` is a part of the run's state.
 
     Args:

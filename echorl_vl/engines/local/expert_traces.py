@@ -13,10 +13,11 @@ from echorl_vl.algorithms import Algorithm
 from echorl_vl.algorithms.base import HINTS
 from echorl_vl.config import Config
 from echorl_vl.core import Splitter, piece_ends, step_ids
-from echorl_vl.data.problem import Problem, Problems
-from echorl_vl.data.prompts import Prompt, PromptEncoder
+from echorl_vl.data.problem import Problems
+from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.data.traces import TraceEncoder, answer_opening, usable_traces
 from echorl_vl.errors import UserError
+from echorl_vl.types import Problem, Prompt
 
 BOX = r"\boxed"
 

@@ -24,19 +24,19 @@ class Hints:
     weights: Tensor
 
     @classmethod
-    def of(cls, prompts: Sequence, prompt_of: Tensor, group_sizes: Tensor) -> Hints:
+    def of(cls, prompts: Sequence, prompt_index: Tensor, group_sizes: Tensor) -> Hints:
         """Collects them.
 
         Args:
-            prompts: P prompts (input_ids, hint_tokens). prompt_of: (b,) prompt of each row. group_sizes: (P,) rows of
-                each prompt in the whole batch.
+            prompts: P prompts (input_ids, hint_tokens). prompt_index: (b,) prompt of each row. group_sizes: (P,) rows
+                of each prompt in the whole batch.
         """
         counts = torch.tensor([prompt.hint_tokens for prompt in prompts], dtype=torch.long)
         prompt = torch.arange(len(prompts)).repeat_interleave(counts)
         places = [torch.arange(len(p.input_ids) - p.hint_tokens, len(p.input_ids)) for p in prompts]
         labels = [p.input_ids[len(p.input_ids) - p.hint_tokens :] for p in prompts]
-        first_row = torch.full((len(prompts),), len(prompt_of)).scatter_reduce(
-            0, prompt_of, torch.arange(len(prompt_of)), "amin"
+        first_row = torch.full((len(prompts),), len(prompt_index)).scatter_reduce(
+            0, prompt_index, torch.arange(len(prompt_index)), "amin"
         )
-        share = prompt_of.bincount(minlength=len(prompts)) / group_sizes
+        share = prompt_index.bincount(minlength=len(prompts)) / group_sizes
         return cls(prompt, torch.cat(places), first_row[prompt], torch.cat(labels).cpu(), share[prompt])

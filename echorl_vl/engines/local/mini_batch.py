@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from echorl_vl.engines.experience import Experience
+from echorl_vl.types import TrainBatch
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,8 @@ class MiniBatch:
     """Rows of one optimizer step, and the counts of the whole step.
 
     rows: consecutive, whole groups. prompts, clips: how many. hint_tokens: in the prompts, each prompt once.
-    rollouts, tokens: rows of the policy term and their response tokens; own_rollouts, own_tokens: those of them that
-    the policy wrote.
+    rollouts, tokens: rows of the policy term and their response tokens; on_policy_rollouts, on_policy_tokens: those of
+    them that the policy wrote.
     """
 
     rows: range
@@ -24,24 +24,24 @@ class MiniBatch:
     hint_tokens: int
     rollouts: int
     tokens: int
-    own_rollouts: int
-    own_tokens: int
+    on_policy_rollouts: int
+    on_policy_tokens: int
 
     @classmethod
-    def of(cls, experience: Experience, first: int, stop: int) -> MiniBatch:
+    def of(cls, train_batch: TrainBatch, first: int, stop: int) -> MiniBatch:
         """The groups `first` up to, not including, `stop`."""
-        rollouts = experience.rollouts
+        rollouts = train_batch.rollouts
         bounds = torch.searchsorted(rollouts.group_ids, torch.tensor([first, stop], device=rollouts.group_ids.device))
         rows = range(*bounds.tolist())
         inside = slice(rows.start, rows.stop)
         lengths = rollouts.response_mask[inside].sum(-1)
-        trained = torch.ones_like(rollouts.own[inside])
-        if experience.echo_only is not None:
-            trained = ~experience.echo_only[inside]
-        own = trained & rollouts.own[inside]
+        trained = torch.ones_like(rollouts.is_on_policy[inside])
+        if train_batch.aux_only is not None:
+            trained = ~train_batch.aux_only[inside]
+        own = trained & rollouts.is_on_policy[inside]
         clips = 0
-        if experience.clips is not None:
-            clips = int(((experience.clips.rows >= rows.start) & (experience.clips.rows < rows.stop)).sum())
+        if train_batch.clips is not None:
+            clips = int(((train_batch.clips.rows >= rows.start) & (train_batch.clips.rows < rows.stop)).sum())
         prompts = rollouts.prompts[first:stop]
         return cls(
             rows=rows,
@@ -50,6 +50,6 @@ class MiniBatch:
             hint_tokens=sum(prompt.hint_tokens for prompt in prompts),
             rollouts=int(trained.sum()),
             tokens=int(lengths[trained].sum()),
-            own_rollouts=int(own.sum()),
-            own_tokens=int(lengths[own].sum()),
+            on_policy_rollouts=int(own.sum()),
+            on_policy_tokens=int(lengths[own].sum()),
         )

@@ -21,11 +21,12 @@ from echorl_vl.engines.local.attention import Ragged, attend_padded, take_rows
 class PackedRows:
     """Layout of a packed micro-batch of P prompts and b responses; an attention layout (see `attention`).
 
-    prompt_lengths: (P,) tokens; prompt_of: (b,) prompt of each response; response_lengths: (b,) tokens, all at least 1.
+    prompt_lengths: (P,) tokens; prompt_index: (b,) prompt of each response; response_lengths: (b,) tokens, all at
+    least 1.
     """
 
     prompt_lengths: Tensor
-    prompt_of: Tensor
+    prompt_index: Tensor
     response_lengths: Tensor
     device: torch.device
     _mask: Tensor | None = field(default=None, repr=False)
@@ -34,12 +35,12 @@ class PackedRows:
         self.prompts = Ragged(self.prompt_lengths, self.device)
         inputs = self.response_lengths - 1
         self.responses = Ragged(inputs, self.device) if int(inputs.sum()) else None
-        self.row_prompt = self.prompt_of.to(self.device)
+        self.row_prompt = self.prompt_index.to(self.device)
 
     @property
     def span(self) -> int:
         """Tokens of the longest prompt with a response of its own."""
-        return int((self.prompt_lengths[self.prompt_of] + self.response_lengths).max())
+        return int((self.prompt_lengths[self.prompt_index] + self.response_lengths).max())
 
     def response_inputs(self, responses: Tensor) -> Tensor:
         """(n,): of each response (b, T) all tokens but its last, one response after the other."""
@@ -51,7 +52,7 @@ class PackedRows:
         lengths = self.response_lengths - 1
         starts = lengths.cumsum(0) - lengths
         within = torch.arange(int(lengths.sum())) - starts.repeat_interleave(lengths)
-        responses = next_positions[self.prompt_of].repeat_interleave(lengths) + within
+        responses = next_positions[self.prompt_index].repeat_interleave(lengths) + within
         axes = prompts[0].shape[0]
         return torch.cat([*prompts, responses.to(prompts[0].device).expand(axes, -1)], 1)
 
@@ -66,7 +67,7 @@ class PackedRows:
         firsts = lengths.cumsum(0) - lengths
         within = torch.arange(int(lengths.sum())) - firsts.repeat_interleave(lengths)
         index = int(self.prompt_lengths.sum()) + inputs_before.repeat_interleave(lengths) + within - 1
-        index[firsts] = prompt_ends[self.prompt_of]
+        index[firsts] = prompt_ends[self.prompt_index]
         return index.to(self.device)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
@@ -88,7 +89,7 @@ class PackedRows:
             length = self.responses.longest
             sees = torch.ones(length, length, dtype=torch.bool, device=self.device).tril()
             lengths = (
-                torch.zeros(1) + self.prompts.longest if self.prompts.even else self.prompt_lengths[self.prompt_of]
+                torch.zeros(1) + self.prompts.longest if self.prompts.even else self.prompt_lengths[self.prompt_index]
             )
             prompt = torch.arange(self.prompts.longest, device=self.device) < lengths.to(self.device)[:, None]
             sees = torch.cat(

@@ -33,7 +33,7 @@ class PictureReader:
         if pictures is None:
             return embeddings
         features = self._features(pictures.pixel_values, pictures.grid_thw)
-        wanted = torch.cat([features[i] for own in pictures.of_prompt for i in own])
+        wanted = torch.cat([features[i] for own in pictures.prompt_index for i in own])
         at = (ids == self._image_pad).nonzero().squeeze(-1)
         return embeddings.index_copy(0, at, wanted.to(embeddings.dtype))
 

@@ -185,18 +185,18 @@ class Policy:
             with_hints: also the NLL of the prompts' hint tokens; logits of no other prompt token are computed.
         """
         index = torch.arange(len(batch.tokens))[rows] if isinstance(rows, slice) else torch.as_tensor(list(rows))
-        groups, prompt_of = batch.group_ids.cpu()[index].unique(return_inverse=True)
+        groups, prompt_index = batch.group_ids.cpu()[index].unique(return_inverse=True)
         prompts = [batch.prompts[g] for g in groups.tolist()]
         tokens, mask = batch.tokens[index].to(self.device), batch.response_mask[index].to(self.device)
         column = torch.arange(1, tokens.shape[1] + 1, device=self.device)
         lengths = (mask * column).amax(1).clamp(min=1).cpu()
         inside = column <= lengths.to(self.device)[:, None]
-        hints = Hints.of(prompts, prompt_of, batch.group_ids.cpu().bincount()[groups]) if with_hints else None
+        hints = Hints.of(prompts, prompt_index, batch.group_ids.cpu().bincount()[groups]) if with_hints else None
 
         self.forward_calls += 1
         with self._training_layers(), self.autocast():
             forward = self._packed_hidden if packed else self._padded_hidden
-            hidden = forward(prompts, prompt_of, tokens, lengths, hints)
+            hidden = forward(prompts, prompt_index, tokens, lengths, hints)
             labels = tokens[inside] if hints is None else torch.cat([tokens[inside], hints.labels.to(self.device)])
             values = self._score(hidden, labels, temperature, with_grad_entropy)
         count = int(inside.sum())
@@ -207,14 +207,14 @@ class Policy:
         return Scores(log_probs, entropy, hint_nll)
 
     def _packed_hidden(
-        self, prompts: list, prompt_of: Tensor, tokens: Tensor, lengths: Tensor, hints: Hints | None
+        self, prompts: list, prompt_index: Tensor, tokens: Tensor, lengths: Tensor, hints: Hints | None
     ) -> Tensor:
         """(sum of lengths, hidden): the states that the response tokens are predicted from, in row order.
 
         Behind them those that the hint tokens are predicted from.
         """
         prompt_lengths = torch.tensor([len(p.input_ids) for p in prompts])
-        layout = PackedRows(prompt_lengths, prompt_of, lengths, self.device)
+        layout = PackedRows(prompt_lengths, prompt_index, lengths, self.device)
         positions, following = self.prompt_positions(prompts)
         responses = self.network.get_input_embeddings()(layout.response_inputs(tokens))
         embeddings = torch.cat([*self.embed_prompts(prompts), responses])
@@ -226,15 +226,15 @@ class Policy:
         return take_rows(hidden, wanted)
 
     def _padded_hidden(
-        self, prompts: list, prompt_of: Tensor, tokens: Tensor, lengths: Tensor, hints: Hints | None
+        self, prompts: list, prompt_index: Tensor, tokens: Tensor, lengths: Tensor, hints: Hints | None
     ) -> Tensor:
         """As `_packed_hidden`, by one right-padded row [prompt, response] per rollout."""
         positions, following = self.prompt_positions(prompts)
         embedded = self.embed_prompts(prompts)
-        starts = torch.tensor([len(p.input_ids) for p in prompts])[prompt_of]
+        starts = torch.tensor([len(p.input_ids) for p in prompts])[prompt_index]
         width = int((starts + lengths).max()) - 1
         rows, places = [], []
-        for row, prompt in enumerate(prompt_of.tolist()):
+        for row, prompt in enumerate(prompt_index.tolist()):
             response = self.network.get_input_embeddings()(tokens[row, : width - int(starts[row])])
             padding = width - int(starts[row]) - len(response)
             rows.append(torch.nn.functional.pad(torch.cat([embedded[prompt], response]), (0, 0, 0, padding)))

@@ -11,7 +11,7 @@ from torch import Tensor
 from echorl_vl.config import AlgorithmConfig, Config
 from echorl_vl.core import kl_penalty
 from echorl_vl.engines.local.policy import Policy
-from echorl_vl.engines.rollouts import Rollouts
+from echorl_vl.types import RolloutBatch
 
 
 class Reference:
@@ -30,7 +30,7 @@ class Reference:
             self._policy.model.requires_grad_(False)
 
     @torch.no_grad()
-    def log_probs(self, rollouts: Rollouts, temperature: float) -> Tensor:
+    def log_probs(self, rollouts: RolloutBatch, temperature: float) -> Tensor:
         """(B, T) float32, 0 outside the response."""
         without_adapter = self._adapter.model.disable_adapter() if self._adapter else nullcontext()
         parts = []
@@ -58,10 +58,10 @@ class KLController:
             self.coef *= 1 + error * rollouts / self._config.kl_horizon
 
 
-def kl_of_tokens(rollouts: Rollouts, ref_log_probs: Tensor, kind: str) -> Tensor:
+def kl_of_tokens(rollouts: RolloutBatch, ref_log_probs: Tensor, kind: str) -> Tensor:
     """(B, T) the KL estimate of each response token, nats: what KL in the reward subtracts, times its weight.
 
     0 for an expert's rows: the policy did not sample them.
     """
-    own = rollouts.response_mask & rollouts.own[:, None]
+    own = rollouts.response_mask & rollouts.is_on_policy[:, None]
     return torch.where(own, kl_penalty(rollouts.log_probs, ref_log_probs, kind), 0.0)

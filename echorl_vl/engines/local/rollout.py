@@ -17,7 +17,7 @@ from echorl_vl.data.tokens import text_mask
 from echorl_vl.engines.local.kv_cache import PromptCache, ResponseCache
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.sampling import SamplingParams, sample
-from echorl_vl.engines.rollouts import Rollouts
+from echorl_vl.types import RolloutBatch
 
 COMPACT_EVERY = 8  # steps between looks at which rows have finished: on a GPU each look waits for the device
 COMPACT_BELOW = 0.75  # share of slots still needed below which the batch is compacted
@@ -33,7 +33,7 @@ def generate(
     progress: Callable[[int, int], None] | None = None,
     prompt_chunk: int = PROMPT_CHUNK,
     compact_every: int = COMPACT_EVERY,
-) -> Rollouts:
+) -> RolloutBatch:
     """Draws `params.n` responses for each prompt (data.Prompt: input_ids, pixel_values, image_grid_thw).
 
     The draw of row b at position t depends on the generator's state, B, b and t only; neither on the lengths of other
@@ -62,7 +62,7 @@ class _Rollout:
         self.bias = policy.visual.logit_bias(policy.vocab_size, device)
         self.eos = torch.tensor([] if params.ignore_eos else policy.eos_ids, dtype=torch.long, device=device)
 
-    def run(self, progress: Callable[[int, int], None] | None, prompt_chunk: int, compact_every: int) -> Rollouts:
+    def run(self, progress: Callable[[int, int], None] | None, prompt_chunk: int, compact_every: int) -> RolloutBatch:
         params, limit = self.params, self.params.max_tokens
         hidden, cache, following = self._prefill(prompt_chunk)
         self.cache = ResponseCache(cache, params.n, limit)
@@ -147,13 +147,13 @@ class _Rollout:
         self.rows = self.rows[slots]
         return slots
 
-    def _result(self) -> Rollouts:
+    def _result(self) -> RolloutBatch:
         lengths = self.response_mask.sum(1).tolist()
         width = max(lengths)
         tokens, mask = self.tokens[:, :width], self.response_mask[:, :width]
         policy = self.policy
         responses = [row[:length] for row, length in zip(tokens.tolist(), lengths, strict=True)]
-        return Rollouts(
+        return RolloutBatch(
             prompts=self.prompts,
             group_ids=torch.arange(len(self.prompts), device=policy.device).repeat_interleave(self.params.n),
             tokens=tokens,

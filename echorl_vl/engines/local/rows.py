@@ -10,17 +10,16 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
-from echorl_vl.data.prompts import Prompt
 from echorl_vl.data.tokens import text_mask
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.sampling import SamplingParams
-from echorl_vl.engines.rollouts import Rollouts, take_rows
+from echorl_vl.types import Prompt, RolloutBatch, take_rows
 
 
 def generate_in_chunks(
     policy: Policy, prompts: Sequence[Prompt], params: SamplingParams, generator: torch.Generator, size: int
-) -> Rollouts:
+) -> RolloutBatch:
     """As `generate`, `size` prompts at a time (data.mini_rollout_batch_size): less memory for keys and values."""
     parts = [
         generate(policy, prompts[first : first + size], params, generator) for first in range(0, len(prompts), size)
@@ -28,7 +27,7 @@ def generate_in_chunks(
     return parts[0] if len(parts) == 1 else concatenate(parts, policy.pad_id)
 
 
-def concatenate(parts: Sequence[Rollouts], pad_id: int) -> Rollouts:
+def concatenate(parts: Sequence[RolloutBatch], pad_id: int) -> RolloutBatch:
     """Rollouts of several batches as one: prompts and rows in order, padded to the longest response."""
     width = max(part.tokens.shape[1] for part in parts)
 
@@ -39,8 +38,8 @@ def concatenate(parts: Sequence[Rollouts], pad_id: int) -> Rollouts:
         return torch.cat([pad(tensor, (0, width - tensor.shape[1]), value=value) for tensor in tensors])
 
     starts = [sum(len(part.prompts) for part in parts[:index]) for index in range(len(parts))]
-    all_own = all(part.own_policy is None for part in parts)
-    return Rollouts(
+    all_own = all(part.on_policy is None for part in parts)
+    return RolloutBatch(
         prompts=[prompt for part in parts for prompt in part.prompts],
         group_ids=torch.cat([part.group_ids + start for part, start in zip(parts, starts, strict=True)]),
         tokens=rows("tokens", pad_id),
@@ -50,11 +49,11 @@ def concatenate(parts: Sequence[Rollouts], pad_id: int) -> Rollouts:
         entropy=rows("entropy"),
         truncated=torch.cat([part.truncated for part in parts]),
         texts=[text for part in parts for text in part.texts],
-        own_policy=None if all_own else torch.cat([part.own for part in parts]),
+        on_policy=None if all_own else torch.cat([part.is_on_policy for part in parts]),
     )
 
 
-def merge_groups(parts: Sequence[Rollouts], numbers: Sequence[Tensor], pad_id: int) -> Rollouts:
+def merge_groups(parts: Sequence[RolloutBatch], numbers: Sequence[Tensor], pad_id: int) -> RolloutBatch:
     """Rollouts of the same prompts as one, in group order; within a group in the order of the parts.
 
     Args:
@@ -67,14 +66,14 @@ def merge_groups(parts: Sequence[Rollouts], numbers: Sequence[Tensor], pad_id: i
     return replace(moved, prompts=list(parts[0].prompts), group_ids=group_ids[order])
 
 
-def expert_rollouts(policy: Policy, prompts: Sequence[Prompt], traces: Sequence[Tensor]) -> Rollouts:
+def expert_rollouts(policy: Policy, prompts: Sequence[Prompt], traces: Sequence[Tensor]) -> RolloutBatch:
     """One row for each prompt: its expert's trace (L,), as if it were a response. Log-probs and entropies are 0."""
     lengths = torch.tensor([len(trace) for trace in traces])
     tokens = pad_sequence([trace.to(policy.device) for trace in traces], True, policy.pad_id)
     mask = torch.arange(tokens.shape[1], device=policy.device) < lengths.to(policy.device)[:, None]
     unknown = torch.zeros(tokens.shape, device=policy.device)
     nothing = torch.zeros(len(traces), dtype=torch.bool, device=policy.device)
-    return Rollouts(
+    return RolloutBatch(
         prompts=list(prompts),
         group_ids=torch.arange(len(traces), device=policy.device),
         tokens=tokens,
@@ -84,11 +83,11 @@ def expert_rollouts(policy: Policy, prompts: Sequence[Prompt], traces: Sequence[
         entropy=unknown,
         truncated=nothing,
         texts=policy.tokenizer.batch_decode([trace.tolist() for trace in traces], skip_special_tokens=True),
-        own_policy=nothing,
+        on_policy=nothing,
     )
 
 
-def with_expert_rows(rollouts: Rollouts, policy: Policy, traces: Sequence[Tensor]) -> Rollouts:
+def with_expert_rows(rollouts: RolloutBatch, policy: Policy, traces: Sequence[Tensor]) -> RolloutBatch:
     """The expert's trace (L,) of each prompt as the last row of its group."""
     every = torch.arange(len(rollouts.prompts))
     return merge_groups([rollouts, expert_rollouts(policy, rollouts.prompts, traces)], [every, every], policy.pad_id)

@@ -1,4 +1,4 @@
-"""A whole run of the embedded engine: open the run folder, build the parts, train, and say what came of it."""
+"""A whole run of the local engine: open the run folder, build the parts, train, and say what came of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from echorl_vl.engines.local.checkpoint import (
     has_training_state,
     recover_last_checkpoint,
 )
-from echorl_vl.engines.local.parts import build_parts
+from echorl_vl.engines.local.context import build_context
 from echorl_vl.engines.local.state import starting_model
 from echorl_vl.engines.local.trainer import Trainer
 from echorl_vl.engines.schedule import tied_to_length
@@ -54,7 +54,7 @@ def run(config: Config) -> int:
         if trainer.val_only and checkpoint is None:
             path = config.worker.actor.model.model_path
             notes.append(f"validating {path}; a checkpoint: trainer.load_checkpoint_path=.../global_step_N")
-        parts = build_parts(starting_model(config, checkpoint), notes.append)
+        parts = build_context(starting_model(config, checkpoint), notes.append)
         try:
             return _train(config, parts, folder, checkpoint, notes)
         finally:

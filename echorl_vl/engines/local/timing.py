@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
-from echorl_vl.engines.rollouts import Rollouts
+from echorl_vl.types import RolloutBatch
 
 
 class PhaseTimer:
@@ -33,7 +33,7 @@ class PhaseTimer:
                 torch.cuda.synchronize()
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
-    def metrics(self, rollouts: Rollouts) -> dict[str, float]:
+    def metrics(self, rollouts: RolloutBatch) -> dict[str, float]:
         """`timing_s/*` in seconds, `perf/*`: tokens (prompts counted once for each rollout), tokens/s, memory."""
         step = time.perf_counter() - self._started
         prompts = torch.tensor([len(prompt.input_ids) for prompt in rollouts.prompts])[rollouts.group_ids.cpu()]

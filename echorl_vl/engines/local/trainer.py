@@ -1,4 +1,4 @@
-"""The training loop of the embedded engine: one process, a CPU or one GPU.
+"""The training loop of the local engine: one process, a CPU or one GPU.
 
 prompts -> rollouts -> rewards (collect) -> advantages (assess) -> EchoClips (mine) -> update -> metrics
 """
@@ -14,19 +14,18 @@ from echorl_vl.algorithms import ALGORITHMS, make_algorithm
 from echorl_vl.config import Config
 from echorl_vl.core import echo_coef
 from echorl_vl.core.groups import all_of_group
-from echorl_vl.engines.experience import Experience, experience_metrics, mine, write_experience
-from echorl_vl.engines.local.assess import assess, reduce_rows
+from echorl_vl.engines.local.advantages import compute_advantages, reduce_rows
 from echorl_vl.engines.local.checkpoint import (
     checkpoint_step,
     drop_older_states,
     has_training_state,
     save_checkpoint,
 )
-from echorl_vl.engines.local.collect import Collected, Collector
-from echorl_vl.engines.local.expert_buffer import ExpertBuffer
+from echorl_vl.engines.local.collect import Collected, RolloutCollector
+from echorl_vl.engines.local.context import TrainingContext
+from echorl_vl.engines.local.expert_buffer import DemonstrationBuffer
 from echorl_vl.engines.local.interrupt import StopRequest
 from echorl_vl.engines.local.optim import make_optimizer
-from echorl_vl.engines.local.parts import Parts
 from echorl_vl.engines.local.reference import KLController, Reference, kl_of_tokens
 from echorl_vl.engines.local.rows import concatenate, expert_rollouts
 from echorl_vl.engines.local.state import restore_state, write_state
@@ -34,17 +33,21 @@ from echorl_vl.engines.local.timing import PhaseTimer
 from echorl_vl.engines.local.update import Updater
 from echorl_vl.engines.local.validation import score, validate
 from echorl_vl.engines.seeds import step_seed
+from echorl_vl.engines.train_batch import batch_metrics, mine_clips, write_train_batch
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.display import Display
 from echorl_vl.outputs.rollout_files import write_rollouts
 from echorl_vl.outputs.run_folder import RunFolder
 from echorl_vl.outputs.tracker import Tracker
+from echorl_vl.types import TrainBatch
 
 
 class Trainer:
     """Trains a policy as `config` says. `Trainer(config, parts, run, tracker, display).run_all()`."""
 
-    def __init__(self, config: Config, parts: Parts, run: RunFolder, tracker: Tracker, display: Display) -> None:
+    def __init__(
+        self, config: Config, parts: TrainingContext, run: RunFolder, tracker: Tracker, display: Display
+    ) -> None:
         self.config, self.parts, self.run, self.tracker, self.display = config, parts, run, tracker, display
         self.policy = parts.policy
         optimizer = make_optimizer(self.policy.model, config.worker.actor.optim)
@@ -52,8 +55,8 @@ class Trainer:
         self.kl = KLController(config.algorithm)
         self.reference = None if config.algorithm.disable_kl or not self.kl.coef else Reference(self.policy, config)
         self.algorithm = make_algorithm(config.algorithm.name, config.algorithm.options)
-        self.collector = Collector(config, parts, self.algorithm)
-        self.buffer = ExpertBuffer(self.algorithm.sft_prompts)
+        self.collector = RolloutCollector(config, parts, self.algorithm)
+        self.buffer = DemonstrationBuffer(self.algorithm.sft_prompts)
         self.step = self.saved = 0
 
     def run_all(self, checkpoint: Path | None = None) -> bool:
@@ -78,14 +81,14 @@ class Trainer:
                 )
         with StopRequest(lambda: self.display.note("stopping after this step; Ctrl-C again stops at once")) as stop:
             first = self.run.checkpoint is None  # no validation of its own has come before
-            if self.parts.held_out and (trainer.val_only or (trainer.val_before_train and first)):
+            if self.parts.validation_set and (trainer.val_only or (trainer.val_before_train and first)):
                 self._validate()
             if stop.asked:
                 return False
             while self.step < self.parts.total_steps and not trainer.val_only:
                 self._train_step_or_save()
                 last = self.step == self.parts.total_steps
-                if self._due(trainer.val_freq) or (last and self.parts.held_out):
+                if self._due(trainer.val_freq) or (last and self.parts.validation_set):
                     self._validate()
                 if self._due(trainer.save_freq) or last or stop.asked:
                     self._save(model_only=trainer.save_model_only and last)
@@ -126,21 +129,21 @@ class Trainer:
             with timer.phase("ref"):
                 ref_log_probs = self.reference.log_probs(rollouts, config.worker.rollout.temperature)
         with timer.phase("adv"):
-            experience = assess(
-                rollouts, scores, config, ref_log_probs, self.kl.coef, self.algorithm, collected.echo_only
+            train_batch = compute_advantages(
+                rollouts, scores, config, ref_log_probs, self.kl.coef, self.algorithm, collected.aux_only
             )
         if coef:
             with timer.phase("echo"):
-                mine(experience, config.echo, self.parts.splitter, self.step)
+                mine_clips(train_batch, config.echo, self.parts.splitter, self.step)
         if self._due(config.trainer.rollout_save_freq):  # before the update: a full disk then costs no step
             with timer.phase("write"):
-                write_experience(self.run.rollouts_file(self.step), self.step, experience, self._decode)
+                write_train_batch(self.run.rollouts_file(self.step), self.step, train_batch, self._decode)
         with timer.phase("update_actor"):
-            metrics = self.updater.update(reduce_rows(experience, self.algorithm), coef, self.kl.coef)
+            metrics = self.updater.update(reduce_rows(train_batch, self.algorithm), coef, self.kl.coef)
         if self.algorithm.sft_prompts:
             with timer.phase("fine_tune"):
-                metrics |= self._fine_tune(collected, experience)
-        metrics |= experience_metrics(experience, config.echo) | collected.metrics | self._kl_metrics(experience)
+                metrics |= self._fine_tune(collected, train_batch)
+        metrics |= batch_metrics(train_batch, config.echo) | collected.metrics | self._kl_metrics(train_batch)
         metrics |= {"echo/coef": coef, "training/epoch": float(self.parts.order.epoch(self.collector.position - 1))}
         metrics |= {
             "reward/timeouts": float(rewards.timeouts - lost[0]),
@@ -151,10 +154,10 @@ class Trainer:
         self.tracker.log(self.step, metrics)
         self.display.step(self.step, metrics)
 
-    def _fine_tune(self, collected: Collected, experience: Experience) -> dict[str, float]:
+    def _fine_tune(self, collected: Collected, train_batch: TrainBatch) -> dict[str, float]:
         """ReLIFT: problems that no rollout solved wait in the buffer; a full one becomes a step on their traces."""
-        groups, count = experience.rollouts.group_ids, len(collected.problems)
-        failed = all_of_group(~experience.verified, groups, count).tolist()
+        groups, count = train_batch.rollouts.group_ids, len(collected.problems)
+        failed = all_of_group(~train_batch.verified, groups, count).tolist()
         hard = [problem for problem, its in zip(collected.problems, failed, strict=True) if its]
         steps = []
         for problems in self.buffer.add(hard):
@@ -163,18 +166,18 @@ class Trainer:
             rollouts = expert_rollouts(self.policy, prompts, traces)
             scores = score(rollouts, self.parts.rewards, self.policy, self.config)
             sft = ALGORITHMS["sft"]()
-            steps.append(self.updater.fine_tune(assess(rollouts, scores, self.config, algorithm=sft), sft))
+            steps.append(self.updater.fine_tune(compute_advantages(rollouts, scores, self.config, algorithm=sft), sft))
         means = {name: sum(step[name] for step in steps) / len(steps) for name in (steps[0] if steps else ())}
         return means | {"sft/steps": float(len(steps)), "sft/buffer": float(len(self.buffer.problems))}
 
-    def _kl_metrics(self, experience: Experience) -> dict[str, float]:
-        if experience.ref_log_probs is None:
+    def _kl_metrics(self, train_batch: TrainBatch) -> dict[str, float]:
+        if train_batch.ref_log_probs is None:
             return {}
-        algorithm, rollouts = self.config.algorithm, experience.rollouts
-        own = rollouts.own
+        algorithm, rollouts = self.config.algorithm, train_batch.rollouts
+        own = rollouts.is_on_policy
         if not own.any():
             return {}
-        kl = kl_of_tokens(rollouts, experience.ref_log_probs, algorithm.kl_penalty)[own].sum(-1)
+        kl = kl_of_tokens(rollouts, train_batch.ref_log_probs, algorithm.kl_penalty)[own].sum(-1)
         of_a_token = (kl / rollouts.response_mask[own].sum(-1)).mean().item()
         metrics = {"critic/kl": kl.mean().item(), "actor/kl_penalty": of_a_token, "actor/kl_coef": self.kl.coef}
         if not algorithm.use_kl_loss:
@@ -184,7 +187,7 @@ class Trainer:
     def _validate(self) -> None:
         self.display.phase("validation")
         started = time.perf_counter()
-        found = validate(self.policy, self.parts.encoder, self.parts.held_out, self.parts.rewards, self.config)
+        found = validate(self.policy, self.parts.encoder, self.parts.validation_set, self.parts.rewards, self.config)
         metrics = found.metrics | {"timing_s/validation": time.perf_counter() - started}
         rollouts = concatenate([rollouts for rollouts, _ in found.batches], self.policy.pad_id)
         scores = [score for _, scores in found.batches for score in scores]

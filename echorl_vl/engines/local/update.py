@@ -21,11 +21,11 @@ from torch import Tensor
 from echorl_vl.algorithms import Algorithm, LossRows, make_algorithm
 from echorl_vl.config import ActorConfig, Config
 from echorl_vl.core import aggregate, echo_denominator, echo_loss, kl_penalty
-from echorl_vl.engines.experience import Experience
 from echorl_vl.engines.local.mini_batch import MiniBatch
 from echorl_vl.engines.local.optim import learning_rate
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.errors import UserError
+from echorl_vl.types import TrainBatch
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Updater:
         self.steps = self.bad_steps = self.taken = 0
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
-    def update(self, experience: Experience, echo_coef: float = 0.0, kl_coef: float = 0.0) -> dict[str, float]:
+    def update(self, train_batch: TrainBatch, echo_coef: float = 0.0, kl_coef: float = 0.0) -> dict[str, float]:
         """All epochs and mini-batches of a step; returns its metrics (means over optimizer steps).
 
         Args:
@@ -67,8 +67,8 @@ class Updater:
         objective = Objective(self.algorithm, echo_coef, kl_coef)
         metrics: dict[str, list[float]] = defaultdict(list)
         for _ in range(self.config.worker.actor.ppo_epochs):
-            for batch in self._mini_batches(experience):
-                for name, value in self._optimizer_step(experience, batch, objective).items():
+            for batch in self._mini_batches(train_batch):
+                for name, value in self._optimizer_step(train_batch, batch, objective).items():
                     metrics[name].append(value)
         skipped = metrics.pop("actor/skipped_steps")
         means = {}
@@ -77,39 +77,39 @@ class Updater:
             means[name] = sum(finite) / len(finite) if finite else math.nan
         return means | {"actor/skipped_steps": sum(skipped)}
 
-    def fine_tune(self, experience: Experience, algorithm: Algorithm) -> dict[str, float]:
+    def fine_tune(self, train_batch: TrainBatch, algorithm: Algorithm) -> dict[str, float]:
         """One optimizer step on all rows with another algorithm's loss (SFT), at the current learning rate.
 
         It is no step of the learning-rate schedule; like any other it counts for `bad_steps` if it is not finite.
         Metrics carry the algorithm's name.
         """
-        steps, batch = self.steps, MiniBatch.of(experience, 0, len(experience.rollouts.prompts))
+        steps, batch = self.steps, MiniBatch.of(train_batch, 0, len(train_batch.rollouts.prompts))
         try:
-            metrics = self._optimizer_step(experience, batch, Objective(algorithm))
+            metrics = self._optimizer_step(train_batch, batch, Objective(algorithm))
         finally:
             self.steps = steps
         ours = {name: value for name, value in metrics.items() if not name.startswith("actor/")}
         return ours | {f"{algorithm.name}/{name}": metrics[f"actor/{name}"] for name in ("grad_norm", "skipped_steps")}
 
-    def _mini_batches(self, experience: Experience) -> list[MiniBatch]:
+    def _mini_batches(self, train_batch: TrainBatch) -> list[MiniBatch]:
         """Groups in order, `global_batch_size` prompts each: a group is never cut."""
-        size, prompts = self.config.worker.actor.global_batch_size, len(experience.rollouts.prompts)
-        return [MiniBatch.of(experience, first, min(first + size, prompts)) for first in range(0, prompts, size)]
+        size, prompts = self.config.worker.actor.global_batch_size, len(train_batch.rollouts.prompts)
+        return [MiniBatch.of(train_batch, first, min(first + size, prompts)) for first in range(0, prompts, size)]
 
-    def _optimizer_step(self, experience: Experience, batch: MiniBatch, objective: Objective) -> dict[str, float]:
+    def _optimizer_step(self, train_batch: TrainBatch, batch: MiniBatch, objective: Objective) -> dict[str, float]:
         rate = learning_rate(self.config.worker.actor.optim, self.steps // self.steps_per_batch, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         for rows in self._micro_batches(batch):
-            terms = self._losses(experience, rows, batch, objective)
+            terms = self._losses(train_batch, rows, batch, objective)
             terms["loss"].backward()
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value.detach()
         norms = {}
         if objective.echo_coef and self.config.echo.log_grad_share:
-            norms = self._separate_norms(experience, batch, objective)
+            norms = self._separate_norms(train_batch, batch, objective)
         grad_norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.worker.actor.max_grad_norm)
         finite = bool(torch.isfinite(grad_norm)) and bool(torch.isfinite(sums["loss"]))
         if finite:
@@ -123,23 +123,25 @@ class Updater:
             metrics |= norms | {"echo/grad_share": norms["echo/grad_norm"] / max(grad_norm.item(), 1e-12)}
         return metrics
 
-    def _losses(self, experience: Experience, rows: range, batch: MiniBatch, objective: Objective) -> dict[str, Tensor]:
+    def _losses(
+        self, train_batch: TrainBatch, rows: range, batch: MiniBatch, objective: Objective
+    ) -> dict[str, Tensor]:
         """Loss of some rows, its terms and statistics.
 
         All are shares of their value for the whole mini-batch.
         """
-        actor, settings, rollouts = self.config.worker.actor, self.config.algorithm, experience.rollouts
+        actor, settings, rollouts = self.config.worker.actor, self.config.algorithm, train_batch.rollouts
         algorithm = objective.algorithm
         part = slice(rows.start, rows.stop)
-        own_policy = rollouts.own[part]
+        on_policy = rollouts.is_on_policy[part]
         mask = rollouts.response_mask[part]
-        if experience.echo_only is not None:
-            mask = mask & ~experience.echo_only[part][:, None]
+        if train_batch.aux_only is not None:
+            mask = mask & ~train_batch.aux_only[part][:, None]
         scores = self.policy.score(
             rollouts,
             rows,
             self.config.worker.rollout.temperature,
-            with_grad_entropy=actor.entropy_coef > 0 and batch.own_tokens > 0,
+            with_grad_entropy=actor.entropy_coef > 0 and batch.on_policy_tokens > 0,
             packed=actor.padding_free,
             with_hints=batch.hint_tokens > 0,
         )
@@ -147,26 +149,28 @@ class Updater:
         loss_rows = LossRows(
             log_probs,
             rollouts.log_probs[part],
-            experience.advantages[part],
+            train_batch.advantages[part],
             mask,
-            own_policy,
-            experience.verified[part],
+            on_policy,
+            train_batch.verified[part],
             entropy.detach(),
         )
         result = algorithm.policy_loss(loss_rows, **_clip(actor))
 
-        mode, own_mask = actor.loss_avg_mode, mask & own_policy[:, None]
+        mode, own_mask = actor.loss_avg_mode, mask & on_policy[:, None]
         loss = aggregate(result.loss, mask, mode, max(1, self._denominator(batch.rollouts, batch.tokens)))
-        if not batch.own_tokens and not own_policy.any():
+        if not batch.on_policy_tokens and not on_policy.any():
             terms = {f"{algorithm.name}/loss": loss}
         else:
 
             def own_mean(values: Tensor) -> Tensor:
-                denominator = max(1, self._denominator(batch.own_rollouts, batch.own_tokens))  # 0: all rows echo only
+                denominator = max(
+                    1, self._denominator(batch.on_policy_rollouts, batch.on_policy_tokens)
+                )  # 0: all rows echo only
                 return aggregate(values, own_mask, mode, denominator)
 
             def own_share(values: Tensor) -> Tensor:
-                return aggregate(values.detach().float(), own_mask, "token", max(1, batch.own_tokens))
+                return aggregate(values.detach().float(), own_mask, "token", max(1, batch.on_policy_tokens))
 
             terms = {
                 "actor/pg_loss": loss,
@@ -175,22 +179,22 @@ class Updater:
                 "actor/ppo_kl": own_share(result.kl),
                 "actor/entropy": own_share(entropy),
             }
-            if settings.use_kl_loss and experience.ref_log_probs is not None:
-                kl = kl_penalty(log_probs, experience.ref_log_probs[part], settings.kl_penalty)
+            if settings.use_kl_loss and train_batch.ref_log_probs is not None:
+                kl = kl_penalty(log_probs, train_batch.ref_log_probs[part], settings.kl_penalty)
                 terms["actor/kl_loss"] = own_mean(kl)
                 loss = loss + objective.kl_coef * terms["actor/kl_loss"]
             if actor.entropy_coef:
                 loss = loss - actor.entropy_coef * own_mean(entropy)
-        if batch.tokens > batch.own_tokens:
-            expert_mask = mask & ~own_policy[:, None]
+        if batch.tokens > batch.on_policy_tokens:
+            expert_mask = mask & ~on_policy[:, None]
             prob = log_probs.detach().exp()
-            terms["expert/prob"] = aggregate(prob, expert_mask, "token", batch.tokens - batch.own_tokens)
+            terms["expert/prob"] = aggregate(prob, expert_mask, "token", batch.tokens - batch.on_policy_tokens)
         if scores.hint_nll is not None:
             terms["hint/loss"] = scores.hint_nll / batch.hint_tokens
             loss = loss + algorithm.hint_coef * terms["hint/loss"]
-        if objective.echo_coef and experience.clips is not None:
+        if objective.echo_coef and train_batch.clips is not None:
             denominator = echo_denominator(self.config.echo, batch.prompts, batch.clips)
-            terms["echo/loss"] = echo_loss(log_probs, experience.clips.token_weights[part], denominator)
+            terms["echo/loss"] = echo_loss(log_probs, train_batch.clips.token_weights[part], denominator)
             loss = loss + objective.echo_coef * terms["echo/loss"]
         return terms | {"loss": loss}
 
@@ -199,7 +203,7 @@ class Updater:
         longest = rollouts * self.config.data.max_response_length
         return {"token": tokens, "seq": rollouts, "constant": longest}[self.config.worker.actor.loss_avg_mode]
 
-    def _separate_norms(self, experience: Experience, batch: MiniBatch, objective: Objective) -> dict[str, float]:
+    def _separate_norms(self, train_batch: TrainBatch, batch: MiniBatch, objective: Objective) -> dict[str, float]:
         """Gradient norms, before clipping, of the echo term (with its weight) and of all other terms.
 
         On request only: a pass more, of the echo term; the others' gradient is what it leaves of the whole. Leaves the
@@ -208,7 +212,7 @@ class Updater:
         whole = [parameter.grad for parameter in self._parameters]
         self.optimizer.zero_grad(set_to_none=True)
         for rows in self._micro_batches(batch):
-            terms = self._losses(experience, rows, batch, objective)
+            terms = self._losses(train_batch, rows, batch, objective)
             (objective.echo_coef * terms["echo/loss"]).backward()
         echo = [parameter.grad for parameter in self._parameters]
         for parameter, gradient in zip(self._parameters, whole, strict=True):

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from echorl_vl.config import Config
-from echorl_vl.data.problem import Problem
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.sampling import SamplingParams
-from echorl_vl.engines.rollouts import Rollouts
 from echorl_vl.engines.seeds import step_generator
 from echorl_vl.engines.validation_metrics import clustered_standard_error
 from echorl_vl.rewards.manager import RewardManager
+from echorl_vl.types import Problem, RolloutBatch
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Validation:
     """What a validation found: metrics, and the rollouts (one `Rollouts` a batch) with their scores."""
 
     metrics: dict[str, float]
-    batches: list[tuple[Rollouts, list[dict[str, float]]]]
+    batches: list[tuple[RolloutBatch, list[dict[str, float]]]]
 
 
 def training_params(config: Config) -> SamplingParams:
@@ -48,7 +47,7 @@ def validation_params(config: Config) -> SamplingParams:
     return replace(training_params(config), **{"n": 1, **override})
 
 
-def score(rollouts: Rollouts, rewards: RewardManager, policy: Policy, config: Config) -> list[dict[str, float]]:
+def score(rollouts: RolloutBatch, rewards: RewardManager, policy: Policy, config: Config) -> list[dict[str, float]]:
     """Parts of the reward of each row, graded with or without special tokens (`worker.reward.skip_special_tokens`).
 
     Behind a hint the whole solution is graded: the hint, and what the policy made of it.

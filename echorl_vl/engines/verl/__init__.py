@@ -9,7 +9,7 @@ with the reason, and is checked before a run starts. A training step, and where 
     advantages    verl's; exactly 0 where a group's rewards are all equal                trainer
     mining        on the driver, just before the update                                  trainer, batches
     update        the echo term joins verl's loss                                        worker, loss
-    metrics       the names and files of the embedded engine                             run_trainer
+    metrics       the names and files of the local engine                             run_trainer
 
 Two ways in: `python -m echorl_vl.train CONFIG engine=verl` (`run`), and verl's own command line with this package as
 its plug-in:
@@ -22,14 +22,14 @@ its plug-in:
 
 import os
 
-from echorl_vl.engines.verl.rehearsal import REHEARSAL
+from echorl_vl.engines.verl.dry_run import DRY_RUN
 
 PLUGIN = "VERL_USE_EXTERNAL_MODULES"
 """verl imports the modules that this variable names (with commas) in every process, at the end of `import verl`."""
 
 if __name__ in os.environ.get(PLUGIN, "").split(","):
-    if os.environ.get(REHEARSAL):  # before anything of verl asks for a device
-        from echorl_vl.engines.verl.rehearsal.install import install
+    if os.environ.get(DRY_RUN):  # before anything of verl asks for a device
+        from echorl_vl.engines.verl.dry_run.install import install
 
         install()
     import echorl_vl.engines.verl.trainers  # noqa: F401  (registers their names)

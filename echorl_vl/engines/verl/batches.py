@@ -13,17 +13,16 @@ from torch import Tensor
 from transfer_queue import KVBatchMeta
 from transformers import PreTrainedTokenizer
 
-from echorl_vl.data.problem import Problem
 from echorl_vl.data.tokens import VisualTokens, special_token_ids, text_mask
-from echorl_vl.engines.rollouts import Rollouts
 from echorl_vl.errors import UserError
+from echorl_vl.types import Problem, RolloutBatch
 
 FIELDS = ("prompts", "responses", "response_mask", "extra_fields", "reward_model", "raw_prompt", "index")
 RECORDED = ("old_log_probs", "entropy", "advantages")
 
 
 @dataclass(frozen=True)
-class AskedPrompt:
+class PromptRecord:
     """A prompt as verl keeps it: token ids (L,), and the problem as far as the batch tells."""
 
     problem: Problem
@@ -41,7 +40,7 @@ class ReadBatch:
 
     keys: list[str]
     lengths: list[int]
-    rollouts: Rollouts
+    rollouts: RolloutBatch
     scores: list[dict[str, float]]
     advantages: Tensor | None
 
@@ -78,7 +77,7 @@ class BatchReader:
         last = torch.tensor([int(row[-1]) if len(row) else -1 for row in responses])
         full = torch.tensor([len(row) >= self.max_response_length for row in responses])
         extra = [_plain(_rows(data, "extra_fields")[row]) for row in order]
-        rollouts = Rollouts(
+        rollouts = RolloutBatch(
             prompts=self._prompts(data, order, uids),
             group_ids=groups,
             tokens=tokens,
@@ -96,7 +95,7 @@ class BatchReader:
         """Texts of token ids, special tokens skipped."""
         return self.tokenizer.batch_decode(pieces, skip_special_tokens=True)
 
-    def _prompts(self, data: TensorDict, order: Sequence[int], uids: Sequence[str]) -> list[AskedPrompt]:
+    def _prompts(self, data: TensorDict, order: Sequence[int], uids: Sequence[str]) -> list[PromptRecord]:
         """One prompt a group, from the group's first row."""
         prompts, known = [], set()
         for row, uid in zip(order, uids, strict=True):
@@ -107,7 +106,7 @@ class BatchReader:
             truth = _plain(_rows(data, "reward_model")[row]) if "reward_model" in data else {}
             question = str(messages[-1]["content"]) if len(messages) else ""
             problem = Problem(uid=uid, question=question, answer=str((truth or {}).get("ground_truth", "")))
-            prompts.append(AskedPrompt(problem, _rows(data, "prompts")[row]))
+            prompts.append(PromptRecord(problem, _rows(data, "prompts")[row]))
         return prompts
 
 

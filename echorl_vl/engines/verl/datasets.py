@@ -1,4 +1,4 @@
-"""The problem sets of a run: checked row by row as for the embedded engine, and written as verl reads them."""
+"""The problem sets of a run: checked row by row as for the local engine, and written as verl reads them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 from echorl_vl.config import Config
 from echorl_vl.data.from_config import load_set, make_encoder, screen_set
 from echorl_vl.data.places import split_places
-from echorl_vl.data.problem import Problem, Problems
+from echorl_vl.data.problem import Problems
 from echorl_vl.data.templates import IMAGE, VIDEO, load_format_prompt
 from echorl_vl.errors import UserError, counted
 from echorl_vl.outputs import atomic
+from echorl_vl.types import Problem
 
 KEYS = ("train_files", "val_files")
 _TEXT = pa.string()

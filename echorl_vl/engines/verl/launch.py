@@ -18,9 +18,9 @@ from echorl_vl.config import Config, world_size
 from echorl_vl.engines import verl as plugin
 from echorl_vl.engines.follow import follow
 from echorl_vl.engines.hosted import STOP_FILE
-from echorl_vl.engines.resources import cluster_problem
-from echorl_vl.engines.verl.rehearsal import ENVIRONMENT, REHEARSAL, rehearsal_settings
-from echorl_vl.engines.verl.settings import beside, to_verl
+from echorl_vl.engines.resources import cluster_issue
+from echorl_vl.engines.verl.dry_run import DRY_RUN, ENVIRONMENT, dry_run_settings
+from echorl_vl.engines.verl.settings import extra_sections, to_verl
 from echorl_vl.engines.verl.trainers import RUN_MODE
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.run_folder import RunFolder
@@ -60,13 +60,13 @@ def compose_settings(config: Config, folder: RunFolder) -> DictConfig:
     if folder.checkpoint is not None:  # the newest one goes before a given one
         values |= {"trainer.resume_mode": "resume_path", "trainer.resume_from_path": str(folder.checkpoint)}
     if config.trainer.device == "cpu":
-        values |= rehearsal_settings()
+        values |= dry_run_settings()
     with initialize_config_module("verl.trainer.config", version_base=None):
         settings = compose("ppo_trainer", overrides=["actor_rollout_ref.actor.strategy=fsdp2"])
     for key, value in values.items():
         _set(settings, key, value)
     with open_dict(settings):
-        settings.update(beside(config, folder.path, folder.resume_step if folder.resumed else None))
+        settings.update(extra_sections(config, folder.path, folder.resume_step if folder.resumed else None))
         settings.trainer.v1.trainer_mode = RUN_MODE
     reference, critic = need_reference_policy(settings), need_critic(settings)
     try:
@@ -97,12 +97,12 @@ def _join_or_start(config: Config, settings: DictConfig, run: Path) -> None:
     environment["TENSORBOARD_DIR"] = os.environ.get("TENSORBOARD_DIR", str(run / "tensorboard"))
     environment["WANDB_DIR"] = os.environ.get("WANDB_DIR", str(run))
     options: dict[str, Any] = {"runtime_env": {"env_vars": environment}}
-    if os.environ.get(REHEARSAL):
+    if os.environ.get(DRY_RUN):
         environment |= ENVIRONMENT
         world = world_size(config)  # made-up GPUs: Ray only counts them
         options |= {"address": "local", "num_cpus": world + 16, "num_gpus": world, "include_dashboard": False}
     if not ray.is_initialized():
         ray.init(**options)
-    if problem := cluster_problem(config, ray.cluster_resources()):
+    if problem := cluster_issue(config, ray.cluster_resources()):
         ray.shutdown()
         raise UserError(problem)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-from echorl_vl.config import Config, Problem
-from echorl_vl.config.problems import raise_if_any
-from echorl_vl.engines.resources import Machine, gpu_problems, memory_problems, model_problems, read_model_config
+from echorl_vl.config import Config, ConfigIssue
+from echorl_vl.config.issues import raise_if_any
+from echorl_vl.engines.resources import Machine, gpu_issues, memory_issues, model_issues, read_model_config
 from echorl_vl.engines.verl.checkpoints import is_whole
 from echorl_vl.engines.verl.hooks import check_hooks, check_installed
 
@@ -33,29 +33,31 @@ def preflight(config: Config, machine: Machine | None = None) -> None:
     """
     machine = machine or Machine.here()
     check_installed()
-    raise_if_any([*version_problems(config.trainer.device == "cpu"), *gpu_problems(config, machine, "verl")])
+    raise_if_any([*version_issues(config.trainer.device == "cpu"), *gpu_issues(config, machine, "verl")])
     check_hooks()
-    raise_if_any([*model_problems(config), *vision_problems(config), *checkpoint_problems(config)])
-    raise_if_any(memory_problems(config, machine))
+    raise_if_any([*model_issues(config), *vision_problems(config), *checkpoint_problems(config)])
+    raise_if_any(memory_issues(config, machine))
 
 
-def version_problems(rehearsal: bool, installed: Callable[[str], str | None] | None = None) -> Iterator[Problem]:
+def version_issues(dry_run: bool, installed: Callable[[str], str | None] | None = None) -> Iterator[ConfigIssue]:
     """Packages that are missing or of a version that verl does not run with. `installed`: name -> version or None."""
     installed = installed or _installed
     for name, (least, below, without, why) in VERSIONS.items():
-        if rehearsal and name in GPU_ONLY:
+        if dry_run and name in GPU_ONLY:
             continue
         found = installed(name)
         wanted = ",".join([f">={least}", *([f"<{below}"] if below else []), *(f"!={one}" for one in without)])
         if found is None:
-            yield Problem((), f"engine verl needs {name}{wanted} ({why}), which is not installed")
+            yield ConfigIssue((), f"engine verl needs {name}{wanted} ({why}), which is not installed")
             continue
         try:
             version = Version(found)
         except InvalidVersion:
             continue
         if version < Version(least) or (below and version >= Version(below)) or found in without:
-            yield Problem((), f"engine verl needs {name}{wanted} ({why}); found {found}: pip install '{name}{wanted}'")
+            yield ConfigIssue(
+                (), f"engine verl needs {name}{wanted} ({why}); found {found}: pip install '{name}{wanted}'"
+            )
 
 
 def found_versions() -> list[tuple[str, str | None]]:
@@ -63,15 +65,15 @@ def found_versions() -> list[tuple[str, str | None]]:
     return [(name, _installed(name)) for name in VERSIONS]
 
 
-def vision_problems(config: Config) -> Iterator[Problem]:
+def vision_problems(config: Config) -> Iterator[ConfigIssue]:
     """A vision model: EchoRL with verl has been tried on text only."""
     model, key = config.worker.actor.model, "worker.actor.model.model_path"
     if hasattr(read_model_config(model), "vision_config"):
         wanted = "is a vision model, which engine verl has not been tried with; wanted a text model, or engine = easyr1"
-        yield Problem((key,), f"{key} = {model.model_path} ({config.origin(key)}): {wanted}")
+        yield ConfigIssue((key,), f"{key} = {model.model_path} ({config.origin(key)}): {wanted}")
 
 
-def checkpoint_problems(config: Config) -> Iterator[Problem]:
+def checkpoint_problems(config: Config) -> Iterator[ConfigIssue]:
     """A checkpoint to start from that verl could not load."""
     key, given = "trainer.load_checkpoint_path", config.trainer.load_checkpoint_path
     if not given:
@@ -79,7 +81,7 @@ def checkpoint_problems(config: Config) -> Iterator[Problem]:
     folder = Path(given)
     if not folder.name.removeprefix("global_step_").isdigit() or not is_whole(folder):
         wanted = "wanted a folder global_step_N of this engine, with actor/ (model, optimizer, state) and data.pt in it"
-        yield Problem((key,), f"{key} = {given} ({config.origin(key)}): {wanted}")
+        yield ConfigIssue((key,), f"{key} = {given} ({config.origin(key)}): {wanted}")
 
 
 def _installed(name: str) -> str | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from echorl_vl.config import Config, capped, check_verl, rehearsed
+from echorl_vl.config import Config, capped, check_verl, for_dry_run
 from echorl_vl.engines.hosted import open_run, train_hosted
 from echorl_vl.engines.verl.checkpoints import newest_checkpoint
 from echorl_vl.engines.verl.datasets import load_sets, readable_by_verl
+from echorl_vl.engines.verl.dry_run import ENVIRONMENT
 from echorl_vl.engines.verl.preflight import preflight
-from echorl_vl.engines.verl.rehearsal import ENVIRONMENT
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.console import make_console
 from echorl_vl.outputs.tracker import check_loggers
@@ -25,9 +25,9 @@ def run(config: Config) -> int:
     console = make_console(soft_wrap=True)
     if config.trainer.device == "cpu":
         os.environ |= ENVIRONMENT
-        config, changes = rehearsed(config)
+        config, changes = for_dry_run(config)
         for change in changes:
-            console.print(f"rehearsal on the CPU: {change}")
+            console.print(f"CPU dry run: {change}")
     check_verl(config)
     config, changes = capped(config)
     for change in changes:
@@ -36,8 +36,8 @@ def run(config: Config) -> int:
     reward = config.worker.reward
     RewardManager(reward.reward_function, dict(reward.reward_function_kwargs)).close()  # checks both
     if config.trainer.device == "cpu":
+        from echorl_vl.engines.verl.dry_run.install import install
         from echorl_vl.engines.verl.hooks import check_installed
-        from echorl_vl.engines.verl.rehearsal.install import install
 
         check_installed()
         install()

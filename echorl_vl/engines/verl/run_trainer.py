@@ -1,4 +1,4 @@
-"""The trainer of `python -m echorl_vl.train ... engine=verl`: EchoTrainer with the embedded engine's files."""
+"""The trainer of `python -m echorl_vl.train ... engine=verl`: EchoTrainer with the local engine's files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from verl.trainer.ppo.v1 import trainer_base
 
 from echorl_vl.core import echo_coef
 from echorl_vl.core.groups import all_of_group, group_index
-from echorl_vl.engines.experience import Experience, write_experience
 from echorl_vl.engines.hosted import STOP_FILE, check_bad_steps
 from echorl_vl.engines.local.rows import concatenate
-from echorl_vl.engines.rebind import rebound
+from echorl_vl.engines.patch import patched
+from echorl_vl.engines.train_batch import write_train_batch
 from echorl_vl.engines.validation_metrics import of_all_responses
 from echorl_vl.engines.verl.batches import ReadBatch
 from echorl_vl.engines.verl.sampling import EchoReplayBuffer
@@ -24,6 +24,7 @@ from echorl_vl.engines.verl.trainer import EchoTrainer
 from echorl_vl.outputs.rollout_files import write_rollouts
 from echorl_vl.outputs.run_folder import RunFolder
 from echorl_vl.outputs.tracker import Tracker
+from echorl_vl.types import TrainBatch
 
 
 class RunTrainer(EchoTrainer):
@@ -42,7 +43,7 @@ class RunTrainer(EchoTrainer):
     def fit(self, agent_loop_manager: Any) -> None:
         with (
             Tracker(self.run, ("file",)) as records,
-            rebound(trainer_base, Tracking=partial(_RecordingTracking, records)),
+            patched(trainer_base, Tracking=partial(_RecordingTracking, records)),
         ):
             super().fit(agent_loop_manager)
 
@@ -73,18 +74,18 @@ class RunTrainer(EchoTrainer):
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         batch = super()._update_actor(batch, metrics)
-        frequency, step, experience = self.settings.rollout_save_freq, self.global_steps, self.experience
+        frequency, step, train_batch = self.settings.rollout_save_freq, self.global_steps, self.train_batch
         if frequency > 0 and step % frequency == 0:
-            write_experience(self.run.rollouts_file(step), step, experience, self.reader.decode)
+            write_train_batch(self.run.rollouts_file(step), step, train_batch, self.reader.decode)
         return batch
 
-    def _silent_rows(self, experience: Experience) -> torch.Tensor:
+    def _silent_rows(self, train_batch: TrainBatch) -> torch.Tensor:
         """Also groups that dynamic sampling kept for the echo term: their format earns nothing either."""
-        silent = super()._silent_rows(experience)
+        silent = super()._silent_rows(train_batch)
         if self.settings.dynamic_sampling != "echo" or not self._has_echo_term():
             return silent
-        index, groups = group_index(experience.rollouts.group_ids)
-        return silent | all_of_group(experience.accuracies >= self.echo.verify_threshold, index, groups)[index]
+        index, groups = group_index(train_batch.rollouts.group_ids)
+        return silent | all_of_group(train_batch.accuracies >= self.echo.verify_threshold, index, groups)[index]
 
     def _keeps(self, accuracies: list[float]) -> bool:
         """Whether a group of equal rewards is kept: if it is all right, and as long as there is an echo term."""

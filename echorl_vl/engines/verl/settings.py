@@ -65,7 +65,7 @@ def to_verl(config: Config) -> dict[str, Any]:
     }
 
 
-def beside(config: Config, run: Path | None = None, resume_step: int | None = None) -> dict[str, Any]:
+def extra_sections(config: Config, run: Path | None = None, resume_step: int | None = None) -> dict[str, Any]:
     """The sections that verl does not know: `echo` and `echorl`.
 
     run: the run folder. resume_step: steps that it holds already, None for a new run.

@@ -18,14 +18,15 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from echorl_vl.core import EchoConfig, echo_coef, make_splitter, verified_rollouts
 from echorl_vl.core import metric_names as names
 from echorl_vl.core.groups import degenerate_groups, group_index
-from echorl_vl.engines.experience import Experience, experience_metrics, mine
-from echorl_vl.engines.rebind import rebound
+from echorl_vl.engines.patch import patched
+from echorl_vl.engines.train_batch import batch_metrics, mine_clips
 from echorl_vl.engines.verl.batches import BatchReader, ReadBatch
 from echorl_vl.engines.verl.checks import check_plugin
 from echorl_vl.engines.verl.hooks import check_hooks
 from echorl_vl.engines.verl.loss import CLIP_UNITS, COEF, PROMPTS, WEIGHTS
 from echorl_vl.engines.verl.sampling import EchoReplayBuffer
 from echorl_vl.engines.verl.worker import BAD_IN_ROW, SKIPPED, EchoWorker
+from echorl_vl.types import TrainBatch
 
 ACTOR_ROLES = (Role.Actor, Role.ActorRollout, Role.ActorRolloutRef)
 
@@ -42,11 +43,11 @@ class EchoTrainer(PPOTrainerSync):
         self.echo = EchoConfig(**OmegaConf.to_container(config.get("echo", {}), resolve=True))
         with open_dict(config):
             config.trainer.v1.trainer_mode = "sync"  # verl chooses its replay buffer, and more, by this name
-        self.experience: Experience | None = None
+        self.train_batch: TrainBatch | None = None
         super().__init__(config)
 
     def _build_replay_buffer(self) -> Any:
-        with rebound(trainer_base, ReplayBuffer=EchoReplayBuffer):
+        with patched(trainer_base, ReplayBuffer=EchoReplayBuffer):
             buffer = super()._build_replay_buffer()
         if isinstance(buffer, EchoReplayBuffer):  # else one of the user's own
             rollout = self.config.actor_rollout_ref.rollout
@@ -69,24 +70,24 @@ class EchoTrainer(PPOTrainerSync):
         started = time.perf_counter()
         coef = echo_coef(self.echo, self.global_steps - 1)
         read = self.reader.read(batch)
-        self.experience = experience = self._experience(read)
+        self.train_batch = train_batch = self._experience(read)
         changed: dict[str, torch.Tensor] = {}
         if coef:
-            mine(experience, self.echo, self.splitter, self.global_steps)
-            changed[WEIGHTS] = experience.clips.token_weights
-            silent = self._silent_rows(experience)[:, None]
+            mine_clips(train_batch, self.echo, self.splitter, self.global_steps)
+            changed[WEIGHTS] = train_batch.clips.token_weights
+            silent = self._silent_rows(train_batch)[:, None]
             if (read.advantages.masked_fill(~silent, 0.0) != 0).any():
                 changed["advantages"] = read.advantages.masked_fill(silent, 0.0)
-                experience.advantages = experience.advantages.masked_fill(silent, 0.0)
+                train_batch.advantages = train_batch.advantages.masked_fill(silent, 0.0)
             batch = self._put(batch, read, changed)
             batch.extra_info.update({COEF: coef, PROMPTS: self._prompts_per_update(), CLIP_UNITS: self._clip_units()})
         mined = time.perf_counter() - started
         batch = super()._update_actor(batch, metrics)
-        metrics |= experience_metrics(experience, self.echo) | {names.ECHO_COEF: coef, "timing_s/echo": mined}
+        metrics |= batch_metrics(train_batch, self.echo) | {names.ECHO_COEF: coef, "timing_s/echo": mined}
         if coef:
             metrics[names.ECHO_LOSS] = metrics.pop(f"actor/{names.ECHO_LOSS}")
-            mask = experience.rollouts.response_mask
-            metrics[names.ENTROPY] = experience.rollouts.entropy[mask].mean().item()
+            mask = train_batch.rollouts.response_mask
+            metrics[names.ENTROPY] = train_batch.rollouts.entropy[mask].mean().item()
         steps = self.config.data.train_batch_size // self._prompts_per_update()
         steps *= self.config.actor_rollout_ref.actor.ppo_epochs
         metrics["actor/skipped_steps"] = metrics.pop(f"actor/{SKIPPED}") * steps
@@ -96,21 +97,21 @@ class EchoTrainer(PPOTrainerSync):
     def _watch(self, bad_in_row: int) -> None:
         """Told after each update how many optimizer steps in a row were not finite."""
 
-    def _experience(self, read: ReadBatch) -> Experience:
+    def _experience(self, read: ReadBatch) -> TrainBatch:
         accuracies = torch.tensor([score["accuracy"] for score in read.scores])
         rewards = torch.tensor([score["overall"] for score in read.scores])
         verified = verified_rollouts(accuracies, self.echo)
         first = read.advantages[:, :1]  # the same for each token of a rollout
-        return Experience(read.rollouts, read.scores, rewards, accuracies, first, verified)
+        return TrainBatch(read.rollouts, read.scores, rewards, accuracies, first, verified)
 
-    def _silent_rows(self, experience: Experience) -> torch.Tensor:
+    def _silent_rows(self, train_batch: TrainBatch) -> torch.Tensor:
         """(B,) bool: rows of groups whose rewards are all equal, which teach nothing but what the echo term says.
 
         verl divides by std + 1e-6 in float32, and equal rewards can miss their mean by a rounding, which makes
         advantages of some hundredths of it.
         """
-        index, groups = group_index(experience.rollouts.group_ids)
-        return degenerate_groups(experience.rewards, index, groups)[index]
+        index, groups = group_index(train_batch.rollouts.group_ids)
+        return degenerate_groups(train_batch.rewards, index, groups)[index]
 
     @staticmethod
     def _put(batch: KVBatchMeta, read: ReadBatch, columns: dict[str, torch.Tensor]) -> KVBatchMeta:

@@ -27,13 +27,13 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer
 
-from echorl_vl.data.generated import TRAIN, Split
 from echorl_vl.engines.local.allocator import keep_freed_memory
+from echorl_vl.generators.arithmetic.generate import draw_split
+from echorl_vl.generators.arithmetic.kinds import KINDS, OOD_KINDS, TRAIN_KINDS
+from echorl_vl.generators.arithmetic.problem import SIZE, ArithmeticProblem, calculate
+from echorl_vl.generators.splits import TRAIN, Split
 from echorl_vl.outputs.command import job
 from echorl_vl.tiny.arithmetic.build import MODEL_FOLDER, SPECIAL_TOKENS, VOCABULARY_SIZE, new_model, write_configs
-from echorl_vl.tiny.arithmetic.generate import draw_split
-from echorl_vl.tiny.arithmetic.kinds import HELD_OUT_KINDS, KINDS, TRAIN_KINDS
-from echorl_vl.tiny.arithmetic.problem import SIZE, ArithmeticProblem, calculate
 from echorl_vl.tiny.files import write_json, write_weights
 from echorl_vl.tiny.tokenizer import train_tokenizer
 from echorl_vl.tiny.tuning import cosine, fine_tune, new_optimizer
@@ -49,7 +49,7 @@ RIGHT_SHARE = {
     "units": 0.45,
     "share": 0.50,
     "change": 0.55,
-} | dict.fromkeys(HELD_OUT_KINDS, 0.25)
+} | dict.fromkeys(OOD_KINDS, 0.25)
 """Share of the training solutions of a kind that takes the right approach."""
 
 HELD_OUT_SHARE = 0.15
@@ -142,8 +142,8 @@ class Batches:
         return "Compute " + ", ".join(line.split(" =")[0] for line in lines) + ".", "\n".join(lines)
 
     def _solution(self) -> tuple[str, str]:
-        held_out = self._rng.random() < HELD_OUT_SHARE
-        problem = self._rng.choice(self._problems[self._rng.choice(list(HELD_OUT_KINDS if held_out else TRAIN_KINDS))])
+        validation_set = self._rng.random() < HELD_OUT_SHARE
+        problem = self._rng.choice(self._problems[self._rng.choice(list(OOD_KINDS if validation_set else TRAIN_KINDS))])
         right = self._rng.random() < RIGHT_SHARE[problem.kind]
         return problem.question, problem.solution(0 if right else self._rng.randrange(1, len(problem.approaches)))
 

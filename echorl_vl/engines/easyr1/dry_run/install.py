@@ -1,0 +1,188 @@
+"""What a CPU dry run puts in the place of CUDA, vLLM and flash-attn, before EasyR1 is imported."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import psutil
+import torch
+
+from echorl_vl.engines.easyr1.dry_run import padding, vllm_cpu
+from echorl_vl.engines.gloo import use_gloo
+
+HERE = "echorl_vl.engines.easyr1.dry_run"
+CPU = torch.device("cpu")
+_installed = False
+
+
+def install() -> None:
+    """Makes EasyR1 importable and runnable in this process without a GPU. Once is enough; more does nothing."""
+    global _installed
+    if _installed:
+        return
+    _installed = True
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    _replace_cuda()
+    use_gloo()
+    changes = dict(AFTER_IMPORT)
+    if not _has_vllm_cpu():  # also beside the vllm of a GPU environment
+        sys.meta_path.insert(0, _StandIn(lambda: importlib.import_module(f"{HERE}.sampler").MODULES, "vllm"))
+    else:
+        changes |= {"vllm.distributed.parallel_state": vllm_cpu.parallel_state}
+        changes |= {"verl.workers.rollout.vllm_rollout_spmd": vllm_cpu.rollout}
+        sys.meta_path.append(_StandIn(lambda: {"vllm.lora.models": vllm_cpu.lora_models()}, "vllm.lora.models"))
+    sys.meta_path.insert(0, _StandIn(lambda: padding.MODULES, "flash_attn"))
+    for name in set(changes) & set(sys.modules):
+        changes.pop(name)(sys.modules[name])
+    sys.meta_path.insert(0, _AfterImport(changes))
+
+
+def _has_vllm_cpu() -> bool:
+    try:
+        importlib.metadata.version("vllm-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _replace_cuda() -> None:
+    memory = psutil.virtual_memory()
+    state = torch.get_rng_state
+    answers: dict[str, Any] = {
+        "current_device": CPU,
+        "get_device_name": "CPU",
+        "mem_get_info": (memory.available, memory.total),
+        "max_memory_allocated": 0,
+        "max_memory_reserved": 0,
+        "empty_cache": None,
+        "manual_seed": None,
+    }
+    for name, answer in answers.items():
+        setattr(torch.cuda, name, functools.partial(_answer, answer))
+    torch.cuda.get_rng_state = lambda *_, **__: state()
+    torch.cuda.set_rng_state = lambda new, *_, **__: None  # sampling has generators of its own
+
+
+def _answer(value: Any, *_: Any, **__: Any) -> Any:
+    return value
+
+
+class _StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds a package, and what EasyR1 imports below it, in a dictionary of ours: module name -> its names."""
+
+    def __init__(self, modules: Callable[[], dict[str, dict[str, Any]]], package: str) -> None:
+        self.modules, self.package = modules, package
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        ours = name == self.package or name.startswith(f"{self.package}.")
+        if not ours or name not in self.modules():
+            return None
+        return importlib.machinery.ModuleSpec(name, self, is_package=True)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        module = ModuleType(spec.name)
+        module.__dict__.update(self.modules()[spec.name])
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
+
+
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Runs a function on a module of EasyR1 as soon as it has been imported."""
+
+    def __init__(self, functions: dict[str, Callable[[ModuleType], None]]) -> None:
+        self.functions = dict(functions)
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        function = self.functions.pop(name, None)  # popped: the search below must not come back here
+        if function is None:
+            return None
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def execute_and_change(module: ModuleType) -> None:
+            execute(module)
+            function(module)
+
+        spec.loader.exec_module = execute_and_change
+        return spec
+
+
+def _workers(module: ModuleType) -> None:
+    """Device meshes and models on the CPU, with an attention that needs no flash-attn."""
+    if int(importlib.metadata.version("transformers").partition(".")[0]) >= 5:
+        module.apply_ulysses_patch = lambda *_: None  # it is written for 4.x, and transformers' own forward will do
+    mesh = module.init_device_mesh
+    module.init_device_mesh = lambda device, **options: mesh("cpu", **options)
+    for name in ("AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoModelForTokenClassification"):
+        setattr(module, name, _on_cpu(getattr(module, name)))
+
+
+def _on_cpu(auto_class: type) -> type:
+    class OnCpu(auto_class):
+        @classmethod
+        def from_pretrained(cls, *arguments: Any, **options: Any) -> Any:
+            options |= {"attn_implementation": "sdpa", "device_map": "cpu"}
+            return auto_class.from_pretrained(*arguments, **options)
+
+    return OnCpu
+
+
+def _dataloader(module: ModuleType) -> None:
+    """No loader processes: eight of them for each of two loaders are too many for a small machine."""
+    loader = module.StatefulDataLoader
+    module.StatefulDataLoader = lambda **options: loader(**options | {"num_workers": 0})
+
+
+def _dynamic_batches(module: ModuleType) -> None:
+    """Its `torch.tensor(..., device="cuda")` makes a CPU tensor."""
+
+    class OnCpu:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(torch, name)
+
+        def tensor(self, *arguments: Any, **options: Any) -> torch.Tensor:
+            return torch.tensor(*arguments, **options | {"device": "cpu"})
+
+    module.torch = OnCpu()
+
+
+def _protocol(module: ModuleType) -> None:
+    """With one tensor-parallel rank there is nothing to gather."""
+    gather = module.all_gather_data_proto
+    module.all_gather_data_proto = lambda data, size, group: None if size == 1 else gather(data, size, group)
+
+
+def _transformers(module: ModuleType) -> None:
+    """A name that transformers 5 has moved."""
+    if not hasattr(module, "no_init_weights"):
+        module.no_init_weights = importlib.import_module("transformers.initialization").no_init_weights
+
+
+def _vllm_utils(module: ModuleType) -> None:
+    """It asks for the version of vLLM."""
+    module.version = lambda name: "0"
+
+
+AFTER_IMPORT: dict[str, Callable[[ModuleType], None]] = {
+    "transformers.modeling_utils": _transformers,
+    "verl.protocol": _protocol,
+    "verl.workers.fsdp_workers": _workers,
+    "verl.trainer.data_loader": _dataloader,
+    "verl.utils.vllm_utils": _vllm_utils,
+    "verl.utils.seqlen_balancing": _dynamic_batches,
+}

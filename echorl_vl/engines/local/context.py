@@ -1,0 +1,132 @@
+"""What a run is made of: problems, prompts, policy, reward and splitter, built from a configuration and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from echorl_vl.algorithms import make_algorithm
+from echorl_vl.algorithms.base import HINTS
+from echorl_vl.config import Config
+from echorl_vl.core import Splitter, make_splitter
+from echorl_vl.data.from_config import load_set, make_encoder, screen_set
+from echorl_vl.data.order import BatchOrder
+from echorl_vl.data.problem import Problems
+from echorl_vl.data.prompts import PromptEncoder
+from echorl_vl.engines.local.architecture import check_window
+from echorl_vl.engines.local.expert_traces import ExpertTraces, with_traces
+from echorl_vl.engines.local.loading import load_inputs
+from echorl_vl.engines.local.memory import check_memory
+from echorl_vl.engines.local.policy import Policy
+from echorl_vl.errors import UserError, counted
+from echorl_vl.rewards.manager import RewardManager
+
+
+@dataclass
+class TrainingContext:
+    """Everything that reads the configuration once.
+
+    `order` and `train` are None for `trainer.val_only`; `traces` unless the algorithm learns from experts' traces.
+    """
+
+    policy: Policy
+    encoder: PromptEncoder
+    train: Problems | None
+    order: BatchOrder | None
+    validation_set: Problems | None
+    rewards: RewardManager
+    splitter: Splitter
+    total_steps: int
+    traces: ExpertTraces | None = None
+
+
+def build_context(config: Config, note: Callable[[str], None]) -> TrainingContext:
+    """Builds the parts, cheapest first, so that a mistake shows before a large model is loaded.
+
+    Args:
+        note: takes a line about what was found, for the user.
+
+    Raises:
+        UserError: problems, pictures, model, reward or device are not as wanted.
+    """
+    device = _device(config)
+    check_memory(config, device)
+    reward = config.worker.reward
+    rewards = RewardManager(
+        reward.reward_function,
+        dict(reward.reward_function_kwargs),
+        reward.num_cpus,
+        reward.time_limit,
+        reward.on_error,
+    )
+    try:
+        data = config.data
+        train = None if config.trainer.val_only else load_set(config, data.train_files, data.trace_key)
+        validation_set = load_set(config, data.val_files) if data.val_files else None
+        inputs = load_inputs(config.worker.actor.model)
+        encoder = make_encoder(config, inputs.tokenizer, inputs.processor)
+        train, validation_set = (
+            None if problems is None else screen_set(config, problems, encoder, note)
+            for problems in (train, validation_set)
+        )
+        dtypes = config.worker.actor.fsdp
+        policy = Policy.load(config.worker.actor.model, device, dtypes.mp_param_dtype, dtypes.torch_dtype)
+        splitter = make_splitter(config.echo.splitter, policy.tokenizer, **config.echo.splitter_kwargs)
+        algorithm, traces = make_algorithm(config.algorithm.name, config.algorithm.options), None
+        if algorithm.needs_traces and train is not None:
+            train, traces = with_traces(
+                train, encoder, policy.tokenizer, policy.end_of_turn, splitter, algorithm, config, note
+            )
+        check_window(policy, config, hints=HINTS in algorithm.needs)
+        order = None if train is None else _order(train, config)
+        steps = 0 if train is None else config.trainer.max_steps or _steps_in_all(train, config)
+    except BaseException:
+        rewards.close()
+        raise
+    _note_micro_batch(config, note)
+    parameters = sum(p.numel() for p in policy.model.parameters())
+    trained = sum(p.numel() for p in policy.model.parameters() if p.requires_grad)
+    note(f"{type(policy.network).__name__}, {parameters:,} parameters ({trained:,} trained), on {policy.device}")
+    validated = counted(0 if validation_set is None else len(validation_set), "validation problem")
+    if train is None:
+        note(validated)
+    else:
+        note(f"{counted(len(train), 'training problem')}, {validated}, {counted(steps, 'step')}")
+    return TrainingContext(policy, encoder, train, order, validation_set, rewards, splitter, steps, traces)
+
+
+def _device(config: Config) -> str:
+    device = config.trainer.device
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("trainer.device = cuda: this machine has no GPU that torch can use; wanted auto or cpu")
+    return device
+
+
+def _note_micro_batch(config: Config, note: Callable[[str], None]) -> None:
+    key, actor = "worker.actor.micro_batch_size_per_device_for_update", config.worker.actor
+    rollouts = actor.global_batch_size * config.worker.rollout.n
+    if actor.micro_batch_size_per_device_for_update > rollouts:
+        note(f"{key} = {actor.micro_batch_size_per_device_for_update}: capped at {rollouts}, all of an optimizer step")
+
+
+def _order(train: Problems, config: Config) -> BatchOrder:
+    """Batches of a step's prompts, or under dynamic sampling of those of a round."""
+    data = config.data
+    size, key = data.rollout_batch_size, "data.rollout_batch_size"
+    if config.algorithm.online_filtering and data.mini_rollout_batch_size:
+        size, key = data.mini_rollout_batch_size, "data.mini_rollout_batch_size"
+    return BatchOrder(len(train), size, data.seed, data.shuffle, key)
+
+
+def _steps_in_all(train: Problems, config: Config) -> int:
+    """As EasyR1 counts them: an epoch is made of whole batches of `mini_rollout_batch_size` where that is set."""
+    batch = config.data.mini_rollout_batch_size or 1
+    steps = len(train) // batch * batch // config.data.rollout_batch_size
+    if not steps:
+        raise UserError(
+            f"{train.source}: {counted(len(train), 'problem')}, data.rollout_batch_size is "
+            f"{config.data.rollout_batch_size}: an epoch has no step; give more problems, or set trainer.max_steps"
+        )
+    return steps * config.trainer.total_epochs

@@ -1,0 +1,114 @@
+"""What a step learns from: rollouts with their rewards, advantages and EchoClips. The same for every engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from echorl_vl.core import (
+    EchoConfig,
+    Splitter,
+    echo_metrics,
+    group_statistics,
+    mine_echo_clips,
+    step_ids,
+)
+from echorl_vl.core import metric_names as names
+from echorl_vl.engines.seeds import step_generator
+from echorl_vl.outputs.rollout_files import write_rollouts
+from echorl_vl.types import RolloutBatch, TrainBatch
+
+
+def mine_clips(train_batch: TrainBatch, config: EchoConfig, splitter: Splitter, step: int) -> None:
+    """Splits the rollouts into reasoning steps and chooses the EchoClips, from the entropies recorded with them."""
+    rollouts = train_batch.rollouts
+    # An expert's rows are in no step: they are not mined, and the policy's entropies there were never recorded.
+    own_text = rollouts.text_mask & rollouts.is_on_policy[:, None]
+    train_batch.steps = step_ids(rollouts.tokens, own_text, splitter)
+    train_batch.clips = mine_echo_clips(
+        rollouts.entropy,
+        train_batch.steps,
+        rollouts.group_ids,
+        train_batch.verified,
+        config,
+        truncated=rollouts.truncated,
+        generator=step_generator(config.seed, step, "echo"),
+        on_policy=rollouts.on_policy,
+        rewards=train_batch.rewards,
+    )
+
+
+def write_train_batch(
+    path: Path, step: int, train_batch: TrainBatch, decode: Callable[[list[list[int]]], Sequence[str]]
+) -> None:
+    """The step's rollouts as a file (see `outputs.rollout_files`, also for `decode`).
+
+    Where advantages are of single tokens, that of a rollout is their mean.
+    """
+    advantages, mask = train_batch.advantages, train_batch.rollouts.response_mask
+    if advantages.shape[1] > 1:
+        advantages = (advantages.double() * mask).sum(-1, keepdim=True) / mask.sum(-1, keepdim=True)
+    write_rollouts(
+        path,
+        step,
+        train_batch.rollouts,
+        train_batch.scores,
+        decode=decode,
+        step_ids=train_batch.steps,
+        advantages=advantages[:, 0],
+        verified=train_batch.verified,
+        clips=train_batch.clips,
+    )
+
+
+def batch_metrics(train_batch: TrainBatch, config: EchoConfig) -> dict[str, float]:
+    """Metrics of rollouts, rewards, groups and clips, by the names of the specification and of EasyR1.
+
+    Those of the policy's own rollouts, but for `group/degenerate` and `adv/zero_share`: an expert's row in a group
+    counts for its advantages.
+    """
+    rollouts = train_batch.rollouts
+    own = rollouts.is_on_policy
+    experts = {} if own.all() else {"expert/accuracy": train_batch.accuracies[~own].float().mean().item()}
+    if not own.any():
+        return experts | _prompt_lengths(rollouts)
+    lengths = rollouts.response_mask.sum(-1)
+    metrics = experts | group_statistics(
+        train_batch.rewards[own], train_batch.accuracies[own], rollouts.group_ids[own], config.verify_threshold
+    )
+    whole = group_statistics(
+        train_batch.rewards,
+        train_batch.accuracies,
+        rollouts.group_ids,
+        config.verify_threshold,
+        train_batch.advantages,
+        rollouts.response_mask,
+    )
+    metrics |= {name: whole[name] for name in (names.DEGENERATE, names.ZERO_ADVANTAGE)}
+    metrics |= reward_metrics([score for score, its in zip(train_batch.scores, own.tolist(), strict=True) if its])
+    metrics |= {
+        "response_length/mean": lengths[own].float().mean().item(),
+        "response_length/max": float(lengths[own].max()),
+        "response_length/min": float(lengths[own].min()),
+        "response_length/clip_ratio": rollouts.truncated[own].float().mean().item(),
+    }
+    metrics |= _prompt_lengths(rollouts)
+    if train_batch.clips is not None:
+        metrics |= echo_metrics(
+            train_batch.clips, train_batch.steps, rollouts.entropy, lengths, rollouts=int(own.sum())
+        )
+    return metrics
+
+
+def reward_metrics(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """`reward/...`: the mean of each part of the reward over the rows that have it."""
+    metrics = {}
+    for part in sorted({part for score in scores for part in score}):
+        values = [score[part] for score in scores if part in score]
+        metrics[f"reward/{part}"] = sum(values) / len(values)
+    return metrics
+
+
+def _prompt_lengths(rollouts: RolloutBatch) -> dict[str, float]:
+    lengths = [len(prompt.input_ids) for prompt in rollouts.prompts]
+    return {"prompt_length/mean": sum(lengths) / len(lengths), "prompt_length/max": float(max(lengths))}

@@ -1,0 +1,136 @@
+"""verl's rollout server, with the local engine's rollout behind it: float32, one process for each worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import torch
+from torch import Tensor
+from verl.workers.rollout.base import BaseRollout
+from verl.workers.rollout.replica import RolloutReplica, TokenOutput
+
+from echorl_vl.config import ModelConfig
+from echorl_vl.engines.local.policy import Policy
+from echorl_vl.engines.local.rollout import generate
+from echorl_vl.engines.local.sampling import SamplingParams
+from echorl_vl.engines.seeds import step_generator
+from echorl_vl.types import Problem, Prompt
+
+NAME = "echorl_rehearsal_server_{}"  # of a replica's Ray actor
+PAUSE = 0.05  # seconds that requests are gathered for: drawn together they take a fraction of the time
+
+
+@dataclass
+class _Request:
+    prompt_ids: list[int]
+    params: SamplingParams
+    answer: asyncio.Future
+
+
+class Server:
+    """Samples with the weights that it was handed last. Every batch draws new numbers, by seed and count."""
+
+    def __init__(self, path: str, trust_remote_code: bool, max_tokens: int, ignore_eos: bool, seed: int) -> None:
+        torch.set_num_threads(1)
+        self.policy = Policy.load(ModelConfig(model_path=path, trust_remote_code=trust_remote_code), "cpu")
+        self.policy.model.requires_grad_(False)
+        self.max_tokens, self.ignore_eos, self.seed = max_tokens, ignore_eos, seed
+        self.step, self.calls = 0, 0
+        self.waiting: list[_Request] = []
+
+    async def load_weights(self, weights: dict[str, Tensor], step: int | None) -> None:
+        """Weights by their names in the model. step: that of the trainer, which goes into each answer."""
+        own = self.policy.network.state_dict()
+        for name, tensor in weights.items():
+            own[name].copy_(tensor)
+        self.step = step or 0
+
+    async def generate(
+        self, request_id: str, prompt_ids: list[int], sampling_params: dict[str, Any], **_: Any
+    ) -> TokenOutput:
+        """One response."""
+        params = SamplingParams(
+            temperature=sampling_params["temperature"],
+            top_p=sampling_params["top_p"],
+            top_k=sampling_params["top_k"],
+            max_tokens=self.max_tokens,
+            ignore_eos=self.ignore_eos,
+        )
+        request = _Request(list(prompt_ids), params, asyncio.get_running_loop().create_future())
+        self.waiting.append(request)
+        if len(self.waiting) == 1:
+            asyncio.get_running_loop().call_later(PAUSE, self._answer_waiting)
+        return await request.answer
+
+    def _answer_waiting(self) -> None:
+        requests, self.waiting = self.waiting, []
+        for params in dict.fromkeys(request.params for request in requests):
+            self._answer([request for request in requests if request.params == params], params)
+
+    def _answer(self, requests: list[_Request], params: SamplingParams) -> None:
+        self.calls += 1
+        try:
+            prompts = [
+                Prompt(Problem(f"request:{number}", "", ""), "", torch.tensor(request.prompt_ids))
+                for number, request in enumerate(requests)
+            ]
+            rollouts = generate(self.policy, prompts, params, step_generator(self.seed, self.calls, "rehearsal"))
+        except Exception as error:
+            for request in requests:
+                request.answer.set_exception(error)
+            return
+        lengths = rollouts.response_mask.sum(-1).tolist()
+        for row, (request, length) in enumerate(zip(requests, lengths, strict=True)):
+            request.answer.set_result(
+                TokenOutput(
+                    token_ids=rollouts.tokens[row, :length].tolist(),
+                    log_probs=rollouts.log_probs[row, :length].tolist(),
+                    stop_reason="completed",
+                    extra_fields={"global_steps": self.step},
+                )
+            )
+
+    async def wake_up(self, *_: Any, **__: Any) -> None:
+        """There is no GPU memory to take again."""
+
+    async def sleep(self, *_: Any, **__: Any) -> None:
+        """There is no GPU memory to give back."""
+
+    async def abort_all_requests(self, *_: Any, **__: Any) -> None:
+        """Requests are answered as they come."""
+
+    async def resume_generation(self) -> None:
+        """The same."""
+
+
+class Replica(RolloutReplica):
+    """One server for each worker."""
+
+    async def launch_servers(self) -> None:
+        config, model = self.config, self.model_config
+        arguments = (model.path, model.trust_remote_code, config.response_length, config.ignore_eos, config.seed)
+        options = {"name": NAME.format(self.replica_rank), "num_cpus": 1, "max_concurrency": self.max_concurrency}
+        self.servers = [ray.remote(Server).options(**options).remote(*arguments)]
+        self._server_handle, self._server_address = self.servers[0], options["name"]
+
+
+class Adapter(BaseRollout):
+    """The trainer's side of a server: hands it the weights after each step."""
+
+    async def resume(self, tags: list[str]) -> None:
+        pass
+
+    async def release(self) -> None:
+        pass
+
+    async def update_weights(
+        self, weights: Iterable[tuple[str, Tensor]], global_steps: int | None = None, **_: Any
+    ) -> None:
+        """Every rank takes part in gathering the weights, and has a server of its own to hand them to."""
+        whole = {name: tensor.detach().float().cpu() for name, tensor in weights}
+        server = ray.get_actor(NAME.format(torch.distributed.get_rank()))
+        await server.load_weights.remote(whole, global_steps)

@@ -1,0 +1,34 @@
+"""Geometry3K test (Lu et al., 2021): geometry problems with a diagram, answered freely with a number."""
+
+from __future__ import annotations
+
+from echorl_vl.evaluation.benchmarks import rows
+from echorl_vl.evaluation.benchmarks.base import Benchmark, Edition, Hub, Question, Row
+
+
+def read(row: Row) -> Question:
+    """The hub's questions hold `<image>` already."""
+    return Question(
+        uid=rows.uid(row, "id"),
+        text=rows.text(row, "problem"),
+        answer=rows.answer(row, "answer"),
+        images=(rows.picture(row, "images"),),
+    )
+
+
+BENCHMARKS = (
+    Benchmark(
+        name="geometry3k",
+        title="Geometry3K, test",
+        hub=Hub("hiyouga/geometry3k", "test"),
+        files=("**/geometry3k/test*.parquet", "**/geometry3k/data/test*.parquet", "test*.parquet"),
+        editions=(
+            Edition("hiyouga/geometry3k, the whole test split", 601),
+            Edition("the part of it that FormalGeo7k has, with formal annotations", 553, ("literals", "theorems")),
+        ),
+        columns=("problem", "answer", "images"),
+        read=read,
+        pictures=True,
+        note="free form; a decimal stands for an exact value where it is that value correctly rounded",
+    ),
+)

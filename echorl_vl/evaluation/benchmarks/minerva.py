@@ -1,0 +1,42 @@
+"""Minerva's OCWCourses (Lewkowycz et al., 2022): undergraduate science problems, answers boxed in the solutions."""
+
+from __future__ import annotations
+
+from echorl_vl.errors import UserError
+from echorl_vl.evaluation.benchmarks import rows
+from echorl_vl.evaluation.benchmarks.base import Benchmark, Edition, Hub, Question, Row
+from echorl_vl.rewards.extract import last_boxed
+
+
+def read(row: Row) -> Question:
+    """The unit stands behind the box in the solution, and in the question: it is no part of the answer."""
+    answer = rows.answer(row, "answer", "solution")
+    if "\\boxed" in answer or "answer" not in row.values:
+        boxed = last_boxed(answer)
+        if not boxed:
+            raise UserError(f"{row.where}, solution: no \\boxed{{...}} in it: a question without an answer")
+        answer = boxed.replace("$", " ").strip()
+    text = rows.text(row, "problem", "question")
+    # Questions on one situation open with it: "Preamble: ...", or the question before, "Subproblem 0: ...".
+    opening = text.partition("\n")[0].strip()
+    return Question(
+        uid=rows.uid(row, "idx"),
+        text=text,
+        answer=answer,
+        subject=rows.label(row, "type"),
+        cluster=opening if opening.startswith(("Preamble:", "Subproblem 0:")) else "",
+    )
+
+
+BENCHMARKS = (
+    Benchmark(
+        name="minerva",
+        title="Minerva Math (OCWCourses)",
+        hub=Hub("math-ai/minervamath", "test"),
+        files=("**/minerva*", "**/minervamath/test*"),
+        editions=(Edition("OCWCourses", 272),),
+        columns=(("problem", "question"), ("answer", "solution")),
+        read=read,
+        note="free form; a number such as 4.4e7 at the digits that it is given with",
+    ),
+)

@@ -1,0 +1,104 @@
+"""We-Math testmini (Qiao et al., 2024): problems of two or three steps, and each step as a problem of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from echorl_vl.errors import UserError
+from echorl_vl.evaluation.benchmarks import rows
+from echorl_vl.evaluation.benchmarks.base import Benchmark, Edition, Graded, Hub, Question, Row
+from echorl_vl.evaluation.benchmarks.choices import LETTERS, ask
+from echorl_vl.evaluation.benchmarks.own import Verdicts, over_samples
+
+_CHOICE = re.compile(r"(?:^|[;；\s])\s*([A-H])\s*[.．、]\s*(?![;；])")
+# not before a semicolon: the file has some inside names, "AB;C.;" for "ABC."
+_KEY = re.compile(r"([23])steps_([123]|multi)")
+
+
+def read(row: Row) -> Question:
+    """`option` is one text, "A. 3 cm; B. 5 cm; ..."; a problem and its steps share `ID`, and `key` tells them apart."""
+    choices = _choices(rows.text(row, "option"))
+    if len(choices) < 2:
+        raise UserError(f"{row.where}, option: wanted choices 'A. ...; B. ...', found {rows.text(row, 'option')!r}")
+    key, problem = rows.text(row, "key"), rows.key(row, "ID")
+    if not _KEY.fullmatch(key):
+        raise UserError(f"{row.where}, key: wanted 2steps_1 to 3steps_multi, found {key!r}")
+    return Question(
+        uid=f"{problem}/{key}",
+        text=rows.with_picture(ask(rows.text(row, "question"), choices)),
+        answer=rows.letter(row, "answer", len(choices)),
+        kind="choice",
+        choices=choices,
+        images=(rows.picture(row, "image_path", "image"),),
+        subject=rows.label(row, "knowledge concept"),
+        level={"1": "one step", "2": "one step", "3": "one step", "multi": f"{key[0]} steps"}[key.partition("_")[2]],
+        cluster=f"{key[0]} steps/{problem}",
+        groups={"problem": problem, "steps": key[0], "part": key.partition("_")[2]},
+    )
+
+
+def four_dimensions(graded: Sequence[Graded]) -> dict[str, float]:
+    """We-Math's four-dimensional metric, strict and loose, as in the authors' `four_dimensional_metrics.py`.
+
+    Each problem of several steps is one of: insufficient knowledge (a step wrong, the problem wrong), inadequate
+    generalization (all steps right, the problem wrong), complete mastery (the problem right and all steps right; loose:
+    any of them), rote memorization (the problem right, a step wrong; loose: all of them). Rote memorization is given as
+    a share of the problems that are right. Score = 1 - 0.5 IG - IK - RM, as shares of all problems.
+    """
+    return over_samples(graded, _four_dimensions)
+
+
+def _four_dimensions(verdicts: Verdicts) -> dict[str, float]:
+    problems: dict[tuple[str, str], dict[str, bool]] = {}
+    for question, right in verdicts:
+        groups = question.groups
+        problems.setdefault((groups["steps"], groups["problem"]), {})[groups["part"]] = right
+    complete = [
+        (parts.pop("multi"), list(parts.values()))
+        for (steps, _), parts in sorted(problems.items())
+        if len(parts) == int(steps) + 1 and "multi" in parts
+    ]
+    count = len(complete)
+    if count == 0:  # --limit may cut every problem off from its steps
+        return {}
+    insufficient = sum(not right and not all(steps) for right, steps in complete)
+    inadequate = sum(not right and all(steps) for right, steps in complete)
+    values = {
+        "problems of several steps": count,
+        "insufficient knowledge": insufficient / count,
+        "inadequate generalization": inadequate / count,
+    }
+    for name, mastered in (("strict", all), ("loose", any)):
+        mastery = sum(right and mastered(steps) for right, steps in complete)
+        rote = sum(right and not mastered(steps) for right, steps in complete)
+        values[f"score ({name})"] = (count - 0.5 * inadequate - insufficient - rote) / count
+        values[f"complete mastery ({name})"] = mastery / count
+        values[f"rote memorization ({name})"] = rote / (mastery + rote) if mastery + rote else 0.0
+    return values
+
+
+def _choices(option: str) -> tuple[str, ...]:
+    """Texts of "A. 300, 400;B. 400, 300"; a new choice begins only where the next letter does."""
+    starts: list[re.Match[str]] = []
+    for match in _CHOICE.finditer(option):
+        if match[1] == LETTERS[len(starts)]:
+            starts.append(match)
+    ends = [match.start() for match in starts[1:]] + [len(option)]
+    return tuple(option[match.end() : end].strip(" ;；") for match, end in zip(starts, ends, strict=True))
+
+
+BENCHMARKS = (
+    Benchmark(
+        name="wemath",
+        title="We-Math, testmini",
+        hub=Hub("We-Math/We-Math", "testmini"),
+        files=("**/[Ww]e-[Mm]ath/**/testmini*", "**/[Ww]e[Mm]ath/**/testmini*"),
+        editions=(Edition("We-Math/We-Math, testmini", 1740),),
+        columns=("ID", "key", "question", "option", "answer", "image_path"),
+        read=read,
+        own_metrics=four_dimensions,
+        pictures=True,
+        note="letters; the authors' four-dimensional metric, strict and loose, over the 525 problems of several steps",
+    ),
+)

@@ -1,0 +1,342 @@
+"""Whether B is better than A: `python -m eval.compare A B`, two folders that `eval.run` wrote."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from echorl_vl.errors import INTERRUPTED, UserError, shorten
+from echorl_vl.evaluation.benchmarks.base import cluster_of
+from echorl_vl.evaluation.clusters import numbered
+from echorl_vl.evaluation.folder import Keys, read_json, read_lines, read_questions
+from echorl_vl.evaluation.paired import LEVEL, RESAMPLES, Difference, mean_difference, paired_bootstrap
+from echorl_vl.evaluation.progress import wide_console
+from echorl_vl.evaluation.tables import show_table
+from echorl_vl.outputs.atomic import write_text
+from echorl_vl.outputs.command import command
+from echorl_vl.outputs.terminal import print_error
+
+USAGE_ERROR = 2
+HEADS = ("", "verdict", "N", "A", "B", "B - A", "95 % interval", "not better", "p", "wins", "losses")
+# These two say which questions and which model: the first has to be the same, the second is what is compared.
+_EXPECTED = ("questions_sha256", "model_sha256")
+_RESULT: Keys = {
+    "benchmark": str,
+    "settings": dict,
+    "settings.questions_sha256": str,
+    "settings.edition": str,
+    "grading": dict,
+    "partial": (str, type(None)),
+}
+_GRADES: Keys = {"uid": str, "truth": str, "answers": list, "correct": list}
+
+
+@dataclass(frozen=True)
+class Side:
+    """One benchmark of one folder: its settings, how it was graded, and for each question {"uid", "truth", "answers",
+    "correct", ...}."""
+
+    path: Path
+    settings: dict[str, Any]
+    grading: dict[str, Any]
+    grades: list[dict[str, Any]]
+    questions: dict[str, dict[str, Any]]
+    partial: str | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A benchmark in both folders. `changed` are the questions whose accuracy differs, the largest difference first;
+    `clusters` is the number of groups of questions that share a problem or a picture, `questions` where none do.
+    `part_of` is another benchmark compared that has all of its questions, None without one."""
+
+    name: str
+    a: float
+    b: float
+    questions: int
+    clusters: int
+    difference: Difference
+    changed: list[dict[str, Any]]
+    protocol: list[str]
+    partial: str | None
+    part_of: str | None
+
+    @property
+    def wins(self) -> list[dict[str, Any]]:
+        """Questions that B answers better."""
+        return [one for one in self.changed if one["difference"] > 0]
+
+    @property
+    def losses(self) -> list[dict[str, Any]]:
+        """Questions that A answers better."""
+        return [one for one in self.changed if one["difference"] < 0]
+
+
+def compare(a: Path, b: Path, seed: int = 0, resamples: int = RESAMPLES) -> tuple[list[Comparison], list[str]]:
+    """Every benchmark that both folders have a result of, and a line for each that one of them has alone.
+
+    Raises UserError where none is in both, or one differs in its questions.
+    """
+    left, right = _sides(a), _sides(b)
+    names = [name for name in left if name in right]
+    if not names:
+        raise UserError(f"no benchmark in common: {a} has {', '.join(left)}; {b} has {', '.join(right)}")
+    alone = [f"{name}: only in {a}, not compared" for name in left if name not in right]
+    alone += [f"{name}: only in {b}, not compared" for name in right if name not in left]
+    larger = _part_of({name: left[name] for name in names})
+    return [_compare(name, left[name], right[name], larger.get(name), seed, resamples) for name in names], alone
+
+
+def _part_of(sides: dict[str, Side]) -> dict[str, str]:
+    """Benchmark -> the larger one that has all of its questions: of AMC 12 those of 2023, MATH-Vision's testmini."""
+    asked = {
+        name: {re.sub(r"\W+", "", question["text"]) for question in side.questions.values()}
+        for name, side in sides.items()
+    }
+    # By size and place: of two with the same questions one is a part, and nothing is a part of its own parts.
+    order = sorted(asked, key=lambda name: len(asked[name]))
+    found = {}
+    for index, name in enumerate(order):
+        wholes = [other for other in order[index + 1 :] if asked[name] <= asked[other]]
+        if wholes:
+            found[name] = wholes[-1]
+    return found
+
+
+def _compare(name: str, a: Side, b: Side, part_of: str | None, seed: int, resamples: int) -> Comparison:
+    if a.settings["questions_sha256"] != b.settings["questions_sha256"]:
+        raise UserError(
+            f"{name}: {a.path} and {b.path} were asked other questions ({len(a.grades)} of {a.settings['edition']} and "
+            f"{len(b.grades)} of {b.settings['edition']}; --limit, --seed of shuffled choices, pictures count too)"
+        )
+    pairs = list(zip(a.grades, b.grades, strict=True))
+    means = [(_mean(one["correct"]), _mean(other["correct"])) for one, other in pairs]
+    differences = [right - left for left, right in means]
+    changed = [
+        {
+            "uid": one["uid"],
+            "difference": difference,
+            "question": a.questions[one["uid"]]["text"],
+            "truth": one["truth"],
+            "answers_a": one["answers"],
+            "answers_b": other["answers"],
+        }
+        for (one, other), difference in zip(pairs, differences, strict=True)
+        if difference
+    ]
+    changed.sort(key=lambda entry: -abs(entry["difference"]))
+    clusters = [cluster_of(a.questions[one["uid"]]) for one in a.grades]
+    return Comparison(
+        name=name,
+        a=sum(left for left, _ in means) / len(means),
+        b=sum(right for _, right in means) / len(means),
+        questions=len(means),
+        clusters=len(set(numbered(clusters))),
+        difference=paired_bootstrap(differences, seed, resamples, name, clusters),
+        changed=changed,
+        protocol=_protocol(a.settings, b.settings) + _protocol(a.grading, b.grading, "grading, "),
+        partial=a.partial or b.partial,
+        part_of=part_of,
+    )
+
+
+def _protocol(a: dict[str, Any], b: dict[str, Any], what: str = "") -> list[str]:
+    """Settings in which the two differ, beside the model: a difference may be theirs."""
+    return [
+        f"{what}{key}: {shorten(str(a.get(key)), 60)} | {shorten(str(b.get(key)), 60)}"
+        for key in {**a, **b}
+        if key not in _EXPECTED and a.get(key) != b.get(key)
+    ]
+
+
+def _sides(folder: Path) -> dict[str, Side]:
+    """Benchmarks of a folder of `eval.run`, or of one benchmark's folder in it."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    found = (
+        [folder] if (folder / "result.json").exists() else sorted(path.parent for path in folder.glob("*/result.json"))
+    )
+    if not found:
+        raise UserError(
+            f"{folder}: no result.json in it or in a folder of it: run `python -m eval.run --out {folder}` first"
+        )
+    sides = {}
+    for path in found:
+        result = read_json(path / "result.json", _RESULT)
+        records = read_questions(path / "questions.jsonl", result["settings"]["questions_sha256"])
+        questions = {question["uid"]: question for question in records}
+        grades = read_lines(path / "grades.jsonl", _GRADES)
+        if [grade["uid"] for grade in grades] != list(questions) or not all(grade["correct"] for grade in grades):
+            raise UserError(
+                f"{path / 'grades.jsonl'}: not a verdict for each question of questions.jsonl, in its order: grade "
+                "again with `python -m eval.run --grade-only`"
+            )
+        sides[result["benchmark"]] = Side(
+            path, result["settings"], result["grading"], grades, questions, result["partial"]
+        )
+    return sides
+
+
+def _mean(correct: Sequence[bool]) -> float:
+    return sum(correct) / len(correct)
+
+
+def show(comparisons: Sequence[Comparison], alone: Sequence[str], listed: int, console: Console) -> None:
+    """The table, the settings that differ, and the wins and losses to look at."""
+    rows = [
+        (
+            one.name + (" (PARTIAL)" if one.partial else ""),
+            one.difference.verdict,
+            str(one.questions),
+            f"{100 * one.a:.1f} %",
+            f"{100 * one.b:.1f} %",
+            *_cells(one.difference),
+            str(len(one.wins)),
+            str(len(one.losses)),
+        )
+        for one in comparisons
+    ]
+    mean = _mean_of(comparisons)
+    if mean is not None:
+        partial = any(one.partial for one in _counted(comparisons))
+        rows.append(("mean (PARTIAL)" if partial else "mean", mean.verdict, "", "", "", *_cells(mean), "", ""))
+    show_table(console, HEADS, rows, left=HEADS[:2])
+    for line in _notes(comparisons):
+        console.print(line, soft_wrap=True)
+    for line in alone:
+        console.print(line, soft_wrap=True)
+    for one in comparisons:
+        if one.clusters != one.questions:
+            console.print(
+                f"{one.name}: {one.questions} questions in {one.clusters} clusters that share a problem or a picture: "
+                "resampled and flipped as one",
+                soft_wrap=True,
+            )
+        for line in one.protocol:
+            console.print(f"{one.name}: not the same in A and B: {line}", soft_wrap=True)
+        for title, entries in (("B right", one.wins), ("A right", one.losses)):
+            for entry in entries[:listed]:
+                console.print(_line(one.name, title, entry), soft_wrap=True)
+            if len(entries) > listed > 0:
+                console.print(f"{one.name}: and {len(entries) - listed} more; --json writes all", soft_wrap=True)
+
+
+def _counted(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Those that the mean is over: a question counts once."""
+    return [one for one in comparisons if one.part_of is None]
+
+
+def _mean_of(comparisons: Sequence[Comparison]) -> Difference | None:
+    """The mean over several benchmarks; None for one."""
+    counted = _counted(comparisons)
+    return mean_difference([one.difference for one in counted]) if len(counted) > 1 else None
+
+
+def _notes(comparisons: Sequence[Comparison]) -> list[str]:
+    """What the verdicts of several benchmarks leave open, and what the mean leaves out."""
+    count = len(comparisons)
+    if count < 2:
+        return []
+    expected = f"{count} x 5 % = {count * (1 - LEVEL):.2g}"
+    mean = "; the mean is one test" if len(_counted(comparisons)) > 1 else ""
+    return [
+        f"each verdict is at 5 % by itself: of {count} benchmarks {expected} may differ by chance{mean}",
+        *(
+            f"{one.name}: all of its questions are in {one.part_of} too; it has no share in a mean"
+            for one in comparisons
+            if one.part_of is not None
+        ),
+    ]
+
+
+def _cells(difference: Difference) -> tuple[str, str, str, str]:
+    interval = f"{100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
+    p = f"{difference.sign_flip_p:.3f}"
+    return f"{100 * difference.value:+.1f}", interval, f"{difference.not_better:.3f}", p
+
+
+def _line(name: str, title: str, entry: dict[str, Any]) -> str:
+    return (
+        f"{name} {entry['uid']}: {title} ({entry['difference']:+.2f}); truth {shorten(entry['truth'], 40)!r}, "
+        f"A {_answers(entry['answers_a'])}, B {_answers(entry['answers_b'])}; {shorten(entry['question'], 100)!r}"
+    )
+
+
+def _answers(answers: Sequence[str | None]) -> str:
+    shown = ", ".join("no answer" if answer is None else repr(shorten(answer, 30)) for answer in answers[:3])
+    return shown + (f" and {len(answers) - 3} more" if len(answers) > 3 else "")
+
+
+def _report(comparisons: Sequence[Comparison], alone: Sequence[str]) -> dict[str, Any]:
+    """All that `show` shows, and every question that differs. `mean` is null for one benchmark."""
+    mean = _mean_of(comparisons)
+    return {
+        "benchmarks": {
+            one.name: {
+                "questions": one.questions,
+                "clusters": one.clusters,
+                "partial": one.partial,
+                "part_of": one.part_of,
+                "a": one.a,
+                "b": one.b,
+                **_numbers(one.difference),
+                "wins": len(one.wins),
+                "losses": len(one.losses),
+                "settings_that_differ": one.protocol,
+                "changed": one.changed,
+            }
+            for one in comparisons
+        },
+        "mean": None if mean is None else {"benchmarks": [one.name for one in _counted(comparisons)], **_numbers(mean)},
+        "not_compared": list(alone),
+        "notes": _notes(comparisons),
+    }
+
+
+def _numbers(difference: Difference) -> dict[str, Any]:
+    return {
+        "difference": difference.value,
+        "interval_95": [difference.low, difference.high],
+        "standard_error": difference.standard_error,
+        "share_not_better": difference.not_better,
+        "sign_flip_p": difference.sign_flip_p,
+        "verdict": difference.verdict,
+    }
+
+
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status (0 done, 2 a mistake in the input, 130 stopped by the user)."""
+    parser = argparse.ArgumentParser(prog="python -m eval.compare", description="Is B better than A? Paired bootstrap.")
+    parser.add_argument("a", type=Path, help="a folder that eval.run wrote")
+    parser.add_argument("b", type=Path, help="another one, asked the same questions")
+    parser.add_argument("--show", type=int, default=5, help="wins and losses to list for each benchmark (%(default)s)")
+    parser.add_argument("--json", type=Path, help="write all of it to this file")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (%(default)s)")
+    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="(%(default)s)")
+    given = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if given.resamples < 100:
+            raise UserError(f"--resamples {given.resamples}: wanted at least 100")
+        comparisons, alone = compare(given.a, given.b, given.seed, given.resamples)
+        show(comparisons, alone, max(given.show, 0), wide_console())
+        if given.json is not None:
+            write_text(given.json, json.dumps(_report(comparisons, alone), indent=2, ensure_ascii=False) + "\n")
+        return 0
+    except UserError as error:
+        print_error(error)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Responses by vLLM's offline `LLM`: for a GPU and real checkpoints.
+
+Each request has its own seed, but vLLM's floats depend on what it happens to compute together, so two runs at a
+temperature above 0 may differ in a few responses; see docs/evaluation.md.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from echorl_vl.engines.local.weights import check_weight_files
+from echorl_vl.errors import UserError
+from echorl_vl.evaluation.generation.base import Request, Response
+from echorl_vl.evaluation.generation.prompting import context_of, encoder_for
+from echorl_vl.evaluation.settings import Sampling
+from echorl_vl.types import Problem
+
+BATCH_SIZE = 256
+
+
+def available() -> bool:
+    """Whether vLLM is installed; it is not imported, which would take many seconds."""
+    return importlib.util.find_spec("vllm") is not None
+
+
+class VLLMGenerator:
+    """A model in vLLM. `dtype` is a name of vLLM's, None for the checkpoint's own; `max_images` the most of one prompt.
+
+    `options` go to `vllm.LLM` (tensor_parallel_size, gpu_memory_utilization).
+
+    Raises UserError where vLLM is not installed or can't load the model.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        template: Path | None = None,
+        min_pixels: int | None = None,
+        max_pixels: int | None = None,
+        dtype: str | None = None,
+        batch_size: int | None = None,
+        max_images: int = 1,
+        **options: Any,
+    ) -> None:
+        if not available():
+            raise UserError("--engine vllm: vLLM is not installed here; --engine transformers needs nothing more")
+        check_weight_files(model)  # vLLM answers with nonsense where weights are NaN
+        import vllm
+        from transformers import AutoConfig, AutoTokenizer
+
+        config = AutoConfig.from_pretrained(model)
+        processor = None
+        if getattr(config, "vision_config", None) is not None:
+            from transformers import AutoProcessor
+
+            processor = AutoProcessor.from_pretrained(model)
+        self.tokenizer = processor.tokenizer if processor is not None else AutoTokenizer.from_pretrained(model)
+        self.encoder = encoder_for(processor, self.tokenizer, template, min_pixels, max_pixels)
+        self.batch_size = batch_size or BATCH_SIZE
+        self.context = context_of(config)
+        if processor is not None:
+            # vLLM resizes once more: by the same limits, which leave a picture that was fitted to them as it is.
+            pictures = self.encoder.pictures
+            options["mm_processor_kwargs"] = {"min_pixels": pictures.min_pixels, "max_pixels": pictures.max_pixels}
+            options["limit_mm_per_prompt"] = {"image": max_images}
+        self._params = vllm.SamplingParams
+        try:
+            self.engine = vllm.LLM(model=model, dtype=dtype or "auto", **options)
+        except Exception as error:  # what it raises differs from cause to cause
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UserError(f"{model}: vLLM can't load it: {reason}") from error
+
+    def lengths(self, problems: Sequence[Problem]) -> list[int]:
+        """Tokens of each problem's prompt, from the headers of its pictures."""
+        return self.encoder.lengths(problems)
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Response]:
+        """One response for each request."""
+        outputs = self.engine.generate(
+            [self._prompt(request.problem) for request in requests],
+            [self._sampling(sampling, request.seed) for request in requests],
+            use_tqdm=False,
+        )
+        return [_response(output.outputs[0]) for output in outputs]
+
+    def _prompt(self, problem: Problem) -> dict[str, Any]:
+        """Tokens; with pictures the chat as text, with one image token for each: vLLM puts in the others.
+
+        Tokens, since of a text vLLM's tokenizer would begin a second time with the token that begins a text.
+        """
+        if not problem.images:
+            return {"prompt_token_ids": self.encoder.encode(problem).input_ids.tolist()}
+        pictures = self.encoder.pictures.fit(problem)
+        return {"prompt": self.encoder.render(problem), "multi_modal_data": {"image": pictures}}
+
+    def _sampling(self, sampling: Sampling, seed: int) -> Any:
+        return self._params(
+            n=1,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            max_tokens=sampling.max_tokens,
+            seed=seed,
+        )
+
+
+def _response(output: Any) -> Response:
+    ended = output.finish_reason == "stop"
+    # The end token is one of vLLM's tokens, and none of the response's.
+    return Response(output.text, max(len(output.token_ids) - ended, 0), not ended)

@@ -1,0 +1,160 @@
+"""The grading pass: extract every answer, grade it with three graders in worker processes, list their disagreements."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from echorl_vl.errors import UserError
+from echorl_vl.evaluation.benchmarks.base import Graded, Question
+from echorl_vl.evaluation.generation.base import Response
+from echorl_vl.evaluation.grading.extract import extract
+from echorl_vl.evaluation.grading.graders import GRADERS, Grade, Item, quick
+from echorl_vl.rewards.grading import TOLERANCE
+from echorl_vl.rewards.pool import GradingPool, Outcome, PoolError
+
+TIME_LIMIT = 10.0
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Grades:
+    """The default grader's verdicts, those of the other graders (by question, then sample), and what failed.
+
+    `verdicts` has an entry for mathruler and math_verify; choices and yes-no questions are compared as they are, so
+    there all graders agree. `failures` counts answers that a grader took too long for, or crashed on: they are wrong.
+    Equal answers to one truth are graded once, and count once.
+    """
+
+    graded: list[Graded]
+    verdicts: dict[str, list[tuple[bool, ...]]]
+    failures: dict[str, int] = field(default_factory=dict)
+
+    def disagreements(self) -> list[dict[str, object]]:
+        """The answers that mathruler and math-verify judge differently, with the default grader's verdict."""
+        found = []
+        for index, one in enumerate(self.graded):
+            for sample, answer in enumerate(one.answers):
+                mathruler, math_verify = (self.verdicts[name][index][sample] for name in ("mathruler", "math_verify"))
+                if mathruler != math_verify:
+                    found.append(
+                        {
+                            "uid": one.question.uid,
+                            "sample": sample,
+                            "answer": answer,
+                            "truth": one.question.answer,
+                            "default": one.correct[sample],
+                            "mathruler": mathruler,
+                            "math_verify": math_verify,
+                        }
+                    )
+        return found
+
+
+class Grader:
+    """Grades the responses of benchmarks in worker processes; a context manager. Workers start when they are needed.
+
+    `time_limit` is in seconds of wall clock for one answer and one grader, `tolerance` that of the default grader.
+    """
+
+    def __init__(
+        self, workers: int | None = None, time_limit: float = TIME_LIMIT, tolerance: float = TOLERANCE
+    ) -> None:
+        self.workers = workers or min(8, os.cpu_count() or 1)
+        self.time_limit, self.tolerance = time_limit, tolerance
+        self._pool: GradingPool | None = None
+
+    def __enter__(self) -> Grader:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._pool is not None:
+            self._pool.close()
+
+    def grade(
+        self,
+        questions: Sequence[Question],
+        responses: Sequence[Sequence[Response]],
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Grades:
+        """Grades of Q questions and their n responses each. `progress` is called with (answers done, answers in all).
+
+        Raises UserError where no worker can be started.
+        """
+        answers = [
+            tuple(extract(response.text, question, response.truncated) for response in row)
+            for question, row in zip(questions, responses, strict=True)
+        ]
+        items = {
+            self._item(name, question, answer): None
+            for question, row in zip(questions, answers, strict=True)
+            if question.kind == "free_form"
+            for answer in row
+            if answer is not None
+            for name in GRADERS
+        }
+        verdicts, failures = self._verdicts(list(items), progress)
+        return self._collect(questions, responses, answers, verdicts, failures)
+
+    def _collect(
+        self,
+        questions: Sequence[Question],
+        responses: Sequence[Sequence[Response]],
+        answers: Sequence[tuple[str | None, ...]],
+        verdicts: dict[Item, bool],
+        failures: dict[str, int],
+    ) -> Grades:
+        by_grader: dict[str, list[tuple[bool, ...]]] = {name: [] for name in GRADERS}
+        for question, row in zip(questions, answers, strict=True):
+            for name in GRADERS:
+                by_grader[name].append(tuple(self._right(name, question, answer, verdicts) for answer in row))
+        graded = [
+            Graded(
+                question,
+                row,
+                correct,
+                tuple(response.truncated for response in given),
+                tuple(response.tokens for response in given),
+            )
+            for question, row, correct, given in zip(
+                questions, answers, by_grader.pop("default"), responses, strict=True
+            )
+        ]
+        return Grades(graded, by_grader, failures)
+
+    def _right(self, grader: str, question: Question, answer: str | None, verdicts: dict[Item, bool]) -> bool:
+        if answer is None:
+            return False
+        if question.kind != "free_form":
+            return answer == question.answer
+        return verdicts[self._item(grader, question, answer)]
+
+    def _item(self, grader: str, question: Question, answer: str) -> Item:
+        tolerance = 0.0 if question.exact else self.tolerance
+        return Item(grader, answer, question.answer, tolerance, question.error)
+
+    def _verdicts(
+        self, items: list[Item], progress: Callable[[int, int], None]
+    ) -> tuple[dict[Item, bool], dict[str, int]]:
+        verdicts = {item: verdict for item in items if (verdict := quick(item)) is not None}
+        rest = [item for item in items if item not in verdicts]
+        failures: dict[str, int] = {}
+        for start in range(0, len(rest), _BATCH):
+            progress(len(verdicts), len(items))
+            batch = rest[start : start + _BATCH]
+            for item, outcome in zip(batch, self._map(batch), strict=True):
+                # An error in a grader is that grader's failure to read an answer, like a timeout.
+                verdicts[item] = outcome.kind == "ok" and bool(outcome.value)
+                if outcome.kind != "ok":
+                    failures[item.grader] = failures.get(item.grader, 0) + 1
+        progress(len(items), len(items))
+        return verdicts, failures
+
+    def _map(self, items: list[Item]) -> list[Outcome]:
+        if self._pool is None:
+            self._pool = GradingPool(Grade(), self.workers, self.time_limit)
+        try:
+            return self._pool.map(items)
+        except PoolError as error:
+            raise UserError(f"grading: {error}") from error

@@ -1,0 +1,123 @@
+"""Metrics of graded responses: avg@k, pass@k, majority@k, cluster-robust standard error, rates, breakdowns.
+
+Q questions with n responses each; `correct` is (Q, n). All values are shares in [0, 1] unless they say otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from decimal import Context, Decimal
+
+from echorl_vl.evaluation.benchmarks.base import Graded
+from echorl_vl.evaluation.clusters import numbered
+from echorl_vl.evaluation.grading.graders import value_of
+from echorl_vl.rewards.text import plain, squash
+from echorl_vl.wilson import known_error
+
+_ROUNDED = Context(prec=9)  # significant digits; its exponents reach where a float's overflow
+
+
+def average_at_k(correct: Sequence[Sequence[bool]]) -> float:
+    """avg@n: mean over questions of the mean over their responses. Raises ValueError for no question."""
+    if not correct:
+        raise ValueError("no questions")
+    return sum(sum(row) / len(row) for row in correct) / len(correct)
+
+
+def pass_at_k(correct: Sequence[Sequence[bool]], k: int) -> float:
+    """pass@k without bias: mean over questions of 1 - C(n - c, k) / C(n, k), c of the n responses being right.
+
+    The chance that of k of the responses, drawn without replacement, one at least is right (Chen et al., 2021). Raises
+    ValueError where k is not in 1..n for every question.
+    """
+    if not correct or k < 1 or any(len(row) < k for row in correct):
+        raise ValueError(f"k: found {k}, wanted 1 to the number of responses")
+    misses = (math.comb(len(row) - sum(row), k) / math.comb(len(row), k) for row in correct)
+    return 1.0 - sum(misses) / len(correct)
+
+
+def majority_at_k(answers: Sequence[Sequence[str | None]], correct: Sequence[Sequence[bool]]) -> float:
+    """majority@n: share of questions whose most frequent answer is right (Wang et al., 2023, self-consistency).
+
+    Answers count as the same where `answer_key` is; responses without an answer have no vote. Of several answers
+    with as many votes each is taken with the same probability, and within one that graders judged both ways (5 and 5 cm
+    may differ) each response is: the value is an expectation, not a draw.
+    """
+    shares = []
+    for row, verdicts in zip(answers, correct, strict=True):
+        votes: dict[Hashable, list[bool]] = {}
+        for answer, verdict in zip(row, verdicts, strict=True):
+            if answer is not None:
+                votes.setdefault(answer_key(answer), []).append(verdict)
+        most = max(map(len, votes.values()), default=0)
+        winners = [sum(cast) / len(cast) for cast in votes.values() if len(cast) == most]
+        shares.append(sum(winners) / len(winners) if winners else 0.0)
+    return sum(shares) / len(shares)
+
+
+def answer_key(answer: str) -> Hashable:
+    """What two answers share when they are the same: their number (x = 5 and 5 cm are 5), else their text without
+    LaTeX dressing."""
+    found = value_of(answer)
+    if found is None:
+        return squash(plain(answer)).lower()
+    return _ROUNDED.divide(Decimal(found.numerator), Decimal(found.denominator))
+
+
+def ks(samples: int) -> list[int]:
+    """The k of pass@k that are reported: powers of two up to n, and n."""
+    return sorted({2**power for power in range(samples.bit_length()) if 2**power <= samples} | {samples})
+
+
+def summary(graded: Sequence[Graded]) -> dict[str, float]:
+    """Every metric of a benchmark that is not its own. Lengths are in tokens.
+
+    `standard_error` is that of the accuracy (avg@n), clustered by question, and by `Question.cluster` where questions
+    share one: nan for fewer than two clusters.
+    """
+    correct = [one.correct for one in graded]
+    samples = min(map(len, correct))
+    responses = sum(map(len, correct))
+    accuracy = average_at_k(correct)
+    metrics = {"accuracy": accuracy, "standard_error": _standard_error(graded)}
+    if samples > 1:
+        metrics |= {f"avg@{samples}": accuracy} | {f"pass@{k}": pass_at_k(correct, k) for k in ks(samples)}
+        metrics[f"majority@{samples}"] = majority_at_k([one.answers for one in graded], correct)
+    metrics["truncated"] = sum(sum(one.truncated) for one in graded) / responses
+    metrics["no_answer"] = sum(answer is None for one in graded for answer in one.answers) / responses
+    metrics["response_tokens"] = sum(sum(one.tokens) for one in graded) / responses
+    return metrics
+
+
+def breakdown(graded: Sequence[Graded], key: Callable[[Graded], str | None]) -> dict[str, dict[str, float]]:
+    """{group: {questions, accuracy, standard_error}} of the questions that have one, in order of the groups' names."""
+    sizes = Counter(group for one in graded if (group := key(one)) is not None)
+    table = {}
+    for group in sorted(sizes):
+        members = [one for one in graded if key(one) == group]
+        table[group] = {
+            "questions": len(members),
+            "accuracy": average_at_k([one.correct for one in members]),
+            "standard_error": _standard_error(members),
+        }
+    return table
+
+
+def _standard_error(graded: Sequence[Graded]) -> float:
+    """sqrt(C / (C - 1) * sum over C clusters of (sum of their questions' accuracy - mean)^2) / Q; nan for C < 2.
+
+    The cluster-robust error of a mean (Liang and Zeger, 1986). The accuracy of a question is one number, however many
+    responses it has; with one question a cluster it is the usual standard error. Where all questions have the same
+    accuracy, 0 and 1 first of all, it would be 0: Wilson's error of C trials stands for it.
+    """
+    mean = sum(one.accuracy for one in graded) / len(graded)
+    sums: dict[int, float] = {}
+    for one, cluster in zip(graded, numbered([one.question.cluster for one in graded]), strict=True):
+        sums[cluster] = sums.get(cluster, 0.0) + one.accuracy - mean
+    count = len(sums)
+    if count < 2:
+        return math.nan
+    error = math.sqrt(count / (count - 1) * sum(value**2 for value in sums.values())) / len(graded)
+    return known_error(error, mean, count)

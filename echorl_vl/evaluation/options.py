@@ -1,0 +1,178 @@
+"""The command line of `python -m eval.run`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from echorl_vl.errors import UserError
+from echorl_vl.evaluation.benchmarks.base import Benchmark
+from echorl_vl.evaluation.benchmarks.registry import benchmarks, get
+from echorl_vl.evaluation.settings import DEFAULT, PRESETS, Preset
+
+ENGINES = ("auto", "vllm", "transformers")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line, checked. `sampling` holds what was given (None: the preset's value)."""
+
+    model: str | None
+    benchmarks: tuple[Benchmark, ...]
+    out: Path
+    data: dict[str, Path]
+    folder: Path | None
+    preset_name: str | None
+    preset: Preset
+    sampling: dict[str, Any]
+    min_pixels: int | None
+    max_pixels: int | None
+    template: str
+    engine: str
+    batch_size: int | None
+    device: str | None
+    dtype: str | None
+    gpus: int
+    limit: int | None
+    grade_only: bool
+    workers: int | None
+    time_limit: float
+    tolerance: float
+
+    def place(self, benchmark: Benchmark) -> Path | None:
+        """Where the benchmark's file is looked for; None: the hub."""
+        return self.data.get(benchmark.name, self.folder)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options with their help."""
+    made = argparse.ArgumentParser(
+        prog="python -m eval.run",
+        description="Scores a checkpoint on benchmarks. A command that was stopped goes on where it was.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="presets:\n" + "\n".join(f"  {name:<13}{preset.about}" for name, preset in PRESETS.items()),
+    )
+    add = made.add_argument
+    add("--model", help="a model folder or a hub id")
+    add("--bench", help="names, with commas between them; --list shows them")
+    add("--out", type=Path, help="the folder to write to")
+    add("--list", action="store_true", help="list the benchmarks and stop")
+    add(
+        "--data",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="local files: a folder with them, or NAME=FILE; again and again",
+    )
+    add("--preset", choices=sorted(PRESETS), help="values for the options that are not given, see below")
+    add("--samples", type=int, help="responses for each question (n)")
+    add("--temperature", type=float)
+    add("--top-p", type=float)
+    add("--top-k", type=int)
+    add("--max-tokens", type=int, help="longest response")
+    add("--seed", type=int, help="of sampling and of the order of choices (0)")
+    add("--min-pixels", type=int, help="a picture's least area after resizing (the model's own)")
+    add("--max-pixels", type=int, help="and its largest")
+    add(
+        "--template",
+        default="boxed",
+        help="boxed, none, or a jinja file with {{ content }} for the question (%(default)s)",
+    )
+    add("--engine", choices=ENGINES, default="auto", help="auto takes vLLM where it is installed")
+    add("--batch-size", type=int, help="responses drawn at once")
+    add("--device", help="transformers: cuda or cpu")
+    add("--dtype", help="bf16, fp16 or fp32")
+    add("--gpus", type=int, default=1, help="vLLM: GPUs that share the model (tensor parallel)")
+    add(
+        "--limit",
+        type=int,
+        help="the first so many questions only, also of a file that holds a part: marked PARTIAL, no result",
+    )
+    add("--grade-only", action="store_true", help="grade what was generated again; needs no model")
+    add("--workers", type=int, help="grading processes")
+    add("--time-limit", type=float, default=10.0, help="seconds for one answer and grader (%(default)s)")
+    add(
+        "--tolerance",
+        type=float,
+        default=0.01,
+        help="of numbers where a benchmark's are rounded, relative to the larger of 1 and the truth (%(default)s)",
+    )
+    return made
+
+
+def parse(arguments: Sequence[str]) -> Options | None:
+    """The checked options; None for --list. Raises UserError, and SystemExit as argparse does."""
+    given = parser().parse_args(arguments)
+    if given.list:
+        return None
+    if given.out is None:
+        raise UserError("--out: the folder to write to is missing")
+    names = [name.strip() for name in (given.bench or "").split(",") if name.strip()]
+    if given.grade_only and not names:
+        names = sorted(path.parent.name for path in given.out.glob("*/settings.json"))
+        if not names:
+            raise UserError(f"--grade-only: nothing was generated in {given.out} yet")
+    if not names:
+        raise UserError(f"--bench: which benchmarks? Known are {', '.join(benchmarks())}")
+    if given.model is None and not given.grade_only:
+        raise UserError("--model: a model folder or a hub id is missing")
+    for name in ("limit", "batch_size", "workers", "min_pixels", "max_pixels", "gpus"):
+        value = getattr(given, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')} {value}: wanted at least 1")
+    if not given.time_limit > 0 or not given.tolerance >= 0:
+        raise UserError("--time-limit wants seconds > 0, --tolerance a number >= 0")
+    chosen = tuple(get(name) for name in dict.fromkeys(names))
+    data, folder = _places(given.data)
+    preset = PRESETS.get(given.preset, DEFAULT)
+    sampling = {
+        name: getattr(given, name) for name in ("samples", "temperature", "top_p", "top_k", "max_tokens", "seed")
+    }
+    return Options(
+        model=given.model,
+        benchmarks=chosen,
+        out=given.out,
+        data=data,
+        folder=folder,
+        preset_name=given.preset,
+        preset=preset,
+        sampling=sampling,
+        min_pixels=preset.min_pixels if given.min_pixels is None else given.min_pixels,
+        max_pixels=preset.max_pixels if given.max_pixels is None else given.max_pixels,
+        template=given.template,
+        engine=given.engine,
+        batch_size=given.batch_size,
+        device=given.device,
+        dtype=given.dtype,
+        gpus=given.gpus,
+        limit=given.limit,
+        grade_only=given.grade_only,
+        workers=given.workers,
+        time_limit=given.time_limit,
+        tolerance=given.tolerance,
+    )
+
+
+def _places(given: Sequence[str]) -> tuple[dict[str, Path], Path | None]:
+    """({benchmark: its file or folder}, the folder of all the others)."""
+    data: dict[str, Path] = {}
+    folder: Path | None = None
+    for entry in given:
+        name, sign, path = entry.partition("=")
+        if sign and not Path(entry).exists():
+            data[get(name).name] = _existing(path, entry)
+        elif folder is not None:
+            raise UserError(f"--data {entry}: a second folder; give single files as --data NAME=FILE")
+        else:
+            folder = _existing(entry, entry)
+    return data, folder
+
+
+def _existing(path: str, entry: str) -> Path:
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise UserError(f"--data {entry}: no such file or folder")
+    return place

@@ -1,0 +1,122 @@
+"""Scores a checkpoint: `python -m eval.run --model PATH --bench geometry3k,mathvision --out DIR`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+from echorl_vl.errors import INTERRUPTED, UserError
+from echorl_vl.evaluation.benchmarks.base import Benchmark
+from echorl_vl.evaluation.benchmarks.registry import benchmarks
+from echorl_vl.evaluation.folder import BenchmarkFolder
+from echorl_vl.evaluation.options import Options, parse
+from echorl_vl.evaluation.progress import bar, wide_console
+from echorl_vl.evaluation.settings import versions
+from echorl_vl.evaluation.tables import show_table
+from echorl_vl.outputs.command import job
+from echorl_vl.outputs.terminal import print_error
+
+USAGE_ERROR = 2
+
+# Messages of the modules that training shares speak of its keys; here the same things are options.
+_OPTIONS = {
+    "trainer.save_checkpoint_path=...": "--out",
+    "trainer.save_checkpoint_path": "--out",
+    "data.min_pixels": "--min-pixels",
+    "data.max_pixels": "--max-pixels",
+    "data.format_prompt": "--template",
+    "data.image_dir": "--data",
+    "model_path": "--model",
+}
+# A whole key, the longest that fits: not a part of a word or of a path of the user's (/x/my_model_path_3b).
+_KEY = re.compile(rf"(?<![\w./~-])(?:{'|'.join(map(re.escape, _OPTIONS))})(?![\w/-]|\.\w)")
+
+
+@job
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status (0 done, 2 a mistake in the input, 130 stopped by the user)."""
+    console = wide_console()
+    try:
+        options = parse(sys.argv[1:] if arguments is None else arguments)
+        if options is None:
+            _list(console)
+        else:
+            run(options, console)
+        return 0
+    except UserError as error:
+        message = _KEY.sub(lambda match: _OPTIONS[match[0]], str(error))
+        print_error(message)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        return INTERRUPTED
+
+
+def run(options: Options, console: Console) -> dict[str, dict[str, Any]]:
+    """Generates what is missing, grades all of it, writes the results; gives them by benchmark. Raises UserError."""
+    if not options.grade_only:
+        from echorl_vl.evaluation.generate import generate  # imports torch, which grading needs nothing of
+
+        generate(options, console)
+    from echorl_vl.evaluation.grading.grade import Grader
+    from echorl_vl.evaluation.report import show, write_overview
+
+    with Grader(options.workers, options.time_limit, options.tolerance) as grader:
+        for benchmark in options.benchmarks:
+            _grade(benchmark, options, grader, console)
+    results = write_overview(options.out)
+    show({name: results[name] for name in (b.name for b in options.benchmarks)}, console)
+    console.print(
+        f"written: {options.out / 'results.md'}, results.json, and a folder for each benchmark", soft_wrap=True
+    )
+    return results
+
+
+def _grade(benchmark: Benchmark, options: Options, grader: Any, console: Console) -> None:
+    from echorl_vl.evaluation.grading.sources import grader_sha256
+    from echorl_vl.evaluation.report import result_of, write_result
+
+    folder = BenchmarkFolder(options.out, benchmark.name)
+    lock = folder.lock()
+    try:
+        written = folder.read_settings()
+        questions = folder.read_questions(written["settings"]["questions_sha256"])
+        responses = folder.read_responses(questions, written["settings"]["samples"])
+        with bar(console, f"{benchmark.name}: grading", len(questions)) as update:
+            grades = grader.grade(questions, responses, update)
+        graded_with = {
+            "tolerance": options.tolerance,
+            "time_limit": options.time_limit,
+            "grader_sha256": grader_sha256(),
+            **versions("mathruler", "math-verify", "latex2sympy2_extended", "sympy"),
+        }
+        write_result(folder, result_of(benchmark, grades, written, graded_with), grades)
+    finally:
+        lock.release()
+
+
+def _list(console: Console) -> None:
+    rows = (
+        (
+            benchmark.name,
+            str(benchmark.size),
+            str(benchmark.samples),
+            "yes" if benchmark.pictures else "",
+            benchmark.title,
+            str(benchmark.hub),
+        )
+        for benchmark in benchmarks().values()
+    )
+    show_table(console, ("name", "N", "k", "pictures", "title", "hub"), rows, left=("pictures", "title", "hub"))
+    console.print(
+        "N: questions of the benchmark's usual file; docs/evaluation.md has its other editions.", soft_wrap=True
+    )
+    console.print("k: responses to each question with --preset paper (avg@k).", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

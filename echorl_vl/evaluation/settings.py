@@ -1,0 +1,122 @@
+"""What decides the numbers of an evaluation: sampling, template, pixels, seed. Presets, and the check on resume."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from echorl_vl.config.paths import PACKAGE_HOME
+from echorl_vl.errors import UserError
+from echorl_vl.evaluation.benchmarks.base import Benchmark
+from echorl_vl.outputs.environment import installed_version
+
+TEMPLATES = ("boxed", "none")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How responses are drawn. temperature 0 takes the likeliest token; top_p 1 and top_k -1 leave all tokens in."""
+
+    samples: int = 1
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = -1
+    max_tokens: int = 2048
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raises UserError for a value out of range, naming the option."""
+        wrong = [
+            (self.samples < 1, f"--samples {self.samples}: wanted at least 1"),
+            (self.temperature < 0, f"--temperature {self.temperature}: wanted a number >= 0"),
+            (not 0 < self.top_p <= 1, f"--top-p {self.top_p}: wanted a number in (0, 1]"),
+            (self.top_k != -1 and self.top_k < 1, f"--top-k {self.top_k}: wanted -1 (all tokens) or at least 1"),
+            (self.max_tokens < 1, f"--max-tokens {self.max_tokens}: wanted at least 1"),
+            (not 0 <= self.seed < 2**31, f"--seed {self.seed}: wanted 0 to 2147483647"),
+            (
+                self.temperature == 0 and self.samples > 1,
+                f"--samples {self.samples} at --temperature 0 would be the same response {self.samples} times",
+            ),
+        ]
+        for is_wrong, message in wrong:
+            if is_wrong:
+                raise UserError(message)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Values that stand where an option is not given. `samples` None: what the benchmark names for the paper."""
+
+    about: str
+    samples: int | None
+    temperature: float
+    max_tokens: int
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+
+
+PRESETS = {
+    "paper": Preset(
+        "EchoRL's protocol: temperature 0.6, 8,192 tokens, avg@32 on AIME and AMC, pass@1 on the rest", None, 0.6, 8192
+    ),
+    "noisyrollout": Preset(
+        "NoisyRollout's for pictures: temperature 0, 2,048 tokens, 262,144 to 1,000,000 pixels",
+        1,
+        0.0,
+        2048,
+        262144,
+        1000000,
+    ),
+}
+DEFAULT = Preset("temperature 0, 2,048 tokens, one response", 1, 0.0, 2048)
+
+
+def sampling_for(benchmark: Benchmark, preset: Preset, given: dict[str, Any]) -> Sampling:
+    """The sampling of one benchmark: what was given on the command line, else the preset's. Raises UserError."""
+    samples = benchmark.samples if preset.samples is None else preset.samples
+    base = Sampling(samples=samples, temperature=preset.temperature, max_tokens=preset.max_tokens)
+    sampling = replace(base, **{name: value for name, value in given.items() if value is not None})
+    sampling.check()
+    return sampling
+
+
+def template_path(name: str) -> Path | None:
+    """The jinja file of a template: "boxed" ships with the package, "none" is no template, else a path."""
+    if name == "none":
+        return None
+    if name == "boxed":
+        return PACKAGE_HOME / "echorl_vl/prompts/boxed.jinja"
+    path = Path(name)
+    if not path.is_file():
+        raise UserError(f"--template {name}: wanted {', '.join(TEMPLATES)} or the path of a jinja file; no such file")
+    return path
+
+
+def describe(sampling: Sampling, **other: Any) -> dict[str, Any]:
+    """All settings as JSON can hold them, in one flat dictionary."""
+    return asdict(sampling) | other
+
+
+def check_same(found: dict[str, Any], wanted: dict[str, Any], place: Path) -> None:
+    """Raises UserError where responses already written were drawn with other settings: they don't mix.
+
+    `found` is what the folder `place` has, `wanted` what this command asks for.
+    """
+    differ = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+    if differ:
+        lines = [f"  {key}: {found.get(key)!r} there, {wanted.get(key)!r} now" for key in sorted(differ)]
+        raise UserError(
+            "\n".join(
+                [
+                    f"{place} holds responses that were drawn with other settings; they don't mix:",
+                    *lines,
+                    "Use the settings there, or another --out",
+                ]
+            )
+        )
+
+
+def versions(*packages: str) -> dict[str, str | None]:
+    """{"torch_version": "2.6.0", ...}; None for a package that is not installed."""
+    return {f"{package}_version": installed_version(package) for package in packages}

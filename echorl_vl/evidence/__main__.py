@@ -1,0 +1,140 @@
+"""The command line of the evidence.
+
+    python -m eval.evidence --out runs/evidence                                   all experiments, pictures and text
+    python -m eval.evidence helps --task text --seeds 1 2 3 --out runs/evidence   one of them
+    python -m eval.evidence traces --config my.yaml --out DIR worker.rollout.n=16 another configuration, any key
+    python -m eval.evidence report --out runs/evidence --into docs/evidence.md    the tables
+    python -m eval.evidence --plan --out runs/evidence                            what would be run, and how long
+
+What is finished is never run again: the same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from transformers.utils import logging as transformers_logging
+
+from echorl_vl.errors import INTERRUPTED, UserError
+from echorl_vl.evidence.experiment import Experiment, experiment_names, find_experiments
+from echorl_vl.evidence.report import fill, report
+from echorl_vl.evidence.results import write_result
+from echorl_vl.evidence.setup import TASKS, Setup, make_setup
+from echorl_vl.evidence.store import Store, estimate
+from echorl_vl.outputs.command import job
+from echorl_vl.outputs.console import make_console
+from echorl_vl.outputs.quiet import quiet_libraries
+from echorl_vl.outputs.terminal import print_error, visible
+
+USAGE_ERROR = 2
+REPORT = "report"
+
+
+@job
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; the exit status (0 done, 2 a mistake in the input, 130 stopped by the user)."""
+    parser = _parser()
+    options = parser.parse_intermixed_args(arguments)
+    names = [word for word in options.words if "=" not in word]
+    overrides = [word for word in options.words if "=" in word]
+    try:
+        if REPORT in names:
+            return _report(options, names)
+        experiments = find_experiments(names)
+        setups = _setups(options, overrides)
+        return _run(experiments, setups, Store(options.out), options.plan)
+    except UserError as error:
+        print_error(error)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        print(visible(f"stopped; the same command goes on where it was ({options.out})"), file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(experiments: dict[str, Experiment], setups: list[Setup], store: Store, plan_only: bool) -> int:
+    quiet_libraries()
+    transformers_logging.disable_progress_bar()  # a bar for each model that is opened
+    console = make_console()
+    cells = [cell for setup in setups for experiment in experiments.values() for cell in experiment.cells(setup)]
+    cells = list({(type(cell), cell.key): cell for cell in cells}.values())  # one that several ask for is run once
+    _show_plan(console, store, cells)
+    if plan_only:
+        return 0
+    for setup in setups:
+        for name, experiment in experiments.items():
+            console.rule(f"{name}, {setup.task}")
+            store.run(experiment.cells(setup), lambda line: print(visible(line), flush=True))
+            result = write_result(name, experiment, setup, store)
+            console.print(result["sentence"], soft_wrap=True)
+    print(f"{store.out / 'results'}: numbers and plots; tables: python -m eval.evidence report --out {store.out}")
+    return 0
+
+
+def _show_plan(console: Console, store: Store, cells: list) -> None:
+    plan = estimate(store, cells)
+    if not plan:
+        console.print(f"all {len(cells)} cells are finished")
+        return
+    table = Table("to be run", "how many", "minutes, about")
+    for label, (count, seconds) in plan.items():
+        table.add_row(label, str(count), "not known yet" if seconds is None else f"{seconds / 60:.0f}")
+    known = [seconds for _, seconds in plan.values() if seconds is not None]
+    least = "" if len(known) == len(plan) else "at least "
+    count = str(sum(count for count, _ in plan.values()))
+    table.add_row("in all", count, f"{least}{sum(known) / 60:.0f}", style="bold")
+    console.print(table)
+
+
+def _report(options: argparse.Namespace, names: list[str]) -> int:
+    if len(names) > 1:
+        raise UserError(f"report takes no experiment's name, found {', '.join(set(names) - {REPORT})}")
+    if options.into is None:
+        print(visible(report(options.out)), end="")
+    else:
+        print(visible(f"{options.into}: {', '.join(fill(options.into, options.out)) or 'nothing to fill in'}"))
+    return 0
+
+
+def _setups(options: argparse.Namespace, overrides: list[str]) -> list[Setup]:
+    if options.task and options.config:
+        raise UserError("--task and --config exclude each other: a task has a configuration of its own")
+    if len(set(options.seeds)) != len(options.seeds):
+        raise UserError(f"--seeds {' '.join(map(str, options.seeds))}: wanted each seed once")
+    if min(options.samples, 1 if options.problems is None else options.problems) < 1:
+        raise UserError("--samples and --problems: wanted whole numbers of at least 1")
+    tasks = [options.task] if options.task or options.config else list(TASKS)
+    sizes = {"seeds": tuple(options.seeds), "samples": options.samples, "problems": options.problems}
+    return [make_setup(task, options.config, overrides, options.test, **sizes) for task in tasks]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.evidence",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    names = ", ".join(experiment_names())
+    parser.add_argument(
+        "words", nargs="*", metavar="NAME or key=value", help=f"{names}, or {REPORT}; none: all of them"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the cells and results; may hold some already"
+    )
+    parser.add_argument("--task", choices=sorted(TASKS), help="one of the tiny tasks; none: both")
+    parser.add_argument("--config", help="a configuration of your own in the place of a task")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], metavar="N")
+    parser.add_argument("--test", nargs="+", default=[], metavar="NAME=SET", help="problem sets to test on")
+    parser.add_argument("--samples", type=int, default=4, help="responses to each problem of a test (4)")
+    parser.add_argument("--problems", type=int, help="most problems of a measurement; none: what each takes by itself")
+    parser.add_argument("--plan", action="store_true", help="say what would be run, and stop")
+    parser.add_argument("--into", type=Path, help=f"with {REPORT}: the document that is filled in")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""Advantage degeneration along a run: groups and tokens without an advantage, and the norm of the policy's gradient.
+
+GRPO without EchoRL: the share of groups whose rollouts all succeed, the share of response tokens with advantage 0, and
+the norm of the gradient (before clipping), step by step. With EchoRL the same, the gradient of all other terms apart
+from that of the echo term. Each is compared between the last tenth of the steps (at most ten) and the first.
+
+The loss is a mean over tokens, and those without an advantage add 0 to its sum: the norm over the share of the others
+is that of the mean gradient of the tokens that have one. It says why a gradient fades less than its tokens do.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from echorl_vl.core import metric_names as names
+from echorl_vl.evidence.cells import Cell, train_pair
+from echorl_vl.evidence.experiment import Experiment, Findings, Table
+from echorl_vl.evidence.plots import banded, log_axis, share_axis
+from echorl_vl.evidence.setup import Setup
+from echorl_vl.evidence.statistics import Contrast, interval, tenths
+from echorl_vl.evidence.store import Store
+from echorl_vl.outputs.plot_data import ECHO_GRAD, POLICY_GRAD, RunData
+from echorl_vl.outputs.plot_style import (
+    dress,
+    plt,
+    save,
+    smooth,
+    step_axis,
+    style,
+    window_for,
+)
+
+COLUMNS = {
+    "all_success": "all-success groups",
+    "all_fail": "all-fail groups",
+    "zero_advantage": "tokens with zero advantage",
+    "policy_grad_norm": "norm of the policy gradient",
+    "advantage_grad_norm": "the same, of the tokens with an advantage alone",
+    "echo_grad_norm": "norm of the echo gradient",
+    "echo_loss": "echo loss, nats: NLL a token of the clips, mean over prompts (0 without a clip)",
+}
+CLAIMED = {"all_success": "above", "zero_advantage": "above", "policy_grad_norm": "below"}
+
+
+def cells(setup: Setup) -> list[Cell]:
+    return [run for seed in setup.seeds for run in train_pair(setup, seed).values()]
+
+
+def analyse(setup: Setup, store: Store) -> Findings:
+    pairs = {seed: train_pair(setup, seed) for seed in setup.seeds}
+    raw: dict[str, Any] = {}
+    for arm in ("without", "with"):
+        runs = [_columns(RunData.read(store.run_folder(pair[arm]))) for pair in pairs.values()]
+        raw[arm] = {column: [run[column] for run in runs] for column in ("steps", *COLUMNS)}
+    claims = [
+        Contrast(f"{COLUMNS[column]}, last tenth less first", _changes(raw["without"][column]), side, len(CLAIMED))
+        for column, side in CLAIMED.items()
+    ]
+    late = {arm: [tenths(values)[1] for values in raw[arm]["all_success"]] for arm in raw}
+    difference = tuple(with_echo - base for with_echo, base in zip(late["with"], late["without"], strict=True))
+    others = [
+        Contrast("all-success groups in the last tenth, with EchoRL less without", difference),
+        Contrast(
+            f"{COLUMNS['policy_grad_norm']} of the tokens with an advantage alone, last tenth less first",
+            _changes(raw["without"]["advantage_grad_norm"]),
+        ),
+    ]
+    rows = []
+    for column, label in COLUMNS.items():
+        known = {(arm, end): [tenths(values)[end] for values in raw[arm][column]] for arm in raw for end in (0, 1)}
+        rows.append(
+            (label, *(str(interval(values)) if np.isfinite(values).any() else "-" for values in known.values()))
+        )
+    columns = ("", "GRPO, first tenth", "GRPO, last tenth", "with EchoRL, first tenth", "with EchoRL, last tenth")
+    return Findings(claims, Table(columns, rows), raw, others)
+
+
+def draw(raw: dict[str, Any], path: Path) -> None:
+    """Three panels: all-success groups, tokens without advantage, gradient norms; each seed's run smoothed."""
+    panels = (
+        (
+            "Groups that all succeed",
+            "share of groups",
+            {"GRPO": ("without", "all_success"), "with EchoRL": ("with", "all_success")},
+        ),
+        (
+            "Tokens with zero advantage",
+            "share of response tokens",
+            {"GRPO": ("without", "zero_advantage"), "with EchoRL": ("with", "zero_advantage")},
+        ),
+        (
+            "Gradient norms, log scale",
+            "norm before clipping",
+            {
+                "GRPO": ("without", "policy_grad_norm"),
+                "with EchoRL:\npolicy": ("with", "policy_grad_norm"),
+                "with EchoRL:\necho term": ("with", "echo_grad_norm"),
+            },
+        ),
+    )
+    seeds = len(raw["with"]["steps"])
+    with style():
+        figure = plt.figure(figsize=(14.4, 4.3))
+        for index, (title, unit, lines) in enumerate(panels):
+            axes = figure.add_axes((0.05 + 0.325 * index, 0.13, 0.215, 0.7))
+            steps = np.array(raw["with"]["steps"][0])
+            step_axis(axes, steps)
+            shown = {label: [_smoothed(run) for run in raw[arm][column]] for label, (arm, column) in lines.items()}
+            if index < 2:
+                share_axis(axes, (value for runs in shown.values() for run in runs for value in run))
+            else:
+                log_axis(axes)
+            banded(axes, steps, shown, markers=len(steps) == 1)
+            dress(axes, title, f"Smoothed; mean and 95 % interval over {seeds} seed{'s' * (seeds > 1)}", unit)
+        save(figure, path)
+
+
+def _smoothed(run: list[float | None]) -> list[float]:
+    return smooth(np.array(run, dtype=float), window_for(len(run))).tolist()
+
+
+def _columns(run: RunData) -> dict[str, list[float | None]]:
+    zero_advantage = run.get(names.ZERO_ADVANTAGE)
+    # Without the echo term the whole gradient is the policy's.
+    policy_grad_norm = run.get(*POLICY_GRAD) if run.has(*POLICY_GRAD) else run.get(names.GRAD_NORM)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        over_others = policy_grad_norm / (1 - zero_advantage)
+    columns = {
+        "all_success": run.get(names.ALL_SUCCESS),
+        "all_fail": run.get(names.ALL_FAIL),
+        "zero_advantage": zero_advantage,
+        "policy_grad_norm": policy_grad_norm,
+        "advantage_grad_norm": np.where(zero_advantage < 1, over_others, math.nan),  # none of them: no such mean
+        "echo_grad_norm": run.get(*ECHO_GRAD),
+        "echo_loss": run.get(names.ECHO_LOSS),
+    }
+    return {"steps": run.steps.tolist(), **{name: values.tolist() for name, values in columns.items()}}
+
+
+def _changes(runs: list[list[float]]) -> tuple[float, ...]:
+    return tuple(late - early for early, late in map(tenths, runs))
+
+
+EXPERIMENT = Experiment(
+    "Advantage degeneration",
+    "along a GRPO run all-success groups and tokens with zero advantage become more and the policy gradient fades",
+    cells,
+    analyse,
+    draw,
+)

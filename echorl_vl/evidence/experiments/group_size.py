@@ -1,0 +1,107 @@
+"""Reinforce-Ada's objection: are groups that all succeed an artefact of few samples? Their share by group size.
+
+Of N rollouts of a prompt, c are right. A group of n rollouts is n of them drawn without replacement, and all of it
+succeeds with probability
+
+    C(c, n) / C(N, n),
+
+the unbiased estimate of p^n for the prompt's success rate p. It is the estimator of pass@k (Chen et al., 2021, arXiv
+2107.03374, eq. 1), 1 - C(N - c, k) / C(N, k), with right and wrong exchanged. One sample of N gives every n.
+
+The objection (Xiong et al., 2025, arXiv 2510.04996) holds if most groups that all succeed at n = 8 would not at n = 64:
+if the share at 64 is less than half of the share at 8. Measured on training problems, at a few stages of a GRPO run.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from echorl_vl.evidence.cells import START, Cell, Measurement, checkpoint_steps, train_pair
+from echorl_vl.evidence.experiment import Experiment, Findings, Table
+from echorl_vl.evidence.plots import banded, share_axis
+from echorl_vl.evidence.probe import Probe
+from echorl_vl.evidence.setup import Setup
+from echorl_vl.evidence.statistics import Contrast, interval
+from echorl_vl.evidence.store import Store
+from echorl_vl.outputs.plot_style import dress, plt, save, style
+
+SIZES = (4, 8, 16, 32, 64)
+USUAL, LARGE = 8, 64
+PROBLEMS = 100
+
+
+def all_success_share(counts: list[int], sampled: int, size: int) -> float:
+    """Expected share of groups of `size` that all succeed, of prompts with `counts` right of `sampled` rollouts each.
+
+    Raises ValueError for a size above `sampled`: it would need a draw with replacement, which is biased.
+    """
+    if not 1 <= size <= sampled:
+        raise ValueError(f"groups of {size} can't be drawn from {sampled} rollouts")
+    return sum(math.comb(count, size) for count in counts) / math.comb(sampled, size) / len(counts)
+
+
+def success_counts(probe: Probe, seed: int, spec: str, sampled: int) -> dict[str, Any]:
+    """Right rollouts, of `sampled`, of some problems of a set that the seed chooses."""
+    prompts = probe.prompts(probe.problems(spec, PROBLEMS, seed))
+    sample = probe.sample(prompts, sampled, seed, "group size")
+    return {"counts": sample.correct_counts().tolist(), "sampled": sampled}
+
+
+def _stages(setup: Setup) -> list[int]:
+    return [0, *checkpoint_steps(setup.steps, "stages")]
+
+
+def _cell(setup: Setup, seed: int, stage: int) -> Measurement:
+    options = {"spec": setup.base.data.train_files, "sampled": LARGE}
+    run = train_pair(setup, seed)["without"] if stage else None
+    return Measurement(setup, success_counts, seed, run, stage or START, options, seconds=20.0)
+
+
+def cells(setup: Setup) -> list[Cell]:
+    runs = [train_pair(setup, seed)["without"] for seed in setup.seeds]
+    return [*runs, *(_cell(setup, seed, stage) for seed in setup.seeds for stage in _stages(setup))]
+
+
+def analyse(setup: Setup, store: Store) -> Findings:
+    stages = _stages(setup)
+    raw: dict[str, Any] = {"sizes": SIZES, "stages": stages, "shares": {}, "counts": {}}
+    for stage in stages:
+        found = [store.found(_cell(setup, seed, stage)) for seed in setup.seeds]
+        raw["counts"][str(stage)] = [one["counts"] for one in found]
+        raw["shares"][str(stage)] = [
+            [all_success_share(one["counts"], one["sampled"], size) for size in SIZES] for one in found
+        ]
+    usual, large = SIZES.index(USUAL), SIZES.index(LARGE)
+    last = raw["shares"][str(stages[-1])]
+    name = f"half of the all-success share at n = {USUAL} less the share at n = {LARGE}, after training"
+    claim = Contrast(name, tuple(shares[usual] / 2 - shares[large] for shares in last), "above")
+    rows = []
+    for stage in stages:
+        columns = zip(*raw["shares"][str(stage)], strict=True)
+        rows.append((str(stage), *(str(interval(column)) for column in columns)))
+    return Findings([claim], Table(("training step", *(f"n = {size}" for size in SIZES)), rows), raw)
+
+
+def draw(raw: dict[str, Any], path: Path) -> None:
+    with style():
+        figure = plt.figure(figsize=(7.6, 4.3))
+        axes = figure.add_axes((0.1, 0.13, 0.72, 0.7))
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(raw["sizes"], [str(size) for size in raw["sizes"]])
+        share_axis(axes, (value for of in raw["shares"].values() for shares in of for value in shares))
+        banded(axes, raw["sizes"], {f"step {stage}": raw["shares"][str(stage)] for stage in raw["stages"]})
+        subtitle = "Share of groups, from 64 rollouts a problem; mean and 95 % interval over seeds"
+        dress(axes, "Groups that all succeed, by group size", subtitle, "all-success groups", "rollouts in a group, n")
+        save(figure, path)
+
+
+EXPERIMENT = Experiment(
+    "Group size",
+    "most groups that all succeed are under-sampling, as Reinforce-Ada objects (at n = 64 less than half as many as at "
+    "n = 8)",
+    cells,
+    analyse,
+    draw,
+)

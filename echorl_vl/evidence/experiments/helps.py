@@ -1,0 +1,150 @@
+"""EchoRL beside each base algorithm: accuracy after training, with it less without it, paired over seeds.
+
+Both runs of a pair have the same seed (order of problems, rollouts), configuration and budget of rollouts: what
+`trainer.max_steps` steps take without further sampling. DAPO's dynamic sampling draws more than a batch in a step, and
+more without EchoRL than with it; each of its runs is tested at its last checkpoint within the budget, so at different
+steps. LUFFY's expert rows are no rollouts and are the same in both runs of a pair.
+
+DAPO with EchoRL differs from DAPO in two ways: it keeps the groups that all succeed, so that a step takes fewer
+rollouts and the budget more steps, and it adds the echo term. A third arm keeps the groups and has a term too small to
+move a weight; it parts DAPO's difference into that of the sampling and that of the term.
+
+Tested on problems like those of training, on kinds and on sizes that the RL training never saw (a warm start may have);
+the test's draws use the same random numbers for both runs. The claim is about two means over the four algorithms on
+each of the problem sets: of the pairs as the paper has them, and of the term alone.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from echorl_vl.evaluation.paired import sign_flip_p
+from echorl_vl.evidence.cells import Cell, Measurement, Training, train, train_pair
+from echorl_vl.evidence.experiment import Experiment, Findings, Table
+from echorl_vl.evidence.plots import forest
+from echorl_vl.evidence.setup import Setup
+from echorl_vl.evidence.statistics import Contrast, interval, p_value
+from echorl_vl.evidence.store import Store
+from echorl_vl.evidence.testing import Arms, differences, final_test, final_tests, raw_accuracies
+
+ALGORITHMS = ("grpo", "dapo", "luffy", "uft")
+SAMPLING = "sampling"
+COMPARISONS = {
+    "grpo": ("grpo", "without", "with"),
+    "dapo": ("dapo", "without", "with"),
+    "dapo, the sampling alone": ("dapo", "without", SAMPLING),
+    "dapo, the term alone": ("dapo", SAMPLING, "with"),
+    "luffy": ("luffy", "without", "with"),
+    "uft": ("uft", "without", "with"),
+}
+"""Name of a row -> (algorithm, arm, the arm that is compared with it)."""
+TERM_ALONE = ("grpo", "dapo, the term alone", "luffy", "uft")
+"""What is compared in these differs by the echo term and by nothing else."""
+MEANS = {"mean of the four": ALGORITHMS, "mean, the term alone": TERM_ALONE}
+NO_TERM = 1e-12
+"""lambda of the arm that only keeps groups: with it, Adam's eps (1e-8) swallows what the term alone would move."""
+
+
+def runs(setup: Setup, seed: int, algorithm: str) -> dict[str, Training]:
+    """The arms of an algorithm: without EchoRL, with it, and for DAPO the sampling of EchoRL without its term."""
+    pair = train_pair(setup, seed, algorithm)
+    if algorithm != "dapo":
+        return pair
+    return pair | {SAMPLING: train(setup, seed, NO_TERM, algorithm, variant="kept", keep="budget")}
+
+
+def _arms(setup: Setup, algorithm: str) -> Arms:
+    return {seed: final_tests(setup, seed, runs(setup, seed, algorithm)) for seed in setup.seeds}
+
+
+def cells(setup: Setup) -> list[Cell]:
+    planned: list[Cell] = [final_test(setup, seed, None) for seed in setup.seeds]
+    for seed in setup.seeds:  # seed by seed, so that something can be said early
+        for algorithm in ALGORITHMS:
+            for run in runs(setup, seed, algorithm).values():
+                planned += [run, final_test(setup, seed, run)]
+    return planned
+
+
+def analyse(setup: Setup, store: Store) -> Findings:
+    by_algorithm = {algorithm: _arms(setup, algorithm) for algorithm in ALGORITHMS}
+    splits = list(setup.splits)
+    before: Arms = {seed: {"before": final_test(setup, seed, None)} for seed in setup.seeds}
+    accuracies = {algorithm: raw_accuracies(store, arms, splits) for algorithm, arms in by_algorithm.items()}
+    tested = {algorithm: _tested(store.step, arms) for algorithm, arms in by_algorithm.items()}
+    used = {algorithm: _tested(store.budget_used, arms) for algorithm, arms in by_algorithm.items()}
+    raw: dict[str, Any] = {
+        "before": raw_accuracies(store, before, splits),
+        "algorithms": accuracies,
+        "steps_tested": tested,
+        "budget_used": used,
+        "contrasts": [],
+    }
+    claims, others, rows = [], [], []
+    for split in splits:
+        found = {
+            name: differences(
+                store,
+                by_algorithm[algorithm],
+                one,
+                other,
+                split,
+                f"{split}: {name}",
+                None,
+                len(COMPARISONS) * len(splits),
+            )
+            for name, (algorithm, other, one) in COMPARISONS.items()
+        }
+        means = {
+            name: _mean(f"{split}: {name}", [found[part] for part in parts], len(MEANS) * len(splits))
+            for name, parts in MEANS.items()
+        }
+        claims += means.values()
+        others += found.values()
+        rows.append(("before training", split, "", str(interval(raw["before"][split]["before"])), "", "", ""))
+        for name, (algorithm, *arms) in COMPARISONS.items():
+            at = " / ".join(_at(tested[algorithm][arm], used[algorithm][arm]) for arm in arms)
+            values = (str(interval(accuracies[algorithm][split][arm])) for arm in arms)
+            rows.append((name, split, at, *values, *_difference(found[name])))
+        rows += [(name, split, "", "", "", *_difference(mean)) for name, mean in means.items()]
+        raw["contrasts"] += [contrast.to_json() for contrast in (*found.values(), *means.values())]
+    columns = ("comparison", "problems", "at step (budget used)", "without", "with", "difference", "sign-flip p")
+    return Findings(claims, Table(columns, rows), raw, others)
+
+
+def _mean(name: str, contrasts: Sequence[Contrast], comparisons: int) -> Contrast:
+    """Seed by seed the mean of several contrasts, which is claimed to be above zero."""
+    by_seed = zip(*(contrast.values for contrast in contrasts), strict=True)
+    return Contrast(name, tuple(map(statistics.fmean, by_seed)), "above", comparisons)
+
+
+def _tested(read: Callable[[Measurement], float], arms: Arms) -> dict[str, list[float]]:
+    """Arm -> what `read` says of its policy under test, seed by seed."""
+    names = next(iter(arms.values()))
+    return {name: [read(of[name]) for of in arms.values()] for name in names}
+
+
+def _at(steps: Sequence[float], used: Sequence[float]) -> str:
+    return f"{statistics.fmean(steps):.0f} ({100 * statistics.fmean(used):.0f} %)"
+
+
+def _difference(contrast: Contrast) -> tuple[str, str]:
+    return str(contrast.interval), p_value(sign_flip_p(contrast.values))
+
+
+def draw(raw: dict[str, Any], path: Path) -> None:
+    subtitle = "Dots: seeds; bars: 95 %, simultaneous over pairs, over means"
+    forest(path, raw["contrasts"], "Does EchoRL help the base algorithms?", subtitle, "difference in accuracy")
+
+
+EXPERIMENT = Experiment(
+    "EchoRL beside its base algorithms",
+    "EchoRL, and its term by itself, raise the accuracy on average over GRPO, DAPO, LUFFY and UFT, on problems like "
+    "those of training and on kinds and sizes that the RL training never saw",
+    cells,
+    analyse,
+    draw,
+)

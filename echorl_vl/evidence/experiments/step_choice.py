@@ -1,0 +1,84 @@
+"""Does the step matter? Clips of the same length and weight from a random, first, last or lowest-entropy step.
+
+How the clips are moved, and what exactly is held equal, is in `choices`. Each arm is GRPO with the echo term on the
+clips of one choice; the paper's, the step of highest entropy, is compared with the others, paired over seeds.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+from echorl_vl.evaluation.paired import sign_flip_p
+from echorl_vl.evidence.cells import Cell, Training, train, train_pair
+from echorl_vl.evidence.choices import OVERLAP
+from echorl_vl.evidence.experiment import Experiment, Findings, Table
+from echorl_vl.evidence.plots import forest
+from echorl_vl.evidence.setup import Setup
+from echorl_vl.evidence.statistics import interval, p_value
+from echorl_vl.evidence.store import Store
+from echorl_vl.evidence.testing import Arms, differences, final_test, final_tests, raw_accuracies
+
+OTHERS = ("random", "first", "last", "lowest")
+PAPER, BASE = "highest", "without"
+
+
+def runs(setup: Setup, seed: int) -> dict[str, Training]:
+    """name of the arm -> run; the paper's clips and the base are the pair that all experiments share."""
+    pair = train_pair(setup, seed)
+    moved = {choice: train(setup, seed, variant=f"step-{choice}", choice=choice) for choice in OTHERS}
+    return {BASE: pair["without"], PAPER: pair["with"], **moved}
+
+
+def cells(setup: Setup) -> list[Cell]:
+    planned: list[Cell] = []
+    for seed in setup.seeds:
+        for run in runs(setup, seed).values():
+            planned += [run, final_test(setup, seed, run)]
+    return planned
+
+
+def analyse(setup: Setup, store: Store) -> Findings:
+    arms: Arms = {seed: final_tests(setup, seed, runs(setup, seed)) for seed in setup.seeds}
+    split = next(iter(setup.splits))
+    claims = [
+        differences(store, arms, PAPER, other, split, f"{PAPER} less {other}", "above", len(OTHERS)) for other in OTHERS
+    ]
+    accuracies = raw_accuracies(store, arms, list(setup.splits))
+    overlaps = {other: [_overlap(store, runs(setup, seed)[other]) for seed in setup.seeds] for other in OTHERS}
+    against = dict(zip(OTHERS, claims, strict=True))
+    rows = []
+    for name in (BASE, PAPER, *OTHERS):
+        contrast = against.get(name)
+        last = ("", "") if contrast is None else (str(contrast.interval), p_value(sign_flip_p(contrast.values)))
+        shared = str(interval(overlaps[name])) if name in overlaps else ""
+        rows.append((name, shared, *(str(interval(accuracies[one][name])) for one in setup.splits), *last))
+    raw = {
+        "accuracies": accuracies,
+        "overlaps": overlaps,
+        "contrasts": [contrast.to_json() for contrast in claims],
+    }
+    columns = ("clip by", "shared with the paper's", *setup.splits, f"{split}: {PAPER} less this", "sign-flip p")
+    return Findings(claims, Table(columns, rows), raw)
+
+
+def _overlap(store: Store, run: Training) -> float:
+    """Mean over the steps that have clips of the share of their tokens that the paper's clips have too."""
+    found = [row[OVERLAP] for row in store.metrics(run) if row.get(OVERLAP) is not None]
+    return statistics.fmean(found) if found else math.nan
+
+
+def draw(raw: dict[str, Any], path: Path) -> None:
+    subtitle = "Clips as long from other steps; dots: seeds; bars: simultaneous 95 % intervals"
+    forest(path, raw["contrasts"], "Does the choice of the step matter?", subtitle, "difference in accuracy")
+
+
+EXPERIMENT = Experiment(
+    "The choice of the step",
+    "clips that end at the step of highest entropy beat clips of the same length from any other step",
+    cells,
+    analyse,
+    draw,
+)

@@ -1,0 +1,149 @@
+"""Entropy of expert traces under the policy, against that of the policy's own verified rollouts.
+
+For each problem that the policy solves at least once in n rollouts: the mean entropy (nats, full vocabulary) of the
+text tokens of its verified rollouts, and of the worked solution that comes with the problem, scored by the same policy.
+Per step: the mean of the step entropies H(s) that EchoRL ranks. A problem's verified rollouts are pooled; problems
+count equally. Rollouts that hit the length limit and problems whose trace can't be used are left out.
+
+The claim is judged on the policy after its GRPO run; the one before is reported beside it. The tiny policies were
+warm-started on worked solutions of this very form, so they find the traces less strange than a real model would.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from echorl_vl.core import step_entropies
+from echorl_vl.errors import UserError
+from echorl_vl.evidence.cells import START, Cell, Measurement, train_pair
+from echorl_vl.evidence.experiment import Experiment, Findings, Table
+from echorl_vl.evidence.plots import banded
+from echorl_vl.evidence.probe import Probe
+from echorl_vl.evidence.setup import Setup
+from echorl_vl.evidence.statistics import Contrast, interval
+from echorl_vl.evidence.store import Store
+from echorl_vl.outputs.plot_style import MUTED, dress, plt, save, style
+
+PROBLEMS = 200
+UNITS = ("token", "step")
+KINDS = {"own": "own verified rollouts", "expert": "expert traces"}
+
+
+def trace_entropies(probe: Probe, seed: int, spec: str) -> dict[str, Any]:
+    """kind -> unit -> entropies in nats, one for each of the problems that were solved.
+
+    Raises UserError if no problem was solved: there would be nothing to compare.
+    """
+    problems = probe.problems(spec, PROBLEMS, seed, traces=True)
+    prompts = probe.prompts(problems)
+    sample = probe.sample(prompts, probe.config.worker.rollout.n, seed, "traces")
+    rollouts = sample.rollouts
+    usable = sample.verified.to(rollouts.tokens.device) & ~rollouts.truncated
+    solved = sorted(set(rollouts.group_ids[usable].tolist()))
+    if not solved:
+        raise UserError(f"{spec}: the policy solved none of {len(problems)} problems; there are no rollouts to compare")
+    expert = probe.traces([problems[index] for index in solved])
+    own_ids = rollouts.group_ids[usable]
+    found = {
+        "own": _by_problem(rollouts.entropy[usable], probe.steps(rollouts)[usable], own_ids, solved),
+        "expert": _by_problem(expert.entropy, probe.steps(expert), torch.tensor(solved), solved),
+    }
+    return {"problems": len(problems), "solved": len(solved), **found}
+
+
+def _by_problem(entropy: Tensor, steps: Tensor, groups: Tensor, solved: list[int]) -> dict[str, list[float]]:
+    """unit -> mean entropy of each problem, its rows pooled; (B, T) entropies and steps, (B,) groups."""
+    groups, inside, by_step = groups.to(entropy.device), steps >= 0, step_entropies(entropy, steps)
+    found: dict[str, list[float]] = {unit: [] for unit in UNITS}
+    for problem in solved:
+        rows = groups == problem
+        found["token"].append(round(entropy[rows][inside[rows]].mean().item(), 6))
+        found["step"].append(round(by_step[rows].nanmean().item(), 6))
+    return found
+
+
+def _cell(setup: Setup, seed: int, stage: int) -> Measurement:
+    spec = next(iter(setup.splits.values()))
+    run = train_pair(setup, seed)["without"] if stage else None
+    return Measurement(setup, trace_entropies, seed, run, stage or START, {"spec": spec}, seconds=10.0)
+
+
+def cells(setup: Setup) -> list[Cell]:
+    runs = [train_pair(setup, seed)["without"] for seed in setup.seeds]
+    return [*runs, *(_cell(setup, seed, stage) for seed in setup.seeds for stage in (0, setup.steps))]
+
+
+def analyse(setup: Setup, store: Store) -> Findings:
+    stages = (0, setup.steps)
+    raw: dict[str, Any] = {"stages": stages, "means": {kind: {unit: [] for unit in UNITS} for kind in KINDS}}
+    raw["solved"] = []
+    for seed in setup.seeds:
+        found = [store.found(_cell(setup, seed, stage)) for stage in stages]
+        raw["solved"].append([one["solved"] for one in found])
+        for kind in KINDS:
+            for unit in UNITS:
+                raw["means"][kind][unit].append([sum(one[kind][unit]) / one["solved"] for one in found])
+    contrasts = {
+        stage: [
+            Contrast(
+                f"traces less own rollouts, per {unit}, {'after' if index else 'before'} training",
+                tuple(
+                    expert[index] - own[index]
+                    for expert, own in zip(raw["means"]["expert"][unit], raw["means"]["own"][unit], strict=True)
+                ),
+                "above",
+                len(UNITS),
+            )
+            for unit in UNITS
+        ]
+        for index, stage in enumerate(stages)
+    }
+    rows = []
+    for index, stage in enumerate(stages):
+        for unit, contrast in zip(UNITS, contrasts[stage], strict=True):
+            means = (str(interval([of[index] for of in raw["means"][kind][unit]])) for kind in KINDS)
+            rows.append((str(stage), unit, *means, str(contrast.interval)))
+    columns = ("training step", "mean over", *(f"{name}, nats" for name in KINDS.values()), "difference")
+    return Findings(contrasts[setup.steps], Table(columns, rows), raw, contrasts[0])
+
+
+def draw(raw: dict[str, Any], path: Path) -> None:
+    """The means per token, and, since each seed has both of them, their differences."""
+    stages = raw["stages"]
+    means = {
+        kind: {unit: np.array(runs, dtype=float) for unit, runs in of.items()} for kind, of in raw["means"].items()
+    }
+    own = {name: means[kind]["token"] for kind, name in KINDS.items()}
+    differences = {f"per {unit}": means["expert"][unit] - means["own"][unit] for unit in UNITS}
+    with style():
+        figure = plt.figure(figsize=(11.4, 4.1))
+        for index, (title, subtitle, label, lines) in enumerate(
+            (
+                ("Entropy per token", "Under the policy", "entropy, nats", own),
+                ("Traces less own rollouts", "Paired by seed", "difference, nats", differences),
+            )
+        ):
+            axes = figure.add_axes((0.07 + 0.5 * index, 0.13, 0.27, 0.7))
+            axes.set_xticks(stages)
+            known = np.concatenate([[0.0], *(values[np.isfinite(values)] for values in lines.values())])
+            low, high = float(known.min()), float(known.max())
+            pad = 0.25 * (high - low) or 1.0
+            axes.set_ylim(low - pad * (low < 0), high + pad)  # before the labels, which are placed by it
+            axes.axhline(0, color=MUTED, linewidth=1)
+            banded(axes, stages, {name: values.tolist() for name, values in lines.items()})
+            dress(axes, title, f"{subtitle}; mean and 95 % interval over seeds", label, "training step of the policy")
+        save(figure, path)
+
+
+EXPERIMENT = Experiment(
+    "Expert traces against own rollouts",
+    "expert traces have a higher entropy under the policy than its own verified rollouts, per token and per step",
+    cells,
+    analyse,
+    draw,
+)

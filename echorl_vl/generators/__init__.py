@@ -1,0 +1,1 @@
+"""Generators of problems: geometry with images, and arithmetic as text."""

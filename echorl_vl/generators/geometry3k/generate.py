@@ -1,0 +1,174 @@
+"""Geometry problems in the manner of Geometry3K, made from a seed.
+
+    python -m geometry3k.generate --split train --size 2000 --out geometry.parquet
+    python -m geometry3k.generate --gallery gallery.png
+
+A problem is a rendered diagram with its measures written in it, a question that can't be answered without the picture,
+a worked solution of several lines and an answer. Files have the columns of the hub's `hiyouga/geometry3k` (images,
+problem, answer) and some more, so that whatever reads that data set reads these.
+
+Splits never overlap: a hash of a problem's signature (kind, layout, measures, orientation, question) decides whether it
+belongs to training, validation or test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from echorl_vl.generators.geometry3k.canvas import CELLS, PATCH
+from echorl_vl.generators.geometry3k.kinds import KINDS, OOD_KINDS, TRAIN_KINDS, draw_problem
+from echorl_vl.generators.geometry3k.problem import GeometryProblem
+from echorl_vl.generators.splits import Split, draw_problems, draw_rows, standard_splits
+from echorl_vl.outputs.command import job
+from echorl_vl.outputs.terminal import visible
+
+if TYPE_CHECKING:
+    import datasets
+
+
+SPLITS = standard_splits(tuple(TRAIN_KINDS), tuple(OOD_KINDS))
+
+
+def draw_split(split: Split, seed: int | None = None) -> Iterator[GeometryProblem]:
+    """Distinct problems of a split (by signature and pose), until it holds no more of them."""
+    return draw_problems(split, draw_problem, seed)
+
+
+def to_row(problem: GeometryProblem, index: int, picture_size: int = CELLS * PATCH) -> dict:
+    """The problem as a row in the schema of `hiyouga/geometry3k`, with kind, measures and a worked solution besides."""
+    return {
+        "images": [{"bytes": problem.picture(picture_size), "path": None}],
+        "problem": "<image>" + problem.sketch.question,
+        "answer": problem.answer,
+        "solution": problem.solution(random.Random(index)),
+        "kind": problem.kind,
+        "numbers": list(problem.sketch.numbers),
+        "large": problem.sketch.large,
+    }
+
+
+def load_split(
+    name: str, size: int | None = None, seed: int | None = None, picture_size: int = CELLS * PATCH
+) -> datasets.Dataset:
+    """The problems of split `name` as a data set.
+
+    Args:
+        name: one of `SPLITS`.
+        size: number of problems; the split's own by default.
+        seed: another draw from the same part of the hash space.
+        picture_size: pixels along each side, a multiple of 112.
+
+    Raises:
+        ValueError: there is no such split, or it does not hold that many distinct problems.
+    """
+    import datasets
+
+    rows = draw_rows(
+        SPLITS, name, draw_problem, lambda problem, index: to_row(problem, index, picture_size), size, seed
+    )
+    features = datasets.Features(
+        {
+            "images": [datasets.Image()],
+            "problem": datasets.Value("string"),
+            "answer": datasets.Value("string"),
+            "solution": datasets.Value("string"),
+            "kind": datasets.Value("string"),
+            "numbers": [datasets.Value("int32")],
+            "large": datasets.Value("bool"),
+        }
+    )
+    return datasets.Dataset.from_list(rows, features=features)
+
+
+def gallery(path: Path, size: int = 448) -> None:
+    """A sheet with one problem of each kind: picture, question and worked solution."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rng = random.Random(0)
+    figure, axes = plt.subplots(3, 5, figsize=(17, 17))
+    for axis, kind in zip(axes.flat, KINDS, strict=True):
+        problem = draw_problem(kind, rng)
+        sketch = problem.sketch
+        canvas_png = problem.picture(size)
+        axis.imshow(_decode(canvas_png))
+        axis.set_xticks([])
+        axis.set_yticks([])
+        unseen = "  (not in training)" if kind in OOD_KINDS else ""
+        axis.set_title(f"{kind}{unseen}", fontsize=10, fontweight="bold", loc="left")
+        axis.set_xlabel(f"{sketch.question}\n\n{problem.solution(rng)}".replace("$", r"\$"), fontsize=8, loc="left")
+    figure.subplots_adjust(left=0.01, right=0.99, top=0.97, bottom=0.1, wspace=0.08, hspace=0.55)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _decode(png: bytes):
+    import io
+
+    from PIL import Image
+
+    return Image.open(io.BytesIO(png))
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, wanted a whole number of at least 1")
+    return int(text)
+
+
+def _write(rows: datasets.Dataset, path: Path, parser: argparse.ArgumentParser) -> None:
+    """Writes the file whole or not at all."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows.to_parquet(partial)
+        os.replace(partial, path)
+    except OSError as error:
+        parser.error(visible(f"--out {path}: can't be written: {error}"))
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+@job
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m geometry3k.generate", description=__doc__.split("\n")[0])
+    parser.add_argument("--split", choices=list(SPLITS), default="train")
+    parser.add_argument("--size", type=_positive, help="number of problems (default: the split's own)")
+    parser.add_argument("--seed", type=int, help="another draw (default: the split's own)")
+    parser.add_argument("--picture-size", type=int, default=CELLS * PATCH, help="pixels along each side (default: 112)")
+    parser.add_argument("--out", type=Path, help="parquet file to write")
+    parser.add_argument("--gallery", type=Path, help="write a sheet with one problem of each kind instead")
+    options = parser.parse_args(arguments)
+    if options.gallery:
+        try:
+            gallery(options.gallery)
+        except OSError as error:
+            parser.error(visible(f"--gallery {options.gallery}: can't be written: {error}"))
+        print(visible(str(options.gallery)))
+        return 0
+    if options.out is None or options.out.suffix != ".parquet":
+        parser.error(visible(f"--out: found {options.out}, wanted a .parquet file"))
+    try:
+        rows = load_split(options.split, options.size, options.seed, options.picture_size)
+    except ValueError as error:
+        parser.error(str(error))
+    _write(rows, options.out, parser)
+    print(visible(f"{len(rows)} problems -> {options.out}"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

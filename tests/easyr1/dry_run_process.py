@@ -1,0 +1,20 @@
+"""Code that imports EasyR1 on a CPU changes torch for good, so tests run it in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+
+def in_rehearsal(code: str) -> str:
+    """The last line that `code` prints in a rehearsing process; fails with what it printed if it fails."""
+    process = subprocess.run(
+        [sys.executable, "-c", f"import echorl_vl.engines.easyr1\n{code}"],
+        env=os.environ | {"ECHORL_VL_DRY_RUN": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-3000:]
+    return process.stdout.strip().splitlines()[-1]

@@ -1,0 +1,364 @@
+"""The paired bootstrap against a loop, and the command on made-up results."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from echorl_vl.errors import UserError
+from echorl_vl.evaluation.benchmarks.base import records_sha256
+from echorl_vl.evaluation.compare import compare, main
+from echorl_vl.evaluation.paired import mean_difference, paired_bootstrap, sign_flip_p
+
+SETTINGS = {"model_sha256": "m", "temperature": 0.6, "edition": "whole", "samples": 2}
+
+
+def write(
+    folder: Path,
+    name: str,
+    correct: list[list[bool]],
+    partial: str | None = None,
+    clusters: Sequence[str] = (),
+    asked: str | None = None,
+    **settings,
+) -> Path:
+    """A benchmark's folder as `eval.run` writes it."""
+    place = folder / name
+    place.mkdir(parents=True)
+    grading = {"tolerance": settings.pop("tolerance", 0.01)}
+    rows = [
+        {"uid": str(index), "truth": "5", "answers": ["5" if right else None for right in row], "correct": row}
+        for index, row in enumerate(correct)
+    ]
+    questions = [{"uid": str(index), "text": f"{asked or name} [{index}]?"} for index in range(len(correct))]
+    questions = [
+        {**question, "cluster": cluster} if cluster else question
+        for question, cluster in zip(questions, clusters or [""] * len(correct), strict=True)
+    ]
+    digest = records_sha256(questions)
+    settings = SETTINGS | {"questions_sha256": digest} | settings
+    result = {"benchmark": name, "settings": settings, "grading": grading, "partial": partial}
+    (place / "result.json").write_text(json.dumps(result))
+    for file, entries in (("grades.jsonl", rows), ("questions.jsonl", questions)):
+        (place / file).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return folder
+
+
+def test_the_bootstrap_against_a_loop():
+    draw = random.Random(5)
+    differences = [draw.choice([-1.0, -0.5, 0.0, 0.0, 0.5, 1.0, 1.0]) for _ in range(40)]
+    found = paired_bootstrap(differences, seed=1, resamples=20_000)
+    means = sorted(sum(draw.choices(differences, k=40)) / 40 for _ in range(20_000))
+    assert found.value == pytest.approx(sum(differences) / 40)
+    assert found.low == pytest.approx(means[500], abs=0.02) and found.high == pytest.approx(means[19_500], abs=0.02)
+    share = (sum(mean < 0 for mean in means) + sum(mean == 0 for mean in means) / 2) / 20_000
+    assert found.not_better == pytest.approx(share, abs=0.01)
+    assert found.standard_error == pytest.approx(np.std(differences) / math.sqrt(40), rel=0.05)
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    random_state = np.random.default_rng(0)
+    truth, covered = 0.1, 0
+    for trial in range(200):
+        draws = random_state.choice([-1.0, 0.0, 1.0], size=100, p=[0.2, 0.5, 0.3])
+        found = paired_bootstrap(draws, seed=trial, resamples=400)
+        covered += found.low <= truth <= found.high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_clusters_are_resampled_and_flipped_as_one():
+    draw = random.Random(8)
+    names = ["a"] * 7 + ["b"] * 2 + ["c"] * 4 + ["", "", ""] + ["d"] * 3
+    differences = [draw.choice([-1.0, 0.0, 0.5, 1.0]) for _ in names]
+    groups = [differences[:7], differences[7:9], differences[9:13], *([one] for one in differences[13:16])]
+    groups.append(differences[16:])
+    found = paired_bootstrap(differences, seed=1, resamples=20_000, clusters=names)
+    means = []
+    for _ in range(20_000):
+        drawn = [value for group in draw.choices(groups, k=len(groups)) for value in group]
+        means.append(sum(drawn) / len(drawn))
+    means.sort()
+    assert found.value == pytest.approx(sum(differences) / len(differences))
+    assert found.low == pytest.approx(means[500], abs=0.02) and found.high == pytest.approx(means[19_500], abs=0.02)
+    assert found.standard_error == pytest.approx(np.std(means), rel=0.03)
+    assert found.sign_flip_p == sign_flip_p([sum(group) for group in groups])
+
+
+def test_singletons_are_as_without_clusters():
+    differences = np.random.default_rng(2).choice([-1.0, 0.0, 0.5], size=50)
+    plain, named = (paired_bootstrap(differences, clusters=names) for names in (None, list(map(str, range(50)))))
+    assert (plain.means == named.means).all() and (plain.shares == named.shares).all()
+    random_state = np.random.default_rng([0, zlib.crc32(b"")])
+    drawn = random_state.integers(0, 50, (10_000, 50))
+    assert plain.means == pytest.approx(differences[drawn].mean(axis=1))
+
+
+@pytest.mark.parametrize(("clustered", "trials", "resamples"), [(True, 300, 200), (False, 40, 60)])
+def test_equally_good_models_on_five_versions_of_each_problem(clustered, trials, resamples, monkeypatch):
+    """788 problems, of which each model gets all five versions right or none, but for one in ten."""
+    monkeypatch.setattr(
+        "echorl_vl.evaluation.paired.sign_flip_p", lambda shares: 1.0
+    )  # the interval is what is counted
+    random_state = np.random.default_rng(0)
+    clusters = [f"problem {index // 5}" for index in range(3940)] if clustered else None
+    outside = 0
+    for trial in range(trials):
+        sides = []
+        for _ in range(2):
+            knows = np.repeat(random_state.random(788) < 0.5, 5)
+            sides.append(knows ^ (random_state.random(3940) < 0.1))
+        difference = sides[1].astype(float) - sides[0]
+        found = paired_bootstrap(difference, seed=trial, resamples=resamples, clusters=clusters)
+        outside += not found.low <= 0 <= found.high
+    low, high = (0.02, 0.09) if clustered else (0.2, 0.5)
+    assert low <= outside / trials <= high
+
+
+def test_the_same_results_show_no_difference():
+    found = paired_bootstrap([0.0] * 10)
+    assert (found.value, found.low, found.high, found.not_better) == (0, 0, 0, 0.5)
+    assert found.verdict == "no difference shown"
+
+
+def test_verdicts_and_seeds():
+    assert paired_bootstrap([1.0] * 30 + [0.0] * 30).verdict == "B is better"
+    assert paired_bootstrap([-1.0] * 30 + [0.0] * 30).verdict == "A is better"
+    some = [1.0, -1.0, 0.5, 0.0]
+    assert paired_bootstrap(some, seed=3).low == paired_bootstrap(some, seed=3).low
+    with pytest.raises(ValueError, match="no questions"):
+        paired_bootstrap([])
+
+
+def test_many_questions_are_resampled_in_pieces():
+    found = paired_bootstrap(np.linspace(-1, 1.2, 12_032), resamples=1000)
+    assert found.means.shape == (1000,) and found.value == pytest.approx(0.1)
+
+
+def test_the_mean_over_benchmarks():
+    small, large = paired_bootstrap([1.0, 0.0]), paired_bootstrap([0.0] * 1000)
+    mean = mean_difference([small, large])
+    assert mean.value == pytest.approx(0.25) and mean.low <= 0.25 <= mean.high
+    assert mean.sign_flip_p == sign_flip_p([0.25, 0.0])
+
+
+def test_benchmarks_of_one_size_are_resampled_apart():
+    draws = np.random.default_rng(4).normal(size=30)
+    one, other = paired_bootstrap(draws, name="aime24"), paired_bootstrap(-draws, name="aime25")
+    mean = mean_difference([one, other])
+    apart = math.hypot(one.standard_error, other.standard_error) / 2  # coupled draws would cancel to 0
+    assert mean.standard_error == pytest.approx(apart, rel=0.05)
+
+
+@pytest.mark.parametrize("questions", [30, 12_032])
+def test_four_wins_and_no_loss_are_not_enough(questions):
+    found = paired_bootstrap([1.0] * 4 + [0.0] * (questions - 4), resamples=1000)
+    assert found.low > 0 or questions > 30
+    assert found.sign_flip_p == 0.125 and found.verdict == "no difference shown"
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(70, 40), (16, 12), (60, 50), (20, 5), (17, 0)])
+def test_many_pairs_are_drawn_and_agree_with_the_exact_test(wins, losses):
+    differences = [1.0] * wins + [-1.0] * losses + [0.0] * 12_000
+    pairs = wins + losses
+    below = sum(math.comb(pairs, k) for k in range(losses + 1)) / 2**pairs  # McNemar's exact test
+    found, exact, drawn = sign_flip_p(differences), 2 * below, 2**16
+    assert abs(found - exact) <= 4 * math.sqrt(exact * (1 - exact) / drawn) + 1 / drawn
+
+
+def test_wins_and_losses(tmp_path):
+    a = write(tmp_path / "a", "aime24", [[True, True], [False, True], [False, False], [True, True]])
+    b = write(tmp_path / "b", "aime24", [[True, True], [True, True], [True, True], [False, True]], temperature=1.0)
+    [one], alone = compare(a, b)
+    assert alone == []
+    assert (one.a, one.b, one.questions) == (0.625, 0.875, 4)
+    assert [entry["uid"] for entry in one.wins] == ["2", "1"] and [entry["uid"] for entry in one.losses] == ["3"]
+    assert one.wins[0]["difference"] == 1.0 and one.wins[0]["answers_a"] == [None, None]
+    assert one.protocol == ["temperature: 0.6 | 1.0"]
+
+
+def test_clusters_are_read_and_their_number_is_shown(tmp_path, capsys):
+    names = [f"problem {index // 5}" for index in range(20)]
+    a = write(tmp_path / "a", "mathverse", [[False]] * 20, clusters=names)
+    b = write(tmp_path / "b", "mathverse", [[index < 15] for index in range(20)], clusters=names)
+    [one], _ = compare(a, b)
+    assert (one.questions, one.clusters, len(one.wins)) == (20, 4, 15)
+    assert one.difference.sign_flip_p == 2 / 2**3 and one.difference.verdict == "no difference shown"
+    assert main([str(a), str(b)]) == 0
+    assert "mathverse: 20 questions in 4 clusters" in capsys.readouterr().out
+    plain = write(tmp_path / "c", "mathverse", [[True]] * 20)
+    assert main([str(plain), str(plain)]) == 0 and "clusters" not in capsys.readouterr().out
+
+
+def test_questions_that_another_benchmark_has_too_count_once_in_the_mean(tmp_path, capsys):
+    better = [[False]] * 4, [[True]] * 4
+    for folder, rows in zip("ab", better, strict=True):
+        write(tmp_path / folder, "amc23", rows, asked="AMC,")
+        write(tmp_path / folder, "amc83", [*rows, [True], [True]], asked="(AMC):")
+        write(tmp_path / folder, "aime24", [[True]] * 4, partial="the first 4 of 30" if folder == "b" else None)
+    file = tmp_path / "comparison.json"
+    assert main([str(tmp_path / "a"), str(tmp_path / "b"), "--json", str(file)]) == 0
+    shown, report = capsys.readouterr().out, json.loads(file.read_text())
+    assert "amc23: all of its questions are in amc83 too" in shown and "mean (PARTIAL)" in shown
+    assert report["benchmarks"]["amc23"]["part_of"] == "amc83" and report["benchmarks"]["amc83"]["part_of"] is None
+    assert report["mean"]["benchmarks"] == ["aime24", "amc83"]
+    assert report["mean"]["difference"] == pytest.approx((0 + 4 / 6) / 2)
+
+    for folder in "ab":
+        (tmp_path / folder / "aime24" / "result.json").unlink()
+    assert main([str(tmp_path / "a"), str(tmp_path / "b"), "--json", str(file)]) == 0
+    assert "the mean is one test" not in capsys.readouterr().out and json.loads(file.read_text())["mean"] is None
+
+
+def test_questions_with_the_same_picture_are_a_cluster(tmp_path):
+    a, b = (write(tmp_path / side, "geometry3k", [[right]] * 6) for side, right in (("a", False), ("b", True)))
+    for folder in (a, b):
+        place = folder / "geometry3k"
+        records = [json.loads(line) for line in (place / "questions.jsonl").read_text().splitlines()]
+        for index, record in enumerate(records):
+            record["images"] = [f"picture {index // 2}"]
+        (place / "questions.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        result = json.loads((place / "result.json").read_text())
+        result["settings"]["questions_sha256"] = records_sha256(records)
+        (place / "result.json").write_text(json.dumps(result))
+    [one], _ = compare(a, b)
+    assert (one.questions, one.clusters) == (6, 3) and one.difference.sign_flip_p == 2 / 2**3
+
+
+def test_the_command(tmp_path, capsys):
+    rows = [[index % 3 == 0] for index in range(60)]
+    a = write(tmp_path / "a", "gsm8k", rows)
+    write(tmp_path / "a", "math500", rows)
+    b = write(tmp_path / "b", "gsm8k", [[True]] * 60, partial="the first 60 of 1319 questions")
+    write(tmp_path / "b", "math500", rows)
+    file = tmp_path / "out" / "comparison.json"
+    assert main([str(a), str(b), "--json", str(file), "--show", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "B is better" in shown and "no difference shown" in shown and "mean" in shown
+    assert "gsm8k 1: B right (+1.00)" in shown and "and 38 more" in shown and "[1]" in shown
+    assert "of 2 benchmarks 2 x 5 % = 0.1 may differ by chance; the mean is one test" in shown
+    report = json.loads(file.read_text())
+    found = report["benchmarks"]["gsm8k"]
+    low, high = found["interval_95"]
+    assert found["difference"] == pytest.approx(40 / 60) and low < 40 / 60 < high
+    assert len(found["changed"]) == found["wins"] == 40 and found["losses"] == 0
+    assert "of 2 benchmarks" in report["notes"][0]
+
+
+def test_the_report_has_what_is_shown(tmp_path, capsys):
+    """Of two benchmarks with a third on each side, and of one alone."""
+    right = [[True]] * 8
+    a, b = (write(tmp_path / side, "gsm8k", rows) for side, rows in (("a", [[False]] * 8), ("b", right)))
+    write(tmp_path / "a", "math500", right)
+    write(tmp_path / "b", "math500", [[True]] * 6 + [[False]] * 2)
+    write(tmp_path / "a", "minerva", right)
+    write(tmp_path / "b", "aime24", right)
+    file = tmp_path / "comparison.json"
+    assert main([str(a), str(b), "--json", str(file)]) == 0
+    shown, report = capsys.readouterr().out, json.loads(file.read_text())
+    comparisons, alone = compare(a, b)
+    mean = mean_difference([one.difference for one in comparisons])
+    assert report["mean"]["interval_95"] == [mean.low, mean.high] and report["mean"]["sign_flip_p"] == mean.sign_flip_p
+    assert report["mean"]["difference"] == pytest.approx((1 - 2 / 8) / 2)
+    assert report["mean"]["verdict"] == mean.verdict
+    assert report["not_compared"] == alone and len(alone) == 2 and all(line in shown for line in alone)
+    assert all(line in shown for line in report["notes"]) and set(report["benchmarks"]) == {"gsm8k", "math500"}
+    assert main([str(a / "gsm8k"), str(b / "gsm8k"), "--json", str(file)]) == 0
+    shown, report = capsys.readouterr().out, json.loads(file.read_text())
+    assert report["mean"] is None and report["notes"] == [] and "by chance" not in shown
+
+
+def test_a_partial_result_on_either_side_is_marked(tmp_path, capsys):
+    whole = write(tmp_path / "whole", "gsm8k", [[True]])
+    part = write(tmp_path / "part", "gsm8k", [[True]], partial="the first 1 of 1319 questions")
+    for a, b, marked in ((whole, part, True), (part, whole, True), (part, part, True), (whole, whole, False)):
+        assert main([str(a), str(b)]) == 0 and ("PARTIAL" in capsys.readouterr().out) is marked
+
+
+def test_what_is_in_one_folder_alone_and_graded_otherwise_is_said(tmp_path, capsys):
+    a = write(tmp_path / "a", "gsm8k", [[True]])
+    write(tmp_path / "a", "math500", [[True]])
+    b = write(tmp_path / "b", "gsm8k", [[True]], tolerance=0.5)
+    write(tmp_path / "b", "aime24", [[True]])
+    assert main([str(a), str(b)]) == 0
+    shown = capsys.readouterr().out
+    assert f"math500: only in {a}, not compared" in shown and f"aime24: only in {b}, not compared" in shown
+    assert "gsm8k: not the same in A and B: grading, tolerance: 0.01 | 0.5" in shown
+
+
+def test_one_benchmarks_folder(tmp_path):
+    a, b = (write(tmp_path / side, "gsm8k", [[True]]) for side in "ab")
+    assert compare(a / "gsm8k", b / "gsm8k")[0][0].name == "gsm8k"
+
+
+def test_what_can_not_be_compared(tmp_path, capsys):
+    a = write(tmp_path / "a", "gsm8k", [[True]])
+    with pytest.raises(UserError, match=r"no benchmark in common: .*gsm8k.*math500"):
+        compare(a, write(tmp_path / "b", "math500", [[True]]))
+    with pytest.raises(UserError, match="were asked other questions"):
+        compare(a, write(tmp_path / "c", "gsm8k", [[True]], asked="Another one"))
+    (tmp_path / "empty").mkdir()
+    assert main([str(a), str(tmp_path / "empty")]) == 2
+    assert "no result.json in it" in capsys.readouterr().err
+    assert main([str(a), str(tmp_path / "nowhere")]) == 2
+
+
+def change(file: Path, key: str, value: object) -> None:
+    """Sets "settings.edition" of a JSON file, or of the first line of one of lines; None takes it out."""
+    first, *rest = [json.loads(line) for line in file.read_text().splitlines()]
+    *outer, last = key.split(".")
+    inner = first
+    for name in outer:
+        inner = inner[name]
+    if value is None:
+        del inner[last]
+    else:
+        inner[last] = value
+    file.write_text("".join(json.dumps(entry) + "\n" for entry in (first, *rest)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", r"a/gsm8k/result\.json, benchmark: wanted text, found nothing"),
+        ("[]", r"a/gsm8k/result\.json: wanted an object with benchmark, .*settings\.edition.*, found \[\]"),
+        ("3", r"a/gsm8k/result\.json: wanted an object with benchmark, .*, found 3"),
+        ('{"benchmark": "gsm8k", "settings": []}', r"result\.json, settings: wanted an object, found \[\]"),
+        ("{", r"a/gsm8k/result\.json: can't be read"),
+    ],
+)
+def test_a_file_that_is_no_result_is_named(content, message, tmp_path, capsys):
+    a, b = (write(tmp_path / side, "gsm8k", [[True]]) for side in "ab")
+    (a / "gsm8k" / "result.json").write_text(content)
+    with pytest.raises(UserError, match=message):
+        compare(a, b)
+    assert main([str(b), str(a)]) == 2 and "error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "message"),
+    [
+        ("result.json", "settings.questions_sha256", None, "settings.questions_sha256: wanted text, found nothing"),
+        ("result.json", "settings.edition", 3, "settings.edition: wanted text, found 3"),
+        ("result.json", "grading", None, "grading: wanted an object, found nothing"),
+        ("result.json", "partial", False, "partial: wanted text or null, found false"),
+        ("grades.jsonl", "correct", None, "line 1, correct: wanted a list, found nothing"),
+        ("grades.jsonl", "correct", [], "not a verdict for each question"),
+        ("grades.jsonl", "uid", "7", "not a verdict for each question"),
+        ("questions.jsonl", "uid", None, "line 1, uid: wanted text, found nothing"),
+        ("questions.jsonl", "text", "Edited?", "not the questions that were answered"),
+        ("questions.jsonl", "cluster", "one", "not the questions that were answered"),
+    ],
+)
+def test_a_damaged_result_is_named(file, key, value, message, tmp_path):
+    a, b = (write(tmp_path / side, "gsm8k", [[True], [False]]) for side in "ab")
+    change(b / "gsm8k" / file, key, value)
+    with pytest.raises(UserError) as error:
+        compare(a, b)
+    assert str(error.value).startswith(str(b / "gsm8k" / file)) and message in str(error.value)

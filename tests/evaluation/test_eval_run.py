@@ -1,0 +1,338 @@
+"""The whole command on the shipped policies: killed and gone on with, graded again, and its mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from made_up_benchmarks import (
+    PICTURE_MODEL,
+    TEXT_MODEL,
+    command,
+    environment,
+    image_cell,
+    of_size,
+    write_jsonl,
+    write_parquet,
+)
+
+from echorl_vl.data.sources import load_problems
+from echorl_vl.errors import UserError
+from echorl_vl.evaluation.benchmarks.registry import benchmarks
+from echorl_vl.evaluation.compare import main as compare_main
+from echorl_vl.evaluation.folder import BenchmarkFolder
+from echorl_vl.evaluation.run import main
+
+FILES = ("settings.json", "questions.jsonl", "responses.jsonl", "grades.jsonl", "disagreements.jsonl", "result.json")
+
+
+@pytest.fixture(scope="module")
+def gsm8k(tmp_path_factory) -> Path:
+    """A file with GSM8K's N of questions that the shipped text policy can answer."""
+    problems = load_problems("generated/arithmetic@test")
+    rows = [
+        {
+            "question": problems[index % 300].question,
+            "answer": f"...\n#### {problems[index % 300].answer}",
+            "idx": index,
+        }
+        for index in range(1319)
+    ]
+    return write_jsonl(tmp_path_factory.mktemp("data") / "gsm8k.jsonl", rows)
+
+
+def arguments(gsm8k: Path, out: Path, *more: object) -> list[object]:
+    return [
+        *("--model", TEXT_MODEL, "--bench", "gsm8k", "--data", f"gsm8k={gsm8k}", "--out", out, "--limit", 24),
+        *("--temperature", 1, "--samples", 2, "--max-tokens", 48, "--template", "none", "--batch-size", 8),
+        *("--workers", 1, "--engine", "transformers", "--device", "cpu", *more),
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(gsm8k, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("finished")
+    assert main([str(argument) for argument in arguments(gsm8k, out)]) == 0
+    return out
+
+
+def lines(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_what_is_written(finished):
+    folder = finished / "gsm8k"
+    assert all((folder / name).is_file() for name in FILES)
+    result = json.loads((folder / "result.json").read_text())
+    assert (result["questions"], result["size"]) == (24, 1319) and "24 of 1319" in result["partial"]
+    assert 0.1 < result["metrics"]["accuracy"] < 1 and result["metrics"]["standard_error"] > 0
+    assert {"avg@2", "pass@1", "pass@2", "majority@2", "truncated", "no_answer"} <= set(result["metrics"])
+    settings = result["settings"]
+    for key in (
+        "temperature",
+        "max_tokens",
+        "seed",
+        "template",
+        "min_pixels",
+        "model_sha256",
+        "torch_version",
+        "engine",
+    ):
+        assert key in settings
+    grades = lines(folder / "grades.jsonl")
+    accuracy = sum(sum(row["correct"]) / 2 for row in grades) / len(grades)
+    assert result["metrics"]["accuracy"] == pytest.approx(accuracy)
+    assert "PARTIAL" in (finished / "results.md").read_text()
+    assert json.loads((finished / "results.json").read_text())["gsm8k"] == result
+
+
+def test_a_part_of_a_benchmarks_file_is_marked(gsm8k, tmp_path, capsys):
+    part = tmp_path / "part.jsonl"
+    part.write_text("".join(gsm8k.read_text().splitlines(keepends=True)[:3]))
+    given = arguments(part, tmp_path / "out", "--samples", 1)
+    assert main([str(argument) for argument in given]) == 0
+    result = json.loads((tmp_path / "out" / "gsm8k" / "result.json").read_text())
+    assert (result["questions"], result["size"]) == (3, 1319) and "3 of 1319" in result["partial"]
+    shown = capsys.readouterr().out
+    assert "PARTIAL: 3 of N = 1319" in shown and "gsm8k (PARTIAL)" in shown
+    where = given.index("--limit")
+    assert main([str(argument) for argument in given[:where] + given[where + 2 :]]) == 2
+    assert "part of a file is no result: --limit N takes it, marked PARTIAL" in capsys.readouterr().err
+
+
+def test_killed_and_gone_on_with_is_as_if_never_stopped(finished, gsm8k, tmp_path):
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        command(*arguments(gsm8k, out)), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    responses = out / "gsm8k" / "responses.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (responses.exists() and responses.read_bytes().count(b"\n") >= 4):
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    written = responses.read_bytes().count(b"\n")
+    assert 4 <= written < 24 and not (out / "gsm8k" / "result.json").exists()
+    assert main([str(argument) for argument in arguments(gsm8k, out)]) == 0
+    for name in ("responses.jsonl", "grades.jsonl", "questions.jsonl"):
+        assert (out / "gsm8k" / name).read_bytes() == (finished / "gsm8k" / name).read_bytes()
+    result, wanted = (json.loads((place / "gsm8k" / "result.json").read_text()) for place in (out, finished))
+    assert result["metrics"] == wanted["metrics"] and result["settings"] == wanted["settings"]
+
+
+def test_graded_again_without_the_model_or_the_data(finished, capsys):
+    before = (finished / "gsm8k" / "result.json").read_bytes()
+    (finished / "gsm8k" / "grades.jsonl").unlink()
+    assert main(["--grade-only", "--out", str(finished), "--workers", "1"]) == 0
+    assert (finished / "gsm8k" / "result.json").read_bytes() == before
+    assert (finished / "gsm8k" / "grades.jsonl").is_file() and "gsm8k (PARTIAL)" in capsys.readouterr().out
+
+
+def test_two_graders_are_told_apart(finished, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    monkeypatch.setattr("echorl_vl.evaluation.grading.sources.MODULES", ("echorl_vl.evaluation.grading.graders",))
+    assert main(["--grade-only", "--out", str(out), "--workers", "1"]) == 0
+    grading = [json.loads((place / "gsm8k" / "result.json").read_text())["grading"] for place in (finished, out)]
+    one, other = (entry["grader_sha256"] for entry in grading)
+    assert one != other and f"grader_sha256: {other}" in (out / "results.md").read_text()
+    assert compare_main([str(finished), str(out)]) == 0
+    assert f"gsm8k: not the same in A and B: grading, grader_sha256: {one} | {other}" in capsys.readouterr().out
+
+
+def test_other_settings_in_the_same_folder_are_refused(finished, gsm8k, capsys):
+    assert main([str(a) for a in arguments(gsm8k, finished, "--temperature", 0.7, "--seed", 1)]) == 2
+    error = capsys.readouterr().err
+    assert "temperature: 1.0 there, 0.7 now" in error and "seed: 0 there, 1 now" in error
+
+
+def test_a_model_whose_files_changed_is_refused(finished, gsm8k, tmp_path, capsys):
+    shutil.copytree(TEXT_MODEL, tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert main([str(a) for a in arguments(gsm8k, finished, "--model", tmp_path / "model")]) == 2
+    assert "model_sha256" in capsys.readouterr().err
+
+
+def test_grading_what_is_not_finished_is_no_result(finished, tmp_path, capsys):
+    out = tmp_path / "part"
+    shutil.copytree(finished, out)
+    responses = out / "gsm8k" / "responses.jsonl"
+    responses.write_text("".join(responses.read_text().splitlines(keepends=True)[:-3]))
+    assert main(["--grade-only", "--out", str(out)]) == 2
+    assert "3 of 24 questions don't have their 2 response(s)" in capsys.readouterr().err
+
+
+def test_settings_that_are_gone_are_not_made_up(finished, gsm8k, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    (out / "gsm8k" / "settings.json").unlink()
+    assert main([str(a) for a in arguments(gsm8k, out, "--temperature", 0.7)]) == 2
+    error = capsys.readouterr().err
+    assert f"{out / 'gsm8k' / 'responses.jsonl'}: responses, and no settings.json" in error
+    assert "put it back" in error and not (out / "gsm8k" / "settings.json").exists()
+    (out / "gsm8k" / "settings.json").write_text('{"settings": {"samples": "2"}}')
+    assert main(["--grade-only", "--out", str(out)]) == 2
+    assert 'settings.json, settings.samples: wanted a whole number, found "2"' in capsys.readouterr().err
+
+
+def test_questions_that_were_edited_are_not_graded_and_are_made_again(finished, gsm8k, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    questions = out / "gsm8k" / "questions.jsonl"
+    whole = questions.read_bytes()
+    edited = lines(questions)
+    edited[5]["answer"] = "7" + edited[5]["answer"]
+    questions.write_text("".join(json.dumps(line) + "\n" for line in edited))
+    assert main(["--grade-only", "--out", str(out)]) == 2
+    assert f"{questions}: not the questions that were answered" in capsys.readouterr().err
+    assert main([str(a) for a in arguments(gsm8k, out)]) == 0 and questions.read_bytes() == whole
+    questions.unlink()
+    assert main([str(a) for a in arguments(gsm8k, out)]) == 0 and questions.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "result.json, benchmark: wanted text, found nothing"),
+        ("[1]", "result.json: wanted an object with benchmark"),
+        ('{"benchmark": "x", "questions": 3, "size": 3, "partial": null}', "result.json, metrics: wanted an object"),
+    ],
+)
+def test_a_file_in_the_folder_that_is_no_result_is_named(content, message, finished, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    (out / "other").mkdir()
+    (out / "other" / "result.json").write_text(content)
+    assert main(["--grade-only", "--out", str(out), "--bench", "gsm8k"]) == 2
+    assert f"{out / 'other'}/{message}" in capsys.readouterr().err
+
+
+def test_pictures_end_to_end(tmp_path, monkeypatch, capsys):
+    rows = [
+        {"images": [image_cell(color)], "problem": "<image>Find x.", "answer": "5"}
+        for color in ("red", "blue", "green")
+    ]
+    file = write_parquet(tmp_path / "test.parquet", rows)
+    monkeypatch.setitem(benchmarks(), "geometry3k", of_size("geometry3k", 3))
+    status = main(
+        [
+            *("--model", str(PICTURE_MODEL), "--bench", "geometry3k", "--data", f"geometry3k={file}"),
+            *("--out", str(tmp_path / "out"), "--max-tokens", "24", "--max-pixels", "12544", "--min-pixels", "3136"),
+            *("--engine", "transformers", "--device", "cpu", "--workers", "1"),
+        ]
+    )
+    assert status == 0
+    result = json.loads((tmp_path / "out" / "geometry3k" / "result.json").read_text())
+    assert (result["questions"], result["partial"]) == (3, None)
+    assert (result["settings"]["max_pixels"], result["settings"]["dtype"]) == (12544, "float32")
+    assert "boxed" in result["settings"]["template"]
+    assert "N = 3 " in capsys.readouterr().out
+
+
+def test_pictures_for_a_text_model_say_so(tmp_path, monkeypatch, capsys):
+    rows = [{"images": [image_cell()], "problem": "<image>Find x.", "answer": "5"}]
+    file = write_parquet(tmp_path / "test.parquet", rows)
+    monkeypatch.setitem(benchmarks(), "geometry3k", of_size("geometry3k", 1))
+    given = ["--model", str(TEXT_MODEL), "--bench", "geometry3k", "--data", f"geometry3k={file}", "--max-tokens", "8"]
+    assert main([*given, "--engine", "transformers", "--out", str(tmp_path / "out")]) == 2
+    assert "row 0, image: has pictures, and the model reads text only" in capsys.readouterr().err
+
+
+NAMED = ["--out", "OUT", "--bench", "gsm8k", "--model", "M"]
+GIVEN = [*NAMED, "--data", "DATA"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (NAMED[2:], "--out: the folder to write to is missing"),
+        ([*NAMED[:2], "--model", "M"], "--bench: which benchmarks? Known are geometry3k"),
+        ([*NAMED, "--bench", "gsm8"], "--bench gsm8: no such benchmark; did you mean gsm8k?"),
+        (NAMED[:4], "--model: a model folder or a hub id is missing"),
+        ([*NAMED, "--data", "no/such"], "--data no/such: no such file or folder"),
+        ([*NAMED, "--limit", "0"], "--limit 0: wanted at least 1"),
+        (["--out", "OUT", "--grade-only"], "--grade-only: nothing was generated in OUT yet"),
+        ([*GIVEN, "--model", "no/folder/x"], "--model no/folder/x: no such folder"),
+        ([*GIVEN, "--model", "OUT2"], "--model OUT2: no such folder"),
+        ([*GIVEN, "--samples", "4"], "--samples 4 at --temperature 0 would be the same response 4 times"),
+        ([*GIVEN, "--template", "x.jinja"], "--template x.jinja: wanted boxed, none or the path"),
+        ([*GIVEN, "--top-p", "0"], "--top-p 0.0: wanted"),
+        ([*GIVEN, "--max-tokens", "9999"], "--max-tokens is 9999"),
+        ([*GIVEN, "--bench", "aime24"], "no file of aime24 in this folder"),
+        ([*GIVEN, "--limit", "2", "--device", "cpu", "--max-tokens", "8", "--engine", "vllm"], "vLLM is not installed"),
+    ],
+)
+def test_mistakes_are_named(given, message, gsm8k, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {"DATA": str(gsm8k.parent), "M": str(TEXT_MODEL)}
+    assert main(["--engine", "transformers", *(names.get(argument, argument) for argument in given)]) == 2
+    error = capsys.readouterr().err
+    assert "error: " in error and message in error
+
+
+@pytest.mark.parametrize(
+    "path", ["my_model_path_3b", "model_path_3b", "x/model_path/y", "x/model_path", "a.model_path", "model_path.old"]
+)
+def test_a_path_that_holds_the_name_of_a_key_is_shown_as_it_is(path, gsm8k, tmp_path, capsys):
+    given = ["--bench", "gsm8k", "--data", str(gsm8k.parent), "--out", str(tmp_path / "out")]
+    assert main([*given, "--model", f"/no/{path}"]) == 2
+    assert f"--model /no/{path}: no such folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("put it elsewhere with trainer.save_checkpoint_path=...", "put it elsewhere with --out"),
+        ("another trainer.save_checkpoint_path.", "another --out."),
+        ("model_path = x/model_path: not 'model_path'", "--model = x/model_path: not '--model'"),
+        ("(data.min_pixels) and my_data.max_pixels", "(--min-pixels) and my_data.max_pixels"),
+    ],
+)
+def test_keys_of_training_are_shown_as_options(message, shown, tmp_path, monkeypatch, capsys):
+    def refuse(*_):
+        raise UserError(message)
+
+    monkeypatch.setattr("echorl_vl.evaluation.run.run", refuse)
+    assert main([*NAMED[2:], "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"error: {shown}\n"
+
+
+def test_a_folder_with_a_model_inside_is_hinted_at(gsm8k, tmp_path, capsys):
+    shutil.copytree(TEXT_MODEL, tmp_path / "global_step_9" / "actor" / "huggingface")
+    given = ["--bench", "gsm8k", "--data", str(gsm8k.parent), "--out", str(tmp_path / "out")]
+    assert main([*given, "--model", str(tmp_path / "global_step_9")]) == 2
+    assert "there is a model in" in capsys.readouterr().err
+
+
+def test_an_option_that_was_refused_leaves_nothing_in_the_way(gsm8k, tmp_path, capsys):
+    given = arguments(gsm8k, tmp_path, "--limit", 2, "--samples", 1)
+    assert main([str(argument) for argument in [*given, "--max-tokens", 9999]]) == 2
+    assert main([str(argument) for argument in [*given, "--max-tokens", 4]]) == 0
+    capsys.readouterr()
+    assert main([str(argument) for argument in [*given, "--max-tokens", 5]]) == 2
+    assert "max_tokens: 4 there, 5 now" in capsys.readouterr().err
+
+
+def test_two_processes_do_not_write_one_folder(finished, gsm8k, capsys):
+    lock = BenchmarkFolder(finished, "gsm8k").lock()
+    try:
+        assert main([str(argument) for argument in arguments(gsm8k, finished)]) == 2
+    finally:
+        lock.release()
+    assert "is being written by another process" in capsys.readouterr().err
+
+
+def test_the_list_names_every_benchmark(capsys):
+    assert main(["--list"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in benchmarks()) and "12032" in shown

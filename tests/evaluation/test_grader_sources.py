@@ -1,0 +1,52 @@
+"""The hash of the grader: of all sources that decide a grade, and another where one of them is."""
+
+from __future__ import annotations
+
+import ast
+import re
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from echorl_vl.evaluation.grading import sources
+from echorl_vl.evaluation.grading.sources import MODULES, grader_sha256
+
+DECIDES = re.compile(r"eval\.grading\.\w+|echorl_vl\.rewards\.\w+")
+
+
+def imported(module: str) -> set[str]:
+    """The modules of grading and rewards that a module imports, anywhere in it."""
+    tree = ast.parse(Path(find_spec(module).origin).read_text())
+    names = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    names |= {
+        f"{node.module}.{name.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+    }
+    return {name for name in names if DECIDES.fullmatch(name) and find_spec(name) is not None}
+
+
+def test_every_module_that_the_grading_pass_imports_is_in_it():
+    left, found = ["echorl_vl.evaluation.grading.grade"], set()
+    while left:
+        module = left.pop()
+        if module not in found:
+            found.add(module)
+            left += imported(module)
+    assert found == set(MODULES)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_change_of_any_of_them_is_another_grader(module, tmp_path, monkeypatch):
+    before = grader_sha256()
+    changed = tmp_path / "changed.py"
+    changed.write_text(Path(find_spec(module).origin).read_text() + "\n")
+
+    def spec(name: str) -> ModuleSpec | None:
+        return ModuleSpec(name, None, origin=str(changed)) if name == module else find_spec(name)
+
+    monkeypatch.setattr(sources, "find_spec", spec)
+    assert grader_sha256() != before and re.fullmatch("[0-9a-f]{12}", before)

@@ -1,0 +1,153 @@
+"""Settings that agree make one cell; settings that differ make another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from echorl_vl.errors import UserError
+from echorl_vl.evidence.cells import START, Measurement, Training, checkpoint_steps, train, train_pair
+from echorl_vl.evidence.experiment import find_experiments
+from echorl_vl.evidence.experiments import helps, step_choice, sweep
+from echorl_vl.evidence.setup import RESERVED
+from echorl_vl.evidence.testing import accuracies, final_test
+
+
+def trainings(name, of) -> set[str]:
+    return {cell.key for cell in find_experiments([name])[name].cells(of) if isinstance(cell, Training)}
+
+
+def test_experiments_share_their_runs(setup):
+    of = setup()
+    pairs = {run.key for seed in of.seeds for run in train_pair(of, seed).values()}
+    assert trainings("degeneration", of) == pairs
+    for name in ("helps", "sweep", "step_choice"):
+        assert pairs < trainings(name, of)
+    for name in ("steps", "traces", "group_size"):
+        assert trainings(name, of) < pairs
+
+
+def test_seeds_lambdas_algorithms_and_choices_are_cells_of_their_own(setup):
+    of = setup()
+    runs = [
+        train(of, 1),
+        train(of, 2),
+        train(of, 1, 0.0),
+        train(of, 1, 0.01),
+        train(of, 1, algorithm="dapo"),
+        train(of, 1, choice="last"),
+        train(of, 1, extra={"echo.min_step_tokens": "4"}),
+        train(setup("worker.actor.optim.lr=1e-4"), 1),
+    ]
+    assert len({run.key for run in runs}) == len({run.name for run in runs}) == len(runs)
+
+
+def test_the_same_settings_said_otherwise_are_the_same_cell(setup):
+    assert train(setup(), 1, 0.001).key == train(setup("echo.coef=1e-3"), 1).key
+    assert train(setup(), 1).key == train(setup(config="configs/math_tiny.yaml", task=None), 1).key
+
+
+def test_a_measurement_is_of_its_policy_and_its_options(setup):
+    of = setup()
+    run, other = train(of, 1), train(of, 2)
+    cells = [
+        final_test(of, 1, None),
+        final_test(of, 2, None),
+        final_test(of, 1, run),
+        final_test(of, 1, other),
+        final_test(setup(samples=3), 1, run),
+        final_test(setup(problems=3), 1, run),
+        final_test(setup(problems=None), 1, run),
+        Measurement(of, accuracies, 1, run, 1, {"splits": dict(of.splits), "samples": 2}),
+        final_test(setup("worker.rollout.temperature=0.6"), 1, None),
+    ]
+    assert len({cell.key for cell in cells}) == len(cells)
+    assert final_test(of, 1, run).key == final_test(of, 1, train(of, 1)).key
+    assert final_test(setup("worker.actor.optim.lr=1e-4"), 1, None).key == final_test(of, 1, None).key
+    assert Measurement(of, accuracies, 1, run, START).key == Measurement(of, accuracies, 1).key
+
+
+def test_every_variant_of_the_sweep_is_another_run_and_lambda_is_the_pairs(setup):
+    of = setup()
+    runs = sweep.variants(of, 1)
+    assert len({run.key for run in runs.values()}) == len(runs) == 1 + 6 + 8
+    assert runs["lambda 0.001"].key == train_pair(of, 1)["with"].key
+    larger = sweep.variants(setup("echo.coef=0.02"), 1)
+    assert larger["lambda 0.02"].key == train_pair(setup("echo.coef=0.02"), 1)["with"].key
+    assert larger["lambda 0.01"].key == runs["lambda 0.01"].key
+    assert larger["2 highest steps"].key != runs["2 highest steps"].key
+    coefs = {name: run.setup.load(run.own).echo.coef for name, run in runs.items()}
+    assert {coefs.pop(f"lambda {coef:g}") for coef in sweep.COEFS} == set(sweep.COEFS) and coefs.pop("without") == 0
+    assert set(coefs.values()) == {0.01} and len(coefs) == 8
+    lambdas = [name for name in larger if name.startswith("lambda ")]
+    assert lambdas == sorted(lambdas, key=lambda name: float(name.split()[1]))
+    assert {"lambda 0.02", "lambda 0.2"} < {*lambdas}
+
+
+def test_the_choices_differ_in_the_choice_alone(setup):
+    runs = step_choice.runs(setup(), 1)
+    moved = [run for run in runs.values() if run.choice]
+    assert len(moved) == 4 and len({run.key for run in moved}) == 4
+    assert {tuple(run.own.items()) for run in moved} == {tuple(moved[0].own.items())}
+    paper = dict(runs["highest"].own)
+    differing = {key for key in paper.keys() | moved[0].own.keys() if paper.get(key) != moved[0].own.get(key)}
+    assert differing == {"trainer.save_freq", "trainer.save_limit", "echo.log_grad_share"}
+
+
+@pytest.mark.parametrize(("steps", "stages"), [(150, [50, 100, 150]), (120, [40, 80, 120]), (2, [1, 2]), (1, [1])])
+def test_stages_end_with_the_last_step(steps, stages):
+    assert checkpoint_steps(steps, "stages") == stages
+
+
+def test_what_the_paper_fixes_of_the_algorithms(setup):
+    of = setup("trainer.max_steps=10")
+    assert train(of, 1, algorithm="uft").own["data.trace_key"] == "solution"
+    assert train(of, 1, algorithm="dapo").own["algorithm.dynamic_sampling"] == "echo"
+    assert "algorithm.dynamic_sampling" not in train(of, 1, 0.0, "dapo").own
+
+
+def test_the_arm_without_the_term_differs_from_dapo_with_echorl_by_lambda_alone(setup):
+    runs = helps.runs(setup(), 1, "dapo")
+    kept, whole = runs[helps.SAMPLING], runs["with"]
+    assert {key for key in whole.own if kept.own[key] != whole.own[key]} == {"echo.coef"}
+    assert kept.own.keys() == whole.own.keys() and kept.keep == whole.keep
+    assert helps.runs(setup(), 1, "luffy").keys() == {"without", "with"}
+
+
+def test_no_key_of_the_users_is_lost(setup):
+    """What a run sets itself is refused, but for lambda and the solutions' column, which are the user's own there."""
+    of = setup()
+    runs = [run for name in helps.ALGORITHMS for run in helps.runs(of, 1, name).values()]
+    assert {key for run in runs for key in run.own} - {"echo.coef", "data.trace_key"} <= {*RESERVED}
+
+
+@pytest.mark.parametrize("key", RESERVED)
+def test_keys_of_the_experiments_are_refused(setup, key):
+    with pytest.raises(UserError, match=f"{key} is set by the experiments"):
+        setup(f"{key}=1")
+
+
+def test_a_configuration_that_can_not_be_used_says_why(setup, tmp_path):
+    with pytest.raises(UserError, match=r"echo\.coef is 0; wanted the weight"):
+        setup("echo.coef=0")
+    with pytest.raises(UserError, match="found 'oops'; wanted key=value"):
+        setup("oops")
+    with pytest.raises(UserError, match="found 'test'; wanted name=problem set"):
+        setup(splits=["test"])
+    with pytest.raises(UserError, match=r"trainer\.max_steps is not set"):
+        setup("trainer.max_steps=null")
+    own, text = tmp_path / "own.yaml", Path("configs/math_tiny.yaml").read_text()
+    text = text.replace("generated/arithmetic@validation", "''").replace("val_freq: 30", "val_freq: -1")
+    own.write_text(text.replace("val_before_train: true", "val_before_train: false"))
+    with pytest.raises(UserError, match=r"name a problem set to test on: --test NAME=SET"):
+        setup(config=str(own), task=None)
+
+
+def test_a_configuration_of_the_users_is_tested_on_its_own_problems(setup):
+    of = setup(config="configs/math_tiny.yaml", task=None)
+    assert (of.task, dict(of.splits)) == ("math_tiny", {"test": "generated/arithmetic@validation"})
+    own = setup(config="configs/math_tiny.yaml", task=None, splits=["far=generated/arithmetic@ood_kinds"])
+    assert dict(own.splits) == {"far": "generated/arithmetic@ood_kinds"}
+    with pytest.raises(UserError, match=r"no column of worked solutions is named.*data\.trace_key"):
+        own.trace_key  # noqa: B018

@@ -1,0 +1,138 @@
+"""Intervals, the sign-flip test and verdicts, against tables and naive sums."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+
+import pytest
+
+from echorl_vl.evidence.statistics import (
+    NOT_SEEN,
+    SEEN,
+    UNDECIDED,
+    Contrast,
+    Interval,
+    interval,
+    sign_flip_p,
+    t_quantile,
+    verdict_of,
+)
+
+
+@pytest.mark.parametrize(
+    ("probability", "degrees", "table"),
+    [
+        (0.975, 1, 12.7062),
+        (0.975, 2, 4.30265),
+        (0.975, 4, 2.77645),
+        (0.995, 4, 4.60409),
+        (0.95, 9, 1.83311),
+        (0.975, 29, 2.04523),
+        (0.975, 1000, 1.96234),
+        (0.5, 3, 0.0),
+    ],
+)
+def test_quantiles_are_those_of_the_tables(probability, degrees, table):
+    assert t_quantile(probability, degrees) == pytest.approx(table, abs=2e-4)
+
+
+@pytest.mark.parametrize(("probability", "degrees"), [(0.4, 3), (1.0, 3), (0.9, 0)])
+def test_a_quantile_that_does_not_exist_is_refused(probability, degrees):
+    with pytest.raises(ValueError, match="t_quantile needs"):
+        t_quantile(probability, degrees)
+
+
+def test_the_interval_is_students():
+    values = [0.1, 0.3, -0.1, 0.4, 0.2]
+    reach = 2.77645 * statistics.stdev(values) / math.sqrt(5)
+    found = interval(values)
+    assert found.mean == pytest.approx(0.18)
+    assert (found.low, found.high) == pytest.approx((0.18 - reach, 0.18 + reach), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (Interval(0.5, 0.25, 0.75), "0.500 (0.250 to 0.750)"),
+        (Interval(0.015, -0.0004, 0.022), "0.015 (0.000 to 0.022)"),
+        (Interval(0.00103, 0.00091, 0.00115), "0.00103 (0.00091 to 0.00115)"),
+        (Interval(0.0, 0.0, 0.0), "0.000 (0.000 to 0.000)"),
+        (Interval(-0.25, math.nan, math.nan), "-0.250"),
+        (Interval(math.nan, math.nan, math.nan), "?"),
+    ],
+)
+def test_the_three_numbers_of_an_interval_are_written_alike(found, text):
+    assert str(found) == text
+
+
+def test_one_of_several_comparisons_has_a_wider_interval():
+    values = [0.1, 0.3, -0.1, 0.4, 0.2]
+    five = interval(values, 5)
+    assert five.high - five.mean == pytest.approx(4.60409 * statistics.stdev(values) / math.sqrt(5), abs=1e-4)
+
+
+def test_values_that_are_not_there_are_passed_over():
+    assert interval([0.1, math.nan, 0.3]) == interval([0.1, 0.3])
+    one = interval([0.1])
+    assert one.mean == 0.1 and math.isnan(one.low) and math.isnan(one.high)
+    assert math.isnan(interval([]).mean)
+
+
+@pytest.mark.parametrize(
+    "differences", [[0.1, 0.2, 0.3, 0.4, 0.5], [0.1, -0.2, 0.3, 0.1], [0.0, 0.0], [0.1, 0.1, -0.1, 0.1, 0.1, -0.1]]
+)
+def test_the_permutation_test_counts_every_assignment(differences):
+    found = abs(sum(differences))
+    flips = list(itertools.product((1, -1), repeat=len(differences)))
+    extreme = [
+        signs for signs in flips if abs(sum(s * d for s, d in zip(signs, differences, strict=True))) >= found - 1e-12
+    ]
+    assert sign_flip_p(differences) == pytest.approx(len(extreme) / len(flips))
+
+
+def test_five_seeds_of_one_sign_give_the_least_p_that_five_can():
+    assert sign_flip_p([1.0, 2.0, 3.0, 4.0, 5.0]) == 2 / 2**5
+
+
+def test_many_seeds_are_drawn_and_agree_with_the_binomial():
+    differences = [1.0, -1.0] * 12 + [1.0] * 4
+    exact = 2 * sum(math.comb(28, heads) for heads in range(16, 29)) / 2**28  # 16 or more of 28 on one side
+    assert sign_flip_p(differences) == pytest.approx(exact, abs=0.01)
+    assert sign_flip_p([1.0] * 30) == pytest.approx(1 / 2**16)
+
+
+HIGH, LOW, MIXED = (0.1, 0.11, 0.12), (-0.1, -0.11, -0.12), (0.1, -0.2, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("values", "claimed", "verdict"),
+    [
+        (HIGH, "above", SEEN),
+        (HIGH, "below", NOT_SEEN),
+        (LOW, "above", NOT_SEEN),
+        (LOW, "below", SEEN),
+        (MIXED, "above", UNDECIDED),
+        (HIGH, None, UNDECIDED),
+        ((0.0, 0.0, 0.0), "above", UNDECIDED),
+        ((0.5,), "above", UNDECIDED),
+        ((math.nan,), "above", UNDECIDED),
+    ],
+)
+def test_the_verdict_is_the_side_of_zero_that_the_interval_is_on(values, claimed, verdict):
+    assert Contrast("x", values, claimed).verdict == verdict
+
+
+def test_what_is_seen_alone_may_be_undecided_among_many():
+    values = (0.02, 0.07, 0.05, 0.09, 0.03)
+    assert Contrast("x", values, "above").verdict == SEEN
+    assert Contrast("x", values, "above", comparisons=100).verdict == UNDECIDED
+
+
+def test_a_claim_of_several_parts_is_as_good_as_its_worst():
+    seen, contrary, open_ = (Contrast("x", values, "above") for values in (HIGH, LOW, MIXED))
+    assert verdict_of([seen, seen]) == SEEN
+    assert verdict_of([seen, open_]) == UNDECIDED
+    assert verdict_of([seen, open_, contrary]) == NOT_SEEN
+    assert verdict_of([]) == UNDECIDED

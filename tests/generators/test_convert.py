@@ -1,0 +1,243 @@
+"""The original Geometry3K release becomes the hub's schema, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from echorl_vl.data.sources import load_problems
+from echorl_vl.errors import UserError
+from echorl_vl.generators.geometry3k.convert import convert, main
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
+        yield
+
+
+DATA = {
+    "id": 7,
+    "annotat_text": " Find $x$. ",
+    "problem_text": "Find x.",
+    "compact_text": "Find x .",
+    "choices": ["1", "\\frac { 1 } { 2 }", "3", "4"],
+    "answer": "B",
+    "data_type": "train",
+}
+
+
+def picture(color="white") -> bytes:
+    file = BytesIO()
+    Image.new("RGB", (40, 30), color).save(file, "PNG")
+    return file.getvalue()
+
+
+def add(folder: Path, data=None, image=None, **changes) -> Path:
+    """A problem in the original layout; ``None`` as a change takes the field away."""
+    folder.mkdir(parents=True, exist_ok=True)
+    fields = {key: value for key, value in {**DATA, "id": int(folder.name), **changes}.items() if value is not None}
+    (folder / "data.json").write_text(json.dumps(fields) if data is None else data)
+    if image != b"":
+        (folder / "img_diagram.png").write_bytes(image or picture())
+    return folder
+
+
+def pack(folder: Path, archive: Path, prefix: str = "") -> Path:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for path in sorted(folder.rglob("*")):
+            file.write(path, prefix + str(path.relative_to(folder)))
+    return archive
+
+
+@pytest.fixture
+def release(tmp_path) -> Path:
+    """Two splits, one folder down, with the other files that the release has."""
+    root = tmp_path / "release"
+    for name in ("train/7", "train/12", "val/3"):
+        folder = add(root / "geometry3k" / name)
+        (folder / "logic_form.json").write_text("{}")
+        (folder / "img_diagram_point.png").write_bytes(picture("red"))
+    return root
+
+
+def rows(path: Path) -> list[dict]:
+    return pq.read_table(path).to_pylist()
+
+
+def refused(source, out, *words, **options) -> str:
+    before = sorted(out.parent.rglob("*"))
+    with pytest.raises(UserError) as error:
+        convert(source, out, **options)
+    assert all(str(word) in str(error.value) for word in words), str(error.value)
+    assert sorted(out.parent.rglob("*")) == before, "something was written"
+    return str(error.value)
+
+
+def test_a_folder_gives_one_file_for_each_split(release, tmp_path):
+    out = tmp_path / "new" / "out"
+    assert convert(release, out) == {"train": 2, "validation": 1}
+    assert sorted(path.name for path in out.iterdir()) == ["train.parquet", "validation.parquet"]
+    written = rows(out / "train.parquet")
+    assert [row["id"] for row in written] == [7, 12]
+    assert written[0] == {
+        "id": 7,
+        "images": [{"bytes": picture(), "path": "7.png"}],
+        "problem": "<image>Find $x$.",
+        "answer": "\\frac { 1 } { 2 }",
+        "choices": DATA["choices"],
+        "split": "train",
+    }
+    problem = load_problems(f"{out}@val")[0]
+    assert (problem.question, problem.answer) == ("<image>Find $x$.", "\\frac { 1 } { 2 }")
+    assert problem.images == (picture(),) and problem.extra["id"] == 3
+
+
+def test_zips_give_what_the_folder_gives(release, tmp_path):
+    convert(release, tmp_path / "a")
+    convert(pack(release, tmp_path / "release.zip"), tmp_path / "b")
+    # As it is downloaded: one zip for each split, in a folder.
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+    pack(release / "geometry3k" / "train", downloads / "train.zip")
+    pack(release / "geometry3k" / "val", downloads / "val.zip", prefix="val/")
+    convert(downloads, tmp_path / "c")
+    for split in ("train", "validation"):
+        tables = [rows(tmp_path / out / f"{split}.parquet") for out in "abc"]
+        assert tables[0] == tables[1] == tables[2]
+
+
+def test_one_split_into_one_file(release, tmp_path):
+    out = tmp_path / "set.parquet"
+    refused(release, out, "train (2), validation (1)", "--split")
+    assert convert(release, out, split="val") == {"validation": 1}
+    assert [row["id"] for row in rows(out)] == [3]
+    assert convert(release / "geometry3k" / "train", out) == {"train": 2}, "an existing file is replaced"
+    assert [row["id"] for row in rows(out)] == [7, 12]
+    refused(release, tmp_path / "x" / "set.parquet", "no problems of the split test", split="test")
+
+
+def test_the_text_comes_from_the_first_field_that_has_one(tmp_path):
+    for index, blank in enumerate([{}, {"annotat_text": ""}, {"annotat_text": None, "problem_text": "  "}]):
+        add(tmp_path / "train" / str(index), **blank)
+    convert(tmp_path, tmp_path / "out.parquet")
+    texts = [row["problem"] for row in rows(tmp_path / "out.parquet")]
+    assert texts == ["<image>Find $x$.", "<image>Find x.", "<image>Find x ."]
+
+
+def test_the_split_comes_from_the_entry_where_no_folder_names_it(tmp_path):
+    add(tmp_path / "problems" / "1", data_type="test")
+    assert convert(tmp_path / "problems", tmp_path / "out") == {"test": 1}
+
+
+BAD = {
+    "1": ({"data": "{"}, "data.json: not JSON"),
+    "2": ({"data": "[]"}, "data.json: wanted an object"),
+    "3": ({"answer": "E"}, "answer: wanted one of A, B, C, D, found 'E'"),
+    "4": ({"answer": None}, "answer: wanted one of A, B, C, D, found None"),
+    "5": ({"choices": []}, "choices: wanted a list"),
+    "6": ({"choices": ["1", " "]}, "choices: the right one, B, is empty"),
+    "7": ({"annotat_text": "", "problem_text": None, "compact_text": ""}, "annotat_text: no text"),
+    "8": ({"image": b""}, "img_diagram.png: No such file"),
+    "9": ({"image": picture()[:50]}, "img_diagram.png: the picture"),
+    "10": ({"id": "ten"}, "id: wanted a whole number, found 'ten'"),
+    "11": ({"annotat_text": "<image> x"}, "annotat_text: has <image>"),
+    "12": ({"id": 20}, "the id 20 is that of"),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_every_bad_entry_is_named_and_nothing_written_or_they_are_left_out(tmp_path, capsys, packed):
+    root = tmp_path / "release"
+    for name, (changes, _) in BAD.items():
+        add(root / "train" / name, **changes)
+    add(root / "train" / "20")
+    add(root / "train" / "0")
+    source = pack(root, tmp_path / "release.zip") if packed else root
+    message = refused(source, tmp_path / "out" / "train.parquet", f"{len(BAD)} of {len(BAD) + 2} problems")
+    for name, (_, words) in BAD.items():
+        line = next(line for line in message.splitlines() if words in line)
+        # Of two entries with one id, 12 and 20, the second in order of their names is the bad one.
+        bad = "20:" if name == "12" else f"{name},"
+        assert line.strip().startswith(f"{source}/train/{bad}"), line
+    assert convert(source, tmp_path / "out", on_error="skip") == {"train": 2}
+    assert f"left out {len(BAD)}" in capsys.readouterr().err
+    assert [row["id"] for row in rows(tmp_path / "out" / "train.parquet")] == [0, 20]
+
+
+def test_a_damaged_member_of_a_zip_is_named(tmp_path):
+    root = tmp_path / "release"
+    for name in "12":
+        add(root / "train" / name)
+    archive = tmp_path / "release.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
+        for path in sorted(root.rglob("*.*")):
+            file.write(path, path.relative_to(root))
+    data = archive.read_bytes()
+    archive.write_bytes(data.replace(picture()[40:60], b"x" * 20, 1))
+    refused(archive, tmp_path / "out.parquet", "1 of 2", "release.zip/train/1, img_diagram.png: can't be unpacked")
+    archive.write_bytes(data[:100])
+    refused(archive, tmp_path / "out.parquet", "release.zip", "nor a zip")
+
+
+def test_sources_and_options_that_make_no_sense(release, tmp_path):
+    refused(tmp_path / "nowhere", tmp_path / "a.parquet", "nowhere", "no such file or folder")
+    (tmp_path / "empty").mkdir()
+    refused(tmp_path / "empty", tmp_path / "a.parquet", "no problems", "img_diagram.png")
+    refused(release, tmp_path / "a.json", "a.json", ".parquet")
+    refused(release, tmp_path / "a.parquet", "--split dev", split="dev")
+    refused(release, tmp_path / "a.parquet", "--on-error go", on_error="go")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(release, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    convert(release, out)
+    old = {path: path.read_bytes() for path in out.iterdir()}
+    whole = datasets.Dataset.to_parquet
+    add(release / "geometry3k" / "train" / "99")
+
+    def full_disk(self, place, *args, **options):
+        if "validation" in place:
+            Path(place).write_bytes(b"PAR1 half of it")
+            raise OSError(28, "No space left on device")
+        return whole(self, place, *args, **options)
+
+    monkeypatch.setattr(datasets.Dataset, "to_parquet", full_disk)
+    refused(release, out, "No space left on device", "validation.parquet")
+    assert {path: path.read_bytes() for path in out.iterdir()} == old
+
+
+def test_the_command_line(release, tmp_path, capsys):
+    assert main([str(release), "--out", str(tmp_path / "a.parquet"), "--split", "train"]) == 0
+    assert capsys.readouterr().out == "train: 2 problems\n"
+    assert main([str(tmp_path / "gone"), "--out", str(tmp_path / "b.parquet")]) == 2
+    assert "error: " in capsys.readouterr().err and not (tmp_path / "b.parquet").exists()
+
+
+def test_the_real_release(shared_data, tmp_path):
+    source = tmp_path / "copy" / "data"
+    shutil.copytree(shared_data / "geometry3k_original", source)
+    out = tmp_path / "train.parquet"
+    assert convert(source.parent, out) == {"train": 10}
+    problems = load_problems(str(out))
+    originals = {int(folder.name): folder for folder in (source / "train").iterdir()}
+    assert len(problems) == len(originals) == 10
+    for problem in problems:
+        folder = originals[problem.extra["id"]]
+        data = json.loads((folder / "data.json").read_text())
+        assert problem.images == ((folder / "img_diagram.png").read_bytes(),)
+        assert problem.answer == data["choices"]["ABCD".index(data["answer"])]
+        assert problem.question == "<image>" + data["annotat_text"]
+    # The schema is that of the hub's set, so that both load as one.
+    hub = pq.read_schema(shared_data / "geometry3k" / "train.parquet")
+    ours = pq.read_schema(out)
+    assert all(ours.field(name).type == hub.field(name).type for name in ("id", "images", "problem", "answer"))

@@ -1,0 +1,189 @@
+"""The generator: sound solutions, measures that stand in the picture alone, and splits that never overlap."""
+
+from __future__ import annotations
+
+import io
+import random
+import re
+from collections import defaultdict
+
+import pytest
+from PIL import Image
+
+from echorl_vl.data.sources import load_problems
+from echorl_vl.generators.geometry3k import generate
+from echorl_vl.generators.geometry3k.canvas import CELLS, PATCH, POSES, Canvas
+from echorl_vl.generators.geometry3k.generate import SPLITS, draw_split, load_split
+from echorl_vl.generators.geometry3k.kinds import KINDS, OOD_KINDS, TRAIN_KINDS, draw_problem
+from echorl_vl.generators.splits import TEST, TRAIN, VALIDATION, Split, belongs_to
+from echorl_vl.rewards.grading import grade
+
+ARITHMETIC = re.compile(r"(\d+) ([-+*/]) (\d+) = (\d+)")
+OPERATIONS = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "/": lambda a, b: a / b,
+}
+
+
+class Spy(Canvas):
+    """Keeps what is written into the picture."""
+
+    def __init__(self, *args) -> None:
+        super().__init__(*args)
+        self.texts: list[str] = []
+
+    def label(self, text, centre) -> None:
+        self.texts.append(str(text))
+        super().label(text, centre)
+
+
+def problems(kind: str, count: int = 150):
+    rng = random.Random(kind)
+    return [draw_problem(kind, rng) for _ in range(count)]
+
+
+def test_there_are_enough_kinds_and_some_are_held_out() -> None:
+    assert len(TRAIN_KINDS) >= 6 and len(OOD_KINDS) >= 3
+    assert not TRAIN_KINDS.keys() & OOD_KINDS.keys()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_line_of_arithmetic_is_sound_in_right_and_wrong_approaches(kind: str) -> None:
+    lines = 0
+    for problem in problems(kind):
+        answers = [approach.answer for approach in problem.sketch.approaches]
+        assert len(answers) >= 2 and answers[0] not in answers[1:], "a wrong approach must end in a wrong answer"
+        for number in range(len(answers)):
+            text = problem.solution(random.Random(0), number)
+            assert text.endswith(f"\\boxed{{{answers[number]}}}.")
+            assert grade(text, problem.answer) == (number == 0)
+            for a, operation, b, result in ARITHMETIC.findall(text):
+                assert OPERATIONS[operation](int(a), int(b)) == int(result), text
+                lines += 1
+    assert lines > 50
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_measures_stand_in_the_picture_and_not_in_the_question(kind: str) -> None:
+    for problem in problems(kind, 60):
+        spy = Spy(CELLS * PATCH, problem.mirror, problem.pose)
+        problem.sketch.draw(spy)
+        written = sorted(text for text in spy.texts if text != "x")
+        assert written == sorted(map(str, problem.sketch.numbers))
+        assert not re.search(r"\d", problem.sketch.question)
+
+
+def test_one_question_has_many_answers() -> None:
+    answers = defaultdict(set)
+    for kind in KINDS:
+        for problem in problems(kind):
+            answers[problem.sketch.question].add(problem.answer)
+    assert min(map(len, answers.values())) >= 5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_labels_fit_in_every_pose_and_each_character_has_its_own_patch(kind: str) -> None:
+    for problem in problems(kind, 20):
+        for pose in range(POSES):
+            canvas = Canvas(mirror=problem.mirror, pose=pose)
+            problem.sketch.draw(canvas)
+            cells = [(row, column) for row, column, _ in canvas._labels]
+            assert len(cells) == len(set(cells))
+            assert all(0 <= row < CELLS and 0 <= column < CELLS for row, column in cells)
+
+
+def test_a_character_lies_inside_its_patch() -> None:
+    canvas = Canvas()
+    canvas.label("8", (4.6, 2.4))
+    ink = canvas.image().convert("L").point(lambda value: 255 * (value < 250))
+    left, top, right, bottom = ink.getbbox()
+    assert left >= 4 * PATCH and right <= 5 * PATCH and top >= 2 * PATCH and bottom <= 3 * PATCH
+
+
+def test_two_numbers_never_touch() -> None:
+    canvas = Canvas()
+    canvas.label("12", (4, 4))
+    canvas.label("34", (4, 4))
+    first, second = canvas._labels[:2], canvas._labels[2:]
+    assert first[0][0] != second[0][0] or abs(first[0][1] - second[0][1]) > 2
+
+
+def test_a_full_picture_says_so() -> None:
+    canvas = Canvas()
+    with pytest.raises(ValueError, match="no room for the label '123456789'"):
+        canvas.label("123456789", (4, 4))
+    with pytest.raises(ValueError, match="found 100, wanted a positive multiple of 112"):
+        Canvas(100)
+
+
+def test_the_same_seed_draws_the_same_pictures() -> None:
+    first, second = (load_split("validation", 12) for _ in range(2))
+    assert [row["bytes"] for row in _images(first)] == [row["bytes"] for row in _images(second)]
+    assert first["solution"] == second["solution"]
+    assert load_split("validation", 12, seed=9)["problem"] != first["problem"]
+
+
+def _images(rows):
+    import datasets
+
+    return [pictures[0] for pictures in rows.cast_column("images", [datasets.Image(decode=False)])["images"]]
+
+
+def test_splits_share_no_problem() -> None:
+    signatures = {}
+    for name, split in SPLITS.items():
+        drawn = [problem for problem, _ in zip(draw_split(split), range(400), strict=False)]
+        signatures[name] = {problem.signature for problem in drawn}
+        assert {problem.kind for problem in drawn} <= set(split.kinds)
+        assert all(problem.sketch.large == split.large for problem in drawn)
+    for name in ("validation", "test", "ood_kinds", "ood_sizes"):
+        assert not signatures["train"] & signatures[name]
+    assert not signatures["validation"] & signatures["test"]
+    problem = draw_problem("leg", random.Random(0))
+    assert sum(belongs_to(problem, buckets) for buckets in (TRAIN, VALIDATION, TEST)) == 1
+
+
+def test_a_split_gives_distinct_problems_and_says_when_it_has_no_more() -> None:
+    small = Split(("hypotenuse",), 0, 0, TEST, large=False)
+    drawn = [(problem.signature, problem.pose) for problem in draw_split(small)]
+    assert 20 < len(drawn) == len(set(drawn))
+    with pytest.raises(ValueError, match=r"split 'ood_sizes' holds .* distinct problems, 10000000 were asked for"):
+        load_split_quickly("ood_sizes", 10_000_000)
+
+
+def load_split_quickly(name: str, size: int):
+    """`load_split` without drawing the pictures of a set that turns out too small."""
+    original = generate.to_row
+    generate.to_row = lambda problem, index, picture_size: {}
+    try:
+        return load_split(name, size)
+    finally:
+        generate.to_row = original
+
+
+def test_larger_pictures_show_the_same_diagram() -> None:
+    problem = draw_problem("circle_angle", random.Random(1))
+    small, large = (Image.open(io.BytesIO(problem.picture(size))) for size in (112, 448))
+    assert small.size == (112, 112) and large.size == (448, 448)
+    shrunk = large.resize((112, 112), Image.Resampling.BOX)
+    pixels = zip(shrunk.convert("L").tobytes(), small.convert("L").tobytes(), strict=True)
+    difference = sum(abs(a - b) for a, b in pixels)
+    assert difference / 112**2 < 6
+
+
+def test_files_are_read_as_geometry3k(tmp_path) -> None:
+    path = tmp_path / "out.parquet"
+    assert generate.main(["--split", "test", "--size", "5", "--out", str(path)]) == 0
+    loaded = load_problems(str(path))
+    assert len(loaded) == 5 and loaded[0].question.startswith("<image>") and loaded[0].images
+    assert len(load_problems("generated/geometry3k@validation")) == SPLITS["validation"].size
+
+
+def test_wrong_arguments_are_named(tmp_path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        generate.main(["--out", str(tmp_path / "out.txt")])
+    assert "wanted a .parquet file" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="split: found 'trian', wanted one of train, validation"):
+        load_split("trian")
