@@ -84,8 +84,8 @@ benchmark: $(READY)
 # Goes on where it was stopped; hours on 2 cores. `make evidence ARGS="--task text helps"`; see docs/evidence.md.
 EVIDENCE := runs/evidence
 evidence: $(READY)
-	$(RUN) -m echorl_vl.evidence --out $(EVIDENCE) $(ARGS)
-	$(RUN) -m echorl_vl.evidence report --out $(EVIDENCE) --into docs/evidence.md
+	$(RUN) -m eval.evidence --out $(EVIDENCE) $(ARGS)
+	$(RUN) -m eval.evidence report --out $(EVIDENCE) --into docs/evidence.md
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 10) else None'

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def check(engine: str, cpu: bool) -> Iterator[str]:
     """Lines about what was found, in the order of the checks. Raises UserError with what keeps a run from starting."""
-    hooks, preflight, dry_run = (_module(engine, name) for name in ("hooks", "preflight", "rehearsal"))
+    hooks, preflight, stand_ins = (_module(engine, name) for name in ("hooks", "preflight", "dry_run"))
     hooks.check_installed()
     yield hooks.found_verl()
     import torch
@@ -52,8 +52,8 @@ def check(engine: str, cpu: bool) -> Iterator[str]:
         yield f"{name} {version or 'is not installed'}"
     raise_if_any(preflight.version_issues(dry_run))
     if dry_run:  # puts something in the place of CUDA and vllm, without which the modules can't be imported
-        os.environ |= dry_run.ENVIRONMENT
-        _module(engine, "rehearsal.install").install()
+        os.environ |= stand_ins.ENVIRONMENT
+        _module(engine, "dry_run.install").install()
     warnings.simplefilter("ignore")  # the hosts name parts of theirs that nobody asked for
     hooks.check_hooks()
     yield f"all {len(hooks.HOOKS)} names of {engine} that the adapter uses are there, with their parameters"

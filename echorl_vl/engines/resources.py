@@ -44,7 +44,7 @@ def gpu_issues(config: Config, machine: Machine, engine: str = "easyr1") -> Iter
         yield ConfigIssue(
             (),
             f"engine {engine} needs a GPU, and torch finds none on this machine. Without one: engine=local trains on "
-            "the CPU, and trainer.device=cpu rehearses the whole run with a tiny model.",
+            "the CPU, and trainer.device=cpu is a dry run of all of it with a tiny model.",
         )
     elif found < wanted:
         key = "trainer.n_gpus_per_node"

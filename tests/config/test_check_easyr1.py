@@ -98,7 +98,7 @@ def test_dynamic_sampling_needs_filtering_by_accuracy(minimal: Path) -> None:
         load_config(minimal, [*FITTING, echo, *filtering, f"echo.coef={coef}"])
 
 
-def test_a_rehearsal_is_judged_by_what_it_runs(minimal: Path) -> None:
+def test_a_cpu_dry_run_is_judged_by_what_it_runs(minimal: Path) -> None:
     needs_cuda = ("worker.rollout.tensor_parallel_size=2", "trainer.n_gpus_per_node=1")
     assert "wanted a divisor of 1 GPUs" in error_of(minimal, *needs_cuda)
     load_config(minimal, [*FITTING, *needs_cuda, "trainer.device=cpu"])

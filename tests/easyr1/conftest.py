@@ -77,7 +77,7 @@ def arguments(folder: Path, problems: dict[str, Path], *overrides: str) -> list[
 
 @pytest.fixture(scope="session")
 def dry_run(easyr1, problems, tmp_path_factory):
-    """`rehearse(*overrides, folder=...)` runs `python -m echorl_vl.train` with EasyR1 on the CPU."""
+    """`dry_run(*overrides, folder=...)` runs `python -m echorl_vl.train` with EasyR1 on the CPU."""
 
     def start(*overrides: str, folder: Path | None = None, wait: bool = True):
         folder = folder or tmp_path_factory.mktemp("run") / "run"

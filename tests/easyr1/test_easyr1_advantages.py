@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dry_run_process import in_rehearsal
+from dry_run_process import in_dry_run
 
 DEGENERATE = """
 import numpy as np, torch
@@ -147,21 +147,21 @@ print("right")
 
 
 def test_degenerate_groups_get_exactly_zero_where_easyr1_misses_it(easyr1):
-    assert in_rehearsal(DEGENERATE) == "right"
+    assert in_dry_run(DEGENERATE) == "right"
 
 
 def test_gae_is_that_of_a_loop_over_single_rows(easyr1):
-    assert in_rehearsal(GAE) == "right"
+    assert in_dry_run(GAE) == "right"
 
 
 def test_reinforce_rej_is_the_reward_but_in_uniform_groups(easyr1):
-    assert in_rehearsal(REINFORCE_REJ) == "right"
+    assert in_dry_run(REINFORCE_REJ) == "right"
 
 
 def test_the_overlong_penalty_is_in_the_rewards_of_training_alone(easyr1):
-    assert in_rehearsal(SHAPED) == "right"
+    assert in_dry_run(SHAPED) == "right"
 
 
 def test_answers_without_a_score_are_counted_and_a_batch_of_them_stops(easyr1, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert in_rehearsal(LOST_ANSWERS) == "right"
+    assert in_dry_run(LOST_ANSWERS) == "right"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dry_run_process import in_rehearsal
+from dry_run_process import in_dry_run
 
 ROWS = """
 import numpy as np, torch
@@ -77,4 +77,4 @@ print("right")
 
 
 def test_the_trace_follows_the_sampled_rows_of_its_prompt(easyr1):
-    assert in_rehearsal(ROWS) == "right"
+    assert in_dry_run(ROWS) == "right"

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from dry_run_process import in_rehearsal
+from dry_run_process import in_dry_run
 
 from echorl_vl import engines, train
 from echorl_vl.config import load_config
@@ -82,9 +82,7 @@ def test_the_other_verl_is_told_by_its_modules(tmp_path, monkeypatch):
 
 def test_every_hook_is_there(easyr1):
 
-    assert (
-        in_rehearsal("from echorl_vl.engines.easyr1.hooks import check_hooks; check_hooks(); print('fits')") == "fits"
-    )
+    assert in_dry_run("from echorl_vl.engines.easyr1.hooks import check_hooks; check_hooks(); print('fits')") == "fits"
 
 
 def test_a_hook_that_is_missing_or_has_changed_stops_the_run():
@@ -133,7 +131,7 @@ def test_versions_that_do_not_fit(package, version, message):
     assert message in found and found.count("\n") == 0
 
 
-def test_a_rehearsal_needs_neither_vllm_nor_flash_attn():
+def test_a_cpu_dry_run_needs_neither_vllm_nor_flash_attn():
     assert list(version_issues(True, {**GOOD, "vllm": None, "flash-attn": None}.get)) == []
 
 
@@ -176,7 +174,7 @@ def test_a_model_that_does_not_fit(overrides, gpus, billions, message):
     assert message in found if message else found == ""
 
 
-def test_a_model_that_does_not_fit_a_rehearsal():
+def test_a_model_that_does_not_fit_a_cpu_dry_run():
     found = messages(memory_issues(config("trainer.device=cpu"), machine(0, memory_gib=24), int(8.3e9)))
     assert "a CPU dry run on the CPU needs" in found and "echorl_vl/tiny/model" in found
 

@@ -13,7 +13,7 @@ import pytest
 from echorl_vl.evaluation.grading import sources
 from echorl_vl.evaluation.grading.sources import MODULES, grader_sha256
 
-DECIDES = re.compile(r"eval\.grading\.\w+|echorl_vl\.rewards\.\w+")
+DECIDES = re.compile(r"echorl_vl\.evaluation\.grading\.\w+|echorl_vl\.rewards\.\w+")
 
 
 def imported(module: str) -> set[str]:

@@ -285,7 +285,8 @@ def test_an_adaptive_kl_steers_the_mean_of_a_token() -> None:
     """EasyR1's controller sees a mean over tokens: a response of any length at kl_target leaves the weight as it is."""
     settings = config(algorithm__kl_type="adaptive", algorithm__kl_target=0.25, algorithm__kl_horizon=100.0)
     mask = torch.arange(40) < torch.tensor([[40], [8]])
-    rollouts = SimpleNamespace(response_mask=mask, own=torch.tensor([True, True]), log_probs=torch.zeros(2, 40))
+    every = torch.tensor([True, True])
+    rollouts = SimpleNamespace(response_mask=mask, is_on_policy=every, log_probs=torch.zeros(2, 40))
     seen = []
     trainer = SimpleNamespace(config=settings, kl=KLController(settings.algorithm))
     for distance in (0.25, 0.5):

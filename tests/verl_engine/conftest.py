@@ -133,7 +133,7 @@ def overrides(text_model, text_problems, reward) -> list[str]:
 
 @pytest.fixture(scope="session")
 def dry_run(verl, overrides, tmp_path_factory):
-    """`rehearse(*overrides, folder=...)` runs `python -m echorl_vl.train` with verl on the CPU."""
+    """`dry_run(*overrides, folder=...)` runs `python -m echorl_vl.train` with verl on the CPU."""
 
     def start(*more: str, folder: Path | None = None, wait: bool = True):
         folder = folder or tmp_path_factory.mktemp("run") / "run"

@@ -111,7 +111,7 @@ def test_versions_that_do_not_fit(package, version, message):
 def test_no_gpu_and_a_model_too_large_say_what_goes_with_this_engine():
     config = load_config(RECIPE)
     found = messages(gpu_issues(config, Machine((), 64 * GIB), "verl"))
-    assert "engine verl needs a GPU" in found and "trainer.device=cpu rehearses" in found
+    assert "engine verl needs a GPU" in found and "trainer.device=cpu is a dry run" in found
     found = messages(memory_issues(config, Machine((16 * GIB,) * 8, 512 * GIB), 33 * 10**9))
     assert "Take more GPUs" in found and "lora" not in found and "adamw_bf16" not in found
 

@@ -12,7 +12,7 @@ with the reason, and is checked before a run starts. A training step, and where 
     update        the echo term joins EasyR1's policy loss, or the algorithm's own     actor, terms
     metrics       the names and files of the local engine                           trainer
 
-`run` starts it all; `rehearsal` lets the whole of it run on a machine without a GPU.
+`run` starts it all; `dry_run` lets the whole of it run on a machine without a GPU.
 """
 
 import os

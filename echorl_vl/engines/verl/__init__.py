@@ -17,7 +17,7 @@ its plug-in:
     VERL_USE_EXTERNAL_MODULES=echorl_vl.engines.verl python -m verl.trainer.main_ppo \\
         trainer.v1.trainer_mode=echo_sync +echo.coef=0.001 ...
 
-`rehearsal` lets the whole of it run on a machine without a GPU.
+`dry_run` lets the whole of it run on a machine without a GPU.
 """
 
 import os
