@@ -1,7 +1,8 @@
 """Base algorithms by name: one small file each, found by being here.
 
 `algorithm.name` picks one, `algorithm.options` are the fields of its class. See `base` for what an algorithm may
-change; the objectives themselves are pure functions in `echorl_vl.core`.
+change. The objectives are pure functions in `echorl_vl.core`, imported where they are called, so that a configuration
+is read without torch.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from .base import ALGORITHMS, Algorithm, LossRows, make_algorithm, register
+from .base import ALGORITHMS, Algorithm, Capability, LossRows, make_algorithm, register
 
 for _module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
     importlib.import_module(f"{__name__}.{_module}")
 
-__all__ = ["ALGORITHMS", "Algorithm", "LossRows", "make_algorithm", "register"]
+__all__ = ["ALGORITHMS", "Algorithm", "Capability", "LossRows", "make_algorithm", "register"]

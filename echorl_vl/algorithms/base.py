@@ -17,20 +17,26 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # a configuration is read without torch
+    import torch
+    from torch import Tensor
 
-from echorl_vl.core import PolicyLoss, policy_loss
+    from echorl_vl.core import PolicyLoss
 
-EXPERT_ROWS = "the expert's trace among the rows of a group"
-HINTS = "hints in the prompt"
-ROUNDS = "more rollouts for some prompts than for others"
-SFT_STEPS = "steps of supervised fine-tuning"
-NO_ROLLOUTS = "training without rollouts"
 LARGEST = 10**6  # of any option
-"""What an algorithm may ask of an engine, in words that follow "needs" in an error message."""
+
+
+class Capability(Enum):
+    """What an algorithm may need and an engine offer; the value follows "needs" in an error message."""
+
+    OFF_POLICY_ROWS = "demonstrations among the rows of a group"
+    HINTS = "hints in the prompt"
+    ROUNDS = "more rollouts for some prompts than for others"
+    SFT_STEPS = "steps of supervised fine-tuning"
+    NO_ROLLOUTS = "training without rollouts"
 
 
 @dataclass(frozen=True)
@@ -55,14 +61,14 @@ class LossRows:
 class Algorithm:
     """A base algorithm; its fields are `algorithm.options`. This one is GRPO, and changes nothing.
 
-    settings: configuration keys that naming the algorithm sets; keys beside the name (in the file, or on the command
+    preset: configuration keys that naming the algorithm sets; keys beside the name (in the file, or on the command
         line) win.
-    needs: what it asks of an engine (`EXPERT_ROWS`, ...).
+    needs: what it needs of an engine.
     """
 
     name: ClassVar[str]
-    settings: ClassVar[Mapping[str, Any]] = {}
-    needs: ClassVar[frozenset[str]] = frozenset()
+    preset: ClassVar[Mapping[str, Any]] = {}
+    needs: ClassVar[frozenset[Capability]] = frozenset()
 
     ignores_returns: ClassVar[bool] = False
     """Whether the loss of own rows is not made of their advantages, so that a KL in the reward does nothing to them."""
@@ -70,7 +76,7 @@ class Algorithm:
     @property
     def needs_traces(self) -> bool:
         """Whether problems have to come with an expert's solution (`data.trace_key`)."""
-        return bool(self.needs & {EXPERT_ROWS, HINTS, SFT_STEPS, NO_ROLLOUTS})
+        return bool(self.needs - {Capability.ROUNDS})
 
     @property
     def rounds(self) -> int:
@@ -94,7 +100,7 @@ class Algorithm:
 
     def keep_hint(self, step: int, total_steps: int, pieces: Tensor, generator: torch.Generator) -> Tensor:
         """(P,) pieces of each prompt's solution, of (P,) `pieces`, that stand in its prompt at `step` (1 the first)."""
-        return torch.zeros_like(pieces)
+        return pieces * 0
 
     def conflict(self, rollouts: int) -> tuple[str, str] | None:
         """An option that does not go with `rollouts` of a prompt a round, and what is wanted; None: all do."""
@@ -102,6 +108,8 @@ class Algorithm:
 
     def is_done(self, correct: Tensor, group_ids: Tensor) -> Tensor:
         """(P,) bool: prompts that need no further round, from their rollouts so far (B,)."""
+        import torch
+
         return torch.ones(len(group_ids.unique()), dtype=torch.bool, device=group_ids.device)
 
     def shape_rewards(self, rewards: Tensor, lengths: Tensor, max_tokens: int) -> Tensor:
@@ -114,6 +122,8 @@ class Algorithm:
 
     def policy_loss(self, rows: LossRows, **clip: Any) -> PolicyLoss:
         """Loss of each token, before any mean; `clip` are the keyword arguments of `core.policy_loss`."""
+        from echorl_vl.core import policy_loss
+
         return policy_loss(rows.log_probs, rows.old_log_probs, rows.advantages, rows.response_mask, **clip)
 
 

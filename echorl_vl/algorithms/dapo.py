@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-from torch import Tensor
-
-from echorl_vl.core import overlong_penalty
+from typing import TYPE_CHECKING, ClassVar
 
 from .base import Algorithm, register, require
 from .grpo import GRPO, NO_KL
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register("dapo")
@@ -26,8 +25,8 @@ class DAPO(Algorithm):
     overlong_factor: float = 1.0
     """the penalty of a response of full length; 0 for none"""
 
-    settings: ClassVar = (
-        GRPO.settings
+    preset: ClassVar = (
+        GRPO.preset
         | NO_KL
         | {
             "algorithm.online_filtering": True,
@@ -43,6 +42,8 @@ class DAPO(Algorithm):
         require("overlong_factor", self.overlong_factor, self.overlong_factor >= 0, "a number of at least 0")
 
     def shape_rewards(self, rewards: Tensor, lengths: Tensor, max_tokens: int) -> Tensor:
+        from echorl_vl.core import overlong_penalty
+
         if not self.overlong_factor:
             return rewards
         buffer = max(1, round(self.overlong_share * max_tokens))

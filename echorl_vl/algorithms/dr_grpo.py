@@ -12,8 +12,8 @@ from .grpo import GRPO, NO_KL
 class DrGRPO(Algorithm):
     """GRPO without its two biases: advantages r - mean, and every token weighs 1 / (rows x longest response)."""
 
-    settings: ClassVar = (
-        GRPO.settings
+    preset: ClassVar = (
+        GRPO.preset
         | NO_KL
         | {
             "algorithm.norm_adv_by_std_in_grpo": False,

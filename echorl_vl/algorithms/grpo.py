@@ -15,7 +15,7 @@ class GRPO(Algorithm):
     """Group-relative policy optimisation. Naming it changes nothing: it is the default, with the clip of the file."""
 
     # No clip: a file without a name trains GRPO too, with EasyR1's clip, and naming what it trains must not alter it.
-    settings: ClassVar = {
+    preset: ClassVar = {
         "algorithm.adv_estimator": "grpo",
         "algorithm.online_filtering": False,
         "algorithm.dynamic_sampling": "resample",

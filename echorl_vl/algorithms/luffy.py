@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from echorl_vl.core import PolicyLoss, luffy_loss
-
-from .base import EXPERT_ROWS, Algorithm, LossRows, register, require
+from .base import Algorithm, Capability, LossRows, register, require
 from .grpo import GRPO, NO_KL
+
+if TYPE_CHECKING:
+    from echorl_vl.core import PolicyLoss
 
 
 @register("luffy")
@@ -19,13 +20,15 @@ class LUFFY(Algorithm):
     gamma: float = 0.1
     """of the shaping f(x) = x / (x + gamma)"""
 
-    settings: ClassVar = GRPO.settings | NO_KL
-    needs: ClassVar = frozenset({EXPERT_ROWS})
+    preset: ClassVar = GRPO.preset | NO_KL
+    needs: ClassVar = frozenset({Capability.OFF_POLICY_ROWS})
 
     def __post_init__(self) -> None:
         require("gamma", self.gamma, self.gamma > 0, "a number above 0")
 
     def policy_loss(self, rows: LossRows, **clip: Any) -> PolicyLoss:
+        from echorl_vl.core import luffy_loss
+
         return luffy_loss(
             rows.log_probs,
             rows.old_log_probs,

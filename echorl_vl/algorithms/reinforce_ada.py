@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor
-
-from echorl_vl.core import balanced_rows, has_positive_and_negative
-
-from .base import ROUNDS, Algorithm, register, require
+from .base import Algorithm, Capability, register, require
 from .grpo import GRPO, NO_KL
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register("reinforce_ada")
@@ -26,10 +25,8 @@ class ReinforceAda(Algorithm):
     keep: int = 4
     """rows of a prompt that go into the update"""
 
-    settings: ClassVar = (
-        GRPO.settings | NO_KL | {"worker.actor.clip_ratio_low": 0.2, "worker.actor.clip_ratio_high": 0.28}
-    )
-    needs: ClassVar = frozenset({ROUNDS})
+    preset: ClassVar = GRPO.preset | NO_KL | {"worker.actor.clip_ratio_low": 0.2, "worker.actor.clip_ratio_high": 0.28}
+    needs: ClassVar = frozenset({Capability.ROUNDS})
 
     def __post_init__(self) -> None:
         require("max_rounds", self.max_rounds, self.max_rounds >= 1, "a whole number of at least 1")
@@ -46,7 +43,11 @@ class ReinforceAda(Algorithm):
         return self.max_rounds
 
     def is_done(self, correct: Tensor, group_ids: Tensor) -> Tensor:
+        from echorl_vl.core import has_positive_and_negative
+
         return has_positive_and_negative(correct, group_ids, self.keep)
 
     def select_rows(self, correct: Tensor, group_ids: Tensor) -> Tensor:
+        from echorl_vl.core import balanced_rows
+
         return balanced_rows(correct, group_ids, self.keep)

@@ -12,4 +12,4 @@ from .grpo import GRPO, NO_KL
 class ReinforceRej(Algorithm):
     """Advantage r, but 0 in groups that are all right or all wrong."""
 
-    settings: ClassVar = GRPO.settings | NO_KL | {"algorithm.adv_estimator": "reinforce_rej"}
+    preset: ClassVar = GRPO.preset | NO_KL | {"algorithm.adv_estimator": "reinforce_rej"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .base import SFT_STEPS, Algorithm, register, require
+from .base import Algorithm, Capability, register, require
 from .grpo import GRPO, NO_KL
 
 
@@ -17,8 +17,8 @@ class ReLIFT(Algorithm):
     buffer: int = 128
     """prompts in the buffer that make an SFT step"""
 
-    settings: ClassVar = GRPO.settings | NO_KL
-    needs: ClassVar = frozenset({SFT_STEPS})
+    preset: ClassVar = GRPO.preset | NO_KL
+    needs: ClassVar = frozenset({Capability.SFT_STEPS})
 
     def __post_init__(self) -> None:
         require("buffer", self.buffer, self.buffer >= 1, "a whole number of at least 1")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from echorl_vl.core import PolicyLoss, srft_loss
-
-from .base import EXPERT_ROWS, Algorithm, LossRows, register, require
+from .base import Algorithm, Capability, LossRows, register, require
 from .grpo import GRPO, NO_KL
+
+if TYPE_CHECKING:
+    from echorl_vl.core import PolicyLoss
 
 
 @register("srft")
@@ -23,8 +24,8 @@ class SRFT(Algorithm):
     positive_weight: float = 0.1
     """of own rollouts that are right, times exp(entropy)"""
 
-    settings: ClassVar = GRPO.settings | NO_KL
-    needs: ClassVar = frozenset({EXPERT_ROWS})
+    preset: ClassVar = GRPO.preset | NO_KL
+    needs: ClassVar = frozenset({Capability.OFF_POLICY_ROWS})
     ignores_returns: ClassVar = True
 
     def __post_init__(self) -> None:
@@ -33,6 +34,8 @@ class SRFT(Algorithm):
             require(name, getattr(self, name), getattr(self, name) >= 0, "a number of at least 0")
 
     def policy_loss(self, rows: LossRows, **clip: Any) -> PolicyLoss:
+        from echorl_vl.core import srft_loss
+
         return srft_loss(
             rows.log_probs,
             rows.old_log_probs,

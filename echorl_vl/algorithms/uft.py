@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
-
-from echorl_vl.core import draw_pieces, hint_probability
-
-from .base import HINTS, Algorithm, register, require
+from .base import Algorithm, Capability, register, require
 from .grpo import GRPO, NO_KL
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @register("uft")
@@ -33,8 +32,8 @@ class UFT(Algorithm):
     coef: float = 0.001
     """weight of the hint tokens' mean NLL"""
 
-    settings: ClassVar = GRPO.settings | NO_KL
-    needs: ClassVar = frozenset({HINTS})
+    preset: ClassVar = GRPO.preset | NO_KL
+    needs: ClassVar = frozenset({Capability.HINTS})
 
     def __post_init__(self) -> None:
         require("pieces", self.pieces, self.pieces >= 1, "a whole number of at least 1")
@@ -51,5 +50,7 @@ class UFT(Algorithm):
         return self.coef
 
     def keep_hint(self, step: int, total_steps: int, pieces: Tensor, generator: torch.Generator) -> Tensor:
+        from echorl_vl.core import draw_pieces, hint_probability
+
         probability = hint_probability(step, self.start, self.end, round(self.hint_share * total_steps))
         return draw_pieces(pieces, probability, generator)

@@ -10,8 +10,7 @@ from collections.abc import Collection, Iterator
 
 import psutil
 
-from echorl_vl.algorithms import ALGORITHMS, make_algorithm
-from echorl_vl.algorithms.base import EXPERT_ROWS, NO_ROLLOUTS, ROUNDS, SFT_STEPS
+from echorl_vl.algorithms import ALGORITHMS, Capability, make_algorithm
 
 from .convert import WrongType, convert, type_text
 from .dump import get_value
@@ -117,7 +116,7 @@ def _algorithm(config: Config) -> Iterator[ConfigIssue]:
     if algorithm.needs_traces and not config.data.trace_key and not config.trainer.val_only:
         wanted = f"wanted the column of worked solutions, since algorithm.name = {name} learns from them"
         yield ConfigIssue(("data.trace_key", "algorithm.name"), f"{at(config, 'data.trace_key')}: {wanted}")
-    if NO_ROLLOUTS in algorithm.needs:
+    if Capability.NO_ROLLOUTS in algorithm.needs:
         for other, off in (
             ("echo.coef", 0),
             ("algorithm.online_filtering", False),
@@ -128,9 +127,12 @@ def _algorithm(config: Config) -> Iterator[ConfigIssue]:
                 yield ConfigIssue((other, "algorithm.name"), f"{at(config, other)}: wanted {show(off)} with {name}")
     filtering = "algorithm.online_filtering"
     for need, why in (
-        (ROUNDS, f"{name} samples in rounds of its own"),
-        (SFT_STEPS, f"{name} learns from the groups that all fail, which filtering drops"),
-        (EXPERT_ROWS, f"the expert's row of {name} gives groups that all fail an advantage, and filtering drops them"),
+        (Capability.ROUNDS, f"{name} samples in rounds of its own"),
+        (Capability.SFT_STEPS, f"{name} learns from the groups that all fail, which filtering drops"),
+        (
+            Capability.OFF_POLICY_ROWS,
+            f"the expert's row of {name} gives groups that all fail an advantage, and filtering drops them",
+        ),
     ):
         if need in algorithm.needs and config.algorithm.online_filtering:
             yield ConfigIssue((filtering, "algorithm.name"), f"{at(config, filtering)}: {why}; wanted false")
@@ -143,14 +145,14 @@ def _algorithm(config: Config) -> Iterator[ConfigIssue]:
         other = "algorithm.use_kl_loss"
         wanted = f"wanted true, or disable_kl = true: a KL in the reward is lost on {name}"
         yield ConfigIssue((other, "algorithm.disable_kl", "algorithm.name"), f"{at(config, other)}: {wanted}")
-    if EXPERT_ROWS in algorithm.needs and config.worker.rollout.n < 3:
+    if Capability.OFF_POLICY_ROWS in algorithm.needs and config.worker.rollout.n < 3:
         key, wanted = "worker.rollout.n", f"wanted at least 3 with {name}: one row of a group is the expert's"
         yield ConfigIssue((key, "algorithm.name"), f"{at(config, key)}: {wanted}")
 
 
-def algorithm_issues(config: Config, engine: str, offered: Collection[str]) -> Iterator[ConfigIssue]:
-    """What the algorithm asks of an engine that the engine has not (`algorithms.base`: EXPERT_ROWS, ...)."""
-    missing = sorted(ALGORITHMS[config.algorithm.name].needs - set(offered))
+def algorithm_issues(config: Config, engine: str, offered: Collection[Capability]) -> Iterator[ConfigIssue]:
+    """What the algorithm needs and the engine does not offer."""
+    missing = sorted(need.value for need in ALGORITHMS[config.algorithm.name].needs - set(offered))
     if missing:
         key = "algorithm.name"
         what = f"it needs {' and '.join(missing)}, which engine {engine} has not; engine local has"
@@ -159,7 +161,7 @@ def algorithm_issues(config: Config, engine: str, offered: Collection[str]) -> I
 
 def _groups(config: Config) -> Iterator[ConfigIssue]:
     estimator = config.algorithm.adv_estimator
-    if NO_ROLLOUTS in ALGORITHMS[config.algorithm.name].needs:
+    if Capability.NO_ROLLOUTS in ALGORITHMS[config.algorithm.name].needs:
         return
     if estimator in GROUP_ESTIMATORS and config.worker.rollout.n < 2:
         key = "worker.rollout.n"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from echorl_vl.algorithms.base import EXPERT_ROWS
+from echorl_vl.algorithms import Capability
 
 from .check import algorithm_issues
 from .cpu_dry_run import for_dry_run
@@ -16,7 +16,7 @@ from .issues import ConfigIssue, at, raise_if_any
 from .micro_batches import capped, data_ranks, trained_roles, world_size
 from .schema import Config
 
-OFFERED = frozenset({EXPERT_ROWS})
+OFFERED = frozenset({Capability.OFF_POLICY_ROWS})
 """What a base algorithm may ask of this engine (`algorithms.base`)."""
 
 

@@ -102,7 +102,7 @@ def _algorithms() -> str:
     text = ""
     for name, cls in ALGORITHMS.items():
         lines = [cls.__doc__.strip().splitlines()[0]]
-        lines.append("sets " + ", ".join(f"{key} = {show(value)}" for key, value in cls.settings.items()))
+        lines.append("sets " + ", ".join(f"{key} = {show(value)}" for key, value in cls.preset.items()))
         docs = attribute_docs(cls)
         lines += [f"{f.name} = {show(field_default(f))}: {docs.get(f.name, '')}" for f in dataclasses.fields(cls)]
         indent = " " * 6

@@ -7,8 +7,7 @@ and the options that stand in the file beside the first one go with it.
 
 from __future__ import annotations
 
-from echorl_vl.algorithms import ALGORITHMS
-from echorl_vl.algorithms.base import NO_ROLLOUTS
+from echorl_vl.algorithms import ALGORITHMS, Capability
 
 from .dump import get_value
 from .issues import at, show
@@ -26,14 +25,14 @@ def overridden(config: Config) -> list[str]:
         return []
     return [
         f"{NAME} = {name} has {key} = {show(value)}; {at(config, key)} wins"
-        for key, value in ALGORITHMS[name].settings.items()
+        for key, value in ALGORITHMS[name].preset.items()
         if get_value(config, key) != value
     ]
 
 
 def clip_note(config: Config) -> list[str]:
     """A line: the clip of the probability ratio that a run trains with, and who set it; none for a loss without one."""
-    if config.worker.actor.loss_type == "sapo" or NO_ROLLOUTS in ALGORITHMS[config.algorithm.name].needs:
+    if config.worker.actor.loss_type == "sapo" or Capability.NO_ROLLOUTS in ALGORITHMS[config.algorithm.name].needs:
         return []
     keys = {side: f"worker.actor.clip_ratio_{side}" for side in ("low", "high")}
     sides = [f"{get_value(config, key):g} {side} ({config.origin(key)})" for side, key in keys.items()]
@@ -53,9 +52,7 @@ def with_presets(*layers: list[Assignment]) -> list[Assignment]:
             chosen = named[-1][1]
             algorithm = ALGORITHMS.get(chosen.value) if isinstance(chosen.value, str) else None
             origin = f"{NAME} = {chosen.value}, {chosen.origin}"
-            merged += [
-                Assignment(key, value, origin) for key, value in (algorithm.settings if algorithm else {}).items()
-            ]
+            merged += [Assignment(key, value, origin) for key, value in (algorithm.preset if algorithm else {}).items()]
         superseded = bool(named) and number < named[-1][0]
         merged += [one for one in layer if not (superseded and one.key == OPTIONS)]
     return merged

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from echorl_vl.algorithms import make_algorithm
-from echorl_vl.algorithms.base import HINTS
+from echorl_vl.algorithms import Capability, make_algorithm
 from echorl_vl.config import Config
 
 
@@ -20,6 +19,6 @@ def tied_to_length(config: Config) -> str | None:
             return f"worker.{role}.optim.lr_scheduler_type = {optim.lr_scheduler_type}"
         if optim.lr_warmup_steps is None and optim.lr_warmup_ratio > 0:
             return f"worker.{role}.optim.lr_warmup_ratio = {optim.lr_warmup_ratio}"
-    if HINTS in make_algorithm(config.algorithm.name, config.algorithm.options).needs:
+    if Capability.HINTS in make_algorithm(config.algorithm.name, config.algorithm.options).needs:
         return f"algorithm.name = {config.algorithm.name} (the schedule of its hints)"
     return None

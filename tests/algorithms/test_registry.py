@@ -35,8 +35,8 @@ def test_every_algorithm_of_the_paper_is_there() -> None:
 @pytest.mark.parametrize("name", list(ALGORITHMS))
 def test_naming_one_sets_its_keys_and_loads(name: str) -> None:
     config = loaded(f"algorithm.name={name}", TRACES)
-    assert set(ALGORITHMS[name].settings) <= set(schema_options(Config))
-    for key, value in ALGORITHMS[name].settings.items():
+    assert set(ALGORITHMS[name].preset) <= set(schema_options(Config))
+    for key, value in ALGORITHMS[name].preset.items():
         found = config
         for part in key.split("."):
             found = getattr(found, part)

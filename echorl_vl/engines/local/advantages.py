@@ -7,8 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from echorl_vl.algorithms import Algorithm, make_algorithm
-from echorl_vl.algorithms.base import NO_ROLLOUTS
+from echorl_vl.algorithms import Algorithm, Capability, make_algorithm
 from echorl_vl.config import Config
 from echorl_vl.core import group_advantages, token_advantages, verified_rollouts
 from echorl_vl.core.groups import degenerate_groups, group_index
@@ -43,7 +42,7 @@ def compute_advantages(
     kl = torch.zeros_like(rollouts.log_probs)
     if ref_log_probs is not None and not settings.use_kl_loss:
         kl = kl_of_tokens(rollouts, ref_log_probs, settings.kl_penalty)
-    if NO_ROLLOUTS in algorithm.needs:
+    if Capability.NO_ROLLOUTS in algorithm.needs:
         advantages = torch.zeros_like(returns)[:, None]
     elif settings.adv_estimator == "reinforce_plus_plus":
         outcome = torch.zeros_like(kl).scatter(1, (lengths - 1)[:, None], returns[:, None])

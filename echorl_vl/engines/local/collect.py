@@ -17,8 +17,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from echorl_vl.algorithms import Algorithm
-from echorl_vl.algorithms.base import EXPERT_ROWS, HINTS, NO_ROLLOUTS
+from echorl_vl.algorithms import Algorithm, Capability
 from echorl_vl.config import Config
 from echorl_vl.core.groups import all_of_group, group_reduce
 from echorl_vl.engines.local.context import TrainingContext
@@ -102,10 +101,10 @@ class RolloutCollector:
         self.position += 1
         config, algorithm = self.config, self.algorithm
         prompts = self._prompts(problems, step, purpose)
-        if NO_ROLLOUTS in algorithm.needs:
+        if Capability.NO_ROLLOUTS in algorithm.needs:
             rollouts = expert_rollouts(self.policy, prompts, self._traces(prompts))
             return Collected(rollouts, self._grade(rollouts, timer), problems)
-        expert = EXPERT_ROWS in algorithm.needs
+        expert = Capability.OFF_POLICY_ROWS in algorithm.needs
         params = training_params(config)
         params = replace(params, n=params.n - expert)
         size = config.data.mini_rollout_batch_size or len(prompts)
@@ -122,7 +121,7 @@ class RolloutCollector:
 
     def _prompts(self, problems: Sequence[int], step: int, purpose: str) -> list[Prompt]:
         prompts = [self.parts.encoder.encode(self.parts.train[index]) for index in problems]
-        if HINTS not in self.algorithm.needs:
+        if Capability.HINTS not in self.algorithm.needs:
             return prompts
         most, traces = self.algorithm.hint_pieces, self.parts.traces
         hints = [traces.hints(prompt.problem, most) for prompt in prompts]

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from echorl_vl.algorithms import make_algorithm
-from echorl_vl.algorithms.base import HINTS
+from echorl_vl.algorithms import Capability, make_algorithm
 from echorl_vl.config import Config
 from echorl_vl.core import Splitter, make_splitter
 from echorl_vl.data.from_config import load_set, make_encoder, screen_set
@@ -79,7 +78,7 @@ def build_context(config: Config, note: Callable[[str], None]) -> TrainingContex
             train, traces = with_traces(
                 train, encoder, policy.tokenizer, policy.end_of_turn, splitter, algorithm, config, note
             )
-        check_window(policy, config, hints=HINTS in algorithm.needs)
+        check_window(policy, config, hints=Capability.HINTS in algorithm.needs)
         order = None if train is None else _order(train, config)
         steps = 0 if train is None else config.trainer.max_steps or _steps_in_all(train, config)
     except BaseException:

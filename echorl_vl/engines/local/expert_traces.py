@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from echorl_vl.algorithms import Algorithm
-from echorl_vl.algorithms.base import HINTS
+from echorl_vl.algorithms import Algorithm, Capability
 from echorl_vl.config import Config
 from echorl_vl.core import Splitter, piece_ends, step_ids
 from echorl_vl.data.problem import Problems
@@ -78,7 +77,7 @@ def with_traces(
     found = usable_traces(train, traces, data.bad_traces)
     note(f"{train.source}: {found}")
     kept, usable = (train.select(found.kept) if found.dropped else train), ExpertTraces(traces, splitter)
-    if HINTS in algorithm.needs:
+    if Capability.HINTS in algorithm.needs:
         _count_hints(kept, usable, algorithm.hint_pieces, note)
     _check_buffer(kept, algorithm, config)
     return kept, usable
