@@ -15,11 +15,11 @@ from echorl_vl.data.images import image_size
 from echorl_vl.data.problem import Problems
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.engines.local.expert_traces import with_traces
-from echorl_vl.engines.local.loading import load_inputs
 from echorl_vl.engines.local.memory import model_memory
 from echorl_vl.engines.local.policy import end_of_turn
 from echorl_vl.engines.resources import GIB, Machine, memory_issues
 from echorl_vl.errors import counted
+from echorl_vl.models.loading import load_inputs
 from echorl_vl.outputs.writable import check_writable
 from echorl_vl.rewards.manager import RewardManager
 

@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 
 from echorl_vl.data.bad_rows import BadRow, raise_bad_rows
 from echorl_vl.data.checks import nearest
-from echorl_vl.data.csv_rows import read_csv
-from echorl_vl.data.json_rows import read_json
+from echorl_vl.data.text_rows import read_csv, read_json
 from echorl_vl.errors import UserError, shorten
 from echorl_vl.types import Keys
 

@@ -21,8 +21,8 @@ from echorl_vl.data.templates import (
     message_content,
     read_template,
 )
-from echorl_vl.data.tokens import reserved_tokens
 from echorl_vl.errors import UserError
+from echorl_vl.models.tokens import reserved_tokens
 from echorl_vl.types import Problem, Prompt
 
 CACHE_BYTES = 256 * 1024 * 1024

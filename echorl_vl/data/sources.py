@@ -13,15 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from echorl_vl.data.bad_rows import LISTED_AT_START, BadRow, raise_bad_rows, settle_bad_rows
-from echorl_vl.data.cells import answer_text
 from echorl_vl.data.checks import check_columns, check_rows
-from echorl_vl.data.columns import column_names, pick_columns, root_of, value_at
-from echorl_vl.data.gsm8k import are_solutions, split_solution
-from echorl_vl.data.json_rows import used_keys
+from echorl_vl.data.columns import answer_text, column_names, pick_columns, root_of, value_at
 from echorl_vl.data.messages import Chat, is_messages, read_chat, read_reply, reply_column, split_column
 from echorl_vl.data.opening import Source, open_place, with_plain_chats
 from echorl_vl.data.places import local_path, split_places
 from echorl_vl.data.problem import Part, Problems
+from echorl_vl.data.solutions import are_solutions, split_solution
+from echorl_vl.data.text_rows import used_keys
 from echorl_vl.errors import UserError
 from echorl_vl.types import ImageSource, Keys, Problem
 

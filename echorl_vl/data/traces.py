@@ -16,11 +16,10 @@ import torch
 
 from echorl_vl.data.bad_rows import BadRow, RowError, raise_bad_rows
 from echorl_vl.data.columns import value_at
-from echorl_vl.data.gsm8k import split_solution
 from echorl_vl.data.messages import read_reply
-from echorl_vl.data.theorems import are_theorem_calls, theorem_step
-from echorl_vl.data.tokens import reserved_tokens
+from echorl_vl.data.solutions import are_theorem_calls, split_solution, theorem_step
 from echorl_vl.errors import UserError
+from echorl_vl.models.tokens import reserved_tokens
 from echorl_vl.rewards.extract import last_boxed
 from echorl_vl.types import Problem
 

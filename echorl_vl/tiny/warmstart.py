@@ -29,6 +29,7 @@ from echorl_vl.generators.geometry3k.generate import draw_split
 from echorl_vl.generators.geometry3k.kinds import KINDS, OOD_KINDS
 from echorl_vl.generators.geometry3k.problem import GeometryProblem
 from echorl_vl.generators.splits import TRAIN, Split
+from echorl_vl.models.qwen2_5_vl import mrope_positions
 from echorl_vl.outputs.command import job
 from echorl_vl.tiny.build import (
     MODEL_FOLDER,
@@ -40,7 +41,6 @@ from echorl_vl.tiny.build import (
 )
 from echorl_vl.tiny.tokenizer import train_tokenizer
 from echorl_vl.tiny.tuning import cosine, fine_tune, new_optimizer
-from echorl_vl.vision.positions import mrope_positions
 
 RIGHT_SHARE = {
     "triangle_angle": 0.60,

@@ -24,9 +24,9 @@ from echorl_vl.core import (
     verified_rollouts,
 )
 from echorl_vl.core.metric_names import ECHO_COEF, ECHO_LOSS
-from echorl_vl.data.tokens import VisualTokens, special_token_ids, text_mask
 from echorl_vl.engines.seeds import step_generator
 from echorl_vl.errors import UserError
+from echorl_vl.models.tokens import VisualTokens, special_token_ids, text_mask
 from echorl_vl.trl.accuracy import AccuracyReward, SilenceWatch, accuracy_of_each, find_accuracy, names_of
 from echorl_vl.trl.checks import check_hooks
 from echorl_vl.trl.sampling import forbid

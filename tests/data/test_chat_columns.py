@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from echorl_vl.data.columns import column_names, pick_columns, value_at
-from echorl_vl.data.gsm8k import are_solutions, split_solution
 from echorl_vl.data.messages import Chat, read_chat
 from echorl_vl.data.prompts import PromptEncoder
+from echorl_vl.data.solutions import are_solutions, split_solution
 from echorl_vl.data.sources import load_problems
 from echorl_vl.errors import UserError
 from echorl_vl.types import Problem

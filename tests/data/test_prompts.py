@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from echorl_vl.data.prompts import PromptEncoder
-from echorl_vl.data.tokens import reserved_tokens
 from echorl_vl.errors import UserError
+from echorl_vl.models.tokens import reserved_tokens
 from echorl_vl.types import Keys, Problem
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from echorl_vl.data.solutions import theorem_step
 from echorl_vl.data.sources import load_problems
-from echorl_vl.data.theorems import theorem_step
 from echorl_vl.data.traces import (
     MISSING,
     NO_BOX,
@@ -276,7 +276,7 @@ def test_how_many_traces_of_real_training_sets_are_usable(
 
 
 def test_traces_bring_nothing_of_pictures():
-    names = ("PIL", "torchvision", "echorl_vl.vision")
+    names = ("PIL", "torchvision", "echorl_vl.data.images")
     script = f"import sys, echorl_vl.data.traces; print([name for name in {names} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

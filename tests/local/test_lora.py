@@ -11,9 +11,9 @@ import tiny_models as tiny
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
-from echorl_vl.engines.local.lora import add_lora
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.state import ADAPTER, MODEL_FOLDER, restore_state, write_state
+from echorl_vl.models.lora import add_lora
 
 TARGETS = ("lm_head", "embed_tokens", "lm_head, embed_tokens", "q_proj, lm_head", "all-linear")
 

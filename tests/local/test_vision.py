@@ -10,10 +10,10 @@ import tiny_models as tiny
 import torch
 from transformers import AutoConfig, AutoTokenizer
 
-from echorl_vl.data.tokens import VisualTokens, text_mask
 from echorl_vl.errors import UserError
-from echorl_vl.vision.pictures import distinct_pictures
-from echorl_vl.vision.positions import mrope_positions
+from echorl_vl.models.images import distinct_pictures
+from echorl_vl.models.qwen2_5_vl import mrope_positions
+from echorl_vl.models.tokens import VisualTokens, text_mask
 
 MERGE = 2
 

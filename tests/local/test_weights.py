@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from echorl_vl.engines.local.architecture import check_architecture
 from echorl_vl.engines.local.policy import Policy
-from echorl_vl.engines.local.weights import check_weight_files
 from echorl_vl.errors import UserError
+from echorl_vl.models.weights import check_weight_files
 
 UP = "model.layers.1.mlp.up_proj.weight"
 WEIGHTS = "model.safetensors"

@@ -26,8 +26,8 @@ from trl_runs import (
 )
 
 from echorl_vl.core import EchoConfig
-from echorl_vl.data.tokens import VisualTokens
 from echorl_vl.errors import UserError
+from echorl_vl.models.tokens import VisualTokens
 from echorl_vl.trl import EchoGRPOTrainer
 from echorl_vl.trl.sampling import VLLM_BIAS, forbid, with_bias
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from transformers import PreTrainedTokenizer
 from verl.protocol import DataProto
 
-from echorl_vl.data.tokens import VisualTokens, special_token_ids, text_mask
 from echorl_vl.engines.easyr1.rewards import group_ids
 from echorl_vl.engines.easyr1.settings import OWN_POLICY
+from echorl_vl.models.tokens import VisualTokens, special_token_ids, text_mask
 from echorl_vl.types import Problem, RolloutBatch
 
 

@@ -16,10 +16,10 @@ from echorl_vl.data.problem import Problems
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.engines.local.architecture import check_window
 from echorl_vl.engines.local.expert_traces import ExpertTraces, with_traces
-from echorl_vl.engines.local.loading import load_inputs
 from echorl_vl.engines.local.memory import check_memory
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.errors import UserError, counted
+from echorl_vl.models.loading import load_inputs
 from echorl_vl.rewards.manager import RewardManager
 
 

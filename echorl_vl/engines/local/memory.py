@@ -10,9 +10,9 @@ import psutil
 import torch
 
 from echorl_vl.config import Config
-from echorl_vl.engines.local.loading import to_dtype
 from echorl_vl.engines.resources import GIB, empty_model
 from echorl_vl.errors import UserError
+from echorl_vl.models.loading import to_dtype
 
 TRAINED = 16
 """Bytes of a parameter that is trained: float32 weight and gradient, and AdamW's two moments."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from echorl_vl.errors import UserError
-from echorl_vl.vision.pictures import distinct_pictures
-from echorl_vl.vision.positions import mrope_positions
+from echorl_vl.models.images import distinct_pictures
+from echorl_vl.models.qwen2_5_vl import mrope_positions
 
 
 class PictureReader:

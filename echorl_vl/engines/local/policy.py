@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from echorl_vl.core.entropy import log_probs_and_entropy
-from echorl_vl.data.tokens import VisualTokens, special_token_ids
 from echorl_vl.engines.local.architecture import check_architecture
 from echorl_vl.engines.local.attention import SHARED_PREFIX, skip_mask, take_rows
 from echorl_vl.engines.local.hints import Hints
-from echorl_vl.engines.local.loading import load, to_dtype
 from echorl_vl.engines.local.packing import PackedRows
 from echorl_vl.errors import UserError
+from echorl_vl.models.loading import load, to_dtype
+from echorl_vl.models.tokens import VisualTokens, special_token_ids
 
 HEAD_ELEMENTS = 2**27  # logits held at once in the update: 512 MB in float32
 _END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")

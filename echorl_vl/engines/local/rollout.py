@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from echorl_vl.core.entropy import log_probs_and_entropy
-from echorl_vl.data.tokens import text_mask
 from echorl_vl.engines.local.kv_cache import PromptCache, ResponseCache
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.sampling import SamplingParams, sample
+from echorl_vl.models.tokens import text_mask
 from echorl_vl.types import RolloutBatch
 
 COMPACT_EVERY = 8  # steps between looks at which rows have finished: on a GPU each look waits for the device

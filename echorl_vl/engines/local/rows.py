@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
-from echorl_vl.data.tokens import text_mask
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.sampling import SamplingParams
+from echorl_vl.models.tokens import text_mask
 from echorl_vl.types import Prompt, RolloutBatch, take_rows
 
 

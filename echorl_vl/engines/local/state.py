@@ -18,11 +18,11 @@ from safetensors.torch import load_file
 
 from echorl_vl.config import Config
 from echorl_vl.engines.local.checkpoint import MODEL_FOLDER, STATE_FILE, load_training_state, save_training_state
-from echorl_vl.engines.local.lora import merged
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.reference import KLController
 from echorl_vl.engines.local.update import Updater
 from echorl_vl.errors import UserError
+from echorl_vl.models.lora import merged
 
 ADAPTER = Path("actor/lora_adapter")
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from transfer_queue import KVBatchMeta
 from transformers import PreTrainedTokenizer
 
-from echorl_vl.data.tokens import VisualTokens, special_token_ids, text_mask
 from echorl_vl.errors import UserError
+from echorl_vl.models.tokens import VisualTokens, special_token_ids, text_mask
 from echorl_vl.types import Problem, RolloutBatch
 
 FIELDS = ("prompts", "responses", "response_mask", "extra_fields", "reward_model", "raw_prompt", "index")

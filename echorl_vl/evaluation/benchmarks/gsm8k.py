@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from echorl_vl.data.gsm8k import split_solution
+from echorl_vl.data.solutions import split_solution
 from echorl_vl.errors import UserError
 from echorl_vl.evaluation.benchmarks import rows
 from echorl_vl.evaluation.benchmarks.base import Benchmark, Edition, Hub, Question, Row

@@ -7,7 +7,7 @@ import os
 import re
 from typing import Any
 
-from echorl_vl.data.cells import answer_text
+from echorl_vl.data.columns import answer_text
 from echorl_vl.data.places import is_url, unsupported_url
 from echorl_vl.data.templates import IMAGE
 from echorl_vl.errors import UserError, shorten

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from echorl_vl.engines.local.loading import load, to_dtype
 from echorl_vl.engines.local.sampling import SamplingParams, sample
 from echorl_vl.errors import UserError
 from echorl_vl.evaluation.generation.base import Request, Response
 from echorl_vl.evaluation.generation.prompting import context_of, encoder_for
 from echorl_vl.evaluation.settings import Sampling
+from echorl_vl.models.loading import load, to_dtype
 from echorl_vl.types import Problem, Prompt
 
 BATCH_SIZE = 16

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from echorl_vl.engines.local.weights import check_weight_files
 from echorl_vl.errors import UserError
 from echorl_vl.evaluation.generation.base import Request, Response
 from echorl_vl.evaluation.generation.prompting import context_of, encoder_for
 from echorl_vl.evaluation.settings import Sampling
+from echorl_vl.models.weights import check_weight_files
 from echorl_vl.types import Problem
 
 BATCH_SIZE = 256

@@ -18,9 +18,9 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from echorl_vl.engines.local.lora import add_lora
-from echorl_vl.engines.local.weights import check_finite, check_keys, check_weight_files
 from echorl_vl.errors import UserError
+from echorl_vl.models.lora import add_lora
+from echorl_vl.models.weights import check_finite, check_keys, check_weight_files
 
 VISION_MODELS = ("qwen2_5_vl", "qwen2_vl")  # positions and image features of these are known
 _DTYPES = {

@@ -1,0 +1,1 @@
+"""Models: families of them, one file each, and loading."""
