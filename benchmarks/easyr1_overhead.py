@@ -52,6 +52,7 @@ class Bench:
         from verl.workers.actor.dp_actor import DataParallelPPOActor
         from verl.workers.reward import AutoRewardManager
 
+        import echorl_vl.generators  # noqa: F401 - registers the generated problems
         from echorl_vl.data.sources import load_problems
         from echorl_vl.engines.easyr1.batches import BatchReader
         from echorl_vl.engines.easyr1.settings import to_easyr1

@@ -147,13 +147,13 @@ def differences(one: Path, other: Path) -> Iterator[str]:
 
 def small_arguments(config: str, algorithm: str | None, folder: Path) -> list[str]:
     """The command line of a small run of `config`, on a few of its validation problems."""
+    import echorl_vl.generators  # noqa: F401 - registers the generated problems
     from echorl_vl.algorithms import ALGORITHMS
     from echorl_vl.config import load_config
-    from echorl_vl.generators.splits import load_generated
+    from echorl_vl.data.places import load_generated, split_of_place
 
     arguments = [config, *SMALL]
-    name, _, split = (load_config(config).data.val_files or "").removeprefix("generated/").partition("@")
-    problems = load_generated(name, split)
+    problems = load_generated(*split_of_place(load_config(config).data.val_files))
     datasets.disable_progress_bars()
     for key, rows in (("train_files", range(24)), ("val_files", range(24, 32))):
         path = folder / f"{key}.parquet"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+import echorl_vl.generators  # noqa: F401 - registers the sources of generated problems
 from echorl_vl import __version__
 from echorl_vl.config import Config, clip_note, full_help, load_config, short_help, start_notes, to_yaml
 from echorl_vl.errors import INTERRUPTED, UserError

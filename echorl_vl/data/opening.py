@@ -1,4 +1,4 @@
-"""Where problems come from: files of any kind, folders, the hub or this project's generators, each as tables."""
+"""Where problems come from: files of any kind, folders, the hub or registered sources, each as tables."""
 
 from __future__ import annotations
 
@@ -21,9 +21,16 @@ from echorl_vl.data.files import (
     root_cause,
 )
 from echorl_vl.data.messages import flatten_columns, needs_flattening
-from echorl_vl.data.places import exists, is_url, matches, split_of_place, unsupported_url
+from echorl_vl.data.places import (
+    exists,
+    is_generated,
+    is_url,
+    load_generated,
+    matches,
+    split_of_place,
+    unsupported_url,
+)
 from echorl_vl.errors import UserError
-from echorl_vl.generators.splits import GENERATED, load_generated
 from echorl_vl.types import Keys
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
@@ -50,8 +57,8 @@ def open_place(place: str, keys: Keys) -> list[Source]:
         advice = "download the file and give its path; a data set of the Hugging Face hub is OWNER/NAME@SPLIT"
         raise UserError(unsupported_url(place, advice))
     name, split = split_of_place(place)
-    if name.startswith(GENERATED):
-        return [Source(f"{name}@{split}", _generated(name, split))]
+    if is_generated(name):
+        return [Source(f"{name}@{split}", load_generated(name, split))]
     if exists(name):
         return _open_path(Path(name).expanduser(), split, keys)
     if (found := matches(name)) is not None:
@@ -119,13 +126,6 @@ def _is_path(place: str) -> bool:
         or not _HUB_ID.fullmatch(place)
         or ("/" in place and Path(first).is_dir())
     )
-
-
-def _generated(place: str, split: str) -> datasets.Dataset:
-    try:
-        return load_generated(place.removeprefix(GENERATED), split)
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{place}@{split}: {error.args[0] if error.args else error}") from error
 
 
 def _from_hub(name: str, split: str) -> datasets.Dataset:

@@ -17,8 +17,7 @@ import psutil
 from echorl_vl.config import Config, ConfigIssue
 from echorl_vl.config.dump import get_value
 from echorl_vl.config.issues import at, raise_if_any
-from echorl_vl.data.places import split_of_place, split_places
-from echorl_vl.generators.splits import GENERATED
+from echorl_vl.data.places import is_generated, split_of_place, split_places
 
 TIME_LIMIT = 5.0
 """Seconds that the hub has for an answer."""
@@ -30,7 +29,7 @@ _BYTES_TRAINED, _BYTES_FROZEN = 16, 4  # float32 weight, gradient and AdamW's tw
 
 def is_hub_id(place: str) -> bool:
     """Whether a path of a model or of problems is an id of the hub, `owner/name`: nothing of that name is here."""
-    if place.startswith(GENERATED) or place.lower().endswith(_FILES) or not _ID.fullmatch(place):
+    if is_generated(place) or place.lower().endswith(_FILES) or not _ID.fullmatch(place):
         return False
     return not Path(place).exists() and not ("/" in place and Path(place).parent.is_dir())
 

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
+import echorl_vl.generators  # noqa: F401 - registers the sources of generated problems
 from echorl_vl.errors import INTERRUPTED, UserError
 from echorl_vl.evidence.experiment import Experiment, experiment_names, find_experiments
 from echorl_vl.evidence.report import fill, report

@@ -9,32 +9,7 @@ import random
 import zlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-
-if TYPE_CHECKING:
-    import datasets
-
-
-GENERATED = "generated/"
-"""A data set of this prefix comes from a generator."""
-
-_GENERATORS = {
-    "geometry3k": "echorl_vl.generators.geometry3k.generate",
-    "arithmetic": "echorl_vl.generators.arithmetic.generate",
-}
-
-
-def load_generated(name: str, split: str) -> datasets.Dataset:
-    """The problems of a split of the generator `name`.
-
-    Raises:
-        ValueError: there is no such generator or split.
-    """
-    if name not in _GENERATORS:
-        made = ", ".join(GENERATED + each for each in _GENERATORS)
-        raise ValueError(f"the generators make {made}; nothing is named '{name}'")
-    return import_module(_GENERATORS[name]).load_split(split)  # imported here: a run on other data draws no diagrams
+from typing import Any, Protocol, TypeVar
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from echorl_vl.engines.local.context import load_set, make_encoder
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.sampling import SamplingParams
-from echorl_vl.generators.splits import load_generated
+from echorl_vl.generators.geometry3k.generate import load_split
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
 
@@ -96,7 +96,7 @@ def test_in_bfloat16_rollout_and_update_agree(config, prompts) -> None:
 )
 def test_runs_learn_and_resume(tmp_path, changes) -> None:
     """Four steps, then the same run resumed from its second: finite numbers, and a policy that has moved."""
-    load_generated("geometry3k", "train").select(range(64)).to_parquet(tmp_path / "train.parquet")
+    load_split("train").select(range(64)).to_parquet(tmp_path / "train.parquet")
     arguments = [str(REPOSITORY / "configs/geo3k_tiny.yaml"), *SMALL, f"data.train_files={tmp_path}/train.parquet"]
     arguments += [f"trainer.save_checkpoint_path={tmp_path}/run", *changes]
     assert train.main(arguments) == 0

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 
 from echorl_vl.config import Config
 from echorl_vl.data.from_config import load_set, make_encoder, screen_set
+from echorl_vl.data.places import is_generated, load_generated, split_of_place
 from echorl_vl.data.problem import Problems
 from echorl_vl.data.traces import TraceEncoder
 from echorl_vl.engines.easyr1.expert_traces import load_tokenizer, wants_traces
 from echorl_vl.errors import UserError, counted
-from echorl_vl.generators.splits import GENERATED, load_generated
 from echorl_vl.outputs import atomic
 from echorl_vl.types import Problem
 
@@ -88,13 +88,11 @@ def readable_by_easyr1(
     for key in KEYS:
         spec = getattr(config.data, key)
         its_traces = traces if key == "train_files" else None
-        if isinstance(spec, str) and spec.startswith(GENERATED) and sets[key].plain and its_traces is None:
-            place, _, split = spec.partition("@")
-            split = split or "train"
-            name = place.removeprefix(GENERATED)
-            path = run / "data" / f"{name}_{split}.parquet"
+        if isinstance(spec, str) and is_generated(spec) and sets[key].plain and its_traces is None:
+            place, split = split_of_place(spec)
+            path = run / "data" / f"{Path(place).name}_{split}.parquet"
             if not path.is_file():
-                _write_generated(name, split, path)
+                _write_generated(place, split, path)
             setattr(data, key, str(path))
         elif its_traces is not None or not sets[key].plain:
             path = run / "data" / f"{key}.parquet"
