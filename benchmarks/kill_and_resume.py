@@ -150,7 +150,8 @@ def small_arguments(config: str, algorithm: str | None, folder: Path) -> list[st
     import echorl_vl.generators  # noqa: F401 - registers the generated problems
     from echorl_vl.algorithms import ALGORITHMS
     from echorl_vl.config import load_config
-    from echorl_vl.data.places import load_generated, split_of_place
+    from echorl_vl.data.generated import load_generated
+    from echorl_vl.places import split_of_place
 
     arguments = [config, *SMALL]
     problems = load_generated(*split_of_place(load_config(config).data.val_files))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from echorl_vl.data.places import split_places
+from echorl_vl.places import split_places
 
 from .check import general_issues, local_issues
 from .check_easyr1 import easyr1_issues

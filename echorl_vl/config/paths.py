@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 import echorl_vl
-from echorl_vl.data.places import matches, split_places
+from echorl_vl.places import matches, split_places
 
 from .dump import get_value, set_value
 from .schema import Config

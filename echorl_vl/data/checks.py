@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 
 from echorl_vl.data.bad_rows import BadRow
 from echorl_vl.data.messages import is_messages
-from echorl_vl.data.places import is_url, unsupported_url
 from echorl_vl.data.templates import IMAGE, VIDEO
 from echorl_vl.errors import UserError, shorten
+from echorl_vl.places import is_url, unsupported_url
 from echorl_vl.types import Keys
 
 _NO_VIDEO = "the local engine reads pictures, not videos"

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image, ImageOps
 from qwen_vl_utils.vision_process import MAX_RATIO, smart_resize
 
-from echorl_vl.data.places import is_url, unsupported_url
 from echorl_vl.errors import UserError, shorten
+from echorl_vl.places import is_url, unsupported_url
 
 MAX_SOURCE_PIXELS = 64 * 1024 * 1024
 """A larger picture is refused from its header, before any of it is decoded: decoded, it would take 200 MB and more."""

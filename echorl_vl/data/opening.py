@@ -20,17 +20,10 @@ from echorl_vl.data.files import (
     read_saved,
     root_cause,
 )
+from echorl_vl.data.generated import is_generated, load_generated
 from echorl_vl.data.messages import flatten_columns, needs_flattening
-from echorl_vl.data.places import (
-    exists,
-    is_generated,
-    is_url,
-    load_generated,
-    matches,
-    split_of_place,
-    unsupported_url,
-)
 from echorl_vl.errors import UserError
+from echorl_vl.places import exists, is_url, matches, split_of_place, unsupported_url
 from echorl_vl.types import Keys
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")

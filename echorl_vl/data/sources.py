@@ -17,11 +17,11 @@ from echorl_vl.data.checks import check_columns, check_rows
 from echorl_vl.data.columns import answer_text, column_names, pick_columns, root_of, value_at
 from echorl_vl.data.messages import Chat, is_messages, read_chat, read_reply, reply_column, split_column
 from echorl_vl.data.opening import Source, open_place, with_plain_chats
-from echorl_vl.data.places import local_path, split_places
 from echorl_vl.data.problem import Part, Problems
 from echorl_vl.data.solutions import are_solutions, split_solution
 from echorl_vl.data.text_rows import used_keys
 from echorl_vl.errors import UserError
+from echorl_vl.places import local_path, split_places
 from echorl_vl.types import ImageSource, Keys, Problem
 
 

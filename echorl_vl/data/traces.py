@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import torch
 
+from echorl_vl.answers.extract import last_boxed
 from echorl_vl.data.bad_rows import BadRow, RowError, raise_bad_rows
 from echorl_vl.data.columns import value_at
 from echorl_vl.data.messages import read_reply
 from echorl_vl.data.solutions import are_theorem_calls, split_solution, theorem_step
 from echorl_vl.errors import UserError
 from echorl_vl.models.tokens import reserved_tokens
-from echorl_vl.rewards.extract import last_boxed
 from echorl_vl.types import Problem
 
 MISSING = "missing"

@@ -17,7 +17,8 @@ import psutil
 from echorl_vl.config import Config, ConfigIssue
 from echorl_vl.config.dump import get_value
 from echorl_vl.config.issues import at, raise_if_any
-from echorl_vl.data.places import is_generated, split_of_place, split_places
+from echorl_vl.data.generated import is_generated
+from echorl_vl.places import split_of_place, split_places
 
 TIME_LIMIT = 5.0
 """Seconds that the hub has for an answer."""

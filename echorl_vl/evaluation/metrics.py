@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from decimal import Context, Decimal
 
+from echorl_vl.answers.text import plain, squash
 from echorl_vl.evaluation.benchmarks.base import Graded
 from echorl_vl.evaluation.clusters import numbered
 from echorl_vl.evaluation.grading.graders import value_of
-from echorl_vl.rewards.text import plain, squash
 from echorl_vl.wilson import known_error
 
 _ROUNDED = Context(prec=9)  # significant digits; its exponents reach where a float's overflow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from echorl_vl.data.places import register_source
+from echorl_vl.data.generated import register_source
 
 if TYPE_CHECKING:
     import datasets

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from echorl_vl.answers.extract import count_boxes, last_box
+from echorl_vl.answers.grading import TOLERANCE, PooledGrade, decide, grade
+from echorl_vl.answers.grading import warm_up as warm_up  # hook: called in each worker before its first row
 from echorl_vl.rewards import worker
-from echorl_vl.rewards.extract import count_boxes, last_box
-from echorl_vl.rewards.grading import TOLERANCE, PooledGrade, decide, grade
-from echorl_vl.rewards.grading import warm_up as warm_up  # hook: called in each worker before its first row
 from echorl_vl.rewards.pool import GradingPool
 
 REWARD_NAME = "geometry"

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from echorl_vl.answers.extract import last_boxed
 from echorl_vl.data.solutions import theorem_step
 from echorl_vl.data.sources import load_problems
 from echorl_vl.data.traces import (
@@ -27,7 +28,6 @@ from echorl_vl.data.traces import (
     usable_traces,
 )
 from echorl_vl.errors import UserError
-from echorl_vl.rewards.extract import last_boxed
 from echorl_vl.types import Keys, Problem
 
 BOXED = "One and one.\nSo \\boxed{2}."

@@ -13,11 +13,11 @@ import pytest
 from echorl_vl.evaluation.grading import sources
 from echorl_vl.evaluation.grading.sources import MODULES, grader_sha256
 
-DECIDES = re.compile(r"echorl_vl\.evaluation\.grading\.\w+|echorl_vl\.rewards\.\w+")
+DECIDES = re.compile(r"echorl_vl\.evaluation\.grading\.\w+|echorl_vl\.(answers|rewards)\.\w+")
 
 
 def imported(module: str) -> set[str]:
-    """The modules of grading and rewards that a module imports, anywhere in it."""
+    """The modules of grading, answers and rewards that a module imports, anywhere in it."""
     tree = ast.parse(Path(find_spec(module).origin).read_text())
     names = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     names |= {

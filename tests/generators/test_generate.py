@@ -10,13 +10,13 @@ from collections import defaultdict
 import pytest
 from PIL import Image
 
+from echorl_vl.answers.grading import grade
 from echorl_vl.data.sources import load_problems
 from echorl_vl.generators.geometry3k import generate
 from echorl_vl.generators.geometry3k.canvas import CELLS, PATCH, POSES, Canvas
 from echorl_vl.generators.geometry3k.generate import SPLITS, draw_split, load_split
 from echorl_vl.generators.geometry3k.kinds import KINDS, OOD_KINDS, TRAIN_KINDS, draw_problem
 from echorl_vl.generators.splits import TEST, TRAIN, VALIDATION, Split, belongs_to
-from echorl_vl.rewards.grading import grade
 
 ARITHMETIC = re.compile(r"(\d+) ([-+*/]) (\d+) = (\d+)")
 OPERATIONS = {

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from echorl_vl import train
+from echorl_vl.answers.grading import grade
 from echorl_vl.config import ModelConfig
 from echorl_vl.core.splitters import NewlineSplitter
 from echorl_vl.core.steps import step_ids
@@ -20,7 +21,6 @@ from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.sampling import SamplingParams
 from echorl_vl.outputs.tracker import read_metrics
-from echorl_vl.rewards.grading import grade
 from echorl_vl.tiny.arithmetic.build import MODEL_FOLDER, model_config
 from echorl_vl.tiny.arithmetic.warmstart import RIGHT_SHARE, Schedule
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import pytest
 
+from echorl_vl.answers.grading import grade
 from echorl_vl.data.sources import load_problems
 from echorl_vl.errors import UserError
 from echorl_vl.generators.arithmetic.generate import SPLITS, draw_split, load_split
@@ -15,7 +16,6 @@ from echorl_vl.generators.arithmetic.kinds import KINDS, OOD_KINDS, TRAIN_KINDS,
 from echorl_vl.generators.arithmetic.problem import LARGE_SIZE, SIZE, calculate
 from echorl_vl.generators.splits import TEST, TRAIN, VALIDATION, belongs_to
 from echorl_vl.rewards.geometry import is_worked_solution
-from echorl_vl.rewards.grading import grade
 
 FACTORS = {"weeks": 7, "feet": 12, "yards": 3, "gallons": 4}
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from echorl_vl.answers.grading import grade
 from echorl_vl.config import ModelConfig
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.data.sources import load_problems
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.sampling import SamplingParams
-from echorl_vl.rewards.grading import grade
 from echorl_vl.tiny.build import MODEL_FOLDER
 
 PROBLEMS, N = 80, 4

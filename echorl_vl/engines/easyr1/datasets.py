@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 
 from echorl_vl.config import Config
 from echorl_vl.data.from_config import load_set, make_encoder, screen_set
-from echorl_vl.data.places import is_generated, load_generated, split_of_place
+from echorl_vl.data.generated import is_generated, load_generated
 from echorl_vl.data.problem import Problems
 from echorl_vl.data.traces import TraceEncoder
 from echorl_vl.engines.easyr1.expert_traces import load_tokenizer, wants_traces
 from echorl_vl.errors import UserError, counted
 from echorl_vl.outputs import atomic
+from echorl_vl.places import split_of_place
 from echorl_vl.types import Problem
 
 KEYS = ("train_files", "val_files")

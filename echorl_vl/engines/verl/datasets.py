@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 
 from echorl_vl.config import Config
 from echorl_vl.data.from_config import load_set, make_encoder, screen_set
-from echorl_vl.data.places import split_places
 from echorl_vl.data.problem import Problems
 from echorl_vl.data.templates import IMAGE, VIDEO, load_format_prompt
 from echorl_vl.errors import UserError, counted
 from echorl_vl.outputs import atomic
+from echorl_vl.places import split_places
 from echorl_vl.types import Problem
 
 KEYS = ("train_files", "val_files")

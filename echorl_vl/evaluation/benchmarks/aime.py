@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
+from echorl_vl.answers.extract import last_boxed
 from echorl_vl.errors import UserError
 from echorl_vl.evaluation.benchmarks import rows
 from echorl_vl.evaluation.benchmarks.base import Benchmark, Edition, Hub, Question, Row
-from echorl_vl.rewards.extract import last_boxed
 
 
 def read(row: Row) -> Question:

@@ -8,10 +8,10 @@ import re
 from typing import Any
 
 from echorl_vl.data.columns import answer_text
-from echorl_vl.data.places import is_url, unsupported_url
 from echorl_vl.data.templates import IMAGE
 from echorl_vl.errors import UserError, shorten
 from echorl_vl.evaluation.benchmarks.base import Row
+from echorl_vl.places import is_url, unsupported_url
 
 
 def cell(row: Row, *names: str) -> Any:

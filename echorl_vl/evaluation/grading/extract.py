@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from echorl_vl.answers.extract import last_box
+from echorl_vl.answers.grading import bare, decide
+from echorl_vl.answers.text import plain, squash
 from echorl_vl.evaluation.benchmarks.base import Question
 from echorl_vl.evaluation.benchmarks.choices import LETTERS
-from echorl_vl.rewards.extract import last_box
-from echorl_vl.rewards.grading import bare, decide
-from echorl_vl.rewards.text import plain, squash
 
 _TAGS = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _PHRASE = re.compile(

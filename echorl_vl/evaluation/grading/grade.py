@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from echorl_vl.answers.grading import TOLERANCE
 from echorl_vl.errors import UserError
 from echorl_vl.evaluation.benchmarks.base import Graded, Question
 from echorl_vl.evaluation.generation.base import Response
 from echorl_vl.evaluation.grading.extract import extract
 from echorl_vl.evaluation.grading.graders import GRADERS, Grade, Item, quick
-from echorl_vl.rewards.grading import TOLERANCE
 from echorl_vl.rewards.pool import GradingPool, Outcome, PoolError
 
 TIME_LIMIT = 10.0

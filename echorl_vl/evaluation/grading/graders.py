@@ -1,6 +1,6 @@
 """Whether a free-form answer is the ground truth: the default grader, mathruler, math-verify. To run in workers.
 
-The default is `echorl_vl.rewards.grading.grade`, with what benchmarks need beyond a reward: several answers in any
+The default is `echorl_vl.answers.grading.grade`, with what benchmarks need beyond a reward: several answers in any
 order, numbers in scientific notation, a tolerance that the benchmark states.
 """
 
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 
-from echorl_vl.rewards.grading import MAX_SYMPY_ANSWER, TOLERANCE, decide, grade
-from echorl_vl.rewards.text import plain, split_unit, squash
-from echorl_vl.rewards.values import MAX_DIGITS, Unreadable, value
+from echorl_vl.answers.grading import MAX_SYMPY_ANSWER, TOLERANCE, decide, grade
+from echorl_vl.answers.text import plain, split_unit, squash
+from echorl_vl.answers.values import MAX_DIGITS, Unreadable, value
 
 _MAX_ANSWER = 2000
 _MAX_LIST = 24
@@ -50,7 +50,7 @@ class Grade:
 
     def warm_up(self) -> None:
         """Imports sympy and friends once in each worker, and silences what they log of every answer."""
-        from echorl_vl.rewards.grading import warm_up
+        from echorl_vl.answers.grading import warm_up
 
         warm_up()
         logging.disable(logging.ERROR)

@@ -7,20 +7,20 @@ from importlib.util import find_spec
 from pathlib import Path
 
 MODULES = (
+    "echorl_vl.answers.extract",
+    "echorl_vl.answers.grading",
+    "echorl_vl.answers.text",
+    "echorl_vl.answers.values",
     "echorl_vl.evaluation.grading.extract",
     "echorl_vl.evaluation.grading.grade",
     "echorl_vl.evaluation.grading.graders",
-    "echorl_vl.rewards.extract",
     "echorl_vl.rewards.failures",
-    "echorl_vl.rewards.grading",
     "echorl_vl.rewards.keeper",
     "echorl_vl.rewards.pool",
     "echorl_vl.rewards.printed",
-    "echorl_vl.rewards.text",
-    "echorl_vl.rewards.values",
     "echorl_vl.rewards.worker",
 )
-"""The grading pass and what it imports of the rewards; the worker processes too, which say what takes too long."""
+"""The grading pass and what it imports of answers and rewards; the worker processes too, which say what takes too long."""
 
 
 def grader_sha256() -> str:

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nasty_answers import PIECES, pair, text
 
+from echorl_vl.answers.grading import PooledGrade, bare, decide, grade
+from echorl_vl.answers.values import TooLarge, value
 from echorl_vl.evaluation.benchmarks.base import Question
 from echorl_vl.evaluation.grading.extract import choice_of, extract, yes_or_no
 from echorl_vl.evaluation.grading.graders import GRADERS, Grade, Item, quick
 from echorl_vl.evaluation.metrics import answer_key, majority_at_k
 from echorl_vl.rewards import geometry, last_number
-from echorl_vl.rewards.grading import PooledGrade, bare, decide, grade
 from echorl_vl.rewards.pool import GradingPool
-from echorl_vl.rewards.values import TooLarge, value
 
 VERDICTS = (True, False, None)
 CHOICES = ("5", "10^{400}", "\\pi", "9" * 400, "\\boxed{}")

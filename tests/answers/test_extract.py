@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from echorl_vl.rewards.extract import count_boxes, last_boxed
+from echorl_vl.answers.extract import count_boxes, last_boxed
 
 
 @pytest.mark.parametrize(

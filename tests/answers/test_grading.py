@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from echorl_vl.rewards.grading import decide, grade
-from echorl_vl.rewards.text import plain, split_unit
-from echorl_vl.rewards.values import Unreadable, value
+from echorl_vl.answers.grading import decide, grade
+from echorl_vl.answers.text import plain, split_unit
+from echorl_vl.answers.values import Unreadable, value
 
 ANGLE = r"\frac{180 \operatorname{acos}{\left(\frac{12}{13} \right)}}{\pi}"  # 22.6199 degrees
 

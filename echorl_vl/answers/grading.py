@@ -24,9 +24,9 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from echorl_vl.rewards.extract import last_boxed
-from echorl_vl.rewards.text import plain, split_unit, squash
-from echorl_vl.rewards.values import TooLarge, Unreadable, Value, value
+from echorl_vl.answers.extract import last_boxed
+from echorl_vl.answers.text import plain, split_unit, squash
+from echorl_vl.answers.values import TooLarge, Unreadable, Value, value
 
 TOLERANCE = 1e-2
 MAX_ANSWER = 2000

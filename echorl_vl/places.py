@@ -1,29 +1,14 @@
-"""What `data.train_files` names: one place or several (a list, or commas), each with a split, some by a pattern.
-
-A place is a path, an id of the hub, or a registered source: a name that starts with `GENERATED` and a function that
-makes its problems. What registers sources stands above this folder, which knows none of them by name.
-"""
+"""What `data.train_files` names: one place or several (a list, or commas), each with a split, some by a pattern."""
 
 from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
 
 from echorl_vl.errors import UserError, shorten
 
-if TYPE_CHECKING:
-    import datasets
-
-MakeSplit: TypeAlias = "Callable[[str], datasets.Dataset]"
-"""Gives the problems of a split by its name. Raises ValueError where there is no such split."""
-
-GENERATED = "generated/"
-"""What the name of a registered source starts with."""
-
-_SOURCES: dict[str, MakeSplit] = {}
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:[\w.+-]*/?[\w.+-]*[;,]")
 
 
@@ -47,45 +32,6 @@ def split_of_place(place: str) -> tuple[str, str]:
     if not name or not split:
         raise UserError(f"{place}: wanted PLACE or PLACE@SPLIT, for example hiyouga/geometry3k@train")
     return name, split
-
-
-def register_source(name: str) -> Callable[[MakeSplit], MakeSplit]:
-    """Makes a function the source of the problems that are called `name`, as a decorator.
-
-    Its module should import what makes them inside the function: a program registers every source when it starts.
-
-    Raises:
-        ValueError: the name does not start with `GENERATED`, or another function has it.
-    """
-    if not name.startswith(GENERATED):
-        raise ValueError(f"a source is named {GENERATED}NAME, got {name!r}")
-
-    def register(make_split: MakeSplit) -> MakeSplit:
-        if _SOURCES.setdefault(name, make_split) is not make_split:
-            raise ValueError(f"{name} is registered already")
-        return make_split
-
-    return register
-
-
-def is_generated(place: str) -> bool:
-    """Whether a place names a source that makes its problems, registered or not."""
-    return place.startswith(GENERATED)
-
-
-def load_generated(name: str, split: str) -> datasets.Dataset:
-    """The problems of a split of a registered source.
-
-    Raises:
-        UserError: there is no such source or split.
-    """
-    if name not in _SOURCES:
-        known = ", ".join(_SOURCES) or "none (import echorl_vl.generators registers some)"
-        raise UserError(f"{name}@{split}: no source has this name; there are: {known}")
-    try:
-        return _SOURCES[name](split)
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{name}@{split}: {error.args[0] if error.args else error}") from error
 
 
 def matches(pattern: str) -> list[str] | None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echorl_vl.rewards.values import TooLarge, Unreadable, value
+from echorl_vl.answers.values import TooLarge, Unreadable, value
 
 
 @pytest.mark.parametrize(
