@@ -20,7 +20,7 @@ MODULES = (
     "echorl_vl.rewards.printed",
     "echorl_vl.rewards.worker",
 )
-"""The grading pass and what it imports of answers and rewards; the worker processes too, which say what takes too long."""
+"""The grading pass and what it imports of answers and rewards, with the worker processes: they say what is too slow."""
 
 
 def grader_sha256() -> str:
