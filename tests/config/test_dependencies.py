@@ -24,7 +24,7 @@ CALLED = {
 
 # Folder or file -> imports of the environment that it is made for, which this project does not install.
 HOSTS = {
-    "echorl_vl/engines": {"ray"},
+    "echorl_vl/engines/ray": {"ray"},
     "echorl_vl/engines/easyr1": {"einops", "msgspec", "ray", "verl", "vllm"},
     "echorl_vl/engines/verl": {"hydra", "ray", "tensordict", "transfer_queue", "verl"},
     "echorl_vl/trl": {"trl"},

@@ -15,8 +15,8 @@ ray = pytest.importorskip("ray", reason="Ray comes with EasyR1 or verl; see docs
 
 from ray_processes import Driver, Writer  # noqa: E402  (imports Ray, as the next two)
 
-from echorl_vl.engines import follow as module  # noqa: E402
-from echorl_vl.engines.follow import follow  # noqa: E402
+from echorl_vl.engines.ray import driver as module  # noqa: E402
+from echorl_vl.engines.ray.driver import follow  # noqa: E402
 
 pytestmark = pytest.mark.slow
 

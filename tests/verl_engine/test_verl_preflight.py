@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 
 from echorl_vl import engines, train
 from echorl_vl.config import Config, load_config
-from echorl_vl.engines.hooks import Hook
+from echorl_vl.engines.ray.hooks import Hook
 from echorl_vl.engines.resources import GIB, Machine, gpu_issues, memory_issues
 from echorl_vl.engines.verl import hooks
 from echorl_vl.engines.verl.checkpoints import newest_checkpoint

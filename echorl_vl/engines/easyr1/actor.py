@@ -17,7 +17,7 @@ from echorl_vl.core import echo_denominator, log_probs_and_entropy, token_entrop
 from echorl_vl.core import metric_names as names
 from echorl_vl.engines.easyr1.loss import LossComposer, OptimizerStepCounts, has_own_loss
 from echorl_vl.engines.easyr1.settings import OWN_POLICY
-from echorl_vl.engines.patch import patched
+from echorl_vl.engines.ray.hooks import patched
 
 WEIGHTS = "token_weights"  # (B, T) of EchoClips, in the batch
 VERIFIED = "verified"  # (B,) bool, the answer is right

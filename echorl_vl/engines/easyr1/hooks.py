@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 
-from echorl_vl.engines.hooks import Hook, hook_faults
+from echorl_vl.engines.ray.hooks import Hook, hook_faults
 from echorl_vl.errors import UserError
 
 MEASURED = "0.3.3.dev0 (commit b44b311)"

@@ -11,7 +11,7 @@ from echorl_vl.engines.easyr1.dry_run import ENVIRONMENT
 from echorl_vl.engines.easyr1.expert_traces import wants_traces, with_usable_traces
 from echorl_vl.engines.easyr1.hooks import check_installed
 from echorl_vl.engines.easyr1.preflight import check_pictures, preflight
-from echorl_vl.engines.hosted import open_run, train_hosted
+from echorl_vl.engines.ray.run import open_run, train_hosted
 from echorl_vl.outputs.console import make_console
 from echorl_vl.outputs.tracker import check_loggers
 from echorl_vl.rewards.manager import RewardManager

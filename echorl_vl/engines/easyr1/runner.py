@@ -11,7 +11,7 @@ from echorl_vl.engines.easyr1.rewards import EchoRewardManager
 from echorl_vl.engines.easyr1.settings import EchoPPOConfig
 from echorl_vl.engines.easyr1.trainer import EchoTrainer
 from echorl_vl.engines.easyr1.worker import EchoWorker
-from echorl_vl.engines.patch import patched
+from echorl_vl.engines.ray.hooks import patched
 
 
 class _Runner(main.Runner.__ray_metadata__.modified_class):

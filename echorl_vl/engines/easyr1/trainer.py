@@ -27,8 +27,8 @@ from echorl_vl.engines.easyr1.expert_rows import ExpertRows
 from echorl_vl.engines.easyr1.expert_traces import wants_traces
 from echorl_vl.engines.easyr1.rewards import RewardRecorder, all_success
 from echorl_vl.engines.easyr1.settings import KEEP, LOST, EchoPPOConfig
-from echorl_vl.engines.hosted import STOP_FILE, check_bad_steps
-from echorl_vl.engines.patch import patched
+from echorl_vl.engines.ray.hooks import patched
+from echorl_vl.engines.ray.run import STOP_FILE, check_bad_steps
 from echorl_vl.engines.train_batch import batch_metrics, mine_clips, write_train_batch
 from echorl_vl.engines.validation_metrics import of_all_responses
 from echorl_vl.outputs.display import lost_answers

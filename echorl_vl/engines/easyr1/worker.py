@@ -11,7 +11,7 @@ from verl.workers.fsdp_workers import FSDPWorker
 from verl.workers.rollout import vllm_rollout_spmd
 
 from echorl_vl.engines.easyr1.actor import EchoActor
-from echorl_vl.engines.patch import patched
+from echorl_vl.engines.ray.hooks import patched
 from echorl_vl.models.tokens import VisualTokens
 
 FORBIDDEN = -100.0  # logit bias, EasyR1's own for image pads

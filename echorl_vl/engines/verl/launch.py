@@ -16,8 +16,8 @@ from verl.utils.config import validate_config
 
 from echorl_vl.config import Config, world_size
 from echorl_vl.engines import verl as plugin
-from echorl_vl.engines.follow import follow
-from echorl_vl.engines.hosted import STOP_FILE
+from echorl_vl.engines.ray.driver import follow
+from echorl_vl.engines.ray.run import STOP_FILE
 from echorl_vl.engines.resources import cluster_issue
 from echorl_vl.engines.verl.dry_run import DRY_RUN, ENVIRONMENT, dry_run_settings
 from echorl_vl.engines.verl.settings import extra_sections, to_verl

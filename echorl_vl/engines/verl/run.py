@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from echorl_vl.config import Config, capped, check_verl, for_dry_run
-from echorl_vl.engines.hosted import open_run, train_hosted
+from echorl_vl.engines.ray.run import open_run, train_hosted
 from echorl_vl.engines.verl.checkpoints import newest_checkpoint
 from echorl_vl.engines.verl.datasets import load_sets, readable_by_verl
 from echorl_vl.engines.verl.dry_run import ENVIRONMENT

@@ -13,9 +13,9 @@ from verl.trainer.ppo.v1 import trainer_base
 
 from echorl_vl.core import echo_coef
 from echorl_vl.core.groups import all_of_group, group_index
-from echorl_vl.engines.hosted import STOP_FILE, check_bad_steps
 from echorl_vl.engines.local.rows import concatenate
-from echorl_vl.engines.patch import patched
+from echorl_vl.engines.ray.hooks import patched
+from echorl_vl.engines.ray.run import STOP_FILE, check_bad_steps
 from echorl_vl.engines.train_batch import write_train_batch
 from echorl_vl.engines.validation_metrics import of_all_responses
 from echorl_vl.engines.verl.batches import ReadBatch

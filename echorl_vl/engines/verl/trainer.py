@@ -18,7 +18,7 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from echorl_vl.core import EchoConfig, echo_coef, make_splitter, verified_rollouts
 from echorl_vl.core import metric_names as names
 from echorl_vl.core.groups import degenerate_groups, group_index
-from echorl_vl.engines.patch import patched
+from echorl_vl.engines.ray.hooks import patched
 from echorl_vl.engines.train_batch import batch_metrics, mine_clips
 from echorl_vl.engines.verl.batches import BatchReader, ReadBatch
 from echorl_vl.engines.verl.checks import check_plugin

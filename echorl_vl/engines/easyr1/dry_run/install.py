@@ -18,7 +18,7 @@ import psutil
 import torch
 
 from echorl_vl.engines.easyr1.dry_run import padding, vllm_cpu
-from echorl_vl.engines.gloo import use_gloo
+from echorl_vl.engines.ray.dry_run import use_gloo
 
 HERE = "echorl_vl.engines.easyr1.dry_run"
 CPU = torch.device("cpu")

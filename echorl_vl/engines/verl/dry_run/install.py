@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from echorl_vl.engines.gloo import use_gloo
+from echorl_vl.engines.ray.dry_run import use_gloo
 from echorl_vl.engines.verl.dry_run import ROLLOUT
 
 _installed = False

@@ -9,7 +9,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from echorl_vl.engines.lost import cause_of, lost_error, lost_processes, process_of
+from echorl_vl.engines.ray.lost import cause_of, lost_error, lost_processes, process_of
 from echorl_vl.errors import UserError
 
 LOOK_SECONDS = 5.0

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,3 +69,20 @@ def _fault(hook: Hook) -> str | None:
 def _plain(found: Any) -> Any:
     """The class below Ray's wrapper, where there is one."""
     return getattr(getattr(found, "__ray_metadata__", None), "modified_class", found)
+
+
+@contextmanager
+def patched(owner: Any, **names: Any) -> Iterator[None]:
+    """`owner` (a module or an object) with other values for some of its names; the old ones come back at the end."""
+    missing = object()
+    before = {name: vars(owner).get(name, missing) for name in names}
+    for name, value in names.items():
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is missing:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, value)

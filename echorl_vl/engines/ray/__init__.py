@@ -1,0 +1,9 @@
+"""What EasyR1 and verl share as engines: everything around a training that a host framework runs on Ray.
+
+    run         the start and the end of a run: checks, run folder, exit status
+    driver      Ray joined or started, and the driver process waited for
+    hooks       names of a host that an adapter relies on, checked before a run starts
+    dry_run     a run without a GPU
+
+Importing this package, `run` or `hooks` imports neither Ray nor a host.
+"""
