@@ -25,9 +25,11 @@ import numpy as np
 import torch
 from ratios import describe
 
+import echorl_vl.engines
 import echorl_vl.engines.easyr1  # noqa: F401  (puts the CPU in the place of CUDA)
-from echorl_vl.config import for_dry_run, load_config
+from echorl_vl.config import load_config
 from echorl_vl.core import make_splitter, verified_rollouts
+from echorl_vl.engines.ray.adjusted import for_dry_run
 
 OVERRIDES = [
     "engine=easyr1",

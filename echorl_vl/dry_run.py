@@ -14,10 +14,11 @@ from echorl_vl.data.from_config import load_set, make_encoder, screen_set
 from echorl_vl.data.images import image_size
 from echorl_vl.data.problem import Problems
 from echorl_vl.data.prompts import PromptEncoder
+from echorl_vl.engines.base import Engine
 from echorl_vl.engines.local.expert_traces import with_traces
 from echorl_vl.engines.local.memory import model_memory
 from echorl_vl.engines.local.policy import end_of_turn
-from echorl_vl.engines.resources import GIB, Machine, memory_issues
+from echorl_vl.engines.resources import GIB, Machine
 from echorl_vl.errors import counted
 from echorl_vl.models.loading import load_inputs
 from echorl_vl.outputs.writable import check_writable
@@ -27,7 +28,7 @@ PROMPTS = 3
 _LONGEST_PROMPT = 2000  # characters of it that are shown
 
 
-def dry_run(config: Config) -> Iterator[str]:
+def dry_run(config: Config, engine: Engine) -> Iterator[str]:
     """Lines about problems, prompts, reward and memory, each as soon as it is known.
 
     The data are loaded and checked as a run would, three prompts are rendered and encoded, and the reward is tried on
@@ -50,7 +51,7 @@ def dry_run(config: Config) -> Iterator[str]:
     for index in range(min(PROMPTS, len(problems))):
         yield from _prompt_lines(problems, index, encoder)
     yield from _reward_lines([problems[index].answer for index in range(min(PROMPTS, len(problems)))], config)
-    yield from _memory_lines(config, inputs.config)
+    yield from _memory_lines(config, engine, inputs.config)
 
 
 def _set_lines(
@@ -131,7 +132,7 @@ def _reward_lines(answers: Sequence[str], config: Config) -> Iterator[str]:
         )
 
 
-def _memory_lines(config: Config, model_config: Any) -> Iterator[str]:
+def _memory_lines(config: Config, engine: Engine, model_config: Any) -> Iterator[str]:
     """A lower bound: weights, gradients, AdamW, and the keys and values of a step's rollouts; no activations."""
     machine = Machine.here()
     yield ""
@@ -151,8 +152,5 @@ def _memory_lines(config: Config, model_config: Any) -> Iterator[str]:
     yield f"  {memory.what}: {memory.needed / GIB:.2f} GiB"
     yield f"  keys and values of {rollouts:,} rollouts of full length: {cache / GIB:.2f} GiB"
     yield f"  this machine has {machine.memory / GIB:.0f} GiB" + (f" + {there}" if there else ", and no GPU")
-    if config.engine in ("easyr1", "verl"):  # which spread the model over GPUs
-        for problem in memory_issues(config, machine, memory.parameters):
-            yield f"  warning: {problem.message}"
-    elif memory.needed > (machine.gpus[0] if machine.gpus else machine.memory):
-        yield "  warning: the model does not fit; engine=easyr1 spreads it over several GPUs (docs/easyr1.md)"
+    for warning in engine.memory_warnings(config, machine, memory.parameters, memory.needed):
+        yield f"  warning: {warning}"

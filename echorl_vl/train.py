@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import echorl_vl.generators  # noqa: F401 - registers the sources of generated problems
 from echorl_vl import __version__
 from echorl_vl.config import Config, clip_note, full_help, load_config, short_help, start_notes, to_yaml
+from echorl_vl.engines.hub import check_hub
+from echorl_vl.engines.start import check_start, choose_engine
 from echorl_vl.errors import INTERRUPTED, UserError
 from echorl_vl.outputs.command import command
 from echorl_vl.outputs.lost_console import forgiving_console
@@ -49,14 +51,13 @@ def _print(text: str) -> int:
 
 @command
 def _dry_run(config: Config) -> int:
-    from echorl_vl.engines.hub import check_hub
-
-    check_hub(config)
+    engine, _ = choose_engine(config)
+    check_hub(config, engine, with_size=False)
     from echorl_vl.dry_run import dry_run
     from echorl_vl.outputs.quiet import quiet_libraries
 
     quiet_libraries()
-    for line in dry_run(config):
+    for line in dry_run(config, engine):
         print(visible(line), flush=True)
     return 0
 
@@ -71,19 +72,16 @@ def _run(values: list[str], flags: list[str]) -> int:
         return _print(to_yaml(config).removesuffix("\n"))
     if "--dry-run" in flags:
         return _dry_run(config)
-    from echorl_vl.engines import choose_engine, load_engine
-    from echorl_vl.engines.start import check_start
-
     engine, reason = choose_engine(config)
     with forgiving_console():
-        print(f"engine: {engine} ({reason})", flush=True)
+        print(f"engine: {engine.name} ({reason})", flush=True)
         for line in (*start_notes(config), *clip_note(config)):
             print(visible(line), flush=True)
-        check_start(config, engine, reason)
+        check_start(config, engine)
         from echorl_vl.outputs.quiet import quiet_libraries  # imports transformers, which the checks above do without
 
         quiet_libraries()
-        return load_engine(engine)(config)
+        return engine.run(config)
 
 
 if __name__ == "__main__":

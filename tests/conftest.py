@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import echorl_vl.generators  # noqa: F401 - registers the sources of generated problems, as a program does
+import echorl_vl.engines
+import echorl_vl.generators  # noqa: F401 - both register what they hold, as a program does
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -1,12 +1,12 @@
-"""Checks across fields, once each value has its type and its own range: what works together, and what an engine can do.
+"""Checks across fields, once each value has its type and its own range: what works together on any engine.
 
-A check returns `Problem`s; one that rests on a key which is wrong already is dropped by `load_config`.
+A check yields `ConfigIssue`s; one that rests on a key which is wrong already is dropped by `load_config`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 import psutil
 
@@ -14,7 +14,7 @@ from echorl_vl.algorithms import ALGORITHMS, Capability, make_algorithm
 
 from .convert import WrongType, convert, type_text
 from .dump import get_value
-from .issues import ConfigIssue, at, raise_if_any, show, wrong_value
+from .issues import ConfigIssue, at, issue_at, show, wrong_value
 from .names import DETOKENIZE, SAMPLING
 from .options import schema_options
 from .paths import search_folders, split_suffix
@@ -24,9 +24,6 @@ from .suggest import nearest_key
 BYTES_PER_TOKEN = 8  # a token id; whatever else a step holds of a token comes on top
 LEAST_GRADERS, GRADERS_PER_CORE = 32, 4  # processes that grade wait for long answers: a few to a core do no harm
 GROUP_ESTIMATORS = ("grpo", "grpo_passk", "rloo", "reinforce_rej")
-LOCAL_ESTIMATORS = ("grpo", "grpo_passk", "rloo", "reinforce_rej", "reinforce_plus_plus")
-LOCAL_KL_PENALTIES = ("kl", "abs", "mse", "low_var_kl")
-LOCAL_LOGGERS = ("console", "file", "tensorboard", "wandb", "swanlab")
 OUR_REWARD = "echorl_vl/rewards/geometry.py:compute_score"
 
 
@@ -44,50 +41,6 @@ def general_issues(config: Config) -> list[ConfigIssue]:
         *_files(config),
         *_machine(config),
     ]
-
-
-def local_issues(config: Config) -> list[ConfigIssue]:
-    """What the local engine does not do, though another engine may."""
-    found = []
-
-    def refuse(key: str, why: str) -> None:
-        found.append(ConfigIssue((key,), f"{key} = {show(get_value(config, key))} ({config.origin(key)}): {why}"))
-
-    estimators = f"engine local supports {', '.join(LOCAL_ESTIMATORS)}"
-    if config.algorithm.adv_estimator == "gae":
-        refuse("algorithm.adv_estimator", f"gae needs a critic, which the local engine has not; {estimators}")
-    elif config.algorithm.adv_estimator == "remax":
-        refuse("algorithm.adv_estimator", f"remax needs a greedy baseline rollout of each prompt; {estimators}")
-    if config.algorithm.kl_penalty not in LOCAL_KL_PENALTIES:
-        refuse("algorithm.kl_penalty", f"engine local supports {', '.join(LOCAL_KL_PENALTIES)}")
-    if config.worker.actor.optim.strategy != "adamw":
-        refuse("worker.actor.optim.strategy", "engine local supports adamw")
-    if config.trainer.critic_warmup > 0:
-        refuse("trainer.critic_warmup", "the local engine has no critic; wanted 0")
-    if [name for name in config.trainer.logger if name not in LOCAL_LOGGERS]:
-        refuse("trainer.logger", f"engine local supports {', '.join(LOCAL_LOGGERS)}")
-    return [*found, *_precision(config)]
-
-
-def _precision(config: Config) -> Iterator[ConfigIssue]:
-    """Dtypes in which training would go wrong without an error."""
-    fsdp, trained = config.worker.actor.fsdp, not config.trainer.val_only
-    if trained and not config.worker.actor.model.lora.rank and fsdp.torch_dtype not in (None, "fp32", "float32"):
-        key = "worker.actor.fsdp.torch_dtype"
-        why = (
-            "expected fp32 or null without LoRA: at the learning rates of RL a step is less than half the last digit "
-            "of such weights, and most would never move. The forward pass is in fsdp.mp_param_dtype all the same"
-        )
-        yield ConfigIssue((key,), f"{at(config, key)}: {why}")
-    if trained and fsdp.mp_param_dtype in ("fp16", "float16"):
-        key = "worker.actor.fsdp.mp_param_dtype"
-        why = "expected bf16 or fp32: gradients vanish in float16 without loss scaling, which engine local has not"
-        yield ConfigIssue((key,), f"{at(config, key)}: {why}")
-
-
-def check_local(config: Config) -> None:
-    """Raises UserError with everything in `config` that the local engine does not do."""
-    raise_if_any(local_issues(config))
 
 
 def _required(config: Config) -> Iterator[ConfigIssue]:
@@ -150,15 +103,6 @@ def _algorithm(config: Config) -> Iterator[ConfigIssue]:
         yield ConfigIssue((key, "algorithm.name"), f"{at(config, key)}: {wanted}")
 
 
-def algorithm_issues(config: Config, engine: str, offered: Collection[Capability]) -> Iterator[ConfigIssue]:
-    """What the algorithm needs and the engine does not offer."""
-    missing = sorted(need.value for need in ALGORITHMS[config.algorithm.name].needs - set(offered))
-    if missing:
-        key = "algorithm.name"
-        what = f"it needs {' and '.join(missing)}, which engine {engine} has not; engine local has"
-        yield ConfigIssue((key,), f"{at(config, key)}: {what}")
-
-
 def _groups(config: Config) -> Iterator[ConfigIssue]:
     estimator = config.algorithm.adv_estimator
     if Capability.NO_ROLLOUTS in ALGORITHMS[config.algorithm.name].needs:
@@ -170,24 +114,24 @@ def _groups(config: Config) -> Iterator[ConfigIssue]:
 
 
 def _batches(config: Config) -> Iterator[ConfigIssue]:
-    has_critic = config.algorithm.adv_estimator == "gae" and config.engine != "local"
-    roles = ["actor", "critic"] if has_critic else ["actor"]
-    prompts, n = config.data.rollout_batch_size, config.worker.rollout.n
-    for role in roles:
-        batch_key = f"worker.{role}.global_batch_size"
-        micro_key = f"worker.{role}.micro_batch_size_per_device_for_update"
-        batch, micro = get_value(config, batch_key), get_value(config, micro_key)
-        if prompts % batch:
-            keys = ("data.rollout_batch_size", batch_key)
-            yield ConfigIssue(keys, f"{at(config, keys[0])}: wanted a multiple of {at(config, batch_key)}")
-        if batch * n > micro and batch * n % micro:  # a larger one is capped
-            keys = (micro_key, batch_key, "worker.rollout.n")
-            rollouts = f"{at(config, batch_key)} times {at(config, 'worker.rollout.n')}"
-            yield ConfigIssue(keys, f"{at(config, micro_key)}: wanted a divisor of {batch * n}, which is {rollouts}")
+    yield from batch_issues(config, "actor")
     if config.data.val_batch_size == 0:
         key = "data.val_batch_size"
         wanted = "-1 (all) or at least 1: EasyR1's data loader fails on 0, too"
         yield wrong_value(key, 0, config.origin(key), wanted)
+
+
+def batch_issues(config: Config, role: str) -> Iterator[ConfigIssue]:
+    """Batches of `worker.<role>` that don't come out even."""
+    prompts, n = config.data.rollout_batch_size, config.worker.rollout.n
+    batch_key, micro_key = f"worker.{role}.global_batch_size", f"worker.{role}.micro_batch_size_per_device_for_update"
+    batch, micro = get_value(config, batch_key), get_value(config, micro_key)
+    if prompts % batch:
+        yield issue_at(config, "data.rollout_batch_size", f"wanted a multiple of {at(config, batch_key)}", batch_key)
+    if batch * n > micro and batch * n % micro:  # a larger one is capped
+        rollouts = f"{at(config, batch_key)} times {at(config, 'worker.rollout.n')}"
+        why = f"wanted a divisor of {batch * n}, which is {rollouts}"
+        yield issue_at(config, micro_key, why, batch_key, "worker.rollout.n")
 
 
 def _machine(config: Config) -> Iterator[ConfigIssue]:

@@ -10,7 +10,7 @@ from echorl_vl.algorithms import ALGORITHMS
 from .convert import type_text
 from .issues import show
 from .options import Option, attribute_docs, field_default, schema_options, schema_sections
-from .schema import Config
+from .schema import ENGINES, Config
 
 WIDTH = 110
 MOST_USED = (
@@ -78,6 +78,7 @@ def short_help(program: str = "python -m echorl_vl.train") -> str:
     parts = [
         USAGE.format(program=program),
         "EchoRL\n" + _table(echo),
+        "Engines (engine)\n" + "".join(f"  {name}: {engine.summary}\n" for name, engine in sorted(ENGINES.items())),
         "Base algorithms (algorithm.name), the keys that each sets, and its options\n" + _algorithms(),
         "Most used keys\n" + _table([options[key] for key in MOST_USED]),
     ]

@@ -38,14 +38,19 @@ def at(config: Any, key: str) -> str:
     return f"{key} = {show(get_value(config, key))} ({config.origin(key)})"
 
 
+def issue_at(config: Any, key: str, why: str, *more: str) -> ConfigIssue:
+    """The line for one value that does not fit, as it stands in a Config; more: keys that it depends on."""
+    return ConfigIssue((key, *more), f"{at(config, key)}: {why}")
+
+
 def wrong_value(key: str, value: Any, origin: str, wanted: str) -> ConfigIssue:
     """The line for one value that has the wrong type or is out of range."""
     return ConfigIssue((key,), f"{key} = {show(value)} ({origin}): wanted {wanted}")
 
 
-def raise_if_any(problems: Iterable[ConfigIssue]) -> None:
-    """Raises one UserError that lists every distinct problem, one on a line; returns where there is none."""
-    lines = list(dict.fromkeys(problem.message for problem in problems))
+def raise_if_any(issues: Iterable[ConfigIssue]) -> None:
+    """Raises one UserError that lists every distinct issue, one on a line; returns where there is none."""
+    lines = list(dict.fromkeys(issue.message for issue in issues))
     if len(lines) == 1:
         raise UserError(lines[0])
     if lines:

@@ -10,9 +10,7 @@ from typing import Any
 
 from echorl_vl.places import split_places
 
-from .check import general_issues, local_issues
-from .check_easyr1 import easyr1_issues
-from .check_verl import verl_issues
+from .check import general_issues
 from .convert import WrongType, convert, type_text
 from .dump import config_to_dict
 from .interpolate import has_interpolation, resolve
@@ -22,16 +20,22 @@ from .options import field_hints, schema_options, schema_sections
 from .paths import PATHS, PROBLEM_SETS, resolve_paths
 from .presets import with_presets
 from .read import Assignment, read_file, read_overrides, unknown_key
-from .schema import Config, Source
+from .schema import ENGINES, Config, Source
 from .text import text_fault
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Reads a YAML file, applies dotted overrides (`worker.rollout.n=8`), checks everything.
 
-    Relative paths in it become absolute where something exists there (see `paths`). Raises UserError, which lists all
-    problems found, one on a line, each with the key, where it was set, the value and what is wanted.
+    Relative paths in it become absolute where something exists there (see `paths`).
+
+    Raises:
+        UserError: lists all issues, those of the engine that `engine` names among them, one on a line, each with the
+            key, where it was set, the value and what is expected.
+        RuntimeError: `echorl_vl.engines`, which says what engines there are, has not been imported.
     """
+    if not ENGINES:
+        raise RuntimeError("no engine is registered: import echorl_vl.engines before load_config")
     path = Path(path).expanduser()
     from_file, problems = read_file(path)
     from_command_line, more = read_overrides(overrides)
@@ -46,8 +50,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     resolve_paths(config, path.parent)
     # A key that is wrong already stands at its default here: what follows from that would be noise.
     known = {key for problem in problems for key in problem.keys}
-    of_engine = {"local": local_issues, "easyr1": easyr1_issues, "verl": verl_issues}
-    found = general_issues(config) + of_engine.get(config.engine, lambda _: [])(config)
+    engine = ENGINES.get(config.engine)
+    found = general_issues(config) + (engine.issues(config) if engine else [])
     problems += [problem for problem in found if not known.intersection(problem.keys)]
     raise_if_any(problems)
     return config

@@ -13,7 +13,7 @@ import itertools
 import textwrap
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -21,9 +21,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Range:
-    """Values that a field allows. For a list the range holds for each element; null is never out of range."""
+    """Values that a field allows. For a list the range holds for each element; null is never out of range.
 
-    choices: tuple[str, ...] = ()
+    choices: a mapping of them may still grow, as a registry does.
+    """
+
+    choices: Collection[str] = ()
     at_least: float | None = None
     above: float | None = None
     at_most: float | None = None
@@ -59,7 +62,7 @@ def option(
     default: Any,
     help: str,
     *,
-    choices: tuple[str, ...] = (),
+    choices: Collection[str] = (),
     at_least: float | None = None,
     above: float | None = None,
     at_most: float | None = None,

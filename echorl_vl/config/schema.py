@@ -9,9 +9,10 @@ no effect, as there (`names.DERIVED`).
 
 from __future__ import annotations
 
+from collections import ChainMap
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from echorl_vl.algorithms import ALGORITHMS
 from echorl_vl.core.config import EchoConfig
@@ -20,9 +21,24 @@ from .limits import BILLION, LARGE, MOST_DEVICES, MOST_PROCESSES, MOST_ROWS, MOS
 from .options import option, section
 from .worker import WorkerConfig
 
+if TYPE_CHECKING:
+    from .issues import ConfigIssue
+
 ADVANTAGE_ESTIMATORS = ("grpo", "grpo_passk", "rloo", "reinforce_rej", "reinforce_plus_plus", "gae", "remax")
 KL_PENALTIES = ("kl", "abs", "mse", "low_var_kl", "full")
 LOGGERS = ("console", "file", "tensorboard", "wandb", "swanlab", "mlflow")
+
+
+class ConfiguredEngine(Protocol):
+    """What a configuration and its help ask of an engine; see `echorl_vl.engines.base.Engine`."""
+
+    summary: str
+
+    def issues(self, config: Config) -> list[ConfigIssue]: ...
+
+
+ENGINES: dict[str, ConfiguredEngine] = {}
+"""What `engine` may be; filled by `import echorl_vl.engines`, so that no engine is named here."""
 
 
 @dataclass
@@ -190,8 +206,8 @@ class Config:
     echo: EchoConfig = section(EchoConfig, "EchoRL: which clips are echoed, and how much")
     engine: str = option(
         "auto",
-        "what trains: local, in one process; easyr1 or verl, on Ray; auto: easyr1 where it and a GPU are there",
-        choices=("auto", "local", "easyr1", "verl"),
+        "what trains (--help lists the engines); auto: the first that this machine has what it needs for",
+        choices=ChainMap(ENGINES, {"auto": None}),
     )
 
     # Not a field: it is neither written to YAML nor compared. load_config sets it on the instance.

@@ -1,20 +1,17 @@
-"""What a run on Ray takes, held against what is there: GPUs, the model's files, memory."""
+"""The machine and the model of a run: memory, GPUs, and what is known of a model before its weights are loaded."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
-import torch
 
-from echorl_vl.config import Config, ConfigIssue, ModelConfig, world_size
-from echorl_vl.config.dump import get_value
+from echorl_vl.config import ModelConfig
 from echorl_vl.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 GIB = 2**30
 
@@ -28,133 +25,11 @@ class Machine:
 
     @classmethod
     def here(cls) -> Machine:
+        import torch
+
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         gpus = tuple(torch.cuda.get_device_properties(index).total_memory for index in range(count))
         return cls(gpus, psutil.virtual_memory().total)
-
-
-def gpu_issues(config: Config, machine: Machine, engine: str = "easyr1") -> Iterator[ConfigIssue]:
-    """GPUs that the configuration asks for and this machine has not. Those of other machines: see `cluster_issue`."""
-    if config.trainer.device == "cpu":
-        return
-    wanted, found = config.trainer.n_gpus_per_node, len(machine.gpus)
-    if not found and os.environ.get("RAY_ADDRESS"):
-        return  # the head of a cluster may have none; its GPUs are counted once Ray has joined it
-    if not found:
-        yield ConfigIssue(
-            (),
-            f"engine {engine} needs a GPU, and torch finds none on this machine. Without one: engine=local trains on "
-            "the CPU, and trainer.device=cpu is a dry run of all of it with a tiny model.",
-        )
-    elif found < wanted:
-        key = "trainer.n_gpus_per_node"
-        yield ConfigIssue((key,), f"{key} = {wanted} ({config.origin(key)}): this machine has {found}")
-
-
-def cluster_issue(config: Config, resources: dict[str, float]) -> str | None:
-    """What is wrong with the GPUs of the whole Ray cluster; None if there are enough."""
-    wanted, found = world_size(config), int(resources.get("GPU", 0))
-    if found >= wanted:
-        return None
-    return (
-        f"the Ray cluster has {found} GPUs, and trainer.nnodes = {config.trainer.nnodes} times n_gpus_per_node = "
-        f"{config.trainer.n_gpus_per_node} wants {wanted}. Start Ray on every machine first: `ray start --head` on "
-        "this one, `ray start --address=THIS_MACHINE:6379` on the others; then the same command again, here."
-    )
-
-
-def model_issues(config: Config) -> Iterator[ConfigIssue]:
-    """Roles whose model folder lacks a config, a tokenizer or, for a vision model, a processor."""
-    roles = ["actor", "critic"] if config.algorithm.adv_estimator == "gae" else ["actor"]
-    for role in roles:
-        section = getattr(config.worker, role).model
-        key = f"worker.{role}.model.model_path"
-        if not section.model_path:
-            yield ConfigIssue((key,), f"{key} = null ({config.origin(key)}): wanted the folder or hub id of a model")
-            continue
-        yield from _folder_problems(config, key, section.model_path, section.tokenizer_path or section.model_path)
-
-
-def _folder_problems(config: Config, key: str, path: str, tokenizer_path: str) -> Iterator[ConfigIssue]:
-    folder, tokenizer = Path(path), Path(tokenizer_path)
-    if not folder.is_dir():  # a hub id: transformers will say
-        return
-    where = f"{key} = {path} ({config.origin(key)})"
-    try:
-        model = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        yield ConfigIssue((key,), f"{where}: config.json can't be read ({error})")
-        return
-    tuned = key.replace("model_path", "lora.target_modules")
-    shared = {"lm_head", "embed_tokens"} & {name.strip() for name in get_value(config, tuned).split(",")}
-    if get_value(config, key.replace("model_path", "lora.rank")) and model.get("tie_word_embeddings") and shared:
-        message = (
-            f"{tuned} = {get_value(config, tuned)} ({config.origin(tuned)}): head and embeddings of {path} share one"
-        )
-        message += (
-            " weight, which neither vLLM nor a merged model can adapt one of; expected other modules, or engine=local"
-        )
-        yield ConfigIssue((tuned,), message)
-    names = ("tokenizer.json", "vocab.json", "tokenizer.model")
-    if tokenizer.is_dir() and not any((tokenizer / name).is_file() for name in names):
-        yield ConfigIssue((key,), f"{tokenizer}: no tokenizer in it; wanted one of {', '.join(names)}")
-    processors = ("preprocessor_config.json", "processor_config.json")
-    folders = {folder, tokenizer} if tokenizer.is_dir() else {folder}  # a driver may read the first of them
-    if "vision_config" in model and not all(any((one / name).is_file() for name in processors) for one in folders):
-        wanted = f"wanted {processors[0]} beside the weights of a {model.get('model_type')} model"
-        yield ConfigIssue((key,), f"{where}: no processor in it, so pictures could not be read; {wanted}")
-    if not [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
-        yield ConfigIssue((key,), f"{where}: no weights in it; wanted *.safetensors")
-
-
-def memory_issues(config: Config, machine: Machine, parameters: int | None = None) -> Iterator[ConfigIssue]:
-    """Whether weights, gradients and optimizer fit: a lower bound, without activations.
-
-    AdamW in float32 takes 16 bytes a parameter (weight, gradient, two moments), in bfloat16 8; frozen weights under
-    LoRA take 2. They are spread over the ranks of a shard group; the sampler's copy (2 bytes) over the
-    tensor-parallel ranks, inside `gpu_memory_utilization`.
-    """
-    model, rollout = config.worker.actor.model, config.worker.rollout
-    parameters = count_parameters(model) if parameters is None else parameters
-    if parameters is None:
-        return
-    actor, world = config.worker.actor, world_size(config)
-    in_bf16 = actor.optim.strategy == "adamw_bf16" and actor.fsdp.torch_dtype in ("bf16", "bfloat16")
-    per_parameter = 2 if model.lora.rank else 8 if in_bf16 else 16
-    ranks = world if actor.fsdp.fsdp_size <= 0 else min(world, actor.fsdp.fsdp_size)
-    size = f"{model.model_path} has {parameters / 1e9:.2f} billion parameters"
-    if config.trainer.device == "cpu":
-        needed = parameters * (per_parameter + 4 * world)  # each rank samples from a float32 copy
-        if needed > 0.8 * machine.memory:
-            message = f"{size}: a CPU dry run on the CPU needs {needed / GIB:.1f} GiB, this machine has "
-            yield ConfigIssue((), f"{message}{machine.memory / GIB:.1f}; take a tiny model, e.g. echorl_vl/tiny/model")
-        return
-    if not machine.gpus:
-        return
-    smallest = min(machine.gpus)
-    needed = 0 if actor.fsdp.enable_cpu_offload else parameters * per_parameter / ranks
-    smaller = (
-        "worker.actor.model.lora.rank=64, or worker.actor.optim.strategy=adamw_bf16 with "
-        "worker.actor.fsdp.torch_dtype=bf16"
-    )
-    if config.engine == "verl":  # which refuses these
-        smaller = "or worker.actor.fsdp.enable_cpu_offload=true"
-    if needed > 0.95 * smallest:
-        yield ConfigIssue(
-            (),
-            f"{size}: weights, gradients and AdamW take {per_parameter} bytes each, {needed / GIB:.0f} GiB on each of "
-            f"{ranks} GPUs of {smallest / GIB:.0f} GiB. Take more GPUs (trainer.n_gpus_per_node, trainer.nnodes), "
-            f"{smaller}.",
-        )
-    sampler = parameters * 2 / rollout.tensor_parallel_size
-    share = rollout.gpu_memory_utilization * smallest / GIB
-    if sampler > share * GIB:
-        yield ConfigIssue(
-            (),
-            f"{size}: vLLM's copy takes {sampler / GIB:.0f} GiB on each GPU, and {share:.0f} GiB are its part "
-            f"(worker.rollout.gpu_memory_utilization = {rollout.gpu_memory_utilization}). Raise it, or "
-            "worker.rollout.tensor_parallel_size.",
-        )
 
 
 def count_parameters(model: ModelConfig) -> int | None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from echorl_vl.config import capped, easyr1_issues, load_config, verl_issues
+from echorl_vl.config import ENGINES, load_config
+from echorl_vl.engines.ray.adjusted import capped
 from echorl_vl.errors import UserError
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
@@ -26,7 +27,7 @@ def error_of(path: Path, *overrides: str) -> str:
 
 
 def test_what_fits_passes(minimal: Path) -> None:
-    assert easyr1_issues(load_config(minimal, FITTING)) == []
+    assert ENGINES["easyr1"].issues(load_config(minimal, FITTING)) == []
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_an_algorithm_that_needs_what_the_engine_has_not_is_refused(minimal: Pat
 @pytest.mark.parametrize("name", ["grpo", "dapo", "dr_grpo", "reinforce_rej", "luffy", "srft"])
 def test_an_algorithm_that_the_engine_has_fits(minimal: Path, name: str) -> None:
     overrides = [f"algorithm.name={name}", "data.trace_key=solution"]
-    assert easyr1_issues(load_config(minimal, [*FITTING, *overrides])) == []
+    assert ENGINES["easyr1"].issues(load_config(minimal, [*FITTING, *overrides])) == []
 
 
 def test_a_remainder_over_the_ranks_is_found_which_easyr1_rounds_off(minimal: Path) -> None:
@@ -108,9 +109,9 @@ def test_a_cpu_dry_run_is_judged_by_what_it_runs(minimal: Path) -> None:
 def test_every_recipe_fits_its_engine(path: Path) -> None:
     config = load_config(path)
     if config.engine == "verl":
-        assert verl_issues(config) == []
+        assert ENGINES["verl"].issues(config) == []
     elif config.engine != "local":
-        assert easyr1_issues(config) == []
+        assert ENGINES["easyr1"].issues(config) == []
     assert config.echo.coef == 0.001
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from echorl_vl.config import Config, check_local, load_config
+from echorl_vl.config import ENGINES, Config, load_config
 from echorl_vl.config.options import schema_options
 from echorl_vl.config.paths import PACKAGE_HOME, find_path
 from echorl_vl.core import KL_KINDS, LOSS_TYPES
@@ -47,7 +47,7 @@ def error_of(path: Path, *overrides: str) -> str:
         ("trainer.device=tpu", "one of auto, cpu, cuda"),
         ("trainer.max_bad_steps=0", "at least 1 and at most 1,000,000,000"),
         ("trainer.rollout_save_freq=-1", "at least 0 and at most 1,000,000,000"),
-        ("engine=vllm", "one of auto, local, easyr1, verl"),
+        ("engine=vllm", "one of auto, easyr1, local, verl"),
         ("data.val_batch_size=0", "-1 (all) or at least 1: EasyR1's data loader fails on 0, too"),
     ],
 )
@@ -143,7 +143,7 @@ def test_the_embedded_engine_refuses(minimal: Path, override: str, part: str) ->
     others = ["data.rollout_batch_size=256", "worker.actor.global_batch_size=256"]
     config = load_config(minimal, [override, *others])  # engine: auto leaves room for an engine that can
     with pytest.raises(UserError, match=override.split("=")[0]):
-        check_local(config)
+        ENGINES["local"].check(config)
     message = error_of(minimal, override, "engine=local")
     assert part in message and "(command line)" in message and "\n" not in message
     if "adv_estimator" in override:
@@ -175,8 +175,8 @@ def test_training_at_temperature_0_is_refused_with_the_reason(minimal: Path) -> 
     load_config(minimal, ["worker.rollout.temperature=0", "trainer.val_only=true", "data.val_files=owner/problems"])
 
 
-def test_check_local_passes_what_it_should(minimal: Path) -> None:
-    check_local(load_config(minimal))
+def test_the_local_engine_passes_what_it_should(minimal: Path) -> None:
+    ENGINES["local"].check(load_config(minimal))
 
 
 def test_choices_are_those_of_the_core() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from echorl_vl.config import Config
-from echorl_vl.config.check import LOCAL_ESTIMATORS, LOCAL_KL_PENALTIES
-from echorl_vl.config.check_verl import ONLY
 from echorl_vl.config.options import schema_options
+from echorl_vl.engines.local.checks import ESTIMATORS, KL_PENALTIES
+from echorl_vl.engines.verl.checks import ACCEPTS
 from echorl_vl.engines.verl.settings import ACTED_ON, NO_EFFECT
 
 OPTIONS = {key: option for key, option in schema_options(Config).items() if not key.startswith("worker.critic.")}
@@ -17,7 +17,7 @@ OPTIONS = {key: option for key, option in schema_options(Config).items() if not 
 def of_verl(key: str) -> bool:
     """Whether verl's engine acts on a key, in more than one value."""
     silent = any(key == name or (name.endswith(".*") and key.startswith(name[:-1])) for name in NO_EFFECT - ACTED_ON)
-    return not silent and len(ONLY.get(key, ((), ()))[0]) != 1
+    return not silent and len(ACCEPTS.get(key, ((), ()))[0]) != 1
 
 
 @pytest.mark.parametrize("key", [key for key, option in OPTIONS.items() if "EasyR1 engine" in option.help])
@@ -29,11 +29,11 @@ def test_a_key_of_easyr1_alone_is_none_of_verl(key: str) -> None:
 
 @pytest.mark.parametrize("key", [key for key, option in OPTIONS.items() if "engines on Ray" in option.help])
 def test_a_key_of_the_engines_on_ray_is_taken_by_verl_or_refused_with_a_reason(key: str) -> None:
-    assert of_verl(key) or key in ONLY
+    assert of_verl(key) or key in ACCEPTS
 
 
 def test_every_engine_is_named_for_the_values_that_the_local_one_has_not() -> None:
-    missing = set(OPTIONS["algorithm.adv_estimator"].range.choices) - set(LOCAL_ESTIMATORS)
+    missing = set(OPTIONS["algorithm.adv_estimator"].range.choices) - set(ESTIMATORS)
     assert missing == {"gae", "remax"} and all(name in OPTIONS["algorithm.adv_estimator"].help for name in missing)
-    missing = set(OPTIONS["algorithm.kl_penalty"].range.choices) - set(LOCAL_KL_PENALTIES)
+    missing = set(OPTIONS["algorithm.kl_penalty"].range.choices) - set(KL_PENALTIES)
     assert missing == {"full"} and "full: no engine yet" in OPTIONS["algorithm.kl_penalty"].help

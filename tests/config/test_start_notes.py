@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from echorl_vl import train
-from echorl_vl.config import load_config, start_notes
+from echorl_vl.config import ENGINES, load_config, start_notes
 
 GRPO = "echo term on with coef 0.001: set echo.coef=0 for plain GRPO"
 
@@ -42,7 +42,7 @@ def test_keys_that_win_over_an_algorithm_are_told_too(minimal: Path) -> None:
 
 def test_the_command_prints_them(minimal: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setattr("echorl_vl.engines.start.check_hub", lambda config, engine: None)
-    monkeypatch.setattr("echorl_vl.engines.load_engine", lambda name: lambda config: 0)
+    monkeypatch.setattr(type(ENGINES["local"]), "run", lambda self, config: 0)
     assert train.main([str(minimal), "engine=local", "worker.actor.kl_coef=1"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("engine: local") and printed[1] == GRPO

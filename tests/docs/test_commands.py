@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from echorl_vl import train
-from echorl_vl.config import check_easyr1, check_local, load_config
+from echorl_vl.config import ENGINES, load_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "docs/*.py", "configs/*.yaml", "benchmarks/*.py", "Makefile")
@@ -95,9 +95,9 @@ def _check_module(module: str, arguments: list[str], monkeypatch) -> None:
         values[0] = "configs/geo3k_tiny.yaml"
     config = load_config(values[0], values[1:])  # with the checks of an engine that is named
     if config.engine == "local" or (config.engine == "auto" and Path(config.worker.actor.model.model_path).is_dir()):
-        check_local(config)
+        ENGINES["local"].check(config)
     elif config.engine == "auto":
-        check_easyr1(config)
+        ENGINES["easyr1"].check(config)
 
 
 def _parse(name: str, run, arguments: list[str], monkeypatch) -> None:

@@ -15,9 +15,11 @@ os.environ["ECHORL_VL_DRY_RUN"] = "1"
 import ray
 import yaml
 
+import echorl_vl.engines
 import echorl_vl.engines.easyr1  # noqa: F401  (puts the CPU in the place of CUDA)
-from echorl_vl.config import config_to_dict, for_dry_run, load_config
+from echorl_vl.config import config_to_dict, load_config
 from echorl_vl.engines.easyr1.settings import OUR_KEYS
+from echorl_vl.engines.ray.adjusted import for_dry_run
 
 
 def main() -> None:

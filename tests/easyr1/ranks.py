@@ -17,9 +17,11 @@ import numpy as np
 import torch
 from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
 
+import echorl_vl.engines
 import echorl_vl.engines.easyr1  # noqa: F401  (puts the CPU in the place of CUDA)
-from echorl_vl.config import for_dry_run, load_config
+from echorl_vl.config import load_config
 from echorl_vl.core import EchoConfig
+from echorl_vl.engines.ray.adjusted import for_dry_run
 
 
 def main(job: Path, rank: int, world: int, port: str) -> None:

@@ -11,24 +11,19 @@ from pathlib import Path
 import pytest
 from dry_run_process import in_dry_run
 
-from echorl_vl import engines, train
+from echorl_vl import train
 from echorl_vl.config import load_config
 from echorl_vl.config.issues import raise_if_any
 from echorl_vl.data.sources import load_problems
 from echorl_vl.engines.easyr1 import hooks
 from echorl_vl.engines.easyr1.checkpoints import newest_checkpoint
+from echorl_vl.engines.easyr1.checks import SMALLER
 from echorl_vl.engines.easyr1.datasets import load_sets
 from echorl_vl.engines.easyr1.preflight import check_pictures, critic_issues, sequence_issues, version_issues
 from echorl_vl.engines.easyr1.run import run
-from echorl_vl.engines.resources import (
-    GIB,
-    Machine,
-    cluster_issue,
-    count_parameters,
-    gpu_issues,
-    memory_issues,
-    model_issues,
-)
+from echorl_vl.engines.ray.resources import cluster_issue, gpu_issues, memory_issues, model_issues
+from echorl_vl.engines.resources import GIB, Machine, count_parameters
+from echorl_vl.engines.start import choose_engine
 from echorl_vl.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -139,14 +134,14 @@ def test_a_cpu_dry_run_needs_neither_vllm_nor_flash_attn():
 
 
 def test_no_gpu_says_what_runs_without_one():
-    found = messages(gpu_issues(config(), machine(0)))
+    found = messages(gpu_issues(config(), machine(0), "easyr1"))
     assert "torch finds none" in found and "engine=local" in found and "trainer.device=cpu" in found
 
 
 def test_too_few_gpus():
-    assert "trainer.n_gpus_per_node = 8" in messages(gpu_issues(config(), machine(4)))
-    assert list(gpu_issues(config(), machine(8))) == []
-    assert list(gpu_issues(config("trainer.device=cpu"), machine(0))) == []
+    assert "trainer.n_gpus_per_node = 8" in messages(gpu_issues(config(), machine(4), "easyr1"))
+    assert list(gpu_issues(config(), machine(8), "easyr1")) == []
+    assert list(gpu_issues(config("trainer.device=cpu"), machine(0), "easyr1")) == []
 
 
 def test_a_cluster_that_is_too_small_says_how_to_start_ray():
@@ -170,12 +165,12 @@ def test_a_cluster_that_is_too_small_says_how_to_start_ray():
     ],
 )  # fmt: skip
 def test_a_model_that_does_not_fit(overrides, gpus, billions, message):
-    found = messages(memory_issues(config(*overrides), machine(gpus), int(billions * 1e9)))
+    found = messages(memory_issues(config(*overrides), machine(gpus), SMALLER, int(billions * 1e9)))
     assert message in found if message else found == ""
 
 
 def test_a_model_that_does_not_fit_a_cpu_dry_run():
-    found = messages(memory_issues(config("trainer.device=cpu"), machine(0, memory_gib=24), int(8.3e9)))
+    found = messages(memory_issues(config("trainer.device=cpu"), machine(0, memory_gib=24), SMALLER, int(8.3e9)))
     assert "a CPU dry run on the CPU needs" in found and "echorl_vl/tiny/model" in found
 
 
@@ -317,29 +312,34 @@ def test_a_checkpoint_that_lacks_a_part_is_not_gone_on_from(tmp_path, parts):
 # --- the choice of the engine ---
 
 
+def chosen(config) -> tuple[str, str]:
+    engine, reason = choose_engine(config)
+    return engine.name, reason
+
+
 def test_auto_says_which_engine_and_why(monkeypatch):
     import torch
 
     settings = config()
     monkeypatch.setattr(hooks, "easyr1_installed", lambda: False)
     monkeypatch.setattr(hooks, "found_verl", lambda: "no package verl")
-    assert engines.choose_engine(settings) == (
+    assert chosen(settings) == (
         "local",
         "engine = auto, and EasyR1 is not installed: found no package verl",
     )
     monkeypatch.setattr(hooks, "easyr1_installed", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert engines.choose_engine(settings) == (
+    assert chosen(settings) == (
         "local",
         "engine = auto, and EasyR1 is installed, but torch finds no GPU",
     )
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert engines.choose_engine(settings) == ("easyr1", "engine = auto, and EasyR1 and a GPU are there")
-    assert engines.choose_engine(config("trainer.device=cpu"))[0] == "local"
-    assert engines.choose_engine(config("engine=easyr1", "trainer.device=cpu"))[0] == "easyr1"
+    assert chosen(settings) == ("easyr1", "engine = auto, and EasyR1 and a GPU are there")
+    assert chosen(config("trainer.device=cpu"))[0] == "local"
+    assert chosen(config("engine=easyr1", "trainer.device=cpu"))[0] == "easyr1"
 
 
 def test_all_problems_of_a_machine_are_told_at_once():
-    problems = [*version_issues(False, {**GOOD, "vllm": None}.get), *gpu_issues(config(), machine(0))]
+    problems = [*version_issues(False, {**GOOD, "vllm": None}.get), *gpu_issues(config(), machine(0), "easyr1")]
     with pytest.raises(UserError, match="2 problems"):
         raise_if_any(problems)

@@ -66,7 +66,7 @@ def test_trainings_and_evaluations_are_quiet(logged, monkeypatch):
         transformers_logging.get_logger("transformers.x").warning(ADVICE[0])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(local_run, "check_local", opened)
+    monkeypatch.setattr(local_run, "check_loggers", opened)
     with warnings.catch_warnings():
         assert train.main([str(REPOSITORY / "configs/math_tiny.yaml")]) == 130
     monkeypatch.setattr(generate, "_plan", opened)

@@ -17,7 +17,7 @@ import pytest
 from huggingface_hub import constants
 
 from echorl_vl import train
-from echorl_vl.config import load_config
+from echorl_vl.config import ENGINES, load_config
 from echorl_vl.engines import hub
 from echorl_vl.engines.easyr1 import hooks as easyr1_hooks
 from echorl_vl.engines.hub import check_hub, is_hub_id
@@ -28,8 +28,15 @@ from echorl_vl.errors import UserError
 REPOSITORY = Path(__file__).resolve().parents[2]
 GEO3K = REPOSITORY / "configs/geo3k.yaml"
 TINY = REPOSITORY / "configs/geo3k_tiny.yaml"
-NO_EASYR1 = "engine = auto, and EasyR1 is not installed: found no package verl"
+LOCAL = ENGINES["local"]
 MODEL = "worker.actor.model.model_path"
+
+
+@pytest.fixture(autouse=True)
+def no_easyr1(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether or not it is in this environment."""
+    monkeypatch.setattr(easyr1_hooks, "easyr1_installed", bool)
+    monkeypatch.setattr(easyr1_hooks, "found_verl", lambda: "no package verl")
 
 
 @pytest.fixture(autouse=True)
@@ -82,9 +89,9 @@ def config(*overrides: str, path: Path = TINY):
     return load_config(path, overrides)
 
 
-def error_of(*overrides: str, engine: str = "local") -> str:
+def error_of(*overrides: str) -> str:
     with pytest.raises(UserError) as caught:
-        check_hub(config(*overrides), engine)
+        check_hub(config(*overrides), LOCAL)
     return str(caught.value)
 
 
@@ -93,7 +100,7 @@ def error_of(*overrides: str, engine: str = "local") -> str:
 
 def test_a_recipe_for_gpus_says_what_is_missing_and_the_ways_out() -> None:
     with pytest.raises(UserError) as caught:
-        check_start(config(path=GEO3K), "local", NO_EASYR1)
+        check_start(config(path=GEO3K), LOCAL)
     message = str(caught.value)
     assert message.startswith(f"{MODEL} = Qwen/Qwen2.5-VL-7B-Instruct ({GEO3K} line ")
     for part in ("EasyR1 and GPUs", "n_gpus_per_node is set", "EasyR1 is not installed", "Three ways out"):
@@ -106,8 +113,8 @@ def test_it_comes_before_anything_heavy_and_without_the_hub() -> None:
     """In a process of its own, whose hub would take a minute: a server that accepts and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         code = (
-            "import sys\nfrom echorl_vl import engines, train\n"
-            f"engines.choose_engine = lambda config: ('local', {NO_EASYR1!r})\n"
+            "import sys\nfrom echorl_vl import train\nfrom echorl_vl.engines.easyr1 import hooks\n"
+            "hooks.easyr1_installed = bool\n"
             "status = train.main(sys.argv[1:])\n"
             "heavy = {'transformers', 'datasets', 'peft', 'pandas', 'matplotlib.pyplot', 'huggingface_hub'}\n"
             "print('status', status, 'imported', sorted(heavy & set(sys.modules)))"
@@ -130,12 +137,12 @@ def test_it_comes_before_anything_heavy_and_without_the_hub() -> None:
 )
 def test_whoever_asks_for_it_gets_the_local_engine(overrides: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("echorl_vl.engines.start.check_hub", lambda config, engine: None)
-    check_start(config(*overrides, path=GEO3K), "local", NO_EASYR1)
+    check_start(config(*overrides, path=GEO3K), LOCAL)
 
 
 def test_a_file_that_asks_for_no_devices_trains_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("echorl_vl.engines.start.check_hub", lambda config, engine: None)
-    check_start(config("engine=auto", f"{MODEL}=small/model"), "local", NO_EASYR1)
+    check_start(config("engine=auto", f"{MODEL}=small/model"), LOCAL)
 
 
 # --- engines that are not installed ---
@@ -192,17 +199,15 @@ def test_offline_mode_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_here_asks_nothing(empty_cache: Path) -> None:
-    check_hub(config(), "local")  # folders and generators
+    check_hub(config(), LOCAL)  # folders and generators
     (empty_cache / "hub/models--some--model/snapshots/1").mkdir(parents=True)
     (empty_cache / "hub/datasets--some--set/snapshots/1").mkdir(parents=True)
     (empty_cache / "datasets/other___set/default").mkdir(parents=True)
-    check_hub(
-        config(f"{MODEL}=some/model", "data.train_files=some/set@train", "data.val_files=other/set@test"), "local"
-    )
+    check_hub(config(f"{MODEL}=some/model", "data.train_files=some/set@train", "data.val_files=other/set@test"), LOCAL)
 
 
 def test_what_the_hub_has_passes(fake_hub) -> None:
-    check_hub(config(f"{MODEL}=small/model", "data.train_files=some/set@train"), "local")
+    check_hub(config(f"{MODEL}=small/model", "data.train_files=some/set@train"), LOCAL)
 
 
 def test_what_the_hub_has_not_is_named_all_at_once(fake_hub) -> None:
@@ -219,13 +224,13 @@ def test_a_model_that_this_machine_can_not_train_is_refused_before_it_is_loaded(
     assert message.startswith(f'{MODEL} = "large/model" (command line): 1000000.00 billion parameters')
     assert "weights, gradients and AdamW" in message and "expected at most this machine's" in message
     assert "frozen weights" in error_of(*large, "worker.actor.model.lora.rank=8")
-    check_hub(config(*large), "easyr1")  # which has its own sums
+    check_hub(config(*large), ENGINES["easyr1"])  # which has its own sums
     assert torch is not None
 
 
 def test_a_strange_answer_is_left_to_the_loader(fake_hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeHub, "do_GET", lambda self: self.send_error(500))
-    check_hub(config(f"{MODEL}=small/model"), "local")
+    check_hub(config(f"{MODEL}=small/model"), LOCAL)
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoTokenizer
 
-from echorl_vl import engines, train
+from echorl_vl import train
 from echorl_vl.config import Config, load_config
 from echorl_vl.engines.ray.hooks import Hook
-from echorl_vl.engines.resources import GIB, Machine, gpu_issues, memory_issues
+from echorl_vl.engines.ray.resources import gpu_issues, memory_issues
+from echorl_vl.engines.resources import GIB, Machine
+from echorl_vl.engines.start import choose_engine
 from echorl_vl.engines.verl import hooks
 from echorl_vl.engines.verl.checkpoints import newest_checkpoint
+from echorl_vl.engines.verl.checks import SMALLER
 from echorl_vl.engines.verl.datasets import load_sets, readable_by_verl
 from echorl_vl.engines.verl.preflight import checkpoint_problems, version_issues, vision_problems
 from echorl_vl.errors import UserError
@@ -41,9 +44,10 @@ def messages(problems) -> str:
 
 def test_the_engine_is_chosen_by_name_alone():
     config = load_config(RECIPE)
-    assert engines.choose_engine(config) == ("verl", "the configuration asks for it")
+    engine, reason = choose_engine(config)
+    assert (engine.name, reason) == ("verl", "the configuration asks for it")
     config.engine, config.trainer.device = "auto", "cpu"
-    assert engines.choose_engine(config)[0] == "local"
+    assert choose_engine(config)[0].name == "local"
 
 
 @pytest.mark.parametrize("modules", [None, ["workers/fsdp_workers.py"]], ids=["none", "EasyR1's"])
@@ -112,7 +116,7 @@ def test_no_gpu_and_a_model_too_large_say_what_goes_with_this_engine():
     config = load_config(RECIPE)
     found = messages(gpu_issues(config, Machine((), 64 * GIB), "verl"))
     assert "engine verl needs a GPU" in found and "trainer.device=cpu is a dry run" in found
-    found = messages(memory_issues(config, Machine((16 * GIB,) * 8, 512 * GIB), 33 * 10**9))
+    found = messages(memory_issues(config, Machine((16 * GIB,) * 8, 512 * GIB), SMALLER, 33 * 10**9))
     assert "Take more GPUs" in found and "lora" not in found and "adamw_bf16" not in found
 
 

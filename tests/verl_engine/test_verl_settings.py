@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from echorl_vl.config import Config, load_config, verl_issues
+from echorl_vl.config import ENGINES, Config, load_config
 from echorl_vl.config.dump import get_value, set_value
 from echorl_vl.config.options import Option, inner_type, schema_options
 from echorl_vl.engines.verl.settings import ACTED_ON, NO_EFFECT, extra_sections, to_verl
@@ -65,7 +65,7 @@ def test_every_key_reaches_verl_or_is_spoken_for(config: Config, key: str, tmp_p
         value = str(tmp_path / "template.jinja")
         Path(value).write_text("{{ messages }}")
     set_value(changed, key, value)
-    refused = any(key in problem.keys for problem in verl_issues(changed))
+    refused = any(key in problem.keys for problem in ENGINES["verl"].issues(changed))
     reached = translated(changed) != translated(config)
     assert refused or reached or listed(key, ACTED_ON) or listed(key, NO_EFFECT), f"{key} = {value} is ignored"
     assert not (reached and listed(key, NO_EFFECT)), f"{key} has an effect"

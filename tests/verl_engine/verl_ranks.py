@@ -31,7 +31,8 @@ def main(job: Path, rank: int, world: int, port: str) -> None:
     install()
     from verl.workers.engine_workers import ActorRolloutRefWorker
 
-    from echorl_vl.config import for_dry_run, load_config
+    from echorl_vl.config import load_config
+    from echorl_vl.engines.ray.adjusted import for_dry_run
     from echorl_vl.engines.verl.launch import compose_settings
     from echorl_vl.engines.verl.worker import EchoWorker
     from echorl_vl.outputs.run_folder import RunFolder

@@ -7,13 +7,14 @@ from typing import Any
 
 import ray
 
-from echorl_vl.config import Config, world_size
+from echorl_vl.config import Config
 from echorl_vl.engines.easyr1.dry_run import DRY_RUN
 from echorl_vl.engines.easyr1.runner import EchoRunner
 from echorl_vl.engines.easyr1.settings import to_easyr1
+from echorl_vl.engines.ray.adjusted import world_size
 from echorl_vl.engines.ray.driver import follow
+from echorl_vl.engines.ray.resources import cluster_issue
 from echorl_vl.engines.ray.run import STOP_FILE
-from echorl_vl.engines.resources import cluster_issue
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.run_folder import RunFolder
 

@@ -11,14 +11,10 @@ from packaging.version import InvalidVersion, Version
 from echorl_vl.config import Config, ConfigIssue
 from echorl_vl.config.issues import raise_if_any
 from echorl_vl.data.problem import Problems
+from echorl_vl.engines.easyr1.checks import SMALLER
 from echorl_vl.engines.easyr1.hooks import check_hooks, check_installed
-from echorl_vl.engines.resources import (
-    Machine,
-    gpu_issues,
-    memory_issues,
-    model_issues,
-    read_model_config,
-)
+from echorl_vl.engines.ray.resources import gpu_issues, memory_issues, model_issues
+from echorl_vl.engines.resources import Machine, read_model_config
 from echorl_vl.errors import UserError
 
 GROUPED = ("ray", "tensordict", "torchdata", "codetiming", "einops", "peft", "accelerate")
@@ -42,10 +38,10 @@ def preflight(config: Config, machine: Machine | None = None) -> None:
     dry_run = config.trainer.device == "cpu"
     machine = machine or Machine.here()
     check_installed()
-    raise_if_any([*version_issues(dry_run), *gpu_issues(config, machine)])
+    raise_if_any([*version_issues(dry_run), *gpu_issues(config, machine, "easyr1")])
     check_hooks()
     raise_if_any(model_issues(config))
-    raise_if_any([*critic_issues(config), *sequence_issues(config), *memory_issues(config, machine)])
+    raise_if_any([*critic_issues(config), *sequence_issues(config), *memory_issues(config, machine, SMALLER)])
 
 
 def version_issues(dry_run: bool, installed: Any = None) -> Iterator[ConfigIssue]:

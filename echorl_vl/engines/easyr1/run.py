@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 
-from echorl_vl.config import Config, capped, check_easyr1, for_dry_run
+from echorl_vl.config import Config
 from echorl_vl.engines.easyr1.checkpoints import newest_checkpoint
 from echorl_vl.engines.easyr1.datasets import check_fills_a_batch, load_sets, readable_by_easyr1, screen_sets
 from echorl_vl.engines.easyr1.dry_run import ENVIRONMENT
 from echorl_vl.engines.easyr1.expert_traces import wants_traces, with_usable_traces
 from echorl_vl.engines.easyr1.hooks import check_installed
 from echorl_vl.engines.easyr1.preflight import check_pictures, preflight
+from echorl_vl.engines.ray.adjusted import capped, for_dry_run
 from echorl_vl.engines.ray.run import open_run, train_hosted
 from echorl_vl.outputs.console import make_console
 from echorl_vl.outputs.tracker import check_loggers
@@ -33,7 +34,6 @@ def run(config: Config) -> int:
         config, changes = for_dry_run(config)
         for change in changes:
             console.print(f"CPU dry run: {change}")
-    check_easyr1(config)
     config, changes = capped(config)
     for change in changes:
         console.print(change)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers.utils import logging as transformers_logging
 
-from echorl_vl.config import Config, check_local, config_to_dict, to_yaml
+from echorl_vl.config import Config, config_to_dict, to_yaml
 from echorl_vl.engines.local.allocator import keep_freed_memory
 from echorl_vl.engines.local.checkpoint import (
     checkpoint_fault,
@@ -32,7 +32,6 @@ def run(config: Config) -> int:
     Raises:
         UserError: something about configuration, data, model, disk or numbers that the user can mend.
     """
-    check_local(config)
     check_loggers(config.trainer.logger)
     keep_freed_memory()
     transformers_logging.disable_progress_bar()  # they would tear the live display

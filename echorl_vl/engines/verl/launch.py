@@ -14,11 +14,12 @@ from verl.trainer.constants_ppo import get_ppo_ray_runtime_env
 from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.utils.config import validate_config
 
-from echorl_vl.config import Config, world_size
+from echorl_vl.config import Config
 from echorl_vl.engines import verl as plugin
+from echorl_vl.engines.ray.adjusted import world_size
 from echorl_vl.engines.ray.driver import follow
+from echorl_vl.engines.ray.resources import cluster_issue
 from echorl_vl.engines.ray.run import STOP_FILE
-from echorl_vl.engines.resources import cluster_issue
 from echorl_vl.engines.verl.dry_run import DRY_RUN, ENVIRONMENT, dry_run_settings
 from echorl_vl.engines.verl.settings import extra_sections, to_verl
 from echorl_vl.engines.verl.trainers import RUN_MODE

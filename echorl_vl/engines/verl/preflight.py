@@ -10,8 +10,10 @@ from packaging.version import InvalidVersion, Version
 
 from echorl_vl.config import Config, ConfigIssue
 from echorl_vl.config.issues import raise_if_any
-from echorl_vl.engines.resources import Machine, gpu_issues, memory_issues, model_issues, read_model_config
+from echorl_vl.engines.ray.resources import gpu_issues, memory_issues, model_issues
+from echorl_vl.engines.resources import Machine, read_model_config
 from echorl_vl.engines.verl.checkpoints import is_whole
+from echorl_vl.engines.verl.checks import SMALLER
 from echorl_vl.engines.verl.hooks import check_hooks, check_installed
 
 # package: (at least, below, without, why); as verl 0.9.1 declares them
@@ -36,7 +38,7 @@ def preflight(config: Config, machine: Machine | None = None) -> None:
     raise_if_any([*version_issues(config.trainer.device == "cpu"), *gpu_issues(config, machine, "verl")])
     check_hooks()
     raise_if_any([*model_issues(config), *vision_problems(config), *checkpoint_problems(config)])
-    raise_if_any(memory_issues(config, machine))
+    raise_if_any(memory_issues(config, machine, SMALLER))
 
 
 def version_issues(dry_run: bool, installed: Callable[[str], str | None] | None = None) -> Iterator[ConfigIssue]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from echorl_vl.config import Config, capped, check_verl, for_dry_run
+from echorl_vl.config import Config
+from echorl_vl.engines.ray.adjusted import capped, for_dry_run
 from echorl_vl.engines.ray.run import open_run, train_hosted
 from echorl_vl.engines.verl.checkpoints import newest_checkpoint
 from echorl_vl.engines.verl.datasets import load_sets, readable_by_verl
@@ -28,7 +29,6 @@ def run(config: Config) -> int:
         config, changes = for_dry_run(config)
         for change in changes:
             console.print(f"CPU dry run: {change}")
-    check_verl(config)
     config, changes = capped(config)
     for change in changes:
         console.print(change)

@@ -1,0 +1,47 @@
+"""Checks of a configuration that the engines on Ray share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from echorl_vl.config import Config, ConfigIssue
+from echorl_vl.config.dump import get_value
+from echorl_vl.config.issues import issue_at
+from echorl_vl.engines.ray.adjusted import world_size
+
+
+def gpus(config: Config) -> str:
+    """The GPUs of a training, in words."""
+    return f"{world_size(config)} GPUs (trainer.nnodes = {config.trainer.nnodes} times n_gpus_per_node)"
+
+
+def rank_issues(config: Config, *divisors: str) -> Iterator[ConfigIssue]:
+    """Sizes of groups of GPUs that don't divide all of them; divisors: keys of such sizes, beside that of FSDP."""
+    world = world_size(config)
+    for key in divisors:
+        if world % get_value(config, key):
+            wanted = f"wanted a divisor of {gpus(config)}"
+            yield issue_at(config, key, wanted, "trainer.nnodes", "trainer.n_gpus_per_node")
+    size = config.worker.actor.fsdp.fsdp_size
+    if 0 < size < world and world % size:
+        yield issue_at(config, "worker.actor.fsdp.fsdp_size", f"wanted -1 or a divisor of {gpus(config)}")
+
+
+def set_issues(config: Config, host: str) -> Iterator[ConfigIssue]:
+    """Problem sets and validations that a host framework asks for in any case."""
+    trainer = config.trainer
+    if not config.data.train_files:
+        yield issue_at(config, "data.train_files", f"{host} opens a training set for trainer.val_only as well")
+    if trainer.val_only and not trainer.val_before_train:
+        wanted = f"wanted true with trainer.val_only, which {host} looks at in that validation alone"
+        yield issue_at(config, "trainer.val_before_train", wanted, "trainer.val_only")
+
+
+def length_issues(config: Config) -> Iterator[ConfigIssue]:
+    """vLLM's limits that a prompt with its response would exceed."""
+    lengths = "data.max_prompt_length + data.max_response_length"
+    longest = config.data.max_prompt_length + config.data.max_response_length
+    for key in ("worker.rollout.max_num_batched_tokens", "worker.rollout.max_model_len"):
+        value = get_value(config, key)
+        if value is not None and value < longest:
+            yield issue_at(config, key, f"wanted at least {longest}, which is {lengths}")
