@@ -17,6 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import echorl_vl.engines  # noqa: F401 - registers the engines
 from echorl_vl.config import load_config
 from echorl_vl.evidence.cells import algorithm_keys
 from echorl_vl.outputs.terminal import prepare_console

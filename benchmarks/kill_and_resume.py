@@ -147,7 +147,8 @@ def differences(one: Path, other: Path) -> Iterator[str]:
 
 def small_arguments(config: str, algorithm: str | None, folder: Path) -> list[str]:
     """The command line of a small run of `config`, on a few of its validation problems."""
-    import echorl_vl.generators  # noqa: F401 - registers the generated problems
+    import echorl_vl.engines
+    import echorl_vl.generators  # noqa: F401 - both register what they hold
     from echorl_vl.algorithms import ALGORITHMS
     from echorl_vl.config import load_config
     from echorl_vl.data.generated import load_generated

@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-import echorl_vl.engines  # noqa: F401  (registers them)
+import echorl_vl.engines  # noqa: F401 - registers them
 from echorl_vl.config import ENGINES
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.command import command

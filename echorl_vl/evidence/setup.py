@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import echorl_vl.engines  # noqa: F401 - registers the engines
 from echorl_vl.config import Config, load_config
 from echorl_vl.errors import UserError
 
