@@ -28,7 +28,7 @@ from ratios import describe
 import echorl_vl.engines
 import echorl_vl.engines.easyr1  # noqa: F401  (puts the CPU in the place of CUDA)
 from echorl_vl.config import load_config
-from echorl_vl.core import make_splitter, verified_rollouts
+from echorl_vl.core import make_splitter
 from echorl_vl.engines.ray.adjusted import for_dry_run
 
 OVERRIDES = [
@@ -129,13 +129,10 @@ class Bench:
         batch.batch["token_level_scores"] = batch.batch["token_level_rewards"] = rewards
         batch = compute_advantage(batch, "grpo")
         if echo:
-            accuracies = torch.tensor(parts["accuracy"])
-            scores = [{"accuracy": value} for value in parts["accuracy"]]
             made = self.reader.rollouts(batch)
-            train_batch = TrainBatch(
-                made, scores, torch.tensor(parts["overall"]), accuracies, batch.batch["advantages"],
-                verified_rollouts(accuracies, self.ours.echo),
-            )  # fmt: skip
+            names = ("overall", "accuracy")
+            made.scores = [dict(zip(names, row, strict=True)) for row in zip(*(parts[n] for n in names), strict=True)]
+            train_batch = TrainBatch.from_rollouts(made, batch.batch["advantages"], self.ours.echo)
             mine_clips(train_batch, self.ours.echo, self.splitter, number)
             batch.batch[WEIGHTS] = train_batch.clips.token_weights
             batch.meta_info[COEF] = self.ours.echo.coef

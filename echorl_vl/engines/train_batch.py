@@ -52,7 +52,7 @@ def write_train_batch(
         path,
         step,
         train_batch.rollouts,
-        train_batch.scores,
+        train_batch.rollouts.scores,
         decode=decode,
         step_ids=train_batch.steps,
         advantages=advantages[:, 0],
@@ -85,7 +85,7 @@ def batch_metrics(train_batch: TrainBatch, config: EchoConfig) -> dict[str, floa
         rollouts.response_mask,
     )
     metrics |= {name: whole[name] for name in (names.DEGENERATE, names.ZERO_ADVANTAGE)}
-    metrics |= reward_metrics([score for score, its in zip(train_batch.scores, own.tolist(), strict=True) if its])
+    metrics |= reward_metrics([score for score, its in zip(rollouts.scores, own.tolist(), strict=True) if its])
     metrics |= {
         "response_length/mean": lengths[own].float().mean().item(),
         "response_length/max": float(lengths[own].max()),

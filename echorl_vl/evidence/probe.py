@@ -19,12 +19,12 @@ from echorl_vl.data.traces import TraceEncoder, answer_opening, usable_traces
 from echorl_vl.engines.local.context import build_context
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
-from echorl_vl.engines.local.rows import concatenate, expert_rollouts
+from echorl_vl.engines.local.rows import expert_rollouts
 from echorl_vl.engines.local.validation import score, training_params
 from echorl_vl.engines.seeds import step_generator
 from echorl_vl.evidence.setup import Setup
 from echorl_vl.rewards.manager import RewardManager
-from echorl_vl.types import Problem, Prompt, RolloutBatch
+from echorl_vl.types import Problem, Prompt, RolloutBatch, concatenate
 
 ROWS = 1024  # rollouts that are drawn at once
 

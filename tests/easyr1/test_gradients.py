@@ -181,8 +181,8 @@ def variant_case(policy: Policy, train_batch, name: str) -> dict:
     """The case of a variant for the ranks, with the weights of its own clips."""
     changed = variant_experience(policy, train_batch, name)
     columns = {"token_weights": changed.clips.token_weights, "on_policy": changed.rollouts.is_on_policy}
-    if changed.aux_only is not None:
-        columns["trained"] = ~changed.aux_only
+    if changed.rollouts.aux_only is not None:
+        columns["trained"] = ~changed.rollouts.aux_only
     return {**PLAIN, "name": name, "coef": COEF, "micro": 4} | columns | VARIANTS[name]
 
 
@@ -195,7 +195,7 @@ def variant_experience(policy: Policy, train_batch, name: str):
         sampled = own[:, None] * rollouts.log_probs  # of an expert's row there are none
         rollouts = dataclasses.replace(rollouts, on_policy=own, log_probs=sampled)
     aux_only = torch.arange(PROMPTS * N) < N if variant.get("aux_only") else None
-    changed = dataclasses.replace(train_batch, rollouts=rollouts, aux_only=aux_only)
+    changed = dataclasses.replace(train_batch, rollouts=dataclasses.replace(rollouts, aux_only=aux_only))
     mine_clips(changed, EchoConfig(**variant.get("echo", {})), make_splitter("newline", policy.tokenizer), step=1)
     return changed
 

@@ -17,11 +17,11 @@ from echorl_vl.core import make_splitter
 from echorl_vl.engines.local.advantages import compute_advantages, reduce_rows
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
-from echorl_vl.engines.local.rows import expert_rollouts, merge_groups, with_expert_rows
+from echorl_vl.engines.local.rows import expert_rollouts, with_expert_rows
 from echorl_vl.engines.local.sampling import SamplingParams
 from echorl_vl.engines.local.update import Updater
 from echorl_vl.engines.train_batch import batch_metrics, mine_clips
-from echorl_vl.types import TrainBatch
+from echorl_vl.types import TrainBatch, merge_groups
 
 PROMPTS, N, COEF, ENTROPY, LONGEST = 3, 4, 0.05, 0.02, 12
 HINTS = {"uft": (5, 0, 3)}
@@ -106,7 +106,7 @@ def naive_loss(policy: Policy, settings: Config, made: TrainBatch) -> Tensor:
     """One row at a time through transformers' own forward, from the formulas of the papers."""
     name, rollouts, total = settings.algorithm.name, made.rollouts, torch.zeros(())
     lengths = rollouts.response_mask.sum(-1).tolist()
-    trained = [True] * len(lengths) if made.aux_only is None else (~made.aux_only).tolist()
+    trained = [True] * len(lengths) if made.rollouts.aux_only is None else (~made.rollouts.aux_only).tolist()
     tokens = sum(length for length, its in zip(lengths, trained, strict=True) if its)
     on_policy_tokens = sum(
         n for n, its, own in zip(lengths, trained, rollouts.is_on_policy.tolist(), strict=True) if its and own
@@ -222,11 +222,11 @@ def test_a_row_kept_for_its_clip_alone_is_in_no_other_term(policy: Policy) -> No
     whole.clips.token_weights[:] = whole.clips.token_weights[[1, 1, 0, 3, 4, 5, 6, 4, 8, 9, 10, 11]]
     reduced = reduce_rows(whole, algorithm)
     assert reduced.rollouts.group_ids.tolist() == [0, 0, 0, 1, 1, 1, 2, 2]
-    assert reduced.aux_only.tolist() == [False, False, True, False, False, True, False, False]
+    assert reduced.rollouts.aux_only.tolist() == [False, False, True, False, False, True, False, False]
     assert reduced.clips.rows.tolist() == [2, 5]
     with_clip_row, _ = gradient(policy, settings, reduced, coef=0.0)
     reduced.clips = None
-    without, _ = gradient(policy, settings, reduced.take((~reduced.aux_only).nonzero().squeeze(1)), coef=0.0)
+    without, _ = gradient(policy, settings, reduced.take((~reduced.rollouts.aux_only).nonzero().squeeze(1)), coef=0.0)
     torch.testing.assert_close(with_clip_row, without, atol=1e-6, rtol=1e-4)
 
 

@@ -240,7 +240,7 @@ def test_kl_in_the_reward_moves_advantages(policy: Policy) -> None:
     made = train_batch(policy, settings, [1] * (PROMPTS * N))
     reference = made.rollouts.log_probs - 0.1 * made.rollouts.response_mask
     reference[0] -= 1.0 * made.rollouts.response_mask[0]
-    moved = compute_advantages(made.rollouts, made.scores, settings, reference, kl_coef=0.5)
+    moved = compute_advantages(made.rollouts, made.rollouts.scores, settings, reference, kl_coef=0.5)
     lengths = made.rollouts.response_mask.sum(-1).float()
     kl = 0.1 * lengths
     kl[0] = 1.1 * lengths[0]
@@ -267,7 +267,7 @@ def test_reinforce_plus_plus_discounts_token_by_token(policy: Policy, gamma: flo
     mask, coef = made.rollouts.response_mask, 0.5
     noise = torch.randn(mask.shape, generator=torch.Generator().manual_seed(7))
     reference = made.rollouts.log_probs + noise if with_kl else None
-    found = compute_advantages(made.rollouts, made.scores, settings, reference, kl_coef=coef).advantages
+    found = compute_advantages(made.rollouts, made.rollouts.scores, settings, reference, kl_coef=coef).advantages
     returns = torch.zeros(mask.shape)
     for row, length in enumerate(mask.sum(-1).tolist()):
         rewards = [0.0] * (length - 1) + [float(MIXED[row])]

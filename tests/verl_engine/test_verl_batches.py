@@ -79,7 +79,7 @@ def test_rows_are_read_in_group_order_without_padding(tokenizer, queue):
     assert rollouts.truncated.tolist() == [False, True, False, False]
     assert rollouts.entropy[3].tolist() == [1, 2, 3, 0] and rollouts.log_probs[2].tolist() == [-1, 0, 0, 0]
     assert read.advantages[:, 0].tolist() == [0.5, -0.5, -0.5, 0.5]
-    assert read.scores[0] == {"overall": 1.0, "accuracy": 1.0, "format": 1.0}
+    assert read.rollouts.scores[0] == {"overall": 1.0, "accuracy": 1.0, "format": 1.0}
 
 
 def test_columns_go_back_in_the_batch_s_order_and_name_themselves(tokenizer, queue, monkeypatch):

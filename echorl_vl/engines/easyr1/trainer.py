@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from transformers import AutoConfig
 from verl.protocol import DataProto
 from verl.trainer import ray_trainer
 from verl.trainer.ray_trainer import RayPPOTrainer
 
-from echorl_vl.core import echo_coef, make_splitter, verified_rollouts
+from echorl_vl.core import echo_coef, make_splitter
 from echorl_vl.core import metric_names as names
 from echorl_vl.core.groups import degenerate_groups, group_index
 from echorl_vl.engines.easyr1.actor import COEF, TRAINED, VERIFIED, WEIGHTS
@@ -133,12 +132,9 @@ class EchoTrainer(RayPPOTrainer):
         return output
 
     def _experience(self, batch: DataProto) -> TrainBatch:
-        scores = self.reward_fn.scores(batch)
-        accuracies = torch.tensor([score["accuracy"] for score in scores])
-        rewards = torch.tensor([score["overall"] for score in scores])
         rollouts = self.reader.rollouts(batch)
-        verified = verified_rollouts(accuracies, self.ours.echo)
-        return TrainBatch(rollouts, scores, rewards, accuracies, batch.batch["advantages"], verified)
+        rollouts.scores = self.reward_fn.scores(batch)
+        return TrainBatch.from_rollouts(rollouts, batch.batch["advantages"], self.ours.echo)
 
     def _leave_to_echo(self, batch: DataProto, train_batch: TrainBatch) -> None:
         """Groups that dynamic sampling kept for the echo term are in no other, nor in another's denominator."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from echorl_vl.algorithms import Algorithm, Capability, make_algorithm
 from echorl_vl.config import Config
-from echorl_vl.core import group_advantages, token_advantages, verified_rollouts
+from echorl_vl.core import group_advantages, token_advantages
 from echorl_vl.core.groups import degenerate_groups, group_index
 from echorl_vl.engines.local.reference import kl_of_tokens
 from echorl_vl.types import RolloutBatch, TrainBatch
@@ -32,12 +32,12 @@ def compute_advantages(
     term, so that the others weigh what they weigh without them: their format or length earns nothing either.
     Without rollouts (SFT) there is nothing to compare, and advantages are 0.
     """
+    if aux_only is not None:
+        aux_only = aux_only.to(rollouts.group_ids.device)[rollouts.group_ids]
+    rollouts = replace(rollouts, scores=scores, aux_only=aux_only)
     algorithm = algorithm or make_algorithm(config.algorithm.name, config.algorithm.options)
-    device, settings = rollouts.tokens.device, config.algorithm
-    rewards = torch.tensor([score["overall"] for score in scores], dtype=torch.float32, device=device)
-    accuracies = torch.tensor([score["accuracy"] for score in scores], dtype=torch.float32, device=device)
+    settings, rewards = config.algorithm, rollouts.score("overall")
     lengths = rollouts.response_mask.sum(-1)
-    verified = verified_rollouts(accuracies, config.echo)
     returns = algorithm.shape_rewards(rewards, lengths, config.data.max_response_length)
     kl = torch.zeros_like(rollouts.log_probs)
     if ref_log_probs is not None and not settings.use_kl_loss:
@@ -58,18 +58,8 @@ def compute_advantages(
         index, groups = group_index(rollouts.group_ids)
         advantages = advantages.masked_fill(degenerate_groups(rewards, index, groups)[index][:, None], 0.0)
     if aux_only is not None:
-        aux_only = aux_only.to(device)[rollouts.group_ids]
         advantages = advantages.masked_fill(aux_only[:, None], 0.0)
-    return TrainBatch(
-        rollouts,
-        scores,
-        rewards,
-        accuracies,
-        advantages,
-        verified,
-        ref_log_probs=ref_log_probs,
-        aux_only=aux_only,
-    )
+    return TrainBatch.from_rollouts(rollouts, advantages, config.echo, ref_log_probs)
 
 
 def reduce_rows(train_batch: TrainBatch, algorithm: Algorithm) -> TrainBatch:
@@ -83,5 +73,5 @@ def reduce_rows(train_batch: TrainBatch, algorithm: Algorithm) -> TrainBatch:
     for_echo = torch.zeros_like(kept)
     if train_batch.clips is not None:
         for_echo[train_batch.clips.rows] = True
-    reduced = replace(train_batch, aux_only=for_echo & ~kept)
+    reduced = replace(train_batch, rollouts=replace(train_batch.rollouts, aux_only=for_echo & ~kept))
     return reduced.take((kept | for_echo).nonzero().squeeze(1))

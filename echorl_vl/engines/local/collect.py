@@ -23,10 +23,8 @@ from echorl_vl.core.groups import all_of_group, group_reduce
 from echorl_vl.engines.local.context import TrainingContext
 from echorl_vl.engines.local.expert_traces import with_hint
 from echorl_vl.engines.local.rows import (
-    concatenate,
     expert_rollouts,
     generate_in_chunks,
-    merge_groups,
     with_expert_rows,
 )
 from echorl_vl.engines.local.timing import PhaseTimer
@@ -34,7 +32,7 @@ from echorl_vl.engines.local.validation import score, training_params
 from echorl_vl.engines.seeds import step_generator
 from echorl_vl.engines.train_batch import reward_metrics
 from echorl_vl.errors import UserError
-from echorl_vl.types import Prompt, RolloutBatch, take_rows
+from echorl_vl.types import Prompt, RolloutBatch, concatenate, merge_groups, take_rows
 
 Scores = list[dict[str, float]]
 

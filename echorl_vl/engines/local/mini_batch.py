@@ -36,8 +36,8 @@ class MiniBatch:
         inside = slice(rows.start, rows.stop)
         lengths = rollouts.response_mask[inside].sum(-1)
         trained = torch.ones_like(rollouts.is_on_policy[inside])
-        if train_batch.aux_only is not None:
-            trained = ~train_batch.aux_only[inside]
+        if rollouts.aux_only is not None:
+            trained = ~rollouts.aux_only[inside]
         own = trained & rollouts.is_on_policy[inside]
         clips = 0
         if train_batch.clips is not None:

@@ -27,7 +27,7 @@ from echorl_vl.engines.local.expert_buffer import DemonstrationBuffer
 from echorl_vl.engines.local.interrupt import StopRequest
 from echorl_vl.engines.local.optim import make_optimizer
 from echorl_vl.engines.local.reference import KLController, Reference, kl_of_tokens
-from echorl_vl.engines.local.rows import concatenate, expert_rollouts
+from echorl_vl.engines.local.rows import expert_rollouts
 from echorl_vl.engines.local.state import restore_state, write_state
 from echorl_vl.engines.local.timing import PhaseTimer
 from echorl_vl.engines.local.update import Updater
@@ -39,7 +39,7 @@ from echorl_vl.outputs.display import Display
 from echorl_vl.outputs.rollout_files import write_rollouts
 from echorl_vl.outputs.run_folder import RunFolder
 from echorl_vl.outputs.tracker import Tracker
-from echorl_vl.types import TrainBatch
+from echorl_vl.types import TrainBatch, concatenate
 
 
 class Trainer:

@@ -135,8 +135,8 @@ class Updater:
         part = slice(rows.start, rows.stop)
         on_policy = rollouts.is_on_policy[part]
         mask = rollouts.response_mask[part]
-        if train_batch.aux_only is not None:
-            mask = mask & ~train_batch.aux_only[part][:, None]
+        if rollouts.aux_only is not None:
+            mask = mask & ~rollouts.aux_only[part][:, None]
         scores = self.policy.score(
             rollouts,
             rows,

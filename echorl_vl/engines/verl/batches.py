@@ -34,14 +34,12 @@ class ReadBatch:
     """Rows of a batch in group order.
 
     keys: their names in the queue. lengths: tokens of each response, those that the policy did not write included.
-    rollouts, scores: what was written, and the parts of the reward of each. advantages: (B, T), None before they are
-    worked out.
+    rollouts: graded. advantages: (B, T), None before they are worked out.
     """
 
     keys: list[str]
     lengths: list[int]
     rollouts: RolloutBatch
-    scores: list[dict[str, float]]
     advantages: Tensor | None
 
 
@@ -87,9 +85,10 @@ class BatchReader:
             entropy=columns.get("entropy"),
             truncated=full & ~torch.isin(last, self.special_ids),
             texts=self.decode([row.tolist() for row in responses]),
+            scores=[score_parts(one) for one in extra],
         )
         lengths = [len(row) for row in responses]
-        return ReadBatch(keys, lengths, rollouts, [score_parts(one) for one in extra], columns.get("advantages"))
+        return ReadBatch(keys, lengths, rollouts, columns.get("advantages"))
 
     def decode(self, pieces: list[list[int]]) -> list[str]:
         """Texts of token ids, special tokens skipped."""

@@ -13,7 +13,6 @@ from verl.trainer.ppo.v1 import trainer_base
 
 from echorl_vl.core import echo_coef
 from echorl_vl.core.groups import all_of_group, group_index
-from echorl_vl.engines.local.rows import concatenate
 from echorl_vl.engines.ray.hooks import patched
 from echorl_vl.engines.ray.run import STOP_FILE, check_bad_steps
 from echorl_vl.engines.train_batch import write_train_batch
@@ -24,7 +23,7 @@ from echorl_vl.engines.verl.trainer import EchoTrainer
 from echorl_vl.outputs.rollout_files import write_rollouts
 from echorl_vl.outputs.run_folder import RunFolder
 from echorl_vl.outputs.tracker import Tracker
-from echorl_vl.types import TrainBatch
+from echorl_vl.types import TrainBatch, concatenate
 
 
 class RunTrainer(EchoTrainer):
@@ -100,8 +99,8 @@ class RunTrainer(EchoTrainer):
     def _validate(self) -> dict[str, float]:
         self._validated.clear()
         metrics = super()._validate()
-        scores = [score for read in self._validated for score in read.scores]
         rollouts = concatenate([read.rollouts for read in self._validated], self.tokenizer.pad_token_id or 0)
+        scores = rollouts.scores
         path = self.run.validation_file(self.global_steps)
         write_rollouts(path, self.global_steps, rollouts, scores, decode=self.reader.decode, pictures=False)
         n = self.settings.val_n

@@ -15,7 +15,7 @@ from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1 import trainer_base
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
-from echorl_vl.core import EchoConfig, echo_coef, make_splitter, verified_rollouts
+from echorl_vl.core import EchoConfig, echo_coef, make_splitter
 from echorl_vl.core import metric_names as names
 from echorl_vl.core.groups import degenerate_groups, group_index
 from echorl_vl.engines.ray.hooks import patched
@@ -98,11 +98,8 @@ class EchoTrainer(PPOTrainerSync):
         """Told after each update how many optimizer steps in a row were not finite."""
 
     def _experience(self, read: ReadBatch) -> TrainBatch:
-        accuracies = torch.tensor([score["accuracy"] for score in read.scores])
-        rewards = torch.tensor([score["overall"] for score in read.scores])
-        verified = verified_rollouts(accuracies, self.echo)
         first = read.advantages[:, :1]  # the same for each token of a rollout
-        return TrainBatch(read.rollouts, read.scores, rewards, accuracies, first, verified)
+        return TrainBatch.from_rollouts(read.rollouts, first, self.echo)
 
     def _silent_rows(self, train_batch: TrainBatch) -> torch.Tensor:
         """(B,) bool: rows of groups whose rewards are all equal, which teach nothing but what the echo term says.
