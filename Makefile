@@ -24,7 +24,7 @@ EASYR1_ENV := build/easyr1-env
 EASYR1 ?= git+https://github.com/hiyouga/EasyR1@b44b311
 PYTHON_EASYR1 ?= $(EASYR1_ENV)/bin/python
 test-easyr1: $(if $(filter $(EASYR1_ENV)/bin/python,$(PYTHON_EASYR1)),easyr1-env)
-	$(PYTHON_EASYR1) -m pytest tests/easyr1 -m "slow or not slow" $(ARGS)
+	$(PYTHON_EASYR1) -m pytest tests/easyr1 tests/ray_engines -m "slow or not slow" $(ARGS)
 
 easyr1-env: $(EASYR1_ENV)/.installed
 
@@ -54,7 +54,7 @@ $(TRL_ENV)/.installed: pyproject.toml
 # verl in an environment of its own (2 GB), with the versions that docs/verl.md measured.
 VERL_ENV := build/verl-env
 test-verl: verl-env
-	$(VERL_ENV)/bin/python -m pytest tests/verl_engine -m "slow or not slow" $(ARGS)
+	$(VERL_ENV)/bin/python -m pytest tests/verl_engine tests/ray_engines -m "slow or not slow" $(ARGS)
 
 verl-env: $(VERL_ENV)/.installed
 

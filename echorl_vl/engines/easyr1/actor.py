@@ -29,10 +29,10 @@ ENTROPY_CHUNK = 1 << 22  # logits worked on at a time: three float32 copies are 
 class EchoBatch(DataProto):
     """A batch whose `select`, which the update calls with a fixed list of keys, keeps our columns as well."""
 
-    def select(self, batch_keys=None, non_tensor_batch_keys=None, meta_info_keys=None, deepcopy=False) -> DataProto:
+    def select(self, batch_keys: list[str] | None = None, *rest: Any, **options: Any) -> DataProto:
         if batch_keys is not None:
             batch_keys = [*batch_keys, WEIGHTS, OWN_POLICY, VERIFIED, TRAINED]
-        return super().select(batch_keys, non_tensor_batch_keys, meta_info_keys, deepcopy)
+        return super().select(batch_keys, *rest, **options)
 
 
 class EchoActor(DataParallelPPOActor):

@@ -20,12 +20,12 @@ _MAIN, _TRAINER, _CORE = "verl.trainer.main", "verl.trainer.ray_trainer", "verl.
 _WORKER, _ACTOR = "verl.workers.fsdp_workers", "verl.workers.actor.dp_actor"
 _DECORATOR = "verl.single_controller.base.decorator"
 _LOSS = (
-    "old_log_probs", "log_probs", "advantages", "response_mask", "clip_ratio_low", "clip_ratio_high",
-    "clip_ratio_dual", "tau_positive", "tau_negative", "loss_type", "loss_avg_mode", "kwargs",
+    "*", "old_log_probs", "log_probs", "advantages", "response_mask", "clip_ratio_low", "clip_ratio_high",
+    "clip_ratio_dual", "tau_positive", "tau_negative", "loss_type", "loss_avg_mode",
 )  # fmt: skip
 
 _DRIVER = (
-    "self", "config", "tokenizer", "processor", "train_dataloader", "val_dataloader", "role_worker_mapping",
+    "self", "*", "config", "tokenizer", "processor", "train_dataloader", "val_dataloader", "role_worker_mapping",
     "resource_pool_manager", "ray_worker_group_cls", "reward_fn", "val_reward_fn",
 )  # fmt: skip
 
@@ -41,26 +41,29 @@ HOOKS = (
     Hook(_TRAINER, "RayPPOTrainer._validate", ("self",), "accuracy with its standard error, rollout files"),
     Hook(_TRAINER, "RayPPOTrainer._make_batch_data", ("self", "metrics"), "answers of the reward of past steps go"),
     Hook("verl.protocol", "DataProto.index_select", ("self", "index"), "room for the expert's row in each group"),
-    Hook(_TRAINER, "Tracker.__init__", ("self", "loggers", "config"), "subclassed"),
-    Hook(_TRAINER, "Tracker.log", ("self", "data", "step"), "metrics.jsonl beside EasyR1's loggers; the stop file"),
+    Hook(_TRAINER, "Tracker.__init__", ("self", "*", "loggers", "config"), "subclassed"),
+    Hook(_TRAINER, "Tracker.log", ("self", "*", "data", "step"), "metrics.jsonl beside its loggers; the stop file"),
     Hook(_TRAINER, "CHECKPOINT_TRACKER", None, "names the newest checkpoint, which the run folder looks for"),
     # advantages and losses
     Hook(_CORE, "register_adv_estimator", ("name",), "Dr. GRPO; Reinforce-Rej; exact zeros in degenerate groups; GAE"),
     Hook(_CORE, "ADV_ESTIMATOR_MAP", None, "the estimator that is wrapped for them"),
-    Hook(_CORE, "average_loss", ("values", "mask", "mode", "eps"), "mean of the entropy bonus, as of the policy loss"),
-    Hook(_ACTOR, "average_loss", ("values", "mask", "mode", "eps"), "mean of the KL: own rows, Dr. GRPO's denominator"),
-    Hook("verl.utils.torch_functional", "masked_whiten", ("values", "mask", "eps"), "GAE, as EasyR1 whitens it"),
+    Hook(_CORE, "average_loss", ("values", "mask", "*", "mode", "eps"), "mean of the entropy bonus"),
+    Hook(_ACTOR, "average_loss", ("values", "mask", "*", "mode"), "mean of the KL: own rows, Dr. GRPO's denominator"),
+    Hook("verl.utils.torch_functional", "masked_whiten", ("values", "mask"), "GAE, as EasyR1 whitens it"),
     # the workers
-    Hook(_WORKER, "FSDPWorker.__init__", ("self", "config", "role"), "called as it is"),
+    Hook(_WORKER, "FSDPWorker.__init__", ("self", "*", "config", "role"), "called as it is"),
     Hook(_WORKER, "FSDPWorker.init_model", ("self",), "EchoActor takes the actor's place after it; critic's repair"),
-    Hook(_WORKER, "FSDPWorker.compute_log_probs", ("self", "data"), "its answer is split into log-probs and entropies"),
+    Hook(_WORKER, "FSDPWorker.compute_log_probs", ("self", "data"), "its answer is split in two"),
     Hook(_WORKER, "FSDPWorker._build_rollout", ("self",), "run with the next name patched"),
     Hook("verl.workers.rollout.vllm_rollout_spmd", "_get_logit_bias", ("processor",), "EasyR1 forbids image pads only"),
     Hook("verl.single_controller.base", "Worker", None, "what Ray builds a worker's process around"),
-    Hook(_DECORATOR, "register", ("dispatch_mode", "execute_mode", "blocking", "materialize_futures"), "our methods"),
+    Hook(_DECORATOR, "register", ("*", "dispatch_mode"), "our methods"),
     Hook(_DECORATOR, "Dispatch.ONE_TO_ALL", None, "as EasyR1 dispatches the methods that are overridden"),
     Hook(_DECORATOR, "Dispatch.DP_COMPUTE_PROTO", None, "the same"),
-    Hook(_ACTOR, "DataParallelPPOActor.__init__", ("self", "config", "actor_module", "actor_optimizer"), "subclassed"),
+    Hook(
+        _ACTOR, "DataParallelPPOActor.__init__", ("self", "*", "config", "actor_module", "actor_optimizer"),
+        "subclassed",
+    ),
     Hook(
         _ACTOR, "DataParallelPPOActor._forward_micro_batch", ("self", "micro_batch", "temperature"),
         "the micro-batch's echo weights are noted as it passes",
@@ -74,7 +77,7 @@ HOOKS = (
     Hook("verl.workers.reward", "AutoRewardManager.compute_reward", ("self", "data"), "answers with parts per row"),
     Hook(
         "verl.protocol", "DataProto.select",
-        ("self", "batch_keys", "non_tensor_batch_keys", "meta_info_keys", "deepcopy"),
+        ("self", "batch_keys"),
         "the update keeps the keys of a fixed list only: a subclass adds one",
     ),
     Hook("verl.trainer.config", "PPOConfig", None, "filled from our configuration, by name"),

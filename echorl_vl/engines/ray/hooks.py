@@ -18,7 +18,11 @@ from echorl_vl.errors import UserError
 
 @dataclass(frozen=True)
 class Hook:
-    """`name` in `module` (dotted below a class), called with `parameters` (None: not called), and why it is used."""
+    """`name` in `module` (dotted below a class), and why it is used.
+
+    parameters: those that are passed to it, or that what takes its place is called with; None: it is not called. As in
+    Python, what follows "*" is passed by name. The host may have others, if they have defaults.
+    """
 
     module: str
     name: str
@@ -56,14 +60,24 @@ def _fault(hook: Hook) -> str | None:
         if not hasattr(found, name):
             return "not there"
         found = getattr(found, name)
-    if hook.parameters is None:
-        return None
+    return None if hook.parameters is None else _call_fault(_plain(found), hook.parameters)
+
+
+def _call_fault(function: Any, parameters: tuple[str, ...]) -> str | None:
+    """Why a call with `parameters` (see `Hook`) would fail, or mean something else than was measured; else None."""
     try:
-        named = inspect.signature(_plain(found)).parameters
+        signature = inspect.signature(function)
     except (TypeError, ValueError):
         return "not a function"
-    parameters = tuple(name for name in named if not name.startswith("_ray_"))  # Ray adds one to an actor's methods
-    return None if parameters == hook.parameters else f"takes ({', '.join(parameters)})"
+    named = [one for name, one in signature.parameters.items() if not name.startswith("_ray_")]  # Ray adds those
+    at = parameters.index("*") if "*" in parameters else len(parameters)
+    by_place, by_name = parameters[:at], parameters[at + 1 :]
+    try:
+        bound = signature.replace(parameters=named).bind(*by_place, **{name: name for name in by_name}).arguments
+        fault = next((f"{name} is not where it was" for name in (*by_place, *by_name) if bound.get(name) != name), None)
+    except TypeError as error:
+        fault = str(error)
+    return f"takes ({', '.join(one.name for one in named)}): {fault}" if fault else None
 
 
 def _plain(found: Any) -> Any:

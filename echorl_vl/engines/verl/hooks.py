@@ -26,7 +26,7 @@ HOOKS = (
     Hook(
         _BASE,
         "Tracking.__init__",
-        ("self", "project_name", "experiment_name", "default_backend", "config"),
+        ("self", "*", "project_name", "experiment_name", "default_backend", "config"),
         "subclassed",
     ),
     Hook(_BASE, "Tracking.log", ("self", "data", "step", "backend"), "metrics.jsonl beside verl's loggers"),
@@ -43,28 +43,33 @@ HOOKS = (
     Hook("verl.trainer.ppo.utils", "Role.Actor", None, "the same"),
     Hook("verl.trainer.ppo.utils", "need_critic", ("config",), "for verl's own check of its configuration"),
     Hook("verl.trainer.ppo.utils", "need_reference_policy", ("config",), "the same"),
-    Hook("verl.utils.config", "validate_config", ("config", "use_reference_policy", "use_critic"), "that check"),
+    Hook("verl.utils.config", "validate_config", ("config", "*", "use_reference_policy", "use_critic"), "that check"),
     Hook("verl.trainer.constants_ppo", "get_ppo_ray_runtime_env", ("config",), "what verl sets for Ray's processes"),
     # sampling
     Hook(
         _BUFFER, "ReplayBuffer.sample", ("self", "global_steps", "partition_id", "batch_size"), "rollouts that failed"
     ),
     Hook(_BUFFER, "ReplayBuffer._dapo_filtered_keys", ("self", "partition_id"), "which groups dynamic sampling drops"),
-    Hook(_QUEUE, "kv_batch_get", ("keys", "partition_id", "select_fields"), "the driver reads the rollouts"),
-    Hook(_QUEUE, "kv_batch_put", ("keys", "partition_id", "fields", "tags", "data_parser"), "and writes the weights"),
+    Hook(_QUEUE, "kv_batch_get", ("*", "keys", "partition_id", "select_fields"), "the driver reads the rollouts"),
+    Hook(_QUEUE, "kv_batch_put", ("*", "keys", "partition_id", "fields"), "and writes the weights"),
     Hook(_QUEUE, "KVBatchMeta", None, "names rows and columns of a batch"),
     # the workers
     Hook(_WORKERS, "ActorRolloutRefWorker.actor_worker_cls", None, "set to EchoTrainingWorker on a subclass"),
     Hook(_WORKERS, "TrainingWorker.set_loss_fn", ("self", "loss_fn"), "the echo term goes around verl's loss"),
     Hook(_WORKERS, "TrainingWorker.train_batch", ("self", "data"), "denominator of an optimizer step; skipped steps"),
-    Hook("verl.workers.utils.losses", "ppo_loss", ("config", "model_output", "data", "dp_group"), "the loss inside"),
+    Hook(
+        "verl.workers.utils.losses", "ppo_loss", ("*", "config", "model_output", "data", "dp_group"), "the loss inside"
+    ),
     Hook("verl.workers.utils.padding", "no_padding_2_padding", ("tensor", "data"), "log-probs of the responses"),
     Hook(
-        "verl.utils.metric", "Metric.__init__", ("self", "aggregation", "value"), "echo/loss adds up over micro-batches"
+        "verl.utils.metric",
+        "Metric.__init__",
+        ("self", "*", "aggregation", "value"),
+        "echo/loss adds up over micro-batches",
     ),
     Hook("verl.utils.metric", "AggregationType.SUM", None, "the same"),
-    Hook(_TENSORS, "get", ("tensordict", "key", "default"), "numbers beside a batch"),
-    Hook(_TENSORS, "assign_non_tensor", ("tensor_dict", "kwargs"), "the same"),
+    Hook(_TENSORS, "get", ("tensordict", "key", "*", "default"), "numbers beside a batch"),
+    Hook(_TENSORS, "assign_non_tensor", ("tensor_dict",), "the same"),
     # rewards
     Hook(_REWARD, "RewardManagerBase.__init__", ("self", "config", "tokenizer", "compute_score"), "subclassed"),
     Hook(_REWARD, "RewardManagerBase.run_single", ("self", "data"), "grades one rollout"),
