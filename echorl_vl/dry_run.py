@@ -21,7 +21,7 @@ from echorl_vl.engines.local.policy import end_of_turn
 from echorl_vl.engines.resources import GIB, Machine
 from echorl_vl.errors import counted
 from echorl_vl.models.loading import load_inputs
-from echorl_vl.outputs.writable import check_writable
+from echorl_vl.outputs.folders import check_writable
 from echorl_vl.rewards.manager import RewardManager
 
 PROMPTS = 3

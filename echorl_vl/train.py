@@ -11,8 +11,7 @@ from echorl_vl.config import Config, clip_note, full_help, load_config, short_he
 from echorl_vl.engines.hub import check_hub
 from echorl_vl.engines.start import check_start, choose_engine
 from echorl_vl.errors import INTERRUPTED, UserError
-from echorl_vl.outputs.command import command
-from echorl_vl.outputs.lost_console import forgiving_console
+from echorl_vl.outputs.command import command, forgiving_console
 from echorl_vl.outputs.terminal import prepare_console, print_error, visible
 
 USAGE_ERROR = 2
@@ -54,7 +53,7 @@ def _dry_run(config: Config) -> int:
     engine, _ = choose_engine(config)
     check_hub(config, engine, with_size=False)
     from echorl_vl.dry_run import dry_run
-    from echorl_vl.outputs.quiet import quiet_libraries
+    from echorl_vl.outputs.console import quiet_libraries
 
     quiet_libraries()
     for line in dry_run(config, engine):
@@ -78,7 +77,7 @@ def _run(values: list[str], flags: list[str]) -> int:
         for line in (*start_notes(config), *clip_note(config)):
             print(visible(line), flush=True)
         check_start(config, engine)
-        from echorl_vl.outputs.quiet import quiet_libraries  # imports transformers, which the checks above do without
+        from echorl_vl.outputs.console import quiet_libraries  # imports transformers, which the checks above do without
 
         quiet_libraries()
         return engine.run(config)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from echorl_vl.shares import known_error
 from echorl_vl.types import RolloutBatch
-from echorl_vl.wilson import known_error
 
 
 def clustered_standard_error(accuracies: Sequence[float], n: int) -> float:

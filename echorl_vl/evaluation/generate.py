@@ -21,8 +21,8 @@ from echorl_vl.evaluation.generation.store import ResponseStore
 from echorl_vl.evaluation.options import Options
 from echorl_vl.evaluation.progress import bar
 from echorl_vl.evaluation.settings import Sampling, describe, sampling_for, template_path, versions
+from echorl_vl.outputs.console import quiet_libraries
 from echorl_vl.outputs.environment import describe_environment
-from echorl_vl.outputs.quiet import quiet_libraries
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from echorl_vl.answers.text import plain, squash
 from echorl_vl.evaluation.benchmarks.base import Graded
 from echorl_vl.evaluation.clusters import numbered
 from echorl_vl.evaluation.grading.graders import value_of
-from echorl_vl.wilson import known_error
+from echorl_vl.shares import known_error
 
 _ROUNDED = Context(prec=9)  # significant digits; its exponents reach where a float's overflow
 

@@ -28,8 +28,7 @@ from echorl_vl.evidence.results import write_result
 from echorl_vl.evidence.setup import TASKS, Setup, make_setup
 from echorl_vl.evidence.store import Store, estimate
 from echorl_vl.outputs.command import job
-from echorl_vl.outputs.console import make_console
-from echorl_vl.outputs.quiet import quiet_libraries
+from echorl_vl.outputs.console import make_console, quiet_libraries
 from echorl_vl.outputs.terminal import print_error, visible
 
 USAGE_ERROR = 2

@@ -1,14 +1,19 @@
-"""What every command line of ours stands in: a console that lacks characters, fills up or goes away, and Ctrl-C."""
+"""What every command line of ours stands in: a console that lacks characters, fills up or goes away, and Ctrl-C.
+
+A reader that has left (`| head -1`), a full disk behind `> log` or a closed descriptor (`>&-`) must never end a run:
+what stdout or stderr can't take is dropped.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec, TextIO
 
 from echorl_vl.errors import INTERRUPTED
-from echorl_vl.outputs.lost_console import forgiving_console
 from echorl_vl.outputs.terminal import prepare_console
 
 OUTPUT_LOST = 1
@@ -43,3 +48,82 @@ def _framed(main: Callable[P, int], output_counts: bool) -> Callable[P, int]:
         return OUTPUT_LOST if output_counts and status == 0 and stdout.has_failed else status
 
     return framed
+
+
+@contextlib.contextmanager
+def forgiving_console() -> Iterator[ForgivingStream]:
+    """While it is entered no write to `sys.stdout` or `sys.stderr` raises. Gives the stream of stdout.
+
+    A stream that fails is led to the null device for good, for child processes as well, so that nothing is left to fail
+    when the interpreter ends. Its loss is said on stderr, where that still works.
+    """
+    _occupy_closed_descriptors()
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = streams = ForgivingStream(before[0], "stdout"), ForgivingStream(before[1], "stderr")
+    try:
+        yield streams[0]
+    finally:
+        for stream in streams:
+            stream.flush()  # what the buffer holds fails here, not at the end of the process
+        sys.stdout, sys.stderr = before
+
+
+class ForgivingStream:
+    """A text stream, None for one that was closed from the start, whose writes never raise.
+
+    `has_failed`: whether something could not be written, other than because its reader has left.
+    """
+
+    def __init__(self, stream: TextIO | None, name: str) -> None:
+        self._stream = stream or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
+        self._name, self._lost, self.has_failed = name, False, False
+
+    def write(self, text: str) -> int:
+        with self._forgiven():
+            self._stream.write(text)
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        with self._forgiven():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextlib.contextmanager
+    def _forgiven(self) -> Iterator[None]:
+        try:
+            yield
+        except (BlockingIOError, UnicodeError):  # a reader that is slow for now, a text that can't be encoded
+            pass
+        except (OSError, ValueError) as error:
+            if not self._lost:
+                self._lost, self.has_failed = True, not isinstance(error, BrokenPipeError)
+                self._lead_to_null()
+                if self._name == "stdout":
+                    why = getattr(error, "strerror", None) or error
+                    print(f"stdout can't be written ({why}): it goes on without", file=sys.stderr)
+
+    def _lead_to_null(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
+
+
+def _occupy_closed_descriptors() -> None:
+    """Leads closed ones of 0, 1 and 2 to the null device: else the next file that is opened would become stdout."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # the lowest free number: this very descriptor
+            if null != descriptor:
+                os.dup2(null, descriptor)
+                os.close(null)
+            else:
+                os.set_inheritable(descriptor, True)

@@ -1,13 +1,20 @@
-"""The rich console that our commands print on."""
+"""The rich console that our commands print on, and what libraries may say there."""
 
 from __future__ import annotations
 
+import logging
+import re
+import sys
+import warnings
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from echorl_vl.outputs.terminal import prepare_console, visible
+
+# Of what transformers logs: advice on how it is called. What it says of a model (weights that are missing) is kept.
+_ADVICE = re.compile(r"deprecated|breaking change|in a future (release|version)|will be removed in|FutureWarning", re.I)
 
 
 class PlainConsole(Console):
@@ -24,3 +31,22 @@ def make_console(**options: Any) -> PlainConsole:
     """A console on stdout; `options` are rich's."""
     prepare_console()
     return PlainConsole(**{"highlight": False, "markup": False, "emoji": False, **options})
+
+
+def quiet_libraries() -> None:
+    """Hides FutureWarnings and transformers' advice on its own interface: nobody but us can do anything about them.
+
+    Python's -W and PYTHONWARNINGS show the warnings again. Reward functions run in processes of their own, which this
+    does not touch.
+    """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore", FutureWarning)
+    from transformers.utils import logging as transformers_logging  # here: most commands do without
+
+    transformers_logging.get_logger()  # makes the handler
+    for handler in logging.getLogger("transformers").handlers:
+        handler.addFilter(_is_no_advice)
+
+
+def _is_no_advice(record: logging.LogRecord) -> bool:
+    return not _ADVICE.search(record.getMessage())

@@ -17,11 +17,10 @@ from rich.text import Text
 from echorl_vl.core import EchoConfig
 from echorl_vl.core import metric_names as names
 from echorl_vl.outputs.console import make_console
-from echorl_vl.outputs.no_clip import why_no_clip, why_no_term
-from echorl_vl.outputs.percent import percent
 from echorl_vl.outputs.plot_data import VAL_ACCURACY, VAL_STDERR
-from echorl_vl.outputs.summary import HEADS
+from echorl_vl.outputs.summary import HEADS, why_no_clip, why_no_term
 from echorl_vl.outputs.terminal import visible
+from echorl_vl.shares import percent
 
 REFRESH_SECONDS = 1.0  # the clock and the phase; a new step shows at once
 SPARK_WIDTH = 28

@@ -12,7 +12,7 @@ import yaml
 
 from echorl_vl.core import metric_names as names
 from echorl_vl.outputs.tracker import read_metrics
-from echorl_vl.wilson import known_error
+from echorl_vl.shares import known_error
 
 EDGE = 5  # training steps that "first" and "last" are means over
 VAL_ACCURACY = ("val/accuracy", "val/accuracy_reward", "val/reward/accuracy")

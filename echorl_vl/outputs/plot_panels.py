@@ -8,8 +8,6 @@ from collections.abc import Callable
 import numpy as np
 
 from echorl_vl.core import metric_names as names
-from echorl_vl.outputs.no_clip import why_no_clip, why_no_term
-from echorl_vl.outputs.percent import percent
 from echorl_vl.outputs.plot_data import (
     ECHO_GRAD,
     HINT_TOKENS,
@@ -40,6 +38,8 @@ from echorl_vl.outputs.plot_style import (
     step_axis,
     window_for,
 )
+from echorl_vl.outputs.summary import why_no_clip, why_no_term
+from echorl_vl.shares import percent
 
 TIMING_BARS = 200  # more steps than this are averaged into so many bars
 

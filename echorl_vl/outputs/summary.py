@@ -1,18 +1,22 @@
-"""What a run came to, in a few numbers read back from its metrics.jsonl."""
+"""The summary of a run, in a few numbers read back from its metrics.jsonl, and the end of a run, which writes it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from echorl_vl.core import metric_names as names
-from echorl_vl.outputs.no_clip import why_no_clip, why_no_term
-from echorl_vl.outputs.percent import percent
 from echorl_vl.outputs.plot_data import HINT_TOKENS, RunData, ends, has_gaps, over_clips
+from echorl_vl.shares import percent
+
+if TYPE_CHECKING:
+    from echorl_vl.outputs.display import Display
+    from echorl_vl.outputs.run_folder import RunFolder
 
 Row = tuple[str, ...]
 
@@ -27,6 +31,11 @@ _MEASURED = (
     ("echo clips a step", names.ECHO_CLIPS, "{:.1f}".format),
     ("seconds a step", "timing_s/step", "{:.2f}".format),
 )
+_LEFT_OUT = {
+    names.ECHO_LEFT_OUT_TRUNCATED: "truncated",
+    names.ECHO_LEFT_OUT_MIXED: "in groups of unequal rewards",
+    names.ECHO_LEFT_OUT_SHORT: "without a step that is long enough",
+}
 
 
 def summarize(run: Path) -> tuple[list[Row], dict[str, Any]]:
@@ -90,3 +99,51 @@ def no_clip_in(data: RunData) -> str:
 
 def _accuracy(value: float, error: float) -> str:
     return _percent(value) + (f" ± {error:.1%}" if error and math.isfinite(error) else "")
+
+
+def why_no_clip(metrics: Mapping[str, float]) -> str:
+    """ "12 verified rollouts, all truncated"; "" where there are clips, or where mining was not asked for any.
+
+    Args:
+        metrics: of one step, or the sums over several.
+    """
+    if metrics.get(names.ECHO_CLIPS) != 0:
+        return ""
+    verified = metrics.get(names.ECHO_VERIFIED)
+    if verified is None:  # of a run before these numbers were logged
+        return "the reason was not recorded"
+    if not verified:
+        return "no rollout was verified"
+    left_out = {reason: metrics[name] for name, reason in _LEFT_OUT.items() if metrics.get(name)}
+    rollouts = f"{verified:.0f} verified rollout{'' if verified == 1 else 's'}"
+    if len(left_out) == 1:
+        (reason,) = left_out
+        return f"{rollouts}, {'it is' if verified == 1 else 'all'} {reason}"
+    return f"{rollouts}: " + ", ".join(f"{count:.0f} {reason}" for reason, count in left_out.items())
+
+
+def why_no_term(coef: float, start_step: int, step: int) -> str:
+    """Why the echo term of a run with it (`echo.coef` = coef > 0) is 0 at training step `step`, from 1; "" without."""
+    if not coef:
+        return ""
+    return f"term not started, echo.start_step is {start_step}" if step <= start_step else "term has decayed to 0"
+
+
+def finish_run(folder: RunFolder, display: Display) -> None:
+    """Draws the plots, marks the run as finished and shows the table. Plots that fail cost the run nothing.
+
+    Killed in the middle, the same command does this again, and nothing else.
+    """
+    from echorl_vl.outputs.plots import write_plots  # here: matplotlib is slow to import
+
+    folder.mark_trained()
+    rows, facts = summarize(folder.path)
+    display.phase("plots")
+    plots = []
+    try:
+        plots = write_plots(folder.path)
+    except Exception as error:  # the run is whole without its plots
+        again = f"python -m echorl_vl.outputs.plots {folder.path}"
+        display.note(f"the plots failed ({type(error).__name__}: {error}); draw them with {again}")
+    folder.finish(facts)
+    display.summary(rows, [folder.metrics_file, *plots, *sorted(folder.path.glob("global_step_*"))])

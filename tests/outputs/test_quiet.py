@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 from echorl_vl import train
 from echorl_vl.engines.local import run as local_run
 from echorl_vl.evaluation import generate
-from echorl_vl.outputs.quiet import quiet_libraries
+from echorl_vl.outputs.console import quiet_libraries
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ADVICE = (

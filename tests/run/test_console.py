@@ -17,7 +17,7 @@ FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has
 
 SAY = """
 import os, sys
-from echorl_vl.outputs.lost_console import forgiving_console
+from echorl_vl.outputs.command import forgiving_console
 with forgiving_console():
     for line in range(20_000):
         print("x", line)

@@ -14,7 +14,7 @@ from echorl_vl.config import Config, load_config
 from echorl_vl.engines.ray.run import open_run, train_hosted
 from echorl_vl.engines.schedule import tied_to_length
 from echorl_vl.errors import INTERRUPTED
-from echorl_vl.outputs import finish as ending
+from echorl_vl.outputs import plots
 
 
 def recipe(folder: Path, *overrides: str) -> Config:
@@ -54,7 +54,7 @@ def train(config: Config, host: Host) -> tuple[int, str]:
 def test_killed_before_the_plots_are_drawn_only_they_are_left(tmp_path, monkeypatch) -> None:
     config, host = recipe(tmp_path / "run", "trainer.max_steps=2"), Host()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(ending, "write_plots", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(plots, "write_plots", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
         train(config, host)
     status, output = train(config, host)
     assert status == 0 and host.began == [0]

@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import load_file
 
 from echorl_vl.engines.local import trainer as local_trainer
-from echorl_vl.outputs import finish as ending
+from echorl_vl.outputs import plots, summary
 from echorl_vl.outputs.tracker import read_metrics
 
 pytestmark = pytest.mark.timeout(400)
@@ -118,8 +118,8 @@ def test_with_save_model_only_a_killed_run_goes_on(run, monkeypatch, tmp_path) -
         pytest.param(local_trainer.Trainer, "_validate", "the step", marks=pytest.mark.slow),
         pytest.param(local_trainer, "save_checkpoint", "the step", marks=pytest.mark.slow),
         pytest.param(local_trainer, "drop_older_states", "the end, after loading", marks=pytest.mark.slow),
-        pytest.param(ending, "summarize", "the end", marks=pytest.mark.slow),
-        (ending, "write_plots", "the end"),
+        pytest.param(summary, "summarize", "the end", marks=pytest.mark.slow),
+        (plots, "write_plots", "the end"),
     ],
 )
 def test_killed_between_the_last_step_and_the_end(run, problems, monkeypatch, tmp_path, place, name, left) -> None:

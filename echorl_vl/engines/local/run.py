@@ -21,8 +21,8 @@ from echorl_vl.engines.local.trainer import Trainer
 from echorl_vl.engines.schedule import tied_to_length
 from echorl_vl.errors import INTERRUPTED, UserError
 from echorl_vl.outputs.display import Display
-from echorl_vl.outputs.finish import finish_run
 from echorl_vl.outputs.run_folder import RunFolder
+from echorl_vl.outputs.summary import finish_run
 from echorl_vl.outputs.tracker import Tracker, check_loggers, lost_rows
 
 

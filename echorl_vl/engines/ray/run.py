@@ -12,8 +12,8 @@ from echorl_vl.config import Config, to_yaml
 from echorl_vl.engines.schedule import tied_to_length
 from echorl_vl.errors import INTERRUPTED, UserError
 from echorl_vl.outputs.display import Display
-from echorl_vl.outputs.finish import finish_run
 from echorl_vl.outputs.run_folder import RunFolder
+from echorl_vl.outputs.summary import finish_run
 from echorl_vl.outputs.tracker import lost_rows
 
 FindCheckpoint = Callable[[Path], Path | None]

@@ -36,8 +36,8 @@ from echorl_vl.evidence.probe import Probe
 from echorl_vl.evidence.setup import Setup
 from echorl_vl.evidence.statistics import Contrast, interval
 from echorl_vl.evidence.store import Store
-from echorl_vl.outputs.percent import percent
 from echorl_vl.outputs.plot_style import dress, percent_axis, plt, save, style
+from echorl_vl.shares import percent
 from echorl_vl.types import Prompt
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.5)
