@@ -19,6 +19,7 @@ import torch
 from ratios import describe
 
 from echorl_vl.config import Config, load_config
+from echorl_vl.core.seeds import step_generator
 from echorl_vl.engines.local.advantages import compute_advantages
 from echorl_vl.engines.local.allocator import keep_freed_memory
 from echorl_vl.engines.local.context import TrainingContext, build_context
@@ -26,7 +27,6 @@ from echorl_vl.engines.local.optim import make_optimizer
 from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.update import Updater
 from echorl_vl.engines.local.validation import score, training_params
-from echorl_vl.engines.seeds import step_generator
 from echorl_vl.engines.train_batch import batch_metrics, mine_clips
 
 

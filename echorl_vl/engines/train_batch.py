@@ -14,7 +14,7 @@ from echorl_vl.core import (
     step_ids,
 )
 from echorl_vl.core import metric_names as names
-from echorl_vl.engines.seeds import step_generator
+from echorl_vl.core.seeds import step_generator
 from echorl_vl.outputs.rollout_files import write_rollouts
 from echorl_vl.types import RolloutBatch, TrainBatch
 

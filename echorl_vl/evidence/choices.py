@@ -33,8 +33,8 @@ from torch import Tensor
 from echorl_vl import train
 from echorl_vl.core import EchoClips, EchoConfig, Splitter
 from echorl_vl.core.entropy import step_sums
+from echorl_vl.core.seeds import step_generator
 from echorl_vl.engines.ray.hooks import patched
-from echorl_vl.engines.seeds import step_generator
 from echorl_vl.engines.train_batch import batch_metrics, mine_clips
 from echorl_vl.outputs.command import job
 from echorl_vl.outputs.terminal import print_error

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from echorl_vl.config import Config
 from echorl_vl.core import Splitter, step_ids, verified_rollouts
+from echorl_vl.core.seeds import step_generator
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.data.sources import load_problems
 from echorl_vl.data.traces import TraceEncoder, answer_opening, usable_traces
@@ -21,7 +22,6 @@ from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.rows import expert_rollouts
 from echorl_vl.engines.local.validation import score, training_params
-from echorl_vl.engines.seeds import step_generator
 from echorl_vl.evidence.setup import Setup
 from echorl_vl.rewards.manager import RewardManager
 from echorl_vl.types import Problem, Prompt, RolloutBatch, concatenate

@@ -24,7 +24,7 @@ from echorl_vl.core import (
     verified_rollouts,
 )
 from echorl_vl.core.metric_names import ECHO_COEF, ECHO_LOSS
-from echorl_vl.engines.seeds import step_generator
+from echorl_vl.core.seeds import step_generator
 from echorl_vl.errors import UserError
 from echorl_vl.models.tokens import VisualTokens, special_token_ids, text_mask
 from echorl_vl.trl.accuracy import AccuracyReward, SilenceWatch, accuracy_of_each, find_accuracy, names_of

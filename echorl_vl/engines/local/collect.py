@@ -20,6 +20,7 @@ from torch import Tensor
 from echorl_vl.algorithms import Algorithm, Capability
 from echorl_vl.config import Config
 from echorl_vl.core.groups import all_of_group, group_reduce
+from echorl_vl.core.seeds import step_generator
 from echorl_vl.engines.local.context import TrainingContext
 from echorl_vl.engines.local.expert_traces import with_hint
 from echorl_vl.engines.local.rows import (
@@ -29,7 +30,6 @@ from echorl_vl.engines.local.rows import (
 )
 from echorl_vl.engines.local.timing import PhaseTimer
 from echorl_vl.engines.local.validation import score, training_params
-from echorl_vl.engines.seeds import step_generator
 from echorl_vl.engines.train_batch import reward_metrics
 from echorl_vl.errors import UserError
 from echorl_vl.types import Prompt, RolloutBatch, concatenate, merge_groups, take_rows

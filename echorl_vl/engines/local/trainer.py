@@ -14,6 +14,7 @@ from echorl_vl.algorithms import ALGORITHMS, make_algorithm
 from echorl_vl.config import Config
 from echorl_vl.core import echo_coef
 from echorl_vl.core.groups import all_of_group
+from echorl_vl.core.seeds import step_seed
 from echorl_vl.engines.local.advantages import compute_advantages, reduce_rows
 from echorl_vl.engines.local.checkpoint import (
     checkpoint_step,
@@ -32,7 +33,6 @@ from echorl_vl.engines.local.state import restore_state, write_state
 from echorl_vl.engines.local.timing import PhaseTimer
 from echorl_vl.engines.local.update import Updater
 from echorl_vl.engines.local.validation import score, validate
-from echorl_vl.engines.seeds import step_seed
 from echorl_vl.engines.train_batch import batch_metrics, mine_clips, write_train_batch
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.display import Display

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from echorl_vl.config import Config
+from echorl_vl.core.seeds import step_generator
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.sampling import SamplingParams
-from echorl_vl.engines.seeds import step_generator
 from echorl_vl.engines.validation_metrics import clustered_standard_error
 from echorl_vl.rewards.manager import RewardManager
 from echorl_vl.types import Problem, RolloutBatch

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from echorl_vl.config import ModelConfig
+from echorl_vl.core.seeds import step_generator
 from echorl_vl.engines.easyr1.dry_run.params import SamplingParams
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.sampling import SamplingParams as DrawParams
-from echorl_vl.engines.seeds import step_generator
 from echorl_vl.types import Problem, Prompt
 
 

@@ -14,10 +14,10 @@ from verl.workers.rollout.base import BaseRollout
 from verl.workers.rollout.replica import RolloutReplica, TokenOutput
 
 from echorl_vl.config import ModelConfig
+from echorl_vl.core.seeds import step_generator
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.sampling import SamplingParams
-from echorl_vl.engines.seeds import step_generator
 from echorl_vl.types import Problem, Prompt
 
 NAME = "echorl_rehearsal_server_{}"  # of a replica's Ray actor
