@@ -7,8 +7,7 @@ from .dump import config_to_dict, to_yaml
 from .help import full_help, short_help
 from .issues import ConfigIssue
 from .load import load_config
-from .notes import start_notes
-from .presets import clip_note, overridden
+from .notes import clip_note, overridden, start_notes, tied_to_length
 from .schema import ENGINES, AlgorithmConfig, Config, DataConfig, Source, TrainerConfig
 from .worker import (
     ActorConfig,
@@ -50,5 +49,6 @@ __all__ = [
     "overridden",
     "short_help",
     "start_notes",
+    "tied_to_length",
     "to_yaml",
 ]

@@ -15,11 +15,10 @@ from echorl_vl.algorithms import ALGORITHMS, Capability, make_algorithm
 from .convert import WrongType, convert, type_text
 from .dump import get_value
 from .issues import ConfigIssue, at, issue_at, show, wrong_value
-from .names import DETOKENIZE, SAMPLING
+from .names import DETOKENIZE, SAMPLING, nearest_key
 from .options import schema_options
 from .paths import search_folders, split_suffix
 from .schema import Config
-from .suggest import nearest_key
 
 BYTES_PER_TOKEN = 8  # a token id; whatever else a step holds of a token comes on top
 LEAST_GRADERS, GRADERS_PER_CORE = 32, 4  # processes that grade wait for long answers: a few to a core do no harm

@@ -60,22 +60,22 @@ def resolve(
 ) -> tuple[dict[str, Any], list[ConfigIssue]]:
     """Resolves `values` (dotted key -> value with interpolations) against the whole nested `tree`.
 
-    Returns the resolved values of the keys that worked, and a problem for each of the others.
+    Returns the resolved values of the keys that worked, and an issue for each of the others.
     """
     config = OmegaConf.create(tree)
-    problems: list[ConfigIssue] = []
+    issues: list[ConfigIssue] = []
     placed = []
     for key, value in values.items():
         if foreign := foreign_resolvers(value):
             allowed = ", ".join(RESOLVERS)
             message = f"{key} ({origins[key]}): the resolver {foreign[0]!r} is not allowed; only {allowed} are"
-            problems.append(ConfigIssue((key,), message))
+            issues.append(ConfigIssue((key,), message))
             continue
         try:
             OmegaConf.update(config, key, value, merge=False)
             placed.append(key)
         except (OmegaConfBaseException, RecursionError) as error:
-            problems.append(_failed(key, value, origins[key], error))
+            issues.append(_failed(key, value, origins[key], error))
     resolved = {}
     for key in placed:
         try:
@@ -84,8 +84,8 @@ def resolve(
                 result = OmegaConf.to_container(result, resolve=True)
             resolved[key] = result
         except (OmegaConfBaseException, RecursionError) as error:
-            problems.append(_failed(key, values[key], origins[key], error))
-    return resolved, problems
+            issues.append(_failed(key, values[key], origins[key], error))
+    return resolved, issues
 
 
 def _failed(key: str, value: Any, origin: str, error: Exception) -> ConfigIssue:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from echorl_vl.algorithms import ALGORITHMS
 from echorl_vl.places import split_places
 
 from .check import general_issues
@@ -15,13 +16,12 @@ from .convert import WrongType, convert, type_text
 from .dump import config_to_dict
 from .interpolate import has_interpolation, resolve
 from .issues import ConfigIssue, raise_if_any, show, wrong_value
+from .limits import text_fault
 from .names import DERIVED, REFUSED_VALUES
 from .options import field_hints, schema_options, schema_sections
 from .paths import PATHS, PROBLEM_SETS, resolve_paths
-from .presets import with_presets
 from .read import Assignment, read_file, read_overrides, unknown_key
 from .schema import ENGINES, Config, Source
-from .text import text_fault
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -37,27 +37,49 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     if not ENGINES:
         raise RuntimeError("no engine is registered: import echorl_vl.engines before load_config")
     path = Path(path).expanduser()
-    from_file, problems = read_file(path)
+    from_file, issues = read_file(path)
     from_command_line, more = read_overrides(overrides)
-    problems += more
-    assignments = with_presets(from_file, from_command_line)
+    issues += more
+    assignments = _with_presets(from_file, from_command_line)
     derived = {one.key: (one.value, one.origin) for one in assignments if one.key in DERIVED}
-    tree, origins = _merge([one for one in assignments if one.key not in DERIVED], problems)
-    _resolve_interpolations(tree, origins, problems)
-    values = _convert_all(tree, origins, problems)
-    config = _build(values, origins, problems)
+    tree, origins = _merge([one for one in assignments if one.key not in DERIVED], issues)
+    _resolve_interpolations(tree, origins, issues)
+    values = _convert_all(tree, origins, issues)
+    config = _build(values, origins, issues)
     config.source = Source(path, origins, derived)
     resolve_paths(config, path.parent)
     # A key that is wrong already stands at its default here: what follows from that would be noise.
-    known = {key for problem in problems for key in problem.keys}
+    known = {key for issue in issues for key in issue.keys}
     engine = ENGINES.get(config.engine)
     found = general_issues(config) + (engine.issues(config) if engine else [])
-    problems += [problem for problem in found if not known.intersection(problem.keys)]
-    raise_if_any(problems)
+    issues += [issue for issue in found if not known.intersection(issue.keys)]
+    raise_if_any(issues)
     return config
 
 
-def _merge(assignments: list[Assignment], problems: list[ConfigIssue]) -> tuple[dict[str, Any], dict[str, str]]:
+def _with_presets(*layers: list[Assignment]) -> list[Assignment]:
+    """All assignments of the file, then of the command line, in order of precedence: the last one wins.
+
+    `algorithm.name` stands for the keys that define the algorithm. They take effect where the name is set, before the
+    keys beside it: in a file, each key of the file wins over them; on the command line they win over the file, and each
+    key of the command line over them. Two names: the last one counts, and the options that stand in the file beside the
+    first one go with it.
+    """
+    name = "algorithm.name"
+    named = [(number, one) for number, layer in enumerate(layers) for one in layer if one.key == name]
+    merged: list[Assignment] = []
+    for number, layer in enumerate(layers):
+        if named and named[-1][0] == number:
+            chosen = named[-1][1]
+            algorithm = ALGORITHMS.get(chosen.value) if isinstance(chosen.value, str) else None
+            origin = f"{name} = {chosen.value}, {chosen.origin}"
+            merged += [Assignment(key, value, origin) for key, value in (algorithm.preset if algorithm else {}).items()]
+        superseded = bool(named) and number < named[-1][0]
+        merged += [one for one in layer if not (superseded and one.key == "algorithm.options")]
+    return merged
+
+
+def _merge(assignments: list[Assignment], issues: list[ConfigIssue]) -> tuple[dict[str, Any], dict[str, str]]:
     """Defaults, overlaid with the assignments in order: nested plain values, and dotted key -> origin."""
     tree = config_to_dict(Config())
     origins: dict[str, str] = {}
@@ -70,7 +92,7 @@ def _merge(assignments: list[Assignment], problems: list[ConfigIssue]) -> tuple[
             message = (
                 f"{assignment.key} ({assignment.origin}): cannot be set, its section is the interpolation {holder}"
             )
-            problems.append(ConfigIssue((assignment.key,), message))
+            issues.append(ConfigIssue((assignment.key,), message))
             continue
         for key in [key for key in origins if key.startswith(f"{assignment.key}.")]:
             del origins[key]
@@ -90,7 +112,7 @@ def _merge_mapping(target: dict, source: dict) -> None:
             target[key] = copy.deepcopy(value)
 
 
-def _resolve_interpolations(tree: dict[str, Any], origins: dict[str, str], problems: list[ConfigIssue]) -> None:
+def _resolve_interpolations(tree: dict[str, Any], origins: dict[str, str], issues: list[ConfigIssue]) -> None:
     """Replaces interpolated values in `tree`; the ones that fail go back to their defaults and are reported."""
     pending = {key: value for key in origins if has_interpolation(value := _get(tree, key))}
     if not pending:
@@ -99,34 +121,34 @@ def _resolve_interpolations(tree: dict[str, Any], origins: dict[str, str], probl
     for key in pending:
         _set(tree, key, _get(defaults, key))
     resolved, failed = resolve(tree, pending, origins)
-    problems += failed
+    issues += failed
     for key, value in resolved.items():
         _set(tree, key, value)
 
 
-def _convert_all(tree: dict[str, Any], origins: dict[str, str], problems: list[ConfigIssue]) -> dict[str, Any]:
+def _convert_all(tree: dict[str, Any], origins: dict[str, str], issues: list[ConfigIssue]) -> dict[str, Any]:
     """Dotted key -> value of the field's type; wrong types and values out of range are reported and left out."""
     values = {}
     options = schema_options(Config)
     for key in _unknown_in(tree, ""):
-        problems.append(unknown_key(key, _origin(origins, key)))
+        issues.append(unknown_key(key, _origin(origins, key)))
     for key, option in options.items():
         value = _get(tree, key)
         wanted = str(option.range) or type_text(option.hint)
         try:
             converted = convert(value, option.hint)
         except WrongType as error:
-            problems.append(wrong_value(key, value, _origin(origins, key), str(error)))
+            issues.append(wrong_value(key, value, _origin(origins, key), str(error)))
             continue
         special, why = REFUSED_VALUES.get(key, (None, ""))
         if special is not None and converted == special:
             wanted += f" ({why})"
         if value == "???":
-            problems.append(wrong_value(key, value, _origin(origins, key), f"a value ({type_text(option.hint)})"))
+            issues.append(wrong_value(key, value, _origin(origins, key), f"a value ({type_text(option.hint)})"))
         elif not option.range.accepts(converted):
-            problems.append(wrong_value(key, value, _origin(origins, key), wanted))
+            issues.append(wrong_value(key, value, _origin(origins, key), wanted))
         elif fault := _text_fault(key, converted):
-            problems.append(ConfigIssue((key,), f"{key} = {show(value)} ({_origin(origins, key)}): expected {fault}"))
+            issues.append(ConfigIssue((key,), f"{key} = {show(value)} ({_origin(origins, key)}): expected {fault}"))
         else:
             values[key] = None if option.optional and converted == "" else converted
     return values
@@ -139,7 +161,7 @@ def _text_fault(key: str, value: Any) -> str | None:
     return next(filter(None, faults), None)
 
 
-def _build(values: dict[str, Any], origins: dict[str, str], problems: list[ConfigIssue]) -> Config:
+def _build(values: dict[str, Any], origins: dict[str, str], issues: list[ConfigIssue]) -> Config:
     """The Config of the converted values; a section's own validation (EchoConfig) is reported by key."""
     sections = schema_sections(Config)
 
@@ -155,14 +177,14 @@ def _build(values: dict[str, Any], origins: dict[str, str], problems: list[Confi
             try:
                 return cls(**arguments)
             except (ValueError, TypeError) as error:
-                if not _report_invalid(error, prefix, arguments, origins, problems):
+                if not _report_invalid(error, prefix, arguments, origins, issues):
                     return cls()
 
     return make(Config, "")
 
 
 def _report_invalid(
-    error: Exception, prefix: str, arguments: dict[str, Any], origins: dict[str, str], problems: list[ConfigIssue]
+    error: Exception, prefix: str, arguments: dict[str, Any], origins: dict[str, str], issues: list[ConfigIssue]
 ) -> bool:
     """Reports what a section's constructor refused and drops the key that its message names. False: none to drop."""
     named = re.search(rf"{re.escape(prefix)}(\w+)", str(error))
@@ -170,7 +192,7 @@ def _report_invalid(
     if named and name not in arguments:  # reported and dropped before, and its default is no better
         return False
     key = f"{prefix}{name}" if named else prefix.rstrip(".")
-    problems.append(ConfigIssue((key,), f"{error} ({_origin(origins, key)})"))
+    issues.append(ConfigIssue((key,), f"{error} ({_origin(origins, key)})"))
     arguments.pop(name, None)
     return named is not None
 

@@ -1,12 +1,16 @@
-"""Lines to read before the first step, about a right configuration that may mean something else to its user."""
+"""What a right configuration means beyond its values: lines to read before the first step, and what ties its steps to
+its length."""
 
 from __future__ import annotations
+
+from echorl_vl.algorithms import ALGORITHMS, Capability
 
 from .dump import get_value
 from .issues import at, show
 from .names import DERIVED
-from .presets import overridden
 from .schema import Config
+
+NAME = "algorithm.name"
 
 
 def start_notes(config: Config) -> list[str]:
@@ -31,3 +35,42 @@ def _derived(config: Config) -> list[str]:
         for key, (value, origin) in given.items()
         if value != get_value(config, DERIVED[key])
     ]
+
+
+def overridden(config: Config) -> list[str]:
+    """A line for each key that `algorithm.name` sets and that a key of the user's sets otherwise."""
+    name = config.algorithm.name
+    if config.origin(NAME) == "default":
+        return []
+    return [
+        f"{NAME} = {name} has {key} = {show(value)}; {at(config, key)} wins"
+        for key, value in ALGORITHMS[name].preset.items()
+        if get_value(config, key) != value
+    ]
+
+
+def clip_note(config: Config) -> list[str]:
+    """A line: the clip of the probability ratio that a run trains with, and who set it; none for a loss without one."""
+    if config.worker.actor.loss_type == "sapo" or Capability.NO_ROLLOUTS in ALGORITHMS[config.algorithm.name].needs:
+        return []
+    keys = {side: f"worker.actor.clip_ratio_{side}" for side in ("low", "high")}
+    sides = [f"{get_value(config, key):g} {side} ({config.origin(key)})" for side, key in keys.items()]
+    return [f"clip of the probability ratio: {', '.join(sides)}"]
+
+
+def tied_to_length(config: Config) -> str | None:
+    """The setting by which a step depends on the number of all steps; None: the run can be made longer on the way.
+
+    The decay of the echo term's weight is none: it has a length of its own (`echo.decay_steps`).
+    """
+    roles = {"actor": config.worker.actor.optim}
+    if config.algorithm.adv_estimator == "gae":
+        roles["critic"] = config.worker.critic.optim
+    for role, optim in roles.items():
+        if optim.lr_scheduler_type != "constant":
+            return f"worker.{role}.optim.lr_scheduler_type = {optim.lr_scheduler_type}"
+        if optim.lr_warmup_steps is None and optim.lr_warmup_ratio > 0:
+            return f"worker.{role}.optim.lr_warmup_ratio = {optim.lr_warmup_ratio}"
+    if Capability.HINTS in ALGORITHMS[config.algorithm.name].needs:
+        return f"algorithm.name = {config.algorithm.name} (the schedule of its hints)"
+    return None

@@ -13,10 +13,9 @@ import yaml
 from echorl_vl.errors import UserError
 
 from .issues import ConfigIssue, cut
-from .names import DERIVED, FORKS, GONE
+from .names import DERIVED, FORKS, GONE, nearest_key, nearest_names
 from .options import schema_options, schema_sections
 from .schema import Config
-from .suggest import nearest_key, nearest_names
 from .yaml_tree import (
     MAX_BYTES,
     Loader,
@@ -55,7 +54,7 @@ def read_file(path: Path) -> tuple[list[Assignment], list[ConfigIssue]]:
         if not isinstance(root, yaml.MappingNode):
             kind = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
             raise UserError(f"{path}: the file holds {kind}; wanted a mapping with data:, worker:, trainer: ...")
-        problems = [
+        issues = [
             ConfigIssue((key,), f"{key} ({path} line {line}): set twice; line {first} has it already")
             for key, line, first in duplicate_keys(root)
         ]
@@ -65,18 +64,18 @@ def read_file(path: Path) -> tuple[list[Assignment], list[ConfigIssue]]:
         place = f", line {error.line}" if error.line else ""
         place += f", column {error.column}" if error.column else ""
         raise UserError(f"{path}{place}: invalid YAML: {error.message}") from None
-    return reader.assignments, problems + reader.problems
+    return reader.assignments, issues + reader.issues
 
 
 def read_overrides(overrides: Sequence[str]) -> tuple[list[Assignment], list[ConfigIssue]]:
     """Assignments of dotted overrides such as `worker.rollout.n=8`; values are YAML; the last one wins."""
-    assignments, problems = [], []
+    assignments, issues = [], []
     for override in overrides:
         key, equals, text = override.partition("=")
         key = key.strip()
         if not equals or not key:
             message = f"{cut(repr(override))} ({COMMAND_LINE}): wanted key=value, for example worker.rollout.n=8"
-            problems.append(ConfigIssue((key,), message))
+            issues.append(ConfigIssue((key,), message))
             continue
         option = schema_options(Config).get(key)
         try:
@@ -87,21 +86,21 @@ def read_overrides(overrides: Sequence[str]) -> tuple[list[Assignment], list[Con
             if option and option.is_text and not option.optional and is_null(node) and not node.value:
                 node.tag = "tag:yaml.org,2002:str"  # `key=` is an empty text
             duplicates = duplicate_keys(node, f"{key}.")
-            problems += [ConfigIssue((name,), f"{name} ({COMMAND_LINE}): set twice") for name, _, _ in duplicates]
+            issues += [ConfigIssue((name,), f"{name} ({COMMAND_LINE}): set twice") for name, _, _ in duplicates]
             reader.entry(key, node, node)
             assignments += reader.assignments
-            problems += reader.problems
+            issues += reader.issues
         except YamlProblem as error:
             if option and option.is_text:  # such as *visual*, which YAML would take for an alias
                 assignments.append(Assignment(key, text.strip(), COMMAND_LINE))
             else:
                 message = f"{key} = {cut(text)} ({COMMAND_LINE}): invalid YAML: {error.message}; does it need quotes?"
-                problems.append(ConfigIssue((key,), message))
-    return assignments, problems
+                issues.append(ConfigIssue((key,), message))
+    return assignments, issues
 
 
 def unknown_key(key: str, origin: str, is_mapping: bool = False) -> ConfigIssue:
-    """The problem of a key that the schema does not have; it names the nearest right one."""
+    """The issue of a key that the schema does not have; it names the nearest right one."""
     options, sections = schema_options(Config), schema_sections(Config)
     key = cut(key)
     last = key.rpartition(".")[2]
@@ -126,7 +125,7 @@ class _Reader:
     def __init__(self, loader: Loader, origin: Callable[[yaml.Node], str]) -> None:
         self.loader, self.origin = loader, origin
         self.assignments: list[Assignment] = []
-        self.problems: list[ConfigIssue] = []
+        self.issues: list[ConfigIssue] = []
 
     def entry(self, key: str, key_node: yaml.Node, node: yaml.Node) -> None:
         """Reads one key, whatever it is in the schema."""
@@ -147,7 +146,7 @@ class _Reader:
                 value = {name: value}
             self.assignments.append(Assignment(owner, value, self.origin(key_node)))
         else:
-            self.problems.append(unknown_key(key, self.origin(key_node), isinstance(node, yaml.MappingNode)))
+            self.issues.append(unknown_key(key, self.origin(key_node), isinstance(node, yaml.MappingNode)))
 
     def section(self, key: str, key_node: yaml.Node, node: yaml.Node) -> None:
         """Reads a section: a mapping, nothing (all defaults), or an interpolation of another section."""
@@ -159,14 +158,14 @@ class _Reader:
         if not isinstance(node, yaml.MappingNode):
             names = [name[len(key) + 1 :] for name in schema_options(Config) if name.startswith(f"{key}.")]
             message = f"{key} ({self.origin(key_node)}): wanted a section with keys such as {', '.join(names[:3])}"
-            self.problems.append(ConfigIssue((key,), message))
+            self.issues.append(ConfigIssue((key,), message))
             return
         for name, name_node, child in entries(self.loader, node):
             if "." in name or not name:
                 message = (
                     f"{name!r} ({self.origin(name_node)}): dotted keys are for the command line; nest it in a file"
                 )
-                self.problems.append(ConfigIssue((name,), message))
+                self.issues.append(ConfigIssue((name,), message))
                 continue
             self.entry(f"{key}.{name}" if key else name, name_node, child)
 

@@ -9,9 +9,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from echorl_vl.config import Config
+from echorl_vl.config.names import nearest_key
 from echorl_vl.config.options import schema_options, schema_sections
 from echorl_vl.config.read import read_overrides
-from echorl_vl.config.suggest import nearest_key
 
 KEYS = list(schema_options(Config))
 LETTERS = string.ascii_lowercase + "_"

@@ -14,9 +14,8 @@ import yaml
 
 from echorl_vl.config import Config, config_to_dict, load_config, start_notes
 from echorl_vl.config.dump import get_value
-from echorl_vl.config.names import DERIVED, FORKS, GONE, KNOWN_AS
+from echorl_vl.config.names import DERIVED, FORKS, GONE, KNOWN_AS, nearest_key
 from echorl_vl.config.options import schema_options, schema_sections
-from echorl_vl.config.suggest import nearest_key
 from echorl_vl.config.yaml_tree import Loader
 from echorl_vl.errors import UserError
 

@@ -10,9 +10,8 @@ import pytest
 from rich.console import Console
 from short_runs import REPOSITORY
 
-from echorl_vl.config import Config, load_config
+from echorl_vl.config import Config, load_config, tied_to_length
 from echorl_vl.engines.ray.run import open_run, train_hosted
-from echorl_vl.engines.schedule import tied_to_length
 from echorl_vl.errors import INTERRUPTED
 from echorl_vl.outputs import plots
 

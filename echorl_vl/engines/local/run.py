@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers.utils import logging as transformers_logging
 
-from echorl_vl.config import Config, config_to_dict, to_yaml
+from echorl_vl.config import Config, config_to_dict, tied_to_length, to_yaml
 from echorl_vl.engines.local.allocator import keep_freed_memory
 from echorl_vl.engines.local.checkpoint import (
     checkpoint_fault,
@@ -18,7 +18,6 @@ from echorl_vl.engines.local.checkpoint import (
 from echorl_vl.engines.local.context import build_context
 from echorl_vl.engines.local.state import starting_model
 from echorl_vl.engines.local.trainer import Trainer
-from echorl_vl.engines.schedule import tied_to_length
 from echorl_vl.errors import INTERRUPTED, UserError
 from echorl_vl.outputs.display import Display
 from echorl_vl.outputs.run_folder import RunFolder

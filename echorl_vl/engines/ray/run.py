@@ -8,8 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from echorl_vl.config import Config, to_yaml
-from echorl_vl.engines.schedule import tied_to_length
+from echorl_vl.config import Config, tied_to_length, to_yaml
 from echorl_vl.errors import INTERRUPTED, UserError
 from echorl_vl.outputs.display import Display
 from echorl_vl.outputs.run_folder import RunFolder

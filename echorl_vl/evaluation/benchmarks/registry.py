@@ -7,7 +7,7 @@ import pkgutil
 from functools import cache
 
 import echorl_vl.evaluation.benchmarks as folder
-from echorl_vl.config.suggest import nearest_names
+from echorl_vl.config.names import nearest_names
 from echorl_vl.errors import UserError
 from echorl_vl.evaluation.benchmarks.base import Benchmark
 
