@@ -41,7 +41,7 @@ def dry_run(config: Config, engine: Engine) -> Iterator[str]:
     trainer = config.trainer
     check_writable(trainer.save_checkpoint_path or Path("checkpoints") / trainer.project_name / trainer.experiment_name)
     data, inputs = config.data, load_inputs(config.worker.actor.model)
-    encoder = make_encoder(config, inputs.tokenizer, inputs.processor)
+    encoder = make_encoder(config, inputs.tokenizer, inputs.processor, inputs.family)
     problems = yield from _set_lines("train_files", data.trace_key, encoder, config)
     problems = yield from _trace_lines(problems, encoder, inputs.tokenizer, config)
     steps = len(problems) // data.rollout_batch_size
@@ -85,12 +85,12 @@ def _prompt_lines(problems: Problems, index: int, encoder: PromptEncoder) -> Ite
     problem = problems[index]
     prompt = encoder.encode(problem)
     images = ""
-    if prompt.image_grid_thw is not None:
+    if problem.images:
         given = [image_size(image, problem.where) for image in problem.images]
-        patch, merge = encoder.pictures.patch_size, encoder.pictures.merge_size
+        tokens = encoder.images.processing.tokens
         sizes = [
-            f"{w} x {h} pixels, read as {columns * patch} x {rows * patch} = {rows * columns // merge**2} tokens"
-            for (w, h), (_, rows, columns) in zip(given, prompt.image_grid_thw.tolist(), strict=True)
+            f"{w} x {h} pixels, read as {image.width} x {image.height} = {tokens(*image.size)} tokens"
+            for (w, h), image in zip(given, encoder.images.fit(problem), strict=True)
         ]
         images = f"; images: {'; '.join(sizes)}"
     yield ""

@@ -77,8 +77,9 @@ class Prompt:
 
     ``text`` is the chat as text, with one image token for each picture; ``input_ids`` (L,) int64 has one for each
     merged patch. ``pixel_values`` (patches, patch values) float32 and ``image_grid_thw`` (images, 3) int64 hold all
-    pictures of the prompt in order; both are None without pictures. The last ``hint_tokens`` of ``input_ids`` are the
-    beginning of a response that the policy goes on with (UFT).
+    images of the prompt in order, as its model family has them; both are None without images, and the grids where a
+    family has none. The last ``hint_tokens`` of ``input_ids`` are the beginning of a response that the policy goes on
+    with (UFT). ``sheet`` shows the images, decoded and side by side, to people.
     """
 
     problem: Problem
@@ -87,6 +88,7 @@ class Prompt:
     pixel_values: Tensor | None = None
     image_grid_thw: Tensor | None = None
     hint_tokens: int = 0
+    sheet: Image.Image | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -95,8 +97,9 @@ class Prompt:
     def nbytes(self) -> int:
         """Bytes held, roughly: tensors, text and undecoded pictures."""
         tensors = (self.input_ids, self.pixel_values, self.image_grid_thw)
-        pictures = sum(len(image) for image in self.problem.images if isinstance(image, bytes))
-        return sum(t.numel() * t.element_size() for t in tensors if t is not None) + 4 * len(self.text) + pictures
+        images = sum(len(image) for image in self.problem.images if isinstance(image, bytes))
+        sheet = 0 if self.sheet is None else 3 * self.sheet.width * self.sheet.height
+        return sum(t.nbytes for t in tensors if t is not None) + 4 * len(self.text) + images + sheet
 
 
 class PromptLike(Protocol):

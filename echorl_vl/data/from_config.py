@@ -9,6 +9,7 @@ from echorl_vl.data.problem import Problems
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.data.screening import screen
 from echorl_vl.data.sources import read_problems
+from echorl_vl.models import ModelFamily
 
 if TYPE_CHECKING:
     from echorl_vl.config import Config
@@ -35,7 +36,9 @@ def load_set(
     return read_problems(spec, *keys, videos=videos, trace_key=trace_key)
 
 
-def make_encoder(config: Config, tokenizer: Any, processor: Any | None) -> PromptEncoder:
+def make_encoder(
+    config: Config, tokenizer: Any, processor: Any | None, family: ModelFamily | None = None
+) -> PromptEncoder:
     """The encoder of the `data:` section, for a model's tokenizer and processor (None for a text model)."""
     data = config.data
     return PromptEncoder(
@@ -46,6 +49,7 @@ def make_encoder(config: Config, tokenizer: Any, processor: Any | None) -> Promp
         max_pixels=data.max_pixels,
         max_prompt_length=data.max_prompt_length,
         override_chat_template=data.override_chat_template,
+        family=family,
     )
 
 

@@ -1,4 +1,4 @@
-"""From a problem to what the model reads: chat template, tokens, patches of the pictures."""
+"""From a problem to what the model reads: chat template, tokens, pixel values of the images."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from echorl_vl.data.bad_rows import RowError
 from echorl_vl.data.templates import (
@@ -22,27 +23,44 @@ from echorl_vl.data.templates import (
     read_template,
 )
 from echorl_vl.errors import UserError
+from echorl_vl.models import ModelFamily, image_processing
 from echorl_vl.models.tokens import reserved_tokens
 from echorl_vl.types import Problem, Prompt
 
 CACHE_BYTES = 256 * 1024 * 1024
+OUTLINE_BYTES = 64 * 1024 * 1024
 
 
 class Outline(NamedTuple):
-    """A prompt before its pictures are decoded: its ``text``, and how many tokens the pictures add to the text's."""
+    """A prompt before its images are decoded: its ``text``, and how many tokens the images add to the text's."""
 
+    problem: Problem
     text: str
     image_tokens: int
+
+
+class _Rendered(NamedTuple):
+    """What has been made of a question already. ``asked`` tells it from another under the same uid."""
+
+    asked: tuple[Any, ...]
+    text: str
+    ids: Tensor
+
+    @property
+    def nbytes(self) -> int:
+        return 2 * len(self.text) + self.ids.nbytes + 512
 
 
 class PromptEncoder:
     """Encodes problems for one model.
 
-    ``processor`` is the model's processor (Qwen2-VL kind), None for a text model; ``tokenizer`` its tokenizer.
+    ``processor`` is the model's processor, None for a text model; ``tokenizer`` its tokenizer; ``family`` the model's,
+    found by the processor if it is not given.
     ``format_prompt`` is the path of a jinja template with ``{{ content }}`` for the question,
-    ``override_chat_template`` the path of a chat template. ``min_pixels`` and ``max_pixels`` bound a picture after
+    ``override_chat_template`` the path of a chat template. ``min_pixels`` and ``max_pixels`` bound an image after
     resizing (None: the processor's own). ``max_prompt_length`` is in tokens, None for no limit. Encoded prompts are
-    kept up to ``cache_bytes``; the least recently used go first.
+    kept up to ``cache_bytes``; the least recently used go first. What was rendered to count tokens is kept, up to
+    `OUTLINE_BYTES`, until the prompt is encoded.
 
     Raises UserError for templates that can't be read, are not jinja, don't use the question, or take too much time or
     memory.
@@ -58,6 +76,7 @@ class PromptEncoder:
         max_prompt_length: int | None = None,
         override_chat_template: str | Path | None = None,
         cache_bytes: int = CACHE_BYTES,
+        family: ModelFamily | None = None,
     ):
         self.processor = processor
         self.tokenizer = tokenizer
@@ -70,21 +89,24 @@ class PromptEncoder:
             self._chat_name = f"{override_chat_template} (data.override_chat_template)"
         if isinstance(self._chat_template, str):
             check_chat_template(self._chat_name, self._chat_template, parts=processor is not None)
-        reserved = set(reserved_tokens(tokenizer).values()) - {IMAGE, VIDEO}  # what a data set writes for its pictures
+        reserved = set(reserved_tokens(tokenizer).values()) - {IMAGE, VIDEO}  # what a data set writes for its images
         self._reserved = re.compile("|".join(map(re.escape, sorted(reserved, key=len, reverse=True))) or r"(?!)")
         self._cache: OrderedDict[str, Prompt] = OrderedDict()
         self._cache_bytes = cache_bytes
         self._cached = 0
-        self.pictures = None
+        self._rendered: dict[str, _Rendered] = {}
+        self._rendered_bytes = 0
+        self.images = None
         if processor is not None:
-            from echorl_vl.data.picture_fit import PictureFit  # a text model needs nothing that reads pictures
+            from echorl_vl.data.images import ProblemImages  # a text model needs nothing that reads images
 
-            self.pictures = PictureFit(processor, min_pixels, max_pixels)
+            processing = image_processing if family is None else family.processing
+            self.images = ProblemImages(processing(processor, min_pixels, max_pixels))
 
     def encode(self, problem: Problem) -> Prompt:
         """The prompt of ``problem``.
 
-        Raises UserError, naming row and field, for a picture that can't be used, placeholders unlike the pictures,
+        Raises UserError, naming row and field, for an image that can't be used, placeholders unlike the images,
         or a prompt over ``max_prompt_length``.
         """
         kept = self._cache.get(problem.uid)
@@ -100,7 +122,8 @@ class PromptEncoder:
 
     def too_long(self, problem: Problem, length: int) -> RowError:
         """The error for a prompt of ``length`` tokens, which is above the limit."""
-        pixels = f"lower data.max_pixels (now {self.pictures.max_pixels}), " if problem.images else ""
+        most = self.images.processing.max_pixels if problem.images else None
+        pixels = "" if most is None else f"lower data.max_pixels (now {most}), "
         return RowError(
             problem,
             problem.keys.prompt,
@@ -113,8 +136,8 @@ class PromptEncoder:
     ) -> tuple[list[int], int]:
         """(indices of the problems whose prompt is short enough, number of those that are not).
 
-        Lengths are exact, but worked out from the pictures' headers without decoding them. Raises UserError if
-        nothing is left, or for a picture that is no picture.
+        Lengths are exact, but worked out from the images' headers without decoding them. Raises UserError if
+        nothing is left, or for an image that is none.
         """
         limit = self.max_prompt_length if max_prompt_length is None else max_prompt_length
         if limit is None:
@@ -136,28 +159,33 @@ class PromptEncoder:
         return kept, len(problems) - len(kept)
 
     def lengths(self, problems: Sequence[Problem]) -> list[int]:
-        """Number of tokens of each problem's prompt, from its text and the sizes in its pictures' headers."""
+        """Number of tokens of each problem's prompt, from its text and the sizes in its images' headers."""
         return self.count_tokens([self.outline(problem) for problem in problems])
 
     def outline(self, problem: Problem) -> Outline:
-        """The prompt as far as text and picture headers give it. Raises RowError as `encode` does, but for damage
+        """The prompt as far as text and image headers give it. Raises RowError as `encode` does, but for damage
         behind a header and the length."""
         text = self.render(problem)
-        # one token of each picture is in the text already
-        return Outline(text, self.pictures.tokens(problem) - len(problem.images) if problem.images else 0)
+        # one token of each image is in the text already
+        added = self.images.tokens(problem) - len(problem.images) if problem.images else 0
+        return Outline(problem, text, added)
 
     def count_tokens(self, outlines: Sequence[Outline]) -> list[int]:
         """Number of tokens of each outlined prompt."""
-        if not outlines:
-            return []
-        texts = [outline.text for outline in outlines]
-        token_ids = self.tokenizer(texts, add_special_tokens=self._adds_special_tokens)["input_ids"]
-        return [len(ids) + outline.image_tokens for ids, outline in zip(token_ids, outlines, strict=True)]
+        lengths = []
+        for outline, ids in zip(outlines, self._tokenize([outline.text for outline in outlines]), strict=True):
+            lengths.append(len(ids) + outline.image_tokens)
+            rendered = _Rendered(_asked(outline.problem), outline.text, ids)
+            if self._rendered_bytes + rendered.nbytes <= OUTLINE_BYTES:
+                self._forget(outline.problem)
+                self._rendered[outline.problem.uid] = rendered
+                self._rendered_bytes += rendered.nbytes
+        return lengths
 
     def render(self, problem: Problem) -> str:
         """The chat as text: format prompt, chat template and the opening of the answer.
 
-        Raises RowError if the text can't be matched with the pictures, spells a reserved token of the tokenizer, or
+        Raises RowError if the text can't be matched with the images, spells a reserved token of the tokenizer, or
         makes a template fail.
         """
         self.check_reserved(problem)
@@ -183,31 +211,44 @@ class PromptEncoder:
             messages, chat_template=self._chat_template, tokenize=False, add_generation_prompt=True
         )
 
-    @property
-    def _adds_special_tokens(self) -> bool:
+    def _tokenize(self, texts: list[str]) -> list[Tensor]:
+        """(L,) int64 ids of each text, one token for each image."""
         # A chat template writes its own begin-of-text token; a second one would shift every position.
-        return self._chat_template is None
+        options = {"add_special_tokens": self._chat_template is None}
+        token_ids = self.tokenizer(texts, **options)["input_ids"] if texts else []
+        return [torch.tensor(ids, dtype=torch.long) for ids in token_ids]
 
     def _encode(self, problem: Problem) -> Prompt:
-        text = self.render(problem)
+        rendered = self._forget(problem)
+        if rendered is not None and rendered.asked == _asked(problem):
+            text, ids = rendered.text, rendered.ids
+        else:
+            text = self.render(problem)
+            ids = self._tokenize([text])[0]
         if not problem.images:
-            ids = self.tokenizer(text, add_special_tokens=self._adds_special_tokens)["input_ids"]
-            return Prompt(problem, text, torch.tensor(ids, dtype=torch.long))
-        pictures = self.pictures.fit(problem)
-        # The pictures have their size: a second resize by the processor's own limits would undo the configured ones.
-        encoded = self.processor(
-            images=pictures,
-            text=[text],
-            return_tensors="pt",
-            do_resize=False,
-            add_special_tokens=self._adds_special_tokens,
+            return Prompt(problem, text, ids)
+        from echorl_vl.data.images import side_by_side
+
+        processing, image_id = self.images.processing, self.tokenizer.convert_tokens_to_ids(self.processor.image_token)
+        if (found := int((ids == image_id).sum())) != len(problem.images):
+            raise UserError(
+                f"{problem.where}: {type(self.tokenizer).__name__} makes {found} image tokens "
+                f"({self.processor.image_token}) of {len(problem.images)} picture(s)"
+            )
+        opened = self.images.open(problem)
+        fitted = self.images.fit(problem, opened)
+        return Prompt(
+            problem,
+            text,
+            processing.expand(ids, image_id, fitted),
+            *processing.encode(fitted),
+            sheet=side_by_side(opened),
         )
-        prompt = Prompt(
-            problem, text, encoded["input_ids"][0], encoded["pixel_values"].float(), encoded["image_grid_thw"].long()
-        )
-        image_id = self.tokenizer.convert_tokens_to_ids(self.processor.image_token)
-        self.pictures.check(prompt, [picture.size for picture in pictures], image_id, type(self.processor).__name__)
-        return prompt
+
+    def _forget(self, problem: Problem) -> _Rendered | None:
+        rendered = self._rendered.pop(problem.uid, None)
+        self._rendered_bytes -= 0 if rendered is None else rendered.nbytes
+        return rendered
 
     def check_reserved(self, problem: Problem) -> None:
         """Raises RowError for a reserved token in question or system message.
@@ -223,7 +264,7 @@ class PromptEncoder:
                 )
 
     def _check_placeholders(self, problem: Problem, question: str) -> None:
-        keys, pictures = problem.keys, len(problem.images)
+        keys, images = problem.keys, len(problem.images)
         if VIDEO in question:
             raise RowError(problem, keys.prompt, f"has {VIDEO}: the local engine reads pictures, not videos")
         if problem.images and self.processor is None:
@@ -231,11 +272,11 @@ class PromptEncoder:
         if problem.images and self._chat_template is None:
             raise UserError("the model has no chat template, which pictures need: set data.override_chat_template")
         found = question.count(IMAGE)
-        if found != pictures:
-            raise RowError(problem, keys.prompt, f"{found} {IMAGE}, but '{keys.image}' has {pictures} picture(s)")
+        if found != images:
+            raise RowError(problem, keys.prompt, f"{found} {IMAGE}, but '{keys.image}' has {images} picture(s)")
 
     def _check_visual_tokens(self, problem: Problem, text: str) -> None:
-        """A question may spell a visual token, and the processor would expand it like a picture's own."""
+        """A question may spell a visual token, and the processor would expand it like an image's own."""
         for kind, wanted in (("image_token", len(problem.images)), ("video_token", 0)):
             token = getattr(self.processor, kind, None)
             if token and text.count(token) != wanted:
@@ -253,6 +294,11 @@ class PromptEncoder:
         while self._cached > self._cache_bytes:
             _, dropped = self._cache.popitem(last=False)
             self._cached -= dropped.nbytes
+
+
+def _asked(problem: Problem) -> tuple[Any, ...]:
+    """What a prompt's text is made of."""
+    return problem.system, problem.question, len(problem.images)
 
 
 def _written(problem: Problem) -> tuple[Any, ...]:

@@ -1,6 +1,6 @@
 """A whole set looked at before the run: what would end it when the problem is drawn is found now.
 
-Each prompt is rendered and measured, and its pictures are decoded, which alone finds a truncated one. What is left out
+Each prompt is rendered and measured, and its images are decoded, which alone finds a truncated one. What is left out
 depends on files and settings alone, so a resumed run has the same problems in the same order.
 """
 
@@ -19,8 +19,8 @@ from echorl_vl.errors import UserError, counted
 from echorl_vl.outputs.console import make_console
 from echorl_vl.types import Problem
 
-ALL_UP_TO = 10_000  # problems; `auto` decodes the pictures of all of them
-SAMPLE = 2_000  # problems whose pictures `auto` decodes of a larger set, evenly spread
+ALL_UP_TO = 10_000  # problems; `auto` decodes the images of all of them
+SAMPLE = 2_000  # problems whose images `auto` decodes of a larger set, evenly spread
 _BATCH = 256
 
 
@@ -37,7 +37,7 @@ def screen(
 
     Args:
         bad_rows: what becomes of rows that can't be used: "error" or "drop" (`settle_bad_rows`).
-        check_images: "all" pictures are decoded, none ("off"), or as many as `ALL_UP_TO` and `SAMPLE` say ("auto").
+        check_images: "all" images are decoded, none ("off"), or as many as `ALL_UP_TO` and `SAMPLE` say ("auto").
         leave_out_overlong: prompts above the encoder's limit are left out and counted; else they are bad rows.
         note: takes a line about what was left out or not looked at.
 
@@ -51,10 +51,10 @@ def screen(
         for start in _progress(range(0, len(problems), _BATCH), problems, encoder):
             batch = {index: problems[index] for index in range(start, min(start + _BATCH, len(problems)))}
             lengths |= _measure(batch, encoder, bad)
-            pictured = [i for i, problem in batch.items() if problem.images and i in decoded and i not in bad]
-            if encoder.pictures is not None:
-                faults = pool.map(lambda i, batch=batch: _picture_fault(batch[i], encoder), pictured)
-                bad |= {i: fault.bad_row(i) for i, fault in zip(pictured, faults, strict=True) if fault}
+            with_images = [i for i, problem in batch.items() if problem.images and i in decoded and i not in bad]
+            if encoder.images is not None:
+                faults = pool.map(lambda i, batch=batch: _image_fault(batch[i], encoder), with_images)
+                bad |= {i: fault.bad_row(i) for i, fault in zip(with_images, faults, strict=True) if fault}
     limit = encoder.max_prompt_length
     overlong = [] if limit is None else [i for i, length in lengths.items() if length > limit and i not in bad]
     if overlong and not leave_out_overlong:
@@ -72,7 +72,7 @@ def screen(
             f"{problems.source}: left out {counted(len(overlong), 'prompt')} longer than data.max_prompt_length = "
             f"{limit} tokens"
         )
-    if check_images == "auto" and len(decoded) < len(problems) and encoder.pictures is not None:
+    if check_images == "auto" and len(decoded) < len(problems) and encoder.images is not None:
         note(
             f"{problems.source}: pictures of {len(decoded):,} of {len(problems):,} problems were decoded to check them "
             "(data.check_images = auto; all decodes every one)"
@@ -92,7 +92,7 @@ def _in_order(problems: Problems, bad: dict[int, BadRow]) -> list[BadRow]:
 
 
 def _decoded(size: int, check_images: str) -> set[int]:
-    """Indices of the problems whose pictures are decoded."""
+    """Indices of the problems whose images are decoded."""
     if check_images == "off":
         return set()
     if check_images == "all" or size <= ALL_UP_TO:
@@ -114,9 +114,9 @@ def _measure(batch: dict[int, Problem], encoder: PromptEncoder, bad: dict[int, B
     return dict(zip(outlines, encoder.count_tokens(list(outlines.values())), strict=True))
 
 
-def _picture_fault(problem: Problem, encoder: PromptEncoder) -> RowError | None:
+def _image_fault(problem: Problem, encoder: PromptEncoder) -> RowError | None:
     try:
-        encoder.pictures.try_decoding(problem)
+        encoder.images.open(problem)
     except RowError as error:
         return error
     return None
@@ -125,6 +125,6 @@ def _picture_fault(problem: Problem, encoder: PromptEncoder) -> RowError | None:
 def _progress(starts: range, problems: Problems, encoder: PromptEncoder) -> Iterable[int]:
     """A bar on a terminal, which is gone when it is done."""
     console = make_console(stderr=True)
-    what = "checking prompts and pictures" if encoder.pictures else "checking prompts"
+    what = "checking prompts and pictures" if encoder.images else "checking prompts"
     shown = console.is_terminal and len(starts) > 1
     return track(starts, f"{what} of {problems.source}", console=console, transient=True, disable=not shown)

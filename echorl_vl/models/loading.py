@@ -10,19 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-)
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
 from echorl_vl.errors import UserError
+from echorl_vl.models.base import ModelFamily, family_of
 from echorl_vl.models.lora import add_lora
 from echorl_vl.models.weights import check_finite, check_keys, check_weight_files
 
-VISION_MODELS = ("qwen2_5_vl", "qwen2_vl")  # positions and image features of these are known
 _DTYPES = {
     "fp32": torch.float32, "float32": torch.float32, "float": torch.float32,
     "bf16": torch.bfloat16, "bfloat16": torch.bfloat16,
@@ -37,6 +32,7 @@ class Loaded:
     model: torch.nn.Module
     tokenizer: Any
     processor: Any | None
+    family: ModelFamily
 
 
 @dataclass(frozen=True)
@@ -46,6 +42,7 @@ class Inputs:
     config: Any
     tokenizer: Any
     processor: Any | None
+    family: ModelFamily
 
 
 def to_dtype(name: str | torch.dtype | None) -> torch.dtype | None:
@@ -71,15 +68,16 @@ def load(model_config, device: torch.device, param_dtype: torch.dtype | None = N
     lora_rank = getattr(getattr(model_config, "lora", None), "rank", 0)
     if param_dtype is None:
         param_dtype = torch.bfloat16 if lora_rank > 0 and device.type == "cuda" else torch.float32
-    model = _load_weights(path, inputs.config, param_dtype, trust)
-    check_vocabulary(model, inputs.tokenizer, getattr(model_config, "tokenizer_path", None) or path)
+    model = _load_weights(path, inputs.config, inputs.family.auto_class(), param_dtype, trust)
+    tokenizer_path = getattr(model_config, "tokenizer_path", None) or path
+    check_vocabulary(model, inputs.tokenizer, inputs.family, tokenizer_path)
     if lora_rank > 0:
         model = add_lora(model, model_config.lora)
     if getattr(model_config, "freeze_vision_tower", False):
         for name, parameter in model.named_parameters():
-            if ".visual." in f".{name}":
+            if inputs.family.tower in f".{name}":
                 parameter.requires_grad_(False)
-    return Loaded(model.to(device).eval(), inputs.tokenizer, inputs.processor)
+    return Loaded(model.to(device).eval(), inputs.tokenizer, inputs.processor, inputs.family)
 
 
 def load_inputs(model_config) -> Inputs:
@@ -97,13 +95,8 @@ def load_inputs(model_config) -> Inputs:
     config = _attempt("model config", path, AutoConfig.from_pretrained, trust_remote_code=trust)
     override(config, getattr(model_config, "override_config", None) or {})
     tokenizer = _attempt("tokenizer", tokenizer_path, AutoTokenizer.from_pretrained, trust_remote_code=trust)
-    processor = None
-    if getattr(config, "vision_config", None) is not None:
-        if config.model_type not in VISION_MODELS:
-            raise UserError(
-                f"{path}: pictures of a {config.model_type!r} model are not known to the local engine; these work: "
-                f"{', '.join(VISION_MODELS)}, and text-only causal language models"
-            )
+    processor, family = None, family_of(config, path)
+    if family.reads_images:
         _check_folder(tokenizer_path, "tokenizer_path", ("preprocessor_config.json", "processor_config.json"))
         from transformers import AutoProcessor  # loads torchvision, which a text model needs nothing of
 
@@ -111,7 +104,7 @@ def load_inputs(model_config) -> Inputs:
         if getattr(processor, "image_processor", None) is None:
             raise UserError(f"{tokenizer_path}: no image processor in it; preprocessor_config.json must name one")
         tokenizer = processor.tokenizer
-    return Inputs(config, tokenizer, processor)
+    return Inputs(config, tokenizer, processor, family)
 
 
 def override(config, changes: dict) -> None:
@@ -127,8 +120,8 @@ def override(config, changes: dict) -> None:
             setattr(config, key, value)
 
 
-def check_vocabulary(model: PreTrainedModel, tokenizer, source: str) -> None:
-    """Raises UserError unless every token has an embedding and the visual ids of config and tokenizer agree."""
+def check_vocabulary(model: PreTrainedModel, tokenizer: Any, family: ModelFamily, source: str) -> None:
+    """Raises UserError unless every token has an embedding and the image ids of config and tokenizer agree."""
     rows = model.get_input_embeddings().num_embeddings
     token, top = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
     if top >= rows:
@@ -136,17 +129,15 @@ def check_vocabulary(model: PreTrainedModel, tokenizer, source: str) -> None:
             f"{source}: the tokenizer's token {token!r} has id {top}, the model has embeddings for ids 0 to "
             f"{rows - 1}: they don't belong together"
         )
-    image_id, known = getattr(model.config, "image_token_id", None), tokenizer.get_vocab().get("<|image_pad|>")
+    if family.image_token is None:
+        return
+    attribute, token = family.image_token
+    image_id, known = getattr(model.config, attribute, None), tokenizer.get_vocab().get(token)
     if image_id is not None and known is not None and image_id != known:
-        raise UserError(
-            f"{source}: <|image_pad|> has id {known} in the tokenizer, image_token_id in config.json is {image_id}"
-        )
+        raise UserError(f"{source}: {token} has id {known} in the tokenizer, {attribute} in config.json is {image_id}")
 
 
-def _load_weights(path: str, config, dtype: torch.dtype, trust: bool) -> PreTrainedModel:
-    auto = AutoModelForCausalLM
-    if getattr(config, "vision_config", None) is not None:
-        from transformers import AutoModelForImageTextToText as auto
+def _load_weights(path: str, config: Any, auto: Any, dtype: torch.dtype, trust: bool) -> PreTrainedModel:
     in_folder = Path(path).is_dir()
     if in_folder:
         check_weight_files(path)

@@ -1,4 +1,4 @@
-"""Which token ids stand for pictures, and which response tokens are text.
+"""Which token ids stand for images, and which response tokens are text.
 
 A visual token is one of the processor's image or video pad ids, vision start or vision end. The policy may never sample
 one (the number of image tokens would differ from the number of image features), and none counts as text.
@@ -7,54 +7,45 @@ one (the number of image tokens would differ from the number of image features),
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-# attribute of transformers' configs (4.57 and 5.x), and token of Qwen's tokenizers for what a config leaves out
-_NAMES = {
-    "image_pad": ("image_token_id", "<|image_pad|>"),
-    "video_pad": ("video_token_id", "<|video_pad|>"),
-    "vision_start": ("vision_start_token_id", "<|vision_start|>"),
-    "vision_end": ("vision_end_token_id", "<|vision_end|>"),
-}
+from echorl_vl.models.base import FAMILIES, find_family
 
 
 @dataclass(frozen=True)
 class VisualTokens:
-    """Ids of a model's visual tokens; None where it has no such token (all None for a text-only model).
+    """ids: a model's visual tokens, ascending. image_pad: the one of them that stands for image features.
 
-    `further` holds visual tokens without a role here, such as Qwen's `<|vision_pad|>`.
+    None and () for a text-only model.
     """
 
     image_pad: int | None = None
-    video_pad: int | None = None
-    vision_start: int | None = None
-    vision_end: int | None = None
-    further: tuple[int, ...] = ()
+    ids: tuple[int, ...] = ()
 
     @classmethod
-    def find(cls, config, tokenizer) -> VisualTokens:
-        """Reads the ids from the model config, and from the tokenizer what the config leaves out.
+    def find(cls, config: Any, tokenizer: Any) -> VisualTokens:
+        """Reads the ids from the model's configuration (transformers'), and from the tokenizer what it leaves out.
 
-        A config without a vision part and a tokenizer without `<|image_pad|>` give a text-only result. A text-only
-        model whose tokenizer still knows the visual tokens (Qwen2.5 does) keeps their ids, so that it can't sample them
-        either.
+        Without a configuration, or for a text-only model, they are those of any family that the tokenizer knows: the
+        tokenizer of Qwen2.5 has visual tokens, which a text model may not sample either.
         """
+        family = None if config is None else find_family(config)
+        families = [family] if family is not None and family.reads_images else FAMILIES.values()
         vocabulary = tokenizer.get_vocab()
-        found = {}
-        for role, (attribute, token) in _NAMES.items():
-            value = getattr(config, attribute, None)
-            found[role] = value if isinstance(value, int) else vocabulary.get(token)
-        further = tuple(vocabulary[t] for t in ("<|vision_pad|>",) if t in vocabulary)
-        return cls(**found, further=further)
 
-    @property
-    def ids(self) -> tuple[int, ...]:
-        """All visual ids, ascending."""
-        own = (self.image_pad, self.video_pad, self.vision_start, self.vision_end)
-        return tuple(sorted({i for i in own if i is not None} | set(self.further)))
+        def ids(names: Iterable[tuple[str | None, str] | None]) -> list[int]:
+            found = [(getattr(config, name[0] or "", None), vocabulary.get(name[1])) for name in names if name]
+            found = [own if isinstance(own, int) else known for own, known in found]
+            return [token for token in found if token is not None]
+
+        pads = ids(family.image_token for family in families)
+        others = ids(name for family in families for name in family.other_visual_tokens)
+        return cls(next(iter(pads), None), tuple(sorted({*pads, *others})))
 
     def mask(self, tokens: Tensor) -> Tensor:
         """True where a token (any shape, int64) is visual."""
@@ -77,7 +68,7 @@ def special_token_ids(tokenizer) -> Tensor:
 
 
 def reserved_tokens(tokenizer) -> dict[int, str]:
-    """Id and text of each token that controls a chat or stands for a picture: no text of a data set may spell one.
+    """Id and text of each token that controls a chat or stands for an image: no text of a data set may spell one.
 
     Some tokenizers don't mark all of theirs as special (`<|fim_pad|>`), so what looks like one counts too; `<think>`
     and `<tool_call>`, which a policy writes, don't.
@@ -103,7 +94,7 @@ def text_mask(
         visual: the model's visual tokens; they never count.
         special_ids: (S,) int64, ids of special tokens (end of turn, pad, ...); they are in `response_mask`, not in
             here.
-        image_spans: (B, T) bool or None, positions that come from a picture in the middle of a trajectory, whatever
+        image_spans: (B, T) bool or None, positions that come from an image in the middle of a trajectory, whatever
             their ids are.
     """
     mask = response_mask.bool() & ~visual.mask(tokens)

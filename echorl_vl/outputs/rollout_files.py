@@ -4,7 +4,7 @@ One row is one rollout. Columns:
 
     step, row, group                 training step, row in the batch, group (= prompt) of the row
     uid, question, answer            of the problem
-    picture                          the problem's pictures as one PNG, in the first row of a group only
+    picture                          the problem's images as one PNG, in the first row of a group only
     hint                             what the prompt holds of the response already (UFT), else empty
     expert                           an expert wrote the response (LUFFY, SRFT, SFT): no log_probs, no entropies
     response                         decoded text, without special tokens
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,6 @@ import pyarrow.parquet as pq
 
 from echorl_vl.errors import UserError
 from echorl_vl.outputs import atomic
-
-MAX_PICTURE_SIDE = 1024  # pixels; larger pictures are stored smaller
 
 _COLUMNS = (
     ("step", pa.int32()),
@@ -69,50 +68,48 @@ def write_rollouts(
     path: Path,
     step: int,
     rollouts: Any,
-    rewards: Sequence[Mapping[str, float]],
+    scores: Sequence[Mapping[str, float]],
     *,
     decode: Callable[[list[list[int]]], Sequence[str]],
     step_ids: Any = None,
     advantages: Any = None,
     verified: Any = None,
     clips: Any = None,
-    pictures: bool = True,
+    images: bool = True,
 ) -> Path:
     """Writes one step's rollouts to `path`, whole or not at all.
 
     Args:
         path: e.g. `run.rollouts_file(step)`.
         step: the training step.
-        rollouts: `Rollouts` of B rows: prompts, group_ids, tokens, response_mask, log_probs, entropy, truncated, texts.
-            Without log_probs or entropy (None) their columns are null.
-        rewards: B dictionaries of reward parts.
+        rollouts: `RolloutBatch` of B rows. Without log_probs or entropy (None) their columns are null.
+        scores: B dictionaries, the parts of each row's reward.
         decode: token ids of many pieces -> their texts, special tokens skipped: `tokenizer.batch_decode` with
             skip_special_tokens=True.
         step_ids: (B, T) int; without it no steps are written.
         advantages: (B,) float. verified: (B,) bool. clips: `EchoClips` or None.
-        pictures: store each prompt's pictures.
+        images: store each prompt's images.
 
     Raises:
         ValueError: the lengths don't agree.
         UserError: the disk is full or the folder can't be written.
     """
     size = len(rollouts.texts)
-    if len(rewards) != size:
-        raise ValueError(f"{len(rewards)} rewards for {size} rollouts")
+    if len(scores) != size:
+        raise ValueError(f"{len(scores)} scores for {size} rollouts")
     rows = _rows(step, rollouts, step_ids, decode)
     first_of_group: set[int] = set()
     clip_of_row = _highest_clip(clips)
     for index, row in enumerate(rows):
         row["advantage"] = None if advantages is None else float(advantages[index])
         row["verified"] = None if verified is None else bool(verified[index])
-        row |= {f"reward_{key}": _number(value) for key, value in rewards[index].items()}
+        row |= {f"reward_{key}": _number(value) for key, value in scores[index].items()}
         row["is_clip_source"] = index in clip_of_row
         if index in clip_of_row:
             row |= _clip_columns(row, *clip_of_row[index], decode)
-        if pictures and row["group"] not in first_of_group:
+        if images and row["group"] not in first_of_group:
             first_of_group.add(row["group"])
-            problem = rollouts.prompts[row["group"]].problem
-            row["picture"] = picture_png(problem.images, problem.uid)
+            row["picture"] = sheet_png(rollouts.prompts[row["group"]])
     reward_keys = sorted({key for row in rows for key in row if key.startswith("reward_")})
     fields = [*_COLUMNS, *((key, pa.float32()) for key in reward_keys)]
     table = pa.table({name: pa.array([row.get(name) for row in rows], kind) for name, kind in fields})
@@ -139,31 +136,19 @@ def rollout_files(run: str | Path, kind: str = "rollouts") -> dict[int, Path]:
     return found
 
 
-def picture_png(images: Sequence[Any], where: str) -> bytes | None:
-    """The pictures of a problem side by side as one PNG; None where there is none or one can't be read any more."""
-    if not images:
-        return None
-    from PIL import Image  # here, since a text run reads no pictures
+def sheet_png(prompt: Any) -> bytes | None:
+    """A prompt's images side by side as a PNG; None where there is none or one can't be read any more.
 
-    from echorl_vl.data.images import open_image  # needs torch, which readers of these files do without
+    They are opened again only where the prompt has not kept them (`types.Prompt.sheet`).
+    """
+    problem, sheet = prompt.problem, getattr(prompt, "sheet", None)
+    if sheet is None and problem.images:
+        from echorl_vl.data.images import open_image, side_by_side  # needs torch, which readers of files do without
 
-    try:
-        opened = [open_image(image, where) for image in images]
-    except UserError:
+        with suppress(UserError):
+            sheet = side_by_side([open_image(image, problem.uid) for image in problem.images])
+    if sheet is None:
         return None
-    if len(opened) == 1:
-        sheet = opened[0]
-    else:
-        gap = 8
-        width = sum(image.width for image in opened) + gap * (len(opened) - 1)
-        sheet = Image.new("RGB", (width, max(image.height for image in opened)), "white")
-        left = 0
-        for image in opened:
-            sheet.paste(image, (left, 0))
-            left += image.width + gap
-    if max(sheet.size) > MAX_PICTURE_SIDE:
-        sheet = sheet.copy()
-        sheet.thumbnail((MAX_PICTURE_SIDE, MAX_PICTURE_SIDE))
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()

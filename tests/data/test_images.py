@@ -6,14 +6,18 @@ import inspect
 import struct
 import zlib
 from io import BytesIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+from qwen_vl_utils import vision_process
 from qwen_vl_utils.vision_process import fetch_image
 
-from echorl_vl.data.images import MAX_SOURCE_PIXELS, fit_image, image_size, open_image, target_size
+from echorl_vl.data.images import MAX_RATIO, MAX_SOURCE_PIXELS, ProblemImages, image_size, open_image
 from echorl_vl.errors import UserError
+from echorl_vl.models.qwen2_5_vl import MergedPatches, target_size
+from echorl_vl.types import Problem
 
 WHERE = "train.parquet, row 7, images[0]"
 
@@ -34,6 +38,12 @@ def png_header(width: int, height: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     body = zlib.compress(b"\0" * 64)
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", body) + png_chunk(b"IEND", b"")
+
+
+def images(min_pixels: int, max_pixels: int) -> ProblemImages:
+    """For a processor with the patches of Qwen2.5-VL."""
+    processor = SimpleNamespace(patch_size=14, merge_size=2, min_pixels=3136, max_pixels=10**6)
+    return ProblemImages(MergedPatches(SimpleNamespace(image_processor=processor), min_pixels, max_pixels))
 
 
 def refused(source, *words, **options) -> str:
@@ -189,14 +199,21 @@ def test_sizes_and_pixels_are_those_of_qwen_vl_utils(size, limits):
     # Its argument for the patches has had two names in the supported range.
     patch = {"image_patch_size": 14} if "image_patch_size" in inspect.signature(fetch_image).parameters else {}
     expected = fetch_image({"image": image, "min_pixels": limits[0], "max_pixels": limits[1]}, **patch)
-    fitted = fit_image(image, WHERE, 28, *limits)
-    assert fitted.size == expected.size == target_size(*size, WHERE, 28, *limits)
+    [fitted] = images(*limits).fit(Problem("train.parquet:7", "", "", (image,)))
+    assert fitted.size == expected.size == target_size(*size, 28, *limits)
     assert np.array_equal(np.asarray(fitted), np.asarray(expected))
-    assert target_size(*size[::-1], WHERE, 28, *limits) == fitted.size[::-1]
+    assert target_size(*size[::-1], 28, *limits) == fitted.size[::-1]
+
+
+def test_the_longest_image_is_that_of_qwen_vl_utils():
+    assert MAX_RATIO == vision_process.MAX_RATIO
 
 
 def test_limits_that_leave_nothing_are_errors():
-    with pytest.raises(UserError, match=r"data.min_pixels 5 is above data.max_pixels 4"):
-        target_size(10, 10, WHERE, 28, 5, 4)
+    with pytest.raises(UserError, match=r"at least 5 pixels \(data.min_pixels\) and at most 4 \(data.max_pixels\)"):
+        images(5, 4)
+    flat = Problem("train.parquet:7", "", "", (Image.new("RGB", (3000, 20)),))
     with pytest.raises(UserError, match=r"row 7.*3000 x 20.*data.max_pixels = 20000"):
-        target_size(3000, 20, WHERE, 28, 784, 20_000)
+        images(784, 20_000).fit(flat)
+    with pytest.raises(UserError, match=r"row 7.*3000 x 20.*data.max_pixels = 20000"):
+        images(784, 20_000).tokens(flat)

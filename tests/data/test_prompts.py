@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from echorl_vl.data import images as images_module
+from echorl_vl.data.images import open_image
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.errors import UserError
 from echorl_vl.models.tokens import reserved_tokens
@@ -55,6 +57,38 @@ def test_patches_are_the_picture_at_its_size(encoder):
     assert torch.allclose(pixels[1], torch.tensor([-1.0, -1.0, 1.0])[:, None].expand(4, 3, 392), atol=1e-5)
 
 
+def test_images_are_decoded_once_and_kept_for_people(encoder, png, monkeypatch):
+    calls = []
+    monkeypatch.setattr(images_module, "open_image", lambda *given: calls.append(given) or open_image(*given))
+    prompt = encoder.encode(problem("<image><image>", [png(300, 200), png(60, 40)], row=77))
+    assert len(calls) == 2 and prompt.sheet.size == (300 + 8 + 60, 200)
+
+
+def test_ids_and_pixels_are_those_of_the_processor(processor):
+    encoder = PromptEncoder(processor, processor.tokenizer)
+    images = [Image.new("RGB", (84, 56), "red"), Image.new("RGB", (56, 140), "blue")]
+    prompt = encoder.encode(problem("One <image>, two <image>?", images))
+    wanted = processor(images=images, text=[prompt.text], return_tensors="pt", do_resize=False)
+    assert torch.equal(prompt.input_ids, wanted["input_ids"][0])
+    assert torch.equal(prompt.pixel_values, wanted["pixel_values"])
+    assert torch.equal(prompt.image_grid_thw, wanted["image_grid_thw"])
+
+
+@pytest.mark.parametrize("question", ["<image>Find x.", "Find x."])
+def test_a_prompt_that_was_counted_is_not_rendered_again(processor, monkeypatch, question):
+    encoder, fresh = (PromptEncoder(processor, processor.tokenizer) for _ in range(2))
+    one, other = problem(question, row=3), problem(question + " Why?", row=3)
+    lengths = encoder.lengths([one])
+    with monkeypatch.context() as patch:
+        patch.setattr(encoder, "render", lambda _: pytest.fail("rendered"))
+        patch.setattr(encoder, "_tokenize", lambda _: pytest.fail("tokenized"))
+        prompt = encoder.encode(one)
+    assert (prompt.text, [len(prompt)]) == (fresh.encode(one).text, lengths)
+    assert torch.equal(prompt.input_ids, fresh.encode(one).input_ids)
+    encoder.lengths([one])
+    assert encoder.encode(other).text == fresh.encode(other).text  # another question under the same uid
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     sizes=st.lists(st.tuples(st.integers(2, 300), st.integers(2, 300)), min_size=0, max_size=3),
@@ -80,7 +114,7 @@ def test_lengths_read_headers_only(encoder, png, monkeypatch):
 
 def test_unset_limits_are_the_processors_own(processor):
     encoder = PromptEncoder(processor, processor.tokenizer)
-    assert (encoder.pictures.min_pixels, encoder.pictures.max_pixels) == (3136, 12845056)
+    assert (encoder.images.processing.min_pixels, encoder.images.processing.max_pixels) == (3136, 12845056)
     # 20 x 20 is below the processor's minimum of 56 x 56, which one's own limits may undercut.
     small = problem(images=[Image.new("RGB", (20, 20))])
     assert encoder.encode(small).image_grid_thw.tolist() == [[1, 4, 4]]

@@ -13,7 +13,7 @@ SPLITS = {"train": 2014, "validation": 280, "test": 553}
 def check_prompt(encoder, problem, length) -> None:
     prompt = encoder.encode(problem)
     assert len(prompt) == length
-    features = int(prompt.image_grid_thw.prod(1).sum()) // encoder.pictures.merge_size**2
+    features = int(prompt.image_grid_thw.prod(1).sum()) // encoder.images.processing.merge_size**2
     assert int((prompt.input_ids == encoder.processor.image_token_id).sum()) == features > 0
     assert prompt.pixel_values.shape == (features * 4, 3 * 2 * 14 * 14)
     assert bool(prompt.pixel_values.isfinite().all())

@@ -50,7 +50,7 @@ def test_greedy_is_what_generate_says_of_each_prompt_alone(model):
             inputs = generator.tokenizer(text, return_tensors="pt")
         else:
             inputs = encoder.processor(
-                text=[text], images=encoder.pictures.fit(problem), return_tensors="pt", do_resize=False
+                text=[text], images=encoder.images.fit(problem), return_tensors="pt", do_resize=False
             )
         alone = generator.model.generate(**inputs, generation_config=config)[0, inputs["input_ids"].shape[1] :]
         assert response.text == generator.tokenizer.decode(alone, skip_special_tokens=True)

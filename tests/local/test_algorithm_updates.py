@@ -56,7 +56,7 @@ def train_batch(policy: Policy, settings: Config, noise: float = 0.3) -> TrainBa
     """Three prompts: mixed, all right, all wrong but for the expert; old log-probs moved by `noise`."""
     name = settings.algorithm.name
     algorithm = make_algorithm(name)
-    sizes = [((4, 4),), ((4, 8),), ()] if policy.has_vision else [(), (), ()]
+    sizes = [((4, 4),), ((4, 8),), ()] if policy.family.reads_images else [(), (), ()]
     prompts = [tiny.prompt(text, *sizes[i], seed=i) for i, text in enumerate(("ab", "cde", "f"))]
     for i, count in enumerate(HINTS.get(name, ())):
         ids = torch.cat([prompts[i].input_ids, traces(policy)[1][:count]])

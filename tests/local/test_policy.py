@@ -156,17 +156,17 @@ def test_one_language_forward_a_micro_batch_and_each_picture_once(mixed_prompts)
     policy = tiny.vl_policy()
     again = copy.copy(mixed_prompts[0])  # the same picture in another problem
     batch = batch_of(policy, [*mixed_prompts, again], n=4)
-    before = policy.pictures.images
+    before = policy.vision_images
     tokens = []
     policy.decoder.register_forward_pre_hook(
         lambda m, args, kwargs: tokens.append(kwargs["inputs_embeds"].shape), with_kwargs=True
     )
     policy.response_log_probs(batch, slice(None), 1.0)
-    assert (policy.forward_calls, policy.pictures.images - before) == (1, 4)
+    assert (policy.forward_calls, policy.vision_images - before) == (1, 4)
     prompt_tokens = sum(len(p.input_ids) for p in batch.prompts)
     assert tokens[0][:2] == (1, prompt_tokens + int(batch.response_mask.sum()) - len(batch.tokens))
     policy.response_log_probs(batch, [0, 1, 17], 1.0, packed=False)
-    assert (policy.forward_calls, policy.pictures.images - before) == (2, 5)
+    assert (policy.forward_calls, policy.vision_images - before) == (2, 5)
 
 
 def test_log_probs_are_those_that_the_rollout_recorded(vl, mixed_prompts):
@@ -237,7 +237,7 @@ def load(folder, **options) -> Policy:
 
 def test_loads_a_vision_model_with_its_processor(vl_folder, vl_case, calm):
     policy = load(vl_folder, enable_gradient_checkpointing=True)
-    assert policy.processor.image_processor is not None and policy.has_vision and policy.gradient_checkpointing
+    assert policy.processor.image_processor is not None and policy.family.reads_images and policy.gradient_checkpointing
     assert policy.eos_ids == (tiny.token_id("<|im_end|>"),) and policy.pad_id == tiny.token_id("<|endoftext|>")
     assert set(policy.special_ids.tolist()) == {tiny.token_id(t) for t in tiny.SPECIAL}
     assert next(policy.model.parameters()).dtype == torch.float32
@@ -248,7 +248,7 @@ def test_loads_a_vision_model_with_its_processor(vl_folder, vl_case, calm):
 
 def test_a_saved_model_does_not_know_our_attention(text_folder, tmp_path):
     policy = load(text_folder)
-    assert policy.processor is None and not policy.has_vision
+    assert policy.processor is None and not policy.family.reads_images
     policy.model.save_pretrained(tmp_path)
     assert SHARED_PREFIX not in (tmp_path / "config.json").read_text()
     AutoModelForCausalLM.from_pretrained(tmp_path)
@@ -391,6 +391,6 @@ def test_architectures_that_do_not_work_are_refused(tmp_path):
 
 
 def test_a_picture_for_a_text_model_is_refused(any_policy):
-    if not any_policy.has_vision:
+    if not any_policy.family.reads_images:
         with pytest.raises(UserError, match=r"tiny:area.*text-only"):
             any_policy.embed_prompts([tiny.prompt("area", (4, 4))])

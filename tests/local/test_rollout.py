@@ -169,11 +169,11 @@ def test_each_picture_passes_the_tower_once_and_each_prompt_the_decoder_once(mix
     original = policy.run_decoder
     policy.run_decoder = lambda e, p, layout: (tokens.append(len(e)), original(e, p, layout))[1]
     batch = roll(policy, mixed_prompts, n=5, max_tokens=6, ignore_eos=True)
-    assert (policy.pictures.calls, policy.pictures.images) == (1, 4)
+    assert (policy.vision_calls, policy.vision_images) == (1, 4)
     assert (policy.prefill_calls, policy.decode_calls, policy.forward_calls) == (1, 5, 0)
     assert tokens == [sum(len(p.input_ids) for p in mixed_prompts)] + [20] * 5
     roll(policy, [mixed_prompts[0], mixed_prompts[0], mixed_prompts[3]], n=2, max_tokens=2)
-    assert policy.pictures.images == 4 + 2
+    assert policy.vision_images == 4 + 2
     assert batch.tokens.shape == (20, 6)
 
 

@@ -183,9 +183,9 @@ def test_echo_costs_no_forward_pass(policy: Policy) -> None:
     made = train_batch(policy, settings, MIXED)
     calls = []
     for coef in (0.0, COEF):
-        before = policy.forward_calls, policy.pictures.calls, policy.prefill_calls, policy.decode_calls
+        before = policy.forward_calls, policy.vision_calls, policy.prefill_calls, policy.decode_calls
         Updater(policy, Recorder(policy.model), settings, 1).update(made, coef)
-        after = policy.forward_calls, policy.pictures.calls, policy.prefill_calls, policy.decode_calls
+        after = policy.forward_calls, policy.vision_calls, policy.prefill_calls, policy.decode_calls
         calls.append([b - a for a, b in zip(before, after, strict=True)])
     assert calls[0] == calls[1] and calls[0][0] == PROMPTS * N // 4
 

@@ -1,4 +1,4 @@
-"""Visual token ids, text masks, rotary positions and distinct pictures."""
+"""Visual token ids, text masks, rotary positions and distinct images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from echorl_vl.errors import UserError
-from echorl_vl.models.images import distinct_pictures
+from echorl_vl.models import FAMILIES
+from echorl_vl.models.images import distinct_images
 from echorl_vl.models.qwen2_5_vl import mrope_positions
 from echorl_vl.models.tokens import VisualTokens, text_mask
 
@@ -26,8 +27,7 @@ def visual() -> VisualTokens:
 def test_ids_come_from_the_config_and_from_the_tokenizer_where_the_config_is_silent():
     config = SimpleNamespace(image_token_id=7, vision_start_token_id=3)
     found = VisualTokens.find(config, tiny.tokenizer())
-    assert (found.image_pad, found.vision_start) == (7, 3)
-    assert (found.video_pad, found.vision_end) == (tiny.token_id("<|video_pad|>"), tiny.token_id("<|vision_end|>"))
+    assert found.image_pad == 7
     assert found.ids == tuple(
         sorted([7, 3, *map(tiny.token_id, ("<|video_pad|>", "<|vision_end|>", "<|vision_pad|>"))])
     )
@@ -46,7 +46,7 @@ def test_ids_of_the_real_qwen(shared_data, tmp_path):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     (tmp_path / "config.json").write_bytes((folder / "config.3b.json").read_bytes())
     found = VisualTokens.find(AutoConfig.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path))
-    assert (found.vision_start, found.vision_end, found.image_pad, found.video_pad) == (151652, 151653, 151655, 151656)
+    assert found.image_pad == 151655
     assert found.ids == (151652, 151653, 151654, 151655, 151656)
 
 
@@ -102,13 +102,14 @@ def test_a_prompt_whose_image_tokens_do_not_fit_its_picture_is_refused(vl):
         vl.prompt_positions([cut])
 
 
-def test_equal_pictures_are_found_whatever_object_they_come_in():
+def test_equal_images_are_found_whatever_object_they_come_in():
     two = tiny.prompt("q", (4, 4), (4, 8), seed=1)
     copy = tiny.Prompt(None, two.input_ids, two.pixel_values.clone(), two.image_grid_thw.clone())
     last = tiny.Prompt(None, two.input_ids, two.pixel_values[16:].clone(), two.image_grid_thw[1:])
     turned = tiny.Prompt(None, two.input_ids, two.pixel_values[16:].flip(0), two.image_grid_thw[1:])  # same sum
-    pictures = distinct_pictures([two, tiny.prompt("text"), copy, last, turned])
-    assert pictures.prompt_index == [[0, 1], [], [0, 1], [1], [2]]
-    assert pictures.grid_thw.tolist() == [[1, 4, 4], [1, 4, 8], [1, 4, 8]]
-    assert torch.equal(pictures.pixel_values[:48], two.pixel_values)
-    assert distinct_pictures([tiny.prompt("text")]) is None
+    split = FAMILIES["Qwen2_5_VL"].split_images
+    images, prompt_index = distinct_images([two, tiny.prompt("text"), copy, last, turned], split)
+    assert prompt_index == [[0, 1], [], [0, 1], [1], [2]]
+    assert [image.grid_thw.tolist() for image in images] == [[1, 4, 4], [1, 4, 8], [1, 4, 8]]
+    assert torch.equal(torch.cat([image.pixel_values for image in images[:2]]), two.pixel_values)
+    assert distinct_images([tiny.prompt("text")], split) == ([], [[]])

@@ -164,7 +164,7 @@ def naive_logits(policy: Policy, item: Prompt, response: torch.Tensor) -> torch.
         policy.network.model.rope_deltas = None
         if "mm_token_type_ids" in signature(policy.network.forward).parameters:  # transformers 5
             inputs["mm_token_type_ids"] = (ids == policy.visual.image_pad).int()
-    elif policy.has_vision:
+    elif policy.family.reads_images:
         inputs["position_ids"] = torch.arange(ids.shape[1]).expand(3, 1, -1)
     return policy.network(**inputs, use_cache=False).logits[0, len(item.input_ids) - 1 : -1].float()
 

@@ -12,8 +12,9 @@ from made_up_run import decode, picture, rollouts, write_rollouts_of
 from PIL import Image
 
 from echorl_vl.core.mining import EchoClips
+from echorl_vl.data.images import side_by_side
 from echorl_vl.errors import UserError
-from echorl_vl.outputs.rollout_files import picture_png, read_rollouts, rollout_files, write_rollouts
+from echorl_vl.outputs.rollout_files import read_rollouts, rollout_files, sheet_png, write_rollouts
 
 
 def test_round_trip(tmp_path):
@@ -95,7 +96,7 @@ def test_torch_tensors_and_real_clips_and_several_in_one_row(tmp_path):
 def test_without_steps_clips_and_pictures(tmp_path):
     made = rollouts(prompts=2, n=1)
     made.rollouts.response_mask[1] = False  # an empty response
-    path = write_rollouts(tmp_path / "f.parquet", 1, made.rollouts, made.rewards, decode=decode, pictures=False)
+    path = write_rollouts(tmp_path / "f.parquet", 1, made.rollouts, made.rewards, decode=decode, images=False)
     rows = read_rollouts(path)
     assert [row["step_texts"] for row in rows] == [[], []]
     assert [row["picture"] for row in rows] == [None, None]
@@ -104,20 +105,32 @@ def test_without_steps_clips_and_pictures(tmp_path):
 
 def test_any_reward_parts(tmp_path):
     made = rollouts(prompts=1, n=2)
-    rewards = [{"overall": 1, "my_own": 0.5}, {"overall": 0.0, "comment": "text"}]
-    rows = read_rollouts(write_rollouts(tmp_path / "f.parquet", 1, made.rollouts, rewards, decode=decode))
+    scores = [{"overall": 1, "my_own": 0.5}, {"overall": 0.0, "comment": "text"}]
+    rows = read_rollouts(write_rollouts(tmp_path / "f.parquet", 1, made.rollouts, scores, decode=decode))
     assert [row["reward_my_own"] for row in rows] == [0.5, None]
     assert [row["reward_comment"] for row in rows] == [None, None]
-    with pytest.raises(ValueError, match="1 rewards for 2 rollouts"):
-        write_rollouts(tmp_path / "g.parquet", 1, made.rollouts, rewards[:1], decode=decode)
+    with pytest.raises(ValueError, match="1 scores for 2 rollouts"):
+        write_rollouts(tmp_path / "g.parquet", 1, made.rollouts, scores[:1], decode=decode)
+
+
+def prompt(*images, sheet=None) -> SimpleNamespace:
+    return SimpleNamespace(problem=SimpleNamespace(images=images, uid="set:1"), sheet=sheet)
 
 
 def test_several_pictures_lie_side_by_side_and_large_ones_shrink():
-    sheet = Image.open(io.BytesIO(picture_png([picture(0, 100), picture(1, 60)], "here")))
+    sheet = Image.open(io.BytesIO(sheet_png(prompt(picture(0, 100), picture(1, 60)))))
     assert sheet.size == (168, 100)
-    assert max(Image.open(io.BytesIO(picture_png([picture(0, 3000)], "here"))).size) == 1024
-    assert picture_png([], "here") is None
-    assert picture_png([b"no picture"], "here") is None
+    assert max(Image.open(io.BytesIO(sheet_png(prompt(picture(0, 3000))))).size) == 1024
+    assert sheet_png(prompt()) is None
+    assert sheet_png(prompt(b"no picture")) is None
+
+
+@pytest.mark.parametrize("sizes", [(60,), (100, 60), (3000,)])
+def test_images_that_a_prompt_has_kept_give_the_same_bytes(sizes, monkeypatch):
+    images = [picture(number, size) for number, size in enumerate(sizes)]
+    opened = sheet_png(prompt(*images))
+    monkeypatch.setattr("echorl_vl.data.images.open_image", lambda *_: pytest.fail("opened again"))
+    assert sheet_png(prompt(*images, sheet=side_by_side(images))) == opened
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):

@@ -112,10 +112,10 @@ def test_echo_makes_no_forward_pass_of_its_own(run, monkeypatch) -> None:
         assert run(f"echo.coef={coef}", f"trainer.experiment_name={name}", "trainer.max_steps=1").status == 0
     on, off = counts
     assert on.forward_calls == off.forward_calls == 2
-    assert (on.prefill_calls, on.decode_calls, on.pictures.calls) == (
+    assert (on.prefill_calls, on.decode_calls, on.vision_calls) == (
         off.prefill_calls,
         off.decode_calls,
-        off.pictures.calls,
+        off.vision_calls,
     )
 
 

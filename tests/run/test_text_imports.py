@@ -15,7 +15,7 @@ TRAIN = """
 import sys
 from echorl_vl import train
 status = train.main(sys.argv[1:])
-ours = ("echorl_vl.data.images", "echorl_vl.data.picture_fit", "echorl_vl.engines.local.pictures")
+ours = ("echorl_vl.data.images",)
 foreign = ("qwen_vl_utils", "transformers.models.qwen2_vl", "transformers.models.qwen2_5_vl")
 processors = [m for m in sys.modules if "image_process" in m or "video_process" in m]
 seen = processors + [m for m in sys.modules if m.startswith(ours + foreign)]

@@ -186,7 +186,7 @@ class EchoTrainer(RayPPOTrainer):
         batch = DataProto.concat([batch.select(non_tensor_batch_keys=kept) for _, batch in answers])
         batch.non_tensor_batch["uid"] = np.array([f"validation:{row // n}" for row in range(len(batch))], dtype=object)
         rollouts, path = self.reader.rollouts(batch), self.run.validation_file(self.global_step)
-        write_rollouts(path, self.global_step, rollouts, scores, decode=self.reader.decode, pictures=False)
+        write_rollouts(path, self.global_step, rollouts, scores, decode=self.reader.decode, images=False)
         return metrics | of_all_responses(rollouts, scores, n)
 
     def _stop_if_asked(self) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from echorl_vl.config import Config
+from echorl_vl.engines.local.attention import WORKING
 from echorl_vl.engines.local.packing import PackedRows
 from echorl_vl.errors import UserError
 
 PROBE = 8  # tokens of the row that is looked at for rotary factors
-WORKING = "models with plain causal attention work: Qwen2.5-VL, Qwen2-VL, Qwen2.5, Llama and the like"
 
 
 @torch.no_grad()
@@ -24,7 +24,7 @@ def check_architecture(policy) -> None:
     ids = _tokens(policy, 11)
     prompt, response = ids[:6], ids[6:]
     layout = PackedRows(torch.tensor([6]), torch.tensor([0, 0]), torch.tensor([5, 5]), policy.device)
-    axes = 3 if policy.has_vision else 1
+    axes = policy.family.position_axes
     positions = layout.positions([torch.arange(6).expand(axes, -1)], torch.tensor([6]))
     row = torch.cat([prompt, response[:-1], response[:-1]])
     with policy.autocast():
@@ -95,7 +95,7 @@ def _depends_on_length(policy, length: int) -> bool:
         positions[-1] = last
         with policy.autocast():
             embedded = policy.network.get_input_embeddings()(ids)
-            states.append(policy.run_decoder(embedded, positions.expand(3 if policy.has_vision else 1, -1), layout))
+            states.append(policy.run_decoder(embedded, positions.expand(policy.family.position_axes, -1), layout))
     short, long = (state[:-1].float() for state in states)
     return not torch.allclose(short, long, rtol=0, atol=1e-6 * float(short.abs().max()))
 

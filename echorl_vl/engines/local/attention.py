@@ -23,6 +23,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from echorl_vl.errors import UserError
 
 SHARED_PREFIX = "echorl_shared_prefix"
+WORKING = "models with plain causal attention work: Qwen2.5-VL, Qwen2-VL, Qwen2.5, Llama and the like"
 
 
 def shared_prefix_attention(module, query, key, value, attention_mask, scaling=None, shared_prefix=None, **kwargs):
@@ -39,8 +40,7 @@ def shared_prefix_attention(module, query, key, value, attention_mask, scaling=N
     for option in ("softcap", "s_aux", "position_bias"):
         if kwargs.get(option) is not None:
             raise UserError(
-                f"the local engine has no attention with {option}, which {type(module).__name__} asks for; "
-                "models with plain causal attention work (Qwen2.5-VL, Qwen2-VL, Qwen2.5, Llama and the like)"
+                f"the local engine has no attention with {option}, which {type(module).__name__} asks for; {WORKING}"
             )
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     return shared_prefix.attend(module.layer_idx, query, key, value, scaling), None

@@ -65,7 +65,7 @@ def build_context(config: Config, note: Callable[[str], None]) -> TrainingContex
         train = None if config.trainer.val_only else load_set(config, data.train_files, data.trace_key)
         validation_set = load_set(config, data.val_files) if data.val_files else None
         inputs = load_inputs(config.worker.actor.model)
-        encoder = make_encoder(config, inputs.tokenizer, inputs.processor)
+        encoder = make_encoder(config, inputs.tokenizer, inputs.processor, inputs.family)
         train, validation_set = (
             None if problems is None else screen_set(config, problems, encoder, note)
             for problems in (train, validation_set)

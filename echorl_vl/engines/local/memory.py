@@ -12,6 +12,7 @@ import torch
 from echorl_vl.config import Config
 from echorl_vl.engines.resources import GIB, empty_model
 from echorl_vl.errors import UserError
+from echorl_vl.models import ModelFamily, find_family
 from echorl_vl.models.loading import to_dtype
 
 TRAINED = 16
@@ -77,9 +78,10 @@ def model_memory(config: Config, on_gpu: bool) -> ModelMemory | None:
     empty = empty_model(model)
     if empty is None:
         return None
+    tower = (find_family(empty.config) or ModelFamily).tower
     counts = {True: 0, False: 0}
     for name, parameter in empty.named_parameters():
-        counts[model.freeze_vision_tower and ".visual." in f".{name}"] += parameter.numel()
+        counts[model.freeze_vision_tower and tower in f".{name}"] += parameter.numel()
     total, frozen = counts[True] + counts[False], counts[True]
     still = (to_dtype(actor.fsdp.torch_dtype) or (torch.bfloat16 if model.lora.rank else torch.float32)).itemsize
     kept = still if on_gpu else 4

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
 from echorl_vl.core.entropy import log_probs_and_entropy
@@ -16,6 +17,8 @@ from echorl_vl.engines.local.attention import SHARED_PREFIX, skip_mask, take_row
 from echorl_vl.engines.local.hints import Hints
 from echorl_vl.engines.local.packing import PackedRows
 from echorl_vl.errors import UserError
+from echorl_vl.models import family_of
+from echorl_vl.models.images import distinct_images
 from echorl_vl.models.loading import load, to_dtype
 from echorl_vl.models.tokens import VisualTokens, special_token_ids
 
@@ -46,8 +49,9 @@ class Policy:
         visual: ids of visual tokens; special_ids: (S,) int64; eos_ids: ids that end a response;
             end_of_turn: the one of them that the chat template writes; pad_id.
         device; compute_dtype: dtype of matrix products (bfloat16 by autocast on a GPU).
-        pictures: the vision tower's side (`pictures.PictureReader`), None for a text-only model.
+        family: what is known of this kind of model (`echorl_vl.models`).
         forward_calls: passes of the language model in the update; prefill_calls, decode_calls: those in rollouts.
+        vision_calls: calls of the vision tower; vision_images: images in them.
     """
 
     def __init__(self, model, tokenizer, processor=None, compute_dtype: torch.dtype | str | None = None) -> None:
@@ -58,11 +62,12 @@ class Policy:
         self.compute_dtype = to_dtype(compute_dtype) or (
             torch.bfloat16 if self.device.type == "cuda" else torch.float32
         )
-        self.has_vision = getattr(self.config, "vision_config", None) is not None
-        self.decoder = self.network.model.language_model if self.has_vision else self.network.get_decoder()
+        self.family = family_of(self.config)
+        self.decoder = self.family.decoder(self.network)
         self.decoder.config._attn_implementation = SHARED_PREFIX
-        self.head = self.network.get_output_embeddings()
+        self.head = self.family.head(self.network)
         self.vocab_size = self.head.out_features
+        self.hidden_size = self.network.get_input_embeddings().embedding_dim
 
         self.visual = VisualTokens.find(self.config, tokenizer)
         self.special_ids = special_token_ids(tokenizer).to(self.device)
@@ -70,12 +75,7 @@ class Policy:
         self.end_of_turn = end_of_turn(tokenizer, self.eos_ids)
         self.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.eos_ids[0]
         self.gradient_checkpointing = False
-        self.pictures = None
-        if self.has_vision:
-            from echorl_vl.engines.local.pictures import PictureReader  # a text run loads nothing of vision
-
-            self.pictures = PictureReader(self.network, self.visual.image_pad)
-        self.forward_calls = self.prefill_calls = self.decode_calls = 0
+        self.forward_calls = self.prefill_calls = self.decode_calls = self.vision_calls = self.vision_images = 0
 
     @classmethod
     def load(
@@ -117,38 +117,65 @@ class Policy:
     # --- parts of a forward pass, for the rollout and for the update ---
 
     def embed_prompts(self, prompts: Sequence) -> list[Tensor]:
-        """(L, hidden) of each prompt, image features in place; the distinct pictures pass the tower in one call."""
+        """(L, width) of each prompt, image features in place; the distinct images pass the tower in one call.
+
+        The width is hidden, or (1 + K) * hidden where features enter K layers of the decoder too.
+        """
         lengths = [len(p.input_ids) for p in prompts]
         ids = torch.cat([p.input_ids for p in prompts]).to(self.device)
         embeddings = self.network.get_input_embeddings()(ids)
-        if self.pictures is not None:
-            embeddings = self.pictures.place(embeddings, ids, prompts)
-        elif with_picture := [prompt for prompt in prompts if prompt.pixel_values is not None]:
-            name = f"problem {getattr(with_picture[0].problem, 'uid', '?')}"
-            raise UserError(f"{name} has a picture, {type(self.network).__name__} is a text-only model")
+        with_image = [prompt for prompt in prompts if prompt.pixel_values is not None]
+        if with_image and not self.family.reads_images:
+            kind = type(self.network).__name__
+            raise UserError(f"problem {_uid(with_image[0])} has a picture, {kind} is a text-only model")
+        if with_image:
+            images, prompt_index = distinct_images(prompts, self.family.split_images)
+            self.vision_calls += 1
+            self.vision_images += len(images)
+            features = self.family.image_features(self.network, images)
+            features = torch.cat([features[i] for own in prompt_index for i in own]).to(embeddings.dtype)
+            at = (ids == self.visual.image_pad).nonzero().squeeze(-1)
+            if len(at) != len(features):
+                raise UserError(
+                    f"problem {_uid(with_image[0])} or one beside it: {len(at)} image tokens and {len(features)} "
+                    "image features, the two must be equal"
+                )
+            embeddings = _as_wide(embeddings, features).index_copy(0, at, features)
         return list(embeddings.split(lengths))
 
     def prompt_positions(self, prompts: Sequence) -> tuple[list[Tensor], Tensor]:
-        """Rotary positions of each prompt, (axes, L), 3 axes for vision models and 1 for text; those that follow, (P,).
+        """Rotary positions of each prompt, (axes, L), and those that follow, (P,).
 
-        Raises UserError naming the problem whose image tokens don't fit its pictures.
+        Raises UserError naming the problem whose image tokens don't fit its images.
         """
-        if self.pictures is not None:
-            return self.pictures.positions(prompts)
-        lengths = [len(prompt.input_ids) for prompt in prompts]
-        return [torch.arange(length)[None] for length in lengths], torch.tensor(lengths)
+        positions, following = [], []
+        for prompt in prompts:
+            try:
+                own, after = self.family.positions(self.network, prompt, self.visual.image_pad)
+            except UserError as error:
+                raise UserError(f"problem {_uid(prompt)}: {error}") from None
+            positions.append(own)
+            following.append(after)
+        return positions, torch.tensor(following)
 
     def run_decoder(self, embeddings: Tensor, positions: Tensor, layout) -> Tensor:
-        """Hidden states (N, hidden) of one row: embeddings (N, hidden), positions (axes, N), an attention layout."""
+        """Hidden states (N, hidden) of one row: embeddings (N, width), positions (axes, N), an attention layout."""
+        return self._decode(embeddings[None], positions[:, None], skip_mask(self.device), shared_prefix=layout)[0]
+
+    def _decode(self, embeddings: Tensor, positions: Tensor, mask: Tensor, **options) -> Tensor:
+        """Hidden states (b, N, hidden): embeddings (b, N, width), positions (axes, b, N)."""
+        if embeddings.shape[-1] > self.hidden_size:
+            embeddings, deeper = embeddings.tensor_split([self.hidden_size], -1)
+            options |= self.family.deeper_inputs(deeper.unflatten(-1, (-1, self.hidden_size)))
         positions = positions.to(self.device)
         out = self.decoder(
-            inputs_embeds=embeddings[None],
-            position_ids=positions[:, None] if self.has_vision else positions,
-            attention_mask=skip_mask(self.device),
+            inputs_embeds=embeddings,
+            position_ids=positions if len(positions) > 1 else positions[0],
+            attention_mask=mask,
             use_cache=False,
-            shared_prefix=layout,
+            **options,
         )
-        return out.last_hidden_state[0]
+        return out.last_hidden_state
 
     # --- the update ---
 
@@ -217,7 +244,8 @@ class Policy:
         layout = PackedRows(prompt_lengths, prompt_index, lengths, self.device)
         positions, following = self.prompt_positions(prompts)
         responses = self.network.get_input_embeddings()(layout.response_inputs(tokens))
-        embeddings = torch.cat([*self.embed_prompts(prompts), responses])
+        embedded = self.embed_prompts(prompts)
+        embeddings = torch.cat([*embedded, _as_wide(responses, embedded[0])])
         wanted = layout.predictors()
         if hints is not None:
             starts = prompt_lengths.cumsum(0) - prompt_lengths
@@ -234,20 +262,15 @@ class Policy:
         starts = torch.tensor([len(p.input_ids) for p in prompts])[prompt_index]
         width = int((starts + lengths).max()) - 1
         rows, places = [], []
-        for row, prompt in enumerate(prompt_index.tolist()):
-            response = self.network.get_input_embeddings()(tokens[row, : width - int(starts[row])])
-            padding = width - int(starts[row]) - len(response)
-            rows.append(torch.nn.functional.pad(torch.cat([embedded[prompt], response]), (0, 0, 0, padding)))
-            after = following[prompt] + torch.arange(width - int(starts[row]))
+        for number, prompt in enumerate(prompt_index.tolist()):
+            response = self.network.get_input_embeddings()(tokens[number, : width - int(starts[number])])
+            padding = width - int(starts[number]) - len(response)
+            row = torch.cat([embedded[prompt], _as_wide(response, embedded[prompt])])
+            rows.append(pad(row, (0, 0, 0, padding)))
+            after = following[prompt] + torch.arange(width - int(starts[number]))
             places.append(torch.cat([positions[prompt], after.expand(len(positions[prompt]), -1)], 1))
-        place = torch.stack(places, 1).to(self.device)  # (axes, b, width)
         seen = torch.arange(width) < (starts + lengths - 1)[:, None]
-        out = self.decoder(
-            inputs_embeds=torch.stack(rows),
-            position_ids=place if self.has_vision else place[0],
-            attention_mask=seen.long().to(self.device),
-            use_cache=False,
-        ).last_hidden_state
+        out = self._decode(torch.stack(rows), torch.stack(places, 1), seen.long().to(self.device))
         column = torch.arange(width)
         predictors = (column >= starts[:, None] - 1) & (column < (starts + lengths - 1)[:, None])
         hidden = out[predictors.to(self.device)]
@@ -281,6 +304,16 @@ class Policy:
         finally:
             for layer in layers:
                 layer.training = False
+
+
+def _as_wide(embeddings: Tensor, other: Tensor) -> Tensor:
+    """Embeddings (N, hidden) with zeros behind them up to the width of `other`."""
+    missing = other.shape[-1] - embeddings.shape[-1]
+    return pad(embeddings, (0, missing)) if missing else embeddings
+
+
+def _uid(prompt) -> str:
+    return getattr(prompt.problem, "uid", "?")
 
 
 def _eos_ids(network, tokenizer) -> tuple[int, ...]:

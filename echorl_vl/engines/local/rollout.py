@@ -1,4 +1,4 @@
-"""Group rollouts: every picture encoded once, every prompt computed once, n responses drawn from it.
+"""Group rollouts: every image encoded once, every prompt computed once, n responses drawn from it.
 
 The log-probability and entropy of each token are recorded as it is sampled, from the very logits that it is sampled
 from: over the full vocabulary, at the rollout's temperature, before visual tokens are forbidden and before top-p and
@@ -122,8 +122,7 @@ class _Rollout:
         self.cache.advance()
         policy.decode_calls += 1
         embeddings = policy.network.get_input_embeddings()(tokens)
-        axes = 3 if policy.has_vision else 1
-        return policy.run_decoder(embeddings, positions.expand(axes, -1), self.cache)
+        return policy.run_decoder(embeddings, positions.expand(policy.family.position_axes, -1), self.cache)
 
     def _compact(self) -> Tensor | None:
         """Drops finished rows if that saves enough; indices of the slots that stay, None if every row has finished.

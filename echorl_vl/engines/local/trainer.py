@@ -192,7 +192,7 @@ class Trainer:
         rollouts = concatenate([rollouts for rollouts, _ in found.batches], self.policy.pad_id)
         scores = [score for _, scores in found.batches for score in scores]
         path = self.run.validation_file(self.step)
-        write_rollouts(path, self.step, rollouts, scores, decode=self._decode, pictures=False)
+        write_rollouts(path, self.step, rollouts, scores, decode=self._decode, images=False)
         self.tracker.log(self.step, metrics)
         self.display.step(self.step, metrics)
 

@@ -102,7 +102,7 @@ class RunTrainer(EchoTrainer):
         rollouts = concatenate([read.rollouts for read in self._validated], self.tokenizer.pad_token_id or 0)
         scores = rollouts.scores
         path = self.run.validation_file(self.global_steps)
-        write_rollouts(path, self.global_steps, rollouts, scores, decode=self.reader.decode, pictures=False)
+        write_rollouts(path, self.global_steps, rollouts, scores, decode=self.reader.decode, images=False)
         n = self.settings.val_n
         parts = sorted(set.intersection(*map(set, scores)))
         means = {f"val/{part}_reward": sum(score[part] for score in scores) / len(scores) for part in parts}

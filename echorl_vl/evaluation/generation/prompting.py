@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import AutoConfig, AutoProcessor
 
-from echorl_vl.data.picture_fit import PictureFit
 from echorl_vl.data.prompts import PromptEncoder
+from echorl_vl.models import has_images, image_processing
 
 
 def encoder_for(
@@ -34,7 +34,7 @@ def pixel_limits(model: str, min_pixels: int | None, max_pixels: int | None) -> 
 
     Raises UserError for a processor that does not cut pictures as Qwen2-VL's does.
     """
-    if getattr(AutoConfig.from_pretrained(model), "vision_config", None) is None:
+    if not has_images(AutoConfig.from_pretrained(model)):
         return min_pixels, max_pixels
-    fit = PictureFit(AutoProcessor.from_pretrained(model), min_pixels, max_pixels)
-    return fit.min_pixels, fit.max_pixels
+    processing = image_processing(AutoProcessor.from_pretrained(model), min_pixels, max_pixels)
+    return processing.min_pixels, processing.max_pixels

@@ -6,7 +6,6 @@ each row's own: `generate` itself draws a whole batch from one stream, in which 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,7 +51,7 @@ class TransformersGenerator:
         self._ends = _end_tokens(self.model, self.tokenizer)
         # What a checkpoint's own file asks for (a repetition penalty, top-k) is no part of an evaluation's settings.
         self.model.generation_config = GenerationConfig(eos_token_id=self._ends, pad_token_id=self._ends[0])
-        self._takes_types = "mm_token_type_ids" in inspect.signature(type(self.model).forward).parameters
+        self._family = loaded.family
 
     def lengths(self, problems: Sequence[Problem]) -> list[int]:
         """Tokens of each problem's prompt, from the headers of its pictures."""
@@ -91,7 +90,7 @@ class TransformersGenerator:
         return Response(self.tokenizer.decode(kept, skip_special_tokens=True), len(kept), end is None)
 
     def _batch(self, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
-        """(B, L) ids and mask, padded on the left; the pictures of all rows one after another."""
+        """(B, L) ids and mask, padded on the left; the images of all rows one after another."""
         width = max(map(len, prompts))
         ids = torch.full((len(prompts), width), self._ends[0], dtype=torch.long)
         mask = torch.zeros_like(ids)
@@ -99,12 +98,7 @@ class TransformersGenerator:
             ids[row, width - len(prompt) :] = prompt.input_ids
             mask[row, width - len(prompt) :] = 1
         batch = {"input_ids": ids, "attention_mask": mask}
-        seen = [prompt for prompt in prompts if prompt.pixel_values is not None]
-        if seen:
-            batch["pixel_values"] = torch.cat([prompt.pixel_values for prompt in seen])
-            batch["image_grid_thw"] = torch.cat([prompt.image_grid_thw for prompt in seen])
-            if self._takes_types:
-                batch["mm_token_type_ids"] = ((ids == self.model.config.image_token_id) & (mask == 1)).int()
+        batch |= self._family.forward_inputs(self.model, ids, prompts)
         return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
 

@@ -15,6 +15,7 @@ from echorl_vl.errors import UserError
 from echorl_vl.evaluation.generation.base import Request, Response
 from echorl_vl.evaluation.generation.prompting import context_of, encoder_for
 from echorl_vl.evaluation.settings import Sampling
+from echorl_vl.models import has_images
 from echorl_vl.models.weights import check_weight_files
 from echorl_vl.types import Problem
 
@@ -53,7 +54,7 @@ class VLLMGenerator:
 
         config = AutoConfig.from_pretrained(model)
         processor = None
-        if getattr(config, "vision_config", None) is not None:
+        if has_images(config):
             from transformers import AutoProcessor
 
             processor = AutoProcessor.from_pretrained(model)
@@ -63,8 +64,9 @@ class VLLMGenerator:
         self.context = context_of(config)
         if processor is not None:
             # vLLM resizes once more: by the same limits, which leave a picture that was fitted to them as it is.
-            pictures = self.encoder.pictures
-            options["mm_processor_kwargs"] = {"min_pixels": pictures.min_pixels, "max_pixels": pictures.max_pixels}
+            processing = self.encoder.images.processing
+            limits = {"min_pixels": processing.min_pixels, "max_pixels": processing.max_pixels}
+            options["mm_processor_kwargs"] = {key: value for key, value in limits.items() if value is not None}
             options["limit_mm_per_prompt"] = {"image": max_images}
         self._params = vllm.SamplingParams
         try:
@@ -93,8 +95,8 @@ class VLLMGenerator:
         """
         if not problem.images:
             return {"prompt_token_ids": self.encoder.encode(problem).input_ids.tolist()}
-        pictures = self.encoder.pictures.fit(problem)
-        return {"prompt": self.encoder.render(problem), "multi_modal_data": {"image": pictures}}
+        images = self.encoder.images.fit(problem)
+        return {"prompt": self.encoder.render(problem), "multi_modal_data": {"image": images}}
 
     def _sampling(self, sampling: Sampling, seed: int) -> Any:
         return self._params(
