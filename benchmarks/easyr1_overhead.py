@@ -133,7 +133,7 @@ class Bench:
             names = ("overall", "accuracy")
             made.scores = [dict(zip(names, row, strict=True)) for row in zip(*(parts[n] for n in names), strict=True)]
             train_batch = TrainBatch.from_rollouts(made, batch.batch["advantages"], self.ours.echo)
-            mine_clips(train_batch, self.ours.echo, self.splitter, number)
+            train_batch = mine_clips(train_batch, self.ours.echo, self.splitter, number)
             batch.batch[WEIGHTS] = train_batch.clips.token_weights
             batch.meta_info[COEF] = self.ours.echo.coef
             batch_metrics(train_batch, self.ours.echo)

@@ -40,7 +40,7 @@ def one_step(
     train_batch = compute_advantages(rollouts, score(rollouts, parts.rewards, parts.policy, config), config)
     mining = time.perf_counter()
     if coef:
-        mine_clips(train_batch, config.echo, parts.splitter, step)
+        train_batch = mine_clips(train_batch, config.echo, parts.splitter, step)
     mining = time.perf_counter() - mining
     updater.update(train_batch, coef)
     batch_metrics(train_batch, config.echo)

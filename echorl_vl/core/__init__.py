@@ -22,6 +22,7 @@ from .mining import EchoClips, mine_echo_clips, verified_rollouts
 from .overlong import overlong_penalty
 from .policy_loss import KL_KINDS, LOSS_TYPES, PolicyLoss, aggregate, kl_penalty, policy_loss
 from .selection import balanced_rows, has_positive_and_negative
+from .selectors import SELECTORS, register_selector
 from .splitters import (
     SPLITTERS,
     BlankLineSplitter,
@@ -42,6 +43,7 @@ __all__ = [
     "KL_KINDS",
     "LOSS_TYPES",
     "METRIC_NAMES",
+    "SELECTORS",
     "SPLITTERS",
     "BlankLineSplitter",
     "EchoClips",
@@ -77,6 +79,7 @@ __all__ = [
     "overlong_penalty",
     "piece_ends",
     "policy_loss",
+    "register_selector",
     "sft_loss",
     "shaped_expert_loss",
     "srft_loss",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from .selectors import find_selector
 from .splitters import SPLITTERS, make_splitter
 from .vocabulary import TokenTable
 
 _CHOICES = {
     "apply_to": ("verified", "degenerate"),
-    "select": ("max", "topk", "softmax"),
+    "clip_tokens": ("prefix", "as_max"),
     "normalize_by": ("prompts", "clips"),
     "splitter": tuple(SPLITTERS),
     "decay": ("none", "linear", "cosine"),
@@ -33,7 +34,7 @@ class EchoConfig:
     """Every switch of EchoRL. Defaults are the paper's where it fixes them.
 
     Raises:
-        ValueError: a value out of range; names the field as `echo.<field>`, what was found and what is allowed.
+        ValueError: a value out of range; names the field as `echo.<field>`, what it got and what it expected.
     """
 
     coef: float = 0.001
@@ -41,11 +42,18 @@ class EchoConfig:
     apply_to: str = "verified"
     """verified: every prompt with a verified rollout; degenerate: only groups whose rewards are all equal"""
     select: str = "max"
-    """max: the step of highest entropy; topk: the k highest; softmax: drawn with probability softmax(entropy / tau)"""
+    """the step that a clip ends with, of a group's. max: of highest entropy; topk: the k of highest; softmax: sampled
+    with probability softmax(entropy / tau); quantile: at a quantile of the entropies; lowest: of lowest entropy;
+    random: any; first, last: of a random rollout; path.py:name: a selector of your own"""
     k: int = 1
     """clips per group for select: topk, each of weight 1/k"""
     tau: float = 1.0
     """temperature of select: softmax, nats"""
+    quantile: float = 1.0
+    """for select: quantile, 1 the highest, 0.5 the median, 0 the lowest"""
+    clip_tokens: str = "prefix"
+    """prefix: a clip is the response up to its step's end; as_max: as many text tokens that end with the step as the
+    clip of select: max has in that group, to compare selectors at equal lengths"""
     min_step_tokens: int = 1
     """shorter steps can't be chosen"""
     include_truncated: bool = False
@@ -69,7 +77,7 @@ class EchoConfig:
     decay_steps: int = 0
     """steps over which the decay goes to 0"""
     seed: int = 0
-    """of select: softmax"""
+    """of selectors that draw: softmax, random, first, last"""
     log_grad_share: bool = False
     """log echo/grad_share and the gradient norms of the echo term and of the rest; costs one more pass of
     the update, two with EasyR1"""
@@ -88,12 +96,22 @@ class EchoConfig:
         _require("tau", self.tau, _is_number(self.tau) and self.tau > 0, f"a number > 0 and {most} (nats)")
         threshold = self.verify_threshold
         _require("verify_threshold", threshold, _is_number(threshold), f"a number >= -{_LARGE:,} and {most}")
+        quantile = self.quantile
+        _require("quantile", quantile, _is_number(quantile) and 0 <= quantile <= 1, "a number >= 0 and <= 1")
         temperature = self.entropy_temperature
         valid = temperature is None or (_is_number(temperature) and 0 < temperature <= 100)
         _require("entropy_temperature", temperature, valid, "none or a number > 0 and <= 100")
         needed = self.decay == "none" or self.decay_steps > 0
         _require("decay_steps", self.decay_steps, needed, f"a whole number > 0 with echo.decay: {self.decay}")
+        self._check_select()
         self._check_splitter()
+
+    def _check_select(self) -> None:
+        _require("select", self.select, isinstance(self.select, str), "the name of a selector")
+        try:
+            find_selector(self.select)
+        except ValueError as error:
+            raise ValueError(f"echo.select is {self.select!r}: {error}") from None
 
     def _check_splitter(self) -> None:
         _require("splitter_kwargs", self.splitter_kwargs, isinstance(self.splitter_kwargs, dict), "a mapping")
@@ -105,7 +123,7 @@ class EchoConfig:
 
 def _require(name: str, value: Any, holds: bool, wanted: str) -> None:
     if not holds:
-        raise ValueError(f"echo.{name} is {value!r}: wanted {wanted}")
+        raise ValueError(f"echo.{name} is {value!r}: expected {wanted}")
 
 
 def _is_int(value: Any) -> bool:

@@ -8,7 +8,8 @@ ECHO_CLIPS = "echo/clips"  # count
 ECHO_CLIP_TOKENS = "echo/clip_tokens"  # mean length of a clip, text tokens
 ECHO_CLIP_SHARE = "echo/clip_share"  # length of a clip over the length of its rollout
 ECHO_CLIP_STEP_ENTROPY = "echo/clip_step_entropy"  # mean over the clips of their last step's entropy, nats
-ECHO_VERIFIED = "echo/verified"  # count of the policy's own verified rollouts; the three below are among them
+ECHO_OVERLAP = "echo/overlap_with_paper"  # share of the paper's clips that is in these; with echo.clip_tokens: as_max
+ECHO_VERIFIED = "echo/verified"  # count of verified on-policy rollouts; the three below are among them
 ECHO_LEFT_OUT_TRUNCATED = "echo/left_out_truncated"  # they hit the length limit
 ECHO_LEFT_OUT_MIXED = "echo/left_out_mixed"  # apply_to: degenerate, and their group's rewards differ
 ECHO_LEFT_OUT_SHORT = "echo/left_out_short"  # no step is long enough
@@ -26,7 +27,7 @@ ACCURACY = "reward/accuracy"
 GRAD_NORM = "actor/grad_norm"
 ENTROPY = "actor/entropy"  # nats, of the full vocabulary
 
-METRIC_NAMES = (
+METRIC_NAMES = (  # of every run with an echo term
     ECHO_LOSS,
     ECHO_COEF,
     ECHO_CLIPS,

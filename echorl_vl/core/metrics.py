@@ -27,9 +27,9 @@ def echo_metrics(
     """Metrics of the mining of one batch.
 
     `echo/clip_tokens`, `echo/clip_share` and `echo/clip_step_entropy` are means over clips, and absent when there is
-    none. `echo/step_entropy_max` and `_mean` are over *all* steps of all rollouts, mined or not: what the clips' can be
-    compared with, and never to be shown as theirs. `echo/verified` and `echo/left_out_*` say what the clips were
-    chosen from, and so why there is none.
+    none; so is `echo/overlap_with_paper`, which `clip_tokens: as_max` brings. `echo/step_entropy_max` and `_mean` are
+    over *all* steps of all rollouts, mined or not: what the clips' can be compared with, and never to be shown as
+    theirs. `echo/verified` and `echo/left_out_*` say what the clips were chosen from, and so why there is none.
 
     Args:
         clips: from `mine_echo_clips`.
@@ -48,6 +48,8 @@ def echo_metrics(
             names.ECHO_CLIP_SHARE: _mean(share),
             names.ECHO_CLIP_STEP_ENTROPY: _mean(clips.step_entropies),
         }
+        if clips.overlap is not None:
+            metrics[names.ECHO_OVERLAP] = clips.overlap.item()
     if clips.candidates is not None:
         metrics |= dict(zip(_CANDIDATES, clips.candidates.double().tolist(), strict=True))
     return metrics | {

@@ -1,17 +1,20 @@
 """EchoClip mining: the prefixes of verified rollouts that end at the step where the policy was least certain.
 
-For each prompt, V = its own-policy rollouts with a verified answer. Over all steps s of all rollouts in V,
+For each prompt, V = its on-policy rollouts with a verified answer. Over all steps s of all rollouts in V,
 
     s* = argmax H(s),   H(s) = mean entropy of the step's text tokens,
 
 and the EchoClip is the rollout of s* up to and including the end of s*. Ties go to the first rollout of the group
 (the lowest row), then to the first step. V empty, or no step that may be chosen: no clip.
 
-Variants by `EchoConfig.select`: "max" as above; "topk", the k highest steps of the group, one clip each of weight 1/k
-(a group with fewer steps gives fewer clips, so less weight); "softmax", one step drawn with probability softmax(H /
-tau). The draw adds Gumbel noise to H / tau and takes the maximum, which is the same distribution (Gumbel-max).
+`EchoConfig.select` names another choice of steps (`selectors`). With `EchoConfig.clip_tokens: as_max` such a clip has
+as many tokens as the paper's of its group, so that a comparison with it is of the choice and not of the length: with L
+the text tokens of the paper's clip, steps of rollouts with fewer than L are left out, and the clip is the L text tokens
+that end with the chosen step; where fewer come before its end, the first L of the rollout, which hold the step as well.
+A clip need not begin at the rollout's beginning, then; its tokens' log-probs are conditioned on all that precedes them,
+as ever.
 
-No Python loop over tokens, rows or groups.
+No Python loop over tokens, rows or steps.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ from torch import Tensor
 
 from .config import EchoConfig
 from .entropy import step_sums
-from .groups import degenerate_groups, group_index, group_reduce
+from .groups import degenerate_groups, group_index
+from .selectors import SELECTORS, Selector, find_selector
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,9 @@ class EchoClips:
     `candidates` says what they were chosen from, and so why there is none: the policy's own verified rollouts, and of
     these (each counted once, in this order) the ones that hit the length limit, the ones in a group whose rewards
     differ (`apply_to: degenerate`), and the ones without a step of `min_step_tokens` text tokens.
+
+    `overlap` says how much of the paper's clips is in these (`clip_tokens: as_max`): the sum of min(w, w') over tokens
+    by that of w, for token weights w of the paper's clips and w' of these.
     """
 
     rows: Tensor  # (C,) int64
@@ -45,9 +52,15 @@ class EchoClips:
     weights: Tensor  # (C,) float32
     token_weights: Tensor  # (B, T) float32
     candidates: Tensor | None = None  # (4,) int64 rollouts: verified, left out as truncated, as mixed, as short
+    overlap: Tensor | None = None  # () float64, nan without clips
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def per_row(self) -> Tensor:
+        """(B,) int64: clips of each row."""
+        return torch.bincount(self.rows, minlength=len(self.token_weights))
 
 
 def verified_rollouts(accuracies: Tensor, config: EchoConfig) -> Tensor:
@@ -77,13 +90,13 @@ def mine_echo_clips(
         group_ids: (B,) integers; rollouts of one prompt share one.
         verified: (B,) bool, from `verified_rollouts`.
         truncated: (B,) bool, hit the length limit; never mined unless `include_truncated`. None: no rollout did.
-        generator: source of the noise of `select: softmax`; None seeds a fresh one with `config.seed`, which draws
-            the same noise in every call.
-        on_policy: (B,) bool, False for rollouts that an expert wrote: they are never mined. None: all are own.
+        generator: random numbers of the selector; None seeds a fresh one with `config.seed`, which draws the same in
+            every call.
+        on_policy: (B,) bool, False for demonstrations: they are never mined. None: the policy wrote all.
         rewards: (B,) for `apply_to: degenerate`; None takes `verified` for it.
 
     Raises:
-        ValueError: shapes that don't fit.
+        ValueError: shapes that don't fit, or a selector that chooses a step which may not be chosen.
     """
     _check_shapes(step_ids, entropy, group_ids, verified, truncated, on_policy, rewards)
     index, groups = group_index(group_ids)
@@ -100,68 +113,76 @@ def mine_echo_clips(
     left = [rows.sum() for rows in (own, whole, minable, eligible.any(1))]
     candidates = torch.stack([left[0], *(before - after for before, after in pairwise(left))])
 
-    weight = 1.0
-    if config.select == "topk":
-        rows, steps = _highest_k(step_entropy, eligible, index, config.k)
-        weight = 1.0 / config.k
-    elif config.select == "softmax":
-        noise = _gumbel(step_entropy.shape, generator, config.seed).to(step_entropy.device)
-        rows, steps = _highest(step_entropy.double() / config.tau + noise, eligible, index, groups)
-    else:
-        rows, steps = _highest(step_entropy, eligible, index, groups)
-    return replace(_cut_clips(rows, steps, weight, step_ids, step_entropy, counts), candidates=candidates)
+    prefix = counts.cumsum(1)
+    generator = torch.Generator().manual_seed(config.seed) if generator is None else generator
+
+    def clips_of(selector: Selector, eligible: Tensor, lengths: Tensor | None = None) -> EchoClips:
+        rows, steps, weights = _choose(selector, step_entropy, eligible, index, config, generator)
+        stops = prefix[rows, steps]
+        lengths = stops if lengths is None else lengths[rows]
+        return _cut_clips(rows, stops, lengths, weights, step_ids, step_entropy[rows, steps])
+
+    selector = find_selector(config.select)
+    if config.clip_tokens == "prefix":
+        return replace(clips_of(selector, eligible), candidates=candidates)
+    paper = clips_of(SELECTORS["max"], eligible)
+    lengths = torch.zeros_like(index)  # of the paper's clips, by group
+    lengths = lengths.index_put_((index[paper.rows],), paper.lengths)[index]
+    clips = clips_of(selector, eligible & (counts.sum(1) >= lengths)[:, None], lengths)
+    shared = torch.minimum(paper.token_weights, clips.token_weights).sum().double()
+    return replace(clips, candidates=candidates, overlap=shared / paper.token_weights.sum().double())
 
 
-def _highest(score: Tensor, eligible: Tensor, index: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Row and step of each group's highest score, for the groups that have one, in order of row."""
-    if score.shape[1] == 0:
-        return index.new_empty(0), index.new_empty(0)
-    best, step = score.masked_fill(~eligible, -torch.inf).max(dim=1)  # max() gives the first of equal steps
-    at_top = (best == group_reduce(best, index, groups, "amax")[index]) & best.isfinite()
-    row = torch.arange(len(index), device=index.device)
-    first = group_reduce(torch.where(at_top, row, len(row)), index, groups, "amin")
-    rows = first[first < len(row)].sort().values
-    return rows, step[rows]
+def _choose(
+    selector: Selector,
+    step_entropy: Tensor,
+    eligible: Tensor,
+    groups: Tensor,
+    config: EchoConfig,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows, steps and weights (C,) of a selector's choice, in order of row, then step.
 
-
-def _highest_k(score: Tensor, eligible: Tensor, index: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Rows and steps of each group's k highest scores, in order of row, then step."""
-    rows, steps = eligible.nonzero(as_tuple=True)  # by row, then step: stable sorts keep that order among ties
-    order = score[rows, steps].argsort(descending=True, stable=True)
-    order = order[index[rows[order]].argsort(stable=True)]
-    group = index[rows[order]]
-    place = torch.arange(len(order), device=order.device)
-    first_of_group = torch.searchsorted(group, group)  # group is sorted
-    chosen = order[place - first_of_group < k].sort().values
-    return rows[chosen], steps[chosen]
-
-
-def _gumbel(shape: torch.Size, generator: torch.Generator | None, seed: int) -> Tensor:
-    if generator is None:
-        generator = torch.Generator().manual_seed(seed)
-    noise = torch.empty(shape, dtype=torch.float64, device=generator.device)
-    return -noise.exponential_(generator=generator).log_()
+    Raises ValueError for a selector that answers with something else than eligible steps.
+    """
+    if step_entropy.shape[1] == 0:
+        nothing = groups.new_empty(0)
+        return nothing, nothing, nothing.float()
+    rows, steps, weights = selector(step_entropy, eligible, groups, config, generator)
+    if not rows.shape == steps.shape == weights.shape == rows.shape[:1]:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (rows, steps, weights))
+        raise ValueError(
+            f"echo.select {config.select}: expected rows, steps and weights of one shape (C,), got {shapes}"
+        )
+    if not eligible[rows, steps].all():
+        raise ValueError(f"echo.select {config.select}: expected eligible steps, got one that is not")
+    order = (rows * eligible.shape[1] + steps).argsort()
+    return rows[order], steps[order], weights[order].float()
 
 
 def _cut_clips(
-    rows: Tensor, steps: Tensor, weight: float, step_ids: Tensor, step_entropy: Tensor, counts: Tensor
+    rows: Tensor, stops: Tensor, lengths: Tensor, weights: Tensor, step_ids: Tensor, step_entropies: Tensor
 ) -> EchoClips:
-    ids = step_ids[rows]  # (C, T): steps never fall along a row, so the prefix is every step up to the chosen one
-    lengths = counts[rows].cumsum(1).gather(1, steps[:, None]).squeeze(1)
+    """Clips of `lengths` (C,) text tokens that end with the text token number `stops` (C,) of their row, from 1 on.
+
+    One that would begin before its row is moved to the row's beginning.
+    """
+    stops = torch.maximum(stops, lengths)[:, None]
+    text = step_ids[rows] >= 0
+    number = text.cumsum(1)
+    inside = text & (number <= stops) & (number > stops - lengths[:, None])
     position = torch.arange(step_ids.shape[1], device=step_ids.device)
-    ends = torch.where(ids == steps[:, None], position, 0).amax(1) if len(rows) else rows
-    weights = torch.full(rows.shape, weight, dtype=torch.float32, device=rows.device)
-    prefix = (ids >= 0) & (ids <= steps[:, None])
+    ends = (inside * position).amax(1) if len(rows) else rows
     token_weights = torch.zeros(step_ids.shape, dtype=torch.float32, device=step_ids.device)
-    token_weights.index_add_(0, rows, prefix * (weights / lengths)[:, None])
-    return EchoClips(rows, ends, lengths, step_entropy[rows, steps], weights, token_weights)
+    token_weights.index_add_(0, rows, inside * (weights / lengths)[:, None])
+    return EchoClips(rows, ends, lengths, step_entropies, weights, token_weights)
 
 
 def _check_shapes(step_ids: Tensor, entropy: Tensor, *per_rollout: Tensor | None) -> None:
     if step_ids.dim() != 2 or entropy.shape != step_ids.shape:
         shapes = f"{tuple(entropy.shape)} and {tuple(step_ids.shape)}"
-        raise ValueError(f"mine_echo_clips needs entropy and step_ids of one shape (B, T), found {shapes}")
+        raise ValueError(f"mine_echo_clips needs entropy and step_ids of one shape (B, T), got {shapes}")
     names = ("group_ids", "verified", "truncated", "on_policy", "rewards")
     for name, tensor in zip(names, per_rollout, strict=True):
         if tensor is not None and tensor.shape != step_ids.shape[:1]:
-            raise ValueError(f"mine_echo_clips needs {name} of shape ({len(step_ids)},), found {tuple(tensor.shape)}")
+            raise ValueError(f"mine_echo_clips needs {name} of shape ({len(step_ids)},), got {tuple(tensor.shape)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from echorl_vl.core import (
@@ -15,27 +16,29 @@ from echorl_vl.core import (
 )
 from echorl_vl.core import metric_names as names
 from echorl_vl.core.seeds import step_generator
+from echorl_vl.core.selectors import find_selector
 from echorl_vl.outputs.rollout_files import write_rollouts
 from echorl_vl.types import RolloutBatch, TrainBatch
 
 
-def mine_clips(train_batch: TrainBatch, config: EchoConfig, splitter: Splitter, step: int) -> None:
-    """Splits the rollouts into reasoning steps and chooses the EchoClips, from the entropies recorded with them."""
+def mine_clips(train_batch: TrainBatch, config: EchoConfig, splitter: Splitter, step: int) -> TrainBatch:
+    """The batch with its reasoning steps and its EchoClips, from the entropies recorded with the rollouts."""
     rollouts = train_batch.rollouts
-    # An expert's rows are in no step: they are not mined, and the policy's entropies there were never recorded.
-    own_text = rollouts.text_mask & rollouts.is_on_policy[:, None]
-    train_batch.steps = step_ids(rollouts.tokens, own_text, splitter)
-    train_batch.clips = mine_echo_clips(
+    # Off-policy rows are in no step: they are not mined, and the policy's entropies there were never recorded.
+    on_policy_text = rollouts.text_mask & rollouts.is_on_policy[:, None]
+    steps = step_ids(rollouts.tokens, on_policy_text, splitter)
+    clips = mine_echo_clips(
         rollouts.entropy,
-        train_batch.steps,
+        steps,
         rollouts.group_ids,
         train_batch.verified,
         config,
         truncated=rollouts.truncated,
-        generator=step_generator(config.seed, step, "echo"),
+        generator=step_generator(config.seed, step, find_selector(config.select).stream),
         on_policy=rollouts.on_policy,
         rewards=train_batch.rewards,
     )
+    return replace(train_batch, steps=steps, clips=clips)
 
 
 def write_train_batch(

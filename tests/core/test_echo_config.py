@@ -12,9 +12,11 @@ from echorl_vl.core import EchoConfig
 BAD = {
     "coef": [-0.1, math.nan, math.inf, "1e-3", True, None],
     "apply_to": ["all", None],
-    "select": ["min", 3],
+    "select": ["min", 3, "no_such_file.py:mine", ":max"],
     "k": [0, 1.5, True, "2"],
     "tau": [0, -1.0, math.inf, "x"],
+    "quantile": [-0.1, 1.1, math.nan, "1", True],
+    "clip_tokens": ["paper", None],
     "min_step_tokens": [0, 2.0],
     "include_truncated": ["yes", 1, None],
     "verify_threshold": [math.nan, "1", None],

@@ -154,7 +154,7 @@ def experience_of(config, path: Path):
     right[:N] = True  # a group that has degenerated
     scores = [{"overall": float(value), "accuracy": float(value)} for value in right]
     train_batch = compute_advantages(rollouts, scores, config)
-    mine_clips(train_batch, config.echo, make_splitter("newline", policy.tokenizer), step=1)
+    train_batch = mine_clips(train_batch, config.echo, make_splitter("newline", policy.tokenizer), step=1)
     train_batch.ref_log_probs = rollouts.log_probs + 0.1 * torch.randn(
         rollouts.log_probs.shape, generator=torch.Generator().manual_seed(5)
     )
@@ -196,8 +196,8 @@ def variant_experience(policy: Policy, train_batch, name: str):
         rollouts = dataclasses.replace(rollouts, on_policy=own, log_probs=sampled)
     aux_only = torch.arange(PROMPTS * N) < N if variant.get("aux_only") else None
     changed = dataclasses.replace(train_batch, rollouts=dataclasses.replace(rollouts, aux_only=aux_only))
-    mine_clips(changed, EchoConfig(**variant.get("echo", {})), make_splitter("newline", policy.tokenizer), step=1)
-    return changed
+    echo = EchoConfig(**variant.get("echo", {}))
+    return mine_clips(changed, echo, make_splitter("newline", policy.tokenizer), step=1)
 
 
 def variant_gradients(policy: Policy, train_batch, config, name: str) -> dict:

@@ -80,7 +80,7 @@ def train_batch(policy: Policy, settings: Config, noise: float = 0.3) -> TrainBa
         scores.append({"overall": value, "accuracy": value})
     made = compute_advantages(rollouts, scores, settings, algorithm=algorithm)
     if name != "sft":
-        mine_clips(made, settings.echo, make_splitter("window", tiny.tokenizer(), size=3), step=1)
+        made = mine_clips(made, settings.echo, make_splitter("window", tiny.tokenizer(), size=3), step=1)
     return reduce_rows(made, algorithm)
 
 

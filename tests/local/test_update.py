@@ -62,8 +62,7 @@ def train_batch(policy: Policy, settings: Config, accuracies, noise: float = 0.0
     scores = [{"overall": float(a), "accuracy": float(a)} for a in accuracies]
     made = compute_advantages(rollouts, scores, settings)
     splitter = make_splitter("window", tiny.tokenizer(), size=3)  # random bytes hold hardly a newline
-    mine_clips(made, settings.echo, splitter, step=1)
-    return made
+    return mine_clips(made, settings.echo, splitter, step=1)
 
 
 MIXED = [1, 0, 1, 0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0]

@@ -109,12 +109,11 @@ def experience_of(config, path: Path):
     train_batch = dataclasses.replace(
         compute_advantages(rollouts, scores, config), ref_log_probs=rollouts.log_probs + 0.3 * noise
     )
-    remine(policy, train_batch, config.echo)
-    return policy, train_batch
+    return policy, mine(policy, train_batch, config.echo)
 
 
-def remine(policy: Policy, train_batch, echo: EchoConfig) -> None:
-    mine_clips(train_batch, echo, make_splitter("window", policy.tokenizer, size=4), step=1)
+def mine(policy: Policy, train_batch, echo: EchoConfig):
+    return mine_clips(train_batch, echo, make_splitter("window", policy.tokenizer, size=4), step=1)
 
 
 def as_verl(train_batch) -> list[dict[str, torch.Tensor]]:
@@ -156,7 +155,7 @@ def note_gradients(model: torch.nn.Module, gradients: list[dict]) -> None:
 def variant_case(policy: Policy, train_batch, name: str) -> dict:
     """The case of a variant for the ranks, with the weights of its own clips."""
     changed = dataclasses.replace(train_batch)
-    remine(policy, changed, EchoConfig(**VARIANTS[name].get("echo", {}), include_truncated=True))
+    changed = mine(policy, changed, EchoConfig(**VARIANTS[name].get("echo", {}), include_truncated=True))
     known = {key: value for key, value in VARIANTS[name].items() if key not in ("echo", "local")}
     return {**PLAIN, "name": name, "coef": COEF, "micro": 4, "weights": changed.clips.token_weights} | known
 
@@ -169,7 +168,7 @@ def variant_gradients(policy: Policy, train_batch, config, name: str) -> dict:
     for key, value in variant.get("local", {}).items():
         set_value(config, key, value)
     changed = dataclasses.replace(train_batch)
-    remine(policy, changed, config.echo)
+    changed = mine(policy, changed, config.echo)
     return local_gradients(policy, changed, config, COEF, variant.get("actor", {}).get("kl_loss_coef", 0.0))
 
 

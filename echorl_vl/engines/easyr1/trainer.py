@@ -106,7 +106,7 @@ class EchoTrainer(RayPPOTrainer):
         train_batch = self._experience(batch)
         coef = echo_coef(echo, step - 1)
         if coef:
-            mine_clips(train_batch, echo, self.splitter, step)
+            train_batch = mine_clips(train_batch, echo, self.splitter, step)
             batch.batch[WEIGHTS] = train_batch.clips.token_weights
             batch.meta_info[COEF] = coef
         if self.expert_rows is not None:

@@ -134,7 +134,7 @@ class Trainer:
             )
         if coef:
             with timer.phase("echo"):
-                mine_clips(train_batch, config.echo, self.parts.splitter, self.step)
+                train_batch = mine_clips(train_batch, config.echo, self.parts.splitter, self.step)
         if self._due(config.trainer.rollout_save_freq):  # before the update: a full disk then costs no step
             with timer.phase("write"):
                 write_train_batch(self.run.rollouts_file(self.step), self.step, train_batch, self._decode)

@@ -73,7 +73,7 @@ class EchoTrainer(PPOTrainerSync):
         self.train_batch = train_batch = self._experience(read)
         changed: dict[str, torch.Tensor] = {}
         if coef:
-            mine_clips(train_batch, self.echo, self.splitter, self.global_steps)
+            self.train_batch = train_batch = mine_clips(train_batch, self.echo, self.splitter, self.global_steps)
             changed[WEIGHTS] = train_batch.clips.token_weights
             silent = self._silent_rows(train_batch)[:, None]
             if (read.advantages.masked_fill(~silent, 0.0) != 0).any():
