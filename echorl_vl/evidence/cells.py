@@ -34,14 +34,12 @@ Its last policy; policies at a few stages; or as many that the one which uses up
 class Training:
     """A run of the local engine.
 
-    own: keys that the experiment sets. choice: the step that clips are taken from (`choices`), None for the
-    configuration's own. keep: which checkpoints, of `KEPT`.
+    own: keys that the experiment sets. keep: which checkpoints, of `KEPT`.
     """
 
     setup: Setup
     label: str
     own: Mapping[str, str]
-    choice: str | None = None
     keep: str = "last"
 
     @cached_property
@@ -49,7 +47,7 @@ class Training:
         settings = config_to_dict(self.setup.load(self.own))
         for name in ("project_name", "experiment_name", "save_checkpoint_path", "logger"):
             settings["trainer"].pop(name, None)
-        return _digest({"config": settings, "choice": self.choice})
+        return _digest({"config": settings})
 
     @property
     def name(self) -> str:
@@ -112,7 +110,6 @@ def train(
     algorithm: str = "grpo",
     variant: str = "",
     extra: Mapping[str, str] | None = None,
-    choice: str | None = None,
     keep: str = "last",
 ) -> Training:
     """The run of one algorithm with lambda `coef` (None: the setup's) and one seed.
@@ -137,7 +134,7 @@ def train(
         "trainer.logger": "[console, file]",
     }
     kind = variant or ("echo" if coef else "base")
-    return Training(setup, f"{algorithm}_{kind}_seed{seed}", own | dict(extra or {}), choice, keep)
+    return Training(setup, f"{algorithm}_{kind}_seed{seed}", own | dict(extra or {}), keep)
 
 
 def algorithm_keys(name: str, coef: float, trace_key: Callable[[], str]) -> dict[str, str]:

@@ -112,9 +112,7 @@ class Store:
 
     def _train(self, training: Training) -> None:
         folder, log = self.run_folder(training), self.out / "logs" / f"{training.name}.txt"
-        module = "echorl_vl.train" if training.choice is None else "echorl_vl.evidence.choices"
-        choice = [] if training.choice is None else [training.choice]
-        command = [sys.executable, "-m", module, *choice, *training.arguments]
+        command = [sys.executable, "-m", "echorl_vl.train", *training.arguments]
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a") as out:  # what is gone on with after a stop has said something before
             arguments = [*command, f"trainer.save_checkpoint_path={folder}"]

@@ -36,7 +36,8 @@ def test_seeds_lambdas_algorithms_and_choices_are_cells_of_their_own(setup):
         train(of, 1, 0.0),
         train(of, 1, 0.01),
         train(of, 1, algorithm="dapo"),
-        train(of, 1, choice="last"),
+        train(of, 1, extra={"echo.select": "last"}),
+        train(of, 1, extra={"echo.select": "last", "echo.clip_tokens": "as_max"}),
         train(of, 1, extra={"echo.min_step_tokens": "4"}),
         train(setup("worker.actor.optim.lr=1e-4"), 1),
     ]
@@ -85,14 +86,15 @@ def test_every_variant_of_the_sweep_is_another_run_and_lambda_is_the_pairs(setup
     assert {"lambda 0.02", "lambda 0.2"} < {*lambdas}
 
 
-def test_the_choices_differ_in_the_choice_alone(setup):
+def test_the_choices_differ_in_the_selector_alone(setup):
     runs = step_choice.runs(setup(), 1)
-    moved = [run for run in runs.values() if run.choice]
-    assert len(moved) == 4 and len({run.key for run in moved}) == 4
-    assert {tuple(run.own.items()) for run in moved} == {tuple(moved[0].own.items())}
-    paper = dict(runs["highest"].own)
-    differing = {key for key in paper.keys() | moved[0].own.keys() if paper.get(key) != moved[0].own.get(key)}
-    assert differing == {"trainer.save_freq", "trainer.save_limit", "echo.log_grad_share"}
+    paper, moved = dict(runs["highest"].own), {name: dict(runs[name].own) for name in step_choice.OTHERS}
+    assert {name: own.pop("echo.select") for name, own in moved.items()} == {name: name for name in moved}
+    first = moved["random"]
+    assert all(own == first for own in moved.values()) and first["echo.clip_tokens"] == "as_max"
+    differing = {key for key in paper.keys() | first.keys() if paper.get(key) != first.get(key)}
+    only_how_it_is_kept = {"trainer.save_freq", "trainer.save_limit", "echo.log_grad_share"}
+    assert differing == only_how_it_is_kept | {"echo.clip_tokens"}
 
 
 @pytest.mark.parametrize(("steps", "stages"), [(150, [50, 100, 150]), (120, [40, 80, 120]), (2, [1, 2]), (1, [1])])

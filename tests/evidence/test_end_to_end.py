@@ -1,4 +1,4 @@
-"""Every experiment from the command line at two steps, and the hook that moves clips in a training."""
+"""Every experiment from the command line at two steps, and what its arms hold equal in a training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import pytest
 from safetensors.torch import load_file
 from small_runs import SMALL
 
-from echorl_vl.evidence import choices, store
+from echorl_vl import train as program
+from echorl_vl.core.metric_names import ECHO_OVERLAP as OVERLAP
+from echorl_vl.evidence import store
 from echorl_vl.evidence.__main__ import main
 from echorl_vl.evidence.experiment import experiment_names
 from echorl_vl.evidence.experiments import helps, sweep
@@ -18,6 +20,7 @@ from echorl_vl.outputs.tracker import read_metrics
 pytestmark = pytest.mark.slow
 
 FEWER = {"2 highest steps": sweep.CHANGES["2 highest steps"]}
+LAST = ("echo.select=last", "echo.clip_tokens=as_max")
 NOT_REPEATABLE = ("timing_s/", "perf/", "time")
 
 
@@ -29,8 +32,8 @@ def out(tmp_path_factory):
 
 def in_this_process(command, out, enough):
     """Stands for a training in a process of its own, which takes ten seconds to import what is here already."""
-    _, _, module, *arguments = command
-    return {"echorl_vl.train": choices.train, "echorl_vl.evidence.choices": choices}[module].main(arguments)
+    assert command[1:3] == ["-m", "echorl_vl.train"]
+    return program.main(command[3:])
 
 
 @pytest.mark.parametrize(
@@ -64,13 +67,12 @@ def test_an_experiment_writes_numbers_a_plot_and_a_sentence(out, name, task, mon
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if "results" not in path.parts} == before
 
 
-def train(folder, choice=None, *keys):
-    """Metrics of a training of two steps, with the clips of a choice or the paper's own."""
+def train(folder, *keys):
+    """Metrics of a training of two steps."""
     own = ["echo.coef=0.1", "trainer.val_freq=-1", "trainer.val_before_train=false", "data.val_files=''"]
     own += ["trainer.logger=[file]", f"trainer.save_checkpoint_path={folder}", "engine=local"]
     arguments = ["configs/math_tiny.yaml", *SMALL, *own, *keys]
-    status = choices.train.main(arguments) if choice is None else choices.main([choice, *arguments])
-    assert status == 0
+    assert program.main(arguments) == 0
     return [
         {key: value for key, value in row.items() if not key.startswith(NOT_REPEATABLE)} for row in read_metrics(folder)
     ]
@@ -81,7 +83,7 @@ def test_the_term_of_the_arm_that_only_keeps_groups_moves_no_weight(tmp_path):
 
     def weights(coef):
         folder = tmp_path / f"coef{coef}"
-        train(folder, None, f"echo.coef={coef}", steps)
+        train(folder, f"echo.coef={coef}", steps)
         return load_file(folder / "global_step_4" / "actor" / "huggingface" / "model.safetensors")
 
     none, tiny, paper = (weights(coef) for coef in (0, helps.NO_TERM, 0.001))
@@ -90,17 +92,15 @@ def test_the_term_of_the_arm_that_only_keeps_groups_moves_no_weight(tmp_path):
 
 
 def test_the_papers_choice_is_the_papers_run(tmp_path):
-    moved, own = train(tmp_path / "moved", "highest"), train(tmp_path / "own")
-    assert [row.pop(choices.OVERLAP) for row in moved] == pytest.approx([1.0] * len(moved))
+    moved, own = train(tmp_path / "moved", "echo.clip_tokens=as_max"), train(tmp_path / "own")
+    assert [row.pop(OVERLAP) for row in moved] == pytest.approx([1.0] * len(moved))
     assert moved == own
 
 
 def test_another_choice_has_clips_as_many_and_as_long(tmp_path):
-    own, last = train(tmp_path / "own")[0], train(tmp_path / "last", "last")[0]
-    assert 0 <= last[choices.OVERLAP] < 1
+    own, last = train(tmp_path / "own")[0], train(tmp_path / "last", *LAST)[0]
+    assert 0 <= last[OVERLAP] < 1
     assert own["echo/clips"] > 0
     for name in ("echo/clips", "echo/clip_tokens", "reward/accuracy", "actor/entropy"):
         assert own[name] == pytest.approx(last[name]), name
     assert own["echo/loss"] != pytest.approx(last["echo/loss"], rel=1e-3)
-    again = train(tmp_path / "again")[0]  # the hook is gone when a training is over
-    assert again == own

@@ -7,10 +7,9 @@ import math
 
 import pytest
 
-from echorl_vl.core.metric_names import ENTROPY
+from echorl_vl.core.metric_names import ECHO_OVERLAP, ENTROPY
 from echorl_vl.evaluation.folder import without_nan
 from echorl_vl.evidence.cells import Measurement, Training
-from echorl_vl.evidence.choices import OVERLAP
 from echorl_vl.evidence.experiment import Findings, Table, experiment_names, find_experiments, sentence
 from echorl_vl.evidence.experiments import degeneration, group_size, helps, step_choice, steps, sweep, traces
 from echorl_vl.evidence.statistics import NOT_SEEN, SEEN, UNDECIDED, Contrast
@@ -32,7 +31,7 @@ class Made:
 
     def metrics(self, training: Training) -> list[dict]:
         shared = {"step-random": 0.25, "step-last": None}.get(training.label.split("_")[1], 0.5)
-        return [{"step": step, OVERLAP: shared, ENTROPY: 0.1 * step} for step in (1, 2)]
+        return [{"step": step, ECHO_OVERLAP: shared, ENTROPY: 0.1 * step} for step in (1, 2)]
 
 
 def by_label(values, noise=0.002):

@@ -1,7 +1,8 @@
 """Does the step matter? Clips of the same length and weight from a random, first, last or lowest-entropy step.
 
-How the clips are moved, and what exactly is held equal, is in `choices`. Each arm is GRPO with the echo term on the
-clips of one choice; the paper's, the step of highest entropy, is compared with the others, paired over seeds.
+Each arm is GRPO with the echo term on the clips of one selector (`echo.select`), as long as the paper's clip of the
+same group (`echo.clip_tokens: as_max`), so that the losses differ in nothing but which tokens they echo. The paper's,
+the step of highest entropy, is compared with the others, paired over seeds.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from echorl_vl.core import metric_names as names
 from echorl_vl.evaluation.paired import sign_flip_p
 from echorl_vl.evidence.cells import Cell, Training, train, train_pair
-from echorl_vl.evidence.choices import OVERLAP
 from echorl_vl.evidence.experiment import Experiment, Findings, Table
 from echorl_vl.evidence.plots import forest
 from echorl_vl.evidence.setup import Setup
@@ -28,8 +29,11 @@ PAPER, BASE = "highest", "without"
 def runs(setup: Setup, seed: int) -> dict[str, Training]:
     """name of the arm -> run; the paper's clips and the base are the pair that all experiments share."""
     pair = train_pair(setup, seed)
-    moved = {choice: train(setup, seed, variant=f"step-{choice}", choice=choice) for choice in OTHERS}
-    return {BASE: pair["without"], PAPER: pair["with"], **moved}
+    others = {
+        name: train(setup, seed, variant=f"step-{name}", extra={"echo.select": name, "echo.clip_tokens": "as_max"})
+        for name in OTHERS
+    }
+    return {BASE: pair["without"], PAPER: pair["with"], **others}
 
 
 def cells(setup: Setup) -> list[Cell]:
@@ -66,7 +70,7 @@ def analyse(setup: Setup, store: Store) -> Findings:
 
 def _overlap(store: Store, run: Training) -> float:
     """Mean over the steps that have clips of the share of their tokens that the paper's clips have too."""
-    found = [row[OVERLAP] for row in store.metrics(run) if row.get(OVERLAP) is not None]
+    found = [row[names.ECHO_OVERLAP] for row in store.metrics(run) if row.get(names.ECHO_OVERLAP) is not None]
     return statistics.fmean(found) if found else math.nan
 
 
