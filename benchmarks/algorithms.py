@@ -29,7 +29,7 @@ COEFS = {"without": 0.0, "with": 0.001}
 
 def overrides(task: str, name: str, coef: float, seed: int, steps: int, folder: Path) -> list[str]:
     """What the run of one cell changes of the task's configuration."""
-    keys = algorithm_keys(name, coef, trace_key=lambda: "solution")
+    keys = algorithm_keys(name, coef, demonstration_key=lambda: "solution")
     return [
         *(f"{key}={value}" for key, value in keys.items()),
         f"data.seed={seed}",

@@ -163,8 +163,8 @@ def small_arguments(config: str, algorithm: str | None, folder: Path) -> list[st
         arguments.append(f"data.{key}={path}")
     if algorithm is not None:
         arguments += [f"algorithm.name={algorithm}", *ALGORITHM.get(algorithm, [])]
-        if ALGORITHMS[algorithm]().needs_traces:
-            arguments.append("data.trace_key=solution")
+        if ALGORITHMS[algorithm]().needs_demonstrations:
+            arguments.append("data.demonstration_key=solution")
     return arguments
 
 

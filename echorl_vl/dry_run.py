@@ -42,7 +42,7 @@ def dry_run(config: Config, engine: Engine) -> Iterator[str]:
     check_writable(trainer.save_checkpoint_path or Path("checkpoints") / trainer.project_name / trainer.experiment_name)
     data, inputs = config.data, load_inputs(config.worker.actor.model)
     encoder = make_encoder(config, inputs.tokenizer, inputs.processor, inputs.family)
-    problems = yield from _set_lines("train_files", data.trace_key, encoder, config)
+    problems = yield from _set_lines("train_files", data.demonstration_key, encoder, config)
     problems = yield from _trace_lines(problems, encoder, inputs.tokenizer, config)
     steps = len(problems) // data.rollout_batch_size
     yield f"  {counted(data.rollout_batch_size, 'problem')} a step, {counted(steps, 'step')} an epoch"
@@ -55,11 +55,11 @@ def dry_run(config: Config, engine: Engine) -> Iterator[str]:
 
 
 def _set_lines(
-    key: str, trace_key: str | None, encoder: PromptEncoder, config: Config
+    key: str, demonstration_key: str | None, encoder: PromptEncoder, config: Config
 ) -> Generator[str, None, Problems]:
     """Lines about a problem set; returns the problems that a run would take from it."""
     notes: list[str] = []
-    problems = load_set(config, getattr(config.data, key), trace_key)
+    problems = load_set(config, getattr(config.data, key), demonstration_key)
     kept = screen_set(config, problems, encoder, notes.append)
     yield f"data.{key} = {problems.source}: {counted(len(kept), 'problem')}"
     yield from (f"  {note}" for note in notes)
@@ -71,7 +71,7 @@ def _trace_lines(
 ) -> Generator[str, None, Problems]:
     """Lines about the demonstrations that the algorithm learns from, if it does; returns the problems with one."""
     algorithm = make_algorithm(config.algorithm.name, config.algorithm.options)
-    if not algorithm.needs_traces or config.trainer.val_only:
+    if not algorithm.needs_demonstrations or config.trainer.val_only:
         return problems
     notes: list[str] = []
     splitter = make_splitter(config.echo.splitter, tokenizer, **config.echo.splitter_kwargs)

@@ -36,14 +36,15 @@ ROW_TENSORS = (
 class Keys:
     """Names of the columns, as in EasyR1's ``data.prompt_key``, ``answer_key``, ``image_key`` and ``video_key``.
 
-    ``trace`` is the column of the worked solution, None without one. A dot in a name leads into a nested column.
+    ``demonstration`` is the column of the worked solution, None without one. A dot in a name leads into a
+    nested column.
     """
 
     prompt: str = "problem"
     answer: str = "answer"
     image: str = "images"
     video: str = "videos"
-    trace: str | None = None
+    demonstration: str | None = None
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,8 @@ class Algorithm:
     """Whether the loss of own rows is not made of their advantages, so that a KL in the reward does nothing to them."""
 
     @property
-    def needs_traces(self) -> bool:
-        """Whether problems have to come with an expert's solution (`data.trace_key`)."""
+    def needs_demonstrations(self) -> bool:
+        """Whether problems have to come with an expert's solution (`data.demonstration_key`)."""
         return bool(self.needs - {Capability.ROUNDS})
 
     @property

@@ -65,9 +65,11 @@ def _algorithm(config: Config) -> Iterator[ConfigIssue]:
     except ValueError as error:
         yield ConfigIssue((key, "algorithm.name"), f"{error} ({config.origin(key)})")
         return
-    if algorithm.needs_traces and not config.data.trace_key and not config.trainer.val_only:
+    if algorithm.needs_demonstrations and not config.data.demonstration_key and not config.trainer.val_only:
         wanted = f"wanted the column of worked solutions, since algorithm.name = {name} learns from them"
-        yield ConfigIssue(("data.trace_key", "algorithm.name"), f"{at(config, 'data.trace_key')}: {wanted}")
+        yield ConfigIssue(
+            ("data.demonstration_key", "algorithm.name"), f"{at(config, 'data.demonstration_key')}: {wanted}"
+        )
     if Capability.NO_ROLLOUTS in algorithm.needs:
         for other, off in (
             ("echo.coef", 0),

@@ -20,7 +20,7 @@ MOST_USED = (
     "data.prompt_key",
     "data.answer_key",
     "data.image_key",
-    "data.trace_key",
+    "data.demonstration_key",
     "data.format_prompt",
     "data.max_prompt_length",
     "data.max_response_length",

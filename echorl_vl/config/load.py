@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from .dump import config_to_dict
 from .interpolate import has_interpolation, resolve
 from .issues import ConfigIssue, raise_if_any, show, wrong_value
 from .limits import text_fault
-from .names import DERIVED, REFUSED_VALUES
+from .names import ALIASES, DERIVED, REFUSED_VALUES
 from .options import field_hints, schema_options, schema_sections
 from .paths import PATHS, PROBLEM_SETS, resolve_paths
 from .read import Assignment, read_file, read_overrides, unknown_key
@@ -40,7 +41,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     from_file, issues = read_file(path)
     from_command_line, more = read_overrides(overrides)
     issues += more
-    assignments = _with_presets(from_file, from_command_line)
+    assignments = _with_presets(*(_without_aliases(layer, issues) for layer in (from_file, from_command_line)))
     derived = {one.key: (one.value, one.origin) for one in assignments if one.key in DERIVED}
     tree, origins = _merge([one for one in assignments if one.key not in DERIVED], issues)
     _resolve_interpolations(tree, origins, issues)
@@ -55,6 +56,17 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     issues += [issue for issue in found if not known.intersection(issue.keys)]
     raise_if_any(issues)
     return config
+
+
+def _without_aliases(assignments: list[Assignment], issues: list[ConfigIssue]) -> list[Assignment]:
+    """Assignments of the file, or of the command line, to keys by their own names."""
+    last = {one.key: one for one in assignments}
+    for alias, key in ALIASES.items():
+        if alias in last and key in last and last[alias].value != last[key].value:
+            both = [f"{name} = {show(last[name].value)} ({last[name].origin})" for name in (key, alias)]
+            message = f"{' and '.join(both)}: two names of one key; expected one of them, or equal values"
+            issues.append(ConfigIssue((key, alias), message))
+    return [replace(one, key=ALIASES.get(one.key, one.key)) for one in assignments]
 
 
 def _with_presets(*layers: list[Assignment]) -> list[Assignment]:

@@ -29,6 +29,9 @@ DERIVED: dict[str, str] = {
 }
 """Key that EasyR1 accepts in a file and writes over at start -> the key that it takes the value from."""
 
+ALIASES: dict[str, str] = {"data.trace_key": "data.demonstration_key"}
+"""An older name of a key, which is still taken -> the key."""
+
 KNOWN_AS: dict[str, str] = {
     # other trainers
     "train_batch_size": "data.rollout_batch_size",

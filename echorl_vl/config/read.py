@@ -13,7 +13,7 @@ import yaml
 from echorl_vl.errors import UserError
 
 from .issues import ConfigIssue, cut
-from .names import DERIVED, FORKS, GONE, nearest_key, nearest_names
+from .names import ALIASES, DERIVED, FORKS, GONE, nearest_key, nearest_names
 from .options import schema_options, schema_sections
 from .schema import Config
 from .yaml_tree import (
@@ -36,7 +36,7 @@ COMMAND_LINE = "command line"
 class Assignment:
     """`key` (of a leaf, or of a section that is one interpolation) takes `value`; `origin` says where that stands.
 
-    The key is one of the schema, or one that EasyR1 derives (`names.DERIVED`).
+    The key is one of the schema, or of `names.ALIASES`, or one that EasyR1 derives (`names.DERIVED`).
     """
 
     key: str
@@ -77,7 +77,7 @@ def read_overrides(overrides: Sequence[str]) -> tuple[list[Assignment], list[Con
             message = f"{cut(repr(override))} ({COMMAND_LINE}): wanted key=value, for example worker.rollout.n=8"
             issues.append(ConfigIssue((key,), message))
             continue
-        option = schema_options(Config).get(key)
+        option = schema_options(Config).get(ALIASES.get(key, key))
         try:
             loader, node = compose(text)
             reader = _Reader(loader, lambda node: COMMAND_LINE)
@@ -132,8 +132,7 @@ class _Reader:
         options = schema_options(Config)
         if key in schema_sections(Config):
             self.section(key, key_node, node)
-        elif key in options:
-            option = options[key]
+        elif option := options.get(ALIASES.get(key, key)):
             value = construct(self.loader, node, as_text=option.is_text)
             if is_nothing(node) and (option.optional or option.null is not None):
                 value = option.null

@@ -57,7 +57,9 @@ class DataConfig:
     answer_key: str = option("answer", "column of the right answer")
     image_key: str = option("images", "column of the pictures; empty or null: a set of texts", null="")
     video_key: str = option("videos", "column of the videos (EasyR1 engine); empty or null: none", null="")
-    trace_key: str | None = option(None, "column of the worked solution (expert trace); null: none")
+    demonstration_key: str | None = option(
+        None, "column of the demonstration, a worked solution (also called data.trace_key); null: none"
+    )
     bad_rows: str = option(
         "error",
         "rows that can't be used (unreadable picture, empty answer, reserved token ...): stop, or leave them out",
@@ -69,10 +71,10 @@ class DataConfig:
         choices=("auto", "all", "off"),
     )
     bad_traces: str = option(
-        "drop", "a trace that can't be used: leave its problem out, or stop", choices=("drop", "error")
+        "drop", "a demonstration that can't be used: leave its problem out, or stop", choices=("drop", "error")
     )
     trace_needs_box: bool = option(
-        True, "a trace without \\boxed{} can't be used; false for a reward that reads others"
+        True, "a demonstration without \\boxed{} can't be used; false for a reward that reads others"
     )
     image_dir: str | None = option(None, "folder that relative picture paths start from")
     video_fps: float = option(2.0, "frames a second taken from a video (EasyR1 engine)", above=0, at_most=1000)

@@ -33,7 +33,7 @@ _USUAL_NAMES = {
         "label",
     ),
     "image": ("images", "image", "image_path", "img", "picture"),
-    "trace": ("solution", "trace", "target", "theorems", "response", "messages"),
+    "demonstration": ("solution", "trace", "target", "theorems", "response", "messages"),
 }
 
 
@@ -47,19 +47,21 @@ class PictureCells:
 
 
 def check_columns(table: pa.Table, source: str, keys: Keys, columns: list[str]) -> None:
-    """Raise UserError if the column of questions, answers or traces is missing or holds something else, or the
+    """Raise UserError if the column of questions, answers or demonstrations is missing or holds something else, or the
     pictures' no pictures.
 
-    ``table`` has those of the columns prompt, answer, image, video and trace that the source has under the names of
-    ``keys``, chats as text; ``columns`` are all of the source's.
+    ``table`` has those of the columns prompt, answer, image, video and demonstration that the source has under the
+    names of ``keys``, chats as text; ``columns`` are all of the source's.
     """
-    missing = [role for role in ("prompt", "answer", "trace") if getattr(keys, role) and role not in table.column_names]
+    needed = [role for role in ("prompt", "answer", "demonstration") if getattr(keys, role)]
+    missing = [role for role in needed if role not in table.column_names]
     if missing:
         raise UserError(_missing_columns(columns, source, {role: getattr(keys, role) for role in missing}))
     _check_type(table, source, keys, "prompt", _is_text, "text or chat messages of text ({role, content})")
     _check_type(table, source, keys, "answer", _is_text_or_number, "text or a number")
-    if keys.trace is not None:
-        _check_type(table, source, keys, "trace", _is_trace_column, "text, chat messages or a list of theorem calls")
+    if keys.demonstration is not None:
+        kinds = "text, chat messages or a list of theorem calls"
+        _check_type(table, source, keys, "demonstration", _is_demonstration_column, kinds)
     if "image" in table.column_names:
         _check_type(table, source, keys, "image", _is_picture_column, "pictures: lists of {bytes, path}, or paths")
     else:
@@ -246,7 +248,7 @@ def _is_list(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
-def _is_trace_column(kind: pa.DataType) -> bool:
+def _is_demonstration_column(kind: pa.DataType) -> bool:
     return _is_text(kind) or is_messages(kind) or (_is_list(kind) and _is_text(kind.value_type))
 
 

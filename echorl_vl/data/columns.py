@@ -83,7 +83,7 @@ def answers_of_one_kind(values: Sequence[Any]) -> list[Any]:
     return [None if value is None else read_reply(value) if is_chat(value) else answer_text(value) for value in values]
 
 
-def traces_of_one_kind(values: Sequence[Any]) -> list[Any]:
+def demonstrations_of_one_kind(values: Sequence[Any]) -> list[Any]:
     """Text where some are text and some are chats, of which the last words are the trace; what is neither is none."""
     if not any(isinstance(value, str) for value in values):
         return [None if value == [] else value for value in values]

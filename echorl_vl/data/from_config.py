@@ -22,7 +22,7 @@ def _nothing(line: str) -> None:
 def load_set(
     config: Config,
     spec: str | Sequence[str],
-    trace_key: str | None = None,
+    demonstration_key: str | None = None,
     videos: bool = False,
 ) -> Problems:
     """The problems of `data.train_files` or `data.val_files`, checked row by row: those of rows that can be used, with
@@ -33,7 +33,7 @@ def load_set(
     """
     data = config.data
     keys = (data.prompt_key, data.answer_key, data.image_key, data.image_dir, data.video_key)
-    return read_problems(spec, *keys, videos=videos, trace_key=trace_key)
+    return read_problems(spec, *keys, videos=videos, demonstration_key=demonstration_key)
 
 
 def make_encoder(

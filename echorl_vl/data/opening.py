@@ -67,7 +67,7 @@ def with_plain_chats(dataset: datasets.Dataset, keys: Keys) -> tuple[datasets.Da
     """The table with chats of every form as messages of text, the pictures that they brought in the column of pictures;
     (row, field, what is wrong) of those that can't be read."""
     faults: list[tuple[int, str, str]] = []
-    for key in dict.fromkeys((keys.prompt, keys.answer, keys.trace)):
+    for key in dict.fromkeys((keys.prompt, keys.answer, keys.demonstration)):
         root = None if key is None else root_of(key, dataset.column_names)
         picked = None if root is None else pick_columns(dataset.data.table.select([root]), [key])
         if picked is None or key not in picked.column_names or not needs_flattening(picked.schema.field(key).type):
@@ -77,7 +77,7 @@ def with_plain_chats(dataset: datasets.Dataset, keys: Keys) -> tuple[datasets.Da
             cells = dataset.data.table.column(keys.image)
             images = cells.is_valid().to_pylist()  # only whether there are some: the bytes stay where they are
         chats, images, wrong = flatten_columns(picked.column(key).to_pylist(), images)
-        faults += [(row, key, reason) for row, reason in wrong if key != keys.trace]
+        faults += [(row, key, reason) for row, reason in wrong if key != keys.demonstration]
         table = _set_column(dataset.data.table, key, pa.array(chats))
         brought = [cell if isinstance(cell, list) else None for cell in images]
         if key == keys.prompt and any(brought):

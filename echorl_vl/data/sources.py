@@ -33,7 +33,7 @@ def load_problems(
     image_dir: str | Path | None = None,
     video_key: str = "videos",
     videos: bool = False,
-    trace_key: str | None = None,
+    demonstration_key: str | None = None,
     bad_rows: str = "error",
     note: Callable[[str], None] = lambda line: None,
 ) -> Problems:
@@ -42,7 +42,7 @@ def load_problems(
     With ``bad_rows`` "error" it raises UserError for them, with "drop" it leaves them out and tells ``note``.
     """
     keys = (prompt_key, answer_key, image_key, image_dir, video_key)
-    problems = read_problems(spec, *keys, videos, trace_key)
+    problems = read_problems(spec, *keys, videos, demonstration_key)
     settle_bad_rows(problems.faults, problems.total, bad_rows, note)
     return problems.select(range(len(problems))) if problems.faults else problems
 
@@ -55,7 +55,7 @@ def read_problems(
     image_dir: str | Path | None = None,
     video_key: str = "videos",
     videos: bool = False,
-    trace_key: str | None = None,
+    demonstration_key: str | None = None,
 ) -> Problems:
     """Load a set of problems and check every row of it, without decoding a picture.
 
@@ -70,13 +70,13 @@ def read_problems(
     user's, perhaps with a system message before it and an assistant's after it, which is no part of the question; the
     messages may be of parts, and bring the pictures themselves. An answer that is a chat is the assistant's last words.
     Where every answer of a file is a solution in GSM8K's form, ending in a line ``#### 72``, the answer is what follows
-    the signs. ``trace_key`` names the column of worked solutions (see `echorl_vl.data.traces`).
+    the signs. ``demonstration_key`` names the column of worked solutions (see `echorl_vl.data.demonstrations`).
 
     Rows that can't be used are not among the problems; `Problems.faults` says what is wrong with them.
 
     Raises UserError for whatever is wrong with the source or its columns, and where no row of the set can be used.
     """
-    keys = Keys(prompt_key, answer_key, image_key, video_key, trace_key)
+    keys = Keys(prompt_key, answer_key, image_key, video_key, demonstration_key)
     if image_dir is not None and not Path(image_dir).is_dir():
         raise UserError(f"{image_dir}: no such folder (data.image_dir)")
     places = split_places(spec)
@@ -112,7 +112,7 @@ def _check(source: Source, keys: Keys, image_dir: str | Path | None, videos: boo
     used = used_keys(keys)
     roots = {root_of(key, rows.column_names) for key in used} - {None}
     picked = pick_columns(rows.select_columns(sorted(roots))[:], used)
-    roles = {role: getattr(keys, role) for role in ("prompt", "answer", "image", "video", "trace")}
+    roles = {role: getattr(keys, role) for role in ("prompt", "answer", "image", "video", "demonstration")}
     columns = {role: picked.column(key) for role, key in roles.items() if key in picked.column_names}
     chats = "prompt" in columns and is_messages(columns["prompt"].type)
     if chats:
@@ -166,7 +166,7 @@ class _RowReader:
         answer = (read_reply(answer) or "") if isinstance(answer, list) else answer_text(answer)
         images = [] if images is None else images if isinstance(images, list) else [images]
         used = (keys.prompt, keys.answer, keys.image)
-        trace = None if keys.trace is None else root_of(keys.trace, list(row))
+        trace = None if keys.demonstration is None else root_of(keys.demonstration, list(row))
         return Problem(
             uid=f"{self.name}:{index}",
             question=chat.question,

@@ -22,9 +22,9 @@ from echorl_vl.data.bad_rows import BadRow
 from echorl_vl.data.columns import (
     Literal,
     answers_of_one_kind,
+    demonstrations_of_one_kind,
     prompts_of_one_kind,
     to_array,
-    traces_of_one_kind,
     value_at,
 )
 from echorl_vl.data.messages import flatten_columns, is_chat
@@ -74,21 +74,21 @@ def read_json(path: Path, data: bytes, keys: Keys) -> tuple[pa.Table, list[BadRo
     given = {key: columns[key] for key in (keys.prompt, keys.answer) if key in columns}
     if keys.prompt in columns:
         columns[keys.prompt] = prompts_of_one_kind(columns[keys.prompt])
-    for key in dict.fromkeys((keys.prompt, keys.answer, keys.trace)):
+    for key in dict.fromkeys((keys.prompt, keys.answer, keys.demonstration)):
         if key in columns and any(is_chat(value) for value in columns[key]):
             images = columns.get(keys.image) or [None] * len(rows)
             columns[key], images, faults = flatten_columns(columns[key], images)
-            if key != keys.trace:  # a trace with a fault is a missing one, which data.bad_traces is about
+            if key != keys.demonstration:  # a trace with a fault is a missing one, which data.bad_traces is about
                 bad += [BadRow(str(path), row, key, reason) for row, reason in faults]
             if key == keys.prompt and any(images):
                 columns[keys.image], faults = _paths(images)
                 bad += [BadRow(str(path), row, key, reason) for row, reason in faults]
     # One column may be two of these: a chat that holds question and answer stays one.
-    shared = keys.answer in (keys.prompt, keys.trace)
+    shared = keys.answer in (keys.prompt, keys.demonstration)
     if keys.answer in columns and not (shared and any(map(is_chat, columns[keys.answer]))):
         columns[keys.answer] = answers_of_one_kind(columns[keys.answer])
-    if keys.trace in columns and keys.trace not in (keys.prompt, keys.answer):
-        columns[keys.trace] = traces_of_one_kind(columns[keys.trace])
+    if keys.demonstration in columns and keys.demonstration not in (keys.prompt, keys.answer):
+        columns[keys.demonstration] = demonstrations_of_one_kind(columns[keys.demonstration])
     if any(isinstance(value, list | dict) for value in columns.get(keys.image, ())):
         columns[keys.image] = [None if value is None else _pictures(value) for value in columns[keys.image]]
     if any(isinstance(value, list) for value in columns.get(keys.video, ())):
@@ -98,7 +98,7 @@ def read_json(path: Path, data: bytes, keys: Keys) -> tuple[pa.Table, list[BadRo
     arrays = {}
     for name, values in columns.items():
         arrays[name], faults = to_array(values) if name in used_keys(keys) else (_any_kind(values), [])
-        if name != keys.trace:
+        if name != keys.demonstration:
             bad += [BadRow(str(path), row, name, reason) for row, reason in faults]
     return pa.table(arrays), bad, as_written
 
@@ -141,7 +141,7 @@ def read_csv(path: Path, text: str) -> tuple[datasets.Dataset, list[BadRow]]:
 
 def used_keys(keys: Keys) -> list[str]:
     """The columns that are read, without repeats."""
-    return [key for key in dict.fromkeys((keys.prompt, keys.answer, keys.image, keys.video, keys.trace)) if key]
+    return [key for key in dict.fromkeys((keys.prompt, keys.answer, keys.image, keys.video, keys.demonstration)) if key]
 
 
 def _parse(path: Path, data: bytes) -> Iterator[tuple[Any, tuple[str, str] | None]]:

@@ -121,7 +121,7 @@ def train(
     steps, number = setup.steps, str(seed)
     own = {
         "engine": "local",
-        **algorithm_keys(algorithm, coef, lambda: setup.trace_key),
+        **algorithm_keys(algorithm, coef, lambda: setup.demonstration_key),
         "echo.seed": number,
         "data.seed": number,
         "worker.rollout.seed": number,
@@ -137,15 +137,15 @@ def train(
     return Training(setup, f"{algorithm}_{kind}_seed{seed}", own | dict(extra or {}), keep)
 
 
-def algorithm_keys(name: str, coef: float, trace_key: Callable[[], str]) -> dict[str, str]:
+def algorithm_keys(name: str, coef: float, demonstration_key: Callable[[], str]) -> dict[str, str]:
     """Keys that make a run one of an algorithm, with EchoRL (coef > 0) or without.
 
-    DAPO with EchoRL keeps the groups that all succeed (`dynamic_sampling: echo`). `trace_key` gives the column of
-    worked solutions and is asked by those alone that learn from them.
+    DAPO with EchoRL keeps the groups that all succeed (`dynamic_sampling: echo`). `demonstration_key` gives the
+    column of worked solutions and is asked by those alone that learn from them.
     """
     keys = {"algorithm.name": name, "echo.coef": str(coef)}
     if name in ("luffy", "uft"):
-        keys["data.trace_key"] = trace_key()
+        keys["data.demonstration_key"] = demonstration_key()
     if name == "dapo":
         keys["trainer.max_try_make_batch"] = "-1"
         if coef:

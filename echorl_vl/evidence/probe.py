@@ -14,9 +14,9 @@ from torch import Tensor
 from echorl_vl.config import Config
 from echorl_vl.core import Splitter, step_ids, verified_rollouts
 from echorl_vl.core.seeds import step_generator
+from echorl_vl.data.demonstrations import DemonstrationEncoder, answer_opening, usable_demonstrations
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.data.sources import load_problems
-from echorl_vl.data.traces import TraceEncoder, answer_opening, usable_traces
 from echorl_vl.engines.local.context import build_context
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
@@ -63,24 +63,30 @@ class Probe:
             their choice; None takes the first ones. traces: only those with a worked solution that can be used.
         """
         data = self.config.data
-        key = self.setup.trace_key if traces else None
+        key = self.setup.demonstration_key if traces else None
         found = load_problems(
-            spec, data.prompt_key, data.answer_key, data.image_key, data.image_dir, data.video_key, trace_key=key
+            spec,
+            data.prompt_key,
+            data.answer_key,
+            data.image_key,
+            data.image_dir,
+            data.video_key,
+            demonstration_key=key,
         )
         kept, _ = self.encoder.filter_overlong(found)
         if traces:
-            with_trace = set(usable_traces(found, self.trace_encoder(found[kept[0]])).kept)
+            with_trace = set(usable_demonstrations(found, self.trace_encoder(found[kept[0]])).kept)
             kept = [index for index in kept if index in with_trace]
         if seed is not None:
             random.Random(seed).shuffle(kept)
         limits = [value for value in (limit, self.setup.problems) if value is not None]
         return [found[index] for index in kept[: min(limits, default=None)]]
 
-    def trace_encoder(self, problem: Problem) -> TraceEncoder:
+    def trace_encoder(self, problem: Problem) -> DemonstrationEncoder:
         """Encodes worked solutions as training does; `problem` shows how the chat template opens an answer."""
         data, policy = self.config.data, self.policy
         opening = answer_opening(self.encoder.render(problem))
-        return TraceEncoder(
+        return DemonstrationEncoder(
             policy.tokenizer, policy.end_of_turn, data.max_response_length, data.trace_needs_box, opening=opening
         )
 

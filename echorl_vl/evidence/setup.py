@@ -108,13 +108,13 @@ class Setup:
         return self.base.echo.coef
 
     @property
-    def trace_key(self) -> str:
+    def demonstration_key(self) -> str:
         """The column of worked solutions. Raises UserError where the configuration names none."""
-        key = self.base.data.trace_key or ("solution" if self.is_task else None)
+        key = self.base.data.demonstration_key or ("solution" if self.is_task else None)
         if key is None:
             raise UserError(
                 f"{self.config}: no column of worked solutions is named, which traces, luffy and uft need; "
-                "set data.trace_key"
+                "set data.demonstration_key"
             )
         return key
 

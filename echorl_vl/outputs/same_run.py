@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from echorl_vl.config.names import ALIASES
 from echorl_vl.errors import UserError
 
 Difference = tuple[str, Any, Any]  # dotted key, value in the folder's config, value now
@@ -59,7 +60,8 @@ def config_differences(
 
     `trainer.total_epochs` is no difference where `trainer.max_steps` overrides it in both.
     """
-    old, new = (_flatten(yaml.safe_load(text) or {}) for text in (old_yaml, new_yaml))
+    flat = (_flatten(yaml.safe_load(text) or {}) for text in (old_yaml, new_yaml))
+    old, new = ({ALIASES.get(key, key): value for key, value in config.items()} for config in flat)
     if old.get(MAX_STEPS) is not None and new.get(MAX_STEPS) is not None:
         old.pop(TOTAL_EPOCHS, None)
         new.pop(TOTAL_EPOCHS, None)

@@ -15,7 +15,7 @@ from echorl_vl.core import hint_probability
 from echorl_vl.errors import UserError
 
 TINY = Path(__file__).resolve().parents[2] / "configs/geo3k_tiny.yaml"
-TRACES = "data.trace_key=solution"
+TRACES = "data.demonstration_key=solution"
 
 
 def loaded(*overrides: str, file: str | None = None, tmp_path: Path | None = None):
@@ -106,7 +106,7 @@ def test_without_a_name_nothing_is_set() -> None:
     ("overrides", "wanted"),
     [
         (["algorithm.name=lufy", TRACES], "wanted one of grpo, dapo, dr_grpo, luffy"),
-        (["algorithm.name=luffy"], "data.trace_key = null"),
+        (["algorithm.name=luffy"], "data.demonstration_key = null"),
         (["algorithm.name=luffy", TRACES, "algorithm.options.gama=1"], "did you mean gamma?"),
         (["algorithm.name=luffy", TRACES, "algorithm.options.gamma=0"], "wanted a number above 0"),
         (["algorithm.name=uft", TRACES, "algorithm.options.pieces=2.5"], "wanted a whole number"),

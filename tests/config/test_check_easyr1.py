@@ -60,13 +60,13 @@ def test_refused_with_key_and_reason(minimal: Path, override: str, wanted: str) 
 
 @pytest.mark.parametrize("name", ["uft", "relift", "reinforce_ada", "sft"])
 def test_an_algorithm_that_needs_what_the_engine_has_not_is_refused(minimal: Path, name: str) -> None:
-    message = error_of(minimal, f"algorithm.name={name}", "data.trace_key=solution")
+    message = error_of(minimal, f"algorithm.name={name}", "data.demonstration_key=solution")
     assert f'algorithm.name = "{name}"' in message and "which engine easyr1 has not" in message
 
 
 @pytest.mark.parametrize("name", ["grpo", "dapo", "dr_grpo", "reinforce_rej", "luffy", "srft"])
 def test_an_algorithm_that_the_engine_has_fits(minimal: Path, name: str) -> None:
-    overrides = [f"algorithm.name={name}", "data.trace_key=solution"]
+    overrides = [f"algorithm.name={name}", "data.demonstration_key=solution"]
     assert ENGINES["easyr1"].issues(load_config(minimal, [*FITTING, *overrides])) == []
 
 

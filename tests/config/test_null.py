@@ -47,7 +47,7 @@ def test_keys_whose_nothing_is_an_empty_text(minimal: Path, key: str, word: str)
 
 
 @pytest.mark.parametrize("word", ["null", "~", "None", ""])
-@pytest.mark.parametrize("key", ["data.val_files", "data.trace_key", "trainer.max_steps", "data.min_pixels"])
+@pytest.mark.parametrize("key", ["data.val_files", "data.demonstration_key", "trainer.max_steps", "data.min_pixels"])
 def test_the_same_in_a_file(minimal: Path, tmp_path: Path, key: str, word: str, write: Callable[[str], Path]) -> None:
     text = minimal.read_text()
     section, _, name = key.partition(".")
@@ -62,14 +62,18 @@ def test_a_mapping_of_nothing_is_an_empty_one(minimal: Path, key: str, word: str
 
 
 def test_null_takes_back_a_value_of_the_file(minimal: Path, write: Callable[[str], Path]) -> None:
-    text = minimal.read_text().replace("data:\n", "data:\n  val_files: owner/problems@test\n  trace_key: solution\n")
-    config = load_config(write(text), ["data.val_files=null", "data.trace_key=null"])
-    assert (config.data.val_files, config.data.trace_key) == ("", None)
+    text = minimal.read_text().replace(
+        "data:\n", "data:\n  val_files: owner/problems@test\n  demonstration_key: solution\n"
+    )
+    config = load_config(write(text), ["data.val_files=null", "data.demonstration_key=null"])
+    assert (config.data.val_files, config.data.demonstration_key) == ("", None)
 
 
 def test_the_word_itself_is_written_in_quotes(minimal: Path) -> None:
-    config = load_config(minimal, ["data.trace_key='None'", "data.val_files='null'", "trainer.experiment_name=None"])
-    assert (config.data.trace_key, config.data.val_files) == ("None", "null")
+    config = load_config(
+        minimal, ["data.demonstration_key='None'", "data.val_files='null'", "trainer.experiment_name=None"]
+    )
+    assert (config.data.demonstration_key, config.data.val_files) == ("None", "null")
     assert config.trainer.experiment_name == "None"  # a key that can't be unset
 
 

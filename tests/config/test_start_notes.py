@@ -30,7 +30,7 @@ def test_the_base_is_named(minimal: Path) -> None:
 
 
 def test_an_algorithm_without_an_echo_term_has_none_to_tell_of(minimal: Path) -> None:
-    overrides = ["algorithm.name=sft", "data.trace_key=solution"]
+    overrides = ["algorithm.name=sft", "data.demonstration_key=solution"]
     assert not any("echo term on" in line for line in start_notes(load_config(minimal, overrides)))
 
 

@@ -62,7 +62,7 @@ def refused(spec, *words, **options) -> None:
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
 def test_luffys_format(tmp_path, suffix):
     path = write(tmp_path / f"set{suffix}", [luffy_row(), luffy_row(prompt=[USER])])
-    problems = load_problems(path, **LUFFY_KEYS, trace_key="target")
+    problems = load_problems(path, **LUFFY_KEYS, demonstration_key="target")
     assert [(p.question, p.answer, p.system) for p in problems] == [
         ("1 + 1?", "2", "Think first."),
         ("1 + 1?", "2", None),
@@ -71,14 +71,14 @@ def test_luffys_format(tmp_path, suffix):
     assert not problems.plain and not problems.select([1]).plain
     refused(path, "'answer'", "data.answer_key=reward_model.ground_truth", prompt_key="prompt")
     refused(path, "reward_model.style", prompt_key="prompt", answer_key="reward_model.ground_truht")
-    refused(path, "'aim'", "data.trace_key=target", **LUFFY_KEYS, trace_key="aim")
-    refused(path, "'extra_info'", "chat messages", "extra_info.index", **LUFFY_KEYS, trace_key="extra_info")
+    refused(path, "'aim'", "data.demonstration_key=target", **LUFFY_KEYS, demonstration_key="aim")
+    refused(path, "'extra_info'", "chat messages", "extra_info.index", **LUFFY_KEYS, demonstration_key="extra_info")
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
 def test_ufts_format(tmp_path, suffix):
     path = write(tmp_path / f"set{suffix}", [uft_row()])
-    keys = {"prompt_key": "prompt", "answer_key": "reward_model.ground_truth.target", "trace_key": "answer"}
+    keys = {"prompt_key": "prompt", "answer_key": "reward_model.ground_truth.target", "demonstration_key": "answer"}
     (problem,) = load_problems(path, **keys)
     assert (problem.question, problem.answer) == (uft_row()["question"], "2")
     assert problem.extra["answer"] == uft_row()["answer"]
@@ -95,7 +95,7 @@ def test_nested_columns_of_mixed_kinds_in_json(tmp_path):
     rows = [luffy_row(target="text"), luffy_row()]
     path = write(tmp_path / "set.jsonl", rows)
     assert load_problems(path, **LUFFY_KEYS)[0].extra["target"] == '"text"'
-    found = load_problems(path, **LUFFY_KEYS, trace_key="target")
+    found = load_problems(path, **LUFFY_KEYS, demonstration_key="target")
     assert [problem.extra["target"] for problem in found] == ["text", REPLY["content"]]
     rows = [luffy_row(), luffy_row(reward_model={"ground_truth": [1]})]
     refused(write(tmp_path / "set.jsonl", rows), "row 1, reward_model.ground_truth", "found list", **LUFFY_KEYS)
@@ -165,7 +165,7 @@ def test_columns_by_dotted_keys():
 def test_gsm8ks_answers_follow_the_signs(tmp_path):
     solutions = ["48/2 = <<48/2=24>>24\n#### 24", "so\n#### 1,080 \n", "####-3", "a #### 1\n#### $5"]
     rows = [{"question": "?", "answer": solution} for solution in solutions]
-    problems = load_problems(write(tmp_path / "a.jsonl", rows), prompt_key="question", trace_key="answer")
+    problems = load_problems(write(tmp_path / "a.jsonl", rows), prompt_key="question", demonstration_key="answer")
     assert [problem.answer for problem in problems] == ["24", "1,080", "-3", "$5"]
     assert [problem.extra for problem in problems] == [{"answer": solution} for solution in solutions]
     # One row in another form, and the column means what it says.

@@ -61,7 +61,7 @@ def test_videos_alone_beside_lists_of_them(tmp_path):
 
 def test_traces_of_several_kinds_are_text(tmp_path):
     path = write(tmp_path / "set.jsonl", {"trace": "text"}, {"trace": REPLY}, {"trace": 5})
-    assert [problem.extra["trace"] for problem in load(path, trace_key="trace")] == ["text", "7", None]
+    assert [problem.extra["trace"] for problem in load(path, demonstration_key="trace")] == ["text", "7", None]
 
 
 @pytest.mark.parametrize(

@@ -57,9 +57,9 @@ def test_dapo_penalises_length_in_training_alone(dry_run, tmp_path):
 
 
 def test_luffy_has_the_trace_in_each_group_and_none_in_validation(dry_run, problems):
-    run = dry_run("algorithm.name=luffy", "data.trace_key=solution", "data.max_response_length=96")
+    run = dry_run("algorithm.name=luffy", "data.demonstration_key=solution", "data.max_response_length=96")
     assert run.status == 0, run.output[-3000:]
-    assert "24 usable traces" in run.output
+    assert "24 usable demonstrations" in run.output
     solutions = {(row["answer"], row["solution"]) for row in pq.read_table(problems["train"]).to_pylist()}
     for step, metrics in enumerate(run.training, 1):
         assert 0 < metrics["expert/prob"] < 1 and metrics["echo/clips"] > 0 and metrics["actor/grad_norm"] > 0
@@ -82,7 +82,7 @@ def test_luffy_has_the_trace_in_each_group_and_none_in_validation(dry_run, probl
     [
         # A KL in the reward would be lost on SRFT, so the check of the configuration wants it in the loss.
         [
-            *("srft", "data.trace_key=solution", "data.max_response_length=96"),
+            *("srft", "data.demonstration_key=solution", "data.max_response_length=96"),
             *("algorithm.disable_kl=false", "algorithm.use_kl_loss=true"),
         ],
         ["dr_grpo", "worker.actor.entropy_coef=0.001", "algorithm.disable_kl=false", "algorithm.use_kl_loss=true"],

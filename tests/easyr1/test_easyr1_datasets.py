@@ -14,7 +14,7 @@ from PIL import Image
 from echorl_vl.config import Config
 from echorl_vl.data.sources import load_problems
 from echorl_vl.engines.easyr1.datasets import load_sets, readable_by_easyr1, screen_sets
-from echorl_vl.engines.easyr1.expert_traces import wants_traces, with_usable_traces
+from echorl_vl.engines.easyr1.expert_traces import wants_demonstrations, with_usable_demonstrations
 from echorl_vl.errors import UserError
 
 MODEL = Path(__file__).resolve().parents[2] / "echorl_vl/tiny/model"
@@ -137,11 +137,11 @@ def test_a_training_set_with_traces_is_written_with_their_token_ids(tmp_path):
     solutions = [r"So \boxed{1}.", "no box", r"It is \boxed{3}."]
     rows = [{"prompt": f"{n}?", "answer": str(n), "solution": text} for n, text in enumerate(solutions)]
     train = written(tmp_path / "train.jsonl", rows)
-    config = settings(train, train, trace_key="solution", prompt_key="prompt", format_prompt=None)
+    config = settings(train, train, demonstration_key="solution", prompt_key="prompt", format_prompt=None)
     config.algorithm.name, config.worker.actor.model.model_path = "luffy", str(MODEL)
     sets = load_sets(config)
-    sets["train_files"], traces, note = with_usable_traces(config, sets["train_files"])
-    assert "2 usable traces, 1 not (1 without a boxed answer)" in note
+    sets["train_files"], traces, note = with_usable_demonstrations(config, sets["train_files"])
+    assert "2 usable demonstrations, 1 not (1 without a boxed answer)" in note
     changed = readable_by_easyr1(config, tmp_path / "run", sets, traces).data
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
@@ -152,6 +152,6 @@ def test_a_training_set_with_traces_is_written_with_their_token_ids(tmp_path):
     assert changed.val_files == train
     config.data.bad_traces = "error"
     with pytest.raises(UserError, match="row 1, solution: has no"):
-        with_usable_traces(config, load_sets(config)["train_files"])
+        with_usable_demonstrations(config, load_sets(config)["train_files"])
     config.trainer.val_only = True
-    assert not wants_traces(config)
+    assert not wants_demonstrations(config)

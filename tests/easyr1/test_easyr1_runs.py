@@ -79,7 +79,7 @@ def test_rollout_files_hold_clips_that_are_prefixes_of_right_answers(one_worker)
 def test_without_a_coefficient_it_is_plain_easyr1_bit_for_bit(dry_run, plain_easyr1):
     """The same metrics and the same weights as EasyR1's own command line, with nothing of the adapter in it."""
     overrides = ["echo.coef=0", "trainer.save_freq=2", "worker.actor.global_batch_size=2", "trainer.save_limit=1"]
-    overrides += ["algorithm.name=grpo", "data.trace_key=solution"]  # a column that nothing learns from
+    overrides += ["algorithm.name=grpo", "data.demonstration_key=solution"]  # a column that nothing learns from
     ours = dry_run(*overrides)
     assert ours.status == 0, ours.output[-3000:]
     plain = plain_easyr1(*overrides)

@@ -104,7 +104,7 @@ def test_stages_end_with_the_last_step(steps, stages):
 
 def test_what_the_paper_fixes_of_the_algorithms(setup):
     of = setup("trainer.max_steps=10")
-    assert train(of, 1, algorithm="uft").own["data.trace_key"] == "solution"
+    assert train(of, 1, algorithm="uft").own["data.demonstration_key"] == "solution"
     assert train(of, 1, algorithm="dapo").own["algorithm.dynamic_sampling"] == "echo"
     assert "algorithm.dynamic_sampling" not in train(of, 1, 0.0, "dapo").own
 
@@ -121,7 +121,7 @@ def test_no_key_of_the_users_is_lost(setup):
     """What a run sets itself is refused, but for lambda and the solutions' column, which are the user's own there."""
     of = setup()
     runs = [run for name in helps.ALGORITHMS for run in helps.runs(of, 1, name).values()]
-    assert {key for run in runs for key in run.own} - {"echo.coef", "data.trace_key"} <= {*RESERVED}
+    assert {key for run in runs for key in run.own} - {"echo.coef", "data.demonstration_key"} <= {*RESERVED}
 
 
 @pytest.mark.parametrize("key", RESERVED)
@@ -151,5 +151,5 @@ def test_a_configuration_of_the_users_is_tested_on_its_own_problems(setup):
     assert (of.task, dict(of.splits)) == ("math_tiny", {"test": "generated/arithmetic@validation"})
     own = setup(config="configs/math_tiny.yaml", task=None, splits=["far=generated/arithmetic@ood_kinds"])
     assert dict(own.splits) == {"far": "generated/arithmetic@ood_kinds"}
-    with pytest.raises(UserError, match=r"no column of worked solutions is named.*data\.trace_key"):
-        own.trace_key  # noqa: B018
+    with pytest.raises(UserError, match=r"no column of worked solutions is named.*data\.demonstration_key"):
+        own.demonstration_key  # noqa: B018

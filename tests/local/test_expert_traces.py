@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from echorl_vl.core import NewlineSplitter
-from echorl_vl.data.traces import TraceEncoder
+from echorl_vl.data.demonstrations import DemonstrationEncoder
 from echorl_vl.engines.local.expert_traces import ExpertTraces
 from echorl_vl.types import Keys, Problem
 
@@ -29,6 +29,6 @@ def tokenizer():
     ],
 )
 def test_no_hint_holds_the_boxed_answer(tokenizer, trace: str, hints: list[str]) -> None:
-    traces = ExpertTraces(TraceEncoder(tokenizer, 0, needs_box=False), NewlineSplitter(tokenizer))
-    problem = Problem("set:0", "?", "7", extra={"solution": trace}, keys=Keys(trace="solution"))
+    traces = ExpertTraces(DemonstrationEncoder(tokenizer, 0, needs_box=False), NewlineSplitter(tokenizer))
+    problem = Problem("set:0", "?", "7", extra={"solution": trace}, keys=Keys(demonstration="solution"))
     assert [tokenizer.decode(hint) for hint in traces.hints(problem, 5)] == hints

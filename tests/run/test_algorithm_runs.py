@@ -9,7 +9,7 @@ import pytest
 
 from echorl_vl.algorithms import ALGORITHMS
 
-TRACES = "data.trace_key=solution"
+TRACES = "data.demonstration_key=solution"
 CHANGES = {
     "relift": ["algorithm.options.buffer=1"],
     "uft": ["algorithm.options.hint_share=1.0"],
@@ -157,6 +157,6 @@ def test_a_buffer_that_could_never_be_full_is_refused(run) -> None:
     assert done.status == 2 and "would never be full; wanted at most 11" in done.output
 
 
-def test_a_set_without_usable_traces_stops_the_run(run) -> None:
-    done = run("algorithm.name=luffy", "data.trace_key=kind")
+def test_a_set_without_usable_demonstrations_stops_the_run(run) -> None:
+    done = run("algorithm.name=luffy", "data.demonstration_key=kind")
     assert done.status == 2 and "without a boxed answer" in done.output

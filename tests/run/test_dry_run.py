@@ -93,7 +93,7 @@ def test_it_counts_what_is_kept_and_says_all_bad_rows_at_once(dry_run, tmp_path)
 
 def test_demonstrations_are_looked_at_as_at_a_start(dry_run, tmp_path) -> None:
     rows = tmp_path / "rows.jsonl"
-    luffy = (f"data.train_files={rows}", "algorithm.name=luffy", "data.trace_key=trace", *NO_VALIDATION)
+    luffy = (f"data.train_files={rows}", "algorithm.name=luffy", "data.demonstration_key=trace", *NO_VALIDATION)
 
     def write(*traces: str) -> None:
         lines = [json.dumps({"problem": "1 + 1", "answer": "2", "trace": trace}) for trace in traces]
@@ -101,10 +101,12 @@ def test_demonstrations_are_looked_at_as_at_a_start(dry_run, tmp_path) -> None:
 
     write("It is two.", "Two.")
     status, out = dry_run(MATH, *luffy)
-    assert status == 2 and "0 usable traces, 2 not (2 without a boxed answer)" in out
+    assert status == 2 and "0 usable demonstrations, 2 not (2 without a boxed answer)" in out
     write("It is \\boxed{2}.", "Two.")
     status, out = dry_run(MATH, *luffy)
-    assert status == 0 and "1 usable traces, 1 not (1 without a boxed answer)" in out and "prompt 1 of 1 " in out
+    assert (
+        status == 0 and "1 usable demonstrations, 1 not (1 without a boxed answer)" in out and "prompt 1 of 1 " in out
+    )
     status, out = dry_run(MATH, *luffy, "data.bad_traces=error")
     assert status == 2 and f"{rows}, row 1, trace" in out
 

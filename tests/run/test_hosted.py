@@ -103,7 +103,7 @@ def test_with_save_model_only_it_says_that_it_starts_again(tmp_path) -> None:
             ],
             "worker.critic.optim.lr_scheduler_type = cosine",
         ),
-        (["algorithm.name=uft", "data.trace_key=solution"], "algorithm.name = uft (the schedule of its hints)"),
+        (["algorithm.name=uft", "data.demonstration_key=solution"], "algorithm.name = uft (the schedule of its hints)"),
     ],
 )
 def test_what_ties_the_steps_of_a_run_to_their_number(tmp_path, overrides: list[str], tied: str | None) -> None:

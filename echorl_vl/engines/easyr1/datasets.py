@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from echorl_vl.config import Config
+from echorl_vl.data.demonstrations import DemonstrationEncoder
 from echorl_vl.data.from_config import load_set, make_encoder, screen_set
 from echorl_vl.data.generated import is_generated, load_generated
 from echorl_vl.data.problem import Problems
-from echorl_vl.data.traces import TraceEncoder
-from echorl_vl.engines.easyr1.expert_traces import load_tokenizer, wants_traces
+from echorl_vl.engines.easyr1.expert_traces import load_tokenizer, wants_demonstrations
 from echorl_vl.errors import UserError, counted
 from echorl_vl.outputs import atomic
 from echorl_vl.places import split_of_place
@@ -33,7 +33,7 @@ def load_sets(config: Config) -> dict[str, Problems]:
     EasyR1's prompts have no place for.
     """
     data = config.data
-    traced = {"train_files": data.trace_key} if wants_traces(config) else {}
+    traced = {"train_files": data.demonstration_key} if wants_demonstrations(config) else {}
     sets = {key: load_set(config, getattr(data, key), traced.get(key), videos=True) for key in KEYS}
     if not sets["train_files"].faults:  # which are said first
         check_fills_a_batch(config, sets["train_files"])
@@ -72,7 +72,7 @@ def check_fills_a_batch(config: Config, train: Problems) -> None:
 
 
 def readable_by_easyr1(
-    config: Config, run: Path, sets: dict[str, Problems], traces: TraceEncoder | None = None
+    config: Config, run: Path, sets: dict[str, Problems], traces: DemonstrationEncoder | None = None
 ) -> Config:
     """The configuration with the `sets` that EasyR1 can't read written to parquet below `run`.
 
@@ -121,7 +121,7 @@ def _write_problems(
     problems: Problems,
     path: Path,
     columns: tuple[str, str, str],
-    traces: TraceEncoder | None = None,
+    traces: DemonstrationEncoder | None = None,
     batch_size: int = 512,
 ) -> None:
     # EasyR1 takes a set with a column of pictures for one of a vision model.

@@ -8,18 +8,18 @@ from transformers import AutoProcessor, AutoTokenizer
 
 from echorl_vl.algorithms import make_algorithm
 from echorl_vl.config import Config
+from echorl_vl.data.demonstrations import DemonstrationEncoder, answer_opening, usable_demonstrations
 from echorl_vl.data.files import root_cause
 from echorl_vl.data.from_config import make_encoder
 from echorl_vl.data.problem import Problems
-from echorl_vl.data.traces import TraceEncoder, answer_opening, usable_traces
 from echorl_vl.engines.easyr1.preflight import read_model_config
 from echorl_vl.engines.local.policy import end_of_turn
 from echorl_vl.errors import UserError
 
 
-def wants_traces(config: Config) -> bool:
+def wants_demonstrations(config: Config) -> bool:
     """Whether the run learns from experts' traces."""
-    needed = make_algorithm(config.algorithm.name, config.algorithm.options).needs_traces
+    needed = make_algorithm(config.algorithm.name, config.algorithm.options).needs_demonstrations
     return needed and not config.trainer.val_only
 
 
@@ -36,7 +36,7 @@ def load_tokenizer(config: Config) -> tuple[Any, Any | None]:
         raise UserError(f"{path}: tokenizer or processor can't be loaded: {root_cause(error)}") from error
 
 
-def with_usable_traces(config: Config, train: Problems) -> tuple[Problems, TraceEncoder, str]:
+def with_usable_demonstrations(config: Config, train: Problems) -> tuple[Problems, DemonstrationEncoder, str]:
     """The problems whose trace can be used, what encodes it, and a line about how many there are.
 
     Raises UserError where no trace can be used, and for any that can't under `data.bad_traces: error`.
@@ -44,12 +44,12 @@ def with_usable_traces(config: Config, train: Problems) -> tuple[Problems, Trace
     data = config.data
     tokenizer, processor = load_tokenizer(config)
     prompts = make_encoder(config, tokenizer, processor)
-    encoder = TraceEncoder(
+    encoder = DemonstrationEncoder(
         tokenizer,
         end_of_turn(tokenizer, (tokenizer.eos_token_id,)),
         data.max_response_length,
         data.trace_needs_box,
         opening=answer_opening(prompts.render(train[0])),
     )
-    found = usable_traces(train, encoder, data.bad_traces)
+    found = usable_demonstrations(train, encoder, data.bad_traces)
     return (train.select(found.kept) if found.dropped else train), encoder, f"{train.source}: {found}"

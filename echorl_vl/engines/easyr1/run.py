@@ -8,7 +8,7 @@ from echorl_vl.config import Config
 from echorl_vl.engines.easyr1.checkpoints import newest_checkpoint
 from echorl_vl.engines.easyr1.datasets import check_fills_a_batch, load_sets, readable_by_easyr1, screen_sets
 from echorl_vl.engines.easyr1.dry_run import ENVIRONMENT
-from echorl_vl.engines.easyr1.expert_traces import wants_traces, with_usable_traces
+from echorl_vl.engines.easyr1.expert_traces import wants_demonstrations, with_usable_demonstrations
 from echorl_vl.engines.easyr1.hooks import check_installed
 from echorl_vl.engines.easyr1.preflight import check_pictures, preflight
 from echorl_vl.engines.ray.adjusted import capped, for_dry_run
@@ -45,8 +45,8 @@ def run(config: Config) -> int:
     check_pictures(config, sets["train_files"])
     sets = screen_sets(config, sets, console.print)
     traces = None
-    if wants_traces(config):
-        sets["train_files"], traces, note = with_usable_traces(config, sets["train_files"])
+    if wants_demonstrations(config):
+        sets["train_files"], traces, note = with_usable_demonstrations(config, sets["train_files"])
         console.print(note)
         check_fills_a_batch(config, sets["train_files"])
     with open_run(config, newest_checkpoint, console) as folder:

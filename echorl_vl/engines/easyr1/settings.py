@@ -16,7 +16,7 @@ OUR_KEYS = frozenset(
     {
         "engine",
         "echo",
-        "data.trace_key",
+        "data.demonstration_key",
         "data.bad_traces",
         "data.bad_rows",
         "data.check_images",

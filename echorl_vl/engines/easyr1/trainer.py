@@ -23,7 +23,7 @@ from echorl_vl.engines.easyr1.actor import COEF, TRAINED, VERIFIED, WEIGHTS
 from echorl_vl.engines.easyr1.advantages import register_advantages
 from echorl_vl.engines.easyr1.batches import BatchReader
 from echorl_vl.engines.easyr1.expert_rows import ExpertRows
-from echorl_vl.engines.easyr1.expert_traces import wants_traces
+from echorl_vl.engines.easyr1.expert_traces import wants_demonstrations
 from echorl_vl.engines.easyr1.rewards import RewardRecorder, all_success
 from echorl_vl.engines.easyr1.settings import KEEP, LOST, EchoPPOConfig
 from echorl_vl.engines.ray.hooks import patched
@@ -57,7 +57,7 @@ class EchoTrainer(RayPPOTrainer):
     ) -> None:
         register_advantages(config.ours)
         self.expert_rows = None
-        if wants_traces(config.ours):
+        if wants_demonstrations(config.ours):
             self.expert_rows = ExpertRows(config.worker.rollout.n, tokenizer.pad_token_id)
             train_dataloader = self.expert_rows.watch(train_dataloader)
         super().__init__(

@@ -62,7 +62,7 @@ def build_context(config: Config, note: Callable[[str], None]) -> TrainingContex
     )
     try:
         data = config.data
-        train = None if config.trainer.val_only else load_set(config, data.train_files, data.trace_key)
+        train = None if config.trainer.val_only else load_set(config, data.train_files, data.demonstration_key)
         validation_set = load_set(config, data.val_files) if data.val_files else None
         inputs = load_inputs(config.worker.actor.model)
         encoder = make_encoder(config, inputs.tokenizer, inputs.processor, inputs.family)
@@ -74,7 +74,7 @@ def build_context(config: Config, note: Callable[[str], None]) -> TrainingContex
         policy = Policy.load(config.worker.actor.model, device, dtypes.mp_param_dtype, dtypes.torch_dtype)
         splitter = make_splitter(config.echo.splitter, policy.tokenizer, **config.echo.splitter_kwargs)
         algorithm, traces = make_algorithm(config.algorithm.name, config.algorithm.options), None
-        if algorithm.needs_traces and train is not None:
+        if algorithm.needs_demonstrations and train is not None:
             train, traces = with_traces(
                 train, encoder, policy.tokenizer, policy.end_of_turn, splitter, algorithm, config, note
             )

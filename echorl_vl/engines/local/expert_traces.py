@@ -12,9 +12,9 @@ from torch import Tensor
 from echorl_vl.algorithms import Algorithm, Capability
 from echorl_vl.config import Config
 from echorl_vl.core import Splitter, piece_ends, step_ids
+from echorl_vl.data.demonstrations import DemonstrationEncoder, answer_opening, usable_demonstrations
 from echorl_vl.data.problem import Problems
 from echorl_vl.data.prompts import PromptEncoder
-from echorl_vl.data.traces import TraceEncoder, answer_opening, usable_traces
 from echorl_vl.errors import UserError
 from echorl_vl.types import Problem, Prompt
 
@@ -22,12 +22,12 @@ BOX = r"\boxed"
 
 
 class ExpertTraces:
-    """The traces of a set of problems that all have one that can be used (`data.traces.usable_traces`).
+    """The traces of a set of problems that all have one that can be used (`data.demonstrations.usable_demonstrations`).
 
     splitter: says where the steps of a trace end; hints are cut there.
     """
 
-    def __init__(self, encoder: TraceEncoder, splitter: Splitter) -> None:
+    def __init__(self, encoder: DemonstrationEncoder, splitter: Splitter) -> None:
         self._encoder, self._splitter = encoder, splitter
 
     def tokens(self, problem: Problem) -> Tensor:
@@ -73,8 +73,10 @@ def with_traces(
     """
     data = config.data
     opening = answer_opening(encoder.render(train[0]))
-    traces = TraceEncoder(tokenizer, end_of_turn, data.max_response_length, data.trace_needs_box, opening=opening)
-    found = usable_traces(train, traces, data.bad_traces)
+    traces = DemonstrationEncoder(
+        tokenizer, end_of_turn, data.max_response_length, data.trace_needs_box, opening=opening
+    )
+    found = usable_demonstrations(train, traces, data.bad_traces)
     note(f"{train.source}: {found}")
     kept, usable = (train.select(found.kept) if found.dropped else train), ExpertTraces(traces, splitter)
     if Capability.HINTS in algorithm.needs:

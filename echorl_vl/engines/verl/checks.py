@@ -24,7 +24,7 @@ ACCEPTS: dict[str, tuple[tuple[Any, ...], str]] = {
     "algorithm.name": (("grpo", "dr_grpo"), "engine verl trains grpo and dr_grpo"),
     "algorithm.adv_estimator": (("grpo",), f"wanted grpo: {NOT_TRIED}"),
     "algorithm.kl_penalty": (("kl", "abs", "mse", "low_var_kl"), "engine verl supports kl, abs, mse, low_var_kl"),
-    "data.trace_key": ((None,), "engine verl learns from no expert traces; wanted null"),
+    "data.demonstration_key": ((None,), "engine verl learns from no expert traces; wanted null"),
     "data.mini_rollout_batch_size": ((None,), "verl samples all prompts of a step at once; wanted null"),
     "data.image_dir": ((None,), "engine verl trains on text: for pictures take engine = easyr1"),
     "worker.hybrid_engine": ((True,), "engine verl supports true"),

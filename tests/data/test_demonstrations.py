@@ -11,22 +11,22 @@ import torch
 from transformers import AutoTokenizer
 
 from echorl_vl.answers.extract import last_boxed
-from echorl_vl.data.solutions import theorem_step
-from echorl_vl.data.sources import load_problems
-from echorl_vl.data.traces import (
+from echorl_vl.data.demonstrations import (
     MISSING,
     NO_BOX,
     REASONS,
     RESERVED,
     TOO_LONG,
     UNREADABLE,
-    TraceEncoder,
-    TraceError,
-    UsableTraces,
+    DemonstrationEncoder,
+    DemonstrationError,
+    UsableDemonstrations,
     answer_opening,
-    trace_text,
-    usable_traces,
+    demonstration_text,
+    usable_demonstrations,
 )
+from echorl_vl.data.solutions import theorem_step
+from echorl_vl.data.sources import load_problems
 from echorl_vl.errors import UserError
 from echorl_vl.types import Keys, Problem
 
@@ -34,7 +34,7 @@ BOXED = "One and one.\nSo \\boxed{2}."
 
 
 def problem(trace, key: str | None = "trace", row: int = 0) -> Problem:
-    return Problem(f"set.parquet:{row}", "1 + 1?", "2", extra={"trace": trace}, keys=Keys(trace=key))
+    return Problem(f"set.parquet:{row}", "1 + 1?", "2", extra={"trace": trace}, keys=Keys(demonstration=key))
 
 
 @pytest.fixture(scope="module")
@@ -76,19 +76,26 @@ def real_tokenizer(shared_data):
     ],
 )
 def test_every_format_as_text(value, expected):
-    assert trace_text(problem(value), "trace") == expected
+    assert demonstration_text(problem(value), "trace") == expected
 
 
 def test_nested_columns_and_missing_ones():
     nested = Problem("a", "?", "2", extra={"a": {"b": BOXED}, "a.c": "flat"})
-    assert trace_text(nested, "a.b") == BOXED and trace_text(nested, "a.c") == "flat"
-    assert trace_text(nested, "a.x") is trace_text(nested, "x") is trace_text(nested, "a.b.c") is None
+    assert demonstration_text(nested, "a.b") == BOXED and demonstration_text(nested, "a.c") == "flat"
+    assert (
+        demonstration_text(nested, "a.x")
+        is demonstration_text(nested, "x")
+        is demonstration_text(nested, "a.b.c")
+        is None
+    )
 
 
 @pytest.mark.parametrize("value", [["two", "pieces"], ["line_addition(1,AB,BC)", "so x"], 7, {"b": 1}, [["a"]]])
 def test_values_of_another_kind(value):
-    with pytest.raises(TraceError, match=r"set.parquet, row 0, trace: holds \w+ .*wanted text, chat messages") as error:
-        trace_text(problem(value), "trace")
+    with pytest.raises(
+        DemonstrationError, match=r"set.parquet, row 0, trace: holds \w+ .*expected text, chat messages"
+    ) as error:
+        demonstration_text(problem(value), "trace")
     assert error.value.reason == UNREADABLE
 
 
@@ -118,7 +125,7 @@ def test_theorems_in_words(call, words):
 
 
 def test_a_trace_is_the_response_that_the_policy_would_have_written(tokenizer):
-    encoder = TraceEncoder(tokenizer, eos_id=tokenizer.eos_token_id)
+    encoder = DemonstrationEncoder(tokenizer, eos_id=tokenizer.eos_token_id)
     ids = encoder.encode(problem(BOXED))
     assert ids.dtype == torch.int64 and ids.shape == (len(BOXED) + 1,)  # a token is a byte
     assert tokenizer.decode(ids[:-1]) == BOXED and ids[-1] == tokenizer.eos_token_id
@@ -140,13 +147,13 @@ def test_a_tokenizer_that_adds_a_beginning_adds_none_here(tokenizer):
             ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
             return {"input_ids": [[tokenizer.pad_token_id, *row] if add_special_tokens else row for row in ids]}
 
-    encoded = [TraceEncoder(kind, 7).encode(problem(BOXED)) for kind in (tokenizer, Beginning())]
+    encoded = [DemonstrationEncoder(kind, 7).encode(problem(BOXED)) for kind in (tokenizer, Beginning())]
     assert torch.equal(*encoded)
 
 
-def unusable(tokenizer, value, **options) -> TraceError:
-    with pytest.raises(TraceError) as error:
-        TraceEncoder(tokenizer, tokenizer.eos_token_id, **options).encode(problem(value))
+def unusable(tokenizer, value, **options) -> DemonstrationError:
+    with pytest.raises(DemonstrationError) as error:
+        DemonstrationEncoder(tokenizer, tokenizer.eos_token_id, **options).encode(problem(value))
     return error.value
 
 
@@ -155,20 +162,20 @@ def test_what_can_not_be_used_says_why(tokenizer):
     assert unusable(tokenizer, ["a", "b"]).reason == UNREADABLE
     for text in ("It is 2.", "\\boxed{2", "So \\boxed{}."):
         assert unusable(tokenizer, text).reason == NO_BOX
-        TraceEncoder(tokenizer, 1, needs_box=False).encode(problem(text))
+        DemonstrationEncoder(tokenizer, 1, needs_box=False).encode(problem(text))
     for token in ("<|im_end|>", "<|image_pad|>", "<|vision_start|>", "<|endoftext|>"):
         error = unusable(tokenizer, f"{BOXED} {token}")
         assert error.reason == RESERVED and token in str(error) and "set.parquet, row 0, trace" in str(error)
     length = len(BOXED) + 1
-    assert len(TraceEncoder(tokenizer, 1, max_tokens=length).encode(problem(BOXED))) == length
+    assert len(DemonstrationEncoder(tokenizer, 1, max_tokens=length).encode(problem(BOXED))) == length
     error = unusable(tokenizer, BOXED, max_tokens=length - 1)
     assert error.reason == TOO_LONG and f"has {length} tokens, data.max_response_length is {length - 1}" in str(error)
-    with pytest.raises(UserError, match=r"set data\.trace_key"):
-        TraceEncoder(tokenizer, 1).encode(problem(BOXED, key=None))
+    with pytest.raises(UserError, match=r"set data\.demonstration_key"):
+        DemonstrationEncoder(tokenizer, 1).encode(problem(BOXED, key=None))
 
 
 def test_tokens_that_are_added_but_the_policy_writes(real_tokenizer):
-    encoder = TraceEncoder(real_tokenizer, real_tokenizer.eos_token_id)
+    encoder = DemonstrationEncoder(real_tokenizer, real_tokenizer.eos_token_id)
     ids = encoder.encode(problem(f"<tool_call>{BOXED}</tool_call>"))
     assert real_tokenizer.convert_tokens_to_ids("<tool_call>") == ids[0]
     for token in ("<|fim_pad|>", "<|object_ref_start|>", "<|vision_pad|>"):
@@ -183,10 +190,13 @@ def test_tokens_that_are_added_but_the_policy_writes(real_tokenizer):
 def test_a_prompt_that_opens_the_thought_is_not_repeated(tokenizer):
     opening = answer_opening("<|im_start|>assistant\n<think>\n")
     assert opening == "<think>\n" and answer_opening("<think></think>\n") == answer_opening("assistant\n") == ""
-    encoder = TraceEncoder(tokenizer, 1, opening=opening)
+    encoder = DemonstrationEncoder(tokenizer, 1, opening=opening)
     for text in (f"<think>\n{BOXED}", f"<think>{BOXED}", BOXED):
         assert tokenizer.decode(encoder.encode(problem(text))[:-1]) == BOXED
-    assert tokenizer.decode(TraceEncoder(tokenizer, 1).encode(problem("<think>" + BOXED))[:-1]) == "<think>" + BOXED
+    assert (
+        tokenizer.decode(DemonstrationEncoder(tokenizer, 1).encode(problem("<think>" + BOXED))[:-1])
+        == "<think>" + BOXED
+    )
 
 
 TRACES = [BOXED, None, "no box", BOXED + "<|im_end|>", BOXED * 9, ["a"], BOXED + " ", "#### 3"]
@@ -194,89 +204,94 @@ WHY = [None, MISSING, NO_BOX, RESERVED, TOO_LONG, UNREADABLE, None, None]
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 256])
-def test_usable_traces_are_those_that_encode(tokenizer, batch_size):
+def test_usable_demonstrations_are_those_that_encode(tokenizer, batch_size):
     problems = [problem(trace, row=row) for row, trace in enumerate(TRACES * 3)]
-    encoder = TraceEncoder(tokenizer, tokenizer.eos_token_id, max_tokens=len(BOXED) + 60)
-    found = usable_traces(problems, encoder, batch_size=batch_size)
+    encoder = DemonstrationEncoder(tokenizer, tokenizer.eos_token_id, max_tokens=len(BOXED) + 60)
+    found = usable_demonstrations(problems, encoder, batch_size=batch_size)
     kept, counts = [], dict.fromkeys(REASONS, 0)
     for index, one in enumerate(problems):  # one at a time, the naive way
         try:
             encoder.encode(one)
             kept.append(index)
-        except TraceError as error:
+        except DemonstrationError as error:
             counts[error.reason] += 1
             assert error.reason == WHY[index % len(WHY)]
-    assert found == UsableTraces(kept, counts) and found.dropped == 15
-    assert str(found).startswith("9 usable traces, 15 not (3 missing, ") and "3 too long" in str(found)
+    assert found == UsableDemonstrations(kept, counts) and found.dropped == 15
+    assert str(found).startswith("9 usable demonstrations, 15 not (3 missing, ") and "3 too long" in str(found)
 
 
 def test_errors_count_the_rows_and_show_the_first(tokenizer):
     problems = [problem(trace, row=row + 7) for row, trace in enumerate(TRACES * 3)]
-    encoder = TraceEncoder(tokenizer, tokenizer.eos_token_id, max_tokens=len(BOXED) + 60)
+    encoder = DemonstrationEncoder(tokenizer, tokenizer.eos_token_id, max_tokens=len(BOXED) + 60)
     with pytest.raises(UserError) as error:
-        usable_traces(problems, encoder, "error")
+        usable_demonstrations(problems, encoder, "error")
     message = str(error.value)
-    assert "9 usable traces, 15 not (3 missing" in message and "15 of 24 rows can't be used" in message
+    assert "9 usable demonstrations, 15 not (3 missing" in message and "15 of 24 rows can't be used" in message
     assert "set.parquet, row 8, trace: has no worked solution" in message and message.endswith("and 7 more")
-    assert usable_traces(problems[:1], encoder, "error").kept == [0]
+    assert usable_demonstrations(problems[:1], encoder, "error").kept == [0]
     # Nothing to learn from is an error whatever was asked for.
     with pytest.raises(
-        UserError, match=r"expert traces: 0 usable traces, 2 not \(1 missing, 1 without a boxed answer\)"
+        UserError, match=r"demonstrations: 0 usable demonstrations, 2 not \(1 missing, 1 without a boxed answer\)"
     ):
-        usable_traces(problems[1:3], encoder, "drop")
+        usable_demonstrations(problems[1:3], encoder, "drop")
     named = [replace(one, uid="by hand") for one in problems[1:2]]
     with pytest.raises(UserError, match="row 0, trace: has no worked solution"):
-        usable_traces(named, encoder)
+        usable_demonstrations(named, encoder)
 
 
-def test_generated_geometry_has_usable_traces(tokenizer):
-    problems = load_problems("generated/geometry3k@validation", trace_key="solution")[:50]
-    encoder = TraceEncoder(tokenizer, tokenizer.eos_token_id)
-    assert usable_traces(problems, encoder, "error").kept == list(range(50))
+def test_generated_geometry_has_usable_demonstrations(tokenizer):
+    problems = load_problems("generated/geometry3k@validation", demonstration_key="solution")[:50]
+    encoder = DemonstrationEncoder(tokenizer, tokenizer.eos_token_id)
+    assert usable_demonstrations(problems, encoder, "error").kept == list(range(50))
     for one in problems[:5]:
-        assert trace_text(one, "solution") == one.extra["solution"] and last_boxed(one.extra["solution"]) == one.answer
+        assert (
+            demonstration_text(one, "solution") == one.extra["solution"]
+            and last_boxed(one.extra["solution"]) == one.answer
+        )
 
 
 def test_gsm8ks_traces_end_in_the_answer(shared_data, real_tokenizer):
     path = str(shared_data / "math_train" / "gsm8k_train.jsonl")
-    problems = load_problems(path, "question", trace_key="answer")[:400]
-    encoder = TraceEncoder(real_tokenizer, real_tokenizer.eos_token_id, max_tokens=512)
-    assert usable_traces(problems, encoder, "error").kept == list(range(400))
+    problems = load_problems(path, "question", demonstration_key="answer")[:400]
+    encoder = DemonstrationEncoder(real_tokenizer, real_tokenizer.eos_token_id, max_tokens=512)
+    assert usable_demonstrations(problems, encoder, "error").kept == list(range(400))
     for one in problems:
-        text = trace_text(one, "answer")
+        text = demonstration_text(one, "answer")
         assert last_boxed(text) == one.answer and "<<" not in text and "####" not in text
         assert text.endswith(f"\nThe answer is \\boxed{{{one.answer}}}.")
         assert len(text.split("\n")) == len(one.extra["answer"].strip().split("\n"))
 
 
 def test_geometry3ks_theorems_end_in_the_answer(shared_data, real_tokenizer):
-    problems = load_problems(f"{shared_data / 'geometry3k'}@validation", trace_key="theorems")
-    encoder = TraceEncoder(real_tokenizer, real_tokenizer.eos_token_id, max_tokens=512)
-    found = usable_traces(problems, encoder)
+    problems = load_problems(f"{shared_data / 'geometry3k'}@validation", demonstration_key="theorems")
+    encoder = DemonstrationEncoder(real_tokenizer, real_tokenizer.eos_token_id, max_tokens=512)
+    found = usable_demonstrations(problems, encoder)
     assert len(found.kept) + found.dropped == 280 and found.counts[MISSING] == found.dropped < 28
     for one in (problems[index] for index in found.kept[::10]):
-        *steps, last = trace_text(one, "theorems").split("\n")
+        *steps, last = demonstration_text(one, "theorems").split("\n")
         assert len(steps) == len(one.extra["theorems"]) and last == f"So the answer is \\boxed{{{one.answer}}}."
 
 
 @pytest.mark.parametrize(
-    ("name", "prompt_key", "trace_key", "limit", "usable", "missing", "long"),
+    ("name", "prompt_key", "demonstration_key", "limit", "usable", "missing", "long"),
     [
         ("math_train/gsm8k_train.jsonl", "question", "answer", 256, 7443, 0, 30),
         ("geometry3k/train.parquet", "problem", "theorems", 128, 1815, 98, 101),
     ],
 )
 def test_how_many_traces_of_real_training_sets_are_usable(
-    shared_data, real_tokenizer, name, prompt_key, trace_key, limit, usable, missing, long
+    shared_data, real_tokenizer, name, prompt_key, demonstration_key, limit, usable, missing, long
 ):
-    problems = load_problems(str(shared_data / name), prompt_key, trace_key=trace_key)
-    found = usable_traces(problems, TraceEncoder(real_tokenizer, real_tokenizer.eos_token_id, max_tokens=limit))
+    problems = load_problems(str(shared_data / name), prompt_key, demonstration_key=demonstration_key)
+    found = usable_demonstrations(
+        problems, DemonstrationEncoder(real_tokenizer, real_tokenizer.eos_token_id, max_tokens=limit)
+    )
     expected = dict.fromkeys(REASONS, 0) | {MISSING: missing, TOO_LONG: long}
     assert (len(found.kept), found.counts) == (usable, expected)
 
 
 def test_traces_bring_nothing_of_pictures():
     names = ("PIL", "torchvision", "echorl_vl.data.images")
-    script = f"import sys, echorl_vl.data.traces; print([name for name in {names} if name in sys.modules])"
+    script = f"import sys, echorl_vl.data.demonstrations; print([name for name in {names} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

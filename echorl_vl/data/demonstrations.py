@@ -1,9 +1,9 @@
-"""Expert traces: the worked solution that comes with a problem, as text and as the tokens of a response.
+"""Demonstrations: the worked solution that comes with a problem, as text and as the tokens of a response.
 
 Formats, told apart by their form: plain text, taken as it is; GSM8K's solutions (`gsm8k`); chat messages, of which the
 last is taken if it is the assistant's, as in LUFFY's `target`; theorem calls (`theorems`). The last line of GSM8K's and
-of theorem calls is written here, with the answer that the format gives elsewhere; no other trace gets an answer that it
-has not.
+of theorem calls is written here, with the answer that the format gives elsewhere; no other text gets an answer that it
+lacks.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ NO_BOX = "without a boxed answer"
 RESERVED = "with a reserved token"
 TOO_LONG = "too long"
 REASONS = (MISSING, UNREADABLE, NO_BOX, RESERVED, TOO_LONG)
-"""Why a trace can't be used, in the order in which it is looked at."""
+"""Why a demonstration can't be used, in the order in which it is looked at."""
 
 
-class TraceError(RowError):
-    """A problem's trace can't be used. ``reason`` is one of `REASONS`, ``detail`` says what was found."""
+class DemonstrationError(RowError):
+    """A problem's demonstration can't be used. ``reason`` is one of `REASONS`, ``detail`` says what was found."""
 
     def __init__(self, problem: Problem, key: str, reason: str, detail: str):
         super().__init__(problem, key, detail)
         self.reason = reason
 
 
-class UsableTraces(NamedTuple):
-    """``kept``: indices of the problems whose trace can be used; ``counts``: how many can't, for each of `REASONS`."""
+class UsableDemonstrations(NamedTuple):
+    """``kept``: indices of the problems that have one; ``counts``: how many have none, for each of `REASONS`."""
 
     kept: list[int]
     counts: dict[str, int]
@@ -53,14 +53,14 @@ class UsableTraces(NamedTuple):
 
     def __str__(self) -> str:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.counts.items() if count)
-        return f"{len(self.kept):,} usable traces" + (f", {self.dropped:,} not ({reasons})" if reasons else "")
+        return f"{len(self.kept):,} usable demonstrations" + (f", {self.dropped:,} not ({reasons})" if reasons else "")
 
 
-def trace_text(problem: Problem, key: str) -> str | None:
+def demonstration_text(problem: Problem, key: str) -> str | None:
     """The worked solution in column ``key`` of the problem's row (a dot leads into a nested one), as text.
 
-    None where there is none: no such column, nothing in it, or no assistant's message. Raises TraceError for a value of
-    another kind.
+    None where there is none: no such column, nothing in it, or no assistant's message. Raises DemonstrationError for a
+    value of another kind.
     """
     value = value_at(problem.extra, key)
     if not value:
@@ -73,8 +73,10 @@ def trace_text(problem: Problem, key: str) -> str | None:
         steps = [theorem_step(call) for call in value]
         text = "\n".join([*steps, rf"So the answer is \boxed{{{problem.answer}}}."])
     else:
-        wanted = "wanted text, chat messages, or a list of theorem calls"
-        raise TraceError(problem, key, UNREADABLE, f"holds {type(value).__name__} {str(value)[:60]}; {wanted}")
+        expected = "expected text, chat messages, or a list of theorem calls"
+        raise DemonstrationError(
+            problem, key, UNREADABLE, f"holds {type(value).__name__} {str(value)[:60]}; {expected}"
+        )
     return text.strip() or None
 
 
@@ -84,16 +86,16 @@ def answer_opening(prompt: str) -> str:
     return match[0] if match else ""
 
 
-class TraceEncoder:
-    """Encodes expert traces as responses: the tokens that follow a prompt, with the end of the turn.
+class DemonstrationEncoder:
+    """Encodes demonstrations as responses: the tokens that follow a prompt, with the end of the turn.
 
     Args:
         tokenizer: the policy's.
         eos_id: the token that ends the policy's turn.
-        max_tokens: the most that a trace may have, the end of the turn included (``data.max_response_length``).
-        needs_box: a trace without ``\\boxed{}`` can't be used, since the reward would not find its answer; false for
-            a reward that reads something else.
-        opening: what the prompt holds of the answer (`answer_opening`), taken off a trace that begins with it too.
+        max_tokens: the most that a demonstration may have, the end of the turn included (``data.max_response_length``).
+        needs_box: one without ``\\boxed{}`` can't be used, since the reward would not find its answer; false for a
+            reward that reads something else.
+        opening: what the prompt holds of the answer (`answer_opening`), taken off a demonstration that begins with it.
     """
 
     def __init__(
@@ -107,38 +109,41 @@ class TraceEncoder:
         self._reserved = reserved_tokens(tokenizer)
 
     def encode(self, problem: Problem) -> torch.Tensor:
-        """(L,) int64: the trace of ``problem`` in its column ``problem.keys.trace``, ``eos_id`` at the end.
+        """(L,) int64: the demonstration of ``problem``, ``eos_id`` at the end.
 
-        Raises TraceError, naming row and column, if it can't be used; UserError if no column of traces is set.
+        Raises DemonstrationError, naming row and column, if it can't be used; UserError if no column is set.
         """
-        key = trace_key(problem)
+        key = demonstration_key(problem)
         text = self.text(problem)
         return torch.tensor(self._finish(problem, key, text, self._tokenize([text])[0]), dtype=torch.long)
 
     def text(self, problem: Problem) -> str:
-        """The trace as text, less what the prompt holds of it. Raises TraceError if there is none or it has no box."""
-        key = trace_key(problem)
-        text = trace_text(problem, key)
+        """The demonstration as text, less what the prompt holds of it.
+
+        Raises DemonstrationError if there is none or it has no box.
+        """
+        key = demonstration_key(problem)
+        text = demonstration_text(problem, key)
         if text is None:
-            raise TraceError(problem, key, MISSING, "has no worked solution")
+            raise DemonstrationError(problem, key, MISSING, "has no worked solution")
         if self.needs_box and not last_boxed(text):
-            raise TraceError(problem, key, NO_BOX, r"has no \boxed{} around the final answer")
+            raise DemonstrationError(problem, key, NO_BOX, r"has no \boxed{} around the final answer")
         return text.removeprefix(self.opening).lstrip() if self.opening else text
 
-    def usable(self, problems: Sequence[Problem]) -> list[TraceError | None]:
-        """For each problem why its trace can't be used, None where it can; tokenized together."""
-        errors: list[TraceError | None] = []
+    def usable(self, problems: Sequence[Problem]) -> list[DemonstrationError | None]:
+        """For each problem why its demonstration can't be used, None where it can; tokenized together."""
+        errors: list[DemonstrationError | None] = []
         texts: dict[int, str] = {}
         for index, problem in enumerate(problems):
             try:
                 texts[index] = self.text(problem)
                 errors.append(None)
-            except TraceError as error:
+            except DemonstrationError as error:
                 errors.append(error)
         for (index, text), ids in zip(texts.items(), self._tokenize(list(texts.values())), strict=True):
             try:
-                self._finish(problems[index], trace_key(problems[index]), text, ids)
-            except TraceError as error:
+                self._finish(problems[index], demonstration_key(problems[index]), text, ids)
+            except DemonstrationError as error:
                 errors[index] = error
         return errors
 
@@ -148,29 +153,29 @@ class TraceEncoder:
     def _finish(self, problem: Problem, key: str, text: str, ids: list[int]) -> list[int]:
         reserved = next((token_id for token_id in ids if token_id in self._reserved), None)
         if reserved is not None:
-            raise TraceError(
+            raise DemonstrationError(
                 problem, key, RESERVED, f"spells {self._reserved[reserved]}, which is a reserved token of the model"
             )
         if self.max_tokens is not None and len(ids) >= self.max_tokens:
-            found = f"the trace has {len(ids) + 1} tokens, data.max_response_length is {self.max_tokens}"
-            raise TraceError(problem, key, TOO_LONG, found)
+            found = f"the demonstration has {len(ids) + 1} tokens, data.max_response_length is {self.max_tokens}"
+            raise DemonstrationError(problem, key, TOO_LONG, found)
         return [*ids, self.eos_id]
 
 
-def trace_key(problem: Problem) -> str:
-    """The column of the problem's trace. Raises UserError if none is set."""
-    if problem.keys.trace is None:
-        raise UserError(f"{problem.where}: no column of worked solutions is named; set data.trace_key")
-    return problem.keys.trace
+def demonstration_key(problem: Problem) -> str:
+    """The column of the problem's demonstration. Raises UserError if none is set."""
+    if problem.keys.demonstration is None:
+        raise UserError(f"{problem.where}: no column of worked solutions is named; set data.demonstration_key")
+    return problem.keys.demonstration
 
 
-def usable_traces(
-    problems: Sequence[Problem], encoder: TraceEncoder, bad_traces: str = "drop", batch_size: int = 256
-) -> UsableTraces:
-    """Which problems have a trace that can be used.
+def usable_demonstrations(
+    problems: Sequence[Problem], encoder: DemonstrationEncoder, on_bad: str = "drop", batch_size: int = 256
+) -> UsableDemonstrations:
+    """Which problems have a demonstration that can be used.
 
-    ``bad_traces``: "drop" counts the others; "error" raises a UserError that counts them and shows the first few. So it
-    does, whatever ``bad_traces`` is, if no trace can be used.
+    ``on_bad``: "drop" counts the others; "error" raises a UserError that counts them and shows the first few. So it
+    does, whatever ``on_bad`` is, if no demonstration can be used.
     """
     kept: list[int] = []
     bad: list[BadRow] = []
@@ -184,12 +189,12 @@ def usable_traces(
                 continue
             counts[error.reason] += 1
             bad.append(error.bad_row(index))
-    result = UsableTraces(kept, counts)
-    if bad and (bad_traces == "error" or not kept):
+    result = UsableDemonstrations(kept, counts)
+    if bad and (on_bad == "error" or not kept):
         try:
             raise_bad_rows(bad, len(problems))
         except UserError as error:
-            raise UserError(f"expert traces: {result}. {error}") from None
+            raise UserError(f"demonstrations: {result}. {error}") from None
     return result
 
 
