@@ -5,15 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .selectors import find_selector
-from .splitters import SPLITTERS, make_splitter
-from .vocabulary import TokenTable
-
 _CHOICES = {
     "apply_to": ("verified", "degenerate"),
     "clip_tokens": ("prefix", "as_max"),
     "normalize_by": ("prompts", "clips"),
-    "splitter": tuple(SPLITTERS),
     "decay": ("none", "linear", "cosine"),
 }
 _STEPS = 10**9
@@ -108,6 +103,10 @@ class EchoConfig:
 
     def _check_select(self) -> None:
         _require("select", self.select, isinstance(self.select, str), "the name of a selector")
+        if self.select == EchoConfig.select:
+            return  # it is there; to look for another one imports torch, which takes seconds
+        from .selectors import find_selector
+
         try:
             find_selector(self.select)
         except ValueError as error:
@@ -115,6 +114,12 @@ class EchoConfig:
 
     def _check_splitter(self) -> None:
         _require("splitter_kwargs", self.splitter_kwargs, isinstance(self.splitter_kwargs, dict), "a mapping")
+        if (self.splitter, self.splitter_kwargs) == (EchoConfig.splitter, {}):
+            return  # they fit, and need no torch either
+        from .splitters import SPLITTERS, make_splitter
+        from .vocabulary import TokenTable
+
+        _require("splitter", self.splitter, self.splitter in tuple(SPLITTERS), f"one of {', '.join(SPLITTERS)}")
         try:
             make_splitter(self.splitter, TokenTable([]), **self.splitter_kwargs)
         except (ValueError, TypeError) as error:

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .policy_loss import PolicyLoss, policy_loss
+from .policy_losses import PolicyLoss, policy_loss
 
 
 def shaped_expert_loss(log_probs: Tensor, advantages: Tensor, mask: Tensor, gamma: float = 0.1) -> Tensor:

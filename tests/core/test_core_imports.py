@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pkgutil
 import subprocess
 import sys
+
+import pytest
 
 import echorl_vl.core
 
@@ -11,7 +14,7 @@ SCRIPT = """
 import sys
 import torch
 before = set(sys.modules)
-import echorl_vl.core
+from echorl_vl.core import *
 new = {name for name in set(sys.modules) - before}
 foreign = {
     name for name in new
@@ -25,6 +28,14 @@ print(sorted(foreign))
 def test_import_brings_nothing_but_torch_and_core():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_no_public_name_is_a_module_s():
+    """Importing the module would put it in the place of the name."""
+    modules = {module.name for module in pkgutil.iter_modules(echorl_vl.core.__path__)}
+    assert not modules & set(echorl_vl.core.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
+        echorl_vl.core.no_such_name  # noqa: B018
 
 
 def test_public_names_exist():
