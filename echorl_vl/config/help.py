@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
+from fnmatch import fnmatchcase
 
 from echorl_vl.algorithms import ALGORITHMS
 
@@ -122,7 +123,25 @@ def _entry(option: Option) -> str:
     default = "null" if option.default is None else show(option.default).strip('"')
     kind = str(option.range) if option.range.choices else type_text(option.hint)
     limits = f", {option.range}" if str(option.range) and not option.range.choices else ""
+    limits += "".join(f"; {names}: only {values}" for values, names in _accepted(option.key).items())
     head = f"  {option.key} = {default}" if default else f"  {option.key} ="
     indent = " " * 6
-    body = textwrap.fill(f"{option.help} ({kind}{limits})", WIDTH, initial_indent=indent, subsequent_indent=indent)
+    body = f"{_acting(option.key)}{option.help} ({kind}{limits})"
+    body = textwrap.fill(body, WIDTH, initial_indent=indent, subsequent_indent=indent)
     return f"{head}\n{body}\n"
+
+
+def _acting(key: str) -> str:
+    """The engines that act on a key, where others ignore it."""
+    acting = [name for name, engine in ENGINES.items() if not any(fnmatchcase(key, one) for one in engine.ignores)]
+    return "" if len(acting) == len(ENGINES) else f"{', '.join(acting)}: "
+
+
+def _accepted(key: str) -> dict[str, str]:
+    """The values of a key that some engines can run alone -> the engines, both as text."""
+    found: dict[str, list[str]] = {}
+    for name, engine in ENGINES.items():
+        if key in engine.accepts:
+            values, _ = engine.accepts[key]
+            found.setdefault(", ".join(show(value).strip('"') for value in values), []).append(name)
+    return {values: ", ".join(names) for values, names in found.items()}

@@ -10,6 +10,7 @@ no effect, as there (`names.DERIVED`).
 from __future__ import annotations
 
 from collections import ChainMap
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -33,6 +34,8 @@ class ConfiguredEngine(Protocol):
     """What a configuration and its help ask of an engine; see `echorl_vl.engines.base.Engine`."""
 
     summary: str
+    accepts: Mapping[str, tuple[tuple[Any, ...], str]]
+    ignores: Collection[str]
 
     def issues(self, config: Config) -> list[ConfigIssue]: ...
 
@@ -56,7 +59,7 @@ class DataConfig:
     )
     answer_key: str = option("answer", "column of the right answer")
     image_key: str = option("images", "column of the pictures; empty or null: a set of texts", null="")
-    video_key: str = option("videos", "column of the videos (EasyR1 engine); empty or null: none", null="")
+    video_key: str = option("videos", "column of the videos, if the engine reads any; empty or null: none", null="")
     demonstration_key: str | None = option(
         None, "column of the demonstration, a worked solution (also called data.trace_key); null: none"
     )
@@ -77,7 +80,7 @@ class DataConfig:
         True, "a demonstration without \\boxed{} can't be used; false for a reward that reads others"
     )
     image_dir: str | None = option(None, "folder that relative picture paths start from")
-    video_fps: float = option(2.0, "frames a second taken from a video (EasyR1 engine)", above=0, at_most=1000)
+    video_fps: float = option(2.0, "frames a second taken from a video", above=0, at_most=1000)
     max_prompt_length: int = option(
         512, "most tokens of a prompt, its image tokens included", at_least=1, at_most=MOST_TOKENS
     )
@@ -98,10 +101,10 @@ class DataConfig:
         4194304, "larger pictures are reduced to this many pixels", at_least=1, at_most=BILLION
     )
     filter_overlong_prompts: bool = option(
-        True, "drop problems above max_prompt_length; false: stop at one (EasyR1 engine: cut its end off)"
+        True, "drop problems above max_prompt_length; false: stop at one, or cut its end off as EasyR1 does"
     )
     filter_overlong_prompts_workers: int = option(
-        16, "EasyR1 engine: processes that measure prompts", at_least=1, at_most=MOST_PROCESSES
+        16, "processes that measure prompts", at_least=1, at_most=MOST_PROCESSES
     )
 
 
@@ -114,7 +117,7 @@ class AlgorithmConfig:
     gamma: float = option(1.0, "discount of later rewards (gae, reinforce_plus_plus)", at_least=0, at_most=1)
     lam: float = option(1.0, "lambda of gae", at_least=0, at_most=1)
     adv_estimator: str = option(
-        "grpo", "how rewards become advantages; gae: EasyR1 engine; remax: none yet", choices=ADVANTAGE_ESTIMATORS
+        "grpo", "how rewards become advantages; remax: no engine yet", choices=ADVANTAGE_ESTIMATORS
     )
     norm_adv_by_std_in_grpo: bool = option(True, "divide by the group's standard deviation; false is Dr. GRPO")
     disable_kl: bool = option(False, "no reference policy and no KL at all")
@@ -146,20 +149,18 @@ class TrainerConfig:
     project_name: str = option("easy_r1", "project name in loggers and in the default output folder")
     experiment_name: str = option("demo", "run name in loggers and in the default output folder")
     logger: tuple[str, ...] = option(("console", "wandb"), "where metrics go", choices=LOGGERS)
-    nnodes: int = option(1, "engines on Ray: machines", at_least=1, at_most=MOST_DEVICES)
-    n_gpus_per_node: int = option(8, "engines on Ray: GPUs in each machine", at_least=1, at_most=1024)
+    nnodes: int = option(1, "machines", at_least=1, at_most=MOST_DEVICES)
+    n_gpus_per_node: int = option(8, "GPUs in each machine", at_least=1, at_most=1024)
     max_try_make_batch: int = option(
         20, "most rounds of sampling for a step with online_filtering; -1: no limit", at_least=-1, at_most=BILLION
     )
-    critic_warmup: int = option(0, "EasyR1 engine: steps in which only the critic learns", at_least=0, at_most=BILLION)
+    critic_warmup: int = option(0, "steps in which only the critic learns", at_least=0, at_most=BILLION)
     val_freq: int = option(
         -1, "validate every so many steps and after the last; -1: after the last only", at_least=-1, at_most=BILLION
     )
     val_before_train: bool = option(True, "validate before the first step")
     val_only: bool = option(False, "validate and stop")
-    val_generations_to_log: int = option(
-        0, "engines on Ray: validation responses sent to the loggers", at_least=0, at_most=BILLION
-    )
+    val_generations_to_log: int = option(0, "validation responses sent to the loggers", at_least=0, at_most=BILLION)
     save_freq: int = option(
         -1,
         "save a checkpoint every so many steps and after the last; -1: after the last only",
@@ -168,15 +169,16 @@ class TrainerConfig:
     )
     save_limit: int = option(-1, "checkpoints to keep; -1: all", at_least=-1, at_most=BILLION)
     save_model_only: bool = option(
-        False, "local engine: only the newest checkpoint has the optimizer's state, the last none; others: none has"
+        False,
+        "checkpoints without the optimizer's state; an engine may keep the newest one's (docs/runs.md)",
     )
     save_checkpoint_path: str | None = option(None, "output folder; null: checkpoints/project_name/experiment_name")
     load_checkpoint_path: str | None = option(None, "checkpoint to start from")
-    ray_timeline: str | None = option(None, "engines on Ray: file for Ray's timeline")
+    ray_timeline: str | None = option(None, "file for Ray's timeline")
     find_last_checkpoint: bool = option(True, "go on from the newest checkpoint in the output folder")
     device: str = option(
         "auto",
-        "auto: a GPU where there is one; cpu with engine easyr1 or verl: a CPU dry run",
+        "auto: a GPU where there is one; cpu: none is used, which is a CPU dry run of an engine that needs one",
         choices=("auto", "cpu", "cuda"),
     )
     max_bad_steps: int = option(5, "stop after so many steps in a row skipped for NaN", at_least=1, at_most=BILLION)

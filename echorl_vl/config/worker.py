@@ -1,7 +1,7 @@
 """The `worker:` section: policy, rollout, reference, reward and critic. Names and meanings are EasyR1's.
 
-Fields marked "engines on Ray" steer vLLM, FSDP or Ray in engines easyr1 and verl, those marked "EasyR1 engine" in that
-one alone. The local engine reads and ignores them, so that one file serves all.
+Some steer vLLM, FSDP or Ray, and an engine without these ignores them, so that one file serves all; an engine declares
+which (`ignores`), and the help names the engines that act on a key.
 """
 
 # ruff: noqa: RUF009  (option() and section() return dataclasses.field)
@@ -43,41 +43,37 @@ class OptimConfig:
     lr: float = option(1e-6, "peak learning rate", at_least=0, at_most=1)
     betas: tuple[float, float] = option((0.9, 0.999), "AdamW's two decay rates", at_least=0, below=1)
     weight_decay: float = option(1e-2, "AdamW's decoupled weight decay", at_least=0, at_most=LARGE)
-    strategy: str = option("adamw", "optimizer; adamw_bf16: EasyR1 engine", choices=("adamw", "adamw_bf16"))
+    strategy: str = option("adamw", "optimizer", choices=("adamw", "adamw_bf16"))
     lr_warmup_ratio: float = option(0.0, "share of all training steps with a rising rate", at_least=0, at_most=1)
     lr_warmup_steps: int | None = option(
         None, "warm-up length in training steps; overrides lr_warmup_ratio", at_least=0, at_most=BILLION
     )
     min_lr_ratio: float | None = option(None, "where decay ends, as a share of lr; null: 0", at_least=0, at_most=1)
-    lr_scheduler_type: str = option(
-        "constant", "learning rate after warm-up; linear: local engine", choices=("constant", "linear", "cosine")
-    )
+    lr_scheduler_type: str = option("constant", "learning rate after warm-up", choices=("constant", "linear", "cosine"))
 
 
 @dataclass
 class FSDPConfig:
-    enable_full_shard: bool = option(True, "engines on Ray: shard parameters as well as gradients")
-    enable_cpu_offload: bool = option(False, "engines on Ray: FSDP keeps parameters in CPU memory")
-    enable_rank0_init: bool = option(True, "EasyR1 engine: load weights on rank 0 only and broadcast them")
-    use_orig_params: bool = option(False, "EasyR1 engine: FSDP shows the original parameters")
+    enable_full_shard: bool = option(True, "shard parameters as well as gradients")
+    enable_cpu_offload: bool = option(False, "FSDP keeps parameters in CPU memory")
+    enable_rank0_init: bool = option(True, "load weights on rank 0 only and broadcast them")
+    use_orig_params: bool = option(False, "FSDP shows the original parameters")
     torch_dtype: str | None = option(None, "dtype in which weights are kept; null: fp32 if trained", choices=DTYPES)
-    fsdp_size: int = option(
-        -1, "engines on Ray: devices in one shard group; -1: all", at_least=-1, at_most=MOST_DEVICES
-    )
+    fsdp_size: int = option(-1, "devices in one shard group; -1: all", at_least=-1, at_most=MOST_DEVICES)
     mp_param_dtype: str = option("bf16", "mixed precision: dtype of the forward pass on GPUs", choices=DTYPES)
-    mp_reduce_dtype: str = option("fp32", "engines on Ray: dtype of gradient reduction", choices=DTYPES)
-    mp_buffer_dtype: str = option("fp32", "engines on Ray: dtype of buffers", choices=DTYPES)
+    mp_reduce_dtype: str = option("fp32", "dtype of gradient reduction", choices=DTYPES)
+    mp_buffer_dtype: str = option("fp32", "dtype of buffers", choices=DTYPES)
 
 
 @dataclass
 class OffloadConfig:
-    offload_params: bool = option(False, "engines on Ray: park parameters in CPU memory while idle")
-    offload_optimizer: bool = option(False, "engines on Ray: park optimizer state in CPU memory while idle")
+    offload_params: bool = option(False, "park parameters in CPU memory while idle")
+    offload_optimizer: bool = option(False, "park optimizer state in CPU memory while idle")
 
 
 @dataclass
 class ActorConfig:
-    strategy: str = option("fsdp", "engines on Ray: how the policy is sharded")
+    strategy: str = option("fsdp", "how the policy is sharded")
     global_batch_size: int = option(
         256, "prompts in one optimizer step; divides data.rollout_batch_size", at_least=1, at_most=MOST_ROWS
     )
@@ -103,11 +99,11 @@ class ActorConfig:
     )
     ppo_epochs: int = option(1, "passes over the rollouts of a step", at_least=1, at_most=1000)
     padding_free: bool = option(
-        True, "pack sequences without padding; engine local computes a prompt once for its rollouts of a micro-batch"
+        True, "pack sequences without padding, or compute a prompt once for its rollouts of a micro-batch"
     )
-    dynamic_batching: bool = option(True, "engines on Ray: micro-batches by tokens instead of rows")
-    ulysses_size: int = option(1, "EasyR1 engine: devices that share one sequence", at_least=1, at_most=MOST_DEVICES)
-    use_torch_compile: bool = option(True, "engines on Ray: compile the log-prob function")
+    dynamic_batching: bool = option(True, "micro-batches by tokens instead of rows")
+    ulysses_size: int = option(1, "devices that share one sequence", at_least=1, at_most=MOST_DEVICES)
+    use_torch_compile: bool = option(True, "compile the log-prob function")
     tau_positive: float = option(
         1.0, "sapo: temperature of the gate where the advantage is positive", above=0, at_most=LARGE
     )
@@ -125,14 +121,14 @@ class ActorConfig:
 
 @dataclass
 class RefConfig:
-    strategy: str = option("fsdp", "engines on Ray: how the reference is sharded")
+    strategy: str = option("fsdp", "how the reference is sharded")
     fsdp: FSDPConfig = section(FSDPConfig, "sharding and precision of the reference")
     offload: OffloadConfig = section(OffloadConfig, "memory offload of the reference")
 
 
 @dataclass
 class RolloutConfig:
-    name: str = option("vllm", "engines on Ray: the program that samples")
+    name: str = option("vllm", "the program that samples")
     n: int = option(
         1,
         "rollouts of each prompt (the group); 2 or more with grpo, grpo_passk, rloo, reinforce_rej",
@@ -148,23 +144,19 @@ class RolloutConfig:
     top_p: float = option(1.0, "sample from the smallest set of tokens with this much probability", above=0, at_most=1)
     top_k: int = option(-1, "sample from the k most likely tokens; -1: all", at_least=-1, at_most=BILLION)
     seed: int = option(1, "seed of the sampler", at_least=0, at_most=MOST_SEED)
-    limit_images: int = option(
-        0, "EasyR1 engine: most images in one prompt; 0: vLLM's own limit", at_least=0, at_most=10_000
-    )
-    dtype: str = option("bf16", "engines on Ray: dtype of sampling", choices=DTYPES)
-    gpu_memory_utilization: float = option(0.6, "engines on Ray: share of GPU memory for vLLM", above=0, at_most=1)
-    ignore_eos: bool = option(False, "engines on Ray: sample on after the end token; EasyR1 then cuts there")
-    enforce_eager: bool = option(False, "engines on Ray: no CUDA graphs in vLLM")
-    enable_chunked_prefill: bool = option(False, "engines on Ray: vLLM splits long prompts")
-    tensor_parallel_size: int = option(
-        2, "engines on Ray: GPUs that share one copy of the sampler", at_least=1, at_most=MOST_DEVICES
-    )
+    limit_images: int = option(0, "most images in one prompt; 0: vLLM's own limit", at_least=0, at_most=10_000)
+    dtype: str = option("bf16", "dtype of sampling", choices=DTYPES)
+    gpu_memory_utilization: float = option(0.6, "share of GPU memory for vLLM", above=0, at_most=1)
+    ignore_eos: bool = option(False, "sample on after the end token; EasyR1 then cuts there")
+    enforce_eager: bool = option(False, "no CUDA graphs in vLLM")
+    enable_chunked_prefill: bool = option(False, "vLLM splits long prompts")
+    tensor_parallel_size: int = option(2, "GPUs that share one copy of the sampler", at_least=1, at_most=MOST_DEVICES)
     max_model_len: int | None = option(
-        None, "engines on Ray: longest prompt and response; null: their sum", at_least=1, at_most=2 * MOST_TOKENS
+        None, "longest prompt and response; null: their sum", at_least=1, at_most=2 * MOST_TOKENS
     )
-    max_num_batched_tokens: int = option(8192, "engines on Ray: tokens in one vLLM batch", at_least=1, at_most=BILLION)
-    disable_log_stats: bool = option(True, "engines on Ray: vLLM logs no statistics")
-    disable_tqdm: bool = option(False, "EasyR1 engine: no progress bar while sampling")
+    max_num_batched_tokens: int = option(8192, "tokens in one vLLM batch", at_least=1, at_most=BILLION)
+    disable_log_stats: bool = option(True, "vLLM logs no statistics")
+    disable_tqdm: bool = option(False, "no progress bar while sampling")
     val_override_config: dict[str, Any] = option(
         {}, "what differs in validation, {n: 1, top_p: 0.95}: n, temperature, top_p, top_k, seed, ignore_eos"
     )
@@ -184,7 +176,7 @@ class RewardConfig:
 
 @dataclass
 class CriticConfig:
-    strategy: str = option("fsdp", "EasyR1 engine: how the critic is sharded")
+    strategy: str = option("fsdp", "how the critic is sharded")
     global_batch_size: int = option(256, "prompts in one optimizer step of the critic", at_least=1, at_most=MOST_ROWS)
     micro_batch_size_per_device_for_update: int = option(
         4, "rollouts in one forward pass of its update", at_least=1, at_most=MOST_ROWS
@@ -207,9 +199,9 @@ class CriticConfig:
 
 @dataclass
 class WorkerConfig:
-    hybrid_engine: bool = option(True, "engines on Ray: policy and sampler share the same devices")
+    hybrid_engine: bool = option(True, "policy and sampler share the same devices")
     actor: ActorConfig = section(ActorConfig, "the policy and its update")
     rollout: RolloutConfig = section(RolloutConfig, "sampling")
     ref: RefConfig = section(RefConfig, "the reference policy of the KL term")
     reward: RewardConfig = section(RewardConfig, "grading")
-    critic: CriticConfig = section(CriticConfig, "the value model of gae (EasyR1 engine)")
+    critic: CriticConfig = section(CriticConfig, "the value model of gae")

@@ -7,7 +7,7 @@ wherever a configuration is read, so it imports nothing heavy: `run` and the lik
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from echorl_vl.algorithms import ALGORITHMS, Capability
@@ -26,7 +26,8 @@ class Engine(ABC):
     """Trains what a configuration says. Subclasses are registered with `@register` and hold no state.
 
     name: what `engine:` calls it. summary: a line for `--help`. capabilities: what algorithms may ask of it
-    (`Algorithm.needs`). accepts: keys of which it can run some values only. auto_order: its place in the order in which
+    (`Algorithm.needs`). accepts: keys of which it can run some values only. ignores: patterns of keys
+    that say nothing about a run of it (`worker.critic.*`). auto_order: its place in the order in which
     `engine: auto` asks the engines; None: it is chosen by name alone. many_gpus: whether it can spread a model over
     several GPUs.
     """
@@ -35,6 +36,7 @@ class Engine(ABC):
     summary: ClassVar[str]
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
     accepts: ClassVar[Accepted] = {}
+    ignores: ClassVar[Collection[str]] = ()
     auto_order: ClassVar[int | None] = None
     many_gpus: ClassVar[bool] = False
 

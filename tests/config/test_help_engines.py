@@ -1,39 +1,48 @@
-"""What a help line says of engines is what the engines do."""
+"""What help says of engines comes from the engines: which act on a key, and which values they take."""
 
 from __future__ import annotations
 
+import re
+from fnmatch import fnmatchcase
+
 import pytest
 
-from echorl_vl.config import Config
+from echorl_vl.config import ENGINES, Config, full_help
 from echorl_vl.config.options import schema_options
-from echorl_vl.engines.local.checks import ESTIMATORS, KL_PENALTIES
-from echorl_vl.engines.verl.checks import ACCEPTS
-from echorl_vl.engines.verl.settings import ACTED_ON, NO_EFFECT
 
-OPTIONS = {key: option for key, option in schema_options(Config).items() if not key.startswith("worker.critic.")}
-"""The critic's section is EasyR1's as a whole, and says so in its heading."""
+OPTIONS = schema_options(Config)
+ENTRY = re.compile(r"^  ([\w.]+) =(.*?)(?=^  \S|\n\n|\Z)", re.M | re.S)
+ENTRIES = {key: " ".join(text.split()) for key, text in ENTRY.findall(full_help())}
 
 
-def of_verl(key: str) -> bool:
-    """Whether verl's engine acts on a key, in more than one value."""
-    silent = any(key == name or (name.endswith(".*") and key.startswith(name[:-1])) for name in NO_EFFECT - ACTED_ON)
-    return not silent and len(ACCEPTS.get(key, ((), ()))[0]) != 1
+@pytest.mark.parametrize("name", list(ENGINES))
+def test_what_an_engine_ignores_and_accepts_are_keys_and_values(name: str) -> None:
+    engine = ENGINES[name]
+    for pattern in engine.ignores:
+        assert any(fnmatchcase(key, pattern) for key in OPTIONS), pattern
+    for key, (values, why) in engine.accepts.items():
+        assert why and all(OPTIONS[key].range.accepts(value) for value in values), key
 
 
-@pytest.mark.parametrize("key", [key for key, option in OPTIONS.items() if "EasyR1 engine" in option.help])
-def test_a_key_of_easyr1_alone_is_none_of_verl(key: str) -> None:
-    help_line = OPTIONS[key].help
-    if help_line.startswith("EasyR1 engine: "):
-        assert not of_verl(key), f"{key}: verl takes it too"
+@pytest.mark.parametrize(
+    ("key", "part"),
+    [
+        ("worker.rollout.gpu_memory_utilization", "0.6 easyr1, verl: share of GPU memory for vLLM"),
+        ("worker.rollout.disable_tqdm", "easyr1: no progress bar while sampling"),
+        ("worker.critic.optim.lr", "easyr1: peak learning rate"),
+        ("worker.actor.optim.lr", "1e-06 peak learning rate"),
+        ("worker.actor.optim.strategy", "(one of adamw, adamw_bf16; local, verl: only adamw)"),
+        ("worker.actor.optim.lr_scheduler_type", "; easyr1, verl: only constant, cosine)"),
+        ("worker.actor.ulysses_size", "; verl: only 1)"),
+        ("algorithm.kl_penalty", "full: no engine yet"),
+        ("engine", "(one of auto, easyr1, local, verl)"),
+    ],
+)
+def test_help_names_the_engines_of_a_key_and_the_values_they_take(key: str, part: str) -> None:
+    assert part in ENTRIES[key]
 
 
-@pytest.mark.parametrize("key", [key for key, option in OPTIONS.items() if "engines on Ray" in option.help])
-def test_a_key_of_the_engines_on_ray_is_taken_by_verl_or_refused_with_a_reason(key: str) -> None:
-    assert of_verl(key) or key in ACCEPTS
-
-
-def test_every_engine_is_named_for_the_values_that_the_local_one_has_not() -> None:
-    missing = set(OPTIONS["algorithm.adv_estimator"].range.choices) - set(ESTIMATORS)
-    assert missing == {"gae", "remax"} and all(name in OPTIONS["algorithm.adv_estimator"].help for name in missing)
-    missing = set(OPTIONS["algorithm.kl_penalty"].range.choices) - set(KL_PENALTIES)
-    assert missing == {"full"} and "full: no engine yet" in OPTIONS["algorithm.kl_penalty"].help
+def test_an_estimator_that_no_engine_has_is_called_that() -> None:
+    key = "algorithm.adv_estimator"
+    had = set().union(*(engine.accepts[key][0] for engine in ENGINES.values()))
+    assert set(OPTIONS[key].range.choices) - had == {"remax"} and "remax: no engine yet" in ENTRIES[key]

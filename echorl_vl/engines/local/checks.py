@@ -24,6 +24,20 @@ ACCEPTS = {
 }
 """Key -> the values that can be had, and what an error says."""
 
+IGNORES = (
+    "data.filter_overlong_prompts_workers", "data.video_fps",
+    "trainer.n_gpus_per_node", "trainer.nnodes", "trainer.ray_timeline", "trainer.val_generations_to_log",
+    "worker.critic.*", "worker.hybrid_engine", "worker.actor.strategy", "worker.ref.strategy", "worker.*.offload.*",
+    "worker.*.fsdp.enable_*", "worker.*.fsdp.fsdp_size", "worker.*.fsdp.use_orig_params",
+    "worker.*.fsdp.mp_reduce_dtype", "worker.*.fsdp.mp_buffer_dtype",
+    "worker.actor.dynamic_batching", "worker.actor.ulysses_size", "worker.actor.use_torch_compile",
+    "worker.rollout.disable_*", "worker.rollout.dtype", "worker.rollout.enable_chunked_prefill",
+    "worker.rollout.enforce_eager", "worker.rollout.gpu_memory_utilization", "worker.rollout.ignore_eos",
+    "worker.rollout.limit_images", "worker.rollout.max_model_len", "worker.rollout.max_num_batched_tokens",
+    "worker.rollout.name", "worker.rollout.tensor_parallel_size",
+)  # fmt: skip
+"""Keys of Ray, FSDP, vLLM and the critic, which this engine has not."""
+
 
 def precision_issues(config: Config) -> Iterator[ConfigIssue]:
     """Dtypes in which training would go wrong without an error."""

@@ -10,7 +10,7 @@ from echorl_vl.algorithms import Capability
 from echorl_vl.config import Config, ConfigIssue
 from echorl_vl.config.issues import issue_at
 from echorl_vl.engines.base import Engine, engines_on_many_gpus, register
-from echorl_vl.engines.local.checks import ACCEPTS, precision_issues
+from echorl_vl.engines.local.checks import ACCEPTS, IGNORES, precision_issues
 from echorl_vl.engines.resources import GIB, Machine
 
 _BYTES_TRAINED, _BYTES_FROZEN = 16, 4  # float32 weight, gradient and AdamW's two moments; a frozen weight under LoRA
@@ -22,6 +22,7 @@ class LocalEngine(Engine):
     summary = "one process, on a CPU or one GPU"
     capabilities = frozenset(Capability)
     accepts = ACCEPTS
+    ignores = IGNORES
     auto_order = 100  # it runs anywhere, so it is asked last
 
     def run(self, config: Config) -> int:

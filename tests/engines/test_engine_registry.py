@@ -1,0 +1,157 @@
+"""An engine is one folder: a toy one that is put beside the others is listed, checked and run; and nothing that is
+shared names an engine."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+
+import pytest
+
+from echorl_vl.config import ENGINES, load_config
+from echorl_vl.engines.base import Engine, register
+from echorl_vl.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGE = REPOSITORY / "echorl_vl"
+CONFIG = REPOSITORY / "configs/math_tiny.yaml"
+
+TOY = """
+from echorl_vl.config.issues import issue_at
+from echorl_vl.engines.base import Engine, register
+
+
+@register
+class ToyEngine(Engine):
+    name = "toy"
+    summary = "says what it would train"
+    accepts = {"worker.rollout.top_p": ((1.0,), "engine toy supports 1")}
+    ignores = ("worker.actor.padding_free",)
+
+    def issues(self, config):
+        found = super().issues(config)
+        if config.data.seed == 13:
+            found.append(issue_at(config, "data.seed", "engine toy is superstitious"))
+        return found
+
+    def run(self, config):
+        print(f"toy trains {config.trainer.max_steps} steps")
+        return 0
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package as it is, and one folder more among its engines."""
+    home = tmp_path_factory.mktemp("home")
+    engines = home / "echorl_vl/engines"
+    engines.mkdir(parents=True)
+    for source, target in ((PACKAGE, engines.parent), (PACKAGE / "engines", engines)):
+        for entry in source.iterdir():
+            if entry.name not in ("engines", "__pycache__"):
+                (target / entry.name).symlink_to(entry)
+    (engines / "toy").mkdir()
+    (engines / "toy/engine.py").write_text(TOY)
+    return home
+
+
+def run(home: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(home)}
+    return subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_it_is_listed(home: Path) -> None:
+    assert "  toy: says what it would train\n" in run(home, "echorl_vl.train", "--help").stdout
+    text = " ".join(run(home, "echorl_vl.train", "--help-all").stdout.split())
+    assert "(one of auto, easyr1, local, toy, verl)" in text
+    assert "toy: only 1.0)" in text and "padding_free = true easyr1, local, verl: pack" in text
+
+
+def test_its_issues_are_told_with_the_others(home: Path) -> None:
+    wrong = ["worker.rollout.n=1", "worker.rollout.top_p=0.9", "data.seed=13"]
+    error = run(home, "echorl_vl.train", str(CONFIG), "engine=toy", *wrong).stderr
+    assert error.startswith("error: 3 problems in the configuration:")
+    for part in ("wanted at least 2", "engine toy supports 1", "engine toy is superstitious"):
+        assert part in error
+
+
+def test_an_algorithm_that_it_has_not_is_refused_by_its_name(home: Path) -> None:
+    error = run(home, "echorl_vl.train", str(CONFIG), "engine=toy", "algorithm.name=luffy", "data.trace_key=x").stderr
+    assert "it needs demonstrations among the rows of a group, which engine toy has not" in error
+    assert "engine easyr1 or local has" in error
+
+
+def test_it_runs(home: Path) -> None:
+    done = run(home, "echorl_vl.train", str(CONFIG), "engine=toy", "trainer.max_steps=7")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("engine: toy (the configuration asks for it)\n")
+    assert done.stdout.endswith("toy trains 7 steps\n")
+    assert run(home, "echorl_vl.engines.check", "toy").stdout.startswith("torch ")
+
+
+def test_an_engine_of_ones_own_need_not_be_in_the_package() -> None:
+    class Mine(Engine):
+        name, summary = "mine", "one of my own"
+
+        def run(self, config):
+            return 0
+
+    register(Mine)
+    try:
+        assert load_config(CONFIG, ["engine=mine"]).engine == "mine"
+        with pytest.raises(ValueError, match="two engines are called 'mine'"):
+            register(Mine)
+    finally:
+        del ENGINES["mine"]
+    with pytest.raises(UserError, match="one of auto, easyr1, local, verl"):
+        load_config(CONFIG, ["engine=mine"])
+
+
+# --- nothing that is shared names an engine ---
+
+NAMES = re.compile(r"\b(easyr1|verl|local engine|engine local|EasyR1 engine|engines? on Ray)\b")
+
+
+@pytest.mark.parametrize("place", ["config", "core", "train.py", "algorithms", "types.py", "errors.py"])
+def test_no_engine_is_named_in(place: str) -> None:
+    """Comments aside; `EasyR1` alone is the format of the configuration file."""
+    path = PACKAGE / place
+    for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
+        with tokenize.open(file) as stream:
+            tokens = [one for one in tokenize.generate_tokens(stream.readline) if one.type != tokenize.COMMENT]
+        named = [f"line {one.start[0]}: {found[0]}" for one in tokens if (found := NAMES.search(one.string))]
+        assert not named, f"{file.relative_to(REPOSITORY)}: {named}"
+
+
+# --- nothing heavy ---
+
+PROGRAM = """
+import sys
+import echorl_vl.engines
+from echorl_vl import train
+status = train.main(sys.argv[1:])
+heavy = {"torch", "transformers", "datasets", "ray", "verl", "matplotlib", "PIL", "pyarrow"}
+print("status", status, "imported", sorted(heavy & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--help"], 0),
+        (["--help-all"], 0),
+        ([str(REPOSITORY / "configs/geo3k.yaml"), "--print-config"], 0),
+        ([str(REPOSITORY / "configs/geo3k.yaml"), "engine=easyr1", "worker.rollout.n=1"], 2),
+        ([str(REPOSITORY / "configs/math_1_5b_verl.yaml"), "worker.rollout.n=1", "echo.coef=-1"], 2),
+        ([str(CONFIG), "engine=local", "trainer.critic_warmup=2"], 2),
+    ],
+    ids=["help", "help-all", "print", "easyr1", "verl", "local"],
+)
+def test_a_configuration_is_read_and_refused_without_torch(arguments: list[str], status: int) -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines()[-1] == f"status {status} imported []", done.stderr
