@@ -1,6 +1,9 @@
-"""The one exception that stands for a mistake the user can mend, and the exit status of a stopped run."""
+"""The one exception that stands for a mistake the user can mend, and the exit statuses of our commands."""
 
 from __future__ import annotations
+
+USAGE_ERROR = 2
+"""Exit status of a command that was given something it can't use, as `argparse` has it."""
 
 INTERRUPTED = 130
 """Exit status of a run that the user stopped, as of any program that SIGINT ends."""

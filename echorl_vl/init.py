@@ -1,4 +1,4 @@
-"""Writes a starter configuration: `python -m echorl_vl.init my.yaml [--text] [--reward my_reward.py]`."""
+"""Writes a starter configuration: `echorl init my.yaml [--text] [--reward my_reward.py]`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.atomic import write_text
-from echorl_vl.outputs.command import job
-from echorl_vl.outputs.terminal import print_error, visible
+from echorl_vl.outputs.command import job, program
+from echorl_vl.outputs.terminal import visible
 
 STARTER = Path(__file__).with_name("starter")
 SHIPPED_REWARD = "echorl_vl/rewards/geometry.py:compute_score"
@@ -23,13 +23,9 @@ SHIPPED_REWARD = "echorl_vl/rewards/geometry.py:compute_score"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status (0 done, 2 a mistake in the input)."""
     options = _parser().parse_args(arguments)
-    try:
-        written = write_starter(options.config, options.text, options.reward)
-    except UserError as error:
-        print_error(error)
-        return 2
+    written = write_starter(options.config, options.text, options.reward)
     print(visible("wrote " + ", ".join(str(path) for path in written)))
-    print(visible(f"next: python -m echorl_vl.train {options.config} --dry-run"))
+    print(visible(f"next: {program('train', 'echorl_vl.train')} {options.config} --dry-run"))
     return 0
 
 
@@ -74,7 +70,7 @@ def _check(path: Path, suffixes: tuple[str, ...]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m echorl_vl.init",
+        prog=program("init", "echorl_vl.init"),
         description="Writes a starter configuration that runs as it stands; its comments say what to change.",
     )
     parser.add_argument("config", type=Path, help="the configuration to write, for example my.yaml")

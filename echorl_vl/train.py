@@ -10,11 +10,10 @@ from echorl_vl import __version__
 from echorl_vl.config import Config, clip_note, full_help, load_config, short_help, start_notes, to_yaml
 from echorl_vl.engines.hub import check_hub
 from echorl_vl.engines.start import check_start, choose_engine
-from echorl_vl.errors import INTERRUPTED, UserError
-from echorl_vl.outputs.command import command, forgiving_console
+from echorl_vl.errors import INTERRUPTED, USAGE_ERROR, UserError
+from echorl_vl.outputs.command import command, forgiving_console, program
 from echorl_vl.outputs.terminal import prepare_console, print_error, visible
 
-USAGE_ERROR = 2
 FLAGS = ("--help", "-h", "--help-all", "--version", "--print-config", "--dry-run")
 
 
@@ -28,9 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--version" in flags:
             return _print(f"echorl-vl {__version__}")
         if "--help-all" in flags:
-            return _print(full_help())
+            return _print(full_help(program("train", "echorl_vl.train")))
         if "--help" in flags or "-h" in flags or not arguments:
-            return _print(short_help()) or (0 if flags else USAGE_ERROR)
+            return _print(short_help(program("train", "echorl_vl.train"))) or (0 if flags else USAGE_ERROR)
         return _run(values, flags)
     except UserError as error:
         with forgiving_console():

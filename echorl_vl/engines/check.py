@@ -1,4 +1,4 @@
-"""Whether this environment has what an engine needs: `python -m echorl_vl.engines.check ENGINE`.
+"""Whether this environment has what an engine needs: `echorl check ENGINE`.
 
 Prints the versions that were found and, for an engine around a host framework, whether every name that the adapter
 hooks into is there; exits with 0 if a run could start, else with 2 and what is missing. Without a GPU it checks for a
@@ -7,30 +7,23 @@ CPU dry run, which needs no vllm.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
 import echorl_vl.engines  # noqa: F401 - registers them
 from echorl_vl.config import ENGINES
-from echorl_vl.errors import UserError
-from echorl_vl.outputs.command import command
-from echorl_vl.outputs.terminal import print_error
+from echorl_vl.outputs.command import command, make_parser
 
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m echorl_vl.engines.check", description=__doc__.splitlines()[0])
+    parser = make_parser("check", "echorl_vl.engines.check", __doc__)
     parser.add_argument("engine", choices=tuple(ENGINES))
     parser.add_argument("--cpu", action="store_true", help="for a CPU dry run, also where there is a GPU")
     chosen = parser.parse_args(arguments)
-    try:
-        for line in ENGINES[chosen.engine].check_environment(chosen.cpu):
-            print(line, flush=True)
-    except UserError as error:
-        print_error(error)
-        return 2
+    for line in ENGINES[chosen.engine].check_environment(chosen.cpu):
+        print(line, flush=True)
     return 0
 
 

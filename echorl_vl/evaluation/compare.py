@@ -1,8 +1,7 @@
-"""Whether B is better than A: `python -m eval.compare A B`, two folders that `eval.run` wrote."""
+"""Is B better than A? A paired bootstrap over the benchmarks of two folders that `echorl eval` wrote."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from echorl_vl.errors import INTERRUPTED, UserError, shorten
+from echorl_vl.errors import UserError, shorten
 from echorl_vl.evaluation.benchmarks.base import cluster_of
 from echorl_vl.evaluation.clusters import numbered
 from echorl_vl.evaluation.folder import Keys, read_json, read_lines, read_questions
@@ -21,10 +20,8 @@ from echorl_vl.evaluation.paired import LEVEL, RESAMPLES, Difference, mean_diffe
 from echorl_vl.evaluation.progress import wide_console
 from echorl_vl.evaluation.tables import show_table
 from echorl_vl.outputs.atomic import write_text
-from echorl_vl.outputs.command import command
-from echorl_vl.outputs.terminal import print_error
+from echorl_vl.outputs.command import command, make_parser, program
 
-USAGE_ERROR = 2
 HEADS = ("", "verdict", "N", "A", "B", "B - A", "95 % interval", "not better", "p", "wins", "losses")
 # These two say which questions and which model: the first has to be the same, the second is what is compared.
 _EXPECTED = ("questions_sha256", "model_sha256")
@@ -165,9 +162,8 @@ def _sides(folder: Path) -> dict[str, Side]:
         [folder] if (folder / "result.json").exists() else sorted(path.parent for path in folder.glob("*/result.json"))
     )
     if not found:
-        raise UserError(
-            f"{folder}: no result.json in it or in a folder of it: run `python -m eval.run --out {folder}` first"
-        )
+        again = f"{program('eval', 'eval.run')} --out {folder}"
+        raise UserError(f"{folder}: no result.json in it or in a folder of it: run `{again}` first")
     sides = {}
     for path in found:
         result = read_json(path / "result.json", _RESULT)
@@ -177,7 +173,7 @@ def _sides(folder: Path) -> dict[str, Side]:
         if [grade["uid"] for grade in grades] != list(questions) or not all(grade["correct"] for grade in grades):
             raise UserError(
                 f"{path / 'grades.jsonl'}: not a verdict for each question of questions.jsonl, in its order: grade "
-                "again with `python -m eval.run --grade-only`"
+                f"again with `{program('eval', 'eval.run')} --grade-only`"
             )
         sides[result["benchmark"]] = Side(
             path, result["settings"], result["grading"], grades, questions, result["partial"]
@@ -315,7 +311,7 @@ def _numbers(difference: Difference) -> dict[str, Any]:
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status (0 done, 2 a mistake in the input, 130 stopped by the user)."""
-    parser = argparse.ArgumentParser(prog="python -m eval.compare", description="Is B better than A? Paired bootstrap.")
+    parser = make_parser("compare", "eval.compare", __doc__)
     parser.add_argument("a", type=Path, help="a folder that eval.run wrote")
     parser.add_argument("b", type=Path, help="another one, asked the same questions")
     parser.add_argument("--show", type=int, default=5, help="wins and losses to list for each benchmark (%(default)s)")
@@ -323,19 +319,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (%(default)s)")
     parser.add_argument("--resamples", type=int, default=RESAMPLES, help="(%(default)s)")
     given = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
-    try:
-        if given.resamples < 100:
-            raise UserError(f"--resamples {given.resamples}: wanted at least 100")
-        comparisons, alone = compare(given.a, given.b, given.seed, given.resamples)
-        show(comparisons, alone, max(given.show, 0), wide_console())
-        if given.json is not None:
-            write_text(given.json, json.dumps(_report(comparisons, alone), indent=2, ensure_ascii=False) + "\n")
-        return 0
-    except UserError as error:
-        print_error(error)
-        return USAGE_ERROR
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    if given.resamples < 100:
+        raise UserError(f"--resamples {given.resamples}: expected at least 100")
+    comparisons, alone = compare(given.a, given.b, given.seed, given.resamples)
+    show(comparisons, alone, max(given.show, 0), wide_console())
+    if given.json is not None:
+        write_text(given.json, json.dumps(_report(comparisons, alone), indent=2, ensure_ascii=False) + "\n")
+    return 0
 
 
 if __name__ == "__main__":

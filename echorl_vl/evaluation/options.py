@@ -1,4 +1,4 @@
-"""The command line of `python -m eval.run`."""
+"""The command line of `echorl eval`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from echorl_vl.errors import UserError
 from echorl_vl.evaluation.benchmarks.base import Benchmark
 from echorl_vl.evaluation.benchmarks.registry import benchmarks, get
 from echorl_vl.evaluation.settings import DEFAULT, PRESETS, Preset
+from echorl_vl.outputs.command import program
 
 ENGINES = ("auto", "vllm", "transformers")
 
@@ -50,7 +51,7 @@ class Options:
 def parser() -> argparse.ArgumentParser:
     """The options with their help."""
     made = argparse.ArgumentParser(
-        prog="python -m eval.run",
+        prog=program("eval", "eval.run"),
         description="Scores a checkpoint on benchmarks. A command that was stopped goes on where it was.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="presets:\n" + "\n".join(f"  {name:<13}{preset.about}" for name, preset in PRESETS.items()),

@@ -1,4 +1,4 @@
-"""Scores a checkpoint: `python -m eval.run --model PATH --bench geometry3k,mathvision --out DIR`."""
+"""Scores a checkpoint: `echorl eval --model PATH --bench geometry3k,mathvision --out DIR`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,6 @@ from echorl_vl.evaluation.progress import bar, wide_console
 from echorl_vl.evaluation.settings import versions
 from echorl_vl.evaluation.tables import show_table
 from echorl_vl.outputs.command import job
-from echorl_vl.outputs.terminal import print_error
-
-USAGE_ERROR = 2
 
 # Messages of the modules that training shares speak of its keys; here the same things are options.
 _OPTIONS = {
@@ -48,9 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run(options, console)
         return 0
     except UserError as error:
-        message = _KEY.sub(lambda match: _OPTIONS[match[0]], str(error))
-        print_error(message)
-        return USAGE_ERROR
+        raise UserError(_KEY.sub(lambda match: _OPTIONS[match[0]], str(error))) from error
     except KeyboardInterrupt:
         print("stopped; the same command goes on where it was", file=sys.stderr)
         return INTERRUPTED

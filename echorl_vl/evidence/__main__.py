@@ -27,11 +27,10 @@ from echorl_vl.evidence.report import fill, report
 from echorl_vl.evidence.results import write_result
 from echorl_vl.evidence.setup import TASKS, Setup, make_setup
 from echorl_vl.evidence.store import Store, estimate
-from echorl_vl.outputs.command import job
+from echorl_vl.outputs.command import job, program
 from echorl_vl.outputs.console import make_console, quiet_libraries
-from echorl_vl.outputs.terminal import print_error, visible
+from echorl_vl.outputs.terminal import visible
 
-USAGE_ERROR = 2
 REPORT = "report"
 
 
@@ -48,9 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         experiments = find_experiments(names)
         setups = _setups(options, overrides)
         return _run(experiments, setups, Store(options.out), options.plan)
-    except UserError as error:
-        print_error(error)
-        return USAGE_ERROR
     except KeyboardInterrupt:
         print(visible(f"stopped; the same command goes on where it was ({options.out})"), file=sys.stderr)
         return INTERRUPTED
@@ -71,7 +67,8 @@ def _run(experiments: dict[str, Experiment], setups: list[Setup], store: Store, 
             store.run(experiment.cells(setup), lambda line: print(visible(line), flush=True))
             result = write_result(name, experiment, setup, store)
             console.print(result["sentence"], soft_wrap=True)
-    print(f"{store.out / 'results'}: numbers and plots; tables: python -m eval.evidence report --out {store.out}")
+    tables = f"{program('evidence', 'eval.evidence')} {REPORT} --out {store.out}"
+    print(f"{store.out / 'results'}: numbers and plots; tables: {tables}")
     return 0
 
 
@@ -114,7 +111,7 @@ def _setups(options: argparse.Namespace, overrides: list[str]) -> list[Setup]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m eval.evidence",
+        prog=program("evidence", "eval.evidence"),
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,36 +1,58 @@
-"""What every command line of ours stands in: a console that lacks characters, fills up or goes away, and Ctrl-C.
+"""What every command line of ours stands in: its name, mistakes, Ctrl-C, and a console that may fill up or go away.
 
-A reader that has left (`| head -1`), a full disk behind `> log` or a closed descriptor (`>&-`) must never end a run:
-what stdout or stderr can't take is dropped.
+A `UserError` is printed without a traceback. A reader that has left (`| head -1`), a full disk behind `> log` or a
+closed descriptor (`>&-`) must never end a run: what stdout or stderr can't take is dropped.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec, TextIO
 
-from echorl_vl.errors import INTERRUPTED
-from echorl_vl.outputs.terminal import prepare_console
+from echorl_vl.errors import INTERRUPTED, USAGE_ERROR, UserError
+from echorl_vl.outputs.terminal import prepare_console, print_error, visible
 
 OUTPUT_LOST = 1
 
 P = ParamSpec("P")
 
 
+def program(name: str, module: str) -> str:
+    """What the user types for a command, as it was typed this time: `echorl NAME` or `python -m MODULE`."""
+    return f"echorl {name}" if Path(sys.argv[0]).stem == "echorl" else f"python -m {module}"
+
+
+def make_parser(name: str, module: str, about: str) -> argparse.ArgumentParser:
+    """The parser of a command, under the name that was typed; the first line of `about` says what the command does."""
+    return argparse.ArgumentParser(prog=program(name, module), description=about.split("\n")[0])
+
+
+def positive(text: str) -> int:
+    """An argument that is a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {visible(text)!r}")
+    return int(text)
+
+
 def job(main: Callable[P, int]) -> Callable[P, int]:
-    """Frames a `main` whose results lie in files: it goes on without its console, and its exit status is its own."""
+    """Frames a `main` whose results lie in files: it goes on without its console.
+
+    Its exit status is its own, `USAGE_ERROR` after a `UserError`, or `INTERRUPTED`.
+    """
     return _framed(main, output_counts=False)
 
 
 def command(main: Callable[P, int]) -> Callable[P, int]:
     """Frames a `main` that is run for what it prints.
 
-    Its exit status is `OUTPUT_LOST` in the place of 0 where that could not be written (a full disk), but not where the
-    reader has left (`| head`).
+    As `job`, but its exit status is `OUTPUT_LOST` in the place of 0 where that could not be written (a full disk), but
+    not where the reader has left (`| head`).
     """
     return _framed(main, output_counts=True)
 
@@ -42,6 +64,9 @@ def _framed(main: Callable[P, int], output_counts: bool) -> Callable[P, int]:
         with forgiving_console() as stdout:
             try:
                 status = main(*args, **kwargs)
+            except UserError as error:
+                print_error(error)
+                return USAGE_ERROR
             except KeyboardInterrupt:
                 print("stopped", file=sys.stderr)
                 return INTERRUPTED

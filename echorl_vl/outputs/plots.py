@@ -1,7 +1,7 @@
 """PNG plots of a run, drawn from what lies in its folder.
 
-    python -m echorl_vl.outputs.plots RUN                       draws RUN/plots/*.png again
-    python -m echorl_vl.outputs.plots RUN_A RUN_B --out DIR     lays several runs over each other
+    echorl plots RUN                       draws RUN/plots/*.png again
+    echorl plots RUN_A RUN_B --out DIR     lays several runs over each other
 
 Each file answers one question: learning.png (does it learn?), degeneration.png (how many groups give no gradient?),
 echo.png (what does EchoRL add?), entropy.png and examples.png (where is the policy unsure, and what is mined?),
@@ -10,7 +10,6 @@ timing.png (where does the time go?); summary.png has the first three and an exa
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from echorl_vl.core import metric_names as names
 from echorl_vl.errors import UserError
 from echorl_vl.outputs import plot_examples, plot_rollouts, plot_style
 from echorl_vl.outputs import plot_panels as panels
-from echorl_vl.outputs.command import job
+from echorl_vl.outputs.command import job, make_parser
 from echorl_vl.outputs.plot_data import RunData
 from echorl_vl.outputs.plot_style import (
     CYCLE,
@@ -35,7 +34,7 @@ from echorl_vl.outputs.plot_style import (
     step_axis,
 )
 from echorl_vl.outputs.rollout_files import read_rollouts, rollout_files
-from echorl_vl.outputs.terminal import print_error, visible
+from echorl_vl.outputs.terminal import visible
 
 _ALONE = (0.1, 0.12, 0.71, 0.735)  # axes of the only panel of a figure
 
@@ -203,18 +202,14 @@ def _latest_rollouts(folder: Path) -> list[dict]:
 @job
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m echorl_vl.outputs.plots", description=__doc__.split("\n")[0])
+    parser = make_parser("plots", "echorl_vl.outputs.plots", __doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, e.g. checkpoints/echorl/geo3k_tiny")
     parser.add_argument("--out", help="folder for the plots of several runs")
     options = parser.parse_args(arguments)
-    try:
-        if options.out:
-            written = compare(options.runs, options.out)
-        else:
-            written = [path for run in options.runs for path in write_plots(run)]
-    except UserError as error:
-        print_error(error)
-        return 2
+    if options.out:
+        written = compare(options.runs, options.out)
+    else:
+        written = [path for run in options.runs for path in write_plots(run)]
     print("\n".join(visible(str(path)) for path in written))
     return 0
 

@@ -11,6 +11,7 @@ import yaml
 
 from echorl_vl.config.names import ALIASES
 from echorl_vl.errors import UserError
+from echorl_vl.outputs.command import program
 
 Difference = tuple[str, Any, Any]  # dotted key, value in the folder's config, value now
 
@@ -113,8 +114,9 @@ def read_config(path: Path) -> str:
         why = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UserError(
             f"{path} can't be read as a config ({why}), so nothing tells whether the run in this folder is the "
-            "one that is asked for. If it is, write the file again with `python -m echorl_vl.train YOUR_CONFIG "
-            f"[key=value ...] --print-config > {path}`; else start beside it with trainer.find_last_checkpoint=false."
+            "one that is asked for. If it is, write the file again with "
+            f"`{program('train', 'echorl_vl.train')} YOUR_CONFIG [key=value ...] --print-config > {path}`; else start "
+            "beside it with trainer.find_last_checkpoint=false."
         ) from error
     return text
 

@@ -1,13 +1,12 @@
 """Rollouts on the terminal: each reasoning step shaded by its entropy, the EchoClips marked.
 
-python -m echorl_vl.outputs.show RUN                        the newest step
-python -m echorl_vl.outputs.show RUN --step 12 --only clips
-python -m echorl_vl.outputs.show RUN/rollouts/step_000012.parquet --group 3
+echorl show RUN                                             the newest step
+echorl show RUN --step 12 --only clips
+echorl show RUN/rollouts/step_000012.parquet --group 3
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -20,10 +19,10 @@ from rich.rule import Rule
 from rich.text import Text
 
 from echorl_vl.errors import UserError
-from echorl_vl.outputs.command import command
+from echorl_vl.outputs.command import command, make_parser, positive
 from echorl_vl.outputs.console import make_console
 from echorl_vl.outputs.rollout_files import read_rollouts, rollout_files
-from echorl_vl.outputs.terminal import print_error, visible
+from echorl_vl.outputs.terminal import visible
 
 Row = dict[str, Any]
 
@@ -117,16 +116,10 @@ def _verdict(row: Row) -> str:
     return "bold green" if row["verified"] else "bold red"
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {visible(text)!r}")
-    return int(text)
-
-
 @command
 def main(arguments: Sequence[str] | None = None, console: Console | None = None) -> int:
     """The command line. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m echorl_vl.outputs.show", description=__doc__.split("\n")[0])
+    parser = make_parser("show", "echorl_vl.outputs.show", __doc__)
     parser.add_argument("path", metavar="RUN", help="run folder or parquet file")
     parser.add_argument("--step", type=int, help="training step; without it the newest")
     parser.add_argument(
@@ -136,21 +129,17 @@ def main(arguments: Sequence[str] | None = None, console: Console | None = None)
         help="show these rollouts only",
     )
     parser.add_argument("--group", type=int, help="show the rollouts of one prompt")
-    parser.add_argument("--count", type=_positive, metavar="N", default=6, help="at most so many (default 6)")
+    parser.add_argument("--count", type=positive, metavar="N", default=6, help="at most so many (default 6)")
     parser.add_argument(
         "--validation", action="store_true", help="rollouts of the validation instead of those of training"
     )
     options = parser.parse_args(arguments)
     console = console or make_console()
-    try:
-        path = find_file(options.path, options.step, "validation" if options.validation else "rollouts")
-        rows = read_rollouts(path)
-        groups = sorted({row["group"] for row in rows})
-        if options.group is not None and options.group not in groups:
-            raise UserError(f"{path} has no group {options.group}; it has {', '.join(map(str, groups)) or 'none'}")
-    except UserError as error:
-        print_error(error)
-        return 2
+    path = find_file(options.path, options.step, "validation" if options.validation else "rollouts")
+    rows = read_rollouts(path)
+    groups = sorted({row["group"] for row in rows})
+    if options.group is not None and options.group not in groups:
+        raise UserError(f"{path} has no group {options.group}; it has {', '.join(map(str, groups)) or 'none'}")
     entropies = sorted(e for row in rows for e in row["step_entropies"] or () if e is not None and math.isfinite(e))
     highest = entropies[int(0.98 * (len(entropies) - 1))] if entropies else 0.0
     selected = select(rows, options.only, options.group, options.count)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from echorl_vl.core import metric_names as names
+from echorl_vl.outputs.command import program
 from echorl_vl.outputs.plot_data import HINT_TOKENS, RunData, ends, has_gaps, over_clips
 from echorl_vl.shares import percent
 
@@ -143,7 +144,7 @@ def finish_run(folder: RunFolder, display: Display) -> None:
     try:
         plots = write_plots(folder.path)
     except Exception as error:  # the run is whole without its plots
-        again = f"python -m echorl_vl.outputs.plots {folder.path}"
+        again = f"{program('plots', 'echorl_vl.outputs.plots')} {folder.path}"
         display.note(f"the plots failed ({type(error).__name__}: {error}); draw them with {again}")
     folder.finish(facts)
     display.summary(rows, [folder.metrics_file, *plots, *sorted(folder.path.glob("global_step_*"))])

@@ -11,7 +11,6 @@ peaks, and what reinforcement learning has to decide.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import sys
@@ -30,7 +29,7 @@ from echorl_vl.generators.geometry3k.kinds import KINDS, OOD_KINDS
 from echorl_vl.generators.geometry3k.problem import GeometryProblem
 from echorl_vl.generators.splits import TRAIN, Split
 from echorl_vl.models.qwen2_5_vl import mrope_positions
-from echorl_vl.outputs.command import job
+from echorl_vl.outputs.command import job, make_parser
 from echorl_vl.tiny.build import (
     MODEL_FOLDER,
     SPECIAL_TOKENS,
@@ -173,7 +172,7 @@ def train(folder: Path, schedule: Schedule, seed: int) -> None:
 
 @job
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m echorl_vl.tiny.warmstart", description=__doc__.split("\n")[0])
+    parser = make_parser("warmstart", "echorl_vl.tiny.warmstart", __doc__)
     parser.add_argument("--out", type=Path, default=MODEL_FOLDER, help="folder to write (default: the shipped one)")
     parser.add_argument("--seed", type=int, default=0)
     for name in ("read", "solve", "settle"):

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from echorl_vl import train
+from echorl_vl.cli import COMMANDS as COMMANDS_OF_ECHORL
 from echorl_vl.config import ENGINES, load_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -25,14 +26,14 @@ ELIDED = re.compile(r"\.\.\.|\[|\$")  # a form of a command ("[key=value ...]", 
 
 
 def commands() -> Iterator[tuple[str, str]]:
-    """(page:line, command) for each `python`, `pytest` and `make` command, once."""
+    """(page:line, command) for each `python`, `pytest`, `make` and `echorl` command, once."""
     seen = set()
     for pattern in PAGES:
         for page in sorted(REPOSITORY.glob(pattern)):
             text = re.sub(r"\\\n\s*(#\s*)?", " ", page.read_text(encoding="utf-8"))  # lines that go on
             for number, line in enumerate(text.splitlines(), 1):
-                found = re.findall(r"`((?:python|pytest|make) [^`]+)`", line)
-                block = re.fullmatch(r"(?:\s|#)*((?:[A-Z_]+=\S+ )?(?:python|pytest|make) .*)", line)
+                found = re.findall(r"`((?:python|pytest|make|echorl) [^`]+)`", line)
+                block = re.fullmatch(r"(?:\s|#)*((?:[A-Z_]+=\S+ )?(?:python|pytest|make|echorl) .*)", line)
                 if block and "`" not in line and page.name != "Makefile":
                     found.append(re.split(r"\s+#|\s{3,}", block[1])[0])
                 for command in found:
@@ -58,6 +59,10 @@ def test_a_command_of_the_docs_is_one_that_its_program_takes(command, monkeypatc
     elif program == "pytest" or arguments[:2] == ["-m", "pytest"]:
         paths = [word for word in arguments if word.startswith("tests")]
         assert paths and all(Path(path.split("::")[0]).exists() for path in paths)
+    elif program == "echorl":
+        assert arguments[0] in (*COMMANDS_OF_ECHORL, "--help", "--version")
+        if arguments[0] in COMMANDS_OF_ECHORL:
+            _check_module(COMMANDS_OF_ECHORL[arguments[0]].module, arguments[1:], monkeypatch)
     elif arguments[0] == "-m":
         _check_module(arguments[1], arguments[2:], monkeypatch)
     elif arguments[0] == "benchmarks/easyr1_overhead.py":

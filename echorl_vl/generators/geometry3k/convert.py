@@ -1,14 +1,13 @@
 """The original Geometry3K release as parquet in the schema of the hub's hiyouga/geometry3k.
 
-    python -m geometry3k.convert geometry3k.zip --out data/geometry3k
-    python -m geometry3k.convert geometry3k/ --out train.parquet --split train
+    echorl convert geometry3k.zip --out data/geometry3k
+    echorl convert geometry3k/ --out train.parquet --split train
 
 The release (github.com/lupantech/InterGPS) is a folder <split>/<id>/ with data.json and img_diagram.png, or zips of it.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -26,8 +25,8 @@ import datasets
 from echorl_vl.data.images import open_image
 from echorl_vl.data.templates import IMAGE
 from echorl_vl.errors import UserError
-from echorl_vl.outputs.command import job
-from echorl_vl.outputs.terminal import print_error, visible
+from echorl_vl.outputs.command import job, make_parser
+from echorl_vl.outputs.terminal import visible
 
 SPLITS = ("train", "validation", "test")
 _SPLIT_NAMES = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
@@ -232,7 +231,7 @@ def _write(tables: dict[Path, list[dict[str, Any]]]) -> None:
 @job
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status (2 for an error of the user's)."""
-    parser = argparse.ArgumentParser(prog="python -m geometry3k.convert", description=__doc__.split("\n")[0])
+    parser = make_parser("convert", "geometry3k.convert", __doc__)
     parser.add_argument("source", help="folder or zip of the original release")
     parser.add_argument("--out", required=True, help="a .parquet file, or a folder for one file a split")
     parser.add_argument("--split", choices=sorted(_SPLIT_NAMES), help="convert this split only (default: all)")
@@ -241,11 +240,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     datasets.disable_progress_bars()
-    try:
-        counts = convert(options.source, options.out, options.split, options.on_error)
-    except UserError as error:
-        print_error(error)
-        return 2
+    counts = convert(options.source, options.out, options.split, options.on_error)
     for name, count in counts.items():
         print(f"{visible(str(name))}: {count} problems")
     return 0

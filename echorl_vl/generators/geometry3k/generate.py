@@ -1,7 +1,7 @@
 """Geometry problems in the manner of Geometry3K, made from a seed.
 
-    python -m geometry3k.generate --split train --size 2000 --out geometry.parquet
-    python -m geometry3k.generate --gallery gallery.png
+    echorl generate --split train --size 2000 --out geometry.parquet
+    echorl generate --gallery gallery.png
 
 A problem is a rendered diagram with its measures written in it, a question that can't be answered without the picture,
 a worked solution of several lines and an answer. Files have the columns of the hub's `hiyouga/geometry3k` (images,
@@ -26,7 +26,7 @@ from echorl_vl.generators.geometry3k.canvas import CELLS, PATCH
 from echorl_vl.generators.geometry3k.kinds import KINDS, OOD_KINDS, TRAIN_KINDS, draw_problem
 from echorl_vl.generators.geometry3k.problem import GeometryProblem
 from echorl_vl.generators.splits import Split, draw_problems, draw_rows, standard_splits
-from echorl_vl.outputs.command import job
+from echorl_vl.outputs.command import job, make_parser, positive
 from echorl_vl.outputs.terminal import visible
 
 if TYPE_CHECKING:
@@ -119,12 +119,6 @@ def _decode(png: bytes):
     return Image.open(io.BytesIO(png))
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text}, wanted a whole number of at least 1")
-    return int(text)
-
-
 def _write(rows: datasets.Dataset, path: Path, parser: argparse.ArgumentParser) -> None:
     """Writes the file whole or not at all."""
     import datasets
@@ -144,9 +138,9 @@ def _write(rows: datasets.Dataset, path: Path, parser: argparse.ArgumentParser) 
 
 @job
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m geometry3k.generate", description=__doc__.split("\n")[0])
+    parser = make_parser("generate", "geometry3k.generate", __doc__)
     parser.add_argument("--split", choices=list(SPLITS), default="train")
-    parser.add_argument("--size", type=_positive, help="number of problems (default: the split's own)")
+    parser.add_argument("--size", type=positive, help="number of problems (default: the split's own)")
     parser.add_argument("--seed", type=int, help="another draw (default: the split's own)")
     parser.add_argument("--picture-size", type=int, default=CELLS * PATCH, help="pixels along each side (default: 112)")
     parser.add_argument("--out", type=Path, help="parquet file to write")

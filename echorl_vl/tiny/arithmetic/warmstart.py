@@ -14,7 +14,6 @@ never seen the numbers of ood_sizes. The held-out kinds occur, else they could n
 
 from __future__ import annotations
 
-import argparse
 import math
 import random
 import sys
@@ -32,7 +31,7 @@ from echorl_vl.generators.arithmetic.generate import draw_split
 from echorl_vl.generators.arithmetic.kinds import KINDS, OOD_KINDS, TRAIN_KINDS
 from echorl_vl.generators.arithmetic.problem import SIZE, ArithmeticProblem, calculate
 from echorl_vl.generators.splits import TRAIN, Split
-from echorl_vl.outputs.command import job
+from echorl_vl.outputs.command import job, make_parser
 from echorl_vl.tiny.arithmetic.build import MODEL_FOLDER, SPECIAL_TOKENS, VOCABULARY_SIZE, new_model, write_configs
 from echorl_vl.tiny.files import write_json, write_weights
 from echorl_vl.tiny.tokenizer import train_tokenizer
@@ -176,9 +175,7 @@ def train(folder: Path, schedule: Schedule, seed: int) -> None:
 
 @job
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m echorl_vl.tiny.arithmetic.warmstart", description=__doc__.split("\n")[0]
-    )
+    parser = make_parser("warmstart-text", "echorl_vl.tiny.arithmetic.warmstart", __doc__)
     parser.add_argument("--out", type=Path, default=MODEL_FOLDER, help="folder to write (default: the shipped one)")
     parser.add_argument("--seed", type=int, default=0)
     for name in ("calculate", "solve"):
