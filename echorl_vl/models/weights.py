@@ -71,9 +71,11 @@ def check_keys(model: torch.nn.Module, info: dict[str, Any], path: str) -> None:
         UserError: names folder, tensor, and what config.json makes of it.
     """
     kind = type(model).__name__
-    for name, found, expected in sorted(info.get("mismatched_keys", ())):
+    mismatched = info.get("mismatched_keys", ())  # names in transformers 4, with both shapes behind them in 5
+    for name in sorted(key if isinstance(key, str) else key[0] for key in mismatched):
+        file, found = _in_files(path, name)
         raise UserError(
-            f"{path}: {name} has the shape {tuple(found)} in {_file_of(path, name)}, expected {tuple(expected)} by "
+            f"{path}: {name} has the shape {found} in {file}, expected {tuple(model.state_dict()[name].shape)} by "
             f"config.json ({kind}); weights and config.json are of two models"
         )
     if missing := sorted(info["missing_keys"]):
@@ -84,16 +86,17 @@ def check_keys(model: torch.nn.Module, info: dict[str, Any], path: str) -> None:
     # Buffers that older versions of transformers saved, and made anew from the configuration.
     if foreign := sorted(name for name in info["unexpected_keys"] if not name.endswith(("inv_freq", "masked_bias"))):
         raise UserError(
-            f"{path}: {_file_of(path, foreign[0])} has {len(foreign)} tensor(s) that {kind} has no place for, the "
+            f"{path}: {_in_files(path, foreign[0])[0]} has {len(foreign)} tensor(s) that {kind} has no place for, the "
             f"first is {foreign[0]}; a foreign checkpoint, or a config.json of another model"
         )
 
 
-def _file_of(path: str, name: str) -> str:
-    """The file that holds a tensor, for a message."""
+def _in_files(path: str, name: str) -> tuple[str, tuple[int, ...] | str]:
+    """The file that holds a tensor, and the shape that it has there, for a message."""
     if Path(path).is_dir():
         for file in weight_files(path):
             with safe_open(file, "pt") as opened:
-                if any(key == name or key.endswith(f".{name}") or name.endswith(f".{key}") for key in opened.keys()):  # noqa: SIM118
-                    return file.name
-    return "the weights"
+                for key in opened.keys():  # noqa: SIM118
+                    if key == name or key.endswith(f".{name}") or name.endswith(f".{key}"):
+                        return file.name, tuple(opened.get_slice(key).get_shape())
+    return "the weights", "another one"

@@ -26,9 +26,8 @@ SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *VISUAL]
 PATCH_DIM = 3 * 2 * 14 * 14
 
 
-@lru_cache
-def tokenizer() -> PreTrainedTokenizerFast:
-    """Bytes as tokens, then Qwen's special tokens: 264 ids."""
+def fresh_tokenizer(*more: str) -> PreTrainedTokenizerFast:
+    """Bytes as tokens, then Qwen's special tokens: 264 ids, and more of them."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     core = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -37,8 +36,14 @@ def tokenizer() -> PreTrainedTokenizerFast:
         tokenizer_object=core,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        additional_special_tokens=["<|im_start|>", *VISUAL],
+        additional_special_tokens=["<|im_start|>", *VISUAL, *more],
     )
+
+
+@lru_cache
+def tokenizer() -> PreTrainedTokenizerFast:
+    """The one that the tests share."""
+    return fresh_tokenizer()
 
 
 def token_id(token: str) -> int:
@@ -83,7 +88,7 @@ def vl_config(hidden: int = 32, layers: int = 2, vision: int = 16, intermediate:
 
 def vl_model(seed: int = 0, spread: float = 0.3, **sizes) -> Qwen2_5_VLForConditionalGeneration:
     torch.manual_seed(seed)
-    return _spread(Qwen2_5_VLForConditionalGeneration(vl_config(**sizes)), spread)
+    return spread_weights(Qwen2_5_VLForConditionalGeneration(vl_config(**sizes)), spread)
 
 
 def text_model(kind: str = "qwen2", seed: int = 0, spread: float = 0.3, max_positions: int = 4096, **changes):
@@ -104,15 +109,15 @@ def text_model(kind: str = "qwen2", seed: int = 0, spread: float = 0.3, max_posi
         **changes,
     )
     made = Qwen2ForCausalLM(Qwen2Config(**sizes)) if kind == "qwen2" else LlamaForCausalLM(LlamaConfig(**sizes))
-    return _spread(made, spread)
+    return spread_weights(made, spread)
 
 
-def _spread(model, spread: float):
+def spread_weights(model, width: float):
     """Random weights this wide, so that attention and distributions are far from flat."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
-                parameter.normal_(0, spread)
+                parameter.normal_(0, width)
     return model.eval()
 
 

@@ -1,0 +1,150 @@
+"""Two families that the package doesn't have, each one class, with tiny models and prompts of theirs.
+
+LLaVA: a CLIP tower, images cropped to one size, one axis of positions. Qwen3-VL: image features enter the first layers
+of the decoder as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tiny_models as tiny
+import torch
+from torch import Tensor
+from transformers import (
+    CLIPImageProcessor,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    Qwen2VLImageProcessor,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
+)
+
+from echorl_vl.models import ModelFamily
+from echorl_vl.models.images import EncodedImage, ImageProcessing
+from echorl_vl.models.qwen2_5_vl import Qwen2_5_VL
+
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}IMAGE{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>{% endfor %}"
+)
+
+
+class OneSize(ImageProcessing):
+    """Every image is cropped to one square, which the tower cuts into patches."""
+
+    does = "crops images to one size"
+
+    def __init__(self, processor: Any, min_pixels: int | None = None, max_pixels: int | None = None) -> None:
+        super().__init__(processor)
+        self.patch_size = processor.patch_size
+
+    @classmethod
+    def takes(cls, processor: Any) -> bool:
+        return hasattr(processor.image_processor, "crop_size")
+
+    def tokens(self, width: int, height: int) -> int:
+        crop = self.image_processor.crop_size
+        return crop["width"] * crop["height"] // self.patch_size**2
+
+
+class Llava(ModelFamily):
+    model_types = ("llava",)
+    image_token = ("image_token_id", "<image>")
+    processing = OneSize
+    tower = ".vision_tower."
+
+    def image_features(self, network: Any, images: Sequence[EncodedImage]) -> Sequence[Tensor]:
+        return network.get_image_features(torch.cat([image.pixel_values for image in images])).pooler_output
+
+
+class Qwen3VL(Qwen2_5_VL):
+    model_types = ("qwen3_vl",)
+
+    def image_features(self, network: Any, images: Sequence[EncodedImage]) -> Sequence[Tensor]:
+        grids = torch.stack([image.grid_thw for image in images])
+        out = network.get_image_features(torch.cat([image.pixel_values for image in images]), grids)
+        return [torch.cat(layers, -1) for layers in zip(out.pooler_output, *out.deepstack_features, strict=True)]
+
+    def deeper_inputs(self, features: Tensor) -> dict[str, Any]:
+        everywhere = torch.ones(features.shape[:2], dtype=torch.bool)
+        return {"visual_pos_masks": everywhere, "deepstack_visual_embeds": list(features.flatten(0, 1).unbind(1))}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A family with what makes a model and a processor of it; both are saved into a folder for a whole run."""
+
+    family: type[ModelFamily]
+    model: Callable[[], Any]
+    processor: Callable[[], Any]
+
+    def save(self, folder: Path) -> Path:
+        self.model().save_pretrained(folder)
+        self.processor().save_pretrained(folder)
+        return folder
+
+
+def text_config(**more) -> dict[str, Any]:
+    sizes = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4)
+    ids = dict(bos_token_id=None, eos_token_id=tiny.token_id("<|im_end|>"), pad_token_id=tiny.token_id("<|endoftext|>"))
+    return dict(vocab_size=272, num_key_value_heads=2, max_position_embeddings=4096, **sizes, **ids, **more)
+
+
+def llava_model() -> LlavaForConditionalGeneration:
+    torch.manual_seed(0)
+    vision = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=3, num_attention_heads=2)
+    config = LlavaConfig(
+        vision_config=dict(model_type="clip_vision_model", image_size=28, patch_size=14, **vision),
+        text_config=text_config(model_type="llama"),
+        image_token_id=tiny.fresh_tokenizer("<image>").convert_tokens_to_ids("<image>"),
+        vision_feature_layer=-2,
+        tie_word_embeddings=False,
+    )
+    return tiny.spread_weights(LlavaForConditionalGeneration(config), 0.1)
+
+
+def llava_processor() -> LlavaProcessor:
+    square = {"height": 28, "width": 28}
+    images = CLIPImageProcessor(size={"shortest_edge": 28}, crop_size=square)
+    template = TEMPLATE.replace("IMAGE", "<image>")
+    return LlavaProcessor(
+        images,
+        tiny.fresh_tokenizer("<image>"),
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        chat_template=template,
+        num_additional_image_tokens=1,
+    )
+
+
+def qwen3_model() -> Qwen3VLForConditionalGeneration:
+    torch.manual_seed(0)
+    vision = dict(hidden_size=16, intermediate_size=32, depth=3, num_heads=2, out_hidden_size=32, patch_size=16)
+    rope = {"rope_type": "default", "mrope_section": [2, 1, 1], "mrope_interleaved": True, "rope_theta": 10_000.0}
+    config = Qwen3VLConfig(
+        vision_config=dict(deepstack_visual_indexes=[0, 1], num_position_embeddings=64, **vision),
+        text_config=text_config(head_dim=8, rope_parameters=rope),
+        image_token_id=tiny.token_id("<|image_pad|>"),
+        video_token_id=tiny.token_id("<|video_pad|>"),
+        vision_start_token_id=tiny.token_id("<|vision_start|>"),
+        vision_end_token_id=tiny.token_id("<|vision_end|>"),
+        tie_word_embeddings=True,
+    )
+    return tiny.spread_weights(Qwen3VLForConditionalGeneration(config), 0.1)
+
+
+def qwen3_processor() -> Qwen3VLProcessor:
+    template = TEMPLATE.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>")
+    sizes = dict(patch_size=16, merge_size=2, temporal_patch_size=2)
+    images = Qwen2VLImageProcessor(min_pixels=1024, max_pixels=8192, **sizes)
+    return Qwen3VLProcessor(images, tiny.fresh_tokenizer(), Qwen3VLVideoProcessor(**sizes), chat_template=template)
+
+
+CASES = {"llava": Case(Llava, llava_model, llava_processor), "qwen3_vl": Case(Qwen3VL, qwen3_model, qwen3_processor)}
