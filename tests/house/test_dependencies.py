@@ -69,6 +69,11 @@ def declared() -> set[str]:
     return set().union(*(packages for extra, packages in extras().items() if extra != "dev"))
 
 
+def below(package: str) -> set[str]:
+    """The modules of a package of ours, itself among them."""
+    return {module for module in modules() if f"{module}.".startswith(f"{package}.")}
+
+
 def test_every_import_is_declared() -> None:
     known = declared()
     missing = {name: sorted(files)[:3] for name, files in all_imports().items() if CALLED.get(name, name) not in known}
@@ -87,19 +92,18 @@ def test_a_command_starts_with_the_packages_of_its_extra() -> None:
     for name, command in COMMANDS.items():
         starts = set().union(*(foreign(imports_of(module).top) for module in loaded_by(command.module)))
         assert {CALLED.get(each, each) for each in starts} <= extras()[command.extra], f"echorl {name}"
-    scoring = [module for module in modules() if module.startswith("echorl_vl.evaluation.")]
-    used = set().union(*(foreign(imports_of(module).all) for module in scoring)) - {"vllm"}
+    used = set().union(*(foreign(imports_of(module).all) for module in below("echorl_vl.evaluation"))) - {"vllm"}
     assert {CALLED.get(each, each) for each in used} <= extras()["eval"]
 
 
 def test_trl_alone_is_enough_for_the_trl_trainer() -> None:
-    loaded = set().union(*(loaded_by(module) for module in modules() if module.startswith("echorl_vl.trl")))
+    loaded = set().union(*map(loaded_by, below("echorl_vl.trl"))) | below("echorl_vl.core")
     assert set().union(*(foreign(imports_of(module).all) for module in loaded)) == {"torch", "trl"}
 
 
 def test_core_needs_torch_alone() -> None:
     assert extras()[""] == {"torch"}
-    loaded = loaded_by("echorl_vl.core")
+    loaded = set().union(*map(loaded_by, below("echorl_vl.core")))
     assert set().union(*(foreign(imports_of(module).all) for module in loaded)) == {"torch"}
 
 
