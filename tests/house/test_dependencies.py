@@ -98,7 +98,8 @@ def test_a_command_starts_with_the_packages_of_its_extra() -> None:
 
 def test_trl_alone_is_enough_for_the_trl_trainer() -> None:
     loaded = set().union(*map(loaded_by, below("echorl_vl.trl"))) | below("echorl_vl.core")
-    assert set().union(*(foreign(imports_of(module).all) for module in loaded)) == {"torch", "trl"}
+    used = set().union(*(foreign(imports_of(module).all) for module in loaded))
+    assert {"torch", "trl"} <= used <= {"torch", "transformers", "trl"}  # TRL requires transformers itself
 
 
 def test_core_needs_torch_alone() -> None:
