@@ -172,6 +172,11 @@ class TrainerConfig:
         False,
         "checkpoints without the optimizer's state; an engine may keep the newest one's (docs/runs.md)",
     )
+    checkpoint_hash: str = option(
+        "auto",
+        "files of a checkpoint whose sha256 is written, to tell a damaged one: those of at most 1 GiB, all or none",
+        choices=("auto", "all", "off"),
+    )
     save_checkpoint_path: str | None = option(None, "output folder; null: checkpoints/project_name/experiment_name")
     load_checkpoint_path: str | None = option(None, "checkpoint to start from")
     ray_timeline: str | None = option(None, "file for Ray's timeline")

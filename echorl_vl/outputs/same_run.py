@@ -40,6 +40,7 @@ HARMLESS_KEYS = SPLITTING_KEYS | {
             "save_freq",
             "save_limit",
             "save_model_only",
+            "checkpoint_hash",
             "max_bad_steps",
             "rollout_save_freq",
             "val_freq",

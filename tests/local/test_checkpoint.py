@@ -56,6 +56,19 @@ def test_layout_tracker_and_limit(tmp_path):
     assert ckpt.checkpoint_step(tmp_path / "global_step_20") == 20
 
 
+@pytest.mark.parametrize(("hashes", "hashed"), [("all", 2), ("auto", 1), ("off", 0)])
+def test_files_that_are_not_hashed_are_known_by_their_size(tmp_path, monkeypatch, hashes, hashed):
+    monkeypatch.setattr(ckpt, "HASHED_UP_TO", 100)  # the configuration, not the training state
+    checkpoint = ckpt.save_checkpoint(tmp_path, 1, writer(1), hashes=hashes)
+    files = json.loads((checkpoint / ckpt.MANIFEST).read_text())["files"]
+    assert sum("sha256" in entry for entry in files.values()) == hashed
+    assert ckpt.checkpoint_fault(checkpoint) is None
+    flip_a_byte(checkpoint / ckpt.STATE_FILE)
+    assert (ckpt.checkpoint_fault(checkpoint) is None) == (hashes != "all")
+    (checkpoint / ckpt.STATE_FILE).write_bytes(b"cut off")
+    assert "training_state.pt has 7 bytes" in ckpt.checkpoint_fault(checkpoint)
+
+
 @pytest.mark.parametrize("keep", [0, -1])
 def test_without_a_limit_all_are_kept(tmp_path, keep):
     for step in (1, 2, 3):

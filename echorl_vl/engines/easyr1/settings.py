@@ -31,9 +31,10 @@ OUR_KEYS = frozenset(
         "trainer.device",
         "trainer.max_bad_steps",
         "trainer.rollout_save_freq",
+        "trainer.checkpoint_hash",
     }
 )
-"""Keys without a counterpart in EasyR1. All of them are acted on in this folder."""
+"""Keys without a counterpart in EasyR1. All but the last, of the local engine's checkpoints, are acted on in this folder."""
 
 KEEP = "sampling_keep"
 """Part of the reward by which `dynamic_sampling: echo` keeps groups; see `rewards`."""

@@ -4,7 +4,7 @@
       global_step_40/
         actor/huggingface/     weights, config, tokenizer, processor: what transformers' from_pretrained loads
         training_state.pt      optimizer, KL weight, counters (`state`); random numbers are functions of these
-        manifest.json          size and sha256 of every other file
+        manifest.json          size of every other file, and sha256 where `trainer.checkpoint_hash` asks for it
       checkpoint_tracker.json  {"last_global_step": 40}, as in EasyR1
 
 A checkpoint is written into a hidden folder beside its place, forced to the disk and only then renamed: a run
@@ -33,6 +33,7 @@ MODEL_FOLDER = Path("actor") / "huggingface"
 STATE_FILE = "training_state.pt"
 MANIFEST = "manifest.json"
 TRACKER = "checkpoint_tracker.json"
+HASHED_UP_TO = 2**30  # bytes of a file, under `checkpoint_hash: auto`: a second
 
 _FINISHED = re.compile(r"global_step_(\d+)")
 _PARTIAL = re.compile(r"\..+\.partial-\d+")
@@ -46,6 +47,7 @@ def save_checkpoint(
     keep: int = -1,
     expected_bytes: int | None = None,
     model_only: bool = False,
+    hashes: str = "auto",
 ) -> Path:
     """Saves one checkpoint as `folder/global_step_<step>`, whole or not at all.
 
@@ -57,6 +59,8 @@ def save_checkpoint(
             are removed only when the new one is safe on the disk.
         expected_bytes: size of what `write` will write; without it, that of the newest checkpoint is taken.
         model_only: `write` writes no training state.
+        hashes: `trainer.checkpoint_hash`, the files whose sha256 goes into the manifest: "all", none ("off"), or those
+            of at most `HASHED_UP_TO` bytes ("auto").
 
     Returns:
         the folder of the checkpoint.
@@ -74,7 +78,7 @@ def save_checkpoint(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         write(partial)
-        _write_manifest(partial)
+        _write_manifest(partial, hashes)
         if final.exists():
             os.replace(final, replaced)
         os.replace(partial, final)
@@ -183,10 +187,13 @@ def checkpoint_step(checkpoint: Path) -> int:
 
 
 def checkpoint_fault(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint: the first file that isn't as the manifest says, and how; None if all are."""
+    """What is wrong with a checkpoint: the first file that isn't as the manifest says, and how; None if all are.
+
+    A file without a sha256 in the manifest is known by its size.
+    """
     try:
         files = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))["files"]
-        entries = [(name, int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()]
+        entries = [(name, int(entry["size"]), entry.get("sha256")) for name, entry in files.items()]
     except FileNotFoundError:
         return f"{MANIFEST} is missing"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -197,7 +204,7 @@ def checkpoint_fault(checkpoint: Path) -> str | None:
             found = path.stat().st_size
             if found != size:
                 return f"{name} has {found} bytes, {size} were written"
-            if _sha256(path) != digest:
+            if digest is not None and _sha256(path) != digest:
                 return f"{name} has changed since it was written (sha256 differs)"
         except FileNotFoundError:
             return f"{name} is missing"
@@ -259,12 +266,15 @@ def _older(folder: Path, failed: Path) -> str:
     return f"Checkpoints in {folder} that are intact: {names}."
 
 
-def _write_manifest(folder: Path) -> None:
-    """Size and sha256 of each file under `folder`, each forced to the disk before its hash is trusted."""
+def _write_manifest(folder: Path, hashes: str) -> None:
+    """Size, and sha256 where `hashes` asks for it, of each file under `folder`, each forced to the disk before."""
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         atomic.fsync_file(path)
-        files[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": _sha256(path)}
+        entry: dict[str, Any] = {"size": path.stat().st_size}
+        if hashes == "all" or (hashes == "auto" and entry["size"] <= HASHED_UP_TO):
+            entry["sha256"] = _sha256(path)
+        files[path.relative_to(folder).as_posix()] = entry
     if not files:
         raise ValueError(f"the writer of {folder} wrote no file")
     manifest = folder / MANIFEST

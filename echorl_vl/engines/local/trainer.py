@@ -214,6 +214,7 @@ class Trainer:
             lambda folder: write_state(folder, self.policy, self.updater, self.kl, progress, model_only),
             self.config.trainer.save_limit,
             model_only=model_only,
+            hashes=self.config.trainer.checkpoint_hash,
         )
         self.saved = self.step
         if self.config.trainer.save_model_only:

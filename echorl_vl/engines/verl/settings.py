@@ -43,6 +43,7 @@ NO_EFFECT = frozenset(
         "worker.actor.model.lora.alpha", "worker.actor.model.lora.target_modules",
         "worker.actor.model.lora.exclude_modules",
         "worker.rollout.disable_tqdm",  # it shows none
+        "trainer.checkpoint_hash",  # checkpoints are verl's
     }
 )  # fmt: skip
 """Keys that say nothing about a run of this engine."""
