@@ -34,7 +34,7 @@ OUR_KEYS = frozenset(
         "trainer.checkpoint_hash",
     }
 )
-"""Keys without a counterpart in EasyR1. All but the last, of the local engine's checkpoints, are acted on in this folder."""
+"""Keys without a counterpart in EasyR1. This folder acts on all but the last, which is of the local engine."""
 
 KEEP = "sampling_keep"
 """Part of the reward by which `dynamic_sampling: echo` keeps groups; see `rewards`."""
