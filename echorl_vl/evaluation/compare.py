@@ -13,12 +13,10 @@ from typing import Any
 from rich.console import Console
 
 from echorl_vl.errors import UserError, shorten
-from echorl_vl.evaluation.benchmarks.base import cluster_of
-from echorl_vl.evaluation.clusters import numbered
+from echorl_vl.evaluation.benchmarks.base import cluster_of, numbered
+from echorl_vl.evaluation.console import show_table, wide_console
 from echorl_vl.evaluation.folder import Keys, read_json, read_lines, read_questions
 from echorl_vl.evaluation.paired import LEVEL, RESAMPLES, Difference, mean_difference, paired_bootstrap
-from echorl_vl.evaluation.progress import wide_console
-from echorl_vl.evaluation.tables import show_table
 from echorl_vl.outputs.atomic import write_text
 from echorl_vl.outputs.command import command, make_parser, program
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from echorl_vl.evaluation.benchmarks.base import Benchmark
 from echorl_vl.evaluation.benchmarks.sources import Questions, load
+from echorl_vl.evaluation.console import bar
 from echorl_vl.evaluation.folder import BenchmarkFolder
 from echorl_vl.evaluation.generation import transformers_backend, vllm_backend
 from echorl_vl.evaluation.generation.base import Generator
@@ -19,7 +20,6 @@ from echorl_vl.evaluation.generation.model_files import fingerprint, resolve
 from echorl_vl.evaluation.generation.prompting import pixel_limits
 from echorl_vl.evaluation.generation.store import ResponseStore
 from echorl_vl.evaluation.options import Options
-from echorl_vl.evaluation.progress import bar
 from echorl_vl.evaluation.settings import Sampling, describe, sampling_for, template_path, versions
 from echorl_vl.outputs.console import quiet_libraries
 from echorl_vl.outputs.environment import describe_environment

@@ -11,8 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 from decimal import Context, Decimal
 
 from echorl_vl.answers.text import plain, squash
-from echorl_vl.evaluation.benchmarks.base import Graded
-from echorl_vl.evaluation.clusters import numbered
+from echorl_vl.evaluation.benchmarks.base import Graded, numbered
 from echorl_vl.evaluation.grading.graders import value_of
 from echorl_vl.shares import known_error
 

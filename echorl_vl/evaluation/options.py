@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from echorl_vl.errors import UserError
+from echorl_vl.evaluation.benchmarks import benchmarks, get
 from echorl_vl.evaluation.benchmarks.base import Benchmark
-from echorl_vl.evaluation.benchmarks.registry import benchmarks, get
 from echorl_vl.evaluation.settings import DEFAULT, PRESETS, Preset
 from echorl_vl.outputs.command import program
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from echorl_vl.evaluation.clusters import numbered
+from echorl_vl.evaluation.benchmarks.base import numbered
 
 RESAMPLES = 10_000
 LEVEL = 0.95

@@ -9,12 +9,11 @@ from typing import Any
 
 from rich.console import Console
 
-from echorl_vl.evaluation.benchmarks.base import Benchmark
-from echorl_vl.evaluation.clusters import numbered
+from echorl_vl.evaluation.benchmarks.base import Benchmark, numbered
+from echorl_vl.evaluation.console import show_table
 from echorl_vl.evaluation.folder import BenchmarkFolder, Keys, read_json, without_nan, write_json, write_lines
 from echorl_vl.evaluation.grading.grade import Grades
 from echorl_vl.evaluation.metrics import average_at_k, breakdown, summary
-from echorl_vl.evaluation.tables import show_table
 from echorl_vl.outputs.atomic import write_text
 
 _NUMBER = (int, float)

@@ -10,13 +10,12 @@ from typing import Any
 from rich.console import Console
 
 from echorl_vl.errors import INTERRUPTED, UserError
+from echorl_vl.evaluation.benchmarks import benchmarks
 from echorl_vl.evaluation.benchmarks.base import Benchmark
-from echorl_vl.evaluation.benchmarks.registry import benchmarks
+from echorl_vl.evaluation.console import bar, show_table, wide_console
 from echorl_vl.evaluation.folder import BenchmarkFolder
 from echorl_vl.evaluation.options import Options, parse
-from echorl_vl.evaluation.progress import bar, wide_console
 from echorl_vl.evaluation.settings import versions
-from echorl_vl.evaluation.tables import show_table
 from echorl_vl.outputs.command import job
 
 # Messages of the modules that training shares speak of its keys; here the same things are options.
@@ -72,8 +71,8 @@ def run(options: Options, console: Console) -> dict[str, dict[str, Any]]:
 
 
 def _grade(benchmark: Benchmark, options: Options, grader: Any, console: Console) -> None:
-    from echorl_vl.evaluation.grading.sources import grader_sha256
     from echorl_vl.evaluation.report import result_of, write_result
+    from echorl_vl.evaluation.settings import grader_sha256
 
     folder = BenchmarkFolder(options.out, benchmark.name)
     lock = folder.lock()

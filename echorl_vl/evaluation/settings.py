@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,21 @@ from echorl_vl.evaluation.benchmarks.base import Benchmark
 from echorl_vl.outputs.environment import installed_version
 
 TEMPLATES = ("boxed", "none")
+GRADER = (
+    "echorl_vl.answers.extract",
+    "echorl_vl.answers.grading",
+    "echorl_vl.answers.text",
+    "echorl_vl.answers.values",
+    "echorl_vl.evaluation.grading.extract",
+    "echorl_vl.evaluation.grading.grade",
+    "echorl_vl.evaluation.grading.graders",
+    "echorl_vl.rewards.failures",
+    "echorl_vl.rewards.keeper",
+    "echorl_vl.rewards.pool",
+    "echorl_vl.rewards.printed",
+    "echorl_vl.rewards.worker",
+)
+"""The grading pass and what it imports of answers and rewards, with the worker processes: they say what is too slow."""
 
 
 @dataclass(frozen=True)
@@ -120,3 +137,13 @@ def check_same(found: dict[str, Any], wanted: dict[str, Any], place: Path) -> No
 def versions(*packages: str) -> dict[str, str | None]:
     """{"torch_version": "2.6.0", ...}; None for a package that is not installed."""
     return {f"{package}_version": installed_version(package) for package in packages}
+
+
+def grader_sha256() -> str:
+    """The first 12 digits of a SHA-256 over the sources of `GRADER`; comments count, so it may change where no grade
+    does, and not the other way round."""
+    digest = hashlib.sha256()
+    for module in GRADER:
+        source = Path(find_spec(module).origin).read_text(encoding="utf-8")
+        digest.update(f"{module}\n{len(source)}\n{source}".encode())
+    return digest.hexdigest()[:12]

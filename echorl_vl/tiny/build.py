@@ -13,8 +13,7 @@ from tokenizers import Tokenizer
 from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
 
 from echorl_vl.generators.geometry3k.canvas import PATCH
-from echorl_vl.tiny.files import write_generation_config, write_json, write_weights
-from echorl_vl.tiny.tokenizer import CHAT_TEMPLATE, write_tokenizer
+from echorl_vl.tiny.files import CHAT_TEMPLATE, write_generation_config, write_json, write_tokenizer, write_weights
 
 MODEL_FOLDER = Path(__file__).parent / "model"
 """The shipped policy."""

@@ -38,7 +38,7 @@ from echorl_vl.tiny.build import (
     write_model,
     write_processor,
 )
-from echorl_vl.tiny.tokenizer import train_tokenizer
+from echorl_vl.tiny.files import train_tokenizer
 from echorl_vl.tiny.tuning import cosine, fine_tune, new_optimizer
 
 RIGHT_SHARE = {

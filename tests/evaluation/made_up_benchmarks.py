@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from echorl_vl.evaluation.benchmarks import get
 from echorl_vl.evaluation.benchmarks.base import Benchmark
-from echorl_vl.evaluation.benchmarks.registry import get
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEXT_MODEL = REPOSITORY / "echorl_vl" / "tiny" / "arithmetic" / "model"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from echorl_vl.errors import UserError
-from echorl_vl.evaluation.benchmarks.registry import benchmarks, get
+from echorl_vl.evaluation.benchmarks import benchmarks, get
 from echorl_vl.evaluation.benchmarks.sources import load
 
 SIZES = {

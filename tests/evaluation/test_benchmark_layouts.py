@@ -10,8 +10,8 @@ import pytest
 from made_up_benchmarks import image_cell, of_size, png, write_jsonl, write_parquet
 
 from echorl_vl.errors import UserError
+from echorl_vl.evaluation.benchmarks import benchmarks, get
 from echorl_vl.evaluation.benchmarks.base import from_record
-from echorl_vl.evaluation.benchmarks.registry import benchmarks, get
 from echorl_vl.evaluation.benchmarks.sources import load
 
 MATHVISTA = [

@@ -24,7 +24,7 @@ from made_up_benchmarks import (
 
 from echorl_vl.data.sources import load_problems
 from echorl_vl.errors import UserError
-from echorl_vl.evaluation.benchmarks.registry import benchmarks
+from echorl_vl.evaluation.benchmarks import benchmarks
 from echorl_vl.evaluation.compare import main as compare_main
 from echorl_vl.evaluation.folder import BenchmarkFolder
 from echorl_vl.evaluation.run import main
@@ -138,7 +138,7 @@ def test_graded_again_without_the_model_or_the_data(finished, capsys):
 def test_two_graders_are_told_apart(finished, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     shutil.copytree(finished, out)
-    monkeypatch.setattr("echorl_vl.evaluation.grading.sources.MODULES", ("echorl_vl.evaluation.grading.graders",))
+    monkeypatch.setattr("echorl_vl.evaluation.settings.GRADER", ("echorl_vl.evaluation.grading.graders",))
     assert main(["--grade-only", "--out", str(out), "--workers", "1"]) == 0
     grading = [json.loads((place / "gsm8k" / "result.json").read_text())["grading"] for place in (finished, out)]
     one, other = (entry["grader_sha256"] for entry in grading)

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from echorl_vl.evaluation.benchmarks import get
 from echorl_vl.evaluation.benchmarks.base import Question
-from echorl_vl.evaluation.benchmarks.registry import get
 from echorl_vl.evaluation.benchmarks.sources import load
 from echorl_vl.evaluation.generation.base import Response
 from echorl_vl.evaluation.grading.grade import Grader

@@ -8,7 +8,7 @@ import pytest
 from test_eval_compare import write
 
 from echorl_vl.evaluation import compare, report
-from echorl_vl.evaluation.tables import show_table
+from echorl_vl.evaluation.console import show_table
 from echorl_vl.outputs.console import make_console
 
 

@@ -153,7 +153,7 @@ from echorl_vl import init, train
 from echorl_vl.outputs import plots, show
 from echorl_vl.outputs.display import Display
 from echorl_vl.evaluation import run as evaluation
-from echorl_vl.evaluation.progress import wide_console
+from echorl_vl.evaluation.console import wide_console
 folder = Path(sys.argv[1])
 assert train.main(["--help-all"]) == 0
 assert train.main(["no such file \\u6c42.yaml"]) == 2

@@ -63,6 +63,15 @@ def cluster_of(record: Mapping[str, Any]) -> str:
     return record.get("cluster") or " ".join(record.get("images", ()))
 
 
+def numbered(clusters: Sequence[str]) -> list[int]:
+    """The cluster of each question as a number 0 to C - 1, in order of appearance.
+
+    `clusters`: (Q,) `Question.cluster`; a question with an empty one is a cluster of its own.
+    """
+    numbers: dict[str | int, int] = {}
+    return [numbers.setdefault(cluster or index, len(numbers)) for index, cluster in enumerate(clusters)]
+
+
 def records_sha256(records: Iterable[Mapping[str, Any]]) -> str:
     """SHA-256 over questions, their answers and pictures: the same for `Question.record()`s and for those read back."""
     digest = hashlib.sha256()
@@ -85,6 +94,32 @@ class Graded:
     def accuracy(self) -> float:
         """Mean over the n responses."""
         return sum(self.correct) / len(self.correct)
+
+
+Verdicts = Sequence[tuple[Question, bool]]
+"""Questions with the verdict on one response each: what a benchmark's own metric looks at."""
+
+
+def over_samples(graded: Sequence[Graded], metric: Callable[[Verdicts], dict[str, float]]) -> dict[str, float]:
+    """`metric` of sample 0 of every question, of sample 1, ... and the mean of each of its values; a count is an int.
+
+    A metric that asks whether several questions are all correct has to see one draw at a time.
+    """
+    samples = min(len(one.correct) for one in graded)
+    values = [metric([(one.question, one.correct[sample]) for one in graded]) for sample in range(samples)]
+    return {
+        name: first if isinstance(first, int) else sum(value[name] for value in values) / samples
+        for name, first in values[0].items()
+    }
+
+
+def all_correct_share(verdicts: Verdicts, *keys: str) -> float:
+    """Share of the groups, one for each combination of `Question.groups[key]`, whose questions are all correct."""
+    groups: dict[tuple[str, ...], bool] = {}
+    for question, correct in verdicts:
+        group = tuple(question.groups[key] for key in keys)
+        groups[group] = groups.get(group, True) and correct
+    return sum(groups.values()) / len(groups)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,17 @@ from collections.abc import Sequence
 
 from echorl_vl.errors import UserError
 from echorl_vl.evaluation.benchmarks import rows
-from echorl_vl.evaluation.benchmarks.base import Benchmark, Edition, Graded, Hub, Question, Row
-from echorl_vl.evaluation.benchmarks.own import Verdicts, all_right_share, over_samples
+from echorl_vl.evaluation.benchmarks.base import (
+    Benchmark,
+    Edition,
+    Graded,
+    Hub,
+    Question,
+    Row,
+    Verdicts,
+    all_correct_share,
+    over_samples,
+)
 
 
 def read(row: Row) -> Question:
@@ -41,8 +50,8 @@ def _consistency(verdicts: Verdicts) -> dict[str, float]:
     kind = ("category", "subcategory", "set_id")
     return {
         "aAcc": sum(right for _, right in verdicts) / len(verdicts),
-        "qAcc": all_right_share(verdicts, *kind, "question_id"),
-        "fAcc": all_right_share(verdicts, *kind, "figure_id"),
+        "qAcc": all_correct_share(verdicts, *kind, "question_id"),
+        "fAcc": all_correct_share(verdicts, *kind, "figure_id"),
     }
 
 

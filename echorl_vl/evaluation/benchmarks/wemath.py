@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 from echorl_vl.errors import UserError
 from echorl_vl.evaluation.benchmarks import rows
-from echorl_vl.evaluation.benchmarks.base import Benchmark, Edition, Graded, Hub, Question, Row
+from echorl_vl.evaluation.benchmarks.base import Benchmark, Edition, Graded, Hub, Question, Row, Verdicts, over_samples
 from echorl_vl.evaluation.benchmarks.choices import LETTERS, ask
-from echorl_vl.evaluation.benchmarks.own import Verdicts, over_samples
 
 _CHOICE = re.compile(r"(?:^|[;；\s])\s*([A-H])\s*[.．、]\s*(?![;；])")
 # not before a semicolon: the file has some inside names, "AB;C.;" for "ABC."

@@ -8,8 +8,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoConfig, Qwen2ForCausalLM
 
-from echorl_vl.tiny.files import write_generation_config, write_json
-from echorl_vl.tiny.tokenizer import write_tokenizer
+from echorl_vl.tiny.files import write_generation_config, write_json, write_tokenizer
 
 MODEL_FOLDER = Path(__file__).parent / "model"
 """The shipped policy."""

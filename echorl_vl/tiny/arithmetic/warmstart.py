@@ -33,8 +33,7 @@ from echorl_vl.generators.arithmetic.problem import SIZE, ArithmeticProblem, cal
 from echorl_vl.generators.splits import TRAIN, Split
 from echorl_vl.outputs.command import job, make_parser
 from echorl_vl.tiny.arithmetic.build import MODEL_FOLDER, SPECIAL_TOKENS, VOCABULARY_SIZE, new_model, write_configs
-from echorl_vl.tiny.files import write_json, write_weights
-from echorl_vl.tiny.tokenizer import train_tokenizer
+from echorl_vl.tiny.files import train_tokenizer, write_json, write_weights
 from echorl_vl.tiny.tuning import cosine, fine_tune, new_optimizer
 
 RIGHT_SHARE = {

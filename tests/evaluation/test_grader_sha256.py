@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from echorl_vl.evaluation.grading import sources
-from echorl_vl.evaluation.grading.sources import MODULES, grader_sha256
+from echorl_vl.evaluation import settings
+from echorl_vl.evaluation.settings import GRADER, grader_sha256
 
 DECIDES = re.compile(r"echorl_vl\.evaluation\.grading\.\w+|echorl_vl\.(answers|rewards)\.\w+")
 
@@ -36,10 +36,10 @@ def test_every_module_that_the_grading_pass_imports_is_in_it():
         if module not in found:
             found.add(module)
             left += imported(module)
-    assert found == set(MODULES)
+    assert found == set(GRADER)
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", GRADER)
 def test_a_change_of_any_of_them_is_another_grader(module, tmp_path, monkeypatch):
     before = grader_sha256()
     changed = tmp_path / "changed.py"
@@ -48,5 +48,5 @@ def test_a_change_of_any_of_them_is_another_grader(module, tmp_path, monkeypatch
     def spec(name: str) -> ModuleSpec | None:
         return ModuleSpec(name, None, origin=str(changed)) if name == module else find_spec(name)
 
-    monkeypatch.setattr(sources, "find_spec", spec)
+    monkeypatch.setattr(settings, "find_spec", spec)
     assert grader_sha256() != before and re.fullmatch("[0-9a-f]{12}", before)
