@@ -19,4 +19,5 @@ class GRPO(Algorithm):
         "algorithm.adv_estimator": "grpo",
         "algorithm.online_filtering": False,
         "algorithm.dynamic_sampling": "resample",
+        "algorithm.keep_all_success_groups": None,
     }

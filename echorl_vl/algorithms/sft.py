@@ -18,6 +18,7 @@ class SFT(Algorithm):
         "echo.coef": 0.0,
         "algorithm.online_filtering": False,
         "algorithm.dynamic_sampling": "resample",
+        "algorithm.keep_all_success_groups": None,
         "algorithm.disable_kl": True,
         "worker.actor.entropy_coef": 0.0,
     }

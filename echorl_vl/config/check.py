@@ -163,9 +163,13 @@ def _orders(config: Config) -> Iterator[ConfigIssue]:
 
 
 def _dynamic_sampling(config: Config) -> Iterator[ConfigIssue]:
-    algorithm, key = config.algorithm, "algorithm.dynamic_sampling"
-    if algorithm.dynamic_sampling == "echo" and not algorithm.online_filtering:
-        yield ConfigIssue((key, "algorithm.online_filtering"), f"{at(config, key)}: goes with online_filtering = true")
+    algorithm, sampling, keep = config.algorithm, "algorithm.dynamic_sampling", "algorithm.keep_all_success_groups"
+    for key, kept in ((sampling, algorithm.dynamic_sampling == "echo"), (keep, algorithm.keep_all_success_groups)):
+        if kept and not algorithm.online_filtering:
+            message = f"{at(config, key)}: goes with online_filtering = true"
+            yield ConfigIssue((key, "algorithm.online_filtering"), message)
+    if algorithm.dynamic_sampling == "echo" and algorithm.keep_all_success_groups is False:
+        yield ConfigIssue((keep, sampling), f"{at(config, keep)}: expected true or null with {at(config, sampling)}")
 
 
 def _temperature(config: Config) -> Iterator[ConfigIssue]:

@@ -20,7 +20,7 @@ from .issues import ConfigIssue, raise_if_any, show, wrong_value
 from .limits import text_fault
 from .names import ALIASES, DERIVED, REFUSED_VALUES
 from .options import field_hints, schema_options, schema_sections
-from .paths import PATHS, PROBLEM_SETS, resolve_paths
+from .paths import PATHS, PROBLEM_SETS, SELECTOR, resolve_function, resolve_paths
 from .read import Assignment, read_file, read_overrides, unknown_key
 from .schema import ENGINES, Config, Source
 
@@ -46,6 +46,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     tree, origins = _merge([one for one in assignments if one.key not in DERIVED], issues)
     _resolve_interpolations(tree, origins, issues)
     values = _convert_all(tree, origins, issues)
+    if SELECTOR in values:  # EchoConfig looks the selector up when it is made
+        values[SELECTOR] = resolve_function(values[SELECTOR], path.parent)
     config = _build(values, origins, issues)
     config.source = Source(path, origins, derived)
     resolve_paths(config, path.parent)

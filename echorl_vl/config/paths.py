@@ -21,6 +21,7 @@ PACKAGE_HOME = Path(echorl_vl.__file__).resolve().parent.parent
 # Keys whose value may have a suffix after the path: `@split` and `:function`.
 PROBLEM_SETS = ("data.train_files", "data.val_files")
 FUNCTIONS = ("worker.reward.reward_function",)
+SELECTOR = "echo.select"  # path.py:name, or the name of one that there is
 PLAIN = (
     "data.image_dir",
     "data.format_prompt",
@@ -33,7 +34,7 @@ PLAIN = (
 )
 
 WRITTEN = ("trainer.save_checkpoint_path", "trainer.project_name", "trainer.experiment_name", "trainer.ray_timeline")
-PATHS = frozenset(PROBLEM_SETS + FUNCTIONS + PLAIN + WRITTEN)
+PATHS = frozenset((*PROBLEM_SETS, *FUNCTIONS, SELECTOR, *PLAIN, *WRITTEN))
 """Keys whose value is a path, or a part of one."""
 
 
@@ -87,6 +88,13 @@ def _find_pattern(pattern: str, config_folder: str | Path | None) -> str | None:
     return next((candidate for candidate in candidates if matches(candidate)), None)
 
 
+def resolve_function(value: str, config_folder: str | Path | None = None) -> str:
+    """`path.py:function` with the absolute path, where the file exists; any other text as it is."""
+    head, suffix = split_suffix(value, ":")
+    found = find_path(head, config_folder) if suffix else None
+    return found + suffix if found else value
+
+
 def resolve_paths(config: Config, config_folder: str | Path | None = None) -> None:
     """Makes every existing path of `config` absolute, in place."""
     for key in PROBLEM_SETS + FUNCTIONS + PLAIN:
@@ -98,8 +106,6 @@ def resolve_paths(config: Config, config_folder: str | Path | None = None) -> No
             continue
         whole = find_path(value, config_folder)
         if whole is None and key not in PLAIN:
-            head, suffix = split_suffix(value, ":")
-            found = find_path(head, config_folder)
-            whole = found + suffix if found else None
+            whole = resolve_function(value, config_folder)
         if whole is not None:
             set_value(config, key, whole)

@@ -138,6 +138,15 @@ class AlgorithmConfig:
         "online_filtering of groups that all succeed: drop and resample, or keep while there is an echo term",
         choices=("resample", "echo"),
     )
+    keep_all_success_groups: bool | None = option(
+        None, "online_filtering keeps groups that all succeed, for the echo term alone; null: as dynamic_sampling says"
+    )
+
+    def keeps_all_success(self, has_echo_term: bool) -> bool:
+        """Whether online_filtering keeps groups that all succeed in a step with, or without, an echo term."""
+        if self.keep_all_success_groups is None:
+            return self.dynamic_sampling == "echo" and has_echo_term
+        return self.keep_all_success_groups
 
 
 @dataclass

@@ -93,7 +93,10 @@ def test_val_only_needs_the_validation_that_easyr1_looks_for(minimal: Path) -> N
 def test_dynamic_sampling_needs_filtering_by_accuracy(minimal: Path) -> None:
     echo = "algorithm.dynamic_sampling=echo"
     assert "goes with online_filtering = true" in error_of(minimal, echo)
-    assert "wanted accuracy" in error_of(minimal, echo, "algorithm.online_filtering=true")
+    for key in (echo, "algorithm.keep_all_success_groups=true"):
+        name, value = key.split("=")
+        error = error_of(minimal, key, "algorithm.online_filtering=true").replace('"', "")
+        assert "expected accuracy" in error and f"{name} = {value} (command line), which keeps the groups" in error
     filtering = ("algorithm.online_filtering=true", "algorithm.filter_key=accuracy")
     for coef in (0.001, 0):  # without an echo term it is resampling: one key turns EchoRL off
         load_config(minimal, [*FITTING, echo, *filtering, f"echo.coef={coef}"])

@@ -9,7 +9,7 @@ import pytest
 from echorl_vl.config import ENGINES, Config, load_config
 from echorl_vl.config.options import schema_options
 from echorl_vl.config.paths import PACKAGE_HOME, find_path
-from echorl_vl.core import KL_KINDS, LOSS_TYPES
+from echorl_vl.core import KL_KINDS, LOSS_TYPES, SELECTORS
 from echorl_vl.core.config import EchoConfig
 from echorl_vl.errors import UserError
 
@@ -199,6 +199,34 @@ def test_choices_are_those_of_the_core() -> None:
 def test_echo_block_is_checked(minimal: Path, override: str, part: str) -> None:
     message = error_of(minimal, override)
     assert part in message and "\n" not in message
+
+
+@pytest.mark.parametrize("key", ["dynamic_sampling=echo", "keep_all_success_groups=true"])
+def test_groups_that_all_succeed_are_kept_by_filtering_alone(minimal: Path, key: str) -> None:
+    message = error_of(minimal, f"algorithm.{key}").replace('"', "")
+    assert f"algorithm.{key.replace('=', ' = ')} (command line): goes with online_filtering = true" in message
+
+
+def test_two_keys_that_say_otherwise_of_groups_that_all_succeed(minimal: Path) -> None:
+    keys = ["algorithm.online_filtering=true", "algorithm.dynamic_sampling=echo"]
+    message = error_of(minimal, *keys, "algorithm.keep_all_success_groups=false")
+    assert message.startswith("algorithm.keep_all_success_groups = false (command line): expected true or null with ")
+    assert 'algorithm.dynamic_sampling = "echo" (command line)' in message
+    for value, kept in (("null", {True}), ("true", {True, False})):
+        algorithm = load_config(minimal, [*keys, f"algorithm.keep_all_success_groups={value}"]).algorithm
+        assert {term for term in (True, False) if algorithm.keeps_all_success(term)} == kept
+
+
+def test_a_selector_of_ones_own_is_found_as_other_files_are(minimal: Path, monkeypatch) -> None:
+    (minimal.parent / "own_selectors.py").write_text(
+        "from echorl_vl.core import register_selector\n"
+        "@register_selector('own')\n"
+        "def own(step_entropy, eligible, groups, config, generator): ...\n"
+    )
+    monkeypatch.setattr("echorl_vl.core.selectors.SELECTORS", dict(SELECTORS))
+    config = load_config(minimal, ["echo.select=own_selectors.py:own"])  # beside the configuration
+    assert config.echo.select == f"{minimal.parent / 'own_selectors.py'}:own"
+    assert "it registers own" in error_of(minimal, "echo.select=own_selectors.py:other")
 
 
 def test_echo_block_reaches_the_core(minimal: Path) -> None:

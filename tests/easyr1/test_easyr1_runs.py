@@ -172,11 +172,17 @@ def test_dynamic_sampling_keeps_all_success_groups_for_the_echo_term(dry_run, tm
         f"worker.reward.reward_function={reward}:compute_score",
     ]
     runs = {kind: dry_run(*dapo, f"algorithm.dynamic_sampling={kind}") for kind in ("resample", "echo")}
+    runs["kept"] = dry_run(*dapo, "algorithm.keep_all_success_groups=true", "echo.coef=0")
     for run in runs.values():
         assert run.status == 0, run.output[-3000:]
     rounds = {kind: sum(row["sampling/rounds"] for row in run.training) for kind, run in runs.items()}
     assert rounds["echo"] < rounds["resample"]
     assert all(row["group/all_success"] == 0 and row["group/all_fail"] == 0 for row in runs["resample"].training)
+    kept, echo = runs["kept"].training[0], runs["echo"].training[0]
+    assert (
+        kept["group/all_success"] == echo["group/all_success"] > 0 and kept["adv/zero_share"] == echo["adv/zero_share"]
+    )
+    assert kept["actor/pg_loss"] == pytest.approx(echo["actor/pg_loss"], rel=1e-3) and "echo/clips" not in kept
     for step, row in enumerate(runs["echo"].training, 1):
         assert row["group/all_fail"] == 0 and row["group/all_success"] > 0
         rows = runs["echo"].rollouts(step)

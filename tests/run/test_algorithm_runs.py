@@ -76,7 +76,7 @@ def scripted_reward(folder: Path) -> str:
 def counted(run, tmp_path: Path, sampling: str, *more: str) -> list[dict]:
     done = run(
         "algorithm.name=dapo",
-        f"algorithm.dynamic_sampling={sampling}",
+        f"algorithm.{sampling}",
         scripted_reward(tmp_path),
         "trainer.max_try_make_batch=-1",
         "data.rollout_batch_size=6",
@@ -92,7 +92,7 @@ def counted(run, tmp_path: Path, sampling: str, *more: str) -> list[dict]:
 
 def test_echo_sampling_needs_fewer_rounds_and_clips_come_from_all_success_groups(run, tmp_path) -> None:
     """Of six groups a round two are mixed, two all right, two all wrong: a step of six takes three rounds, or two."""
-    resample, echo = (counted(run, tmp_path, sampling) for sampling in ("resample", "echo"))
+    resample, echo = (counted(run, tmp_path, f"dynamic_sampling={sampling}") for sampling in ("resample", "echo"))
     assert [row["sampling/rounds"] for row in resample] == [3.0, 3.0]
     assert [row["sampling/rounds"] for row in echo] == [2.0, 2.0]
     assert [row["group/all_success"] for row in resample] == [0.0, 0.0]
@@ -105,7 +105,22 @@ def test_echo_sampling_needs_fewer_rounds_and_clips_come_from_all_success_groups
 @pytest.mark.parametrize("off", ["echo.start_step=10", "echo.coef=0"])
 def test_echo_sampling_is_resampling_without_an_echo_term(run, tmp_path, off: str) -> None:
     """Groups that all succeed would fill the batch and train nothing."""
-    assert [row["sampling/rounds"] for row in counted(run, tmp_path, "echo", off)] == [3.0, 3.0]
+    assert [row["sampling/rounds"] for row in counted(run, tmp_path, "dynamic_sampling=echo", off)] == [3.0, 3.0]
+
+
+def test_groups_that_all_succeed_are_kept_with_or_without_an_echo_term(run, tmp_path) -> None:
+    """So that runs with and without the term can be compared on the same groups: at first they are the same."""
+    key = "keep_all_success_groups=true"
+    folders = [tmp_path / coef for coef in ("0.001", "0")]
+    for folder in folders:
+        folder.mkdir()
+    with_term, without = (counted(run, folder, key, f"echo.coef={folder.name}") for folder in folders)
+    for rows in (with_term, without):
+        assert [row["sampling/rounds"] for row in rows] == [2.0, 2.0]
+        assert [row["group/all_success"] for row in rows] == [0.5, 0.5]
+    assert "echo/clips" not in without[0] and with_term[0]["echo/clips"] == 6
+    for name in ("adv/zero_share", "actor/pg_loss", "response_length/mean", "reward/accuracy"):
+        assert with_term[0][name] == without[0][name], name
 
 
 def test_reinforce_ada_reports_what_prompts_score_as_they_come(run, tmp_path) -> None:

@@ -130,11 +130,16 @@ def wait_for(condition, process, folder: Path) -> None:
         time.sleep(0.2)
 
 
-@pytest.mark.parametrize("kind", ["resample", "echo"])
+KINDS = {
+    "resample": ["algorithm.dynamic_sampling=resample"],
+    "echo": ["algorithm.dynamic_sampling=echo"],
+    "kept": ["algorithm.keep_all_success_groups=true", "echo.coef=0"],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_dynamic_sampling_drops_groups_or_keeps_them_for_the_echo_term(dry_run, kind):
-    run = dry_run(
-        "algorithm.online_filtering=true", "algorithm.filter_key=accuracy", f"algorithm.dynamic_sampling={kind}"
-    )
+    run = dry_run("algorithm.online_filtering=true", "algorithm.filter_key=accuracy", *KINDS[kind])
     assert run.status == 0, run.output[-3000:]
     for step, row in enumerate(run.training, 1):
         assert row["group/all_fail"] == 0
@@ -143,9 +148,10 @@ def test_dynamic_sampling_drops_groups_or_keeps_them_for_the_echo_term(dry_run, 
         assert len({row["group"] for row in rows}) == 4 and len(solved) == round(row["group/all_success"] * 4)
         if kind == "resample":
             assert not solved
-        assert solved <= {row["group"] for row in rows if row["is_clip_source"]}
+        if kind != "kept":
+            assert solved <= {row["group"] for row in rows if row["is_clip_source"]}
         assert all(row["advantage"] == 0 for row in rows if row["group"] in solved)
-    if kind == "echo":
+    if kind != "resample":
         assert sum(row["group/all_success"] for row in run.training) > 0
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from echorl_vl.config import Config, ConfigIssue
 from echorl_vl.config.check import batch_issues
 from echorl_vl.config.dump import get_value
-from echorl_vl.config.issues import issue_at
+from echorl_vl.config.issues import at, issue_at
 from echorl_vl.engines.ray.adjusted import data_ranks, trained_roles, world_size
 from echorl_vl.engines.ray.checks import gpus, length_issues, rank_issues, set_issues
 
@@ -105,6 +105,7 @@ def _batches(config: Config) -> Iterator[ConfigIssue]:
 def _filtering(config: Config) -> Iterator[ConfigIssue]:
     """EasyR1's default `filter_key: overall` keeps a group that is all right and badly formatted: its mean is 0.9."""
     algorithm = config.algorithm
-    if algorithm.online_filtering and algorithm.dynamic_sampling == "echo" and algorithm.filter_key != "accuracy":
-        wanted = "wanted accuracy with algorithm.dynamic_sampling = echo, which keeps the groups that are all right"
-        yield issue_at(config, "algorithm.filter_key", wanted, "algorithm.dynamic_sampling")
+    name = "dynamic_sampling" if algorithm.keep_all_success_groups is None else "keep_all_success_groups"
+    if algorithm.online_filtering and algorithm.keeps_all_success(True) and algorithm.filter_key != "accuracy":
+        expected = f"expected accuracy with {at(config, f'algorithm.{name}')}, which keeps the groups that all succeed"
+        yield issue_at(config, "algorithm.filter_key", expected, f"algorithm.{name}")

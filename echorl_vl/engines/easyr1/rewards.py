@@ -49,15 +49,15 @@ class EchoRewardManager(AutoRewardManager):
         """EasyR1's answer: (b, T) rewards at the last token, and the parts of each row.
 
         In training the rewards are shaped by the base algorithm (DAPO's overlong penalty); the parts are as graded.
-        Under `dynamic_sampling: echo` one more part, by which groups are kept or dropped; those that all succeed are
-        kept in steps in which the echo term has a weight.
+        Where groups that all succeed are kept in any step (`AlgorithmConfig.keeps_all_success`), one more part, by
+        which groups are kept or dropped.
         """
         rewards, parts = super().compute_reward(data)
         if "uid" not in data.non_tensor_batch:  # validation
             return rewards, parts
         algorithm = self.ours.algorithm
         rewards = self._shaped(rewards, data.batch["response_mask"].sum(-1))
-        if filters_for_echo(self.ours):
+        if algorithm.keeps_all_success(self.ours.echo.coef > 0):
             accuracies = torch.tensor(parts["accuracy"], dtype=torch.float64)
             success = all_success(accuracies, data.non_tensor_batch["uid"], self.ours.echo.verify_threshold)
             success &= data.meta_info[KEEP_SUCCESS]
@@ -96,15 +96,10 @@ def group_ids(uids: np.ndarray) -> Tensor:
     return torch.tensor([numbers.setdefault(uid, len(numbers)) for uid in uids.tolist()], dtype=torch.long)
 
 
-def filters_for_echo(config: Config) -> bool:
-    """Whether groups that all succeed are kept in any step of the run."""
-    return config.algorithm.dynamic_sampling == "echo" and config.echo.coef > 0
-
-
 class RewardRecorder:
     """EasyR1's handle of the reward actor (`compute_reward.remote`), which remembers the answers by row.
 
-    keep_success: `dynamic_sampling: echo` keeps groups that all succeed, in this step.
+    keep_success: dynamic sampling keeps groups that all succeed, in this step.
     """
 
     def __init__(self, actor: Any) -> None:

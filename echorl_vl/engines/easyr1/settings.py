@@ -25,6 +25,7 @@ OUR_KEYS = frozenset(
         "algorithm.options",
         "algorithm.norm_adv_by_std_in_grpo",
         "algorithm.dynamic_sampling",
+        "algorithm.keep_all_success_groups",
         "worker.actor.entropy_coef",
         "worker.reward.time_limit",
         "worker.reward.on_error",
@@ -37,7 +38,7 @@ OUR_KEYS = frozenset(
 """Keys without a counterpart in EasyR1. This folder acts on all but the last, which is of the local engine."""
 
 KEEP = "sampling_keep"
-"""Part of the reward by which `dynamic_sampling: echo` keeps groups; see `rewards`."""
+"""Part of the reward by which dynamic sampling keeps groups that all succeed; see `rewards`."""
 
 LOST = "not_scored"
 """Part of the reward, in batches in which rows got none: what became of each row, by its place in `KINDS`."""
@@ -107,7 +108,7 @@ def to_easyr1(config: Config) -> EchoPPOConfig:
         target.algorithm.adv_estimator = "grpo"  # EasyR1 takes its own names only; see `register_advantages`
     # EasyR1 counts on one response a problem in validation, and samples `rollout.n` unless told so.
     target.worker.rollout.val_override_config = {"n": 1, **config.worker.rollout.val_override_config}
-    if config.algorithm.dynamic_sampling == "echo" and config.echo.coef:  # `rewards.filters_for_echo`
+    if config.algorithm.keeps_all_success(config.echo.coef > 0):
         target.algorithm.filter_key = KEEP
     return target
 

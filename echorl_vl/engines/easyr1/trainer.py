@@ -95,7 +95,8 @@ class EchoTrainer(RayPPOTrainer):
 
     def _make_batch_data(self, metrics: dict[str, Any]) -> DataProto:
         self.reward_fn.forget()  # what a step without an update of the actor has left (critic warm-up)
-        self.reward_fn.keep_success = echo_coef(self.ours.echo, self.global_step - 1) > 0
+        has_echo_term = echo_coef(self.ours.echo, self.global_step - 1) > 0
+        self.reward_fn.keep_success = self.ours.algorithm.keeps_all_success(has_echo_term)
         return super()._make_batch_data(metrics)
 
     def _update_actor(self, host_update: Call, batch: DataProto) -> DataProto:
@@ -111,7 +112,7 @@ class EchoTrainer(RayPPOTrainer):
             batch.meta_info[COEF] = coef
         if self.expert_rows is not None:
             batch.batch[VERIFIED] = train_batch.verified
-        if coef and self.ours.algorithm.dynamic_sampling == "echo":
+        if self.ours.algorithm.keeps_all_success(coef > 0):
             self._leave_to_echo(batch, train_batch)
         if self.ours.algorithm.adv_estimator == "reinforce_rej":
             self._reject_uniform(batch, train_batch)

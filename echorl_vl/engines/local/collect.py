@@ -66,7 +66,7 @@ class RolloutCollector:
         Raises UserError if dynamic sampling keeps too few groups.
         """
         if self.config.algorithm.online_filtering:
-            collected = self._dynamic_sampling(step, timer, echo and self.config.algorithm.dynamic_sampling == "echo")
+            collected = self._dynamic_sampling(step, timer, self.config.algorithm.keeps_all_success(echo))
         else:
             collected = self._batch(step, "rollout", timer)
         hints = [prompt.hint_tokens for prompt in collected.rollouts.prompts]

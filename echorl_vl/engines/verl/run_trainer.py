@@ -60,10 +60,9 @@ class RunTrainer(EchoTrainer):
         buffer: EchoReplayBuffer = super()._build_replay_buffer()
         buffer.on_sample = self._on_sample
         buffer.reward, buffer.time_limit = self.settings.reward.function, self.settings.reward.time_limit
-        sampling, rounds = self.settings.dynamic_sampling, self.settings.max_sampling_rounds
-        if sampling is not None and rounds > 0:
-            buffer.max_groups = rounds * self.config.data.train_batch_size
-        if sampling == "echo":
+        if self.settings.online_filtering and self.settings.max_sampling_rounds > 0:
+            buffer.max_groups = self.settings.max_sampling_rounds * self.config.data.train_batch_size
+        if any(self.settings.keeps_all_success):
             buffer.keep = self._keeps
         return buffer
 
@@ -78,20 +77,21 @@ class RunTrainer(EchoTrainer):
             write_train_batch(self.run.rollouts_file(step), step, train_batch, self.reader.decode)
         return batch
 
-    def _silent_rows(self, train_batch: TrainBatch) -> torch.Tensor:
+    def _silent_rows(self, train_batch: TrainBatch, is_ours: bool) -> torch.Tensor:
         """Also groups that dynamic sampling kept for the echo term: their format earns nothing either."""
-        silent = super()._silent_rows(train_batch)
-        if self.settings.dynamic_sampling != "echo" or not self._has_echo_term():
-            return silent
+        if not self._keeps_all_success():
+            return super()._silent_rows(train_batch, is_ours)
+        silent = super()._silent_rows(train_batch, True)
         index, groups = group_index(train_batch.rollouts.group_ids)
         return silent | all_of_group(train_batch.accuracies >= self.echo.verify_threshold, index, groups)[index]
 
     def _keeps(self, accuracies: list[float]) -> bool:
-        """Whether a group of equal rewards is kept: if it is all right, and as long as there is an echo term."""
-        return self._has_echo_term() and min(accuracies) >= self.echo.verify_threshold
+        """Whether a group of equal rewards is kept: if it all succeeds, in a step that keeps such groups."""
+        return self._keeps_all_success() and min(accuracies) >= self.echo.verify_threshold
 
-    def _has_echo_term(self) -> bool:
-        return echo_coef(self.echo, self.global_steps - 1) > 0
+    def _keeps_all_success(self) -> bool:
+        has_echo_term = echo_coef(self.echo, self.global_steps - 1) > 0
+        return self.settings.keeps_all_success[int(has_echo_term)]
 
     def _watch(self, bad_in_row: int) -> None:
         check_bad_steps(bad_in_row, self.settings.max_bad_steps, self.run.path)

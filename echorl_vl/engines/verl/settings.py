@@ -25,7 +25,8 @@ ACTED_ON = frozenset(
     {
         "data.answer_key", "data.bad_rows", "data.filter_overlong_prompts", "data.format_prompt", "data.image_key",
         "data.prompt_key", "data.train_files", "data.val_files", "data.video_key",  # datasets
-        "echo.*", "engine", "algorithm.dynamic_sampling", "trainer.max_try_make_batch",  # trainer, sampling
+        "echo.*", "engine", "algorithm.dynamic_sampling", "algorithm.keep_all_success_groups",
+        "trainer.max_try_make_batch",  # trainer, sampling
         "worker.reward.*",  # rewards
         "trainer.device", "trainer.find_last_checkpoint", "trainer.max_bad_steps", "trainer.rollout_save_freq",  # run
     }
@@ -77,7 +78,8 @@ def extra_sections(config: Config, run: Path | None = None, resume_step: int | N
         "echorl": {
             "run_path": None if run is None else str(run),
             "resume_step": resume_step,
-            "dynamic_sampling": config.algorithm.dynamic_sampling if config.algorithm.online_filtering else None,
+            "online_filtering": config.algorithm.online_filtering,
+            "keeps_all_success": [config.algorithm.keeps_all_success(has_term) for has_term in (False, True)],
             "max_sampling_rounds": config.trainer.max_try_make_batch,
             "max_bad_steps": config.trainer.max_bad_steps,
             "rollout_save_freq": config.trainer.rollout_save_freq,

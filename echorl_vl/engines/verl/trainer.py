@@ -75,11 +75,13 @@ class EchoTrainer(PPOTrainerSync):
         if coef:
             self.train_batch = train_batch = mine_clips(train_batch, self.echo, self.splitter, self.global_steps)
             changed[WEIGHTS] = train_batch.clips.token_weights
-            silent = self._silent_rows(train_batch)[:, None]
-            if (read.advantages.masked_fill(~silent, 0.0) != 0).any():
-                changed["advantages"] = read.advantages.masked_fill(silent, 0.0)
-                train_batch.advantages = train_batch.advantages.masked_fill(silent, 0.0)
+        silent = self._silent_rows(train_batch, coef > 0)[:, None]
+        if (read.advantages.masked_fill(~silent, 0.0) != 0).any():
+            changed["advantages"] = read.advantages.masked_fill(silent, 0.0)
+            train_batch.advantages = train_batch.advantages.masked_fill(silent, 0.0)
+        if changed:
             batch = self._put(batch, read, changed)
+        if coef:
             batch.extra_info.update({COEF: coef, PROMPTS: self._prompts_per_update(), CLIP_UNITS: self._clip_units()})
         mined = time.perf_counter() - started
         batch = super()._update_actor(batch, metrics)
@@ -101,13 +103,15 @@ class EchoTrainer(PPOTrainerSync):
         first = read.advantages[:, :1]  # the same for each token of a rollout
         return TrainBatch.from_rollouts(read.rollouts, first, self.echo)
 
-    def _silent_rows(self, train_batch: TrainBatch) -> torch.Tensor:
+    def _silent_rows(self, train_batch: TrainBatch, is_ours: bool) -> torch.Tensor:
         """(B,) bool: rows of groups whose rewards are all equal, which teach nothing but what the echo term says.
 
         verl divides by std + 1e-6 in float32, and equal rewards can miss their mean by a rounding, which makes
-        advantages of some hundredths of it.
+        advantages of some hundredths of it. A step that is all verl's (not `is_ours`) keeps these: nothing is silent.
         """
         index, groups = group_index(train_batch.rollouts.group_ids)
+        if not is_ours:
+            return torch.zeros_like(index, dtype=torch.bool)
         return degenerate_groups(train_batch.rewards, index, groups)[index]
 
     @staticmethod
