@@ -1,4 +1,4 @@
-"""Checks of a whole table of problems at load, column-wise, before a model is loaded or a picture decoded."""
+"""Checks of a whole table of problems at load, column-wise, before a model is loaded or an image decoded."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ _USUAL_NAMES = {
 
 
 @dataclass(frozen=True)
-class PictureCells:
-    """The column of pictures, taken apart: number of pictures per row, and what is wrong or still to be looked up."""
+class ImageCells:
+    """The column of images, taken apart: number of images per row, and what is wrong or still to be looked up."""
 
     counts: np.ndarray  # (rows,) int64
     faults: list[tuple[int, str]]  # row, reason
-    paths: list[tuple[int, str]]  # row, path of a picture that is not in the table itself
+    paths: list[tuple[int, str]]  # row, path of an image that is not in the table itself
 
 
 def check_columns(table: pa.Table, source: str, keys: Keys, columns: list[str]) -> None:
     """Raise UserError if the column of questions, answers or demonstrations is missing or holds something else, or the
-    pictures' no pictures.
+    images' no images.
 
     ``table`` has those of the columns prompt, answer, image, video and demonstration that the source has under the
     names of ``keys``, chats as text; ``columns`` are all of the source's.
@@ -63,7 +63,7 @@ def check_columns(table: pa.Table, source: str, keys: Keys, columns: list[str]) 
         kinds = "text, chat messages or a list of theorem calls"
         _check_type(table, source, keys, "demonstration", _is_demonstration_column, kinds)
     if "image" in table.column_names:
-        _check_type(table, source, keys, "image", _is_picture_column, "pictures: lists of {bytes, path}, or paths")
+        _check_type(table, source, keys, "image", _is_image_column, "pictures: lists of {bytes, path}, or paths")
     else:
         with_image = int(pc.sum(pc.greater(_occurrences(table, IMAGE), 0)).as_py() or 0)
         if with_image:
@@ -76,7 +76,7 @@ def check_rows(
 ) -> list[BadRow]:
     """Every unusable row of a table that passed `check_columns`.
 
-    ``locate`` turns a picture's path into a file's. ``videos``: the engine reads them; they are not checked.
+    ``locate`` turns an image's path into a file's. ``videos``: the engine reads them; they are not checked.
     """
     bad: list[BadRow] = []
 
@@ -98,7 +98,7 @@ def check_rows(
     if "video" in table.column_names and not videos:
         add(np.flatnonzero(_has_value(table.column("video"))), keys.video, f"holds a video: {_NO_VIDEO}")
     if "image" in table.column_names:
-        bad.extend(_check_pictures(table, source, keys, locate))
+        bad.extend(_check_images(table, source, keys, locate))
     return sorted(bad, key=lambda fault: fault.row)
 
 
@@ -107,8 +107,8 @@ def nearest(name: str, names: list[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.6)), None)
 
 
-def _check_pictures(table: pa.Table, source: str, keys: Keys, locate: Callable[[str], str]) -> list[BadRow]:
-    cells = picture_cells(table.column("image"))
+def _check_images(table: pa.Table, source: str, keys: Keys, locate: Callable[[str], str]) -> list[BadRow]:
+    cells = image_cells(table.column("image"))
     bad = [BadRow(source, row, keys.image, reason) for row, reason in cells.faults]
     faults: dict[str, str] = {}
     for row, path in cells.paths:
@@ -124,17 +124,17 @@ def _check_pictures(table: pa.Table, source: str, keys: Keys, locate: Callable[[
 
     placeholders = _occurrences(table, IMAGE).to_numpy()
     for row in np.flatnonzero(placeholders != cells.counts):
-        found, pictures = int(placeholders[row]), int(cells.counts[row])
+        found, images = int(placeholders[row]), int(cells.counts[row])
         if found == 0:
-            reason = f"has no {IMAGE}, but '{keys.image}' has {pictures} picture(s): put {IMAGE} where each belongs"
+            reason = f"has no {IMAGE}, but '{keys.image}' has {images} picture(s): put {IMAGE} where each belongs"
         else:
-            reason = f"has {found} {IMAGE}, but '{keys.image}' has {pictures} picture(s)"
+            reason = f"has {found} {IMAGE}, but '{keys.image}' has {images} picture(s)"
         bad.append(BadRow(source, int(row), keys.prompt, reason))
     return bad
 
 
 def _file_fault(file: str) -> str:
-    """Why a path is no picture file; "" where it may be one."""
+    """Why a path is no image file; "" where it may be one."""
     if os.path.isfile(file):
         return ""
     if os.path.isdir(file):
@@ -144,8 +144,8 @@ def _file_fault(file: str) -> str:
     return f"picture file {shorten(file)} does not exist"
 
 
-def picture_cells(column: pa.ChunkedArray) -> PictureCells:
-    """Take a column of pictures apart without touching the pictures' bytes."""
+def image_cells(column: pa.ChunkedArray) -> ImageCells:
+    """Take a column of images apart without touching the images' bytes."""
     counts: list[np.ndarray] = []
     faults: list[tuple[int, str]] = []
     paths: list[tuple[int, str]] = []
@@ -160,14 +160,14 @@ def picture_cells(column: pa.ChunkedArray) -> PictureCells:
             lengths, rows = present.astype(np.int64), np.flatnonzero(present)
             values = chunk.filter(pa.array(present))
         counts.append(lengths)
-        for row, reason, path in _picture_values(values, rows + first_row):
+        for row, reason, path in _image_values(values, rows + first_row):
             faults.append((row, reason)) if reason else paths.append((row, path))
         first_row += len(chunk)
-    return PictureCells(np.concatenate(counts) if counts else np.zeros(0, np.int64), faults, paths)
+    return ImageCells(np.concatenate(counts) if counts else np.zeros(0, np.int64), faults, paths)
 
 
-def _picture_values(values: pa.Array, rows: np.ndarray) -> list[tuple[int, str, str]]:
-    """(row, what is wrong, "") or (row, "", path) for the pictures that don't bring their own bytes."""
+def _image_values(values: pa.Array, rows: np.ndarray) -> list[tuple[int, str, str]]:
+    """(row, what is wrong, "") or (row, "", path) for the images that don't bring their own bytes."""
     nothing = np.full(len(values), True)
     no_bytes, paths = nothing, [None] * len(values)
     if pa.types.is_struct(values.type):
@@ -252,7 +252,7 @@ def _is_demonstration_column(kind: pa.DataType) -> bool:
     return _is_text(kind) or is_messages(kind) or (_is_list(kind) and _is_text(kind.value_type))
 
 
-def _is_picture_column(kind: pa.DataType) -> bool:
+def _is_image_column(kind: pa.DataType) -> bool:
     value = kind.value_type if _is_list(kind) else kind
     if pa.types.is_struct(value):
         kinds = {field.name: field.type for field in value}

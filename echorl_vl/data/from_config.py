@@ -56,7 +56,7 @@ def make_encoder(
 def screen_set(
     config: Config, problems: Problems, encoder: PromptEncoder, note: Callable[[str], None] = _nothing
 ) -> Problems:
-    """The problems whose prompts and pictures a run can draw (`screen`), with one list or count of all rows that can't
+    """The problems whose prompts and images a run can draw (`screen`), with one list or count of all rows that can't
     be used (`data.bad_rows`). Raises UserError.
     """
     data = config.data

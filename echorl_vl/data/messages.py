@@ -32,10 +32,10 @@ class Chat:
 
 
 class Flat(NamedTuple):
-    """Messages whose contents are text, with `<image>` where a picture stands, and the pictures that came with them."""
+    """Messages whose contents are text, with `<image>` where an image stands, and the images that came with them."""
 
     messages: list[dict[str, str | None]]
-    pictures: list[Any]
+    images: list[Any]
 
 
 def is_messages(kind: pa.DataType) -> bool:
@@ -58,19 +58,19 @@ def needs_flattening(kind: pa.DataType) -> bool:
 
 def flatten(messages: Sequence[Mapping[str, Any]]) -> Flat:
     """Plain messages. Raises ValueError, which says what was found, for what is no message or has no text."""
-    flat, pictures = [], []
+    flat, images = [], []
     for message in messages:
         if not {"role", "from"} & set(message):
             raise ValueError(f"expected messages {{role, content}}, got {_short(message)}")
         role = message.get("role") if message.get("role") is not None else message.get("from")
         role = _ROLES.get(role, role)
         content = message.get("content") if message.get("content") is not None else message.get("value")
-        text, its_pictures = _read_content(content)
-        if role != "user" and (its_pictures or (isinstance(content, list) and IMAGE in (text or ""))):
+        text, its_images = _read_content(content)
+        if role != "user" and (its_images or (isinstance(content, list) and IMAGE in (text or ""))):
             raise ValueError(f"has a picture in the {role} message; expected pictures in the user's alone")
         flat.append({"role": role, "content": text})
-        pictures += its_pictures
-    return Flat(flat, pictures)
+        images += its_images
+    return Flat(flat, images)
 
 
 def flatten_columns(chats: Sequence[Any], images: Sequence[Any]) -> tuple[list[Any], list[Any], list[tuple[int, str]]]:
@@ -78,7 +78,7 @@ def flatten_columns(chats: Sequence[Any], images: Sequence[Any]) -> tuple[list[A
 
     What is no list of objects stays as it is; a chat with a fault becomes None.
     """
-    flat, pictures, faults = list(chats), list(images), []
+    flat, gathered, faults = list(chats), list(images), []
     for row, chat in enumerate(chats):
         if not is_chat(chat):
             continue
@@ -89,11 +89,11 @@ def flatten_columns(chats: Sequence[Any], images: Sequence[Any]) -> tuple[list[A
                     "brings pictures in its messages, beside those of the row's own column; expected one of the two"
                 )
             if brought:
-                pictures[row] = brought
+                gathered[row] = brought
         except ValueError as error:
             flat[row] = None
             faults.append((row, str(error)))
-    return flat, pictures, faults
+    return flat, gathered, faults
 
 
 def read_chat(messages: Sequence[Mapping[str, Any]]) -> Chat:
@@ -145,12 +145,12 @@ def _message_fields(kind: pa.DataType) -> dict[str, pa.DataType]:
 
 
 def _read_content(content: Any) -> tuple[str | None, list[Any]]:
-    """(text, pictures that it brings) of a message's content."""
+    """(text, images that it brings) of a message's content."""
     if content is None or isinstance(content, str):
         return content, []
     if not isinstance(content, list):
         raise ValueError(f"has a message whose content is {_short(content)}; expected text or a list of parts")
-    texts, pictures = [], []
+    texts, images = [], []
     for part in content:
         if isinstance(part, str):
             texts.append(part)
@@ -160,17 +160,17 @@ def _read_content(content: Any) -> tuple[str | None, list[Any]]:
             texts.append(part["text"])
         elif kind in _IMAGES:
             texts.append(IMAGE)
-            if (source := _picture(part)) is not None:
-                pictures.append(source)
+            if (source := _image(part)) is not None:
+                images.append(source)
         elif kind in _VIDEOS:
             texts.append(VIDEO)
         else:
             raise ValueError(f"has a part {_short(part)}; expected {{type: text, text}} or {{type: image}}")
-    return "".join(texts), pictures
+    return "".join(texts), images
 
 
-def _picture(part: Mapping[str, Any]) -> Any:
-    """The picture that a part brings: a path, or a dictionary with bytes or path. None where it is only a place."""
+def _image(part: Mapping[str, Any]) -> Any:
+    """The image that a part brings: a path, or a dictionary with bytes or path. None where it is only a place."""
     source = next((part[key] for key in ("image", "image_url", "url", "path") if part.get(key)), None)
     if isinstance(source, Mapping) and "url" in source:
         source = source["url"]

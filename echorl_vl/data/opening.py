@@ -31,7 +31,7 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 @dataclass(frozen=True)
 class Source:
-    """One table of problems. ``name`` is that of messages, ``folder`` the one that its pictures may be in.
+    """One table of problems. ``name`` is that of messages, ``folder`` the one that its images may be in.
 
     ``bad``: rows that could not be read, nulls in the table. ``plain``: its format is one that EasyR1 reads as it is
     meant (a csv's answers become numbers there).
@@ -64,7 +64,7 @@ def open_place(place: str, keys: Keys) -> list[Source]:
 
 
 def with_plain_chats(dataset: datasets.Dataset, keys: Keys) -> tuple[datasets.Dataset, list[tuple[int, str, str]]]:
-    """The table with chats of every form as messages of text, the pictures that they brought in the column of pictures;
+    """The table with chats of every form as messages of text, the images that they brought in the column of images;
     (row, field, what is wrong) of those that can't be read."""
     faults: list[tuple[int, str, str]] = []
     for key in dict.fromkeys((keys.prompt, keys.answer, keys.demonstration)):
@@ -81,8 +81,8 @@ def with_plain_chats(dataset: datasets.Dataset, keys: Keys) -> tuple[datasets.Da
         table = _set_column(dataset.data.table, key, pa.array(chats))
         brought = [cell if isinstance(cell, list) else None for cell in images]
         if key == keys.prompt and any(brought):
-            pictures = [None if cell is None else [_as_struct(picture) for picture in cell] for cell in brought]
-            table = _set_column(table, keys.image, pa.array(pictures))
+            images = [None if cell is None else [_as_struct(image) for image in cell] for cell in brought]
+            table = _set_column(table, keys.image, pa.array(images))
         dataset = datasets.Dataset(table.replace_schema_metadata(None))
     return dataset, faults
 
@@ -93,10 +93,10 @@ def _set_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
     return table.append_column(name, values)
 
 
-def _as_struct(picture: object) -> dict[str, object]:
-    if isinstance(picture, dict):
-        return {"bytes": picture.get("bytes"), "path": picture.get("path")}
-    return {"bytes": None, "path": picture}
+def _as_struct(image: object) -> dict[str, object]:
+    if isinstance(image, dict):
+        return {"bytes": image.get("bytes"), "path": image.get("path")}
+    return {"bytes": None, "path": image}
 
 
 def _open_path(path: Path, split: str, keys: Keys) -> list[Source]:

@@ -1,4 +1,4 @@
-"""One problem of a data set, and a set of problems whose pictures are read when asked for."""
+"""One problem of a data set, and a set of problems whose images are read when asked for."""
 
 from __future__ import annotations
 

@@ -57,18 +57,18 @@ def read_problems(
     videos: bool = False,
     demonstration_key: str | None = None,
 ) -> Problems:
-    """Load a set of problems and check every row of it, without decoding a picture.
+    """Load a set of problems and check every row of it, without decoding an image.
 
     ``spec`` is one place or several, as a list or with commas between them. A place is a file (parquet, jsonl, json,
     csv, arrow; jsonl.gz and the like), a pattern of files, a folder of them (FOLDER@SPLIT for one split), a folder that
     `datasets.save_to_disk` wrote, a data set of the hub ("hiyouga/geometry3k@train"), or "generated/geometry3k@train"
-    and "generated/arithmetic@train" for the generators. The split is train where none is named. The pictures of a row
+    and "generated/arithmetic@train" for the generators. The split is train where none is named. The images of a row
     are bytes, or paths relative to ``image_dir`` (else to the working directory, else to the data file's folder).
-    A set without pictures needs no column of them. ``videos``: the engine reads videos, so a row may have some.
+    A set without images needs no column of them. ``videos``: the engine reads videos, so a row may have some.
 
     A dot in a key leads into a nested column (``reward_model.ground_truth``). Questions are text or chat messages: a
     user's, perhaps with a system message before it and an assistant's after it, which is no part of the question; the
-    messages may be of parts, and bring the pictures themselves. An answer that is a chat is the assistant's last words.
+    messages may be of parts, and bring the images themselves. An answer that is a chat is the assistant's last words.
     Where every answer of a file is a solution in GSM8K's form, ending in a line ``#### 72``, the answer is what follows
     the signs. ``demonstration_key`` names the column of worked solutions (see `echorl_vl.data.demonstrations`).
 
@@ -140,7 +140,7 @@ def _changes(answers: pa.ChunkedArray) -> bool:
 
 
 class _RowReader:
-    """Reads one row of a table as a Problem; the pictures stay as they are, undecoded."""
+    """Reads one row of a table as a Problem; the images stay as they are, undecoded."""
 
     def __init__(
         self,
@@ -171,14 +171,14 @@ class _RowReader:
             uid=f"{self.name}:{index}",
             question=chat.question,
             answer=split_solution(answer)[1] if self.solutions else answer,
-            images=tuple(self._picture(image) for image in images),
+            images=tuple(self._image(image) for image in images),
             extra={name: value for name, value in row.items() if name == trace or name not in used},
             keys=keys,
             system=chat.system,
         )
 
     def locate(self, path: str) -> str:
-        """The file that a picture's path means."""
+        """The file that an image's path means."""
         path = local_path(path)
         if self.image_dir is not None:
             return os.path.join(self.image_dir, path)
@@ -189,7 +189,7 @@ class _RowReader:
             else path
         )
 
-    def _picture(self, image: Any) -> ImageSource:
+    def _image(self, image: Any) -> ImageSource:
         if isinstance(image, dict):
             image = image.get("bytes") or image.get("path") or b""
         return self.locate(image) if isinstance(image, str) else image

@@ -68,7 +68,7 @@ def load_format_prompt(path: str | Path) -> Callable[[str], str]:
 def check_chat_template(name: str, template: str, parts: bool) -> None:
     """Raises UserError for a chat template that one short question shows to be too slow or too large.
 
-    ``parts``: the content of a message is a list of parts, as for a model that reads pictures.
+    ``parts``: the content of a message is a list of parts, as for a model that reads images.
     """
     content = message_content(_SHORT_QUESTION) if parts else _SHORT_QUESTION
     check_bounds(name, template, messages=[{"role": "user", "content": content}], add_generation_prompt=True)
@@ -99,7 +99,7 @@ def bounded(name: str, render: Callable[[], str], kind: str = "template") -> str
 
 
 def message_content(question: str) -> list[dict[str, str]]:
-    """The question as a chat template for pictures takes it: text and pictures in turn, one for each ``<image>``."""
+    """The question as a chat template for images takes it: text and images in turn, one for each ``<image>``."""
     content: list[dict[str, str]] = []
     for index, piece in enumerate(question.split(IMAGE)):
         if index:

@@ -90,7 +90,7 @@ def read_json(path: Path, data: bytes, keys: Keys) -> tuple[pa.Table, list[BadRo
     if keys.demonstration in columns and keys.demonstration not in (keys.prompt, keys.answer):
         columns[keys.demonstration] = demonstrations_of_one_kind(columns[keys.demonstration])
     if any(isinstance(value, list | dict) for value in columns.get(keys.image, ())):
-        columns[keys.image] = [None if value is None else _pictures(value) for value in columns[keys.image]]
+        columns[keys.image] = [None if value is None else _images(value) for value in columns[keys.image]]
     if any(isinstance(value, list) for value in columns.get(keys.video, ())):
         videos = columns[keys.video]
         columns[keys.video] = [value if value is None or isinstance(value, list) else [value] for value in videos]
@@ -258,7 +258,7 @@ def _is_answer(value: Any) -> bool:
 
 
 def _paths(images: list[Any]) -> tuple[list[Any], list[tuple[int, str]]]:
-    """(pictures of each row, None for those of a row that are no paths; (row, what is wrong))."""
+    """(images of each row, None for those of a row that are no paths; (row, what is wrong))."""
     faults = [
         (row, f"expected paths of pictures, got {_short(cell)}")
         for row, cell in enumerate(images)
@@ -269,11 +269,11 @@ def _paths(images: list[Any]) -> tuple[list[Any], list[tuple[int, str]]]:
 
 
 def _are_paths(value: Any) -> bool:
-    return all(picture is None or isinstance(picture, str) for picture in _pictures(value))
+    return all(image is None or isinstance(image, str) for image in _images(value))
 
 
-def _pictures(value: Any) -> list[Any]:
-    """The pictures of a cell; JSON has no bytes, so each should be a path, alone or in an object."""
+def _images(value: Any) -> list[Any]:
+    """The images of a cell; JSON has no bytes, so each should be a path, alone or in an object."""
     cells = value if isinstance(value, list) else [value]
     return [cell.get("path") or cell.get("url") or cell if isinstance(cell, dict) else cell for cell in cells]
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echorl_vl.data.checks import picture_cells
+from echorl_vl.data.checks import image_cells
 from echorl_vl.data.sources import load_problems
 from echorl_vl.errors import UserError
 
@@ -266,7 +266,7 @@ def test_pictures_are_taken_apart_as_a_loop_over_the_rows_does(column, data):
     # The first and last element of each chunk are cut off again: offsets must not leak through a slice.
     padded = [pa.array([*chunk[:1], *chunk, *chunk[:1]], kind) for chunk in chunks]
     sliced = [chunk.slice(1, len(chunk) - 2) if len(chunk) else chunk for chunk in padded]
-    found = picture_cells(pa.chunked_array(sliced, kind))
+    found = image_cells(pa.chunked_array(sliced, kind))
     assert found.counts.tolist() == counts
     assert sorted(row for row, _ in found.faults) == faults
     assert sorted(found.paths) == sorted(paths)
