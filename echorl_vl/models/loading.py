@@ -50,7 +50,7 @@ def to_dtype(name: str | torch.dtype | None) -> torch.dtype | None:
     if name is None or isinstance(name, torch.dtype):
         return name
     if name.lower() not in _DTYPES:
-        raise UserError(f"unknown dtype {name!r}; one of {', '.join(_DTYPES)} is wanted")
+        raise UserError(f"unknown dtype {name!r}; expected one of {', '.join(_DTYPES)}")
     return _DTYPES[name.lower()]
 
 
@@ -166,7 +166,7 @@ def _check_folder(path: str | None, key: str, any_of: tuple[str, ...]) -> None:
     """A path that can only be a local folder must be one and hold one of these files; a hub id passes."""
     if not path:
         raise UserError(
-            f"model.{key} is not set: a model folder or a hub id such as Qwen/Qwen2.5-VL-3B-Instruct is wanted"
+            f"model.{key} is not set: expected a model folder or a hub id such as Qwen/Qwen2.5-VL-3B-Instruct"
         )
     folder = Path(path)
     if folder.is_dir():

@@ -1,4 +1,4 @@
-"""Which token ids stand for images, and which response tokens are text.
+"""Which token ids stand for images, which end a response, and which response tokens are text.
 
 A visual token is one of the processor's image or video pad ids, vision start or vision end. The policy may never sample
 one (the number of image tokens would differ from the number of image features), and none counts as text.
@@ -14,7 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from echorl_vl.errors import UserError
 from echorl_vl.models.base import FAMILIES, find_family
+
+_END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")
 
 
 @dataclass(frozen=True)
@@ -103,3 +106,24 @@ def text_mask(
     if image_spans is not None:
         mask &= ~image_spans.bool()
     return mask
+
+
+def eos_ids(network: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Ids that end a response, ascending: those of generation_config, the tokenizer's eos, and an end-of-turn token."""
+    ids = set()
+    configured = getattr(getattr(network, "generation_config", None), "eos_token_id", None)
+    for value in (configured, tokenizer.eos_token_id):
+        ids.update(value if isinstance(value, (list, tuple)) else [] if value is None else [value])
+    vocabulary = tokenizer.get_vocab()
+    ids.update(vocabulary[token] for token in _END_OF_TURN if token in vocabulary)
+    if not ids:
+        raise UserError("neither generation_config.json nor the tokenizer names an eos token: no response could end")
+    return tuple(sorted(ids))
+
+
+def end_of_turn(tokenizer: Any, ends: tuple[int, ...]) -> int:
+    """The id that a demonstration ends with: what the chat template ends a turn with, else eos, else `ends[0]`."""
+    template = str(getattr(tokenizer, "chat_template", None) or "")
+    vocabulary = tokenizer.get_vocab()
+    written = [vocabulary[token] for token in _END_OF_TURN if token in template and token in vocabulary]
+    return next(iter([*written, tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else written), ends[0])

@@ -13,8 +13,8 @@ from echorl_vl.data.files import root_cause
 from echorl_vl.data.from_config import make_encoder
 from echorl_vl.data.problem import Problems
 from echorl_vl.engines.easyr1.preflight import read_model_config
-from echorl_vl.engines.local.policy import end_of_turn
 from echorl_vl.errors import UserError
+from echorl_vl.models.tokens import end_of_turn
 
 
 def wants_demonstrations(config: Config) -> bool:

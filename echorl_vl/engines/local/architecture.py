@@ -1,4 +1,4 @@
-"""Finds out before any work whether the engine computes a model right."""
+"""Checks before any work that the engine computes a model as transformers does."""
 
 from __future__ import annotations
 

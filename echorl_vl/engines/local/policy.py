@@ -20,10 +20,9 @@ from echorl_vl.errors import UserError
 from echorl_vl.models import family_of
 from echorl_vl.models.images import distinct_images
 from echorl_vl.models.loading import load, to_dtype
-from echorl_vl.models.tokens import VisualTokens, special_token_ids
+from echorl_vl.models.tokens import VisualTokens, end_of_turn, eos_ids, special_token_ids
 
 HEAD_ELEMENTS = 2**27  # logits held at once in the update: 512 MB in float32
-_END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Policy:
 
         self.visual = VisualTokens.find(self.config, tokenizer)
         self.special_ids = special_token_ids(tokenizer).to(self.device)
-        self.eos_ids = _eos_ids(self.network, tokenizer)
+        self.eos_ids = eos_ids(self.network, tokenizer)
         self.end_of_turn = end_of_turn(tokenizer, self.eos_ids)
         self.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.eos_ids[0]
         self.gradient_checkpointing = False
@@ -203,7 +202,7 @@ class Policy:
         """Log-probabilities and entropies (nats) of the response tokens of some rows, with gradient, in one pass.
 
         Args:
-            batch: Rollouts (fields prompts, group_ids, tokens, response_mask).
+            batch: RolloutBatch (fields prompts, group_ids, tokens, response_mask).
             rows: rows of the batch, in any order.
             temperature: divides the logits; the rollout's.
             with_grad_entropy: whether the entropies carry gradient too (an entropy bonus).
@@ -246,12 +245,12 @@ class Policy:
         responses = self.network.get_input_embeddings()(layout.response_inputs(tokens))
         embedded = self.embed_prompts(prompts)
         embeddings = torch.cat([*embedded, _as_wide(responses, embedded[0])])
-        wanted = layout.predictors()
+        predictors = layout.predictors()
         if hints is not None:
             starts = prompt_lengths.cumsum(0) - prompt_lengths
-            wanted = torch.cat([wanted, (starts[hints.prompt] + hints.place - 1).to(self.device)])
+            predictors = torch.cat([predictors, (starts[hints.prompt] + hints.place - 1).to(self.device)])
         hidden = self.run_decoder(embeddings, layout.positions(positions, following), layout)
-        return take_rows(hidden, wanted)
+        return take_rows(hidden, predictors)
 
     def _padded_hidden(
         self, prompts: list, prompt_index: Tensor, tokens: Tensor, lengths: Tensor, hints: Hints | None
@@ -314,24 +313,3 @@ def _as_wide(embeddings: Tensor, other: Tensor) -> Tensor:
 
 def _uid(prompt) -> str:
     return getattr(prompt.problem, "uid", "?")
-
-
-def _eos_ids(network, tokenizer) -> tuple[int, ...]:
-    """Ids that end a response: those of generation_config, the tokenizer's eos, and an end-of-turn token."""
-    ids = set()
-    configured = getattr(getattr(network, "generation_config", None), "eos_token_id", None)
-    for value in (configured, tokenizer.eos_token_id):
-        ids.update(value if isinstance(value, (list, tuple)) else [] if value is None else [value])
-    vocabulary = tokenizer.get_vocab()
-    ids.update(vocabulary[token] for token in _END_OF_TURN if token in vocabulary)
-    if not ids:
-        raise UserError("neither generation_config.json nor the tokenizer names an eos token: no response could end")
-    return tuple(sorted(ids))
-
-
-def end_of_turn(tokenizer, eos_ids: tuple[int, ...]) -> int:
-    """The id that a response written by somebody else ends with: what the chat template ends a turn with, else eos."""
-    template = str(getattr(tokenizer, "chat_template", None) or "")
-    vocabulary = tokenizer.get_vocab()
-    written = [vocabulary[token] for token in _END_OF_TURN if token in template and token in vocabulary]
-    return next(iter([*written, tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else written), eos_ids[0])

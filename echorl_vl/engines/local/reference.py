@@ -61,7 +61,7 @@ class KLController:
 def kl_of_tokens(rollouts: RolloutBatch, ref_log_probs: Tensor, kind: str) -> Tensor:
     """(B, T) the KL estimate of each response token, nats: what KL in the reward subtracts, times its weight.
 
-    0 for an expert's rows: the policy did not sample them.
+    0 for off-policy rows: the policy did not sample them.
     """
     own = rollouts.response_mask & rollouts.is_on_policy[:, None]
     return torch.where(own, kl_penalty(rollouts.log_probs, ref_log_probs, kind), 0.0)

@@ -1,4 +1,4 @@
-"""Group rollouts: every image encoded once, every prompt computed once, n responses drawn from it.
+"""Group rollouts: every image encoded once, every prompt computed once, n responses sampled.
 
 The log-probability and entropy of each token are recorded as it is sampled, from the very logits that it is sampled
 from: over the full vocabulary, at the rollout's temperature, before visual tokens are forbidden and before top-p and
@@ -34,7 +34,7 @@ def generate(
     prompt_chunk: int = PROMPT_CHUNK,
     compact_every: int = COMPACT_EVERY,
 ) -> RolloutBatch:
-    """Draws `params.n` responses for each prompt (data.Prompt: input_ids, pixel_values, image_grid_thw).
+    """Samples `params.n` responses for each prompt (`types.Prompt`).
 
     The draw of row b at position t depends on the generator's state, B, b and t only; neither on the lengths of other
     rows nor on `compact_every` (steps between compactions of the batch) or `prompt_chunk` (prompt tokens at once). The
@@ -46,7 +46,7 @@ def generate(
 
 
 class _Rollout:
-    """State of one call of `generate`: per row what was drawn, per slot of the running batch which row it is."""
+    """State of one call of `generate`: per row what was sampled, per slot of the running batch which row it is."""
 
     def __init__(self, policy: Policy, prompts: list, params: SamplingParams, generator: torch.Generator) -> None:
         self.policy, self.prompts, self.params = policy, prompts, params
@@ -69,7 +69,7 @@ class _Rollout:
         following = following.to(self.policy.device)
         hidden = hidden.repeat_interleave(params.n, 0)
         for step in range(limit):
-            last = self._draw(hidden, step)
+            last = self._sample(hidden, step)
             if step + 1 == limit:
                 break
             if (step + 1) % compact_every == 0:
@@ -99,22 +99,22 @@ class _Rollout:
             after.append(following)
         return torch.cat(last), cache, torch.cat(after)
 
-    def _draw(self, hidden: Tensor, step: int) -> Tensor:
-        """Draws and records the token at position `step` of every slot's row; finished rows get padding."""
+    def _sample(self, hidden: Tensor, step: int) -> Tensor:
+        """Samples and records the token at position `step` of every slot's row; finished rows get padding."""
         params, rows = self.params, self.rows
         logits = self.policy.head(hidden)
-        drawn = sample(logits + self.bias, self.noise[step, rows], params)
+        sampled = sample(logits + self.bias, self.noise[step, rows], params)
         log_probs, entropy = log_probs_and_entropy(
-            logits, drawn, params.temperature or 1.0, entropy_temperature=params.entropy_temperature
+            logits, sampled, params.temperature or 1.0, entropy_temperature=params.entropy_temperature
         )
         alive = ~self.finished[rows]
-        drawn = drawn.masked_fill(~alive, self.policy.pad_id)
-        self.tokens[rows, step] = drawn
+        sampled = sampled.masked_fill(~alive, self.policy.pad_id)
+        self.tokens[rows, step] = sampled
         self.response_mask[rows, step] = alive
         self.log_probs[rows, step] = log_probs.float() * alive
         self.entropy[rows, step] = entropy.float() * alive
-        self.finished[rows] |= torch.isin(drawn, self.eos) & alive
-        return drawn
+        self.finished[rows] |= torch.isin(sampled, self.eos) & alive
+        return sampled
 
     def _decode(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """Hidden states (S, hidden) after one more token in every slot."""

@@ -1,4 +1,4 @@
-"""Drawing one token per row from logits, by inverse transform sampling."""
+"""Sampling one token per row from logits, by inverse transform sampling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How rollouts are drawn.
+    """How rollouts are sampled.
 
     n: rollouts per prompt. temperature: divides the logits; 0 takes the likeliest token, log_probs and entropies are
     then those at temperature 1. top_p: smallest set of likeliest tokens with at least this probability. top_k: number
@@ -30,7 +30,7 @@ class SamplingParams:
 def sample(logits: Tensor, uniform: Tensor, params: SamplingParams) -> Tensor:
     """(S,) int64 token ids from logits (S, V), one uniform number in [0, 1) per row.
 
-    A token is drawn where the cumulative probability passes the uniform number, so a token of probability 0 never is,
+    A token is sampled where the cumulative probability passes the uniform number, so a token of probability 0 never is,
     and a row's draw depends on its own logits and number only. Cumulated in float64: with 150k tokens, float32 would
     lose the rare ones.
     """
