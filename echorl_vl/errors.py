@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
 USAGE_ERROR = 2
 """Exit status of a command that was given something it can't use, as `argparse` has it."""
 
@@ -14,6 +17,24 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with status 2.
     """
+
+
+_NAMES: dict[str, str] = {}
+
+
+def setting(key: str) -> str:
+    """A configuration key for a message, as the running program calls it (`settings_called`)."""
+    return _NAMES.get(key, key)
+
+
+@contextmanager
+def settings_called(names: Mapping[str, str]) -> Iterator[None]:
+    """For a program that has options in the place of configuration keys: `names` gives the option of a key."""
+    _NAMES.update(names)
+    try:
+        yield
+    finally:
+        _NAMES.clear()
 
 
 def counted(number: int, noun: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from echorl_vl.data.bad_rows import RowError
-from echorl_vl.errors import UserError, shorten
+from echorl_vl.errors import UserError, setting, shorten
 from echorl_vl.models.images import ImageProcessing
 from echorl_vl.places import is_url, unsupported_url
 from echorl_vl.types import ImageSource, Problem
@@ -151,7 +151,7 @@ def _open(source: Any, where: str, image_dir: str | Path | None) -> Image.Image:
     path = Path(image_dir or ".", source)
     if not os.path.isfile(path):  # unlike Path.is_file, False for names that no file system takes
         kind = "is a folder" if os.path.isdir(path) else "does not exist"
-        raise ImageError(where, f"picture file {shorten(str(path))} {kind} (data.image_dir: {image_dir})")
+        raise ImageError(where, f"picture file {shorten(str(path))} {kind} ({setting('data.image_dir')}: {image_dir})")
     return _read_header(path, where, f"picture file {path}")
 
 

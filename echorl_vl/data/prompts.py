@@ -22,7 +22,7 @@ from echorl_vl.data.templates import (
     message_content,
     read_template,
 )
-from echorl_vl.errors import UserError
+from echorl_vl.errors import UserError, setting
 from echorl_vl.models import ModelFamily, image_processing
 from echorl_vl.models.tokens import reserved_tokens
 from echorl_vl.types import Problem, Prompt
@@ -123,7 +123,7 @@ class PromptEncoder:
     def too_long(self, problem: Problem, length: int) -> RowError:
         """The error for a prompt of ``length`` tokens, which is above the limit."""
         most = self.images.processing.max_pixels if problem.images else None
-        pixels = "" if most is None else f"lower data.max_pixels (now {most}), "
+        pixels = "" if most is None else f"lower {setting('data.max_pixels')} (now {most}), "
         return RowError(
             problem,
             problem.keys.prompt,

@@ -20,7 +20,7 @@ from echorl_vl.data.opening import Source, open_place, with_plain_chats
 from echorl_vl.data.problem import Part, Problems
 from echorl_vl.data.solutions import are_solutions, split_solution
 from echorl_vl.data.text_rows import used_keys
-from echorl_vl.errors import UserError
+from echorl_vl.errors import UserError, setting
 from echorl_vl.places import local_path, split_places
 from echorl_vl.types import ImageSource, Keys, Problem
 
@@ -78,7 +78,7 @@ def read_problems(
     """
     keys = Keys(prompt_key, answer_key, image_key, video_key, demonstration_key)
     if image_dir is not None and not Path(image_dir).is_dir():
-        raise UserError(f"{image_dir}: no such folder (data.image_dir)")
+        raise UserError(f"{image_dir}: no such folder ({setting('data.image_dir')})")
     places = split_places(spec)
     if not places:
         raise UserError("no data set given: set data.train_files and data.val_files")

@@ -17,7 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from echorl_vl.data.template_trial import MAX_CHARACTERS, trial_fault
 from echorl_vl.data.time_limit import TookTooLong, time_limit
-from echorl_vl.errors import UserError, shorten
+from echorl_vl.errors import UserError, setting, shorten
 
 IMAGE = "<image>"
 VIDEO = "<video>"
@@ -29,14 +29,14 @@ class TemplateFailure(UserError):
     """A template raised something for this one question; the message names the template and says what."""
 
 
-def read_template(path: str | Path, setting: str) -> str:
-    """Text of the template at ``path``, which the config key ``setting`` names. Raises UserError if there is none."""
+def read_template(path: str | Path, key: str) -> str:
+    """Text of the template at ``path``, which the setting ``key`` names. Raises UserError if there is none."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:  # a path with NUL, a text that is not UTF-8
-        raise UserError(f"{path} ({setting}): can't be read: {error}") from error
+        raise UserError(f"{path} ({key}): can't be read: {error}") from error
     if not text.strip():
-        raise UserError(f"{path} ({setting}): the template is empty")
+        raise UserError(f"{path} ({key}): the template is empty")
     return text
 
 
@@ -45,9 +45,9 @@ def load_format_prompt(path: str | Path) -> Callable[[str], str]:
 
     Raises UserError if it is no jinja, doesn't use ``content``, uses another variable, or fails on a question.
     """
-    name = f"{path} (data.format_prompt)"
+    name = f"{path} ({setting('data.format_prompt')})"
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
-    text = read_template(path, "data.format_prompt").strip()
+    text = read_template(path, setting("data.format_prompt")).strip()
     check_bounds(name, text, content=_SHORT_QUESTION)  # before jinja works out what is constant in it
     try:
         variables = meta.find_undeclared_variables(environment.parse(text))

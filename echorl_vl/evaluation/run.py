@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 
-from echorl_vl.errors import INTERRUPTED, UserError
+from echorl_vl.errors import INTERRUPTED, settings_called
 from echorl_vl.evaluation.benchmarks import benchmarks
 from echorl_vl.evaluation.benchmarks.base import Benchmark
 from echorl_vl.evaluation.console import bar, show_table, wide_console
@@ -18,9 +17,8 @@ from echorl_vl.evaluation.options import Options, parse
 from echorl_vl.evaluation.settings import versions
 from echorl_vl.outputs.command import job
 
-# Messages of the modules that training shares speak of its keys; here the same things are options.
+# What training has a key for, in messages of the modules that it shares with this program.
 _OPTIONS = {
-    "trainer.save_checkpoint_path=...": "--out",
     "trainer.save_checkpoint_path": "--out",
     "data.min_pixels": "--min-pixels",
     "data.max_pixels": "--max-pixels",
@@ -28,8 +26,6 @@ _OPTIONS = {
     "data.image_dir": "--data",
     "model_path": "--model",
 }
-# A whole key, the longest that fits: not a part of a word or of a path of the user's (/x/my_model_path_3b).
-_KEY = re.compile(rf"(?<![\w./~-])(?:{'|'.join(map(re.escape, _OPTIONS))})(?![\w/-]|\.\w)")
 
 
 @job
@@ -37,14 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status (0 done, 2 a mistake in the input, 130 stopped by the user)."""
     console = wide_console()
     try:
-        options = parse(sys.argv[1:] if arguments is None else arguments)
-        if options is None:
-            _list(console)
-        else:
-            run(options, console)
+        with settings_called(_OPTIONS):
+            options = parse(sys.argv[1:] if arguments is None else arguments)
+            if options is None:
+                _list(console)
+            else:
+                run(options, console)
         return 0
-    except UserError as error:
-        raise UserError(_KEY.sub(lambda match: _OPTIONS[match[0]], str(error))) from error
     except KeyboardInterrupt:
         print("stopped; the same command goes on where it was", file=sys.stderr)
         return INTERRUPTED

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
-from echorl_vl.errors import UserError
+from echorl_vl.errors import UserError, setting
 from echorl_vl.models.base import ModelFamily, family_of
 from echorl_vl.models.lora import add_lora
 from echorl_vl.models.weights import check_finite, check_keys, check_weight_files
@@ -89,7 +89,7 @@ def load_inputs(model_config) -> Inputs:
     path = model_config.model_path
     tokenizer_path = getattr(model_config, "tokenizer_path", None) or path
     trust = bool(getattr(model_config, "trust_remote_code", False))
-    _check_folder(path, "model_path", ("config.json",))
+    _check_folder(path, setting("model_path"), ("config.json",))
     _check_folder(tokenizer_path, "tokenizer_path", ("tokenizer.json", "vocab.json", "tokenizer.model", "vocab.txt"))
 
     config = _attempt("model config", path, AutoConfig.from_pretrained, trust_remote_code=trust)

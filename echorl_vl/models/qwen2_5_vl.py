@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from echorl_vl.errors import UserError
+from echorl_vl.errors import UserError, setting
 from echorl_vl.models.base import ModelFamily, register
 from echorl_vl.models.images import EncodedImage, ImageProcessing
 from echorl_vl.types import Prompt
@@ -43,8 +43,9 @@ class MergedPatches(ImageProcessing):
         self.max_pixels = high if max_pixels is None else max_pixels
         if self.min_pixels > self.max_pixels:
             raise UserError(
-                f"images of at least {self.min_pixels} pixels (data.min_pixels) and at most {self.max_pixels} "
-                "(data.max_pixels): none is left; where one is unset, the model's processor gives it"
+                f"images of at least {self.min_pixels} pixels ({setting('data.min_pixels')}) and at most "
+                f"{self.max_pixels} ({setting('data.max_pixels')}): none is left; where one is unset, the model's "
+                "processor gives it"
             )
 
     @classmethod
@@ -129,8 +130,8 @@ def target_size(width: int, height: int, factor: int, min_pixels: int, max_pixel
     new_height, new_width = smart_resize(height, width, factor, min_pixels, max_pixels)
     if new_height < factor or new_width < factor:
         raise UserError(
-            f"a picture of {width} x {height} pixels shrunk to data.max_pixels = {max_pixels} has sides of "
-            f"{new_width} x {new_height}, and {factor} is the least: raise data.max_pixels or cut the picture"
+            f"an image of {width} x {height} pixels shrunk to {setting('data.max_pixels')} = {max_pixels} has sides "
+            f"of {new_width} x {new_height}, and {factor} is the least: raise that limit or cut the image"
         )
     return new_width, new_height
 

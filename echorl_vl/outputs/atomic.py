@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from echorl_vl.errors import UserError
+from echorl_vl.errors import UserError, setting
 
 # What torch and safetensors say when a write fails: they raise their own exceptions in place of OSError.
 _WRITE_FAILURES = ("disk quota exceeded", "file too large", "pytorchstreamwriter", "inline_container", "iostream error")
@@ -93,7 +93,7 @@ def disk_error(path: Path, error: BaseException, doing: str = "write", free: int
     if code in (errno.ENOSPC, errno.EDQUOT) or (code == 0 and free < 2**20):
         return UserError(
             f"can't {doing} {path}: no space left on the disk ({human_bytes(free)} free). "
-            "Free some space, or put the run elsewhere with trainer.save_checkpoint_path=..."
+            f"Free some space, or choose another folder with {setting('trainer.save_checkpoint_path')}"
         )
     reasons = {
         errno.EACCES: "no permission to write there",
@@ -107,7 +107,8 @@ def disk_error(path: Path, error: BaseException, doing: str = "write", free: int
     }
     why = reasons.get(code or 0, str(error) or type(error).__name__)
     return UserError(
-        f"can't {doing} {path}: {why}. Choose a folder that can be written with trainer.save_checkpoint_path=..."
+        f"can't {doing} {path}: {why}. Choose a folder that can be written with "
+        f"{setting('trainer.save_checkpoint_path')}"
     )
 
 

@@ -18,6 +18,11 @@ def described(error: BaseException) -> str:
     return f"{name}: {message}" if message else name
 
 
+def name_of(kind: type) -> str:
+    """What tells a class of exceptions from others, also those of another process."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
 def is_exhausted(error: BaseException) -> bool:
     """Whether memory, stack, threads or processes were used up; libraries have many ways to say it."""
     if isinstance(error, (MemoryError, RecursionError)):

@@ -16,6 +16,7 @@ from typing import Any
 
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.terminal import visible
+from echorl_vl.rewards.failures import name_of
 from echorl_vl.rewards.interface import Row
 from echorl_vl.rewards.loading import BadScore, UserReward
 from echorl_vl.rewards.pool import START_LIMIT, GradingPool, Outcome, PoolError
@@ -189,8 +190,8 @@ class RewardManager:
 
     def _message(self, row: Row, outcome: Outcome) -> str:
         """What is wrong with the function, by what it did with a row."""
-        name, detail = BadScore.__name__, outcome.detail
-        verb = "returned a bad score" if detail.startswith(name) else "raised an error"
+        bad_score = outcome.raised == name_of(BadScore)
+        did = f"returned a bad score: {outcome.message}" if bad_score else f"raised an error: {outcome.detail}"
         response = row["response"]
         excerpt = response if len(response) <= _EXCERPT else "..." + response[-_EXCERPT:]
         [other] = self._map("score_as_other_type", [[row]], self.time_limit)
@@ -200,15 +201,14 @@ class RewardManager:
             what = "a list of rows" if kind == "batch" else "one row"
             hint = f'\n  It works when it gets {what}: put REWARD_TYPE = "{kind}" into the file.'
         return (
-            f"{self.where} {verb}: {visible(detail.removeprefix(name + ': '))}{_last_line(outcome.trace)}{hint}\n"
+            f"{self.where} {visible(did)}{_last_line(outcome.trace)}{hint}\n"
             f"  response (end of it): {excerpt!r}\n  ground truth: {row['ground_truth']!r}"
         )
 
     def _pool_error(self, error: PoolError) -> UserError:
         """Of a function that does not load: in the words of the check that failed, where one did."""
-        detail, name = error.outcome.detail, UserError.__name__ + ": "
-        if detail.startswith(name):
-            return UserError(visible(detail.removeprefix(name)))
+        if error.outcome.raised == name_of(UserError):
+            return UserError(visible(error.outcome.message))
         return UserError(f"{self.where}: {visible(str(error))}")
 
 

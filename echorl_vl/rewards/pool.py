@@ -46,14 +46,21 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NU
 class Outcome:
     """What became of one item. `value` is the function's result where `kind` is "ok"; else `detail` says what happened.
 
-    "error" means that the function raised: `detail` is "Type: message", `trace` the worker's traceback. It is an error
-    too where the function has written into the worker's own file descriptors, or closed them.
+    "error" means that the function raised: `detail` is "Type: message", `trace` the worker's traceback, `raised` the
+    type in full (`failures.name_of`). It is an error too where the function has written into the worker's own file
+    descriptors, or closed them.
     """
 
     kind: Literal["ok", "error", "timeout", "crash"]
     value: Any = None
     detail: str = ""
     trace: str = ""
+    raised: str = ""
+
+    @property
+    def message(self) -> str:
+        """`detail` without the type."""
+        return self.detail.removeprefix(f"{self.raised.rpartition('.')[2]}: ")
 
 
 class PoolError(RuntimeError):
