@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from echorl_vl.algorithms import ALGORITHMS
+from echorl_vl.core.config import WrongOption
 from echorl_vl.places import split_places
 
 from .check import general_issues
@@ -190,25 +190,14 @@ def _build(values: dict[str, Any], origins: dict[str, str], issues: list[ConfigI
         while True:
             try:
                 return cls(**arguments)
-            except (ValueError, TypeError) as error:
-                if not _report_invalid(error, prefix, arguments, origins, issues):
+            except WrongOption as error:
+                if error.field not in arguments:  # reported and dropped before, and its default is no better
                     return cls()
+                key = f"{prefix}{error.field}"
+                issues.append(ConfigIssue((key,), f"{error} ({_origin(origins, key)})"))
+                del arguments[error.field]  # another field may be wrong as well
 
     return make(Config, "")
-
-
-def _report_invalid(
-    error: Exception, prefix: str, arguments: dict[str, Any], origins: dict[str, str], issues: list[ConfigIssue]
-) -> bool:
-    """Reports what a section's constructor refused and drops the key that its message names. False: none to drop."""
-    named = re.search(rf"{re.escape(prefix)}(\w+)", str(error))
-    name = named.group(1) if named else ""
-    if named and name not in arguments:  # reported and dropped before, and its default is no better
-        return False
-    key = f"{prefix}{name}" if named else prefix.rstrip(".")
-    issues.append(ConfigIssue((key,), f"{error} ({_origin(origins, key)})"))
-    arguments.pop(name, None)
-    return named is not None
 
 
 def _unknown_in(tree: dict[str, Any], prefix: str) -> list[str]:

@@ -24,12 +24,20 @@ _LARGE = 10**6
 _FLAGS = ("include_truncated", "log_grad_share")
 
 
+class WrongOption(ValueError):
+    """`field` of an `EchoConfig` can't be what it is; the message names it as `echo.<field>`, and what was expected."""
+
+    def __init__(self, field: str, value: Any, why: str) -> None:
+        super().__init__(f"echo.{field} is {value!r}: {why}")
+        self.field = field
+
+
 @dataclass(frozen=True)
 class EchoConfig:
     """Every switch of EchoRL. Defaults are the paper's where it fixes them.
 
     Raises:
-        ValueError: a value out of range; names the field as `echo.<field>`, what it got and what it expected.
+        WrongOption: a value out of range.
     """
 
     coef: float = 0.001
@@ -110,7 +118,7 @@ class EchoConfig:
         try:
             find_selector(self.select)
         except ValueError as error:
-            raise ValueError(f"echo.select is {self.select!r}: {error}") from None
+            raise WrongOption("select", self.select, str(error)) from None
 
     def _check_splitter(self) -> None:
         _require("splitter_kwargs", self.splitter_kwargs, isinstance(self.splitter_kwargs, dict), "a mapping")
@@ -123,12 +131,12 @@ class EchoConfig:
         try:
             make_splitter(self.splitter, TokenTable([]), **self.splitter_kwargs)
         except (ValueError, TypeError) as error:
-            raise ValueError(f"echo.splitter_kwargs is {self.splitter_kwargs!r}: {error}") from None
+            raise WrongOption("splitter_kwargs", self.splitter_kwargs, str(error)) from None
 
 
 def _require(name: str, value: Any, holds: bool, wanted: str) -> None:
     if not holds:
-        raise ValueError(f"echo.{name} is {value!r}: expected {wanted}")
+        raise WrongOption(name, value, f"expected {wanted}")
 
 
 def _is_int(value: Any) -> bool:
