@@ -30,7 +30,7 @@ def split_of_place(place: str) -> tuple[str, str]:
         return place, "train"
     name, _, split = place.rpartition("@")
     if not name or not split:
-        raise UserError(f"{place}: wanted PLACE or PLACE@SPLIT, for example hiyouga/geometry3k@train")
+        raise UserError(f"{place}: expected PLACE or PLACE@SPLIT, for example hiyouga/geometry3k@train")
     return name, split
 
 

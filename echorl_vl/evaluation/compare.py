@@ -216,7 +216,7 @@ def show(comparisons: Sequence[Comparison], alone: Sequence[str], listed: int, c
             )
         for line in one.protocol:
             console.print(f"{one.name}: not the same in A and B: {line}", soft_wrap=True)
-        for title, entries in (("B right", one.wins), ("A right", one.losses)):
+        for title, entries in (("B correct", one.wins), ("A correct", one.losses)):
             for entry in entries[:listed]:
                 console.print(_line(one.name, title, entry), soft_wrap=True)
             if len(entries) > listed > 0:

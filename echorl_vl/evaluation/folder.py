@@ -157,7 +157,7 @@ def read_json(path: Path, keys: Keys | None = None) -> Any:
 
 def _check_keys(content: Any, keys: Keys | None, where: str) -> None:
     if keys is not None and not isinstance(content, dict):
-        raise UserError(f"{where}: wanted an object with {', '.join(keys)}, found {shorten(json.dumps(content), 80)}")
+        raise UserError(f"{where}: expected an object with {', '.join(keys)}, got {shorten(json.dumps(content), 80)}")
     for key, types in (keys or {}).items():
         value, missing = content, False
         for name in key.split("."):
@@ -166,7 +166,7 @@ def _check_keys(content: Any, keys: Keys | None, where: str) -> None:
         if missing or not isinstance(value, types):
             wanted = " or ".join(_NAMES[one] for one in (types if isinstance(types, tuple) else (types,)))
             found = "nothing" if missing else shorten(json.dumps(value), 80)
-            raise UserError(f"{where}, {key}: wanted {wanted}, found {found}: something else wrote or changed the file")
+            raise UserError(f"{where}, {key}: expected {wanted}, got {found}: something else wrote or changed the file")
 
 
 def read_lines(path: Path, keys: Keys | None = None) -> list[Any]:

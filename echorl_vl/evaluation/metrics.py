@@ -26,19 +26,19 @@ def average_at_k(correct: Sequence[Sequence[bool]]) -> float:
 
 
 def pass_at_k(correct: Sequence[Sequence[bool]], k: int) -> float:
-    """pass@k without bias: mean over questions of 1 - C(n - c, k) / C(n, k), c of the n responses being right.
+    """pass@k without bias: mean over questions of 1 - C(n - c, k) / C(n, k), c of the n responses being correct.
 
-    The chance that of k of the responses, drawn without replacement, one at least is right (Chen et al., 2021). Raises
-    ValueError where k is not in 1..n for every question.
+    The chance that of k of the responses, drawn without replacement, one at least is correct (Chen et al., 2021).
+    Raises ValueError where k is not in 1..n for every question.
     """
     if not correct or k < 1 or any(len(row) < k for row in correct):
-        raise ValueError(f"k: found {k}, wanted 1 to the number of responses")
+        raise ValueError(f"k: expected 1 to the number of responses, got {k}")
     misses = (math.comb(len(row) - sum(row), k) / math.comb(len(row), k) for row in correct)
     return 1.0 - sum(misses) / len(correct)
 
 
 def majority_at_k(answers: Sequence[Sequence[str | None]], correct: Sequence[Sequence[bool]]) -> float:
-    """majority@n: share of questions whose most frequent answer is right (Wang et al., 2023, self-consistency).
+    """majority@n: share of questions whose most frequent answer is correct (Wang et al., 2023, self-consistency).
 
     Answers count as the same where `answer_key` is; responses without an answer have no vote. Of several answers
     with as many votes each is taken with the same probability, and within one that graders judged both ways (5 and 5 cm

@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     """The options with their help."""
     made = argparse.ArgumentParser(
         prog=program("eval", "eval.run"),
-        description="Scores a checkpoint on benchmarks. A command that was stopped goes on where it was.",
+        description="Scores a checkpoint on benchmarks. A command that was stopped resumes where it was.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="presets:\n" + "\n".join(f"  {name:<13}{preset.about}" for name, preset in PRESETS.items()),
     )
@@ -123,9 +123,9 @@ def parse(arguments: Sequence[str]) -> Options | None:
     for name in ("limit", "batch_size", "workers", "min_pixels", "max_pixels", "gpus"):
         value = getattr(given, name)
         if value is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} {value}: wanted at least 1")
+            raise UserError(f"--{name.replace('_', '-')} {value}: expected at least 1")
     if not given.time_limit > 0 or not given.tolerance >= 0:
-        raise UserError("--time-limit wants seconds > 0, --tolerance a number >= 0")
+        raise UserError("--time-limit: expected seconds > 0; --tolerance: expected a number >= 0")
     chosen = tuple(get(name) for name in dict.fromkeys(names))
     data, folder = _places(given.data)
     preset = PRESETS.get(given.preset, DEFAULT)

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 run(options, console)
         return 0
     except KeyboardInterrupt:
-        print("stopped; the same command goes on where it was", file=sys.stderr)
+        print("stopped; the same command resumes where it was", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -44,20 +44,20 @@ class Sampling:
 
     def check(self) -> None:
         """Raises UserError for a value out of range, naming the option."""
-        wrong = [
-            (self.samples < 1, f"--samples {self.samples}: wanted at least 1"),
-            (self.temperature < 0, f"--temperature {self.temperature}: wanted a number >= 0"),
-            (not 0 < self.top_p <= 1, f"--top-p {self.top_p}: wanted a number in (0, 1]"),
-            (self.top_k != -1 and self.top_k < 1, f"--top-k {self.top_k}: wanted -1 (all tokens) or at least 1"),
-            (self.max_tokens < 1, f"--max-tokens {self.max_tokens}: wanted at least 1"),
-            (not 0 <= self.seed < 2**31, f"--seed {self.seed}: wanted 0 to 2147483647"),
+        faults = [
+            (self.samples < 1, f"--samples {self.samples}: expected at least 1"),
+            (self.temperature < 0, f"--temperature {self.temperature}: expected a number >= 0"),
+            (not 0 < self.top_p <= 1, f"--top-p {self.top_p}: expected a number in (0, 1]"),
+            (self.top_k != -1 and self.top_k < 1, f"--top-k {self.top_k}: expected -1 (all tokens) or at least 1"),
+            (self.max_tokens < 1, f"--max-tokens {self.max_tokens}: expected at least 1"),
+            (not 0 <= self.seed < 2**31, f"--seed {self.seed}: expected 0 to 2147483647"),
             (
                 self.temperature == 0 and self.samples > 1,
                 f"--samples {self.samples} at --temperature 0 would be the same response {self.samples} times",
             ),
         ]
-        for is_wrong, message in wrong:
-            if is_wrong:
+        for is_fault, message in faults:
+            if is_fault:
                 raise UserError(message)
 
 
@@ -106,7 +106,7 @@ def template_path(name: str) -> Path | None:
         return PACKAGE_HOME / "echorl_vl/prompts/boxed.jinja"
     path = Path(name)
     if not path.is_file():
-        raise UserError(f"--template {name}: wanted {', '.join(TEMPLATES)} or the path of a jinja file; no such file")
+        raise UserError(f"--template {name}: expected {', '.join(TEMPLATES)} or the path of a jinja file; no such file")
     return path
 
 

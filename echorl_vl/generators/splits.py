@@ -1,4 +1,4 @@
-"""What the generators of problems share: ways to go about a problem, right and wrong, and splits that never overlap.
+"""What the generators of problems share: approaches to a problem, correct and incorrect, and splits without overlap.
 
 A hash of a problem's signature decides whether it belongs to training, validation or test.
 """
@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 class Approach:
     """One way to solve a problem: the idea it relies on, the lines of arithmetic, and the answer they end in.
 
-    A wrong approach is a sound calculation from an idea that does not apply.
+    An incorrect approach is a sound calculation from an idea that does not apply.
     """
 
     idea: str
@@ -25,9 +25,9 @@ class Approach:
 
 
 def tell_apart(approaches: Sequence[Approach]) -> tuple[Approach, ...]:
-    """The first approach, which is right, and the wrong ones whose answer differs from its."""
-    right, *wrong = approaches
-    return right, *(approach for approach in wrong if approach.answer != right.answer)
+    """The first approach, which is correct, and the incorrect ones whose answer differs from its."""
+    correct, *incorrect = approaches
+    return correct, *(approach for approach in incorrect if approach.answer != correct.answer)
 
 
 class GeneratedProblem(Protocol):
@@ -110,14 +110,14 @@ def draw_rows(
         ValueError: there is no such split, or it does not hold that many distinct problems.
     """
     if name not in splits:
-        raise ValueError(f"split: found {name!r}, wanted one of {', '.join(splits)}")
+        raise ValueError(f"split: expected one of {', '.join(splits)}, got {name!r}")
     split = splits[name]
-    wanted = split.size if size is None else size
+    size = split.size if size is None else size
     rows = []
     for problem in draw_problems(split, draw, seed):
-        if len(rows) == wanted:
+        if len(rows) == size:
             break
         rows.append(to_row(problem, len(rows)))
-    if len(rows) < wanted:
-        raise ValueError(f"split {name!r} holds {len(rows)} distinct problems, {wanted} were asked for")
+    if len(rows) < size:
+        raise ValueError(f"split {name!r} holds {len(rows)} distinct problems, {size} were asked for")
     return rows

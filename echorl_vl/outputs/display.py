@@ -58,7 +58,7 @@ class Display:
         self._trained_seconds, self._trained_steps = 0.0, 0
         self._last: dict[str, float] = {}
         self._history: dict[str, list[float]] = {names.ACCURACY: [], names.ALL_SUCCESS: []}
-        self._held_out: list[tuple[int, float, float]] = []
+        self._validations: list[tuple[int, float, float]] = []
         self._live: Live | None = None
 
     def __enter__(self) -> Display:
@@ -93,12 +93,12 @@ class Display:
                 values.append(known.get(name, math.nan))
         if validated is not None:
             error = next((known[name] for name in VAL_STDERR if name in known), math.nan)
-            self._held_out.append((step, validated, error))
+            self._validations.append((step, validated, error))
         if self._plain:
             if names.ACCURACY in known:
                 self._print(self._step_line(step, known))
             if validated is not None:
-                self._print(f"{self._progress(step)}  validation accuracy {_with_error(*self._held_out[-1][1:])}")
+                self._print(f"{self._progress(step)}  validation accuracy {_with_error(*self._validations[-1][1:])}")
         elif self._live is not None:
             self._live.refresh()
 
@@ -196,8 +196,8 @@ class Display:
             )
             if lost := lost_answers(known):
                 lines.append(Text(lost, style="bold red", no_wrap=True, overflow="ellipsis"))
-        if self._held_out:
-            first, last = self._held_out[0], self._held_out[-1]
+        if self._validations:
+            first, last = self._validations[0], self._validations[-1]
             line = Text().append(f"{'validation':<12}", style="dim")
             line.append(_with_error(*last[1:]), style="bold magenta")
             if last[0] != first[0]:

@@ -1,12 +1,12 @@
-"""Makes the weights of the tiny policy again: supervised fine-tuning on generated solutions, right and wrong.
+"""Makes the weights of the tiny policy again: supervised fine-tuning on correct and incorrect solutions.
 
     python -m echorl_vl.tiny.warmstart --out echorl_vl/tiny/model        # about 30 minutes on 2 free cores
 
 Three stages. First the target is only the numbers in the picture: trained on whole solutions from the start, a model of
-this size learns the language and never begins to look. Then whole solutions, of which a fixed share (`RIGHT_SHARE`)
-takes the right approach and the rest a plausible wrong one with sound arithmetic. Last, solutions in one wording: sure
-of its words and its arithmetic, the policy is unsure about one choice, the theorem. That is the step where its entropy
-peaks, and what reinforcement learning has to decide.
+this size learns the language and never begins to look. Then whole solutions, of which a fixed share (`CORRECT_SHARE`)
+takes the correct approach and the rest a plausible incorrect one with sound arithmetic. Last, solutions in one wording:
+sure of its words and its arithmetic, the policy is unsure about one choice, the theorem. That is the step where its
+entropy peaks, and what reinforcement learning has to decide.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from echorl_vl.tiny.build import (
 from echorl_vl.tiny.files import train_tokenizer
 from echorl_vl.tiny.tuning import cosine, fine_tune, new_optimizer
 
-RIGHT_SHARE = {
+CORRECT_SHARE = {
     "triangle_angle": 0.60,
     "exterior_angle": 0.50,
     "parallel_lines": 0.45,
@@ -53,7 +53,7 @@ RIGHT_SHARE = {
     "circle_angle": 0.40,
     "circle_area": 0.35,
 } | dict.fromkeys(OOD_KINDS, 0.45)
-"""Share of the training solutions of a kind that takes the right approach."""
+"""Share of the training solutions of a kind that takes the correct approach."""
 
 READ_QUESTION = "Read the numbers."
 
@@ -91,10 +91,10 @@ def corpus(problems: Sequence[GeometryProblem], rng: random.Random) -> list[str]
 
 
 def draw_solution(problem: GeometryProblem, rng: random.Random, varied: bool) -> str:
-    """A solution whose approach is right with probability `RIGHT_SHARE`, else one of the wrong ones."""
+    """A solution whose approach is correct with probability `CORRECT_SHARE`, else one of the incorrect ones."""
     approaches = len(problem.sketch.approaches)
-    right = rng.random() < RIGHT_SHARE[problem.kind]
-    return problem.solution(rng, 0 if right else rng.randrange(1, approaches), varied)
+    correct = rng.random() < CORRECT_SHARE[problem.kind]
+    return problem.solution(rng, 0 if correct else rng.randrange(1, approaches), varied)
 
 
 class Batches:
@@ -166,7 +166,7 @@ def train(folder: Path, schedule: Schedule, seed: int) -> None:
     fine_tune("solve", model, batches, optimizer, rates[schedule.read_steps :], schedule.batch_size)
     settle(model, processor, problems, schedule, seed)
     write_model(model, folder)
-    recipe = {"seed": seed, **asdict(schedule), "right_share": RIGHT_SHARE}
+    recipe = {"seed": seed, **asdict(schedule), "correct_share": CORRECT_SHARE}
     (folder / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
 
 

@@ -167,7 +167,7 @@ def test_questions_of_one_problem_or_set_are_a_cluster(tmp_path):
 )
 def test_a_row_that_does_not_say_its_set_is_named(tmp_path, name, row, column):
     file = write_parquet(tmp_path / "x.parquet", [row, {**row, column: None}])
-    with pytest.raises(UserError, match=rf"x\.parquet, row 1, {column}: wanted the set that .* found nothing"):
+    with pytest.raises(UserError, match=rf"x\.parquet, row 1, {column}: expected the set that .* got nothing"):
         load(of_size(name, 2), file)
 
 
@@ -288,8 +288,8 @@ def test_mathvision_markers(tmp_path):
         ({"image": None}, r"testmini\.jsonl, row 1, .*: the picture is missing"),
         ({"answer": " "}, r"testmini\.jsonl, row 1, answer: a question without an answer"),
         ({"answer": None}, r"testmini\.jsonl, row 1, answer: a question without an answer"),
-        ({"question": ""}, r"testmini\.jsonl, row 1, question: wanted text, found nothing"),
-        ({"options": ["1", "2"], "answer": "C"}, r"row 1, answer: wanted a letter of 2 choices, found 'C'"),
+        ({"question": ""}, r"testmini\.jsonl, row 1, question: expected text, got nothing"),
+        ({"options": ["1", "2"], "answer": "C"}, r"row 1, answer: expected a letter of 2 choices, got 'C'"),
         ({"id": "4"}, r"row 1: a second question with the id '4'"),
     ],
 )
@@ -449,7 +449,7 @@ def test_the_registry_has_every_file_of_the_folder():
 def test_an_index_that_is_no_whole_number_is_named(tmp_path, index):
     row = {"question_id": 1, "question": "?", "options": ["a", "b"], "answer": "B", "category": "law"}
     file = write_jsonl(tmp_path / "mmlu_pro.jsonl", [{**row, "answer_index": index}])
-    with pytest.raises(UserError, match=r"mmlu_pro\.jsonl, row 0, answer_index: wanted a whole number, found"):
+    with pytest.raises(UserError, match=r"mmlu_pro\.jsonl, row 0, answer_index: expected a whole number, got"):
         load(of_size("mmlu_pro", 1), file)
 
 

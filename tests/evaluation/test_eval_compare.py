@@ -241,7 +241,7 @@ def test_the_command(tmp_path, capsys):
     assert main([str(a), str(b), "--json", str(file), "--show", "2"]) == 0
     shown = capsys.readouterr().out
     assert "B is better" in shown and "no difference shown" in shown and "mean" in shown
-    assert "gsm8k 1: B right (+1.00)" in shown and "and 38 more" in shown and "[1]" in shown
+    assert "gsm8k 1: B correct (+1.00)" in shown and "and 38 more" in shown and "[1]" in shown
     assert "of 2 benchmarks 2 x 5 % = 0.1 may differ by chance; the mean is one test" in shown
     report = json.loads(file.read_text())
     found = report["benchmarks"]["gsm8k"]
@@ -326,10 +326,10 @@ def change(file: Path, key: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{}", r"a/gsm8k/result\.json, benchmark: wanted text, found nothing"),
-        ("[]", r"a/gsm8k/result\.json: wanted an object with benchmark, .*settings\.edition.*, found \[\]"),
-        ("3", r"a/gsm8k/result\.json: wanted an object with benchmark, .*, found 3"),
-        ('{"benchmark": "gsm8k", "settings": []}', r"result\.json, settings: wanted an object, found \[\]"),
+        ("{}", r"a/gsm8k/result\.json, benchmark: expected text, got nothing"),
+        ("[]", r"a/gsm8k/result\.json: expected an object with benchmark, .*settings\.edition.*, got \[\]"),
+        ("3", r"a/gsm8k/result\.json: expected an object with benchmark, .*, got 3"),
+        ('{"benchmark": "gsm8k", "settings": []}', r"result\.json, settings: expected an object, got \[\]"),
         ("{", r"a/gsm8k/result\.json: can't be read"),
     ],
 )
@@ -344,14 +344,14 @@ def test_a_file_that_is_no_result_is_named(content, message, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("file", "key", "value", "message"),
     [
-        ("result.json", "settings.questions_sha256", None, "settings.questions_sha256: wanted text, found nothing"),
-        ("result.json", "settings.edition", 3, "settings.edition: wanted text, found 3"),
-        ("result.json", "grading", None, "grading: wanted an object, found nothing"),
-        ("result.json", "partial", False, "partial: wanted text or null, found false"),
-        ("grades.jsonl", "correct", None, "line 1, correct: wanted a list, found nothing"),
+        ("result.json", "settings.questions_sha256", None, "settings.questions_sha256: expected text, got nothing"),
+        ("result.json", "settings.edition", 3, "settings.edition: expected text, got 3"),
+        ("result.json", "grading", None, "grading: expected an object, got nothing"),
+        ("result.json", "partial", False, "partial: expected text or null, got false"),
+        ("grades.jsonl", "correct", None, "line 1, correct: expected a list, got nothing"),
         ("grades.jsonl", "correct", [], "not a verdict for each question"),
         ("grades.jsonl", "uid", "7", "not a verdict for each question"),
-        ("questions.jsonl", "uid", None, "line 1, uid: wanted text, found nothing"),
+        ("questions.jsonl", "uid", None, "line 1, uid: expected text, got nothing"),
         ("questions.jsonl", "text", "Edited?", "not the questions that were answered"),
         ("questions.jsonl", "cluster", "one", "not the questions that were answered"),
     ],

@@ -47,7 +47,7 @@ def test_pass_at_k_is_a_mean_over_questions_and_avg_is_pass_at_1():
 
 @pytest.mark.parametrize("k", [0, 4])
 def test_a_k_that_is_no_number_of_responses(k):
-    with pytest.raises(ValueError, match="k: found"):
+    with pytest.raises(ValueError, match="k: expected 1 to the number of responses, got"):
         pass_at_k([[True, False, True]], k)
 
 

@@ -187,7 +187,7 @@ def test_settings_that_are_gone_are_not_made_up(finished, gsm8k, tmp_path, capsy
     assert "put it back" in error and not (out / "gsm8k" / "settings.json").exists()
     (out / "gsm8k" / "settings.json").write_text('{"settings": {"samples": "2"}}')
     assert main(["--grade-only", "--out", str(out)]) == 2
-    assert 'settings.json, settings.samples: wanted a whole number, found "2"' in capsys.readouterr().err
+    assert 'settings.json, settings.samples: expected a whole number, got "2"' in capsys.readouterr().err
 
 
 def test_questions_that_were_edited_are_not_graded_and_are_made_again(finished, gsm8k, tmp_path, capsys):
@@ -208,9 +208,9 @@ def test_questions_that_were_edited_are_not_graded_and_are_made_again(finished, 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{}", "result.json, benchmark: wanted text, found nothing"),
-        ("[1]", "result.json: wanted an object with benchmark"),
-        ('{"benchmark": "x", "questions": 3, "size": 3, "partial": null}', "result.json, metrics: wanted an object"),
+        ("{}", "result.json, benchmark: expected text, got nothing"),
+        ("[1]", "result.json: expected an object with benchmark"),
+        ('{"benchmark": "x", "questions": 3, "size": 3, "partial": null}', "result.json, metrics: expected an object"),
     ],
 )
 def test_a_file_in_the_folder_that_is_no_result_is_named(content, message, finished, tmp_path, capsys):
@@ -265,13 +265,13 @@ GIVEN = [*NAMED, "--data", "DATA"]
         ([*NAMED, "--bench", "gsm8"], "--bench gsm8: no such benchmark; did you mean gsm8k?"),
         (NAMED[:4], "--model: a model folder or a hub id is missing"),
         ([*NAMED, "--data", "no/such"], "--data no/such: no such file or folder"),
-        ([*NAMED, "--limit", "0"], "--limit 0: wanted at least 1"),
+        ([*NAMED, "--limit", "0"], "--limit 0: expected at least 1"),
         (["--out", "OUT", "--grade-only"], "--grade-only: nothing was generated in OUT yet"),
         ([*GIVEN, "--model", "no/folder/x"], "--model no/folder/x: no such folder"),
         ([*GIVEN, "--model", "OUT2"], "--model OUT2: no such folder"),
         ([*GIVEN, "--samples", "4"], "--samples 4 at --temperature 0 would be the same response 4 times"),
-        ([*GIVEN, "--template", "x.jinja"], "--template x.jinja: wanted boxed, none or the path"),
-        ([*GIVEN, "--top-p", "0"], "--top-p 0.0: wanted"),
+        ([*GIVEN, "--template", "x.jinja"], "--template x.jinja: expected boxed, none or the path"),
+        ([*GIVEN, "--top-p", "0"], "--top-p 0.0: expected"),
         ([*GIVEN, "--max-tokens", "9999"], "--max-tokens is 9999"),
         ([*GIVEN, "--bench", "aime24"], "no file of aime24 in this folder"),
         ([*GIVEN, "--limit", "2", "--device", "cpu", "--max-tokens", "8", "--engine", "vllm"], "vLLM is not installed"),

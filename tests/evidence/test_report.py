@@ -150,7 +150,7 @@ def test_a_result_without_a_place_is_named(tmp_path):
 def test_a_file_that_is_no_result_is_named(tmp_path):
     write(tmp_path, "helps", "text")
     (tmp_path / "results" / "helps_text.json").write_text("{}")
-    with pytest.raises(UserError, match=r"helps_text\.json, experiment: wanted text, found nothing"):
+    with pytest.raises(UserError, match=r"helps_text\.json, experiment: expected text, got nothing"):
         report(tmp_path)
 
 

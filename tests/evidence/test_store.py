@@ -77,7 +77,7 @@ def test_a_damaged_measurement_is_named(setup, tmp_path, no_models):
     cell, store = Measurement(setup(), counted, 1), Store(tmp_path)
     store.run([cell], lambda line: None)
     [file] = (tmp_path / "measured").iterdir()
-    for text, said in (('{"seconds": 1, "git_commit": null}', "found: wanted an object, found nothing"), ("{", "read")):
+    for text, said in (('{"seconds": 1, "git_commit": null}', "found: expected an object, got nothing"), ("{", "read")):
         file.write_text(text)
         with pytest.raises(UserError, match=rf"{file.name}.*{said}"):
             store.found(cell)

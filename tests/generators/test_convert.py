@@ -141,15 +141,15 @@ def test_the_split_comes_from_the_entry_where_no_folder_names_it(tmp_path):
 
 BAD = {
     "1": ({"data": "{"}, "data.json: not JSON"),
-    "2": ({"data": "[]"}, "data.json: wanted an object"),
-    "3": ({"answer": "E"}, "answer: wanted one of A, B, C, D, found 'E'"),
-    "4": ({"answer": None}, "answer: wanted one of A, B, C, D, found None"),
-    "5": ({"choices": []}, "choices: wanted a list"),
-    "6": ({"choices": ["1", " "]}, "choices: the right one, B, is empty"),
+    "2": ({"data": "[]"}, "data.json: expected an object"),
+    "3": ({"answer": "E"}, "answer: expected one of A, B, C, D, got 'E'"),
+    "4": ({"answer": None}, "answer: expected one of A, B, C, D, got None"),
+    "5": ({"choices": []}, "choices: expected a list"),
+    "6": ({"choices": ["1", " "]}, "choices: the correct one, B, is empty"),
     "7": ({"annotat_text": "", "problem_text": None, "compact_text": ""}, "annotat_text: no text"),
     "8": ({"image": b""}, "img_diagram.png: No such file"),
     "9": ({"image": picture()[:50]}, "img_diagram.png: the picture"),
-    "10": ({"id": "ten"}, "id: wanted a whole number, found 'ten'"),
+    "10": ({"id": "ten"}, "id: expected a whole number, got 'ten'"),
     "11": ({"annotat_text": "<image> x"}, "annotat_text: has <image>"),
     "12": ({"id": 20}, "the id 20 is that of"),
 }

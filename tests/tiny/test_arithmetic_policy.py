@@ -22,7 +22,7 @@ from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.sampling import SamplingParams
 from echorl_vl.outputs.tracker import read_metrics
 from echorl_vl.tiny.arithmetic.build import MODEL_FOLDER, model_config
-from echorl_vl.tiny.arithmetic.warmstart import RIGHT_SHARE, Schedule
+from echorl_vl.tiny.arithmetic.warmstart import CORRECT_SHARE, Schedule
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EQUATION = re.compile(r"(\d+) ([-+*/]) (\d+) = (\d+)")
@@ -82,7 +82,7 @@ def test_entropy_peaks_where_the_approach_is_chosen(policy: Policy, rollouts) ->
 
 def test_its_files_are_those_of_the_recipe(policy: Policy) -> None:
     recipe = json.loads((MODEL_FOLDER / "recipe.json").read_text())
-    assert recipe["right_share"] == RIGHT_SHARE
+    assert recipe["correct_share"] == CORRECT_SHARE
     assert {key: recipe[key] for key in vars(Schedule())} == vars(Schedule())
     written = json.loads((MODEL_FOLDER / "config.json").read_text())
     assert written == model_config(policy.tokenizer.backend_tokenizer)

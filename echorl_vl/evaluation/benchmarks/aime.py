@@ -15,7 +15,7 @@ def read(row: Row) -> Question:
     answer = rows.answer(row, "answer", "solution")
     answer = last_boxed(answer) if "\\boxed" in answer else answer
     if answer is None or not answer.isdecimal() or int(answer) > 999:
-        raise UserError(f"{row.where}, answer: wanted an integer from 0 to 999, found {answer!r}")
+        raise UserError(f"{row.where}, answer: expected an integer from 0 to 999, got {answer!r}")
     return Question(uid=rows.uid(row, "id"), text=rows.text(row, "problem"), answer=str(int(answer)))
 
 

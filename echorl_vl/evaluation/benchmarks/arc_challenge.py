@@ -15,7 +15,7 @@ _CHOICE = re.compile(r"^([A-E1-5])\) ", re.MULTILINE)
 def read(row: Row) -> Question:
     """The hub's columns, or LUFFY's chat messages with the choices as lines `A) ...` (in 22 questions `1) ...`)."""
     if "prompt" in row.values:
-        question, choices, right = _from_chat(row)
+        question, choices, correct = _from_chat(row)
         key = str(row.number)
     else:
         question, key = rows.text(row, "question"), rows.uid(row, "id")
@@ -24,8 +24,8 @@ def read(row: Row) -> Question:
         answer = rows.answer(row, "answerKey")
         if answer not in labels:
             raise UserError(f"{row.where}, answerKey: {answer!r} is none of the choices' labels {labels}")
-        right = labels.index(answer)
-    return shuffled_question(key, question, choices, right, row.seed, f"arc_challenge:{row.number}")
+        correct = labels.index(answer)
+    return shuffled_question(key, question, choices, correct, row.seed, f"arc_challenge:{row.number}")
 
 
 def _from_chat(row: Row) -> tuple[str, list[str], int]:
@@ -35,10 +35,10 @@ def _from_chat(row: Row) -> tuple[str, list[str], int]:
     choices = [part.strip() for part in parts[1::2]]
     letters = "".join(parts[0::2])
     if not question.strip() or len(choices) < 2 or letters not in (LETTERS[: len(choices)], "12345"[: len(choices)]):
-        raise UserError(f"{row.where}, prompt: wanted a question and choices as lines 'A) ...'")
+        raise UserError(f"{row.where}, prompt: expected a question and choices as lines 'A) ...'")
     answer = (rows.cell(row, "reward_model") or {}).get("ground_truth") or ""
     if answer not in letters or len(answer) != 1:
-        raise UserError(f"{row.where}, reward_model.ground_truth: wanted one of {letters}, found {answer!r}")
+        raise UserError(f"{row.where}, reward_model.ground_truth: expected one of {letters}, got {answer!r}")
     return question.strip(), choices, letters.index(answer)
 
 

@@ -21,7 +21,7 @@ class Question:
     `text` is what the model is asked, before the template, with one `<image>` for each of `images`. `answer` is the
     ground truth: text to grade against (free_form), a letter (choice), "yes" or "no" (yes_no). `choices` are the texts
     of the choices in the order in which the model sees them. `error` is an absolute tolerance that the benchmark
-    itself states, `exact` says that its numbers are not rounded: a decimal is right where it is the very value.
+    itself states, `exact` says that its numbers are not rounded: a decimal is correct where it is the very value.
     Questions of one `cluster` share a problem or a picture, so their answers are no independent evidence; an empty one
     stands for that of the question's pictures (`cluster_of`). `groups` holds what the benchmark's own metrics need.
     """

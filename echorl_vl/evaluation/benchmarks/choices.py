@@ -40,21 +40,21 @@ def ask(question: str, choices: Sequence[str]) -> str:
 
 
 def shuffled_question(
-    uid: str, question: str, choices: Sequence[str], right: int, seed: int, key: str, subject: str | None = None
+    uid: str, question: str, choices: Sequence[str], correct: int, seed: int, key: str, subject: str | None = None
 ) -> Question:
-    """A question of multiple choice in the order that `shuffled` gives; `right` is the place of the right choice."""
-    choices, right = shuffled(choices, right, seed, key)
-    return Question(uid, ask(question, choices), LETTERS[right], "choice", tuple(choices), subject=subject)
+    """A question of multiple choice in the order that `shuffled` gives; `correct` is the place of the answer."""
+    choices, correct = shuffled(choices, correct, seed, key)
+    return Question(uid, ask(question, choices), LETTERS[correct], "choice", tuple(choices), subject=subject)
 
 
-def shuffled(choices: Sequence[str], right: int, seed: int, key: str) -> tuple[list[str], int]:
-    """(choices in the order that `seed` and `key` give, place of the right one in it).
+def shuffled(choices: Sequence[str], correct: int, seed: int, key: str) -> tuple[list[str], int]:
+    """(choices in the order that `seed` and `key` give, place of the correct one in it).
 
     The order depends on nothing but the two, so it is the same in every run and for every model. A question with a
     choice such as "all of the above" or "both A and B" keeps its order.
     """
     if any(_REFERS.search(choice.strip()) for choice in choices):
-        return list(choices), right
+        return list(choices), correct
     order = list(range(len(choices)))
     random.Random(f"{seed}:{key}").shuffle(order)
-    return [choices[index] for index in order], order.index(right)
+    return [choices[index] for index in order], order.index(correct)

@@ -10,7 +10,7 @@ _COLUMNS = ("Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incor
 
 
 def read(row: Row) -> Question:
-    """The file names the right answer and three wrong ones: their order is the seed's."""
+    """The file names the correct answer and three incorrect ones: their order is the seed's."""
     choices = [rows.answer(row, name) for name in _COLUMNS]
     key = rows.uid(row, "Record ID")
     question, subject = rows.text(row, "Question"), rows.label(row, "High-level domain")

@@ -23,7 +23,7 @@ def read(row: Row) -> Question:
     """`gt_answer` is "1" for yes and "0" for no."""
     truth = rows.answer(row, "gt_answer")
     if truth not in ("0", "1"):
-        raise UserError(f"{row.where}, gt_answer: wanted 0 or 1, found {truth!r}")
+        raise UserError(f"{row.where}, gt_answer: expected 0 or 1, got {truth!r}")
     names = ("category", "subcategory", "set_id", "figure_id", "question_id")
     groups = {name: rows.key(row, name) for name in names}
     return Question(
@@ -39,7 +39,7 @@ def read(row: Row) -> Question:
 
 
 def consistency(graded: Sequence[Graded]) -> dict[str, float]:
-    """aAcc, qAcc and fAcc: questions right, questions right on every figure, figures with every question right.
+    """aAcc, qAcc and fAcc: questions correct, questions correct on every figure, figures with every question correct.
 
     As in the authors' evaluation, on the part of the set that has pictures.
     """
@@ -49,7 +49,7 @@ def consistency(graded: Sequence[Graded]) -> dict[str, float]:
 def _consistency(verdicts: Verdicts) -> dict[str, float]:
     kind = ("category", "subcategory", "set_id")
     return {
-        "aAcc": sum(right for _, right in verdicts) / len(verdicts),
+        "aAcc": sum(correct for _, correct in verdicts) / len(verdicts),
         "qAcc": all_correct_share(verdicts, *kind, "question_id"),
         "fAcc": all_correct_share(verdicts, *kind, "figure_id"),
     }

@@ -9,7 +9,7 @@ from echorl_vl.evaluation.benchmarks.choices import LETTERS, ask
 
 
 def read(row: Row) -> Question:
-    """A question of several choices has the text of the right one as its answer."""
+    """A question of several choices has the text of the correct one as its answer."""
     question = rows.text(row, "question")
     unit, answer = rows.label(row, "unit"), rows.answer(row, "answer")
     if unit:
@@ -25,9 +25,9 @@ def read(row: Row) -> Question:
     if rows.cell(row, "question_type") == "multi_choice":
         if answer not in choices:
             raise UserError(f"{row.where}, answer: {answer!r} is none of the choices {list(choices)}")
-        right = LETTERS[choices.index(answer)]
+        correct = LETTERS[choices.index(answer)]
         return Question(
-            text=rows.with_picture(ask(question, choices)), answer=right, kind="choice", choices=choices, **common
+            text=rows.with_picture(ask(question, choices)), answer=correct, kind="choice", choices=choices, **common
         )
     return Question(text=rows.with_picture(f"{question}\n{_form(row)}".strip()), answer=answer, **common)
 

@@ -11,14 +11,14 @@ from echorl_vl.evaluation.benchmarks.choices import LETTERS, shuffled_question
 def read(row: Row) -> Question:
     """`answer_index` counts from 0; `answer`, its letter, has to agree."""
     choices = [str(choice) for choice in rows.cell(row, "options") or ()]
-    key, right = rows.uid(row, "question_id"), rows.whole_number(row, "answer_index")
-    if not 0 <= right < len(choices) or rows.answer(row, "answer") != LETTERS[right]:
+    key, correct = rows.uid(row, "question_id"), rows.whole_number(row, "answer_index")
+    if not 0 <= correct < len(choices) or rows.answer(row, "answer") != LETTERS[correct]:
         raise UserError(
-            f"{row.where}, answer: {rows.cell(row, 'answer')!r} and answer_index {right} are not one and the same of "
+            f"{row.where}, answer: {rows.cell(row, 'answer')!r} and answer_index {correct} are not one and the same of "
             f"{len(choices)} choices"
         )
     question, subject = rows.text(row, "question"), rows.label(row, "category")
-    return shuffled_question(key, question, choices, right, row.seed, f"mmlu_pro:{key}", subject)
+    return shuffled_question(key, question, choices, correct, row.seed, f"mmlu_pro:{key}", subject)
 
 
 BENCHMARKS = (

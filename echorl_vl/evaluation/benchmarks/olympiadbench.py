@@ -21,7 +21,7 @@ def read(row: Row) -> Question:
     try:
         error = None if error is None else float(error)
     except ValueError:
-        raise UserError(f"{row.where}, error: wanted a tolerance such as 1e-1, found {error!r}") from None
+        raise UserError(f"{row.where}, error: expected a tolerance such as 1e-1, got {error!r}") from None
     return Question(
         uid=rows.uid(row, "id"),
         text=f"{question}\nGive the answer in {unit}, without the unit." if unit else question,

@@ -23,7 +23,7 @@ def text(row: Row, *names: str) -> str:
     """The text of the first of the columns that is there. Raises UserError where it is empty or no text."""
     value = cell(row, *names)
     if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{row.where}, {' or '.join(names)}: wanted text, found {_show(value)}")
+        raise UserError(f"{row.where}, {' or '.join(names)}: expected text, got {_show(value)}")
     return value.strip()
 
 
@@ -46,7 +46,7 @@ def whole_number(row: Row, name: str) -> int:
     except (TypeError, ValueError):
         number = math.nan
     if isinstance(value, bool) or number != number // 1:
-        raise UserError(f"{row.where}, {name}: wanted a whole number, found {_show(value)}")
+        raise UserError(f"{row.where}, {name}: expected a whole number, got {_show(value)}")
     return int(number)
 
 
@@ -54,7 +54,7 @@ def letter(row: Row, name: str, choices: int) -> str:
     """A ground truth that is the letter of one of `choices` choices. Raises UserError for any other."""
     found = answer(row, name).upper()
     if len(found) != 1 or not 0 <= ord(found) - ord("A") < choices:
-        raise UserError(f"{row.where}, {name}: wanted a letter of {choices} choices, found {_show(found)}")
+        raise UserError(f"{row.where}, {name}: expected a letter of {choices} choices, got {_show(found)}")
     return found
 
 
@@ -68,7 +68,7 @@ def key(row: Row, name: str) -> str:
     """The set that a question belongs to, as text. Raises UserError where there is none."""
     found = label(row, name)
     if found is None:
-        raise UserError(f"{row.where}, {name}: wanted the set that the question belongs to, found nothing")
+        raise UserError(f"{row.where}, {name}: expected the set that the question belongs to, got nothing")
     return found
 
 

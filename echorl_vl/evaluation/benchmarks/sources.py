@@ -138,7 +138,7 @@ def _from_files(benchmark: Benchmark, place: Path) -> tuple[str, datasets.Datase
 def _find(benchmark: Benchmark, place: Path) -> list[Path]:
     if place.is_file():
         if place.suffix.lower() not in SUFFIXES:
-            raise UserError(f"{place}: '{place.suffix}' is no format of questions; wanted {', '.join(SUFFIXES)}")
+            raise UserError(f"{place}: '{place.suffix}' is no format of questions; expected {', '.join(SUFFIXES)}")
         return [place]
     if not place.is_dir():
         raise missing_path(place)

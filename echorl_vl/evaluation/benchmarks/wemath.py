@@ -19,10 +19,10 @@ def read(row: Row) -> Question:
     """`option` is one text, "A. 3 cm; B. 5 cm; ..."; a problem and its steps share `ID`, and `key` tells them apart."""
     choices = _choices(rows.text(row, "option"))
     if len(choices) < 2:
-        raise UserError(f"{row.where}, option: wanted choices 'A. ...; B. ...', found {rows.text(row, 'option')!r}")
+        raise UserError(f"{row.where}, option: expected choices 'A. ...; B. ...', got {rows.text(row, 'option')!r}")
     key, problem = rows.text(row, "key"), rows.key(row, "ID")
     if not _KEY.fullmatch(key):
-        raise UserError(f"{row.where}, key: wanted 2steps_1 to 3steps_multi, found {key!r}")
+        raise UserError(f"{row.where}, key: expected 2steps_1 to 3steps_multi, got {key!r}")
     return Question(
         uid=f"{problem}/{key}",
         text=rows.with_picture(ask(rows.text(row, "question"), choices)),
@@ -40,19 +40,20 @@ def read(row: Row) -> Question:
 def four_dimensions(graded: Sequence[Graded]) -> dict[str, float]:
     """We-Math's four-dimensional metric, strict and loose, as in the authors' `four_dimensional_metrics.py`.
 
-    Each problem of several steps is one of: insufficient knowledge (a step wrong, the problem wrong), inadequate
-    generalization (all steps right, the problem wrong), complete mastery (the problem right and all steps right; loose:
-    any of them), rote memorization (the problem right, a step wrong; loose: all of them). Rote memorization is given as
-    a share of the problems that are right. Score = 1 - 0.5 IG - IK - RM, as shares of all problems.
+    Each problem of several steps is one of: insufficient knowledge (a step incorrect, the problem incorrect),
+    inadequate generalization (all steps correct, the problem incorrect), complete mastery (the problem correct and all
+    steps correct; loose: any of them), rote memorization (the problem correct, a step incorrect; loose: all of them).
+    Rote memorization is given as a share of the problems that are correct. Score = 1 - 0.5 IG - IK - RM, as shares of
+    all problems.
     """
     return over_samples(graded, _four_dimensions)
 
 
 def _four_dimensions(verdicts: Verdicts) -> dict[str, float]:
     problems: dict[tuple[str, str], dict[str, bool]] = {}
-    for question, right in verdicts:
+    for question, correct in verdicts:
         groups = question.groups
-        problems.setdefault((groups["steps"], groups["problem"]), {})[groups["part"]] = right
+        problems.setdefault((groups["steps"], groups["problem"]), {})[groups["part"]] = correct
     complete = [
         (parts.pop("multi"), list(parts.values()))
         for (steps, _), parts in sorted(problems.items())
@@ -61,16 +62,16 @@ def _four_dimensions(verdicts: Verdicts) -> dict[str, float]:
     count = len(complete)
     if count == 0:  # --limit may cut every problem off from its steps
         return {}
-    insufficient = sum(not right and not all(steps) for right, steps in complete)
-    inadequate = sum(not right and all(steps) for right, steps in complete)
+    insufficient = sum(not correct and not all(steps) for correct, steps in complete)
+    inadequate = sum(not correct and all(steps) for correct, steps in complete)
     values = {
         "problems of several steps": count,
         "insufficient knowledge": insufficient / count,
         "inadequate generalization": inadequate / count,
     }
     for name, mastered in (("strict", all), ("loose", any)):
-        mastery = sum(right and mastered(steps) for right, steps in complete)
-        rote = sum(right and not mastered(steps) for right, steps in complete)
+        mastery = sum(correct and mastered(steps) for correct, steps in complete)
+        rote = sum(correct and not mastered(steps) for correct, steps in complete)
         values[f"score ({name})"] = (count - 0.5 * inadequate - insufficient - rote) / count
         values[f"complete mastery ({name})"] = mastery / count
         values[f"rote memorization ({name})"] = rote / (mastery + rote) if mastery + rote else 0.0

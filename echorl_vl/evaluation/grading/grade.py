@@ -23,8 +23,8 @@ class Grades:
     """The default grader's verdicts, those of the other graders (by question, then sample), and what failed.
 
     `verdicts` has an entry for mathruler and math_verify; choices and yes-no questions are compared as they are, so
-    there all graders agree. `failures` counts answers that a grader took too long for, or crashed on: they are wrong.
-    Equal answers to one truth are graded once, and count once.
+    there all graders agree. `failures` counts answers that a grader took too long for, or crashed on: they are
+    incorrect. Equal answers to one truth are graded once, and count once.
     """
 
     graded: list[Graded]

@@ -43,7 +43,7 @@ class Item:
 
 
 class Grade:
-    """The function of a `GradingPool`: whether an item's answer is right, by its grader."""
+    """The function of a `GradingPool`: whether an item's answer is correct, by its grader."""
 
     def __call__(self, item: Item) -> bool:
         return GRADERS[item.grader](item)
@@ -57,7 +57,7 @@ class Grade:
 
 
 def default(item: Item) -> bool:
-    """The grader that the metrics use. What is not certain is wrong."""
+    """The grader that the metrics use. What is not certain is incorrect."""
     decided = _decided(item)
     if decided is not None:
         return decided
@@ -66,7 +66,7 @@ def default(item: Item) -> bool:
 
 
 def by_mathruler(item: Item) -> bool:
-    """mathruler's `grade_answer`, as EasyR1's own reward uses it. An answer of over 400 characters is wrong."""
+    """mathruler's `grade_answer`, as EasyR1's own reward uses it. An answer of over 400 characters is incorrect."""
     from mathruler.grader import grade_answer
 
     if len(item.answer) > MAX_SYMPY_ANSWER:
@@ -75,7 +75,7 @@ def by_mathruler(item: Item) -> bool:
 
 
 def by_math_verify(item: Item) -> bool:
-    """math-verify with its usual extraction of LaTeX, then of plain expressions. Over 400 characters are wrong."""
+    """math-verify with its usual extraction of LaTeX, then of plain expressions. Over 400 characters are incorrect."""
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
     if len(item.answer) > MAX_SYMPY_ANSWER:

@@ -227,13 +227,13 @@ TRAIN_KINDS: dict[str, Callable[[random.Random], Sketch]] = {
 """Kinds that reinforcement learning trains on."""
 
 OOD_KINDS: dict[str, Callable[[random.Random], Sketch]] = {make.__name__: make for make in (rate, ages, unknown, fence)}
-"""Kinds that reinforcement learning never sees. The warm start has seen them, mostly solved the wrong way."""
+"""Kinds that reinforcement learning never sees. The warm start has seen them, mostly solved incorrectly."""
 
 KINDS = TRAIN_KINDS | OOD_KINDS
 
 
 def draw_problem(kind: str, rng: random.Random) -> ArithmeticProblem:
-    """A random problem of `kind` with at least one wrong approach whose answer differs from the right one.
+    """A random problem of `kind` with at least one incorrect approach whose answer differs from the correct one.
 
     Raises:
         KeyError: there is no such kind.
@@ -241,10 +241,10 @@ def draw_problem(kind: str, rng: random.Random) -> ArithmeticProblem:
     make = KINDS[kind]
     while True:
         sketch = make(rng)
-        right = sketch.approaches[0]
-        if right is None:
+        correct = sketch.approaches[0]
+        if correct is None:
             continue
-        size = largest_number(sketch.question, *right.steps)
+        size = largest_number(sketch.question, *correct.steps)
         large = size > SIZE
         limit = LARGE_SIZE if large else SIZE
         sound = [each for each in sketch.approaches if each and largest_number(*each.steps) <= limit]

@@ -1,4 +1,4 @@
-"""What a generated arithmetic problem is: a question in words, and several ways to go about it, right and wrong."""
+"""What a generated arithmetic problem is: a question in words, and several approaches, correct and incorrect."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from echorl_vl.generators.splits import Approach
 
 SIZE, LARGE_SIZE = 50, 99
-"""The largest number of a training problem (questions and solutions, right or wrong), and of a large one."""
+"""The largest number of a training problem (questions and solutions, correct or incorrect), and of a large one."""
 
 CLOSING = "So the answer is"
 
@@ -17,7 +17,7 @@ _OPERATIONS = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, 
 
 @dataclass(frozen=True)
 class Sketch:
-    """What a kind draws. `approaches`: the first one is right; None stands for one that has no sound arithmetic.
+    """What a kind draws. `approaches`: the first one is correct; None stands for one that has no sound arithmetic.
 
     `form` tells variants of a kind apart that differ in more than their words.
     """
@@ -30,7 +30,7 @@ class Sketch:
 
 @dataclass(frozen=True)
 class ArithmeticProblem:
-    """A generated problem: `approaches` holds the right one, then wrong ones with other answers.
+    """A generated problem: `approaches` holds the correct one, then incorrect ones with other answers.
 
     No number in it is above `SIZE`, or, where `large`, above `LARGE_SIZE`.
     """
@@ -56,7 +56,7 @@ class ArithmeticProblem:
         return self.approaches[0].answer
 
     def solution(self, approach: int = 0) -> str:
-        """A worked solution, one step a line, that ends in \\boxed{...}; `approach` 0 is the right one."""
+        """A worked solution, one step a line, that ends in \\boxed{...}; `approach` 0 is the correct one."""
         chosen = self.approaches[approach]
         return "\n".join([f"{chosen.idea}.", *chosen.steps, f"{CLOSING} \\boxed{{{chosen.answer}}}."])
 

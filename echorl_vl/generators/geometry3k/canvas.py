@@ -45,7 +45,7 @@ class Canvas:
 
     def __init__(self, size: int = CELLS * PATCH, mirror: bool = False, pose: int = 0) -> None:
         if size <= 0 or size % (CELLS * PATCH):
-            raise ValueError(f"size: found {size}, wanted a positive multiple of {CELLS * PATCH}")
+            raise ValueError(f"size: expected a positive multiple of {CELLS * PATCH}, got {size}")
         self.size = size
         self.mirror = mirror
         # Four sizes, each pushed into one of the four corners.

@@ -53,13 +53,13 @@ def convert(source: str | Path, out: str | Path, split: str | None = None, on_er
     Raises UserError if there is nothing to convert, and with "stop" for bad entries, every one named.
     """
     if on_error not in ("stop", "skip"):
-        raise UserError(f"--on-error {on_error}: wanted stop or skip")
+        raise UserError(f"--on-error {on_error}: expected stop or skip")
     if split is not None and split not in _SPLIT_NAMES:
-        raise UserError(f"--split {split}: wanted one of {', '.join(_SPLIT_NAMES)}")
+        raise UserError(f"--split {split}: expected one of {', '.join(_SPLIT_NAMES)}")
     source, out = Path(source), Path(out)
     single = out.suffix == ".parquet" and not out.is_dir()
     if out.suffix and not single and not out.is_dir():
-        raise UserError(f"--out {out}: wanted a file ending in .parquet, or a folder")
+        raise UserError(f"--out {out}: expected a file ending in .parquet, or a folder")
     rows, faults = _convert_entries(source, None if split is None else _SPLIT_NAMES[split])
     if faults:
         listing = "\n".join(f"  {fault}" for fault in faults)
@@ -69,7 +69,7 @@ def convert(source: str | Path, out: str | Path, split: str | None = None, on_er
         print(visible(f"{source}: left out {len(faults)} of {total} problems:\n{listing}"), file=sys.stderr)
     if not rows:
         wanted = f" of the split {split}" if split else ""
-        raise UserError(f"{source}: no problems{wanted}; wanted folders <split>/<id>/ with data.json and {_PICTURE}")
+        raise UserError(f"{source}: no problems{wanted}; expected folders <split>/<id>/ with data.json and {_PICTURE}")
     if single and len(rows) > 1:
         found = ", ".join(f"{name} ({len(some)})" for name, some in rows.items())
         raise UserError(f"{source}: has {found}: name one with --split, or give --out a folder for a file each")
@@ -100,17 +100,17 @@ def _convert_entries(source: Path, split: str | None) -> tuple[dict[str, list[di
 
 
 def convert_entry(entry: Entry) -> dict[str, Any]:
-    """The row of one problem: id, images, problem, answer (the value of the right choice), choices, split.
+    """The row of one problem: id, images, problem, answer (the value of the correct choice), choices, split.
 
     Raises UserError, naming entry and field, if it can't be one.
     """
     data = _load_json(entry)
     split = entry.split or _SPLIT_NAMES.get(str(data.get("data_type")))
     if split is None:
-        raise UserError(f"{entry.name}, data_type: wanted {', '.join(_SPLIT_NAMES)}, found {data.get('data_type')!r}")
+        raise UserError(f"{entry.name}, data_type: expected {', '.join(_SPLIT_NAMES)}, got {data.get('data_type')!r}")
     identity = data.get("id", PurePosixPath(entry.name).name)
     if not re.fullmatch(r"\d{1,18}", str(identity)):
-        raise UserError(f"{entry.name}, id: wanted a whole number, found {identity!r}")
+        raise UserError(f"{entry.name}, id: expected a whole number, got {identity!r}")
     text = next((data[key].strip() for key in _TEXTS if isinstance(data.get(key), str) and data[key].strip()), None)
     if text is None:
         raise UserError(f"{entry.name}, {_TEXTS[0]}: no text of the problem, nor in {' or '.join(_TEXTS[1:])}")
@@ -118,15 +118,15 @@ def convert_entry(entry: Entry) -> dict[str, Any]:
         raise UserError(f"{entry.name}, {_TEXTS[0]}: has {IMAGE}, which stands for the picture")
     choices = data.get("choices")
     if not isinstance(choices, list) or not choices:
-        raise UserError(f"{entry.name}, choices: wanted a list of answers, found {choices!r}")
+        raise UserError(f"{entry.name}, choices: expected a list of answers, got {choices!r}")
     choices = [str(choice).strip() for choice in choices]
     letter = data.get("answer")
     allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(choices)]
     if not isinstance(letter, str) or len(letter.strip()) != 1 or letter.strip() not in allowed:
-        raise UserError(f"{entry.name}, answer: wanted one of {', '.join(allowed)}, found {letter!r}")
+        raise UserError(f"{entry.name}, answer: expected one of {', '.join(allowed)}, got {letter!r}")
     answer = choices[allowed.index(letter.strip())]
     if not answer:
-        raise UserError(f"{entry.name}, choices: the right one, {letter.strip()}, is empty")
+        raise UserError(f"{entry.name}, choices: the correct one, {letter.strip()}, is empty")
     picture = entry.read(_PICTURE)
     open_image(picture, f"{entry.name}, {_PICTURE}")
     return {
@@ -202,7 +202,7 @@ def _load_json(entry: Entry) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{entry.name}, data.json: not JSON: {error}") from error
     if not isinstance(data, dict):
-        raise UserError(f"{entry.name}, data.json: wanted an object, found {type(data).__name__}")
+        raise UserError(f"{entry.name}, data.json: expected an object, got {type(data).__name__}")
     return data
 
 

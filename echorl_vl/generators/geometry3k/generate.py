@@ -154,7 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(visible(str(options.gallery)))
         return 0
     if options.out is None or options.out.suffix != ".parquet":
-        parser.error(visible(f"--out: found {options.out}, wanted a .parquet file"))
+        parser.error(visible(f"--out: expected a .parquet file, got {options.out}"))
     try:
         rows = load_split(options.split, options.size, options.seed, options.picture_size)
     except ValueError as error:

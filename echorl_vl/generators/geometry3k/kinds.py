@@ -38,7 +38,7 @@ KINDS = TRAIN_KINDS | OOD_KINDS
 
 
 def draw_problem(kind: str, rng: random.Random) -> GeometryProblem:
-    """A random problem of `kind` with at least one wrong approach whose answer differs from the right one.
+    """A random problem of `kind` with at least one incorrect approach whose answer differs from the correct one.
 
     Raises:
         KeyError: there is no such kind.

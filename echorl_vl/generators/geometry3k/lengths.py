@@ -39,10 +39,10 @@ def hypotenuse(rng: random.Random) -> Sketch:
     def draw(canvas: Canvas) -> None:
         _right_triangle(canvas, a, b, "x")
 
-    right = Approach(PYTHAGORAS, (f"{a * a} + {b * b} = {c * c}", f"x = {c}"), str(c))
+    correct = Approach(PYTHAGORAS, (f"{a * a} + {b * b} = {c * c}", f"x = {c}"), str(c))
     added = Approach(ADD_SIDES, (f"{a} + {b} = {a + b}",), str(a + b))
     question = rng.choice(("Find x in the right triangle.", "How long is the hypotenuse?", "Find the side x."))
-    return Sketch(question, (a, b), draw, (right, added), large=c > 17)
+    return Sketch(question, (a, b), draw, (correct, added), large=c > 17)
 
 
 def leg(rng: random.Random) -> Sketch:
@@ -54,11 +54,11 @@ def leg(rng: random.Random) -> Sketch:
     def draw(canvas: Canvas) -> None:
         _right_triangle(canvas, a, "x", c)
 
-    right = Approach(PYTHAGORAS, (f"{c * c} - {a * a} = {b * b}", f"x = {b}"), str(b))
+    correct = Approach(PYTHAGORAS, (f"{c * c} - {a * a} = {b * b}", f"x = {b}"), str(b))
     subtracted = Approach(SUBTRACT_SIDES, (f"{c} - {a} = {c - a}",), str(c - a))
     added = Approach(ADD_SIDES, (f"{a} + {c} = {a + c}",), str(a + c))
     question = rng.choice(("Find x in the right triangle.", "How long is the other leg?", "Find the side x."))
-    return Sketch(question, (a, c), draw, (right, subtracted, added), large=c > 17)
+    return Sketch(question, (a, c), draw, (correct, subtracted, added), large=c > 17)
 
 
 def _product(theorem: str, a: int, b: int) -> Approach:
@@ -120,11 +120,11 @@ def parallelogram_area(rng: random.Random) -> Sketch:
         canvas.label(a, (3.0, 7.4))
         canvas.label(b, (4.1, 3.6))
 
-    wrong = _half_product(TRIANGLE_AREA, a, b) if a * b % 2 == 0 else _perimeter(a, b)
+    incorrect = _half_product(TRIANGLE_AREA, a, b) if a * b % 2 == 0 else _perimeter(a, b)
     question = rng.choice(
         ("Find the area x of the parallelogram.", "What is the area of the parallelogram?", "Find the area x.")
     )
-    return Sketch(question, (a, b), draw, (_product(PARALLELOGRAM_AREA, a, b), wrong), large=max(a, b) > 9)
+    return Sketch(question, (a, b), draw, (_product(PARALLELOGRAM_AREA, a, b), incorrect), large=max(a, b) > 9)
 
 
 def trapezoid_midsegment(rng: random.Random) -> Sketch:
@@ -141,10 +141,10 @@ def trapezoid_midsegment(rng: random.Random) -> Sketch:
         canvas.label("x", (3.8, 3.4))
 
     total = a + b
-    right = Approach(MIDSEGMENT, (f"{a} + {b} = {total}", f"{total} / 2 = {total // 2}"), str(total // 2))
+    correct = Approach(MIDSEGMENT, (f"{a} + {b} = {total}", f"{total} / 2 = {total // 2}"), str(total // 2))
     added = Approach(ADD_SIDES, (f"{a} + {b} = {total}",), str(total))
     question = rng.choice(("Find x in the trapezoid.", "How long is the midsegment?", "Find the side x."))
-    return Sketch(question, (a, b), draw, (right, added), large=max(a, b) > 11)
+    return Sketch(question, (a, b), draw, (correct, added), large=max(a, b) > 11)
 
 
 def triangle_midsegment(rng: random.Random) -> Sketch:
@@ -157,8 +157,8 @@ def triangle_midsegment(rng: random.Random) -> Sketch:
         canvas.label(a, (4.0, 7.4))
         canvas.label("x", (3.6, 4.4))
 
-    right = Approach(TRIANGLE_MIDSEGMENT, (f"{a} / 2 = {a // 2}",), str(a // 2))
+    correct = Approach(TRIANGLE_MIDSEGMENT, (f"{a} / 2 = {a // 2}",), str(a // 2))
     doubled = Approach(ADD_SIDES, (f"{a} + {a} = {2 * a}",), str(2 * a))
     same = Approach("The midsegment is as long as the base", (f"x = {a}",), str(a))
     question = rng.choice(("Find the midsegment x.", "How long is the line inside the triangle?", "Find the side x."))
-    return Sketch(question, (a,), draw, (right, doubled, same), large=a > 26)
+    return Sketch(question, (a,), draw, (correct, doubled, same), large=a > 26)

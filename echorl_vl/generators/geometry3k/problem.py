@@ -1,4 +1,4 @@
-"""What a generated geometry problem is: a diagram, a question, and several ways to go about it, right and wrong."""
+"""What a generated geometry problem is: a diagram, a question, and several approaches, correct and incorrect."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Sketch:
         question: without the picture it can't be answered: every measure stands in the diagram alone.
         numbers: the measures in the order in which a solution names them.
         draw: puts the diagram on a canvas.
-        approaches: the first one is right, the others are plausible and wrong.
+        approaches: the first one is correct, the others are plausible and incorrect.
         layout: name of the drawing's variant.
         large: some measure is beyond the sizes of the training split.
         mirrorable: reflected, the diagram still tells which measure comes first.
@@ -70,7 +70,7 @@ class GeometryProblem:
         return canvas.png()
 
     def solution(self, rng: random.Random, approach: int = 0, varied: bool = True) -> str:
-        """A worked solution of several lines that ends in \\boxed{...}; `approach` 0 is the right one.
+        """A worked solution of several lines that ends in \\boxed{...}; `approach` 0 is the correct one.
 
         `varied` draws the wording of the first and the last line; otherwise it is always the same.
         """

@@ -1,15 +1,15 @@
-"""Makes the weights of the tiny text policy again: supervised fine-tuning on generated solutions, right and wrong.
+"""Makes the weights of the tiny text policy again: supervised fine-tuning on correct and incorrect solutions.
 
     python -m echorl_vl.tiny.arithmetic.warmstart --out echorl_vl/tiny/arithmetic/model      # 16 minutes on a core
 
 Two stages. First the target is bare calculations, all there are with numbers up to `SIZE`, so that the arithmetic of a
-solution is nearly always sound. Then whole solutions, of which a fixed share (`RIGHT_SHARE`) takes the right approach
-and the rest a plausible wrong one. The first line of a solution names the approach: at that step the policy is
-unsure and its entropy peaks, and what reinforcement learning has to decide.
+solution is nearly always sound. Then whole solutions, of which a fixed share (`CORRECT_SHARE`) takes the correct
+approach and the rest a plausible incorrect one. The first line of a solution names the approach: at that step the
+policy is unsure and its entropy peaks, and what reinforcement learning has to decide.
 
-Held out: all problems come from the training part of the hash space, and no number is above `SIZE`: the policy has
-never seen the numbers of ood_sizes. The held-out kinds occur, else they could not be answered at all, but seldom
-(`HELD_OUT_SHARE`) and mostly solved the wrong way.
+Not seen: all problems come from the training part of the hash space, and no number is above `SIZE`: the policy has
+never seen the numbers of ood_sizes. The out-of-domain kinds occur, else they could not be answered at all, but seldom
+(`OOD_SHARE`) and mostly solved incorrectly.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from echorl_vl.tiny.arithmetic.build import MODEL_FOLDER, SPECIAL_TOKENS, VOCABU
 from echorl_vl.tiny.files import train_tokenizer, write_json, write_weights
 from echorl_vl.tiny.tuning import cosine, fine_tune, new_optimizer
 
-RIGHT_SHARE = {
+CORRECT_SHARE = {
     "bags": 0.45,
     "brackets": 0.50,
     "precedence": 0.60,
@@ -48,10 +48,10 @@ RIGHT_SHARE = {
     "share": 0.50,
     "change": 0.55,
 } | dict.fromkeys(OOD_KINDS, 0.25)
-"""Share of the training solutions of a kind that takes the right approach."""
+"""Share of the training solutions of a kind that takes the correct approach."""
 
-HELD_OUT_SHARE = 0.15
-"""Share of the training problems that are of a held-out kind."""
+OOD_SHARE = 0.15
+"""Share of the training problems that are of an out-of-domain kind."""
 
 EXERCISE_LINES = 5
 """Calculations in one exercise."""
@@ -140,10 +140,10 @@ class Batches:
         return "Compute " + ", ".join(line.split(" =")[0] for line in lines) + ".", "\n".join(lines)
 
     def _solution(self) -> tuple[str, str]:
-        validation_set = self._rng.random() < HELD_OUT_SHARE
-        problem = self._rng.choice(self._problems[self._rng.choice(list(OOD_KINDS if validation_set else TRAIN_KINDS))])
-        right = self._rng.random() < RIGHT_SHARE[problem.kind]
-        return problem.question, problem.solution(0 if right else self._rng.randrange(1, len(problem.approaches)))
+        ood = self._rng.random() < OOD_SHARE
+        problem = self._rng.choice(self._problems[self._rng.choice(list(OOD_KINDS if ood else TRAIN_KINDS))])
+        correct = self._rng.random() < CORRECT_SHARE[problem.kind]
+        return problem.question, problem.solution(0 if correct else self._rng.randrange(1, len(problem.approaches)))
 
     def _results(self, answer: list[int]) -> list[bool]:
         mask, inside = [], False
@@ -168,7 +168,7 @@ def train(folder: Path, schedule: Schedule, seed: int) -> None:
     fine_tune("calculate", model, batches, optimizer, rates[: schedule.calculate_steps], schedule.batch_size)
     fine_tune("solve", model, batches, optimizer, rates[schedule.calculate_steps :], schedule.batch_size)
     write_weights(model.state_dict(), folder)
-    recipe = {"seed": seed, **asdict(schedule), "right_share": RIGHT_SHARE, "held_out_share": HELD_OUT_SHARE}
+    recipe = {"seed": seed, **asdict(schedule), "correct_share": CORRECT_SHARE, "ood_share": OOD_SHARE}
     write_json(folder / "recipe.json", recipe)
 
 
