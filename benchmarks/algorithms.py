@@ -19,7 +19,7 @@ from pathlib import Path
 
 import echorl_vl.engines  # noqa: F401 - registers the engines
 from echorl_vl.config import load_config
-from echorl_vl.evidence.cells import algorithm_keys
+from echorl_vl.evidence.runs import algorithm_keys
 from echorl_vl.outputs.terminal import prepare_console
 
 TASKS = {"pictures": "configs/geo3k_tiny.yaml", "text": "configs/math_tiny.yaml"}

@@ -56,15 +56,15 @@ def _run(experiments: dict[str, Experiment], setups: list[Setup], store: Store, 
     quiet_libraries()
     transformers_logging.disable_progress_bar()  # a bar for each model that is opened
     console = make_console()
-    cells = [cell for setup in setups for experiment in experiments.values() for cell in experiment.cells(setup)]
-    cells = list({(type(cell), cell.key): cell for cell in cells}.values())  # one that several ask for is run once
-    _show_plan(console, store, cells)
+    runs = [run for setup in setups for experiment in experiments.values() for run in experiment.runs(setup)]
+    runs = list({(type(run), run.key): run for run in runs}.values())  # one that several ask for is run once
+    _show_plan(console, store, runs)
     if plan_only:
         return 0
     for setup in setups:
         for name, experiment in experiments.items():
             console.rule(f"{name}, {setup.task}")
-            store.run(experiment.cells(setup), lambda line: print(visible(line), flush=True))
+            store.run(experiment.runs(setup), lambda line: print(visible(line), flush=True))
             result = write_result(name, experiment, setup, store)
             console.print(result["sentence"], soft_wrap=True)
     tables = f"{program('evidence', 'eval.evidence')} {REPORT} --out {store.out}"
@@ -72,10 +72,10 @@ def _run(experiments: dict[str, Experiment], setups: list[Setup], store: Store, 
     return 0
 
 
-def _show_plan(console: Console, store: Store, cells: list) -> None:
-    plan = estimate(store, cells)
+def _show_plan(console: Console, store: Store, runs: list) -> None:
+    plan = estimate(store, runs)
     if not plan:
-        console.print(f"all {len(cells)} cells are finished")
+        console.print(f"all {len(runs)} runs are finished")
         return
     table = Table("to be run", "how many", "minutes, about")
     for label, (count, seconds) in plan.items():
@@ -89,7 +89,7 @@ def _show_plan(console: Console, store: Store, cells: list) -> None:
 
 def _report(options: argparse.Namespace, names: list[str]) -> int:
     if len(names) > 1:
-        raise UserError(f"report takes no experiment's name, found {', '.join(set(names) - {REPORT})}")
+        raise UserError(f"report takes no experiment's name, got {', '.join(set(names) - {REPORT})}")
     if options.into is None:
         print(visible(report(options.out)), end="")
     else:
@@ -101,9 +101,9 @@ def _setups(options: argparse.Namespace, overrides: list[str]) -> list[Setup]:
     if options.task and options.config:
         raise UserError("--task and --config exclude each other: a task has a configuration of its own")
     if len(set(options.seeds)) != len(options.seeds):
-        raise UserError(f"--seeds {' '.join(map(str, options.seeds))}: wanted each seed once")
+        raise UserError(f"--seeds {' '.join(map(str, options.seeds))}: expected each seed once")
     if min(options.samples, 1 if options.problems is None else options.problems) < 1:
-        raise UserError("--samples and --problems: wanted whole numbers of at least 1")
+        raise UserError("--samples and --problems: expected whole numbers of at least 1")
     tasks = [options.task] if options.task or options.config else list(TASKS)
     sizes = {"seeds": tuple(options.seeds), "samples": options.samples, "problems": options.problems}
     return [make_setup(task, options.config, overrides, options.test, **sizes) for task in tasks]
@@ -119,9 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "words", nargs="*", metavar="NAME or key=value", help=f"{names}, or {REPORT}; none: all of them"
     )
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder of the cells and results; may hold some already"
-    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs and results; may hold some already")
     parser.add_argument("--task", choices=sorted(TASKS), help="one of the tiny tasks; none: both")
     parser.add_argument("--config", help="a configuration of your own in the place of a task")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], metavar="N")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from echorl_vl.errors import UserError
 from echorl_vl.evidence import experiments
-from echorl_vl.evidence.statistics import SEEN, UNDECIDED, Contrast, verdict_of
+from echorl_vl.evidence.statistics import SUPPORTED, Contrast, verdict_of
 
 if TYPE_CHECKING:
-    from echorl_vl.evidence.cells import Cell
+    from echorl_vl.evidence.runs import Run
     from echorl_vl.evidence.setup import Setup
     from echorl_vl.evidence.store import Store
 
@@ -29,7 +29,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Findings:
+class Results:
     """What came of an experiment on one task.
 
     claims: the contrasts that the verdict rests on. others: contrasts that are reported beside them. table: for the
@@ -50,14 +50,14 @@ class Findings:
 class Experiment:
     """title: what the plot and the documentation call it. claim: what the paper says, to follow "that".
 
-    cells: what it needs, trainings before the measurements that look at them. analyse: numbers out of the finished
-    cells. draw: a plot of the findings' raw numbers (`raw`, path).
+    runs: what it needs, trainings before the measurements that look at them. analyse: numbers out of the finished
+    runs. draw: a plot of the results' raw numbers (`raw`, path).
     """
 
     title: str
     claim: str
-    cells: Callable[[Setup], list[Cell]]
-    analyse: Callable[[Setup, Store], Findings]
+    runs: Callable[[Setup], list[Run]]
+    analyse: Callable[[Setup, Store], Results]
     draw: Callable[[dict[str, Any], Path], None]
 
 
@@ -78,17 +78,16 @@ def find_experiments(names: Sequence[str]) -> dict[str, Experiment]:
     return {name: importlib.import_module(f"{experiments.__name__}.{name}").EXPERIMENT for name in wanted}
 
 
-def sentence(experiment: Experiment, findings: Findings, seeds: int) -> str:
-    """Whether the claim was seen, in one sentence, with the numbers that say so."""
-    verdict = findings.verdict
-    was = "is undecided" if verdict == UNDECIDED else f"was {verdict}"
+def sentence(experiment: Experiment, results: Results, seeds: int) -> str:
+    """Whether the claim is supported, in one sentence, with the numbers that say so."""
+    verdict = results.verdict
     parts = []
-    for contrast in findings.claims:
-        own = "" if len(findings.claims) == 1 else f", {contrast.verdict}"
+    for contrast in results.claims:
+        own = "" if len(results.claims) == 1 else f", {contrast.verdict}"
         parts.append(f"{contrast.name} = {contrast.interval}{own}")
     one = seeds == 1
     how = f"mean and interval over {seeds} seed{'' if one else 's'}"
-    if missing := max((seeds - contrast.known for contrast in findings.claims), default=0):
+    if missing := max((seeds - contrast.known for contrast in results.claims), default=0):
         how += f", up to {missing} without a value"
-    why = "" if verdict == SEEN else "; one seed gives no interval" if one else ""
-    return f"That {experiment.claim} {was} ({how}: {'; '.join(parts)}{why})."
+    why = "" if verdict == SUPPORTED else "; one seed gives no interval" if one else ""
+    return f"That {experiment.claim} is {verdict} ({how}: {'; '.join(parts)}{why})."

@@ -57,7 +57,7 @@ def fill(document: Path, out: Path) -> list[str]:
     experiments = list(dict.fromkeys(result["experiment"] for result in results.values()))
     places = [match[2] for match in _PLACE.finditer(text)]
     if missing := [name for name in experiments if name not in places]:
-        raise UserError(f"{document}: has no place for {', '.join(missing)}; wanted <!-- evidence: {missing[0]} -->")
+        raise UserError(f"{document}: has no place for {', '.join(missing)}; expected <!-- evidence: {missing[0]} -->")
 
     folder = document.with_suffix("")
     known = read_results(folder)

@@ -12,10 +12,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from echorl_vl.errors import UserError
 from echorl_vl.evaluation.folder import Keys, read_json, without_nan
-from echorl_vl.evidence.cells import Training
 from echorl_vl.evidence.experiment import Experiment, sentence
+from echorl_vl.evidence.runs import Training
 from echorl_vl.evidence.setup import TASKS, Setup
+from echorl_vl.evidence.statistics import VERDICTS
 from echorl_vl.evidence.store import Store
 from echorl_vl.outputs import atomic
 from echorl_vl.outputs.environment import describe_environment
@@ -32,27 +34,27 @@ _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Setup)}
 
 
 def write_result(name: str, experiment: Experiment, setup: Setup, store: Store) -> dict[str, Any]:
-    """Works an experiment's numbers out of its finished cells, writes and draws them; returns what was written."""
-    findings = experiment.analyse(setup, store)
-    cells = {cell.key: cell for cell in experiment.cells(setup)}.values()
+    """Works an experiment's numbers out of its finished runs, writes and draws them; returns what was written."""
+    results = experiment.analyse(setup, store)
+    runs = {run.key: run for run in experiment.runs(setup)}.values()
     result = {
         "experiment": name,
         "title": experiment.title,
         "task": setup.task,
         "claim": experiment.claim,
-        "verdict": findings.verdict,
-        "sentence": sentence(experiment, findings, len(setup.seeds)),
+        "verdict": results.verdict,
+        "sentence": sentence(experiment, results, len(setup.seeds)),
         "command": command(name, setup),
         "seeds": list(setup.seeds),
         "steps": setup.steps,
-        "seconds": round(sum(store.seconds(cell) for cell in cells)),
-        "commits_of_cells": sorted({store.commit(cell) or "unknown" for cell in cells}),
-        "versions_of_trainings": sorted({store.versions(cell) for cell in cells if isinstance(cell, Training)}),
+        "seconds": round(sum(store.seconds(run) for run in runs)),
+        "commits_of_runs": sorted({store.commit(run) or "unknown" for run in runs}),
+        "versions_of_trainings": sorted({store.versions(run) for run in runs if isinstance(run, Training)}),
         "environment": _environment(setup),
-        "claims": [contrast.to_json() for contrast in findings.claims],
-        "others": [contrast.to_json() for contrast in findings.others],
-        "table": {"columns": findings.table.columns, "rows": findings.table.rows},
-        "raw": findings.raw,
+        "claims": [contrast.to_json() for contrast in results.claims],
+        "others": [contrast.to_json() for contrast in results.others],
+        "table": {"columns": results.table.columns, "rows": results.table.rows},
+        "raw": results.raw,
     }
     result = json.loads(json.dumps(without_nan(result)))
     path = store.out / FOLDER / f"{result_name(name, setup)}.json"
@@ -68,8 +70,19 @@ def result_name(name: str, setup: Setup) -> str:
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:
-    """The results in a folder, by the names of their files. Raises UserError, naming file and key, for another file."""
-    return {path.stem: read_json(path, _RESULT) for path in sorted(folder.glob("*.json"))}
+    """The results in a folder, by the names of their files.
+
+    Raises UserError, naming file and key, for a file that is something else or of an earlier version.
+    """
+    results = {path.stem: read_json(path, _RESULT) for path in sorted(folder.glob("*.json"))}
+    for name, result in results.items():
+        for contrast in (*result["claims"], *result["others"]):
+            if (verdict := contrast["verdict"]) not in VERDICTS:
+                raise UserError(
+                    f"{folder / name}.json, verdict: expected one of {', '.join(VERDICTS)}, got {verdict!r} of an "
+                    "earlier version; make the result again"
+                )
+    return results
 
 
 def command(name: str, setup: Setup) -> str:

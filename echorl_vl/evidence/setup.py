@@ -37,6 +37,7 @@ TASKS = {
 # Keys that the experiments set themselves: a value of the user's would be lost, or would mix up what is compared.
 RESERVED = (
     "algorithm.dynamic_sampling",
+    "algorithm.keep_all_success_groups",
     "algorithm.name",
     "data.seed",
     "data.val_files",
@@ -123,7 +124,7 @@ class Setup:
         if not self.steps:
             raise UserError(f"{self.config}: trainer.max_steps is not set; the experiments need a number of steps")
         if not self.coef:
-            raise UserError("echo.coef is 0; wanted the weight of the runs with EchoRL, those without are added")
+            raise UserError("echo.coef is 0; expected the weight of the runs with EchoRL, those without are added")
         if not self.splits:
             raise UserError(f"{self.config}: data.val_files is empty; name a problem set to test on: --test NAME=SET")
 
@@ -169,11 +170,11 @@ def make_setup(
     return found
 
 
-def _pairs(arguments: Sequence[str], wanted: str) -> dict[str, str]:
+def _pairs(arguments: Sequence[str], expected: str) -> dict[str, str]:
     pairs = {}
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals or not key:
-            raise UserError(f"found {argument!r}; wanted {wanted}")
+            raise UserError(f"got {argument!r}; expected {expected}")
         pairs[key] = value
     return pairs

@@ -1,7 +1,7 @@
 """Numbers over seeds: a mean with Student's interval, and what they say of a claim.
 
-A claim is about the side of zero that a quantity lies on. It was *seen* if the whole interval lies on that side, *not
-seen* if the whole interval lies on the other one, and is *undecided* while the interval includes zero.
+A claim is about the side of zero that a quantity lies on. It is *supported* if the whole interval lies on that
+side, *not supported* if the whole interval lies on the other one, and *undecided* while the interval includes zero.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 from echorl_vl.evaluation.paired import sign_flip_p
 from echorl_vl.outputs.plot_data import ends
 
-SEEN, NOT_SEEN, UNDECIDED = "seen", "not seen", "undecided"
+SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
+VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNDECIDED)
 LEVEL = 0.95
 _GRID = 200_001
 
@@ -36,7 +37,7 @@ def t_quantile(probability: float, degrees: int) -> float:
     integrated by the trapezoid rule on a fine grid (error below 1e-6 where it is used).
     """
     if not 0.5 <= probability < 1 or degrees < 1:
-        raise ValueError(f"t_quantile needs 0.5 <= probability < 1 and degrees >= 1, found {probability}, {degrees}")
+        raise ValueError(f"t_quantile needs 0.5 <= probability < 1 and degrees >= 1, got {probability}, {degrees}")
     angle = np.linspace(0, math.pi / 2, _GRID)
     density = np.cos(angle) ** (degrees - 1)
     mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
@@ -101,12 +102,12 @@ class Contrast:
 
     @property
     def verdict(self) -> str:
-        """seen, not seen or undecided; undecided too where nothing is claimed or one seed alone is there."""
+        """supported, not supported or undecided; undecided too where nothing is claimed or one seed alone is there."""
         found = self.interval
         above, below = found.low > 0, found.high < 0  # nan ends are neither
         if self.claimed is None or not (above or below):
             return UNDECIDED
-        return SEEN if above == (self.claimed == "above") else NOT_SEEN
+        return SUPPORTED if above == (self.claimed == "above") else NOT_SUPPORTED
 
     def to_json(self) -> dict[str, Any]:
         found = self.interval
@@ -124,11 +125,11 @@ class Contrast:
 
 
 def verdict_of(contrasts: Sequence[Contrast]) -> str:
-    """Of a claim with several parts: seen if all are, not seen if one is not, else undecided."""
+    """Of a claim with several parts: supported if all are, not supported if one is not, else undecided."""
     verdicts = {contrast.verdict for contrast in contrasts}
-    if NOT_SEEN in verdicts:
-        return NOT_SEEN
-    return SEEN if verdicts == {SEEN} else UNDECIDED
+    if NOT_SUPPORTED in verdicts:
+        return NOT_SUPPORTED
+    return SUPPORTED if verdicts == {SUPPORTED} else UNDECIDED
 
 
 def number(value: float, decimals: int = 3) -> str:

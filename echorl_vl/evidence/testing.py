@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from echorl_vl.evidence.cells import BUDGET, START, Measurement, Training
 from echorl_vl.evidence.probe import Probe
+from echorl_vl.evidence.runs import BUDGET, START, Measurement, Run, Training
 from echorl_vl.evidence.setup import Setup
 from echorl_vl.evidence.statistics import Contrast
 from echorl_vl.evidence.store import Store
 
-Arms = Mapping[int, Mapping[str, Measurement]]
+Tests = Mapping[int, Mapping[str, Measurement]]
 """seed -> name of the arm -> its test."""
 
 
@@ -44,13 +44,19 @@ def final_tests(setup: Setup, seed: int, runs: Mapping[str, Training]) -> dict[s
     return {name: final_test(setup, seed, run) for name, run in runs.items()}
 
 
-def accuracy(store: Store, cell: Measurement, split: str) -> float:
-    return store.found(cell)[split]["accuracy"]
+def with_tests(setup: Setup, arms: Callable[[int], Mapping[str, Training]]) -> list[Run]:
+    """The runs of every seed, each followed by its test."""
+    pairs = ((seed, run) for seed in setup.seeds for run in arms(seed).values())
+    return [one for seed, run in pairs for one in (run, final_test(setup, seed, run))]
+
+
+def accuracy(store: Store, run: Measurement, split: str) -> float:
+    return store.result(run)[split]["accuracy"]
 
 
 def differences(
     store: Store,
-    arms: Arms,
+    tests: Tests,
     one: str,
     other: str,
     split: str,
@@ -59,13 +65,13 @@ def differences(
     comparisons: int = 1,
 ) -> Contrast:
     """Accuracy of arm `one` less that of arm `other`, seed by seed."""
-    values = tuple(accuracy(store, of[one], split) - accuracy(store, of[other], split) for of in arms.values())
+    values = tuple(accuracy(store, of[one], split) - accuracy(store, of[other], split) for of in tests.values())
     return Contrast(name, values, claimed, comparisons)
 
 
-def raw_accuracies(store: Store, arms: Arms, splits: Sequence[str]) -> dict[str, Any]:
+def raw_accuracies(store: Store, tests: Tests, splits: Sequence[str]) -> dict[str, Any]:
     """split -> arm -> accuracies, seed by seed."""
-    names = list(next(iter(arms.values())))
+    names = list(next(iter(tests.values())))
     return {
-        split: {name: [accuracy(store, of[name], split) for of in arms.values()] for name in names} for split in splits
+        split: {name: [accuracy(store, of[name], split) for of in tests.values()] for name in names} for split in splits
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from safetensors.torch import load_file
 from small_runs import SMALL
 
 from echorl_vl import train as program
@@ -15,6 +14,7 @@ from echorl_vl.evidence.__main__ import main
 from echorl_vl.evidence.experiment import experiment_names
 from echorl_vl.evidence.experiments import helps, sweep
 from echorl_vl.evidence.report import report
+from echorl_vl.evidence.setup import make_setup
 from echorl_vl.outputs.tracker import read_metrics
 
 pytestmark = pytest.mark.slow
@@ -53,7 +53,7 @@ def test_an_experiment_writes_numbers_a_plot_and_a_sentence(out, name, task, mon
     assert result["verdict"] == "undecided" and "one seed gives no interval" in result["sentence"]
     assert all(len(contrast["values"]) == 1 for contrast in result["claims"])
     assert (
-        len(result["commits_of_cells"]) == 1
+        len(result["commits_of_runs"]) == 1
         and result["seconds"] > 0
         and result["steps"] == 2
         and result["environment"]["torch"]
@@ -63,7 +63,7 @@ def test_an_experiment_writes_numbers_a_plot_and_a_sentence(out, name, task, mon
 
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if "results" not in path.parts}
     assert main(arguments) == 0
-    assert "cells are finished" in capsys.readouterr().out
+    assert "runs are finished" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if "results" not in path.parts} == before
 
 
@@ -78,17 +78,17 @@ def train(folder, *keys):
     ]
 
 
-def test_the_term_of_the_arm_that_only_keeps_groups_moves_no_weight(tmp_path):
-    steps = "trainer.max_steps=4"
-
-    def weights(coef):
-        folder = tmp_path / f"coef{coef}"
-        train(folder, f"echo.coef={coef}", steps)
-        return load_file(folder / "global_step_4" / "actor" / "huggingface" / "model.safetensors")
-
-    none, tiny, paper = (weights(coef) for coef in (0, helps.NO_TERM, 0.001))
-    moved = {name: float((tiny[name] - none[name]).abs().max()) for name in none}
-    assert max(moved.values()) < 1e-7 and max(float((paper[name] - none[name]).abs().max()) for name in none) > 1e-5
+def test_the_arm_that_only_keeps_groups_starts_on_the_groups_of_the_arm_with_the_term(tmp_path):
+    of = make_setup("text", None, [*SMALL, "trainer.max_steps=2"], seeds=(1,))
+    arms = helps.arms(of, 1, "dapo")
+    first = {}
+    for name in (helps.SAMPLING, "with"):
+        assert program.main([*arms[name].arguments, f"trainer.save_checkpoint_path={tmp_path / name}"]) == 0
+        first[name] = read_metrics(tmp_path / name)[0]
+    kept, whole = first[helps.SAMPLING], first["with"]
+    assert "echo/clips" not in kept and "echo/clips" in whole
+    for name in ("sampling/groups", "sampling/kept", "group/all_success", "adv/zero_share", "actor/pg_loss"):
+        assert kept[name] == whole[name], name
 
 
 def test_the_papers_choice_is_the_papers_run(tmp_path):

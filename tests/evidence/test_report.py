@@ -41,7 +41,7 @@ def write(out, name, task, cell="0.5", seeds=(1, 2)):
         "steps": 150,
         "seconds": 600,
         "command": f"python -m eval.evidence {name}",
-        "sentence": "That x was seen (y).",
+        "sentence": "That x is supported (y).",
         "table": {"columns": ["a", "b"], "rows": [["x", cell]]},
         "claims": [Contrast("the claim", (0.1, 0.12), "above", 2).to_json()],
         "others": [Contrast("beside it", (math.nan, math.nan)).to_json()],
@@ -53,7 +53,7 @@ def write(out, name, task, cell="0.5", seeds=(1, 2)):
 def test_every_experiment_has_its_table_or_says_that_it_was_not_run(tmp_path):
     write(tmp_path, "helps", "text")
     text = report(tmp_path)
-    assert "| a | b |\n| --- | --- |\n| x | 0.5 |" in text and "*That x was seen (y).*" in text
+    assert "| a | b |\n| --- | --- |\n| x | 0.5 |" in text and "*That x is supported (y).*" in text
     assert "**text**, 2 seeds, 150 steps, 10 minutes" in text
     assert text.count("not run yet") == 6
     assert "| the claim | 0.110 (-0.145 to 0.365) | 97.5 % | 0.5000 | undecided |" in text
@@ -142,7 +142,7 @@ def test_a_result_without_a_place_is_named(tmp_path):
     document = tmp_path / "evidence.md"
     document.write_text(DOCUMENT)
     write(tmp_path, "sweep", "text")
-    with pytest.raises(UserError, match=r"no place for sweep; wanted <!-- evidence: sweep -->"):
+    with pytest.raises(UserError, match=r"no place for sweep; expected <!-- evidence: sweep -->"):
         fill(document, tmp_path)
     assert document.read_text() == DOCUMENT
 
@@ -154,14 +154,24 @@ def test_a_file_that_is_no_result_is_named(tmp_path):
         report(tmp_path)
 
 
+def test_a_result_of_an_earlier_version_is_not_mixed_with_those_of_this_one(tmp_path):
+    write(tmp_path, "helps", "text")
+    file = tmp_path / "results" / "helps_text.json"
+    file.write_text(file.read_text().replace('"undecided"', '"not seen"'))
+    with pytest.raises(
+        UserError, match=r"helps_text\.json, verdict: expected one of supported, .*, got 'not seen' of an"
+    ):
+        report(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["hepls"], "no experiment is called 'hepls'; did you mean helps?"),
         (["xyz"], "no experiment is called 'xyz'; there are degeneration, group_size,"),
         (["helps", "--task", "text", "--config", "x.yaml"], "--task and --config exclude each other"),
-        (["helps", "--seeds", "1", "1"], "--seeds 1 1: wanted each seed once"),
-        (["helps", "--samples", "0"], "--samples and --problems: wanted whole numbers of at least 1"),
+        (["helps", "--seeds", "1", "1"], "--seeds 1 1: expected each seed once"),
+        (["helps", "--samples", "0"], "--samples and --problems: expected whole numbers of at least 1"),
         (["helps", "data.seed=3"], "data.seed is set by the experiments"),
         (["helps", "--task", "text", "echo.coeff=1"], "echo.coeff"),
         (["report", "helps"], "report takes no experiment's name"),

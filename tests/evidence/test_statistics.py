@@ -9,8 +9,8 @@ import statistics
 import pytest
 
 from echorl_vl.evidence.statistics import (
-    NOT_SEEN,
-    SEEN,
+    NOT_SUPPORTED,
+    SUPPORTED,
     UNDECIDED,
     Contrast,
     Interval,
@@ -109,10 +109,10 @@ HIGH, LOW, MIXED = (0.1, 0.11, 0.12), (-0.1, -0.11, -0.12), (0.1, -0.2, 0.05)
 @pytest.mark.parametrize(
     ("values", "claimed", "verdict"),
     [
-        (HIGH, "above", SEEN),
-        (HIGH, "below", NOT_SEEN),
-        (LOW, "above", NOT_SEEN),
-        (LOW, "below", SEEN),
+        (HIGH, "above", SUPPORTED),
+        (HIGH, "below", NOT_SUPPORTED),
+        (LOW, "above", NOT_SUPPORTED),
+        (LOW, "below", SUPPORTED),
         (MIXED, "above", UNDECIDED),
         (HIGH, None, UNDECIDED),
         ((0.0, 0.0, 0.0), "above", UNDECIDED),
@@ -126,13 +126,13 @@ def test_the_verdict_is_the_side_of_zero_that_the_interval_is_on(values, claimed
 
 def test_what_is_seen_alone_may_be_undecided_among_many():
     values = (0.02, 0.07, 0.05, 0.09, 0.03)
-    assert Contrast("x", values, "above").verdict == SEEN
+    assert Contrast("x", values, "above").verdict == SUPPORTED
     assert Contrast("x", values, "above", comparisons=100).verdict == UNDECIDED
 
 
 def test_a_claim_of_several_parts_is_as_good_as_its_worst():
     seen, contrary, open_ = (Contrast("x", values, "above") for values in (HIGH, LOW, MIXED))
-    assert verdict_of([seen, seen]) == SEEN
+    assert verdict_of([seen, seen]) == SUPPORTED
     assert verdict_of([seen, open_]) == UNDECIDED
-    assert verdict_of([seen, open_, contrary]) == NOT_SEEN
+    assert verdict_of([seen, open_, contrary]) == NOT_SUPPORTED
     assert verdict_of([]) == UNDECIDED

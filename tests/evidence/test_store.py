@@ -1,4 +1,4 @@
-"""Finished cells stay finished, and what fails leaves nothing."""
+"""Finished runs stay finished, and what fails leaves nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from echorl_vl.errors import UserError
 from echorl_vl.evidence import store as store_module
-from echorl_vl.evidence.cells import BUDGET, Measurement, train, train_pair
+from echorl_vl.evidence.runs import BUDGET, Measurement, train, train_pair
 from echorl_vl.evidence.store import Store, estimate, step_within_budget
 from echorl_vl.evidence.testing import final_test
 from echorl_vl.outputs.environment import git_commit
@@ -62,25 +62,28 @@ def finish(store, run, rows=(), checkpoints=()):
 
 def test_a_finished_measurement_is_not_made_again(setup, tmp_path, no_models):
     of, lines = setup(), []
-    cells = [Measurement(of, counted, seed) for seed in (1, 2)]
+    runs = [Measurement(of, counted, seed) for seed in (1, 2)]
     store = Store(tmp_path)
-    assert not store.done(cells[0])
-    store.run(cells[:1], lines.append)
-    store.run(cells, lines.append)
+    assert not store.done(runs[0])
+    store.run(runs[:1], lines.append)
+    store.run(runs, lines.append)
     assert CALLS == [1, 2] and len(lines) == 2
-    assert [store.found(cell) for cell in cells] == [{"seed": 1}, {"seed": 2}]
-    assert store.seconds(cells[0]) >= 0
-    assert store.commit(cells[0]) == git_commit(Path(__file__).parent)
+    assert [store.result(run) for run in runs] == [{"seed": 1}, {"seed": 2}]
+    assert store.seconds(runs[0]) >= 0
+    assert store.commit(runs[0]) == git_commit(Path(__file__).parent)
 
 
 def test_a_damaged_measurement_is_named(setup, tmp_path, no_models):
-    cell, store = Measurement(setup(), counted, 1), Store(tmp_path)
-    store.run([cell], lambda line: None)
+    run, store = Measurement(setup(), counted, 1), Store(tmp_path)
+    store.run([run], lambda line: None)
     [file] = (tmp_path / "measured").iterdir()
-    for text, said in (('{"seconds": 1, "git_commit": null}', "found: expected an object, got nothing"), ("{", "read")):
+    for text, said in (
+        ('{"seconds": 1, "git_commit": null}', "result: expected an object, got nothing"),
+        ("{", "read"),
+    ):
         file.write_text(text)
         with pytest.raises(UserError, match=rf"{file.name}.*{said}"):
-            store.found(cell)
+            store.result(run)
 
 
 def test_measurements_of_one_policy_open_it_once(setup, tmp_path, no_models):
@@ -88,16 +91,16 @@ def test_measurements_of_one_policy_open_it_once(setup, tmp_path, no_models):
     run = train(of, 1)
     store = Store(tmp_path)
     folder = finish(store, run, checkpoints=(2,))
-    cells = [Measurement(of, counted, seed, run, 2) for seed in (1, 2)] + [Measurement(of, counted, 3)]
-    store.run(cells, lambda _: None)
+    runs = [Measurement(of, counted, seed, run, 2) for seed in (1, 2)] + [Measurement(of, counted, 3)]
+    store.run(runs, lambda _: None)
     assert no_models == [folder / "global_step_2" / "actor" / "huggingface", None]
 
 
 def test_a_measurement_that_fails_leaves_nothing(setup, tmp_path, no_models):
-    cell = Measurement(setup(), counted, 1, options={"fail": True})
+    run = Measurement(setup(), counted, 1, options={"fail": True})
     with pytest.raises(UserError, match="this measurement fails"):
-        Store(tmp_path).run([cell], lambda _: None)
-    assert not Store(tmp_path).done(cell) and not list(tmp_path.rglob("*.json"))
+        Store(tmp_path).run([run], lambda _: None)
+    assert not Store(tmp_path).done(run) and not list(tmp_path.rglob("*.json"))
 
 
 def test_a_training_that_fails_is_named_with_what_it_said(setup, tmp_path, monkeypatch):
@@ -192,8 +195,8 @@ def test_the_estimate_learns_from_what_is_finished(setup, tmp_path):
     of = setup()
     store = Store(tmp_path)
     runs = [train(of, seed) for seed in (1, 2, 3)]
-    cells = [*runs, Measurement(of, counted, 1), Measurement(of, counted, 2, seconds=None)]
-    assert estimate(store, cells)["text, training"] == (3, pytest.approx(3 * of.step_seconds * 2))
-    assert estimate(store, cells)["text, counted"] == (2, None)
+    planned = [*runs, Measurement(of, counted, 1), Measurement(of, counted, 2, seconds=None)]
+    assert estimate(store, planned)["text, training"] == (3, pytest.approx(3 * of.step_seconds * 2))
+    assert estimate(store, planned)["text, counted"] == (2, None)
     finish(store, runs[0], [{"step": 1, "timing_s/step": 3.0}, {"step": 2, "timing_s/step": 4.0}])
-    assert estimate(store, cells)["text, training"] == (2, pytest.approx(14.0))
+    assert estimate(store, planned)["text, training"] == (2, pytest.approx(14.0))

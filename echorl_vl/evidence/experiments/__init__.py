@@ -1,1 +1,1 @@
-"""One experiment a file: `EXPERIMENT`, its cells, its numbers and its plot."""
+"""One experiment a file: `EXPERIMENT`, its runs, its numbers and its plot."""

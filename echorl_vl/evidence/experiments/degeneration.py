@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from echorl_vl.core import metric_names as names
-from echorl_vl.evidence.cells import Cell, train_pair
-from echorl_vl.evidence.experiment import Experiment, Findings, Table
+from echorl_vl.evidence.experiment import Experiment, Results, Table
 from echorl_vl.evidence.plots import banded, log_axis, share_axis
+from echorl_vl.evidence.runs import Run, train_pair
 from echorl_vl.evidence.setup import Setup
 from echorl_vl.evidence.statistics import Contrast, interval, tenths
 from echorl_vl.evidence.store import Store
@@ -46,11 +46,11 @@ COLUMNS = {
 CLAIMED = {"all_success": "above", "zero_advantage": "above", "policy_grad_norm": "below"}
 
 
-def cells(setup: Setup) -> list[Cell]:
+def runs(setup: Setup) -> list[Run]:
     return [run for seed in setup.seeds for run in train_pair(setup, seed).values()]
 
 
-def analyse(setup: Setup, store: Store) -> Findings:
+def analyse(setup: Setup, store: Store) -> Results:
     pairs = {seed: train_pair(setup, seed) for seed in setup.seeds}
     raw: dict[str, Any] = {}
     for arm in ("without", "with"):
@@ -76,7 +76,7 @@ def analyse(setup: Setup, store: Store) -> Findings:
             (label, *(str(interval(values)) if np.isfinite(values).any() else "-" for values in known.values()))
         )
     columns = ("", "GRPO, first tenth", "GRPO, last tenth", "with EchoRL, first tenth", "with EchoRL, last tenth")
-    return Findings(claims, Table(columns, rows), raw, others)
+    return Results(claims, Table(columns, rows), raw, others)
 
 
 def draw(raw: dict[str, Any], path: Path) -> None:
@@ -148,7 +148,7 @@ def _changes(runs: list[list[float]]) -> tuple[float, ...]:
 EXPERIMENT = Experiment(
     "Advantage degeneration",
     "along a GRPO run all-success groups and tokens with zero advantage become more and the policy gradient fades",
-    cells,
+    runs,
     analyse,
     draw,
 )

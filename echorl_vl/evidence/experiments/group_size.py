@@ -18,10 +18,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from echorl_vl.evidence.cells import START, Cell, Measurement, checkpoint_steps, train_pair
-from echorl_vl.evidence.experiment import Experiment, Findings, Table
+from echorl_vl.evidence.experiment import Experiment, Results, Table
 from echorl_vl.evidence.plots import banded, share_axis
 from echorl_vl.evidence.probe import Probe
+from echorl_vl.evidence.runs import START, Measurement, Run, checkpoint_steps, train_pair
 from echorl_vl.evidence.setup import Setup
 from echorl_vl.evidence.statistics import Contrast, interval
 from echorl_vl.evidence.store import Store
@@ -53,22 +53,22 @@ def _stages(setup: Setup) -> list[int]:
     return [0, *checkpoint_steps(setup.steps, "stages")]
 
 
-def _cell(setup: Setup, seed: int, stage: int) -> Measurement:
+def _measurement(setup: Setup, seed: int, stage: int) -> Measurement:
     options = {"spec": setup.base.data.train_files, "sampled": LARGE}
     run = train_pair(setup, seed)["without"] if stage else None
     return Measurement(setup, success_counts, seed, run, stage or START, options, seconds=20.0)
 
 
-def cells(setup: Setup) -> list[Cell]:
+def runs(setup: Setup) -> list[Run]:
     runs = [train_pair(setup, seed)["without"] for seed in setup.seeds]
-    return [*runs, *(_cell(setup, seed, stage) for seed in setup.seeds for stage in _stages(setup))]
+    return [*runs, *(_measurement(setup, seed, stage) for seed in setup.seeds for stage in _stages(setup))]
 
 
-def analyse(setup: Setup, store: Store) -> Findings:
+def analyse(setup: Setup, store: Store) -> Results:
     stages = _stages(setup)
     raw: dict[str, Any] = {"sizes": SIZES, "stages": stages, "shares": {}, "counts": {}}
     for stage in stages:
-        found = [store.found(_cell(setup, seed, stage)) for seed in setup.seeds]
+        found = [store.result(_measurement(setup, seed, stage)) for seed in setup.seeds]
         raw["counts"][str(stage)] = [one["counts"] for one in found]
         raw["shares"][str(stage)] = [
             [all_success_share(one["counts"], one["sampled"], size) for size in SIZES] for one in found
@@ -81,7 +81,7 @@ def analyse(setup: Setup, store: Store) -> Findings:
     for stage in stages:
         columns = zip(*raw["shares"][str(stage)], strict=True)
         rows.append((str(stage), *(str(interval(column)) for column in columns)))
-    return Findings([claim], Table(("training step", *(f"n = {size}" for size in SIZES)), rows), raw)
+    return Results([claim], Table(("training step", *(f"n = {size}" for size in SIZES)), rows), raw)
 
 
 def draw(raw: dict[str, Any], path: Path) -> None:
@@ -101,7 +101,7 @@ EXPERIMENT = Experiment(
     "Group size",
     "most groups that all succeed are under-sampling, as Reinforce-Ada objects (at n = 64 less than half as many as at "
     "n = 8)",
-    cells,
+    runs,
     analyse,
     draw,
 )

@@ -3,11 +3,11 @@
 Both runs of a pair have the same seed (order of problems, rollouts), configuration and budget of rollouts: what
 `trainer.max_steps` steps take without further sampling. DAPO's dynamic sampling draws more than a batch in a step, and
 more without EchoRL than with it; each of its runs is tested at its last checkpoint within the budget, so at different
-steps. LUFFY's expert rows are no rollouts and are the same in both runs of a pair.
+steps. LUFFY's off-policy rows are no rollouts and are the same in both runs of a pair.
 
 DAPO with EchoRL differs from DAPO in two ways: it keeps the groups that all succeed, so that a step takes fewer
-rollouts and the budget more steps, and it adds the echo term. A third arm keeps the groups and has a term too small to
-move a weight; it parts DAPO's difference into that of the sampling and that of the term.
+rollouts and the budget more steps, and it adds the echo term. A third arm keeps the groups without the term
+(`algorithm.keep_all_success_groups`); it parts DAPO's difference into that of the sampling and that of the term.
 
 Tested on problems like those of training, on kinds and on sizes that the RL training never saw (a warm start may have);
 the test's draws use the same random numbers for both runs. The claim is about two means over the four algorithms on
@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from echorl_vl.evaluation.paired import sign_flip_p
-from echorl_vl.evidence.cells import Cell, Measurement, Training, train, train_pair
-from echorl_vl.evidence.experiment import Experiment, Findings, Table
+from echorl_vl.evidence.experiment import Experiment, Results, Table
 from echorl_vl.evidence.plots import forest
+from echorl_vl.evidence.runs import KEEPS_GROUPS, Measurement, Run, Training, train, train_pair
 from echorl_vl.evidence.setup import Setup
 from echorl_vl.evidence.statistics import Contrast, interval, p_value
 from echorl_vl.evidence.store import Store
-from echorl_vl.evidence.testing import Arms, differences, final_test, final_tests, raw_accuracies
+from echorl_vl.evidence.testing import Tests, differences, final_test, final_tests, raw_accuracies, with_tests
 
 ALGORITHMS = ("grpo", "dapo", "luffy", "uft")
 SAMPLING = "sampling"
@@ -44,38 +44,35 @@ COMPARISONS = {
 TERM_ALONE = ("grpo", "dapo, the term alone", "luffy", "uft")
 """What is compared in these differs by the echo term and by nothing else."""
 MEANS = {"mean of the four": ALGORITHMS, "mean, the term alone": TERM_ALONE}
-NO_TERM = 1e-12
-"""lambda of the arm that only keeps groups: with it, Adam's eps (1e-8) swallows what the term alone would move."""
 
 
-def runs(setup: Setup, seed: int, algorithm: str) -> dict[str, Training]:
+def arms(setup: Setup, seed: int, algorithm: str) -> dict[str, Training]:
     """The arms of an algorithm: without EchoRL, with it, and for DAPO the sampling of EchoRL without its term."""
     pair = train_pair(setup, seed, algorithm)
     if algorithm != "dapo":
         return pair
-    return pair | {SAMPLING: train(setup, seed, NO_TERM, algorithm, variant="kept", keep="budget")}
+    return pair | {SAMPLING: train(setup, seed, 0.0, algorithm, variant="kept", extra=KEEPS_GROUPS, keep="budget")}
 
 
-def _arms(setup: Setup, algorithm: str) -> Arms:
-    return {seed: final_tests(setup, seed, runs(setup, seed, algorithm)) for seed in setup.seeds}
+def _tests(setup: Setup, algorithm: str) -> Tests:
+    return {seed: final_tests(setup, seed, arms(setup, seed, algorithm)) for seed in setup.seeds}
 
 
-def cells(setup: Setup) -> list[Cell]:
-    planned: list[Cell] = [final_test(setup, seed, None) for seed in setup.seeds]
-    for seed in setup.seeds:  # seed by seed, so that something can be said early
-        for algorithm in ALGORITHMS:
-            for run in runs(setup, seed, algorithm).values():
-                planned += [run, final_test(setup, seed, run)]
-    return planned
+def runs(setup: Setup) -> list[Run]:
+    def of_seed(seed: int) -> dict[str, Training]:
+        every = {algorithm: arms(setup, seed, algorithm) for algorithm in ALGORITHMS}
+        return {f"{algorithm}: {name}": run for algorithm, of in every.items() for name, run in of.items()}
+
+    return [*(final_test(setup, seed, None) for seed in setup.seeds), *with_tests(setup, of_seed)]
 
 
-def analyse(setup: Setup, store: Store) -> Findings:
-    by_algorithm = {algorithm: _arms(setup, algorithm) for algorithm in ALGORITHMS}
+def analyse(setup: Setup, store: Store) -> Results:
+    by_algorithm = {algorithm: _tests(setup, algorithm) for algorithm in ALGORITHMS}
     splits = list(setup.splits)
-    before: Arms = {seed: {"before": final_test(setup, seed, None)} for seed in setup.seeds}
-    accuracies = {algorithm: raw_accuracies(store, arms, splits) for algorithm, arms in by_algorithm.items()}
-    tested = {algorithm: _tested(store.step, arms) for algorithm, arms in by_algorithm.items()}
-    used = {algorithm: _tested(store.budget_used, arms) for algorithm, arms in by_algorithm.items()}
+    before: Tests = {seed: {"before": final_test(setup, seed, None)} for seed in setup.seeds}
+    accuracies = {algorithm: raw_accuracies(store, tests, splits) for algorithm, tests in by_algorithm.items()}
+    tested = {algorithm: _tested(store.step, tests) for algorithm, tests in by_algorithm.items()}
+    used = {algorithm: _tested(store.budget_used, tests) for algorithm, tests in by_algorithm.items()}
     raw: dict[str, Any] = {
         "before": raw_accuracies(store, before, splits),
         "algorithms": accuracies,
@@ -112,7 +109,7 @@ def analyse(setup: Setup, store: Store) -> Findings:
         rows += [(name, split, "", "", "", *_difference(mean)) for name, mean in means.items()]
         raw["contrasts"] += [contrast.to_json() for contrast in (*found.values(), *means.values())]
     columns = ("comparison", "problems", "at step (budget used)", "without", "with", "difference", "sign-flip p")
-    return Findings(claims, Table(columns, rows), raw, others)
+    return Results(claims, Table(columns, rows), raw, others)
 
 
 def _mean(name: str, contrasts: Sequence[Contrast], comparisons: int) -> Contrast:
@@ -121,10 +118,10 @@ def _mean(name: str, contrasts: Sequence[Contrast], comparisons: int) -> Contras
     return Contrast(name, tuple(map(statistics.fmean, by_seed)), "above", comparisons)
 
 
-def _tested(read: Callable[[Measurement], float], arms: Arms) -> dict[str, list[float]]:
+def _tested(read: Callable[[Measurement], float], tests: Tests) -> dict[str, list[float]]:
     """Arm -> what `read` says of its policy under test, seed by seed."""
-    names = next(iter(arms.values()))
-    return {name: [read(of[name]) for of in arms.values()] for name in names}
+    names = next(iter(tests.values()))
+    return {name: [read(of[name]) for of in tests.values()] for name in names}
 
 
 def _at(steps: Sequence[float], used: Sequence[float]) -> str:
@@ -144,7 +141,7 @@ EXPERIMENT = Experiment(
     "EchoRL beside its base algorithms",
     "EchoRL, and its term by itself, raise the accuracy on average over GRPO, DAPO, LUFFY and UFT, on problems like "
     "those of training and on kinds and sizes that the RL training never saw",
-    cells,
+    runs,
     analyse,
     draw,
 )

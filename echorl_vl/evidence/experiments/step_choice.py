@@ -14,19 +14,19 @@ from typing import Any
 
 from echorl_vl.core import metric_names as names
 from echorl_vl.evaluation.paired import sign_flip_p
-from echorl_vl.evidence.cells import Cell, Training, train, train_pair
-from echorl_vl.evidence.experiment import Experiment, Findings, Table
+from echorl_vl.evidence.experiment import Experiment, Results, Table
 from echorl_vl.evidence.plots import forest
+from echorl_vl.evidence.runs import Run, Training, train, train_pair
 from echorl_vl.evidence.setup import Setup
 from echorl_vl.evidence.statistics import interval, p_value
 from echorl_vl.evidence.store import Store
-from echorl_vl.evidence.testing import Arms, differences, final_test, final_tests, raw_accuracies
+from echorl_vl.evidence.testing import Tests, differences, final_tests, raw_accuracies, with_tests
 
 OTHERS = ("random", "first", "last", "lowest")
 PAPER, BASE = "highest", "without"
 
 
-def runs(setup: Setup, seed: int) -> dict[str, Training]:
+def arms(setup: Setup, seed: int) -> dict[str, Training]:
     """name of the arm -> run; the paper's clips and the base are the pair that all experiments share."""
     pair = train_pair(setup, seed)
     others = {
@@ -36,22 +36,19 @@ def runs(setup: Setup, seed: int) -> dict[str, Training]:
     return {BASE: pair["without"], PAPER: pair["with"], **others}
 
 
-def cells(setup: Setup) -> list[Cell]:
-    planned: list[Cell] = []
-    for seed in setup.seeds:
-        for run in runs(setup, seed).values():
-            planned += [run, final_test(setup, seed, run)]
-    return planned
+def runs(setup: Setup) -> list[Run]:
+    return with_tests(setup, lambda seed: arms(setup, seed))
 
 
-def analyse(setup: Setup, store: Store) -> Findings:
-    arms: Arms = {seed: final_tests(setup, seed, runs(setup, seed)) for seed in setup.seeds}
+def analyse(setup: Setup, store: Store) -> Results:
+    tests: Tests = {seed: final_tests(setup, seed, arms(setup, seed)) for seed in setup.seeds}
     split = next(iter(setup.splits))
     claims = [
-        differences(store, arms, PAPER, other, split, f"{PAPER} less {other}", "above", len(OTHERS)) for other in OTHERS
+        differences(store, tests, PAPER, other, split, f"{PAPER} less {other}", "above", len(OTHERS))
+        for other in OTHERS
     ]
-    accuracies = raw_accuracies(store, arms, list(setup.splits))
-    overlaps = {other: [_overlap(store, runs(setup, seed)[other]) for seed in setup.seeds] for other in OTHERS}
+    accuracies = raw_accuracies(store, tests, list(setup.splits))
+    overlaps = {other: [_overlap(store, arms(setup, seed)[other]) for seed in setup.seeds] for other in OTHERS}
     against = dict(zip(OTHERS, claims, strict=True))
     rows = []
     for name in (BASE, PAPER, *OTHERS):
@@ -65,7 +62,7 @@ def analyse(setup: Setup, store: Store) -> Findings:
         "contrasts": [contrast.to_json() for contrast in claims],
     }
     columns = ("clip by", "shared with the paper's", *setup.splits, f"{split}: {PAPER} less this", "sign-flip p")
-    return Findings(claims, Table(columns, rows), raw)
+    return Results(claims, Table(columns, rows), raw)
 
 
 def _overlap(store: Store, run: Training) -> float:
@@ -82,7 +79,7 @@ def draw(raw: dict[str, Any], path: Path) -> None:
 EXPERIMENT = Experiment(
     "The choice of the step",
     "clips that end at the step of highest entropy beat clips of the same length from any other step",
-    cells,
+    runs,
     analyse,
     draw,
 )

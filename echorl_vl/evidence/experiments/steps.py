@@ -29,10 +29,10 @@ from torch import Tensor
 from echorl_vl.core import step_entropies
 from echorl_vl.engines.local.expert_traces import with_hint
 from echorl_vl.errors import UserError
-from echorl_vl.evidence.cells import START, Cell, Measurement, train_pair
-from echorl_vl.evidence.experiment import Experiment, Findings, Table
+from echorl_vl.evidence.experiment import Experiment, Results, Table
 from echorl_vl.evidence.plots import banded
 from echorl_vl.evidence.probe import Probe
+from echorl_vl.evidence.runs import START, Measurement, Run, train_pair
 from echorl_vl.evidence.setup import Setup
 from echorl_vl.evidence.statistics import Contrast, interval
 from echorl_vl.evidence.store import Store
@@ -144,22 +144,22 @@ def left_over(solution: Solution, lost: set[int]) -> Prompt:
     return prompt
 
 
-def _cell(setup: Setup, seed: int, stage: int) -> Measurement:
+def _measurement(setup: Setup, seed: int, stage: int) -> Measurement:
     spec = next(iter(setup.splits.values()))
     run = train_pair(setup, seed)["without"] if stage else None
     return Measurement(setup, deletions, seed, run, stage or START, {"spec": spec}, seconds=25.0)
 
 
-def cells(setup: Setup) -> list[Cell]:
+def runs(setup: Setup) -> list[Run]:
     runs = [train_pair(setup, seed)["without"] for seed in setup.seeds]
-    return [*runs, *(_cell(setup, seed, stage) for seed in setup.seeds for stage in (0, setup.steps))]
+    return [*runs, *(_measurement(setup, seed, stage) for seed in setup.seeds for stage in (0, setup.steps))]
 
 
-def analyse(setup: Setup, store: Store) -> Findings:
+def analyse(setup: Setup, store: Store) -> Results:
     raw: dict[str, Any] = {"shares": SHARES, "stages": {}}
     contrasts: dict[int, list[Contrast]] = {}
     for stage in (0, setup.steps):
-        found = [store.found(_cell(setup, seed, stage)) for seed in setup.seeds]
+        found = [store.result(_measurement(setup, seed, stage)) for seed in setup.seeds]
         of = {name: {order: [one[name][order] for one in found] for order in ORDERS} for name in COLUMNS}
         counts = {name: [one[name] for one in found] for name in ("solutions", "body_steps")}
         raw["stages"][str(stage)] = of | counts
@@ -172,7 +172,7 @@ def analyse(setup: Setup, store: Store) -> Findings:
             rows.append((stage, order, *columns, *means))
     shares = (f"{percent(share)} of the steps" for share in SHARES)
     columns = ("training step", "deleted", *shares, "tokens deleted, mean", "place (0 first, 1 last)")
-    return Findings(contrasts[setup.steps], Table(columns, rows), raw, contrasts[0])
+    return Results(contrasts[setup.steps], Table(columns, rows), raw, contrasts[0])
 
 
 def _contrast(accuracy: dict[str, list[list[float]]], order: str, stage: int) -> Contrast:
@@ -208,7 +208,7 @@ def draw(raw: dict[str, Any], path: Path) -> None:
 EXPERIMENT = Experiment(
     "High-entropy steps",
     "deleting the steps of highest entropy from correct solutions costs more accuracy than deleting others",
-    cells,
+    runs,
     analyse,
     draw,
 )

@@ -15,13 +15,13 @@ from typing import Any
 
 from echorl_vl.core import metric_names as names
 from echorl_vl.evaluation.paired import sign_flip_p
-from echorl_vl.evidence.cells import Cell, Training, train, train_pair
-from echorl_vl.evidence.experiment import Experiment, Findings, Table
+from echorl_vl.evidence.experiment import Experiment, Results, Table
 from echorl_vl.evidence.plots import forest
+from echorl_vl.evidence.runs import Run, Training, train, train_pair
 from echorl_vl.evidence.setup import Setup
 from echorl_vl.evidence.statistics import interval, p_value, tenths
 from echorl_vl.evidence.store import Store
-from echorl_vl.evidence.testing import Arms, differences, final_test, final_tests, raw_accuracies
+from echorl_vl.evidence.testing import Tests, differences, final_tests, raw_accuracies, with_tests
 from echorl_vl.outputs.plot_data import RunData
 
 COEFS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
@@ -65,30 +65,26 @@ def stronger(setup: Setup) -> float:
     return float(f"{STRONGER * setup.coef:.6g}")  # 0.01, not 0.010000000000000002
 
 
-def cells(setup: Setup) -> list[Cell]:
-    planned: list[Cell] = []
-    for seed in setup.seeds:
-        for run in variants(setup, seed).values():
-            planned += [run, final_test(setup, seed, run)]
-    return planned
+def runs(setup: Setup) -> list[Run]:
+    return with_tests(setup, lambda seed: variants(setup, seed))
 
 
-def analyse(setup: Setup, store: Store) -> Findings:
+def analyse(setup: Setup, store: Store) -> Results:
     runs = {seed: variants(setup, seed) for seed in setup.seeds}
-    arms: Arms = {seed: final_tests(setup, seed, of) for seed, of in runs.items()}
+    tests: Tests = {seed: final_tests(setup, seed, of) for seed, of in runs.items()}
     split = next(iter(setup.splits))
     own, unchanged = f"lambda {setup.coef:g}", f"lambda {stronger(setup):g}"
-    swept = [name for name in next(iter(arms.values())) if name != BASE]
+    swept = [name for name in next(iter(tests.values())) if name != BASE]
     found = {
-        name: differences(store, arms, name, BASE, split, name, "above" if name == own else None, len(swept))
+        name: differences(store, tests, name, BASE, split, name, "above" if name == own else None, len(swept))
         for name in swept
     }
     changed = changes(setup)
     against = {
-        name: differences(store, arms, name, unchanged, split, f"{name}, less {unchanged}", None, len(changed))
+        name: differences(store, tests, name, unchanged, split, f"{name}, less {unchanged}", None, len(changed))
         for name in changed
     }
-    accuracies = raw_accuracies(store, arms, list(setup.splits))
+    accuracies = raw_accuracies(store, tests, list(setup.splits))
     entropies = {name: [_late_entropy(store, of[name]) for of in runs.values()] for name in (BASE, *swept)}
     rows = []
     for name in (BASE, *swept):
@@ -116,7 +112,7 @@ def analyse(setup: Setup, store: Store) -> Findings:
         f"{split}, less {unchanged} unchanged",
     )
     others = [found[name] for name in swept if name != own] + [*against.values()]
-    return Findings([found[own]], Table(columns, rows), raw, others)
+    return Results([found[own]], Table(columns, rows), raw, others)
 
 
 def _late_entropy(store: Store, run: Training) -> float:
@@ -139,7 +135,7 @@ def draw(raw: dict[str, Any], path: Path) -> None:
 EXPERIMENT = Experiment(
     "The sweep that the paper lacks",
     "EchoRL as the configuration has it beats GRPO in the domain of training, judged as one of all the variants swept",
-    cells,
+    runs,
     analyse,
     draw,
 )

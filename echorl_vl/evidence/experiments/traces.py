@@ -20,10 +20,10 @@ from torch import Tensor
 
 from echorl_vl.core import step_entropies
 from echorl_vl.errors import UserError
-from echorl_vl.evidence.cells import START, Cell, Measurement, train_pair
-from echorl_vl.evidence.experiment import Experiment, Findings, Table
+from echorl_vl.evidence.experiment import Experiment, Results, Table
 from echorl_vl.evidence.plots import banded
 from echorl_vl.evidence.probe import Probe
+from echorl_vl.evidence.runs import START, Measurement, Run, train_pair
 from echorl_vl.evidence.setup import Setup
 from echorl_vl.evidence.statistics import Contrast, interval
 from echorl_vl.evidence.store import Store
@@ -67,23 +67,23 @@ def _by_problem(entropy: Tensor, steps: Tensor, groups: Tensor, solved: list[int
     return found
 
 
-def _cell(setup: Setup, seed: int, stage: int) -> Measurement:
+def _measurement(setup: Setup, seed: int, stage: int) -> Measurement:
     spec = next(iter(setup.splits.values()))
     run = train_pair(setup, seed)["without"] if stage else None
     return Measurement(setup, trace_entropies, seed, run, stage or START, {"spec": spec}, seconds=10.0)
 
 
-def cells(setup: Setup) -> list[Cell]:
+def runs(setup: Setup) -> list[Run]:
     runs = [train_pair(setup, seed)["without"] for seed in setup.seeds]
-    return [*runs, *(_cell(setup, seed, stage) for seed in setup.seeds for stage in (0, setup.steps))]
+    return [*runs, *(_measurement(setup, seed, stage) for seed in setup.seeds for stage in (0, setup.steps))]
 
 
-def analyse(setup: Setup, store: Store) -> Findings:
+def analyse(setup: Setup, store: Store) -> Results:
     stages = (0, setup.steps)
     raw: dict[str, Any] = {"stages": stages, "means": {kind: {unit: [] for unit in UNITS} for kind in KINDS}}
     raw["solved"] = []
     for seed in setup.seeds:
-        found = [store.found(_cell(setup, seed, stage)) for stage in stages]
+        found = [store.result(_measurement(setup, seed, stage)) for stage in stages]
         raw["solved"].append([one["solved"] for one in found])
         for kind in KINDS:
             for unit in UNITS:
@@ -109,7 +109,7 @@ def analyse(setup: Setup, store: Store) -> Findings:
             means = (str(interval([of[index] for of in raw["means"][kind][unit]])) for kind in KINDS)
             rows.append((str(stage), unit, *means, str(contrast.interval)))
     columns = ("training step", "mean over", *(f"{name}, nats" for name in KINDS.values()), "difference")
-    return Findings(contrasts[setup.steps], Table(columns, rows), raw, contrasts[0])
+    return Results(contrasts[setup.steps], Table(columns, rows), raw, contrasts[0])
 
 
 def draw(raw: dict[str, Any], path: Path) -> None:
@@ -143,7 +143,7 @@ def draw(raw: dict[str, Any], path: Path) -> None:
 EXPERIMENT = Experiment(
     "Expert traces against own rollouts",
     "expert traces have a higher entropy under the policy than its own verified rollouts, per token and per step",
-    cells,
+    runs,
     analyse,
     draw,
 )

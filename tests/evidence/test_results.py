@@ -1,4 +1,4 @@
-"""Numbers in, verdict out: each analysis on made-up cells, held to sums done by hand."""
+"""Numbers in, verdict out: each analysis on made-up runs, held to sums done by hand."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import pytest
 
 from echorl_vl.core.metric_names import ECHO_OVERLAP, ENTROPY
 from echorl_vl.evaluation.folder import without_nan
-from echorl_vl.evidence.cells import Measurement, Training
-from echorl_vl.evidence.experiment import Findings, Table, experiment_names, find_experiments, sentence
+from echorl_vl.evidence.experiment import Results, Table, experiment_names, find_experiments, sentence
 from echorl_vl.evidence.experiments import degeneration, group_size, helps, step_choice, steps, sweep, traces
-from echorl_vl.evidence.statistics import NOT_SEEN, SEEN, UNDECIDED, Contrast
+from echorl_vl.evidence.runs import Measurement, Training
+from echorl_vl.evidence.statistics import NOT_SUPPORTED, SUPPORTED, UNDECIDED, Contrast
 
 SEEDS = (1, 2, 3, 4, 5)
 
 
 class Made:
-    """A store whose measurements are a function's: value(cell) -> found."""
+    """A store whose measurements are a function's: value(run) -> result."""
 
     def __init__(self, value):
-        self.found = value
+        self.result = value
 
-    def step(self, cell: Measurement) -> int:
-        return 80 if "dapo" in cell.training.label else 120
+    def step(self, run: Measurement) -> int:
+        return 80 if "dapo" in run.training.label else 120
 
-    def budget_used(self, cell: Measurement) -> float:
-        return 0.95 if "dapo" in cell.training.label else 1.0
+    def budget_used(self, run: Measurement) -> float:
+        return 0.95 if "dapo" in run.training.label else 1.0
 
     def metrics(self, training: Training) -> list[dict]:
         shared = {"step-random": 0.25, "step-last": None}.get(training.label.split("_")[1], 0.5)
@@ -37,11 +37,11 @@ class Made:
 def by_label(values, noise=0.002):
     """Accuracy by what a label has in it; a little noise by seed, the same in every arm."""
 
-    def found(cell: Measurement):
-        label = "before" if cell.training is None else cell.training.label
+    def found(run: Measurement):
+        label = "before" if run.training is None else run.training.label
         value = next(value for part, value in values.items() if part in label)
-        splits = cell.options["splits"]
-        return {split: {"accuracy": value + noise * cell.seed + 0.01 * noise * (cell.seed % 2)} for split in splits}
+        splits = run.options["splits"]
+        return {split: {"accuracy": value + noise * run.seed + 0.01 * noise * (run.seed % 2)} for split in splits}
 
     return found
 
@@ -50,9 +50,9 @@ def lopsided(values, noise=0.002):
     """As `by_label`, with noise that differs between arms."""
     plain = by_label(values, noise)
 
-    def found(cell):
-        shift = 0.0 if cell.training is None or "base" in cell.training.label else noise * (-1) ** cell.seed
-        return {split: {"accuracy": of["accuracy"] + shift} for split, of in plain(cell).items()}
+    def found(run):
+        shift = 0.0 if run.training is None or "base" in run.training.label else noise * (-1) ** run.seed
+        return {split: {"accuracy": of["accuracy"] + shift} for split, of in plain(run).items()}
 
     return found
 
@@ -61,40 +61,40 @@ def test_a_sentence_is_worked_out_from_the_numbers():
     experiment = find_experiments(["helps"])["helps"]
 
     def said(values):
-        findings = Findings([Contrast("difference", values, "above")], Table((), []), {})
-        return sentence(experiment, findings, len(values))
+        results = Results([Contrast("difference", values, "above")], Table((), []), {})
+        return sentence(experiment, results, len(values))
 
-    assert "was seen (mean and interval over 3 seeds: difference = 0.110 (" in said((0.1, 0.11, 0.12))
-    assert "was not seen (" in said((-0.1, -0.11, -0.12))
+    assert "is supported (mean and interval over 3 seeds: difference = 0.110 (" in said((0.1, 0.11, 0.12))
+    assert "is not supported (" in said((-0.1, -0.11, -0.12))
     assert "is undecided (" in said((0.1, -0.1, 0.05))
     assert "one seed gives no interval" in said((0.1,))
 
 
-@pytest.mark.parametrize(("gain", "verdict"), [(0.05, SEEN), (-0.05, NOT_SEEN), (0.0, UNDECIDED)])
+@pytest.mark.parametrize(("gain", "verdict"), [(0.05, SUPPORTED), (-0.05, NOT_SUPPORTED), (0.0, UNDECIDED)])
 def test_help_is_the_paired_difference(setup, gain, verdict):
     store = Made(lopsided({"base": 0.5, "kept": 0.5, "echo": 0.5 + gain, "before": 0.3}))
-    findings = helps.analyse(setup(seeds=SEEDS), store)
-    assert findings.verdict == verdict
-    assert len(findings.claims) == 3 * 2 and len(findings.others) == 3 * 6
-    for contrast in findings.claims:
+    results = helps.analyse(setup(seeds=SEEDS), store)
+    assert results.verdict == verdict
+    assert len(results.claims) == 3 * 2 and len(results.others) == 3 * 6
+    for contrast in results.claims:
         parts = (
             3 / 4 if "term" in contrast.name else 1
         )  # the noise of DAPO's arm without the term is that of the one with
         wanted = [gain + parts * 0.002 * (-1) ** seed for seed in SEEDS]
         assert contrast.values == pytest.approx(wanted) and contrast.comparisons == 6
-    names = [contrast["name"] for contrast in findings.raw["contrasts"]]
+    names = [contrast["name"] for contrast in results.raw["contrasts"]]
     assert [name.split(":")[0] for name in names] == ["test"] * 8 + ["ood_kinds"] * 8 + ["ood_sizes"] * 8
-    assert len(findings.table.rows) == 3 * 9 and findings.table.rows[0][:2] == ("before training", "test")
-    steps = [row[2] for row in findings.table.rows[:9]]
+    assert len(results.table.rows) == 3 * 9 and results.table.rows[0][:2] == ("before training", "test")
+    steps = [row[2] for row in results.table.rows[:9]]
     whole, dapo = "120 (100 %) / 120 (100 %)", "80 (95 %) / 80 (95 %)"
     assert steps == ["", whole, *[dapo] * 3, whole, whole, "", ""]
-    assert findings.raw["steps_tested"]["dapo"] == {"without": [80] * 5, "with": [80] * 5, "sampling": [80] * 5}
+    assert results.raw["steps_tested"]["dapo"] == {"without": [80] * 5, "with": [80] * 5, "sampling": [80] * 5}
 
 
 def test_dapos_gain_is_parted_into_that_of_the_sampling_and_that_of_the_term(setup):
     store = Made(lopsided({"base": 0.5, "kept": 0.54, "echo": 0.55, "before": 0.3}))
-    findings = helps.analyse(setup(seeds=SEEDS), store)
-    found = (*findings.others, *findings.claims)
+    results = helps.analyse(setup(seeds=SEEDS), store)
+    found = (*results.others, *results.claims)
     means = {one.name: one.interval.mean for one in found if one.name.startswith("test: ")}
     noise = sum(0.002 * (-1) ** seed for seed in SEEDS) / 5
     assert means == pytest.approx(
@@ -109,21 +109,21 @@ def test_dapos_gain_is_parted_into_that_of_the_sampling_and_that_of_the_term(set
             "test: mean, the term alone": 0.04 + 0.75 * noise,
         }
     )
-    assert {one.comparisons for one in findings.others} == {18}
+    assert {one.comparisons for one in results.others} == {18}
 
 
 def test_the_sweep_is_judged_as_one_of_many(setup):
     of = setup(seeds=SEEDS)
     store = Made(lopsided({"base": 0.5, "echo": 0.504, "coef0.1": 0.3, "coef0.01": 0.45, "2-highest": 0.48, "": 0.5}))
-    findings = sweep.analyse(of, store)
-    [claim] = findings.claims
+    results = sweep.analyse(of, store)
+    [claim] = results.claims
     assert claim.name == "lambda 0.001" and claim.comparisons == 14 and claim.verdict == UNDECIDED
-    assert Contrast("alone", claim.values, "above").verdict == SEEN
-    worst = next(one for one in findings.others if one.name == "lambda 0.1")
+    assert Contrast("alone", claim.values, "above").verdict == SUPPORTED
+    worst = next(one for one in results.others if one.name == "lambda 0.1")
     assert worst.interval.mean == pytest.approx(-0.2, abs=0.001)
-    against = next(one for one in findings.others if one.name == "2 highest steps, less lambda 0.01")
-    assert against.values == pytest.approx([0.03] * 5) and against.comparisons == 8 and len(findings.others) == 13 + 8
-    rows = {row[0]: row for row in findings.table.rows}
+    against = next(one for one in results.others if one.name == "2 highest steps, less lambda 0.01")
+    assert against.values == pytest.approx([0.03] * 5) and against.comparisons == 8 and len(results.others) == 13 + 8
+    rows = {row[0]: row for row in results.table.rows}
     assert next(iter(rows)) == "without" and len(rows) == 15 and all(len(row) == 8 for row in rows.values())
     assert rows["without"][4:] == ("0.200 (0.200 to 0.200)", "", "", "")
     assert rows["lambda 0.01, 2 highest steps"][-1].startswith("0.030 (")
@@ -131,8 +131,8 @@ def test_the_sweep_is_judged_as_one_of_many(setup):
 
 def test_the_choice_is_compared_with_each_other_choice(setup):
     values = {"base": 0.5, "echo": 0.6, "step-random": 0.55, "step-first": 0.5, "step-last": 0.5, "step-lowest": 0.65}
-    findings = step_choice.analyse(setup(seeds=SEEDS), Made(lopsided(values, 0.0)))
-    means = {one.name: one.interval.mean for one in findings.claims}
+    results = step_choice.analyse(setup(seeds=SEEDS), Made(lopsided(values, 0.0)))
+    means = {one.name: one.interval.mean for one in results.claims}
     assert means == pytest.approx(
         {
             "highest less random": 0.05,
@@ -141,23 +141,23 @@ def test_the_choice_is_compared_with_each_other_choice(setup):
             "highest less lowest": -0.05,
         }
     )
-    assert findings.verdict == NOT_SEEN
-    shared = {row[0]: row[1] for row in findings.table.rows}
+    assert results.verdict == NOT_SUPPORTED
+    shared = {row[0]: row[1] for row in results.table.rows}
     assert shared["random"] == "0.250 (0.250 to 0.250)" and shared["last"] == "?" and shared["highest"] == ""
 
 
 @pytest.mark.parametrize(
-    ("counts", "verdict"), [([64, 64, 0, 0], NOT_SEEN), ([60, 61, 62, 0], SEEN), ([0, 0, 0, 1], UNDECIDED)]
+    ("counts", "verdict"), [([64, 64, 0, 0], NOT_SUPPORTED), ([60, 61, 62, 0], SUPPORTED), ([0, 0, 0, 1], UNDECIDED)]
 )
 def test_the_objection_is_that_large_groups_rarely_all_succeed(setup, counts, verdict):
-    def found(cell):
-        return {"counts": [*counts, min(64, cell.seed)], "sampled": 64}
+    def found(run):
+        return {"counts": [*counts, min(64, run.seed)], "sampled": 64}
 
-    findings = group_size.analyse(setup(seeds=SEEDS), Made(found))
-    assert findings.verdict == verdict
+    results = group_size.analyse(setup(seeds=SEEDS), Made(found))
+    assert results.verdict == verdict
     eight, large = (sum(math.comb(count, n) for count in counts) / math.comb(64, n) / 5 for n in (8, 64))
-    assert findings.claims[0].values[0] == pytest.approx(eight / 2 - large)
-    assert [row[0] for row in findings.table.rows] == ["0", "1", "2"]
+    assert results.claims[0].values[0] == pytest.approx(eight / 2 - large)
+    assert [row[0] for row in results.table.rows] == ["0", "1", "2"]
 
 
 FINISHED = {
@@ -168,36 +168,36 @@ FINISHED = {
 
 
 def test_deletions_are_compared_at_the_same_share(setup):
-    def found(cell):
+    def found(run):
         accuracy = {order: list(values) for order, values in FINISHED.items()}
-        accuracy["lowest"] = [value - 0.001 * cell.seed for value in accuracy["lowest"]]
-        if cell.training is None:
+        accuracy["lowest"] = [value - 0.001 * run.seed for value in accuracy["lowest"]]
+        if run.training is None:
             accuracy["highest"] = accuracy["random"]
         tokens = {order: [0.0, 0.1, 0.2, 0.3, 0.5] for order in FINISHED}
         places = {order: [None, 0.1, 0.2, 0.3, 0.5] for order in FINISHED}
         return {"accuracy": accuracy, "tokens": tokens, "places": places, "solutions": 9, "body_steps": 3.0}
 
-    findings = steps.analyse(setup(seeds=SEEDS), Made(found))
-    lowest, randomly = findings.claims
+    results = steps.analyse(setup(seeds=SEEDS), Made(found))
+    lowest, randomly = results.claims
     assert lowest.interval.mean == pytest.approx(0.25 - 0.003) and randomly.interval.mean == pytest.approx(0.075)
-    assert findings.verdict == SEEN
-    assert findings.others[1].interval.mean == pytest.approx(0.0)
-    assert findings.table.rows[0][-2:] == ("0.28", "0.28")  # the mean over 10 to 50 %
+    assert results.verdict == SUPPORTED
+    assert results.others[1].interval.mean == pytest.approx(0.0)
+    assert results.table.rows[0][-2:] == ("0.28", "0.28")  # the mean over 10 to 50 %
 
 
 def test_traces_are_compared_with_rollouts(setup):
-    def found(cell):
+    def found(run):
         own = [0.1, 0.2, 0.3]
         return {
             "own": {"token": own, "step": own},
-            "expert": {"token": [value + 0.1 + 0.01 * cell.seed for value in own], "step": own},
+            "expert": {"token": [value + 0.1 + 0.01 * run.seed for value in own], "step": own},
             "solved": 3,
         }
 
-    findings = traces.analyse(setup(seeds=SEEDS), Made(found))
-    token, step = findings.claims
-    assert token.values == pytest.approx([0.1 + 0.01 * seed for seed in SEEDS]) and token.verdict == SEEN
-    assert step.verdict == UNDECIDED and findings.verdict == UNDECIDED
+    results = traces.analyse(setup(seeds=SEEDS), Made(found))
+    token, step = results.claims
+    assert token.values == pytest.approx([0.1 + 0.01 * seed for seed in SEEDS]) and token.verdict == SUPPORTED
+    assert step.verdict == UNDECIDED and results.verdict == UNDECIDED
 
 
 def test_degeneration_compares_the_last_tenth_with_the_first(setup, tmp_path):
@@ -222,15 +222,15 @@ def test_degeneration_compares_the_last_tenth_with_the_first(setup, tmp_path):
                 (folder / "metrics.jsonl").write_text("".join(rows))
             return folder
 
-    findings = degeneration.analyse(of, Runs())
-    success, zero, norm = findings.claims
+    results = degeneration.analyse(of, Runs())
+    success, zero, norm = results.claims
     assert success.values == pytest.approx([0.36 + 0.036 * seed for seed in SEEDS])  # steps 37-40 less 1-4
     assert zero.values == pytest.approx([0.72] * 5) and norm.values == pytest.approx([-0.36] * 5)
-    assert findings.verdict == SEEN
-    assert findings.raw["with"]["policy_grad_norm"][0][0] == 0.5  # not the norm of the whole
-    of_others = findings.raw["without"]["advantage_grad_norm"][0]
+    assert results.verdict == SUPPORTED
+    assert results.raw["with"]["policy_grad_norm"][0][0] == 0.5  # not the norm of the whole
+    of_others = results.raw["without"]["advantage_grad_norm"][0]
     assert of_others[9] == pytest.approx(0.9 / 0.8) and of_others[39] == pytest.approx(0.6 / 0.2)
-    degeneration.draw(json.loads(json.dumps(without_nan(findings.raw))), tmp_path / "plot.png")
+    degeneration.draw(json.loads(json.dumps(without_nan(results.raw))), tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
 
 

@@ -1,8 +1,8 @@
-"""Cells: the trainings and measurements that experiments are made of, each with a hash of the settings that decide it.
+"""Runs: the trainings and measurements that experiments are made of, each with a hash of the settings that decide it.
 
 Not in the hash: the code with its constants, and what files of data and models hold.
 
-Two experiments that ask for the same settings ask for the same cell, which is run once.
+Two experiments that ask for the same settings ask for the same run, which is run once.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ from echorl_vl.config import config_to_dict
 from echorl_vl.config.paths import PACKAGE_HOME
 from echorl_vl.evidence.setup import Setup
 
+FORMAT = 2
+"""Of what a store holds: counted up where an earlier version's runs would be misread, which are then run again."""
+
 START, BUDGET = "start", "budget"
-"""Where along a training a policy is looked at: before its first step, or when the rollouts of the budget are drawn."""
+"""Where along a training a policy is looked at: before its first step, or when the budget of rollouts is used up."""
 
 KEPT = {"last": 1, "stages": 3, "budget": 15}
 """What a run keeps -> the parts that its steps are cut in, with a checkpoint at the end of each.
@@ -100,7 +103,7 @@ class Measurement:
         return f"{self.setup.task}_{self.measure.__name__}_{where}_{self.key}"
 
 
-Cell = Training | Measurement
+Run = Training | Measurement
 
 
 def train(
@@ -137,11 +140,15 @@ def train(
     return Training(setup, f"{algorithm}_{kind}_seed{seed}", own | dict(extra or {}), keep)
 
 
+KEEPS_GROUPS = {"algorithm.keep_all_success_groups": "true"}
+"""DAPO's sampling as EchoRL wants it, with the echo term or without."""
+
+
 def algorithm_keys(name: str, coef: float, demonstration_key: Callable[[], str]) -> dict[str, str]:
     """Keys that make a run one of an algorithm, with EchoRL (coef > 0) or without.
 
-    DAPO with EchoRL keeps the groups that all succeed (`dynamic_sampling: echo`). `demonstration_key` gives the
-    column of worked solutions and is asked by those alone that learn from them.
+    DAPO with EchoRL keeps the groups that all succeed. `demonstration_key` gives the column of worked solutions and is
+    asked by those alone that learn from them.
     """
     keys = {"algorithm.name": name, "echo.coef": str(coef)}
     if name in ("luffy", "uft"):
@@ -149,7 +156,7 @@ def algorithm_keys(name: str, coef: float, demonstration_key: Callable[[], str])
     if name == "dapo":
         keys["trainer.max_try_make_batch"] = "-1"
         if coef:
-            keys["algorithm.dynamic_sampling"] = "echo"
+            keys |= KEEPS_GROUPS
     return keys
 
 
@@ -182,7 +189,7 @@ def _read_by_measurements(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _digest(settings: Mapping[str, Any]) -> str:
     """Ten hex digits; paths below the repository count without it, so that they agree in every checkout."""
-    text = json.dumps(settings, sort_keys=True, default=str)
+    text = json.dumps({"format": FORMAT, **settings}, sort_keys=True, default=str)
     for folder in {str(PACKAGE_HOME), str(Path.cwd())}:
         text = text.replace(f"{folder}/", "")
     return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -1,4 +1,4 @@
-"""Settings that agree make one cell; settings that differ make another."""
+"""Settings that agree make one run; settings that differ make another."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from echorl_vl.errors import UserError
-from echorl_vl.evidence.cells import START, Measurement, Training, checkpoint_steps, train, train_pair
 from echorl_vl.evidence.experiment import find_experiments
 from echorl_vl.evidence.experiments import helps, step_choice, sweep
+from echorl_vl.evidence.runs import START, Measurement, Training, checkpoint_steps, train, train_pair
 from echorl_vl.evidence.setup import RESERVED
 from echorl_vl.evidence.testing import accuracies, final_test
 
 
 def trainings(name, of) -> set[str]:
-    return {cell.key for cell in find_experiments([name])[name].cells(of) if isinstance(cell, Training)}
+    return {run.key for run in find_experiments([name])[name].runs(of) if isinstance(run, Training)}
 
 
 def test_experiments_share_their_runs(setup):
@@ -52,7 +52,7 @@ def test_the_same_settings_said_otherwise_are_the_same_cell(setup):
 def test_a_measurement_is_of_its_policy_and_its_options(setup):
     of = setup()
     run, other = train(of, 1), train(of, 2)
-    cells = [
+    runs = [
         final_test(of, 1, None),
         final_test(of, 2, None),
         final_test(of, 1, run),
@@ -63,7 +63,7 @@ def test_a_measurement_is_of_its_policy_and_its_options(setup):
         Measurement(of, accuracies, 1, run, 1, {"splits": dict(of.splits), "samples": 2}),
         final_test(setup("worker.rollout.temperature=0.6"), 1, None),
     ]
-    assert len({cell.key for cell in cells}) == len(cells)
+    assert len({run.key for run in runs}) == len(runs)
     assert final_test(of, 1, run).key == final_test(of, 1, train(of, 1)).key
     assert final_test(setup("worker.actor.optim.lr=1e-4"), 1, None).key == final_test(of, 1, None).key
     assert Measurement(of, accuracies, 1, run, START).key == Measurement(of, accuracies, 1).key
@@ -87,7 +87,7 @@ def test_every_variant_of_the_sweep_is_another_run_and_lambda_is_the_pairs(setup
 
 
 def test_the_choices_differ_in_the_selector_alone(setup):
-    runs = step_choice.runs(setup(), 1)
+    runs = step_choice.arms(setup(), 1)
     paper, moved = dict(runs["highest"].own), {name: dict(runs[name].own) for name in step_choice.OTHERS}
     assert {name: own.pop("echo.select") for name, own in moved.items()} == {name: name for name in moved}
     first = moved["random"]
@@ -105,22 +105,22 @@ def test_stages_end_with_the_last_step(steps, stages):
 def test_what_the_paper_fixes_of_the_algorithms(setup):
     of = setup("trainer.max_steps=10")
     assert train(of, 1, algorithm="uft").own["data.demonstration_key"] == "solution"
-    assert train(of, 1, algorithm="dapo").own["algorithm.dynamic_sampling"] == "echo"
-    assert "algorithm.dynamic_sampling" not in train(of, 1, 0.0, "dapo").own
+    assert train(of, 1, algorithm="dapo").own["algorithm.keep_all_success_groups"] == "true"
+    assert "algorithm.keep_all_success_groups" not in train(of, 1, 0.0, "dapo").own
 
 
 def test_the_arm_without_the_term_differs_from_dapo_with_echorl_by_lambda_alone(setup):
-    runs = helps.runs(setup(), 1, "dapo")
+    runs = helps.arms(setup(), 1, "dapo")
     kept, whole = runs[helps.SAMPLING], runs["with"]
     assert {key for key in whole.own if kept.own[key] != whole.own[key]} == {"echo.coef"}
     assert kept.own.keys() == whole.own.keys() and kept.keep == whole.keep
-    assert helps.runs(setup(), 1, "luffy").keys() == {"without", "with"}
+    assert helps.arms(setup(), 1, "luffy").keys() == {"without", "with"}
 
 
 def test_no_key_of_the_users_is_lost(setup):
     """What a run sets itself is refused, but for lambda and the solutions' column, which are the user's own there."""
     of = setup()
-    runs = [run for name in helps.ALGORITHMS for run in helps.runs(of, 1, name).values()]
+    runs = [run for name in helps.ALGORITHMS for run in helps.arms(of, 1, name).values()]
     assert {key for run in runs for key in run.own} - {"echo.coef", "data.demonstration_key"} <= {*RESERVED}
 
 
@@ -131,11 +131,11 @@ def test_keys_of_the_experiments_are_refused(setup, key):
 
 
 def test_a_configuration_that_can_not_be_used_says_why(setup, tmp_path):
-    with pytest.raises(UserError, match=r"echo\.coef is 0; wanted the weight"):
+    with pytest.raises(UserError, match=r"echo\.coef is 0; expected the weight"):
         setup("echo.coef=0")
-    with pytest.raises(UserError, match="found 'oops'; wanted key=value"):
+    with pytest.raises(UserError, match="got 'oops'; expected key=value"):
         setup("oops")
-    with pytest.raises(UserError, match="found 'test'; wanted name=problem set"):
+    with pytest.raises(UserError, match="got 'test'; expected name=problem set"):
         setup(splits=["test"])
     with pytest.raises(UserError, match=r"trainer\.max_steps is not set"):
         setup("trainer.max_steps=null")
