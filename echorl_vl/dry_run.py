@@ -16,8 +16,7 @@ from echorl_vl.data.problem import Problems
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.engines.base import Engine
 from echorl_vl.engines.local.expert_traces import with_traces
-from echorl_vl.engines.local.memory import model_memory
-from echorl_vl.engines.resources import GIB, Machine
+from echorl_vl.engines.resources import GIB, Machine, model_memory
 from echorl_vl.errors import counted
 from echorl_vl.models.loading import load_inputs
 from echorl_vl.models.tokens import end_of_turn

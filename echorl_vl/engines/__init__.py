@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from .base import Engine, auto_engines, register
+from .base import Engine, register
 
 for _file in sorted(Path(__file__).parent.glob("*/engine.py")):
     importlib.import_module(f"{__name__}.{_file.parent.name}.engine")
 
-__all__ = ["Engine", "auto_engines", "register"]
+__all__ = ["Engine", "register"]

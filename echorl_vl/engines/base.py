@@ -119,12 +119,6 @@ def register(cls: type[Engine]) -> type[Engine]:
     return cls
 
 
-def auto_engines() -> list[Engine]:
-    """The engines that `engine: auto` asks, the preferred one first."""
-    asked = [engine for engine in ENGINES.values() if engine.auto_order is not None]
-    return sorted(asked, key=lambda engine: engine.auto_order)
-
-
 def engines_on_many_gpus() -> str:
     """As in "engine=easyr1 or verl": the engines that can spread a model over several GPUs."""
     return f"engine={' or '.join(name for name, engine in ENGINES.items() if engine.many_gpus)}"

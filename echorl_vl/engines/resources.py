@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from echorl_vl.config import ModelConfig
+from echorl_vl.config import Config, ModelConfig
 from echorl_vl.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
 GIB = 2**30
+TRAINED = 16
+"""Bytes of a parameter that is trained: float32 weight and gradient, and AdamW's two moments."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,48 @@ class Machine:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         gpus = tuple(torch.cuda.get_device_properties(index).total_memory for index in range(count))
         return cls(gpus, psutil.virtual_memory().total)
+
+
+@dataclass(frozen=True)
+class ModelMemory:
+    """parameters: their number. needed: bytes of weights, gradients and optimizer. what: how they come about."""
+
+    parameters: int
+    needed: int
+    what: str
+
+
+def model_memory(config: Config, on_gpu: bool) -> ModelMemory | None:
+    """What a run keeps of its model on one device, without activations; None if the model's shapes can't be told.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    import torch
+
+    from echorl_vl.models import ModelFamily, find_family
+    from echorl_vl.models.loading import to_dtype
+
+    model, actor = config.worker.actor.model, config.worker.actor
+    empty = empty_model(model)
+    if empty is None:
+        return None
+    tower = (find_family(empty.config) or ModelFamily).tower
+    counts = {True: 0, False: 0}
+    for name, parameter in empty.named_parameters():
+        counts[model.freeze_vision_tower and tower in f".{name}"] += parameter.numel()
+    total, frozen = counts[True] + counts[False], counts[True]
+    still = (to_dtype(actor.fsdp.torch_dtype) or (torch.bfloat16 if model.lora.rank else torch.float32)).itemsize
+    kept = still if on_gpu else 4
+    if config.trainer.val_only:
+        return ModelMemory(total, total * kept, f"its weights take {kept} bytes each")
+    if model.lora.rank:
+        return ModelMemory(total, total * kept, f"under LoRA its frozen weights take {kept} bytes each")
+    of_reference = 0 if config.algorithm.disable_kl or not config.algorithm.kl_coef else total * kept
+    what = f"weights, gradients and AdamW take {TRAINED} bytes of each"
+    what += " that is trained, a frozen tower less" if frozen else ""
+    what += f", the reference of the KL {kept} more" if of_reference else ""
+    return ModelMemory(total, (total - frozen) * TRAINED + frozen * kept + of_reference, what)
 
 
 def count_parameters(model: ModelConfig) -> int | None:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from echorl_vl.config import ENGINES, Config
-from echorl_vl.engines.base import Engine, auto_engines
+from echorl_vl.engines.base import Engine
 from echorl_vl.engines.hub import check_hub
 from echorl_vl.errors import UserError
+
+
+def auto_engines() -> list[Engine]:
+    """The engines that `engine: auto` asks, the preferred one first."""
+    asked = [engine for engine in ENGINES.values() if engine.auto_order is not None]
+    return sorted(asked, key=lambda engine: engine.auto_order)
 
 
 def choose_engine(config: Config) -> tuple[Engine, str]:

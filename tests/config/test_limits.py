@@ -124,7 +124,13 @@ def test_graders_are_counted_against_the_cores(minimal: Path, monkeypatch: pytes
 
 def test_every_path_of_the_schema_is_known_as_one() -> None:
     named = {key for key in TEXTS if key.endswith(("_path", "_files", "_dir", "_function", "_template"))}
-    named |= {"data.format_prompt", "trainer.project_name", "trainer.experiment_name", "trainer.ray_timeline"}
+    named |= {
+        "data.format_prompt",
+        "echo.select",
+        "trainer.project_name",
+        "trainer.experiment_name",
+        "trainer.ray_timeline",
+    }
     assert named == PATHS
 
 

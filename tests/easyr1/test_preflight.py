@@ -17,8 +17,8 @@ from echorl_vl.config.issues import raise_if_any
 from echorl_vl.data.sources import load_problems
 from echorl_vl.engines.easyr1 import hooks
 from echorl_vl.engines.easyr1.checkpoints import newest_checkpoint
-from echorl_vl.engines.easyr1.checks import SMALLER
 from echorl_vl.engines.easyr1.datasets import load_sets
+from echorl_vl.engines.easyr1.engine import SMALLER
 from echorl_vl.engines.easyr1.preflight import check_pictures, critic_issues, sequence_issues, version_issues
 from echorl_vl.engines.easyr1.run import run
 from echorl_vl.engines.ray.resources import cluster_issue, gpu_issues, memory_issues, model_issues

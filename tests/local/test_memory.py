@@ -11,6 +11,7 @@ from transformers import Qwen2Config
 
 from echorl_vl import train
 from echorl_vl.config import Config
+from echorl_vl.engines import resources
 from echorl_vl.engines.local import memory
 from echorl_vl.engines.local.memory import GIB, check_memory, free_memory
 from echorl_vl.errors import UserError
@@ -83,7 +84,7 @@ def test_a_frozen_tower_is_not_trained(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_a_tiny_model_is_not_even_built(monkeypatch) -> None:
-    monkeypatch.setattr(memory, "empty_model", lambda model: pytest.fail("built"))
+    monkeypatch.setattr(resources, "empty_model", lambda model: pytest.fail("built"))
     check_memory(settings(REPOSITORY / "echorl_vl/tiny/model"), "cpu")
     assert free_memory() > 0
 

@@ -21,8 +21,8 @@ from echorl_vl.engines.resources import GIB, Machine
 from echorl_vl.engines.start import choose_engine
 from echorl_vl.engines.verl import hooks
 from echorl_vl.engines.verl.checkpoints import newest_checkpoint
-from echorl_vl.engines.verl.checks import SMALLER
 from echorl_vl.engines.verl.datasets import load_sets, readable_by_verl
+from echorl_vl.engines.verl.engine import SMALLER
 from echorl_vl.engines.verl.preflight import checkpoint_problems, version_issues, vision_problems
 from echorl_vl.errors import UserError
 

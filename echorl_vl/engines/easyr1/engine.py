@@ -1,19 +1,48 @@
-"""EasyR1 as the registry knows it."""
+"""EasyR1 as the registry knows it: what it can do with a configuration, and the sums that its ranks come out even in.
+
+EasyR1 finds most of these itself, minutes later, in a worker's traceback; a remainder in a batch it finds not at all.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 from echorl_vl.algorithms import Capability
 from echorl_vl.config import Config, ConfigIssue
+from echorl_vl.config.check import batch_issues
+from echorl_vl.config.dump import get_value
+from echorl_vl.config.issues import at, issue_at
 from echorl_vl.engines.base import Engine, register
 from echorl_vl.engines.easyr1 import hooks
-from echorl_vl.engines.easyr1.checks import ACCEPTS, SMALLER, easyr1_issues
 from echorl_vl.engines.hub import is_hub_id
+from echorl_vl.engines.ray.adjusted import data_ranks, trained_roles, world_size
 from echorl_vl.engines.ray.base import RayEngine
+from echorl_vl.engines.ray.checks import gpus, length_issues, rank_issues, set_issues
 
 _MODEL = "worker.actor.model.model_path"
 _DEVICES = ("trainer.n_gpus_per_node", "trainer.nnodes", "worker.rollout.tensor_parallel_size")
+
+OF_EACH_ROLE = {
+    "optim.lr_scheduler_type": (("constant", "cosine"), "engine easyr1 supports constant, cosine"),
+    "strategy": (("fsdp",), "engine easyr1 supports fsdp"),
+}
+
+ACCEPTS = {
+    **{f"worker.actor.{key}": values for key, values in OF_EACH_ROLE.items()},
+    "worker.hybrid_engine": ((True,), "engine easyr1 supports true"),
+    "worker.rollout.name": (("vllm",), "engine easyr1 samples with vllm"),
+    "algorithm.adv_estimator": (
+        ("grpo", "grpo_passk", "rloo", "reinforce_rej", "reinforce_plus_plus", "gae"),
+        "EasyR1's remax multiplies (B,) with (B, T) and fails; engine easyr1 supports the other estimators",
+    ),
+}
+"""Key -> the values that can be had, and what an error says."""
+
+SMALLER = (
+    "worker.actor.model.lora.rank=64, or worker.actor.optim.strategy=adamw_bf16 with worker.actor.fsdp.torch_dtype=bf16"
+)
+"""Keys with which a model takes less memory."""
 
 
 @register
@@ -26,7 +55,14 @@ class EasyR1Engine(RayEngine):
     smaller = SMALLER
 
     def own_issues(self, config: Config) -> list[ConfigIssue]:
-        return easyr1_issues(config)
+        return [
+            *_refused(config),
+            *set_issues(config, "EasyR1"),
+            *_ranks(config),
+            *_batches(config),
+            *length_issues(config),
+            *_filtering(config),
+        ]
 
     def is_installed(self) -> bool:
         return hooks.easyr1_installed()
@@ -55,3 +91,66 @@ class EasyR1Engine(RayEngine):
             f"({_MODEL}=FOLDER), or train configs/geo3k_tiny.yaml; or say engine={taken.name}, to load {path} from the "
             f"hub and train it with the {taken.name} engine."
         )
+
+
+def _refused(config: Config) -> Iterator[ConfigIssue]:
+    for role in trained_roles(config)[1:]:
+        for name, (accepted, why) in OF_EACH_ROLE.items():
+            if get_value(config, f"worker.{role}.{name}") not in accepted:
+                yield issue_at(config, f"worker.{role}.{name}", why)
+    if not config.data.val_files:
+        wanted = "wanted a set of problems: engine easyr1 always validates after the last step"
+        yield issue_at(config, "data.val_files", wanted)
+    if config.algorithm.kl_penalty == "full" and not config.algorithm.disable_kl:
+        yield issue_at(config, "algorithm.kl_penalty", "engine easyr1 supports kl, abs, mse, low_var_kl")
+    if not config.algorithm.norm_adv_by_std_in_grpo and config.algorithm.adv_estimator != "grpo":
+        key = "algorithm.norm_adv_by_std_in_grpo"
+        yield issue_at(config, key, "false goes with algorithm.adv_estimator = grpo", "algorithm.adv_estimator")
+
+
+def _ranks(config: Config) -> Iterator[ConfigIssue]:
+    yield from rank_issues(config, "worker.rollout.tensor_parallel_size", "worker.actor.ulysses_size")
+    world = world_size(config)
+    prompts = "data.mini_rollout_batch_size" if config.data.mini_rollout_batch_size else "data.rollout_batch_size"
+    if get_value(config, prompts) % world:
+        yield issue_at(config, prompts, f"wanted a multiple of {gpus(config)}, which sample them in equal shares")
+
+
+def _batches(config: Config) -> Iterator[ConfigIssue]:
+    world, n, rollouts = world_size(config), config.worker.rollout.n, config.data.rollout_batch_size
+    for role in trained_roles(config):
+        if role != "actor":  # whose batches any engine checks
+            yield from batch_issues(config, role)
+        section, ranks = get_value(config, f"worker.{role}"), data_ranks(config, role)
+        batch_key, prefix = f"worker.{role}.global_batch_size", f"worker.{role}.micro_batch_size_per_device_for"
+        rows = section.global_batch_size * n
+        if rows % ranks:
+            wanted = f"times worker.rollout.n = {n} makes {rows} rollouts; wanted a multiple of the {ranks} data ranks"
+            yield issue_at(config, batch_key, wanted, "worker.rollout.n")
+            continue
+        update, experience = f"{prefix}_update", f"{prefix}_experience"
+        if (rows // ranks) % get_value(config, update) and rows % get_value(config, update) == 0:  # else: said already
+            wanted = f"wanted a divisor of {rows // ranks}, the rollouts of one rank in an optimizer step"
+            yield issue_at(config, update, wanted, batch_key, "worker.rollout.n")
+        elif section.fsdp.enable_cpu_offload and rows // ranks != get_value(config, update):
+            wanted = f"wanted {rows // ranks}: fsdp.enable_cpu_offload does not go with several micro-batches"
+            yield issue_at(config, update, wanted, batch_key)
+        per_rank = rollouts * n // ranks
+        if not section.dynamic_batching and rollouts * n % ranks == 0 and per_rank % get_value(config, experience):
+            wanted = f"wanted a divisor of {per_rank}, the rollouts of one rank, without dynamic_batching"
+            yield issue_at(config, experience, wanted, "data.rollout_batch_size", "worker.rollout.n")
+        elif rollouts * n % get_value(config, experience):
+            wanted = f"wanted a divisor of {rollouts * n}, which is data.rollout_batch_size times worker.rollout.n"
+            yield issue_at(config, experience, wanted, "data.rollout_batch_size", "worker.rollout.n")
+        if rollouts * n % world:
+            wanted = f"times worker.rollout.n = {n} makes {rollouts * n} rollouts; wanted a multiple of {world} GPUs"
+            yield issue_at(config, "data.rollout_batch_size", wanted, "worker.rollout.n")
+
+
+def _filtering(config: Config) -> Iterator[ConfigIssue]:
+    """EasyR1's default `filter_key: overall` keeps a group that is all right and badly formatted: its mean is 0.9."""
+    algorithm = config.algorithm
+    name = "dynamic_sampling" if algorithm.keep_all_success_groups is None else "keep_all_success_groups"
+    if algorithm.online_filtering and algorithm.keeps_all_success(True) and algorithm.filter_key != "accuracy":
+        expected = f"expected accuracy with {at(config, f'algorithm.{name}')}, which keeps the groups that all succeed"
+        yield issue_at(config, "algorithm.filter_key", expected, f"algorithm.{name}")

@@ -11,7 +11,7 @@ from packaging.version import InvalidVersion, Version
 from echorl_vl.config import Config, ConfigIssue
 from echorl_vl.config.issues import raise_if_any
 from echorl_vl.data.problem import Problems
-from echorl_vl.engines.easyr1.checks import SMALLER
+from echorl_vl.engines.easyr1.engine import SMALLER
 from echorl_vl.engines.easyr1.hooks import check_hooks, check_installed
 from echorl_vl.engines.ray.resources import gpu_issues, memory_issues, model_issues
 from echorl_vl.engines.resources import Machine, read_model_config

@@ -1,4 +1,4 @@
-"""The local engine as the registry knows it."""
+"""The local engine as the registry knows it: what it can do with a configuration, and what it asks of the machine."""
 
 from __future__ import annotations
 
@@ -10,10 +10,38 @@ from echorl_vl.algorithms import Capability
 from echorl_vl.config import Config, ConfigIssue
 from echorl_vl.config.issues import issue_at
 from echorl_vl.engines.base import Engine, engines_on_many_gpus, register
-from echorl_vl.engines.local.checks import ACCEPTS, IGNORES, precision_issues
-from echorl_vl.engines.resources import GIB, Machine
+from echorl_vl.engines.resources import GIB, TRAINED, Machine
 
-_BYTES_TRAINED, _BYTES_FROZEN = 16, 4  # float32 weight, gradient and AdamW's two moments; a frozen weight under LoRA
+ESTIMATORS = ("grpo", "grpo_passk", "rloo", "reinforce_rej", "reinforce_plus_plus")
+KL_PENALTIES = ("kl", "abs", "mse", "low_var_kl")
+LOGGERS = ("console", "file", "tensorboard", "wandb", "swanlab")
+
+ACCEPTS = {
+    "algorithm.adv_estimator": (
+        ESTIMATORS,
+        "gae needs a critic and remax needs a greedy baseline rollout of each prompt, which the local engine has not; "
+        f"engine local supports {', '.join(ESTIMATORS)}",
+    ),
+    "algorithm.kl_penalty": (KL_PENALTIES, f"engine local supports {', '.join(KL_PENALTIES)}"),
+    "worker.actor.optim.strategy": (("adamw",), "engine local supports adamw"),
+    "trainer.critic_warmup": ((0,), "the local engine has no critic; wanted 0"),
+    "trainer.logger": (LOGGERS, f"engine local supports {', '.join(LOGGERS)}"),
+}
+"""Key -> the values that can be had, and what an error says."""
+
+IGNORES = (
+    "data.filter_overlong_prompts_workers", "data.video_fps",
+    "trainer.n_gpus_per_node", "trainer.nnodes", "trainer.ray_timeline", "trainer.val_generations_to_log",
+    "worker.critic.*", "worker.hybrid_engine", "worker.actor.strategy", "worker.ref.strategy", "worker.*.offload.*",
+    "worker.*.fsdp.enable_*", "worker.*.fsdp.fsdp_size", "worker.*.fsdp.use_orig_params",
+    "worker.*.fsdp.mp_reduce_dtype", "worker.*.fsdp.mp_buffer_dtype",
+    "worker.actor.dynamic_batching", "worker.actor.ulysses_size", "worker.actor.use_torch_compile",
+    "worker.rollout.disable_*", "worker.rollout.dtype", "worker.rollout.enable_chunked_prefill",
+    "worker.rollout.enforce_eager", "worker.rollout.gpu_memory_utilization", "worker.rollout.ignore_eos",
+    "worker.rollout.limit_images", "worker.rollout.max_model_len", "worker.rollout.max_num_batched_tokens",
+    "worker.rollout.name", "worker.rollout.tensor_parallel_size",
+)  # fmt: skip
+"""Keys of Ray, FSDP, vLLM and the critic, which this engine has not."""
 
 
 @register
@@ -32,7 +60,7 @@ class LocalEngine(Engine):
         return run(config)
 
     def issues(self, config: Config) -> list[ConfigIssue]:
-        return [*super().issues(config), *precision_issues(config)]
+        return [*super().issues(config), *_precision_issues(config)]
 
     def inputs(self, config: Config) -> list[str]:
         unread = "worker.critic.", *(("data.train_files",) if config.trainer.val_only else ())
@@ -44,7 +72,7 @@ class LocalEngine(Engine):
         if torch.cuda.is_available() and config.trainer.device != "cpu":
             return
         frozen = bool(config.worker.actor.model.lora.rank)
-        needed, memory = parameters * (_BYTES_FROZEN if frozen else _BYTES_TRAINED), psutil.virtual_memory().total
+        needed, memory = parameters * (4 if frozen else TRAINED), psutil.virtual_memory().total
         if needed > memory:
             what = "frozen weights" if frozen else "weights, gradients and AdamW"
             yield issue_at(
@@ -57,3 +85,19 @@ class LocalEngine(Engine):
     def memory_warnings(self, config: Config, machine: Machine, parameters: int, needed: int) -> Iterator[str]:
         if needed > (machine.gpus[0] if machine.gpus else machine.memory):
             yield f"the model does not fit; {engines_on_many_gpus()} spreads it over several GPUs"
+
+
+def _precision_issues(config: Config) -> Iterator[ConfigIssue]:
+    """Dtypes in which training would go wrong without an error."""
+    fsdp = config.worker.actor.fsdp
+    if config.trainer.val_only:
+        return
+    if not config.worker.actor.model.lora.rank and fsdp.torch_dtype not in (None, "fp32", "float32"):
+        why = (
+            "expected fp32 or null without LoRA: at the learning rates of RL a step is less than half the last digit "
+            "of such weights, and most would never move. The forward pass is in fsdp.mp_param_dtype all the same"
+        )
+        yield issue_at(config, "worker.actor.fsdp.torch_dtype", why)
+    if fsdp.mp_param_dtype in ("fp16", "float16"):
+        why = "expected bf16 or fp32: gradients vanish in float16 without loss scaling, which engine local has not"
+        yield issue_at(config, "worker.actor.fsdp.mp_param_dtype", why)

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import torch
 
 from echorl_vl.config import Config
-from echorl_vl.engines.resources import GIB, empty_model
+from echorl_vl.engines.base import engines_on_many_gpus
+from echorl_vl.engines.resources import GIB, TRAINED, model_memory
 from echorl_vl.errors import UserError
-from echorl_vl.models import ModelFamily, find_family
-from echorl_vl.models.loading import to_dtype
-
-TRAINED = 16
-"""Bytes of a parameter that is trained: float32 weight and gradient, and AdamW's two moments."""
 
 _CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -55,45 +50,8 @@ def check_memory(config: Config, device: str) -> None:
         f"worker.actor.model.model_path = {model.model_path} ({config.origin('worker.actor.model.model_path')}) has "
         f"{memory.parameters / 1e9:.2f} billion parameters: {memory.what}, {memory.needed / GIB:.1f} GiB before any "
         f"activation, and {place} has {free / GIB:.1f} GiB free. What helps: {', '.join(helps)}; several GPUs take "
-        "engine=easyr1 (docs/easyr1.md)"
+        f"{engines_on_many_gpus()}"
     )
-
-
-@dataclass(frozen=True)
-class ModelMemory:
-    """parameters: their number. needed: bytes of weights, gradients and optimizer. what: how they come about."""
-
-    parameters: int
-    needed: int
-    what: str
-
-
-def model_memory(config: Config, on_gpu: bool) -> ModelMemory | None:
-    """What a run keeps of its model on one device, without activations; None if the model's shapes can't be told.
-
-    Raises:
-        UserError: there is no such model.
-    """
-    model, actor = config.worker.actor.model, config.worker.actor
-    empty = empty_model(model)
-    if empty is None:
-        return None
-    tower = (find_family(empty.config) or ModelFamily).tower
-    counts = {True: 0, False: 0}
-    for name, parameter in empty.named_parameters():
-        counts[model.freeze_vision_tower and tower in f".{name}"] += parameter.numel()
-    total, frozen = counts[True] + counts[False], counts[True]
-    still = (to_dtype(actor.fsdp.torch_dtype) or (torch.bfloat16 if model.lora.rank else torch.float32)).itemsize
-    kept = still if on_gpu else 4
-    if config.trainer.val_only:
-        return ModelMemory(total, total * kept, f"its weights take {kept} bytes each")
-    if model.lora.rank:
-        return ModelMemory(total, total * kept, f"under LoRA its frozen weights take {kept} bytes each")
-    of_reference = 0 if config.algorithm.disable_kl or not config.algorithm.kl_coef else total * kept
-    what = f"weights, gradients and AdamW take {TRAINED} bytes of each"
-    what += " that is trained, a frozen tower less" if frozen else ""
-    what += f", the reference of the KL {kept} more" if of_reference else ""
-    return ModelMemory(total, (total - frozen) * TRAINED + frozen * kept + of_reference, what)
 
 
 def free_memory() -> int:

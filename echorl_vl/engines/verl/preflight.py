@@ -13,7 +13,7 @@ from echorl_vl.config.issues import raise_if_any
 from echorl_vl.engines.ray.resources import gpu_issues, memory_issues, model_issues
 from echorl_vl.engines.resources import Machine, read_model_config
 from echorl_vl.engines.verl.checkpoints import is_whole
-from echorl_vl.engines.verl.checks import SMALLER
+from echorl_vl.engines.verl.engine import SMALLER
 from echorl_vl.engines.verl.hooks import check_hooks, check_installed
 
 # package: (at least, below, without, why); as verl 0.9.1 declares them

@@ -2,7 +2,7 @@
 
 `echo` holds the `echo:` block, as on verl's own command line; `echorl` what our trainer and reward manager need. A key
 of ours is translated here, acted on elsewhere in this folder, without effect (`NO_EFFECT`), or refused by
-`checks`: a test holds the four against the schema.
+`engine`: a test holds the four against the schema.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ NO_EFFECT = frozenset(
 
 
 def to_verl(config: Config) -> dict[str, Any]:
-    """Dotted key of verl -> value, for a `config` that passes `checks` and whose sets verl can read (`datasets`).
+    """Dotted key of verl -> value, for a `config` that the engine takes and whose sets verl can read (`datasets`).
 
     verl's defaults stand for all other keys.
     """

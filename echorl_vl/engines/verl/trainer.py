@@ -21,9 +21,9 @@ from echorl_vl.core.groups import degenerate_groups, group_index
 from echorl_vl.engines.ray.hooks import patched
 from echorl_vl.engines.train_batch import batch_metrics, mine_clips
 from echorl_vl.engines.verl.batches import BatchReader, ReadBatch
-from echorl_vl.engines.verl.checks import check_plugin
 from echorl_vl.engines.verl.hooks import check_hooks
 from echorl_vl.engines.verl.loss import CLIP_UNITS, COEF, PROMPTS, WEIGHTS
+from echorl_vl.engines.verl.plugin import check_plugin
 from echorl_vl.engines.verl.sampling import EchoReplayBuffer
 from echorl_vl.engines.verl.worker import BAD_IN_ROW, SKIPPED, EchoWorker
 from echorl_vl.types import TrainBatch

@@ -3,9 +3,9 @@
 from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer, register_trainer
 
+from echorl_vl.engines.verl.plugin import warn_where_the_term_is_missing
 from echorl_vl.engines.verl.run_trainer import RunTrainer
 from echorl_vl.engines.verl.trainer import EchoTrainer
-from echorl_vl.engines.verl.without_term import warn_where_the_term_is_missing
 
 PLUGIN_MODE, RUN_MODE = "echo_sync", "echo_run"
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
-from echorl_vl.engines.verl.without_term import missing_term, warn_where_the_term_is_missing
+from echorl_vl.engines.verl.plugin import missing_term, warn_where_the_term_is_missing
 
 
 def config(mode: str = "sync", use_v1: bool = True, **more):
