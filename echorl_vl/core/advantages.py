@@ -51,7 +51,7 @@ def group_advantages(
         raise ValueError(f"no advantage estimator is called {estimator!r}; there are {', '.join(ESTIMATORS)}")
     if rewards.dim() != 1 or rewards.shape != group_ids.shape:
         shapes = f"{tuple(rewards.shape)} and {tuple(group_ids.shape)}"
-        raise ValueError(f"group_advantages needs rewards and group_ids of one shape (B,), found {shapes}")
+        raise ValueError(f"group_advantages needs rewards and group_ids of one shape (B,), got {shapes}")
     rewards = rewards.double()
     if estimator == "reinforce_plus_plus":
         return _whiten(rewards, response_lengths).float()
@@ -60,7 +60,7 @@ def group_advantages(
     size = group_reduce(torch.ones_like(rewards), index, groups, "sum")
     if (size < 2).any():
         alone = group_ids[(size < 2)[index]][0].item()
-        raise ValueError(f"{estimator} compares the rollouts of a group, but group {alone} has one (wanted: n > 1)")
+        raise ValueError(f"{estimator} compares the rollouts of a group, but group {alone} has one (expected n > 1)")
 
     centred = rewards - (group_reduce(rewards, index, groups, "sum") / size)[index]
     if estimator == "rloo":
@@ -114,3 +114,30 @@ def _whiten(rewards: Tensor, weights: Tensor | None, eps: float = 1e-8) -> Tenso
     centred = rewards - (rewards * weights).sum() / total
     variance = (centred.square() * weights).sum() / (total - 1).clamp(min=1)
     return centred * torch.rsqrt(variance + eps)
+
+
+def overlong_penalty(lengths: Tensor, max_tokens: int, buffer: int, factor: float = 1.0) -> Tensor:
+    """DAPO's soft penalty of overlong responses (arXiv 2503.14476, equation 13), which is added to their rewards.
+
+    With L the longest response and C the last tokens of it, a response of l tokens has its reward changed by
+
+        0                     l <= L - C
+        ((L - C) - l) / C     L - C < l <= L
+        -1                    L < l
+
+    times a factor: no step in the reward where a response is cut off, but a slope before it.
+
+    Args:
+        lengths: (B,) tokens. max_tokens: L, the longest response. buffer: C, tokens over which the penalty grows to
+            `factor`.
+
+    Returns:
+        (B,) float32, 0 or negative.
+
+    Raises:
+        ValueError: the buffer is not between 1 and max_tokens.
+    """
+    if not 1 <= buffer <= max_tokens:
+        raise ValueError(f"overlong_penalty needs a buffer of 1 to {max_tokens} tokens (max_tokens), got {buffer}")
+    over = lengths.float() - (max_tokens - buffer)
+    return -factor * torch.clamp(over / buffer, 0.0, 1.0)

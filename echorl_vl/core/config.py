@@ -45,7 +45,7 @@ class EchoConfig:
     apply_to: str = "verified"
     """verified: every prompt with a verified rollout; degenerate: only groups whose rewards are all equal"""
     select: str = "max"
-    """the step that a clip ends with, of a group's. max: of highest entropy; topk: the k of highest; softmax: sampled
+    """which step of a group its clip ends with. max: the one of highest entropy; topk: the k highest; softmax: sampled
     with probability softmax(entropy / tau); quantile: at a quantile of the entropies; lowest: of lowest entropy;
     random: any; first, last: of a random rollout; path.py:name: a selector of your own"""
     k: int = 1
@@ -84,6 +84,13 @@ class EchoConfig:
     log_grad_share: bool = False
     """log echo/grad_share and the gradient norms of the echo term and of the rest; costs one more pass of
     the update, two with EasyR1"""
+
+    @property
+    def stream(self) -> str:
+        """Name of the random numbers that the selector draws from, for `seeds.step_generator`."""
+        from .selectors import find_selector
+
+        return find_selector(self.select).stream
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():

@@ -61,10 +61,10 @@ def log_probs_and_entropy(
     """
     if logits.dim() < 1 or logits.shape[:-1] != labels.shape:
         shapes = f"{tuple(logits.shape)} and {tuple(labels.shape)}"
-        raise ValueError(f"log_probs_and_entropy needs logits (..., V) and labels (...), found {shapes}")
+        raise ValueError(f"log_probs_and_entropy needs logits (..., V) and labels (...), got {shapes}")
     temperatures = (temperature, temperature if entropy_temperature is None else entropy_temperature)
     if not all(value > 0 for value in temperatures):
-        raise ValueError(f"a temperature must be > 0, found {min(temperatures)}")
+        raise ValueError(f"a temperature must be > 0, got {min(temperatures)}")
     rows = _chunk_rows(logits) if chunk_rows is None else max(1, chunk_rows)
     return _LogProbsAndEntropy.apply(logits, labels, temperatures, entropy_grad, rows, _may_overwrite(logits))
 
@@ -86,9 +86,9 @@ def token_entropy(logits: Tensor, temperature: float = 1.0, chunk_rows: int | No
         ValueError: logits without a vocabulary axis, or a temperature that is not above 0.
     """
     if logits.dim() < 1:
-        raise ValueError(f"token_entropy needs logits (..., V), found {tuple(logits.shape)}")
+        raise ValueError(f"token_entropy needs logits (..., V), got {tuple(logits.shape)}")
     if not temperature > 0:
-        raise ValueError(f"a temperature must be > 0, found {temperature}")
+        raise ValueError(f"a temperature must be > 0, got {temperature}")
     dtype = _compute_dtype(logits)
     entropy = torch.empty(logits.shape[:-1], dtype=dtype, device=logits.device)
     flat = entropy.view(-1)
@@ -242,7 +242,7 @@ def step_sums(entropy: Tensor, step_ids: Tensor) -> tuple[Tensor, Tensor]:
     """(B, S) float64 sums of entropy and (B, S) int64 numbers of text tokens, by step."""
     if entropy.dim() != 2 or entropy.shape != step_ids.shape:
         shapes = f"{tuple(entropy.shape)} and {tuple(step_ids.shape)}"
-        raise ValueError(f"entropy and step_ids need one shape (B, T), found {shapes}")
+        raise ValueError(f"entropy and step_ids need one shape (B, T), got {shapes}")
     rows = len(step_ids)
     steps = int(step_ids.max()) + 1 if step_ids.numel() else 0
     slot = step_ids + 1  # slot 0 takes what is in no step

@@ -2,6 +2,10 @@
 
 A group whose rewards are all equal has advantage 0 in every rollout and gives no policy gradient. Its share grows as
 the policy gets better, which is what EchoRL is for.
+
+Reinforce-Ada (arXiv 2510.04996) has fewer of them: it samples a prompt again until `keep // 2` of its rollouts are
+correct and `keep - keep // 2` incorrect, or the rounds are used up (`has_positive_and_negative`). Of all that were
+sampled, `keep` rows then go into the update, half of them correct where there are enough (`balanced_rows`).
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from . import metric_names as names
 def group_index(group_ids: Tensor) -> tuple[Tensor, int]:
     """Group of each rollout as an index 0 .. P-1 (ids may be any integers in any order), and P."""
     if group_ids.dim() != 1:
-        raise ValueError(f"group_ids needs shape (B,), found {tuple(group_ids.shape)}")
+        raise ValueError(f"group_ids needs shape (B,), got {tuple(group_ids.shape)}")
     found, index = torch.unique(group_ids, return_inverse=True)
     return index, found.numel()
 
@@ -58,7 +62,7 @@ def group_statistics(
     """
     if not rewards.shape == accuracies.shape == group_ids.shape or rewards.numel() == 0:
         shapes = [tuple(tensor.shape) for tensor in (rewards, accuracies, group_ids)]
-        raise ValueError(f"group_statistics needs three tensors of one shape (B,), B > 0, found {shapes}")
+        raise ValueError(f"group_statistics needs three tensors of one shape (B,), B > 0, got {shapes}")
     if (advantages is None) != (response_mask is None):
         raise ValueError("adv/zero_share needs both advantages and response_mask")
     index, groups = group_index(group_ids)
@@ -78,3 +82,40 @@ def _zero_share(advantages: Tensor, response_mask: Tensor) -> float:
     per_token = advantages[:, None] if advantages.dim() == 1 else advantages
     zero = ((per_token == 0) & response_mask).sum().item()
     return zero / max(1, response_mask.sum().item())
+
+
+def has_positive_and_negative(correct: Tensor, group_ids: Tensor, keep: int) -> Tensor:
+    """(P,) bool, in ascending order of the group ids: enough correct and incorrect rollouts for a balanced half each.
+
+    Args:
+        correct: (B,) bool. group_ids: (B,) integers. keep: rollouts of a group that the update will take.
+    """
+    index, groups = group_index(group_ids)
+    positive = group_reduce(correct.long(), index, groups, "sum")
+    negative = group_reduce((~correct.bool()).long(), index, groups, "sum")
+    return (positive >= keep // 2) & (negative >= keep - keep // 2)
+
+
+def balanced_rows(correct: Tensor, group_ids: Tensor, keep: int) -> Tensor:
+    """(B,) bool: `keep` rows of each group (all, where it has no more), half correct and half incorrect where possible.
+
+    A kind that is short is filled up with the other. Within a kind the first rows stay, in the order of sampling.
+    """
+    index, groups = group_index(group_ids)
+    kind = index * 2 + correct.long()  # incorrect and correct rows of a group
+    place = _place(kind, groups * 2)
+    positive = group_reduce(correct.long(), index, groups, "sum")
+    negative = group_reduce((~correct.bool()).long(), index, groups, "sum")
+    kept_positive = torch.minimum(positive, (keep - negative).clamp(min=keep // 2))
+    kept_negative = torch.minimum(negative, keep - kept_positive)
+    return place < torch.stack([kept_negative, kept_positive], 1).flatten()[kind]
+
+
+def _place(kind: Tensor, kinds: int) -> Tensor:
+    """(B,) how many rows of the same kind come before each row."""
+    order = kind.argsort(stable=True)
+    sizes = torch.bincount(kind, minlength=kinds)
+    starts = sizes.cumsum(0) - sizes
+    place = torch.empty_like(kind)
+    place[order] = torch.arange(len(kind), device=kind.device) - starts[kind[order]]
+    return place

@@ -31,9 +31,9 @@ def echo_loss(log_probs: Tensor, token_weights: Tensor, denominator: float | Ten
     """
     if log_probs.shape != token_weights.shape:
         shapes = f"{tuple(log_probs.shape)} and {tuple(token_weights.shape)}"
-        raise ValueError(f"echo_loss needs log_probs and token_weights of one shape, found {shapes}")
+        raise ValueError(f"echo_loss needs log_probs and token_weights of one shape, got {shapes}")
     if not isinstance(denominator, Tensor) and not denominator > 0:
-        raise ValueError(f"echo_loss needs a denominator > 0 (prompts or clips of the whole step), found {denominator}")
+        raise ValueError(f"echo_loss needs a denominator > 0 (prompts or clips of the whole step), got {denominator}")
     inside = torch.where(token_weights != 0, log_probs, 0.0)
     return -(inside * token_weights).sum() / denominator
 

@@ -37,7 +37,7 @@ class EchoClips:
 
     `token_weights` is all that the loss needs: the sum over clips of weight / length on each clip's text tokens.
 
-    `candidates` says what they were chosen from, and so why there is none: the policy's own verified rollouts, and of
+    `candidates` says what they were chosen from, and so why there is none: the verified on-policy rollouts, and of
     these (each counted once, in this order) the ones that hit the length limit, the ones in a group whose rewards
     differ (`apply_to: degenerate`), and the ones without a step of `min_step_tokens` text tokens.
 
@@ -103,14 +103,14 @@ def mine_echo_clips(
     sums, counts = step_sums(entropy, step_ids)
     step_entropy = (sums / counts).float()
 
-    own = verified.bool() if on_policy is None else verified.bool() & on_policy.bool()
-    whole = own if truncated is None or config.include_truncated else own & ~truncated.bool()
+    valid = verified.bool() if on_policy is None else verified.bool() & on_policy.bool()
+    whole = valid if truncated is None or config.include_truncated else valid & ~truncated.bool()
     minable = whole
     if config.apply_to == "degenerate":
         rewards = verified.float() if rewards is None else rewards
         minable = whole & degenerate_groups(rewards, index, groups)[index]
     eligible = minable[:, None] & (counts >= config.min_step_tokens) & step_entropy.isfinite()
-    left = [rows.sum() for rows in (own, whole, minable, eligible.any(1))]
+    left = [rows.sum() for rows in (valid, whole, minable, eligible.any(1))]
     candidates = torch.stack([left[0], *(before - after for before, after in pairwise(left))])
 
     prefix = counts.cumsum(1)

@@ -62,7 +62,7 @@ def policy_loss(
         raise ValueError(f"no policy loss is called {loss_type!r}; there are {', '.join(LOSS_TYPES)}")
     if not log_probs.shape == old_log_probs.shape == response_mask.shape or log_probs.dim() != 2:
         shapes = [tuple(tensor.shape) for tensor in (log_probs, old_log_probs, response_mask)]
-        raise ValueError(f"policy_loss needs log-probs and mask of one shape (B, T), found {shapes}")
+        raise ValueError(f"policy_loss needs log-probs and mask of one shape (B, T), got {shapes}")
     mask = response_mask.bool()
     advantages = advantages[:, None] if advantages.dim() == 1 else advantages
     advantages = torch.where(mask, advantages, 0.0)
@@ -146,4 +146,4 @@ def kl_penalty(log_probs: Tensor, ref_log_probs: Tensor, kind: str = "low_var_kl
 def _check_denominator(denominator: float | Tensor) -> None:
     # A tensor is left unread: on a GPU looking at it would wait for the device.
     if not isinstance(denominator, Tensor) and not denominator > 0:
-        raise ValueError(f"a denominator counts the tokens, rows or prompts of a whole step: > 0, found {denominator}")
+        raise ValueError(f"a denominator counts the tokens, rows or prompts of a whole step: > 0, got {denominator}")

@@ -4,7 +4,7 @@ A splitter answers one question, `boundaries(tokens, text_mask) -> (B, T) bool`:
 `steps.step_ids` turns the answer into step indices. Splitters that look at single tokens (newline, window) are a
 gather or a cumulative sum. The others need the text around a token: they join each row's text once, find character
 positions in it, and map them back to the tokens that hold those characters. Tokens outside `text_mask` (visual,
-special, padding) are left out of the text, so a picture in the middle of a response neither ends a step nor hides a
+special, padding) are left out of the text, so an image in the middle of a response neither ends a step nor hides a
 delimiter.
 """
 
@@ -30,7 +30,7 @@ class Splitter(ABC):
     """The interface. Built once per tokenizer (or from a `TokenTable`, to share one among splitters)."""
 
     def __init__(self, tokenizer: Any):
-        self.table = TokenTable.of(tokenizer)
+        self.table = TokenTable.from_tokenizer(tokenizer)
 
     @abstractmethod
     def boundaries(self, tokens: Tensor, text_mask: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class RegexSplitter(TextSplitter):
         try:
             self.pattern = re.compile(pattern)
         except (re.error, TypeError) as error:
-            raise ValueError(f"the regex splitter needs a valid pattern, found {pattern!r}: {error}") from None
+            raise ValueError(f"the regex splitter needs a valid pattern, got {pattern!r}: {error}") from None
         super().__init__(tokenizer)
 
     def ends(self, text: str) -> Iterable[int]:

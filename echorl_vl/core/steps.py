@@ -3,7 +3,7 @@
 A step is a maximal run of text tokens that ends with a token that the splitter names. A run without a letter or a digit
 (white space, a lone "." or "---") is no step: it joins the step before it, and the first one joins the next. Such a run
 holds no reasoning, and as a mean over one or two tokens it would often be the least certain one. Tokens outside
-`text_mask` are in no step (-1) and end none, so the step around a picture in the middle of a response is one step.
+`text_mask` are in no step (-1) and end none, so the step around an image in the middle of a response is one step.
 
 Indices count from 0 in each row and never fall along it; `mining` relies on that.
 """
@@ -30,7 +30,7 @@ def step_ids(tokens: Tensor, text_mask: Tensor, splitter: Splitter) -> Tensor:
     """
     if tokens.dim() != 2 or tokens.shape != text_mask.shape:
         shapes = f"{tuple(tokens.shape)} and {tuple(text_mask.shape)}"
-        raise ValueError(f"step_ids needs tokens and text_mask of one shape (B, T), found {shapes}")
+        raise ValueError(f"step_ids needs tokens and text_mask of one shape (B, T), got {shapes}")
     text_mask = text_mask.bool()
     if tokens.numel() == 0:
         return torch.full_like(tokens, -1, dtype=torch.int64)

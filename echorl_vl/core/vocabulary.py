@@ -38,12 +38,12 @@ class TokenTable:
         self._partial = self.flag(lambda text: REPLACEMENT in text)
 
     @classmethod
-    def of(cls, source: Any) -> TokenTable:
+    def from_tokenizer(cls, source: Any) -> TokenTable:
         """`source` if it is a table, else one from a tokenizer: `__len__` and `batch_decode` or `decode`."""
         if isinstance(source, cls):
             return source
         if not (hasattr(source, "batch_decode") or hasattr(source, "decode")):
-            raise ValueError(f"a splitter needs a tokenizer with decode() and len(); found {type(source).__name__}")
+            raise ValueError(f"a splitter needs a tokenizer with decode() and len(); got {type(source).__name__}")
         return cls(_all_texts(source), lambda ids: _decode_many(source, [ids])[0])
 
     def __len__(self) -> int:

@@ -16,7 +16,6 @@ from echorl_vl.core import (
 )
 from echorl_vl.core import metric_names as names
 from echorl_vl.core.seeds import step_generator
-from echorl_vl.core.selectors import find_selector
 from echorl_vl.outputs.rollout_files import write_rollouts
 from echorl_vl.types import RolloutBatch, TrainBatch
 
@@ -34,7 +33,7 @@ def mine_clips(train_batch: TrainBatch, config: EchoConfig, splitter: Splitter, 
         train_batch.verified,
         config,
         truncated=rollouts.truncated,
-        generator=step_generator(config.seed, step, find_selector(config.select).stream),
+        generator=step_generator(config.seed, step, config.stream),
         on_policy=rollouts.on_policy,
         rewards=train_batch.rewards,
     )

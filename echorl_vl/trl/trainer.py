@@ -168,7 +168,9 @@ class EchoGRPOTrainer(GRPOTrainer):
             verified,
             self.echo,
             truncated=self._all_rows(self._truncated(batch)),
-            generator=step_generator(self.echo.seed, self.state.global_step, f"echo {self._micro_batch_in_step()}"),
+            generator=step_generator(
+                self.echo.seed, self.state.global_step, f"{self.echo.stream} {self._micro_batch_in_step()}"
+            ),
             rewards=rewards,
         )
         self._log("train", echo_metrics(clips, steps, entropies, self._all_rows(written.sum(1))))

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echorl_vl.core import ESTIMATORS, group_advantages
+from echorl_vl.core import ESTIMATORS, group_advantages, overlong_penalty
 
 COMMON = settings(deadline=None, max_examples=50, database=None)
 
@@ -83,3 +83,12 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="one shape"):
         group_advantages(torch.zeros(2), torch.zeros(3))
     assert len(ESTIMATORS) == 5
+
+
+def test_the_overlong_penalty_is_dapos():
+    lengths = torch.tensor([10, 80, 81, 90, 99, 100, 120])
+    expected = [0.0, 0.0, -0.05, -0.5, -0.95, -1.0, -1.0]
+    torch.testing.assert_close(overlong_penalty(lengths, 100, 20), torch.tensor(expected))
+    torch.testing.assert_close(overlong_penalty(lengths, 100, 20, factor=0.5), torch.tensor(expected) / 2)
+    with pytest.raises(ValueError, match="1 to 100 tokens"):
+        overlong_penalty(lengths, 100, 101)

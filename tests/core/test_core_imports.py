@@ -38,6 +38,11 @@ def test_no_public_name_is_a_module_s():
         echorl_vl.core.no_such_name  # noqa: B018
 
 
+def test_a_name_of_an_earlier_version_names_the_new_one():
+    with pytest.raises(ImportError, match="has_both_kinds is called has_positive_and_negative now"):
+        from echorl_vl.core import has_both_kinds  # noqa: F401
+
+
 def test_public_names_exist():
     assert sorted(set(echorl_vl.core.__all__)) == sorted(echorl_vl.core.__all__)
     for name in echorl_vl.core.__all__:

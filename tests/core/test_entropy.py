@@ -70,9 +70,9 @@ def test_entropy_alone_is_that_of_both_and_leaves_the_logits(dtype, chunk_rows):
 
 
 def test_entropy_alone_refuses_what_it_can_t_do():
-    with pytest.raises(ValueError, match="found \\(\\)"):
+    with pytest.raises(ValueError, match="got \\(\\)"):
         token_entropy(torch.tensor(1.0))
-    with pytest.raises(ValueError, match="must be > 0, found 0"):
+    with pytest.raises(ValueError, match="must be > 0, got 0"):
         token_entropy(torch.zeros(2, 3), 0)
 
 

@@ -7,7 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echorl_vl.core import METRIC_NAMES, EchoConfig, echo_metrics, group_statistics, mine_echo_clips
+from echorl_vl.core import (
+    METRIC_NAMES,
+    EchoConfig,
+    balanced_rows,
+    echo_metrics,
+    group_statistics,
+    has_positive_and_negative,
+    mine_echo_clips,
+)
 
 COMMON = settings(deadline=None, max_examples=40, database=None)
 
@@ -158,3 +166,40 @@ def test_the_names_of_the_metrics():
         "actor/grad_norm",
         "actor/entropy",
     }
+
+
+# Reinforce-Ada's choice of rows
+
+
+def naive_rows(correct, group_ids, keep):
+    kept = [False] * len(correct)
+    for group in set(group_ids):
+        rows = [row for row, its in enumerate(group_ids) if its == group]
+        positive, negative = ([row for row in rows if correct[row] is kind] for kind in (True, False))
+        take_positive = min(len(positive), keep // 2)
+        take_negative = min(len(negative), keep - take_positive)
+        take_positive = min(len(positive), keep - take_negative)  # filled up where negative ones are short
+        take_negative = min(len(negative), keep - take_positive)
+        for row in positive[:take_positive] + negative[:take_negative]:
+            kept[row] = True
+    return kept
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from([7, -2, 3])), min_size=1, max_size=24), st.integers(2, 6))
+def test_balanced_rows_against_a_loop(rows, keep):
+    correct, group_ids = zip(*rows, strict=True)
+    found = balanced_rows(torch.tensor(correct), torch.tensor(group_ids), keep)
+    assert found.tolist() == naive_rows(correct, group_ids, keep)
+
+
+def test_half_and_half_the_first_of_each_kind():
+    correct = torch.tensor([0, 0, 0, 1, 1, 1, 1, 0]).bool()
+    assert balanced_rows(correct, torch.zeros(8), 4).nonzero().flatten().tolist() == [0, 1, 3, 4]
+    assert balanced_rows(torch.tensor([0, 0, 0, 0, 0, 1]).bool(), torch.zeros(6), 4).tolist() == [1, 1, 1, 0, 0, 1]
+
+
+def test_sampling_goes_on_until_both_kinds_are_there():
+    correct = torch.tensor([1, 1, 0, 0, 1, 1, 1, 0, 0, 0]).bool()
+    groups = torch.tensor([5, 5, 5, 5, 2, 2, 2, 2, 9, 9])
+    assert has_positive_and_negative(correct, groups, 4).tolist() == [False, True, False]  # of groups 2, 5, 9
+    assert has_positive_and_negative(correct, groups, 2).tolist() == [True, True, False]

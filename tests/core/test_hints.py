@@ -42,7 +42,7 @@ def test_step_ids_give_the_same_pieces_as_lengths():
 
 
 def test_wrong_shapes_and_counts_are_refused():
-    with pytest.raises(ValueError, match="one trace"):
+    with pytest.raises(ValueError, match="one demonstration"):
         piece_ends(torch.zeros(2, 3, dtype=torch.long))
     with pytest.raises(ValueError, match="most >= 1"):
         piece_ends([1, 2], 0)

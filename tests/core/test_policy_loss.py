@@ -132,7 +132,7 @@ def test_bad_input_is_named():
         policy_loss(two, torch.zeros(2, 4), torch.zeros(2), mask)
     with pytest.raises(ValueError, match="token, constant, seq"):
         aggregate(two, mask, "mean", 1)
-    with pytest.raises(ValueError, match="found 0"):
+    with pytest.raises(ValueError, match="got 0"):
         aggregate(two, mask, "token", 0)
     with pytest.raises(ValueError, match="low_var_kl"):
         kl_penalty(two, two, "full")

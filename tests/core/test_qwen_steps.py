@@ -25,7 +25,7 @@ def tokenizer(shared_data):
 
 @pytest.fixture(scope="module")
 def table(tokenizer):
-    return TokenTable.of(tokenizer)
+    return TokenTable.from_tokenizer(tokenizer)
 
 
 def encode(tokenizer, text):

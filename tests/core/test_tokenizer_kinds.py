@@ -79,13 +79,13 @@ def cut(tokenizer, name):
     mask = torch.ones_like(tokens, dtype=torch.bool)
     ids = step_ids(tokens, mask, make_splitter(name, tokenizer))[0].tolist()
     steps = [""] * (max(ids) + 1)
-    for piece, step in zip(TokenTable.of(tokenizer).pieces(tokens[0].tolist()), ids, strict=True):
+    for piece, step in zip(TokenTable.from_tokenizer(tokenizer).pieces(tokens[0].tolist()), ids, strict=True):
         steps[step] += piece
     return steps
 
 
 def test_the_vocabularies_have_what_is_to_be_tested(tokenizer):
-    texts = TokenTable.of(tokenizer).texts
+    texts = TokenTable.from_tokenizer(tokenizer).texts
     assert " Then" in texts or " Th" in texts
     assert any(text.startswith("  ") for text in texts)
 
@@ -101,7 +101,7 @@ def test_steps_are_those_of_the_text(tokenizer, name, steps):
 
 def test_texts_of_tokens_join_to_the_text(tokenizer):
     """The reference: what one more token adds to the decoded text, behind a word so that no space is dropped."""
-    table = TokenTable.of(tokenizer)
+    table = TokenTable.from_tokenizer(tokenizer)
     head = tokenizer.encode("it", add_special_tokens=False)
     for token, text in enumerate(table.texts):
         assert tokenizer.decode([*head, token], clean_up_tokenization_spaces=False) == tokenizer.decode(head) + text

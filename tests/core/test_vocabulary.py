@@ -42,7 +42,7 @@ class SpaceDroppingTokenizer:
 
 @pytest.fixture(scope="module")
 def byte_table():
-    return TokenTable.of(ByteTokenizer())
+    return TokenTable.from_tokenizer(ByteTokenizer())
 
 
 def test_flags_see_the_text_of_merged_tokens(byte_table):
@@ -60,24 +60,24 @@ def test_ids_outside_the_vocabulary_hold_no_letter_and_no_newline(byte_table):
 
 
 def test_spaces_before_words_survive_a_tokenizer_that_drops_them():
-    table = TokenTable.of(SpaceDroppingTokenizer())
+    table = TokenTable.from_tokenizer(SpaceDroppingTokenizer())
     assert table.texts == [" the", " ", "a", "\n", "cat", " cat", ".", "   x", "  "]
     assert table.word(torch.tensor([[1, 3, 2]]), torch.ones(1, 3, dtype=torch.bool)).tolist() == [[False, False, True]]
 
 
 def test_a_table_is_shared_not_built_again(byte_table):
-    assert TokenTable.of(byte_table) is byte_table
+    assert TokenTable.from_tokenizer(byte_table) is byte_table
 
 
 def test_what_is_no_tokenizer_is_refused():
     with pytest.raises(ValueError, match="decode"):
-        TokenTable.of(42)
+        TokenTable.from_tokenizer(42)
 
 
 @settings(deadline=None, max_examples=60, database=None)
 @given(st.text(alphabet="a.\n )é。😀　", max_size=30), st.data())
 def test_pieces_join_to_the_text_and_split_where_characters_are_complete(text, data):
-    table = TokenTable.of(ByteTokenizer())
+    table = TokenTable.from_tokenizer(ByteTokenizer())
     tokens = list(text.encode())
     pieces = table.pieces(tokens)
     expected = []  # a character stands at its last byte
@@ -96,7 +96,7 @@ def test_each_byte_of_a_letter_counts_as_one_and_no_byte_of_another_character(te
         tokens += data
         mask += [False] * hide + [True] * (len(data) - hide)
         expected += [False] * hide + [character.isalnum()] * (len(data) - hide)
-    table = TokenTable.of(ByteTokenizer())
+    table = TokenTable.from_tokenizer(ByteTokenizer())
     found = table.word(torch.tensor([tokens], dtype=torch.int64), torch.tensor([mask], dtype=torch.bool))
     assert found.tolist() == [expected]
 
@@ -105,7 +105,7 @@ def test_each_byte_of_a_letter_counts_as_one_and_no_byte_of_another_character(te
 @given(st.lists(st.sampled_from([0xE3, 0x80, 0x82, 0x9F, 0xFF, 65, 10, 256, 259, 260, 261]), max_size=25))
 def test_invalid_bytes_keep_the_ascii_text_where_it_was(tokens):
     tokenizer = ByteTokenizer()
-    pieces = TokenTable.of(tokenizer).pieces(tokens)
+    pieces = TokenTable.from_tokenizer(tokenizer).pieces(tokens)
     for token, piece in zip(tokens, pieces, strict=True):
         plain = [character for character in tokenizer.decode([token]) if character.isascii()]
         assert [character for character in piece if character.isascii()] == plain
@@ -119,7 +119,7 @@ def test_a_long_run_of_invalid_bytes_stays_cheap():
             calls.append(len(ids))
             return super().decode(ids)
 
-    table = TokenTable.of(Counting())
+    table = TokenTable.from_tokenizer(Counting())
     calls.clear()
     table.pieces([0xFF] * 2000)
     assert sum(calls) < 2000 * 64

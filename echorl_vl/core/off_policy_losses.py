@@ -1,12 +1,14 @@
-"""Policy losses that learn from an expert's traces as well: LUFFY, SRFT, and plain supervised fine-tuning.
+"""Policy losses that learn from demonstrations as well: LUFFY, SRFT, and plain supervised fine-tuning.
 
-A trace is a row of its prompt's group. It was not drawn from the policy, and its author's probabilities are unknown, so
-they are taken as 1 and there is nothing to clip. With the policy's probability pi of an expert token and the group's
-advantage A, the losses of a token are
+A demonstration is an off-policy row of its prompt's group. The policy did not sample it, and its author's probabilities
+are unknown, so they are taken as 1 and there is nothing to clip. With the policy's probability pi of a token and the
+group's advantage A, the losses of a token are
 
-    luffy   own rows: the clipped policy loss;  expert rows: -A f(pi),  f(x) = x / (x + gamma)   (arXiv 2504.14945)
-    srft    own rows: the clipped policy loss with advantage 0.1 e^H where the answer is right, -1 where it is wrong;
-            expert rows: -0.5 e^-H log pi - A f(pi)                                              (arXiv 2506.19767)
+    luffy   on-policy rows: the clipped policy loss                                              (arXiv 2504.14945)
+            off-policy rows: -A f(pi),  f(x) = x / (x + gamma)
+    srft    on-policy rows: the clipped policy loss with advantage 0.1 e^H where the answer is   (arXiv 2506.19767)
+            correct, -1 where it is incorrect
+            off-policy rows: -0.5 e^-H log pi - A f(pi)
     sft     -log pi
 
 H is the mean entropy of the row under the policy, nats, without gradient. It is taken row by row, not over whatever
@@ -37,7 +39,7 @@ def shaped_expert_loss(log_probs: Tensor, advantages: Tensor, mask: Tensor, gamm
         ValueError: gamma is not above 0.
     """
     if not gamma > 0:
-        raise ValueError(f"the shaping x / (x + gamma) needs gamma > 0, found {gamma}")
+        raise ValueError(f"the shaping x / (x + gamma) needs gamma > 0, got {gamma}")
     mask = mask.bool()
     advantages = torch.where(mask, _per_token(advantages), 0.0)
     return -advantages * torch.sigmoid(torch.where(mask, log_probs, 0.0) - math.log(gamma))
@@ -52,16 +54,16 @@ def luffy_loss(
     gamma: float = 0.1,
     **clip: Any,
 ) -> PolicyLoss:
-    """LUFFY's mixed-policy loss of each token; without an expert row it is `policy_loss`, bit for bit.
+    """LUFFY's mixed-policy loss of each token; without an off-policy row it is `policy_loss`, bit for bit.
 
     Args:
-        log_probs, old_log_probs, advantages, response_mask, clip: as `policy_loss` takes them. old_log_probs of expert
-            rows are never read.
-        on_policy: (B,) bool, False for rows that an expert wrote.
+        log_probs, old_log_probs, advantages, response_mask, clip: as `policy_loss` takes them. old_log_probs of
+            off-policy rows are never read.
+        on_policy: (B,) bool, False for demonstrations.
     """
     own = policy_loss(log_probs, old_log_probs, advantages, _rows(response_mask, on_policy), **clip)
-    expert = _rows(response_mask, ~on_policy.bool())
-    return _join(own, shaped_expert_loss(log_probs, advantages, expert, gamma), on_policy)
+    off_policy = _rows(response_mask, ~on_policy.bool())
+    return _join(own, shaped_expert_loss(log_probs, advantages, off_policy, gamma), on_policy)
 
 
 def srft_loss(
@@ -80,7 +82,7 @@ def srft_loss(
     """SRFT's loss of each token: supervised and reinforced at once, weighed by the policy's entropy.
 
     Args:
-        on_policy, verified: (B,) bool, row drawn from the policy; answer right.
+        on_policy, verified: (B,) bool, the policy sampled the row; its answer is correct.
         entropy: (B, T) nats, of the policy now; its gradient is not used.
         The rest as in `luffy_loss`.
     """
@@ -88,9 +90,9 @@ def srft_loss(
     uncertainty = torch.where(mask, entropy.detach(), 0.0).sum(-1) / mask.sum(-1).clamp(min=1)  # H of each row
     own_advantages = torch.where(verified.bool(), positive_weight * uncertainty.exp(), -1.0)
     own = policy_loss(log_probs, old_log_probs, own_advantages, _rows(mask, on_policy), **clip)
-    expert = _rows(mask, ~on_policy.bool())
-    imitation = sft_weight * (-uncertainty).exp()[:, None] * nll(log_probs, expert)
-    return _join(own, imitation + shaped_expert_loss(log_probs, advantages, expert, gamma), on_policy)
+    off_policy = _rows(mask, ~on_policy.bool())
+    imitation = sft_weight * (-uncertainty).exp()[:, None] * nll(log_probs, off_policy)
+    return _join(own, imitation + shaped_expert_loss(log_probs, advantages, off_policy, gamma), on_policy)
 
 
 def nll(log_probs: Tensor, mask: Tensor) -> Tensor:
@@ -112,11 +114,11 @@ def _rows(mask: Tensor, rows: Tensor) -> Tensor:
     return mask.bool() & rows.bool()[:, None]
 
 
-def _join(own: PolicyLoss, expert: Tensor, on_policy: Tensor) -> PolicyLoss:
-    """Own rows of `own`, the others of `expert`; what was clipped, and the KL to the old policy, are of own rows."""
+def _join(own: PolicyLoss, off_policy: Tensor, on_policy: Tensor) -> PolicyLoss:
+    """Loss of on-policy rows from `own`, of the others from `off_policy`; the clip and the KL are of on-policy rows."""
     on_policy = on_policy.bool()[:, None]
     return PolicyLoss(
-        torch.where(on_policy, own.loss, expert),
+        torch.where(on_policy, own.loss, off_policy),
         own.clipped_high & on_policy,
         own.clipped_low & on_policy,
         torch.where(on_policy, own.kl, 0.0),

@@ -116,5 +116,5 @@ def test_equal_rewards_leave_an_expert_row_without_a_gradient_under_luffy():
 def test_nll_and_bad_shaping():
     log_probs, _, _ = tensors()
     assert torch.equal(nll(log_probs, MASK)[MASK], -log_probs[MASK])
-    with pytest.raises(ValueError, match="gamma > 0, found 0"):
+    with pytest.raises(ValueError, match="gamma > 0, got 0"):
         shaped_expert_loss(log_probs, ADVANTAGES, MASK, gamma=0)
