@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -132,29 +132,10 @@ def parse(arguments: Sequence[str]) -> Options | None:
     sampling = {
         name: getattr(given, name) for name in ("samples", "temperature", "top_p", "top_k", "max_tokens", "seed")
     }
-    return Options(
-        model=given.model,
-        benchmarks=chosen,
-        out=given.out,
-        data=data,
-        folder=folder,
-        preset_name=given.preset,
-        preset=preset,
-        sampling=sampling,
-        min_pixels=preset.min_pixels if given.min_pixels is None else given.min_pixels,
-        max_pixels=preset.max_pixels if given.max_pixels is None else given.max_pixels,
-        template=given.template,
-        engine=given.engine,
-        batch_size=given.batch_size,
-        device=given.device,
-        dtype=given.dtype,
-        gpus=given.gpus,
-        limit=given.limit,
-        grade_only=given.grade_only,
-        workers=given.workers,
-        time_limit=given.time_limit,
-        tolerance=given.tolerance,
-    )
+    options = {one.name: getattr(given, one.name) for one in fields(Options) if hasattr(given, one.name)}
+    limits = {name: getattr(given, name) or getattr(preset, name) for name in ("min_pixels", "max_pixels")}
+    own = {"benchmarks": chosen, "data": data, "folder": folder, "sampling": sampling}
+    return Options(**options | limits | own | {"preset": preset, "preset_name": given.preset})
 
 
 def _places(given: Sequence[str]) -> tuple[dict[str, Path], Path | None]:

@@ -212,7 +212,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(release, tmp_path, monk
         return whole(self, place, *args, **options)
 
     monkeypatch.setattr(datasets.Dataset, "to_parquet", full_disk)
-    refused(release, out, "No space left on device", "validation.parquet")
+    refused(release, out, "no space left on the disk", "validation.parquet")
     assert {path: path.read_bytes() for path in out.iterdir()} == old
 
 

@@ -8,8 +8,8 @@ The release (github.com/lupantech/InterGPS) is a folder <split>/<id>/ with data.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import re
 import sys
 import zipfile
@@ -24,7 +24,8 @@ import datasets
 
 from echorl_vl.data.images import open_image
 from echorl_vl.data.templates import IMAGE
-from echorl_vl.errors import UserError
+from echorl_vl.errors import UserError, settings_called
+from echorl_vl.outputs.atomic import replacing
 from echorl_vl.outputs.command import job, make_parser
 from echorl_vl.outputs.terminal import visible
 
@@ -212,20 +213,10 @@ def _write(tables: dict[Path, list[dict[str, Any]]]) -> None:
     features = datasets.Features(
         id=datasets.Value("int64"), images=[datasets.Image()], problem=text, answer=text, choices=[text], split=text
     )
-    written: dict[Path, Path] = {}
-    try:
+    with contextlib.ExitStack() as stack:
         for place, rows in tables.items():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
-            written[temporary] = place
-            datasets.Dataset.from_list(rows, features=features).to_parquet(str(temporary))
-        for temporary, place in written.items():
-            os.replace(temporary, place)
-    except OSError as error:
-        raise UserError(f"{', '.join(map(str, tables))}: can't be written: {error}") from error
-    finally:
-        for temporary in written:
-            temporary.unlink(missing_ok=True)
+            unfinished = stack.enter_context(replacing(place, durable=False))
+            datasets.Dataset.from_list(rows, features=features).to_parquet(str(unfinished))
 
 
 @job
@@ -240,7 +231,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     datasets.disable_progress_bars()
-    counts = convert(options.source, options.out, options.split, options.on_error)
+    with settings_called({"trainer.save_checkpoint_path": "--out"}):
+        counts = convert(options.source, options.out, options.split, options.on_error)
     for name, count in counts.items():
         print(f"{visible(str(name))}: {count} problems")
     return 0

@@ -13,19 +13,19 @@ belongs to training, validation or test.
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import os
+import io
 import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from echorl_vl.errors import settings_called
 from echorl_vl.generators.geometry3k.canvas import CELLS, PATCH
 from echorl_vl.generators.geometry3k.kinds import KINDS, OOD_KINDS, TRAIN_KINDS, draw_problem
 from echorl_vl.generators.geometry3k.problem import GeometryProblem
 from echorl_vl.generators.splits import Split, draw_problems, draw_rows, standard_splits
+from echorl_vl.outputs.atomic import replacing
 from echorl_vl.outputs.command import job, make_parser, positive
 from echorl_vl.outputs.terminal import visible
 
@@ -99,41 +99,16 @@ def gallery(path: Path, size: int = 448) -> None:
     for axis, kind in zip(axes.flat, KINDS, strict=True):
         problem = draw_problem(kind, rng)
         sketch = problem.sketch
-        canvas_png = problem.picture(size)
-        axis.imshow(_decode(canvas_png))
+        axis.imshow(plt.imread(io.BytesIO(problem.picture(size))))
         axis.set_xticks([])
         axis.set_yticks([])
         unseen = "  (not in training)" if kind in OOD_KINDS else ""
         axis.set_title(f"{kind}{unseen}", fontsize=10, fontweight="bold", loc="left")
         axis.set_xlabel(f"{sketch.question}\n\n{problem.solution(rng)}".replace("$", r"\$"), fontsize=8, loc="left")
     figure.subplots_adjust(left=0.01, right=0.99, top=0.97, bottom=0.1, wspace=0.08, hspace=0.55)
-    figure.savefig(path, dpi=110)
+    with replacing(path, durable=False) as partial:
+        figure.savefig(partial, dpi=110, format="png")
     plt.close(figure)
-
-
-def _decode(png: bytes):
-    import io
-
-    from PIL import Image
-
-    return Image.open(io.BytesIO(png))
-
-
-def _write(rows: datasets.Dataset, path: Path, parser: argparse.ArgumentParser) -> None:
-    """Writes the file whole or not at all."""
-    import datasets
-
-    datasets.disable_progress_bars()
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        rows.to_parquet(partial)
-        os.replace(partial, path)
-    except OSError as error:
-        parser.error(visible(f"--out {path}: can't be written: {error}"))
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 @job
@@ -146,20 +121,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="parquet file to write")
     parser.add_argument("--gallery", type=Path, help="write a sheet with one problem of each kind instead")
     options = parser.parse_args(arguments)
-    if options.gallery:
-        try:
+    with settings_called({"trainer.save_checkpoint_path": "--gallery" if options.gallery else "--out"}):
+        if options.gallery:
             gallery(options.gallery)
-        except OSError as error:
-            parser.error(visible(f"--gallery {options.gallery}: can't be written: {error}"))
-        print(visible(str(options.gallery)))
-        return 0
-    if options.out is None or options.out.suffix != ".parquet":
-        parser.error(visible(f"--out: expected a .parquet file, got {options.out}"))
-    try:
-        rows = load_split(options.split, options.size, options.seed, options.picture_size)
-    except ValueError as error:
-        parser.error(str(error))
-    _write(rows, options.out, parser)
+            print(visible(str(options.gallery)))
+            return 0
+        if options.out is None or options.out.suffix != ".parquet":
+            parser.error(visible(f"--out: expected a .parquet file, got {options.out}"))
+        import datasets
+
+        datasets.disable_progress_bars()
+        try:
+            rows = load_split(options.split, options.size, options.seed, options.picture_size)
+        except ValueError as error:
+            parser.error(str(error))
+        with replacing(options.out, durable=False) as partial:
+            rows.to_parquet(str(partial))
     print(visible(f"{len(rows)} problems -> {options.out}"))
     return 0
 
