@@ -24,23 +24,23 @@ from echorl_vl.engines.local.advantages import compute_advantages
 from echorl_vl.engines.local.allocator import keep_freed_memory
 from echorl_vl.engines.local.context import TrainingContext, build_context
 from echorl_vl.engines.local.optim import make_optimizer
-from echorl_vl.engines.local.rollout import generate
+from echorl_vl.engines.local.rollout import generate, grade
+from echorl_vl.engines.local.sampling import training_params
 from echorl_vl.engines.local.update import Updater
-from echorl_vl.engines.local.validation import score, training_params
 from echorl_vl.engines.train_batch import batch_metrics, mine_clips
 
 
 def one_step(
-    config: Config, parts: TrainingContext, updater: Updater, step: int, coef: float
+    config: Config, context: TrainingContext, updater: Updater, step: int, coef: float
 ) -> tuple[float, float, float]:
     """Seconds of a whole step on the clock and of the CPU, and seconds of mining alone."""
-    prompts = [parts.encoder.encode(parts.train[index]) for index in parts.order.batch(step)]
+    prompts = [context.encoder.encode(context.train[index]) for index in context.order.batch(step)]
     started, cpu = time.perf_counter(), time.process_time()
-    rollouts = generate(parts.policy, prompts, training_params(config), step_generator(1, step, "rollout"))
-    train_batch = compute_advantages(rollouts, score(rollouts, parts.rewards, parts.policy, config), config)
+    rollouts = generate(context.policy, prompts, training_params(config), step_generator(1, step, "rollout"))
+    train_batch = compute_advantages(grade(rollouts, context.rewards, context.policy, config), config)
     mining = time.perf_counter()
     if coef:
-        train_batch = mine_clips(train_batch, config.echo, parts.splitter, step)
+        train_batch = mine_clips(train_batch, config.echo, context.splitter, step)
     mining = time.perf_counter() - mining
     updater.update(train_batch, coef)
     batch_metrics(train_batch, config.echo)
@@ -58,16 +58,18 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     config = load_config(options.config, [*options.overrides, "data.val_files=''", "trainer.val_freq=-1"])
-    parts = build_context(config, print)
-    weights = copy.deepcopy(parts.policy.model.state_dict())
+    context = build_context(config, print)
+    weights = copy.deepcopy(context.policy.model.state_dict())
     ratios, cpu_ratios, mining_shares, base = [], [], [], []
     for pair in range(-2, options.pairs):  # two pairs to warm up
         seconds, cpu = {}, {}
         for coef in random.Random(pair).sample((0.0, config.echo.coef), 2):
-            parts.policy.model.load_state_dict(weights)
-            updater = Updater(parts.policy, make_optimizer(parts.policy.model, config.worker.actor.optim), config, 1)
+            context.policy.model.load_state_dict(weights)
+            updater = Updater(
+                context.policy, make_optimizer(context.policy.model, config.worker.actor.optim), config, 1
+            )
             seconds[coef], cpu[coef], mining = one_step(
-                config, parts, updater, pair % parts.order.steps_per_epoch, coef
+                config, context, updater, pair % context.order.steps_per_epoch, coef
             )
             if coef and pair >= 0:
                 mining_shares.append(mining / seconds[coef])
@@ -75,7 +77,7 @@ def main() -> None:
             ratios.append(seconds[config.echo.coef] / seconds[0.0])
             cpu_ratios.append(cpu[config.echo.coef] / cpu[0.0])
             base.append(seconds[0.0])
-    parts.rewards.close()
+    context.rewards.close()
     print(f"{options.pairs} pairs, {torch.get_num_threads()} threads, {statistics.median(base):.2f} s a step without")
     for name, values in (("seconds", ratios), ("CPU seconds", cpu_ratios)):
         print(f"{name} with / without EchoRL: {describe(values)}")

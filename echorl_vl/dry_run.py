@@ -10,12 +10,18 @@ from typing import Any
 from echorl_vl.algorithms import make_algorithm
 from echorl_vl.config import Config
 from echorl_vl.core import make_splitter
-from echorl_vl.data.from_config import load_set, make_encoder, screen_set
+from echorl_vl.data.from_config import (
+    demonstration_encoder,
+    load_set,
+    make_encoder,
+    screen_set,
+    with_demonstrations,
+)
 from echorl_vl.data.images import image_size
 from echorl_vl.data.problem import Problems
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.engines.base import Engine
-from echorl_vl.engines.local.expert_traces import with_traces
+from echorl_vl.engines.local.strategies import check_training_set
 from echorl_vl.engines.resources import GIB, Machine, model_memory
 from echorl_vl.errors import counted
 from echorl_vl.models.loading import load_inputs
@@ -42,7 +48,7 @@ def dry_run(config: Config, engine: Engine) -> Iterator[str]:
     data, inputs = config.data, load_inputs(config.worker.actor.model)
     encoder = make_encoder(config, inputs.tokenizer, inputs.processor, inputs.family)
     problems = yield from _set_lines("train_files", data.demonstration_key, encoder, config)
-    problems = yield from _trace_lines(problems, encoder, inputs.tokenizer, config)
+    problems = yield from _demonstration_lines(problems, encoder, inputs.tokenizer, config)
     steps = len(problems) // data.rollout_batch_size
     yield f"  {counted(data.rollout_batch_size, 'problem')} a step, {counted(steps, 'step')} an epoch"
     if data.val_files:
@@ -65,7 +71,7 @@ def _set_lines(
     return kept
 
 
-def _trace_lines(
+def _demonstration_lines(
     problems: Problems, encoder: PromptEncoder, tokenizer: Any, config: Config
 ) -> Generator[str, None, Problems]:
     """Lines about the demonstrations that the algorithm learns from, if it does; returns the problems with one."""
@@ -75,7 +81,9 @@ def _trace_lines(
     notes: list[str] = []
     splitter = make_splitter(config.echo.splitter, tokenizer, **config.echo.splitter_kwargs)
     end = end_of_turn(tokenizer, (tokenizer.eos_token_id,))
-    problems, _ = with_traces(problems, encoder, tokenizer, end, splitter, algorithm, config, notes.append)
+    demonstrations = demonstration_encoder(config, encoder, problems[0], end)
+    problems = with_demonstrations(config, problems, demonstrations, notes.append)
+    check_training_set(config, problems, demonstrations, splitter, notes.append)
     yield from (f"  {note}" for note in notes)
     return problems
 

@@ -80,7 +80,8 @@ class Prompt:
     merged patch. ``pixel_values`` (patches, patch values) float32 and ``image_grid_thw`` (images, 3) int64 hold all
     images of the prompt in order, as its model family has them; both are None without images, and the grids where a
     family has none. The last ``hint_tokens`` of ``input_ids`` are the beginning of a response that the policy goes on
-    with (UFT). ``sheet`` shows the images, decoded and side by side, to people.
+    with. ``sheet`` shows the images, decoded and side by side, to people. ``index`` is the problem's place in the
+    training set.
     """
 
     problem: Problem
@@ -90,6 +91,7 @@ class Prompt:
     image_grid_thw: Tensor | None = None
     hint_tokens: int = 0
     sheet: Image.Image | None = None
+    index: int | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)

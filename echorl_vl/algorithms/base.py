@@ -1,14 +1,12 @@
-"""What a base algorithm is: keys that it sets, what it asks of an engine, and the few places where it acts.
+"""What a base algorithm is: keys that it sets, what it needs of an engine, and the few places where it acts.
 
-An engine calls the methods in this order, for a step of P prompts and B rows:
+For a step of P prompts and B rows, an engine calls
 
-    keep_hint        how much of the expert's solution stands in the prompt             UFT
-    settled          which prompts have been sampled enough                             Reinforce-Ada
-    shape_rewards    rewards before advantages                                          DAPO
-    select_rows        rows that go into the update, once advantages are worked out       Reinforce-Ada
-    policy_loss      loss of each token                                                 LUFFY, SRFT, SFT
+    shape_rewards    rewards before advantages
+    policy_loss      loss of each token
 
-`Algorithm` itself does nothing of it: it is GRPO.
+`Algorithm` itself changes nothing there. Whatever else an algorithm does is a capability that it needs; what it has to
+bring for it stands with the engine's strategy (`engines/local/strategies/`).
 """
 
 from __future__ import annotations
@@ -21,7 +19,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:  # a configuration is read without torch
-    import torch
     from torch import Tensor
 
     from echorl_vl.core import PolicyLoss
@@ -30,8 +27,13 @@ LARGEST = 10**6  # of any option
 
 
 class Capability(Enum):
-    """What an algorithm may need and an engine offer; the value follows "needs" in an error message."""
+    """What an algorithm may need and an engine offer; the value follows "needs" in an error message.
 
+    `register` adds the first two to the needs of an algorithm that overrides a method of `METHODS`.
+    """
+
+    POLICY_LOSS = "a policy loss of its own"
+    SHAPED_REWARDS = "rewards of its own making"
     OFF_POLICY_ROWS = "demonstrations among the rows of a group"
     HINTS = "hints in the prompt"
     ROUNDS = "more rollouts for some prompts than for others"
@@ -39,13 +41,20 @@ class Capability(Enum):
     NO_ROLLOUTS = "training without rollouts"
 
 
+METHODS = {"policy_loss": Capability.POLICY_LOSS, "shape_rewards": Capability.SHAPED_REWARDS}
+WITH_DEMONSTRATIONS = frozenset(
+    {Capability.OFF_POLICY_ROWS, Capability.HINTS, Capability.SFT_STEPS, Capability.NO_ROLLOUTS}
+)
+
+
 @dataclass(frozen=True)
 class LossRows:
     """Rows of a micro-batch as a policy loss reads them: b rows of T tokens.
 
     log_probs: (b, T) of the policy now, with gradient. old_log_probs: (b, T) of the policy that sampled, meaningless in
-    expert rows. advantages: (b, 1) or (b, T). response_mask: (b, T) bool. on_policy: (b,) bool, False for rows that an
-    expert wrote. verified: (b,) bool, the answer is right. entropy: (b, T) nats, of the policy now, without gradient.
+    off-policy rows. advantages: (b, 1) or (b, T). response_mask: (b, T) bool. on_policy: (b,) bool, False for
+    demonstrations. verified: (b,) bool, the answer is correct. entropy: (b, T) nats, of the policy now, without
+    gradient.
     """
 
     log_probs: Tensor
@@ -63,7 +72,7 @@ class Algorithm:
 
     preset: configuration keys that naming the algorithm sets; keys beside the name (in the file, or on the command
         line) win.
-    needs: what it needs of an engine.
+    needs: what it needs of an engine beside sampling n rollouts of each prompt.
     """
 
     name: ClassVar[str]
@@ -71,54 +80,20 @@ class Algorithm:
     needs: ClassVar[frozenset[Capability]] = frozenset()
 
     ignores_returns: ClassVar[bool] = False
-    """Whether the loss of own rows is not made of their advantages, so that a KL in the reward does nothing to them."""
+    """Whether the loss of on-policy rows is not made of their advantages, so that a KL in the reward does nothing."""
 
     @property
     def needs_demonstrations(self) -> bool:
-        """Whether problems have to come with an expert's solution (`data.demonstration_key`)."""
-        return bool(self.needs - {Capability.ROUNDS})
-
-    @property
-    def rounds(self) -> int:
-        """Most rounds of sampling for one prompt."""
-        return 1
-
-    @property
-    def hint_pieces(self) -> int:
-        """Most pieces that a solution is cut in for hints."""
-        return 0
-
-    @property
-    def hint_coef(self) -> float:
-        """Weight in the loss of the mean NLL of hint tokens."""
-        return 0.0
-
-    @property
-    def sft_prompts(self) -> int:
-        """Prompts without a right rollout that make a step of supervised fine-tuning; 0: there are no such steps."""
-        return 0
-
-    def keep_hint(self, step: int, total_steps: int, pieces: Tensor, generator: torch.Generator) -> Tensor:
-        """(P,) pieces of each prompt's solution, of (P,) `pieces`, that stand in its prompt at `step` (1 the first)."""
-        return pieces * 0
+        """Whether problems have to come with a demonstration (`data.demonstration_key`)."""
+        return bool(self.needs & WITH_DEMONSTRATIONS)
 
     def conflict(self, rollouts: int) -> tuple[str, str] | None:
-        """An option that does not go with `rollouts` of a prompt a round, and what is wanted; None: all do."""
+        """An option that does not go with `rollouts` of a prompt a round, and what is expected; None: all do."""
         return None
-
-    def is_done(self, correct: Tensor, group_ids: Tensor) -> Tensor:
-        """(P,) bool: prompts that need no further round, from their rollouts so far (B,)."""
-        import torch
-
-        return torch.ones(len(group_ids.unique()), dtype=torch.bool, device=group_ids.device)
 
     def shape_rewards(self, rewards: Tensor, lengths: Tensor, max_tokens: int) -> Tensor:
         """(B,) rewards that advantages are made of, from the graded ones and the lengths of the responses."""
         return rewards
-
-    def select_rows(self, correct: Tensor, group_ids: Tensor) -> Tensor | None:
-        """(B,) bool rows that go into the update; None for all."""
-        return None
 
     def policy_loss(self, rows: LossRows, **clip: Any) -> PolicyLoss:
         """Loss of each token, before any mean; `clip` are the keyword arguments of `core.policy_loss`."""
@@ -137,6 +112,8 @@ def register(name: str):
         if name in ALGORITHMS:
             raise ValueError(f"two algorithms are called {name!r}: {ALGORITHMS[name].__name__} and {cls.__name__}")
         cls.name = name
+        overridden = [method for method in METHODS if getattr(cls, method) is not getattr(Algorithm, method)]
+        cls.needs |= {METHODS[method] for method in overridden}
         ALGORITHMS[name] = cls
         return cls
 
@@ -158,14 +135,21 @@ def make_algorithm(name: str, options: Mapping[str, Any] | None = None) -> Algor
             near = difflib.get_close_matches(option, fields, 1)
             known = f"did you mean {near[0]}?" if near else f"{name} has {', '.join(fields) or 'no options'}"
             raise ValueError(f"algorithm.options.{option}: unknown option of {name}; {known}")
-        wanted = int if isinstance(fields[option].default, int) else (int, float)
-        if isinstance(value, bool) or not isinstance(value, wanted) or not -LARGEST <= value <= LARGEST:
-            kind = "a whole number" if wanted is int else "a finite number"
-            raise ValueError(f"algorithm.options.{option} is {value!r}: wanted {kind} of at most {LARGEST:,}")
+        _check_type(option, value, type(fields[option].default))
     return cls(**(options or {}))
 
 
-def require(name: str, value: float, holds: bool, wanted: str) -> None:
+def _check_type(option: str, value: Any, kind: type) -> None:
+    """Raises ValueError where the value of an option is not of the type of its default."""
+    if kind in (bool, str):
+        require(option, value, isinstance(value, kind), "true or false" if kind is bool else "text")
+        return
+    number = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
+    words = "a whole number" if kind is int else "a finite number"
+    require(option, value, number and -LARGEST <= value <= LARGEST, f"{words} of at most {LARGEST:,}")
+
+
+def require(name: str, value: Any, holds: bool, wanted: str) -> None:
     """Raises ValueError for an option out of range."""
     if not holds:
         raise ValueError(f"algorithm.options.{name} is {value!r}: wanted {wanted}")

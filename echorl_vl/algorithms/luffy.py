@@ -1,4 +1,4 @@
-"""LUFFY (arXiv 2504.14945): the expert's trace is one of the group's rows."""
+"""LUFFY (arXiv 2504.14945): a demonstration is one of the group's rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @register("luffy")
 @dataclass(frozen=True)
 class LUFFY(Algorithm):
-    """Of the n rows of a group (`worker.rollout.n`) the last one is the expert's; it shares the group's advantages."""
+    """The last of the n rows of a group (`worker.rollout.n`) is the demonstration, with an advantage as the others."""
 
     gamma: float = 0.1
     """of the shaping f(x) = x / (x + gamma)"""

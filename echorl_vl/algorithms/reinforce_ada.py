@@ -1,4 +1,4 @@
-"""Reinforce-Ada (arXiv 2510.04996): prompts are sampled until they show both right and wrong answers."""
+"""Reinforce-Ada (arXiv 2510.04996): prompts are sampled until they show both correct and incorrect answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @register("reinforce_ada")
 @dataclass(frozen=True)
 class ReinforceAda(Algorithm):
-    """Rounds of n samples until right and wrong are there; `keep` stay, half of each where possible.
+    """Rounds of n samples until correct and incorrect ones are there; `keep` stay, half of each where possible.
 
     Advantages compare with all samples of the prompt, those that do not stay included.
     """
@@ -38,16 +38,14 @@ class ReinforceAda(Algorithm):
             return None
         return "keep", f"at most {most}, which is max_rounds times worker.rollout.n: no prompt could show that many"
 
-    @property
-    def rounds(self) -> int:
-        return self.max_rounds
-
     def is_done(self, correct: Tensor, group_ids: Tensor) -> Tensor:
+        """(P,) bool: prompts that need no further round, from their rollouts so far (B,)."""
         from echorl_vl.core import has_positive_and_negative
 
         return has_positive_and_negative(correct, group_ids, self.keep)
 
     def select_rows(self, correct: Tensor, group_ids: Tensor) -> Tensor:
+        """(B,) bool: rows that go into the update."""
         from echorl_vl.core import balanced_rows
 
         return balanced_rows(correct, group_ids, self.keep)

@@ -10,6 +10,6 @@ from .grpo import GRPO, NO_KL
 
 @register("reinforce_rej")
 class ReinforceRej(Algorithm):
-    """Advantage r, but 0 in groups that are all right or all wrong."""
+    """Advantage r, but 0 in groups that are all correct or all incorrect."""
 
     preset: ClassVar = GRPO.preset | NO_KL | {"algorithm.adv_estimator": "reinforce_rej"}

@@ -12,7 +12,7 @@ from .grpo import GRPO, NO_KL
 @register("relift")
 @dataclass(frozen=True)
 class ReLIFT(Algorithm):
-    """Prompts whose rollouts all fail go to a buffer; when it is full, one SFT step on their traces empties it."""
+    """Prompts whose rollouts all fail go to a buffer; a full one makes an SFT step on their demonstrations."""
 
     buffer: int = 128
     """prompts in the buffer that make an SFT step"""
@@ -22,7 +22,3 @@ class ReLIFT(Algorithm):
 
     def __post_init__(self) -> None:
         require("buffer", self.buffer, self.buffer >= 1, "a whole number of at least 1")
-
-    @property
-    def sft_prompts(self) -> int:
-        return self.buffer

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on the experts' traces: no rollout is drawn."""
+"""Supervised fine-tuning on demonstrations: no rollout is sampled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @register("sft")
 class SFT(Algorithm):
-    """The mean NLL of the traces' tokens. Nothing is verified, so there is nothing to echo."""
+    """The mean NLL of the demonstrations' tokens. Nothing is verified, so there is nothing to echo."""
 
     preset: ClassVar = {
         "echo.coef": 0.0,

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 @register("srft")
 @dataclass(frozen=True)
 class SRFT(Algorithm):
-    """The last of the n rows of a group is the expert's, as in LUFFY; it is imitated as well as reinforced."""
+    """The last of the n rows of a group is the demonstration, as in LUFFY; it is imitated as well as reinforced."""
 
     gamma: float = 0.1
     """of the shaping f(x) = x / (x + gamma)"""
     sft_weight: float = 0.5
     """of the imitation term, times exp(-entropy)"""
     positive_weight: float = 0.1
-    """of own rollouts that are right, times exp(entropy)"""
+    """of on-policy rollouts that are correct, times exp(entropy)"""
 
     preset: ClassVar = GRPO.preset | NO_KL
     needs: ClassVar = frozenset({Capability.OFF_POLICY_ROWS})

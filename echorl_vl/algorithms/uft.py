@@ -1,4 +1,4 @@
-"""UFT (arXiv 2505.16984): the prompt carries a hint, a part of the expert's solution that shrinks with training."""
+"""UFT (arXiv 2505.16984): the prompt carries a hint, a part of the demonstration that shrinks with training."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 @register("uft")
 @dataclass(frozen=True)
 class UFT(Algorithm):
-    """The solution is cut in at most `pieces` pieces, of which Binomial(pieces, p(step)) open the response.
+    """The demonstration is cut in at most `pieces` pieces, of which Binomial(pieces, p(step)) open the response.
 
     Hint tokens are part of the prompt: they have no advantage and are in no clip. Their NLL joins the loss.
     """
 
     pieces: int = 5
-    """most pieces that a solution is cut in"""
+    """most pieces that a demonstration is cut in"""
     start: float = 0.95
     """p at the start, before the first step"""
     end: float = 0.05
@@ -41,15 +41,8 @@ class UFT(Algorithm):
         for name, wanted in (("start", "a probability"), ("end", "a probability"), ("hint_share", "a share, 0 to 1")):
             require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, wanted)
 
-    @property
-    def hint_pieces(self) -> int:
-        return self.pieces
-
-    @property
-    def hint_coef(self) -> float:
-        return self.coef
-
     def keep_hint(self, step: int, total_steps: int, pieces: Tensor, generator: torch.Generator) -> Tensor:
+        """(P,) pieces of each demonstration, of (P,) `pieces`, that stand in its prompt at `step` (1 the first)."""
         from echorl_vl.core import draw_pieces, hint_probability
 
         probability = hint_probability(step, self.start, self.end, round(self.hint_share * total_steps))

@@ -85,7 +85,7 @@ def _algorithm(config: Config) -> Iterator[ConfigIssue]:
         (Capability.SFT_STEPS, f"{name} learns from the groups that all fail, which filtering drops"),
         (
             Capability.OFF_POLICY_ROWS,
-            f"the expert's row of {name} gives groups that all fail an advantage, and filtering drops them",
+            f"the demonstration of {name} gives groups that all fail an advantage, and filtering drops them",
         ),
     ):
         if need in algorithm.needs and config.algorithm.online_filtering:
@@ -100,7 +100,7 @@ def _algorithm(config: Config) -> Iterator[ConfigIssue]:
         wanted = f"wanted true, or disable_kl = true: a KL in the reward is lost on {name}"
         yield ConfigIssue((other, "algorithm.disable_kl", "algorithm.name"), f"{at(config, other)}: {wanted}")
     if Capability.OFF_POLICY_ROWS in algorithm.needs and config.worker.rollout.n < 3:
-        key, wanted = "worker.rollout.n", f"wanted at least 3 with {name}: one row of a group is the expert's"
+        key, wanted = "worker.rollout.n", f"wanted at least 3 with {name}: one row of a group is the demonstration"
         yield ConfigIssue((key, "algorithm.name"), f"{at(config, key)}: {wanted}")
 
 

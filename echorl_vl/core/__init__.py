@@ -17,7 +17,7 @@ import importlib
 from typing import Any
 
 _NAMES = {
-    "advantages": "ESTIMATORS group_advantages overlong_penalty token_advantages",
+    "advantages": "ESTIMATORS group_advantages overlong_penalty rejected_rows token_advantages",
     "config": "EchoConfig",
     "entropy": "log_probs_and_entropy step_entropies token_entropy",
     "groups": "balanced_rows degenerate_groups group_index group_statistics has_positive_and_negative",

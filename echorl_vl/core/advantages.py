@@ -21,6 +21,8 @@ from torch import Tensor
 from .groups import degenerate_groups, group_index, group_reduce
 
 ESTIMATORS = ("grpo", "grpo_passk", "rloo", "reinforce_rej", "reinforce_plus_plus")
+REJECTING = ("reinforce_rej",)
+"""Estimators that reject groups of equal rewards."""
 
 
 @torch.no_grad()
@@ -73,6 +75,15 @@ def group_advantages(
             std = (group_reduce(centred.square(), index, groups, "sum") / (size - 1)).sqrt()
             advantages = advantages / (std + eps)[index]
     return advantages.masked_fill(degenerate_groups(rewards, index, groups)[index], 0.0).float()
+
+
+@torch.no_grad()
+def rejected_rows(rewards: Tensor, group_ids: Tensor, estimator: str) -> Tensor:
+    """(B,) bool: rows whose advantage is 0 for their group's rewards (B,), whatever a KL has added to their returns."""
+    if estimator not in REJECTING:
+        return torch.zeros_like(rewards, dtype=torch.bool)
+    index, groups = group_index(group_ids)
+    return degenerate_groups(rewards, index, groups)[index]
 
 
 def _lead(rewards: Tensor, index: Tensor, groups: int) -> Tensor:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from echorl_vl.data.demonstrations import DemonstrationEncoder, answer_opening, usable_demonstrations
 from echorl_vl.data.problem import Problems
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.data.screening import screen
 from echorl_vl.data.sources import read_problems
 from echorl_vl.models import ModelFamily
+from echorl_vl.types import Problem
 
 if TYPE_CHECKING:
     from echorl_vl.config import Config
@@ -61,3 +63,26 @@ def screen_set(
     """
     data = config.data
     return screen(problems, encoder, data.bad_rows, data.check_images, data.filter_overlong_prompts, note)
+
+
+def demonstration_encoder(
+    config: Config, prompts: PromptEncoder, problem: Problem, end_of_turn: int
+) -> DemonstrationEncoder:
+    """Encodes demonstrations as responses of the policy; `problem` shows how the chat template opens an answer."""
+    data, opening = config.data, answer_opening(prompts.render(problem))
+    return DemonstrationEncoder(
+        prompts.tokenizer, end_of_turn, data.max_response_length, data.trace_needs_box, opening=opening
+    )
+
+
+def with_demonstrations(
+    config: Config, problems: Problems, encoder: DemonstrationEncoder, note: Callable[[str], None] = _nothing
+) -> Problems:
+    """The problems whose demonstration can be used; ``note`` takes a line about how many.
+
+    Raises:
+        UserError: none can be used, or one can't be under `data.bad_traces: error`.
+    """
+    found = usable_demonstrations(problems, encoder, config.data.bad_traces)
+    note(f"{problems.source}: {found}")
+    return problems.select(found.kept) if found.dropped else problems

@@ -14,14 +14,15 @@ from torch import Tensor
 from echorl_vl.config import Config
 from echorl_vl.core import Splitter, step_ids, verified_rollouts
 from echorl_vl.core.seeds import step_generator
-from echorl_vl.data.demonstrations import DemonstrationEncoder, answer_opening, usable_demonstrations
+from echorl_vl.data.demonstrations import DemonstrationEncoder, usable_demonstrations
+from echorl_vl.data.from_config import demonstration_encoder
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.data.sources import load_problems
 from echorl_vl.engines.local.context import build_context
 from echorl_vl.engines.local.policy import Policy
-from echorl_vl.engines.local.rollout import generate
-from echorl_vl.engines.local.rows import expert_rollouts
-from echorl_vl.engines.local.validation import score, training_params
+from echorl_vl.engines.local.rollout import generate, grade
+from echorl_vl.engines.local.sampling import training_params
+from echorl_vl.engines.local.strategies.off_policy import off_policy_rows
 from echorl_vl.evidence.setup import Setup
 from echorl_vl.rewards.manager import RewardManager
 from echorl_vl.types import Problem, Prompt, RolloutBatch, concatenate
@@ -75,20 +76,16 @@ class Probe:
         )
         kept, _ = self.encoder.filter_overlong(found)
         if traces:
-            with_trace = set(usable_demonstrations(found, self.trace_encoder(found[kept[0]])).kept)
+            with_trace = set(usable_demonstrations(found, self.demonstration_encoder(found[kept[0]])).kept)
             kept = [index for index in kept if index in with_trace]
         if seed is not None:
             random.Random(seed).shuffle(kept)
         limits = [value for value in (limit, self.setup.problems) if value is not None]
         return [found[index] for index in kept[: min(limits, default=None)]]
 
-    def trace_encoder(self, problem: Problem) -> DemonstrationEncoder:
+    def demonstration_encoder(self, problem: Problem) -> DemonstrationEncoder:
         """Encodes worked solutions as training does; `problem` shows how the chat template opens an answer."""
-        data, policy = self.config.data, self.policy
-        opening = answer_opening(self.encoder.render(problem))
-        return DemonstrationEncoder(
-            policy.tokenizer, policy.end_of_turn, data.max_response_length, data.trace_needs_box, opening=opening
-        )
+        return demonstration_encoder(self.config, self.encoder, problem, self.policy.end_of_turn)
 
     def prompts(self, problems: Sequence[Problem]) -> list[Prompt]:
         return [self.encoder.encode(problem) for problem in problems]
@@ -98,13 +95,12 @@ class Probe:
         params = replace(training_params(self.config), n=n)
         generator = step_generator(seed, 0, purpose)
         size = max(1, ROWS // n)
-        parts, accuracies = [], []
+        parts = []
         for first in range(0, len(prompts), size):
-            parts.append(generate(self.policy, prompts[first : first + size], params, generator))
-            graded = score(parts[-1], self.rewards, self.policy, self.config)
-            accuracies += [row["accuracy"] for row in graded]
+            rollouts = generate(self.policy, prompts[first : first + size], params, generator)
+            parts.append(grade(rollouts, self.rewards, self.policy, self.config))
         rollouts = parts[0] if len(parts) == 1 else concatenate(parts, self.policy.pad_id)
-        return Sample(rollouts, verified_rollouts(torch.tensor(accuracies), self.config.echo))
+        return Sample(rollouts, verified_rollouts(rollouts.score("accuracy").cpu(), self.config.echo))
 
     def steps(self, rollouts: RolloutBatch) -> Tensor:
         """(B, T) reasoning step of each text token, -1 elsewhere."""
@@ -114,8 +110,8 @@ class Probe:
     def traces(self, problems: Sequence[Problem]) -> RolloutBatch:
         """The worked solutions as rollouts, one a problem, with the policy's entropies at their tokens."""
         prompts = self.prompts(problems)
-        encoder = self.trace_encoder(problems[0])
-        rollouts = expert_rollouts(self.policy, prompts, [encoder.encode(problem) for problem in problems])
+        encoder = self.demonstration_encoder(problems[0])
+        rollouts = off_policy_rows(self.policy, prompts, [encoder.encode(problem) for problem in problems])
         # That of the entropies that are recorded with rollouts.
         temperature = self.config.echo.entropy_temperature or self.config.worker.rollout.temperature or 1.0
         scored = [
@@ -134,8 +130,8 @@ def open_probe(setup: Setup, model: Path | None):
     if model is not None:  # a checkpoint holds the whole model: LoRA is merged in
         own |= {"worker.actor.model.model_path": str(model), "worker.actor.model.lora.rank": "0"}
     config = setup.load(own)
-    parts = build_context(config, lambda _: None)
+    context = build_context(config, lambda _: None)
     try:
-        yield Probe(setup, config, parts.policy, parts.encoder, parts.rewards, parts.splitter)
+        yield Probe(setup, config, context.policy, context.encoder, context.rewards, context.splitter)
     finally:
-        parts.rewards.close()
+        context.rewards.close()

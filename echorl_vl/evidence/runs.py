@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from echorl_vl.algorithms import ALGORITHMS
 from echorl_vl.config import config_to_dict
 from echorl_vl.config.paths import PACKAGE_HOME
 from echorl_vl.evidence.setup import Setup
@@ -151,9 +152,9 @@ def algorithm_keys(name: str, coef: float, demonstration_key: Callable[[], str])
     asked by those alone that learn from them.
     """
     keys = {"algorithm.name": name, "echo.coef": str(coef)}
-    if name in ("luffy", "uft"):
+    if ALGORITHMS[name]().needs_demonstrations:
         keys["data.demonstration_key"] = demonstration_key()
-    if name == "dapo":
+    if ALGORITHMS[name].preset.get("algorithm.online_filtering"):
         keys["trainer.max_try_make_batch"] = "-1"
         if coef:
             keys |= KEEPS_GROUPS

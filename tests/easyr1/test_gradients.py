@@ -21,8 +21,8 @@ from echorl_vl.engines.local.advantages import compute_advantages
 from echorl_vl.engines.local.optim import make_optimizer
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
+from echorl_vl.engines.local.sampling import training_params
 from echorl_vl.engines.local.update import Updater
-from echorl_vl.engines.local.validation import training_params
 from echorl_vl.engines.train_batch import mine_clips
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -153,7 +153,7 @@ def experience_of(config, path: Path):
     right = torch.rand(PROMPTS * N, generator=torch.Generator().manual_seed(4)) < 0.5
     right[:N] = True  # a group that has degenerated
     scores = [{"overall": float(value), "accuracy": float(value)} for value in right]
-    train_batch = compute_advantages(rollouts, scores, config)
+    train_batch = compute_advantages(dataclasses.replace(rollouts, scores=scores), config)
     train_batch = mine_clips(train_batch, config.echo, make_splitter("newline", policy.tokenizer), step=1)
     train_batch.ref_log_probs = rollouts.log_probs + 0.1 * torch.randn(
         rollouts.log_probs.shape, generator=torch.Generator().manual_seed(5)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import tiny_models as tiny
 import torch
 from torch import Tensor
 
-from echorl_vl.algorithms import make_algorithm
 from echorl_vl.config import Config
 from echorl_vl.core import make_splitter
-from echorl_vl.engines.local.advantages import compute_advantages, reduce_rows
+from echorl_vl.engines.local.advantages import compute_advantages
+from echorl_vl.engines.local.collect import RolloutStrategy
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
-from echorl_vl.engines.local.rows import expert_rollouts, with_expert_rows
 from echorl_vl.engines.local.sampling import SamplingParams
+from echorl_vl.engines.local.strategies import make_strategy
+from echorl_vl.engines.local.strategies.off_policy import off_policy_rows, with_off_policy_rows
 from echorl_vl.engines.local.update import Updater
 from echorl_vl.engines.train_batch import batch_metrics, mine_clips
 from echorl_vl.types import TrainBatch, merge_groups
@@ -52,10 +54,13 @@ def traces(policy: Policy) -> list[Tensor]:
     return [torch.tensor([*policy.tokenizer(text)["input_ids"], policy.end_of_turn]) for text in TRACES]
 
 
+def strategy(policy: Policy, settings: Config) -> RolloutStrategy:
+    return make_strategy(settings, SimpleNamespace(policy=policy))
+
+
 def train_batch(policy: Policy, settings: Config, noise: float = 0.3) -> TrainBatch:
     """Three prompts: mixed, all right, all wrong but for the expert; old log-probs moved by `noise`."""
     name = settings.algorithm.name
-    algorithm = make_algorithm(name)
     sizes = [((4, 4),), ((4, 8),), ()] if policy.family.reads_images else [(), (), ()]
     prompts = [tiny.prompt(text, *sizes[i], seed=i) for i, text in enumerate(("ab", "cde", "f"))]
     for i, count in enumerate(HINTS.get(name, ())):
@@ -63,7 +68,7 @@ def train_batch(policy: Policy, settings: Config, noise: float = 0.3) -> TrainBa
         prompts[i] = replace(prompts[i], input_ids=ids, hint_tokens=count)
     expert = name in ("luffy", "srft")
     if name == "sft":
-        rollouts = expert_rollouts(policy, prompts, traces(policy))
+        rollouts = off_policy_rows(policy, prompts, traces(policy))
     else:
         params = SamplingParams(n=N - expert, max_tokens=LONGEST)
         rollouts = generate(policy, prompts, params, torch.Generator().manual_seed(3))
@@ -71,17 +76,17 @@ def train_batch(policy: Policy, settings: Config, noise: float = 0.3) -> TrainBa
         moved = noise * torch.randn(rollouts.log_probs.shape, generator=torch.Generator().manual_seed(1))
         rollouts.log_probs = rollouts.log_probs + moved * rollouts.response_mask
     if expert:
-        rollouts = with_expert_rows(rollouts, policy, traces(policy))
+        rollouts = with_off_policy_rows(rollouts, policy, traces(policy))
     right = {0: (1, 0, 1, 0), 1: (1, 1, 1, 1), 2: (0, 0, 0, 0)}
     seen, scores = dict.fromkeys(range(PROMPTS), 0), []
     for group, own in zip(rollouts.group_ids.tolist(), rollouts.is_on_policy.tolist(), strict=True):
         value = float(right[group][seen[group]]) if own else 1.0
         seen[group] += 1
         scores.append({"overall": value, "accuracy": value})
-    made = compute_advantages(rollouts, scores, settings, algorithm=algorithm)
+    made = compute_advantages(replace(rollouts, scores=scores), settings)
     if name != "sft":
         made = mine_clips(made, settings.echo, make_splitter("window", tiny.tokenizer(), size=3), step=1)
-    return reduce_rows(made, algorithm)
+    return strategy(policy, settings).update_batch(made)
 
 
 class Recorder(torch.optim.SGD):
@@ -216,11 +221,10 @@ def test_a_row_kept_for_its_clip_alone_is_in_no_other_term(policy: Policy) -> No
     """Reinforce-Ada keeps 2 of 4 here; where the clip's row is not among them it stays, for the echo term."""
     settings = config("reinforce_ada")
     settings.algorithm.options = {"keep": 2}
-    algorithm = make_algorithm("reinforce_ada", {"keep": 2})
     whole = train_batch(policy, config("grpo"))
     whole.clips = replace(whole.clips, rows=torch.tensor([2, 7]))
     whole.clips.token_weights[:] = whole.clips.token_weights[[1, 1, 0, 3, 4, 5, 6, 4, 8, 9, 10, 11]]
-    reduced = reduce_rows(whole, algorithm)
+    reduced = strategy(policy, settings).update_batch(whole)
     assert reduced.rollouts.group_ids.tolist() == [0, 0, 0, 1, 1, 1, 2, 2]
     assert reduced.rollouts.aux_only.tolist() == [False, False, True, False, False, True, False, False]
     assert reduced.clips.rows.tolist() == [2, 5]

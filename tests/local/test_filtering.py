@@ -9,10 +9,9 @@ import tiny_models as tiny
 import torch
 
 from echorl_vl.config import Config
-from echorl_vl.engines.local.collect import Collected, RolloutCollector
 from echorl_vl.engines.local.rollout import generate
-from echorl_vl.engines.local.sampling import SamplingParams
-from echorl_vl.engines.local.validation import training_params, validation_params
+from echorl_vl.engines.local.sampling import SamplingParams, training_params, validation_params
+from echorl_vl.engines.local.strategies.dynamic_sampling import DynamicSampling
 
 
 @pytest.mark.parametrize(
@@ -30,14 +29,14 @@ def test_both_bounds_are_outside_as_in_easyr1(low: float, high: float, kept: lis
     policy = tiny.text_policy()
     prompts = [tiny.prompt(text) for text in "abcde"]
     rollouts = generate(policy, prompts, SamplingParams(n=4, max_tokens=3), torch.Generator().manual_seed(0))
-    scores = [{"overall": float(row < group), "accuracy": 0.0} for group in range(5) for row in range(4)]
+    rollouts.scores = [{"overall": float(row < group), "accuracy": 0.0} for group in range(5) for row in range(4)]
     settings = Config()
     settings.algorithm.filter_low, settings.algorithm.filter_high = low, high
     means: list[float] = []
-    collector = SimpleNamespace(config=settings)
-    found = RolloutCollector._filtered(collector, Collected(rollouts, scores, list(range(5))), False, means)
+    found = DynamicSampling(settings, SimpleNamespace(), None)._filtered(rollouts, False, means)
     assert means == [0, 0.25, 0.5, 0.75, 1]
-    assert [problem for part in found for problem in part.problems] == kept
+    left = [prompt for part in found for prompt in part.prompts]
+    assert [group for group, prompt in enumerate(prompts) if any(prompt is one for one in left)] == kept
 
 
 def test_validation_at_temperature_0_is_greedy_and_training_stays_as_it_is() -> None:

@@ -13,12 +13,13 @@ import torch
 
 from echorl_vl.config import Config
 from echorl_vl.core import METRIC_NAMES, EchoConfig, make_splitter
+from echorl_vl.core.seeds import step_generator
 from echorl_vl.engines.local.advantages import compute_advantages
+from echorl_vl.engines.local.collect import RolloutStrategy
 from echorl_vl.engines.local.optim import learning_rate, make_optimizer
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.reference import KLController
 from echorl_vl.engines.local.rollout import generate
-from echorl_vl.engines.local.rows import generate_in_chunks
 from echorl_vl.engines.local.sampling import SamplingParams
 from echorl_vl.engines.local.trainer import Trainer
 from echorl_vl.engines.local.update import Updater
@@ -60,7 +61,7 @@ def train_batch(policy: Policy, settings: Config, accuracies, noise: float = 0.0
         rollouts.log_probs.shape, generator=torch.Generator().manual_seed(1)
     )
     scores = [{"overall": float(a), "accuracy": float(a)} for a in accuracies]
-    made = compute_advantages(rollouts, scores, settings)
+    made = compute_advantages(replace(rollouts, scores=scores), settings)
     splitter = make_splitter("window", tiny.tokenizer(), size=3)  # random bytes hold hardly a newline
     return mine_clips(made, settings.echo, splitter, step=1)
 
@@ -223,9 +224,9 @@ def test_a_step_that_is_not_finite_is_skipped_and_several_stop_the_run(policy: P
 
 def test_chunks_of_prompts_make_one_batch(policy: Policy) -> None:
     prompts = [tiny.prompt("ab", (4, 4)), tiny.prompt("cd", (4, 8), seed=1), tiny.prompt("e")]
-    params = SamplingParams(n=2, max_tokens=9)
-    joined = generate_in_chunks(policy, prompts, params, torch.Generator().manual_seed(0), 2)
-    generator = torch.Generator().manual_seed(0)
+    settings = config(data__mini_rollout_batch_size=2, data__max_response_length=9, worker__rollout__n=2)
+    joined = RolloutStrategy(settings, SimpleNamespace(policy=policy)).generate(prompts, 1, "rollout")
+    params, generator = SamplingParams(n=2, max_tokens=9), step_generator(settings.worker.rollout.seed, 1, "rollout")
     parts = [generate(policy, prompts[:2], params, generator), generate(policy, prompts[2:], params, generator)]
     assert joined.group_ids.tolist() == [0, 0, 1, 1, 2, 2] and len(joined.prompts) == 3
     assert joined.texts == parts[0].texts + parts[1].texts
@@ -239,7 +240,7 @@ def test_kl_in_the_reward_moves_advantages(policy: Policy) -> None:
     made = train_batch(policy, settings, [1] * (PROMPTS * N))
     reference = made.rollouts.log_probs - 0.1 * made.rollouts.response_mask
     reference[0] -= 1.0 * made.rollouts.response_mask[0]
-    moved = compute_advantages(made.rollouts, made.rollouts.scores, settings, reference, kl_coef=0.5)
+    moved = compute_advantages(made.rollouts, settings, ref_log_probs=reference, kl_coef=0.5)
     lengths = made.rollouts.response_mask.sum(-1).float()
     kl = 0.1 * lengths
     kl[0] = 1.1 * lengths[0]
@@ -266,7 +267,7 @@ def test_reinforce_plus_plus_discounts_token_by_token(policy: Policy, gamma: flo
     mask, coef = made.rollouts.response_mask, 0.5
     noise = torch.randn(mask.shape, generator=torch.Generator().manual_seed(7))
     reference = made.rollouts.log_probs + noise if with_kl else None
-    found = compute_advantages(made.rollouts, made.rollouts.scores, settings, reference, kl_coef=coef).advantages
+    found = compute_advantages(made.rollouts, settings, ref_log_probs=reference, kl_coef=coef).advantages
     returns = torch.zeros(mask.shape)
     for row, length in enumerate(mask.sum(-1).tolist()):
         rewards = [0.0] * (length - 1) + [float(MIXED[row])]

@@ -22,8 +22,8 @@ from echorl_vl.engines.local.advantages import compute_advantages
 from echorl_vl.engines.local.optim import make_optimizer
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
+from echorl_vl.engines.local.sampling import training_params
 from echorl_vl.engines.local.update import Updater
-from echorl_vl.engines.local.validation import training_params
 from echorl_vl.engines.train_batch import mine_clips
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -106,9 +106,8 @@ def experience_of(config, path: Path):
     right[:N] = True  # a group that has degenerated
     scores = [{"overall": float(value), "accuracy": float(value)} for value in right]
     noise = torch.randn(rollouts.tokens.shape, generator=torch.Generator().manual_seed(5))
-    train_batch = dataclasses.replace(
-        compute_advantages(rollouts, scores, config), ref_log_probs=rollouts.log_probs + 0.3 * noise
-    )
+    train_batch = compute_advantages(dataclasses.replace(rollouts, scores=scores), config)
+    train_batch.ref_log_probs = rollouts.log_probs + 0.3 * noise
     return policy, mine(policy, train_batch, config.echo)
 
 

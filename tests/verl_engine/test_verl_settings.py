@@ -119,7 +119,9 @@ def test_steps_beyond_the_epochs_are_taken() -> None:
 @pytest.mark.parametrize(
     ("overrides", "wanted"),
     [
-        (["algorithm.name=luffy", "data.demonstration_key=solution"], "engine verl trains grpo and dr_grpo"),
+        (["algorithm.name=luffy", "data.demonstration_key=solution"],
+         "needs a policy loss of its own and demonstrations among the rows of a group, which engine verl has not"),
+        (["algorithm.name=dapo"], "it needs rewards of its own making, which engine verl has not"),
         (["algorithm.adv_estimator=rloo"], "wanted grpo: engine verl has not been tried with anything else"),
         (["worker.actor.loss_type=gspo"], "wanted default"),
         (["worker.actor.model.lora.rank=8"], "wanted 0 (no adapters)"),

@@ -49,7 +49,7 @@ SMALLER = (
 class EasyR1Engine(RayEngine):
     name = "easyr1"
     summary = "EasyR1: Ray, FSDP and vLLM, on one GPU or many"
-    capabilities = frozenset({Capability.OFF_POLICY_ROWS})
+    capabilities = frozenset({Capability.POLICY_LOSS, Capability.SHAPED_REWARDS, Capability.OFF_POLICY_ROWS})
     accepts = ACCEPTS
     auto_order = 10
     smaller = SMALLER

@@ -8,9 +8,9 @@ from transformers import AutoProcessor, AutoTokenizer
 
 from echorl_vl.algorithms import make_algorithm
 from echorl_vl.config import Config
-from echorl_vl.data.demonstrations import DemonstrationEncoder, answer_opening, usable_demonstrations
+from echorl_vl.data.demonstrations import DemonstrationEncoder
 from echorl_vl.data.files import root_cause
-from echorl_vl.data.from_config import make_encoder
+from echorl_vl.data.from_config import demonstration_encoder, make_encoder, with_demonstrations
 from echorl_vl.data.problem import Problems
 from echorl_vl.engines.easyr1.preflight import read_model_config
 from echorl_vl.errors import UserError
@@ -37,19 +37,12 @@ def load_tokenizer(config: Config) -> tuple[Any, Any | None]:
 
 
 def with_usable_demonstrations(config: Config, train: Problems) -> tuple[Problems, DemonstrationEncoder, str]:
-    """The problems whose trace can be used, what encodes it, and a line about how many there are.
+    """The problems whose demonstration can be used, what encodes it, and a line about how many there are.
 
-    Raises UserError where no trace can be used, and for any that can't under `data.bad_traces: error`.
+    Raises UserError where none can be used, and for any that can't under `data.bad_traces: error`.
     """
-    data = config.data
     tokenizer, processor = load_tokenizer(config)
     prompts = make_encoder(config, tokenizer, processor)
-    encoder = DemonstrationEncoder(
-        tokenizer,
-        end_of_turn(tokenizer, (tokenizer.eos_token_id,)),
-        data.max_response_length,
-        data.trace_needs_box,
-        opening=answer_opening(prompts.render(train[0])),
-    )
-    found = usable_demonstrations(train, encoder, data.bad_traces)
-    return (train.select(found.kept) if found.dropped else train), encoder, f"{train.source}: {found}"
+    encoder = demonstration_encoder(config, prompts, train[0], end_of_turn(tokenizer, (tokenizer.eos_token_id,)))
+    notes: list[str] = []
+    return with_demonstrations(config, train, encoder, notes.append), encoder, notes[0]

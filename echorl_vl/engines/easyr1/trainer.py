@@ -16,9 +16,8 @@ from verl.protocol import DataProto
 from verl.trainer import ray_trainer
 from verl.trainer.ray_trainer import RayPPOTrainer
 
-from echorl_vl.core import echo_coef, make_splitter
+from echorl_vl.core import echo_coef, make_splitter, rejected_rows
 from echorl_vl.core import metric_names as names
-from echorl_vl.core.groups import degenerate_groups, group_index
 from echorl_vl.engines.easyr1.actor import COEF, TRAINED, VERIFIED, WEIGHTS
 from echorl_vl.engines.easyr1.advantages import register_advantages
 from echorl_vl.engines.easyr1.batches import BatchReader
@@ -114,8 +113,10 @@ class EchoTrainer(RayPPOTrainer):
             batch.batch[VERIFIED] = train_batch.verified
         if self.ours.algorithm.keeps_all_success(coef > 0):
             self._leave_to_echo(batch, train_batch)
-        if self.ours.algorithm.adv_estimator == "reinforce_rej":
-            self._reject_uniform(batch, train_batch)
+        estimator = self.ours.algorithm.adv_estimator
+        rejected = rejected_rows(train_batch.rewards, train_batch.rollouts.group_ids, estimator)
+        if rejected.any():
+            self._silence(batch, train_batch, rejected)
         mined = time.perf_counter() - started
         output = host_update(batch)
         metrics = batch_metrics(train_batch, echo) | {names.ECHO_COEF: coef, "timing_s/echo": mined}
@@ -146,11 +147,6 @@ class EchoTrainer(RayPPOTrainer):
         if kept.any():
             batch.batch[TRAINED] = ~kept
             self._silence(batch, train_batch, kept)
-
-    def _reject_uniform(self, batch: DataProto, train_batch: TrainBatch) -> None:
-        """Reinforce-Rej rejects the groups of equal rewards, whatever a KL penalty has added to them."""
-        groups, count = group_index(train_batch.rollouts.group_ids)
-        self._silence(batch, train_batch, degenerate_groups(train_batch.rewards, groups, count)[groups])
 
     def _silence(self, batch: DataProto, train_batch: TrainBatch, rows: Tensor) -> None:
         batch.batch["advantages"] = train_batch.advantages = batch.batch["advantages"].masked_fill(rows[:, None], 0.0)

@@ -10,14 +10,21 @@ import torch
 from echorl_vl.algorithms import Capability, make_algorithm
 from echorl_vl.config import Config
 from echorl_vl.core import Splitter, make_splitter
-from echorl_vl.data.from_config import load_set, make_encoder, screen_set
+from echorl_vl.data.demonstrations import DemonstrationEncoder
+from echorl_vl.data.from_config import (
+    demonstration_encoder,
+    load_set,
+    make_encoder,
+    screen_set,
+    with_demonstrations,
+)
 from echorl_vl.data.order import BatchOrder
 from echorl_vl.data.problem import Problems
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.engines.local.architecture import check_window
-from echorl_vl.engines.local.expert_traces import ExpertTraces, with_traces
 from echorl_vl.engines.local.memory import check_memory
 from echorl_vl.engines.local.policy import Policy
+from echorl_vl.engines.local.strategies import check_training_set
 from echorl_vl.errors import UserError, counted
 from echorl_vl.models.loading import load_inputs
 from echorl_vl.rewards.manager import RewardManager
@@ -27,7 +34,7 @@ from echorl_vl.rewards.manager import RewardManager
 class TrainingContext:
     """Everything that reads the configuration once.
 
-    `order` and `train` are None for `trainer.val_only`; `traces` unless the algorithm learns from experts' traces.
+    `order` and `train` are None for `trainer.val_only`; `demonstrations` unless the algorithm learns from them.
     """
 
     policy: Policy
@@ -38,17 +45,17 @@ class TrainingContext:
     rewards: RewardManager
     splitter: Splitter
     total_steps: int
-    traces: ExpertTraces | None = None
+    demonstrations: DemonstrationEncoder | None = None
 
 
 def build_context(config: Config, note: Callable[[str], None]) -> TrainingContext:
-    """Builds the parts, cheapest first, so that a mistake shows before a large model is loaded.
+    """Builds it, cheapest part first, so that a mistake shows before a large model is loaded.
 
     Args:
         note: takes a line about what was found, for the user.
 
     Raises:
-        UserError: problems, pictures, model, reward or device are not as wanted.
+        UserError: problems, pictures, model, reward or device are not as expected.
     """
     device = _device(config)
     check_memory(config, device)
@@ -73,11 +80,11 @@ def build_context(config: Config, note: Callable[[str], None]) -> TrainingContex
         dtypes = config.worker.actor.fsdp
         policy = Policy.load(config.worker.actor.model, device, dtypes.mp_param_dtype, dtypes.torch_dtype)
         splitter = make_splitter(config.echo.splitter, policy.tokenizer, **config.echo.splitter_kwargs)
-        algorithm, traces = make_algorithm(config.algorithm.name, config.algorithm.options), None
+        algorithm, demonstrations = make_algorithm(config.algorithm.name, config.algorithm.options), None
         if algorithm.needs_demonstrations and train is not None:
-            train, traces = with_traces(
-                train, encoder, policy.tokenizer, policy.end_of_turn, splitter, algorithm, config, note
-            )
+            demonstrations = demonstration_encoder(config, encoder, train[0], policy.end_of_turn)
+            train = with_demonstrations(config, train, demonstrations, note)
+            check_training_set(config, train, demonstrations, splitter, note)
         check_window(policy, config, hints=Capability.HINTS in algorithm.needs)
         order = None if train is None else _order(train, config)
         steps = 0 if train is None else config.trainer.max_steps or _steps_in_all(train, config)
@@ -93,7 +100,7 @@ def build_context(config: Config, note: Callable[[str], None]) -> TrainingContex
         note(validated)
     else:
         note(f"{counted(len(train), 'training problem')}, {validated}, {counted(steps, 'step')}")
-    return TrainingContext(policy, encoder, train, order, validation_set, rewards, splitter, steps, traces)
+    return TrainingContext(policy, encoder, train, order, validation_set, rewards, splitter, steps, demonstrations)
 
 
 def _device(config: Config) -> str:

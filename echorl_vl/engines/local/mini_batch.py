@@ -28,7 +28,7 @@ class MiniBatch:
     on_policy_tokens: int
 
     @classmethod
-    def of(cls, train_batch: TrainBatch, first: int, stop: int) -> MiniBatch:
+    def from_groups(cls, train_batch: TrainBatch, first: int, stop: int) -> MiniBatch:
         """The groups `first` up to, not including, `stop`."""
         rollouts = train_batch.rollouts
         bounds = torch.searchsorted(rollouts.group_ids, torch.tensor([first, stop], device=rollouts.group_ids.device))

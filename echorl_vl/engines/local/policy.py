@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from echorl_vl.core.entropy import log_probs_and_entropy
 from echorl_vl.engines.local.architecture import check_architecture
 from echorl_vl.engines.local.attention import SHARED_PREFIX, skip_mask, take_rows
-from echorl_vl.engines.local.hints import Hints
+from echorl_vl.engines.local.hint_tokens import HintTokens
 from echorl_vl.engines.local.packing import PackedRows
 from echorl_vl.errors import UserError
 from echorl_vl.models import family_of
@@ -217,7 +217,8 @@ class Policy:
         column = torch.arange(1, tokens.shape[1] + 1, device=self.device)
         lengths = (mask * column).amax(1).clamp(min=1).cpu()
         inside = column <= lengths.to(self.device)[:, None]
-        hints = Hints.of(prompts, prompt_index, batch.group_ids.cpu().bincount()[groups]) if with_hints else None
+        sizes = batch.group_ids.cpu().bincount()[groups]
+        hints = HintTokens.from_prompts(prompts, prompt_index, sizes) if with_hints else None
 
         self.forward_calls += 1
         with self._training_layers(), self.autocast():
@@ -233,7 +234,7 @@ class Policy:
         return Scores(log_probs, entropy, hint_nll)
 
     def _packed_hidden(
-        self, prompts: list, prompt_index: Tensor, tokens: Tensor, lengths: Tensor, hints: Hints | None
+        self, prompts: list, prompt_index: Tensor, tokens: Tensor, lengths: Tensor, hints: HintTokens | None
     ) -> Tensor:
         """(sum of lengths, hidden): the states that the response tokens are predicted from, in row order.
 
@@ -253,7 +254,7 @@ class Policy:
         return take_rows(hidden, predictors)
 
     def _padded_hidden(
-        self, prompts: list, prompt_index: Tensor, tokens: Tensor, lengths: Tensor, hints: Hints | None
+        self, prompts: list, prompt_index: Tensor, tokens: Tensor, lengths: Tensor, hints: HintTokens | None
     ) -> Tensor:
         """As `_packed_hidden`, by one right-padded row [prompt, response] per rollout."""
         positions, following = self.prompt_positions(prompts)

@@ -8,15 +8,18 @@ top-k.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from echorl_vl.config import Config
 from echorl_vl.core.entropy import log_probs_and_entropy
 from echorl_vl.engines.local.kv_cache import PromptCache, ResponseCache
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.sampling import SamplingParams, sample
 from echorl_vl.models.tokens import text_mask
+from echorl_vl.rewards.manager import RewardManager
 from echorl_vl.types import RolloutBatch
 
 COMPACT_EVERY = 8  # steps between looks at which rows have finished: on a GPU each look waits for the device
@@ -43,6 +46,21 @@ def generate(
     """
     with policy.autocast():
         return _Rollout(policy, list(prompts), params, generator).run(progress, prompt_chunk, compact_every)
+
+
+def grade(rollouts: RolloutBatch, rewards: RewardManager, policy: Policy, config: Config) -> RolloutBatch:
+    """The batch with its scores, graded with or without special tokens (`worker.reward.skip_special_tokens`).
+
+    Behind a hint the whole solution is graded: the hint, and what the policy made of it.
+    """
+    texts, lengths = rollouts.texts, rollouts.response_mask.sum(-1).tolist()
+    if not config.worker.reward.skip_special_tokens:
+        rows = [row[:length] for row, length in zip(rollouts.tokens.tolist(), lengths, strict=True)]
+        texts = policy.tokenizer.batch_decode(rows, skip_special_tokens=False)
+    prompts = [rollouts.prompts[group] for group in rollouts.group_ids.tolist()]
+    hints = {id(p): policy.tokenizer.decode(p.input_ids[-p.hint_tokens :]) for p in rollouts.prompts if p.hint_tokens}
+    texts = [hints.get(id(prompt), "") + text for prompt, text in zip(prompts, texts, strict=True)]
+    return replace(rollouts, scores=rewards.score(texts, lengths, [prompt.problem.answer for prompt in prompts]))
 
 
 class _Rollout:

@@ -1,4 +1,4 @@
-"""A whole run of the local engine: open the run folder, build the parts, train, and say what came of it."""
+"""A whole run of the local engine: open the run folder, build its context, train, and say what came of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from echorl_vl.engines.local.checkpoint import (
     has_training_state,
     recover_last_checkpoint,
 )
-from echorl_vl.engines.local.context import build_context
+from echorl_vl.engines.local.context import TrainingContext, build_context
 from echorl_vl.engines.local.state import starting_model
 from echorl_vl.engines.local.trainer import Trainer
 from echorl_vl.errors import INTERRUPTED, UserError
@@ -52,27 +52,29 @@ def run(config: Config) -> int:
         if trainer.val_only and checkpoint is None:
             path = config.worker.actor.model.model_path
             notes.append(f"validating {path}; a checkpoint: trainer.load_checkpoint_path=.../global_step_N")
-        parts = build_context(starting_model(config, checkpoint), notes.append)
+        context = build_context(starting_model(config, checkpoint), notes.append)
         try:
-            return _train(config, parts, folder, checkpoint, notes)
+            return _train(config, context, folder, checkpoint, notes)
         finally:
-            parts.rewards.close()
+            context.rewards.close()
 
 
-def _train(config: Config, parts, folder: RunFolder, checkpoint: Path | None, notes: list[str]) -> int:
+def _train(
+    config: Config, context: TrainingContext, folder: RunFolder, checkpoint: Path | None, notes: list[str]
+) -> int:
     trainer = config.trainer
-    notes += folder.write_environment(str(parts.policy.device), config.data.seed)
+    notes += folder.write_environment(str(context.policy.device), config.data.seed)
     if lost := lost_rows(folder):
         notes.append(lost)
     with (
         Tracker(
             folder, trainer.logger, trainer.project_name, trainer.experiment_name, config_to_dict(config)
         ) as tracker,
-        Display(parts.total_steps, checkpoint_step(checkpoint) if checkpoint else 0, echo=config.echo) as display,
+        Display(context.total_steps, checkpoint_step(checkpoint) if checkpoint else 0, echo=config.echo) as display,
     ):
         _show(notes, display)
         try:
-            done = Trainer(config, parts, folder, tracker, display).run_all(checkpoint)
+            done = Trainer(config, context, folder, tracker, display).run_all(checkpoint)
         except KeyboardInterrupt:
             done = False
         if not done:

@@ -1,11 +1,13 @@
-"""Sampling one token per row from logits, by inverse transform sampling."""
+"""How rollouts are sampled, and one token per row from logits, by inverse transform sampling."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from echorl_vl.config import Config
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,29 @@ class SamplingParams:
     max_tokens: int = 512
     ignore_eos: bool = False
     entropy_temperature: float | None = None
+
+
+def training_params(config: Config) -> SamplingParams:
+    """How training rollouts are sampled.
+
+    Without `ignore_eos`: EasyR1 samples on, but grades and trains on what stands before the first end token.
+    """
+    rollout = config.worker.rollout
+    return SamplingParams(
+        n=rollout.n,
+        temperature=rollout.temperature,
+        top_p=rollout.top_p,
+        top_k=rollout.top_k,
+        max_tokens=config.data.max_response_length,
+        entropy_temperature=config.echo.entropy_temperature,
+    )
+
+
+def validation_params(config: Config) -> SamplingParams:
+    """As in training, one response a problem, and what `worker.rollout.val_override_config` changes."""
+    known = {"n", "temperature", "top_p", "top_k"}
+    override = {key: value for key, value in config.worker.rollout.val_override_config.items() if key in known}
+    return replace(training_params(config), **{"n": 1, **override})
 
 
 def sample(logits: Tensor, uniform: Tensor, params: SamplingParams) -> Tensor:

@@ -33,7 +33,7 @@ def write_state(
     """Fills the folder of a checkpoint. `model_only` leaves out what going on would need.
 
     Args:
-        progress: counters of the trainer: batches taken, problems in the expert buffer.
+        progress: counters of the trainer: batches taken, and the state of the rollout strategy.
     """
     model = policy.model
     if policy.network is not policy.model:

@@ -1,6 +1,6 @@
 """The training loop of the local engine: one process, a CPU or one GPU.
 
-prompts -> rollouts -> rewards (collect) -> advantages (assess) -> EchoClips (mine) -> update -> metrics
+prompts -> graded rollouts (collect) -> advantages -> EchoClips -> update -> metrics
 """
 
 from __future__ import annotations
@@ -10,53 +10,48 @@ from pathlib import Path
 
 import torch
 
-from echorl_vl.algorithms import ALGORITHMS, make_algorithm
 from echorl_vl.config import Config
 from echorl_vl.core import echo_coef
-from echorl_vl.core.groups import all_of_group
 from echorl_vl.core.seeds import step_seed
-from echorl_vl.engines.local.advantages import compute_advantages, reduce_rows
+from echorl_vl.engines.local.advantages import compute_advantages
 from echorl_vl.engines.local.checkpoint import (
     checkpoint_step,
     drop_older_states,
     has_training_state,
     save_checkpoint,
 )
-from echorl_vl.engines.local.collect import Collected, RolloutCollector
 from echorl_vl.engines.local.context import TrainingContext
-from echorl_vl.engines.local.expert_buffer import DemonstrationBuffer
 from echorl_vl.engines.local.interrupt import StopRequest
 from echorl_vl.engines.local.optim import make_optimizer
 from echorl_vl.engines.local.reference import KLController, Reference, kl_of_tokens
-from echorl_vl.engines.local.rows import expert_rollouts
 from echorl_vl.engines.local.state import restore_state, write_state
+from echorl_vl.engines.local.strategies import make_collector
 from echorl_vl.engines.local.timing import PhaseTimer
 from echorl_vl.engines.local.update import Updater
-from echorl_vl.engines.local.validation import score, validate
+from echorl_vl.engines.local.validation import validate
 from echorl_vl.engines.train_batch import batch_metrics, mine_clips, write_train_batch
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.display import Display
 from echorl_vl.outputs.rollout_files import write_rollouts
 from echorl_vl.outputs.run_folder import RunFolder
 from echorl_vl.outputs.tracker import Tracker
-from echorl_vl.types import TrainBatch, concatenate
+from echorl_vl.types import TrainBatch
 
 
 class Trainer:
-    """Trains a policy as `config` says. `Trainer(config, parts, run, tracker, display).run_all()`."""
+    """Trains a policy as `config` says. `Trainer(config, context, run, tracker, display).run_all()`."""
 
     def __init__(
-        self, config: Config, parts: TrainingContext, run: RunFolder, tracker: Tracker, display: Display
+        self, config: Config, context: TrainingContext, run: RunFolder, tracker: Tracker, display: Display
     ) -> None:
-        self.config, self.parts, self.run, self.tracker, self.display = config, parts, run, tracker, display
-        self.policy = parts.policy
+        self.config, self.context, self.run, self.tracker, self.display = config, context, run, tracker, display
+        self.policy = context.policy
         optimizer = make_optimizer(self.policy.model, config.worker.actor.optim)
-        self.updater = Updater(self.policy, optimizer, config, max(1, parts.total_steps))
+        self.updater = Updater(self.policy, optimizer, config, max(1, context.total_steps))
         self.kl = KLController(config.algorithm)
         self.reference = None if config.algorithm.disable_kl or not self.kl.coef else Reference(self.policy, config)
-        self.algorithm = make_algorithm(config.algorithm.name, config.algorithm.options)
-        self.collector = RolloutCollector(config, parts, self.algorithm)
-        self.buffer = DemonstrationBuffer(self.algorithm.sft_prompts)
+        self.collector = make_collector(config, context)
+        self.strategy = self.collector.strategy
         self.step = self.saved = 0
 
     def run_all(self, checkpoint: Path | None = None) -> bool:
@@ -67,13 +62,13 @@ class Trainer:
         trainer = self.config.trainer
         if checkpoint is not None:
             self.step = self.saved = checkpoint_step(checkpoint)
-            nothing_left = self.step >= self.parts.total_steps and not has_training_state(checkpoint)
+            nothing_left = self.step >= self.context.total_steps and not has_training_state(checkpoint)
             model_only = trainer.val_only or nothing_left
             progress = restore_state(checkpoint, self.policy, self.updater, self.kl, model_only)
             self.collector.position = progress.get("position", self.step)
-            before, now = progress.get("problems"), len(self.parts.train or ())
-            if before == now:  # its entries are rows of that very set
-                self.buffer.problems = list(progress["buffer"])
+            before, now = progress.get("problems"), len(self.context.train or ())
+            if before == now:  # the strategy's state may be of rows of that very set
+                self.strategy.load_state(progress)
             elif before is not None and now and not nothing_left:
                 self.display.note(
                     f"the training set had {before:,} problems and has {now:,}: their order from here is another one "
@@ -81,14 +76,14 @@ class Trainer:
                 )
         with StopRequest(lambda: self.display.note("stopping after this step; Ctrl-C again stops at once")) as stop:
             first = self.run.checkpoint is None  # no validation of its own has come before
-            if self.parts.validation_set and (trainer.val_only or (trainer.val_before_train and first)):
+            if self.context.validation_set and (trainer.val_only or (trainer.val_before_train and first)):
                 self._validate()
             if stop.asked:
                 return False
-            while self.step < self.parts.total_steps and not trainer.val_only:
+            while self.step < self.context.total_steps and not trainer.val_only:
                 self._train_step_or_save()
-                last = self.step == self.parts.total_steps
-                if self._due(trainer.val_freq) or (last and self.parts.validation_set):
+                last = self.step == self.context.total_steps
+                if self._due(trainer.val_freq) or (last and self.context.validation_set):
                     self._validate()
                 if self._due(trainer.save_freq) or last or stop.asked:
                     self._save(model_only=trainer.save_model_only and last)
@@ -100,13 +95,14 @@ class Trainer:
         """A step; what it raises before it has changed the policy costs no step that came before."""
         done, updater = self.step, self.updater
         before = updater.taken, updater.steps, updater.bad_steps, self.kl.coef
-        progress = self.collector.position, list(self.buffer.problems)
+        position, state = self.collector.position, self.strategy.state()
         try:
             self._train_step()
         except UserError:
             if updater.taken == before[0] and done > self.saved:  # else the weights are no longer those of step `done`
                 self.step, (_, updater.steps, updater.bad_steps, self.kl.coef) = done, before
-                self.collector.position, self.buffer.problems = progress
+                self.collector.position = position
+                self.strategy.load_state(state)
                 self._save()
                 self.display.note(f"saved step {self.step} before stopping")
             raise
@@ -119,32 +115,27 @@ class Trainer:
         self.step += 1
         timer = PhaseTimer(self.policy.device, self.display.phase)
         torch.manual_seed(step_seed(config.worker.rollout.seed, self.step, "torch"))
-        rewards = self.parts.rewards
+        rewards = self.context.rewards
         lost = rewards.timeouts, rewards.crashes, rewards.errors
         coef = echo_coef(config.echo, self.step - 1)
-        collected = self.collector.collect(self.step, timer, echo=coef > 0)
-        rollouts, scores = collected.rollouts, collected.scores
+        rollouts = self.collector.collect(self.step, timer, echo=coef > 0)
         ref_log_probs = None
         if self.reference is not None:
             with timer.phase("ref"):
                 ref_log_probs = self.reference.log_probs(rollouts, config.worker.rollout.temperature)
         with timer.phase("adv"):
-            train_batch = compute_advantages(
-                rollouts, scores, config, ref_log_probs, self.kl.coef, self.algorithm, collected.aux_only
-            )
+            train_batch = compute_advantages(rollouts, config, self.strategy.algorithm, ref_log_probs, self.kl.coef)
         if coef:
             with timer.phase("echo"):
-                train_batch = mine_clips(train_batch, config.echo, self.parts.splitter, self.step)
+                train_batch = mine_clips(train_batch, config.echo, self.context.splitter, self.step)
         if self._due(config.trainer.rollout_save_freq):  # before the update: a full disk then costs no step
             with timer.phase("write"):
                 write_train_batch(self.run.rollouts_file(self.step), self.step, train_batch, self._decode)
         with timer.phase("update_actor"):
-            metrics = self.updater.update(reduce_rows(train_batch, self.algorithm), coef, self.kl.coef)
-        if self.algorithm.sft_prompts:
-            with timer.phase("fine_tune"):
-                metrics |= self._fine_tune(collected, train_batch)
-        metrics |= batch_metrics(train_batch, config.echo) | collected.metrics | self._kl_metrics(train_batch)
-        metrics |= {"echo/coef": coef, "training/epoch": float(self.parts.order.epoch(self.collector.position - 1))}
+            metrics = self.updater.update(self.strategy.update_batch(train_batch), coef, self.kl.coef)
+        metrics |= self.strategy.finish_step(train_batch, self.updater, timer)
+        metrics |= batch_metrics(train_batch, config.echo) | rollouts.metrics | self._kl_metrics(train_batch)
+        metrics |= {"echo/coef": coef, "training/epoch": float(self.context.order.epoch(self.collector.position - 1))}
         metrics |= {
             "reward/timeouts": float(rewards.timeouts - lost[0]),
             "reward/crashes": float(rewards.crashes - lost[1]),
@@ -153,22 +144,6 @@ class Trainer:
         metrics |= timer.metrics(rollouts)
         self.tracker.log(self.step, metrics)
         self.display.step(self.step, metrics)
-
-    def _fine_tune(self, collected: Collected, train_batch: TrainBatch) -> dict[str, float]:
-        """ReLIFT: problems that no rollout solved wait in the buffer; a full one becomes a step on their traces."""
-        groups, count = train_batch.rollouts.group_ids, len(collected.problems)
-        failed = all_of_group(~train_batch.verified, groups, count).tolist()
-        hard = [problem for problem, its in zip(collected.problems, failed, strict=True) if its]
-        steps = []
-        for problems in self.buffer.add(hard):
-            prompts = [self.parts.encoder.encode(self.parts.train[index]) for index in problems]
-            traces = [self.parts.traces.tokens(prompt.problem) for prompt in prompts]
-            rollouts = expert_rollouts(self.policy, prompts, traces)
-            scores = score(rollouts, self.parts.rewards, self.policy, self.config)
-            sft = ALGORITHMS["sft"]()
-            steps.append(self.updater.fine_tune(compute_advantages(rollouts, scores, self.config, algorithm=sft), sft))
-        means = {name: sum(step[name] for step in steps) / len(steps) for name in (steps[0] if steps else ())}
-        return means | {"sft/steps": float(len(steps)), "sft/buffer": float(len(self.buffer.problems))}
 
     def _kl_metrics(self, train_batch: TrainBatch) -> dict[str, float]:
         if train_batch.ref_log_probs is None:
@@ -186,13 +161,11 @@ class Trainer:
 
     def _validate(self) -> None:
         self.display.phase("validation")
-        started = time.perf_counter()
-        found = validate(self.policy, self.parts.encoder, self.parts.validation_set, self.parts.rewards, self.config)
+        started, context = time.perf_counter(), self.context
+        found = validate(self.policy, context.encoder, context.validation_set, context.rewards, self.config)
         metrics = found.metrics | {"timing_s/validation": time.perf_counter() - started}
-        rollouts = concatenate([rollouts for rollouts, _ in found.batches], self.policy.pad_id)
-        scores = [score for _, scores in found.batches for score in scores]
-        path = self.run.validation_file(self.step)
-        write_rollouts(path, self.step, rollouts, scores, decode=self._decode, images=False)
+        path, rollouts = self.run.validation_file(self.step), found.rollouts
+        write_rollouts(path, self.step, rollouts, rollouts.scores, decode=self._decode, images=False)
         self.tracker.log(self.step, metrics)
         self.display.step(self.step, metrics)
 
@@ -203,11 +176,7 @@ class Trainer:
         """A checkpoint; under `trainer.save_model_only` those before it, and the last, are of the model alone."""
         self.run.check_there()
         self.display.phase("save")
-        progress = {
-            "position": self.collector.position,
-            "buffer": self.buffer.problems,
-            "problems": len(self.parts.train),
-        }
+        progress = {"position": self.collector.position, "problems": len(self.context.train)} | self.strategy.state()
         save_checkpoint(
             self.run.path,
             self.step,

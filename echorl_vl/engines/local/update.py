@@ -38,7 +38,7 @@ class Objective:
 
 
 class Updater:
-    """Changes the policy by one step's experience.
+    """Changes the policy by the train batch of a step.
 
     total_steps: training steps of the run, over which the learning rate follows its schedule.
     steps: optimizer steps so far, skipped ones included; taken: those of this process that changed the policy.
@@ -83,7 +83,7 @@ class Updater:
         It is no step of the learning-rate schedule; like any other it counts for `bad_steps` if it is not finite.
         Metrics carry the algorithm's name.
         """
-        steps, batch = self.steps, MiniBatch.of(train_batch, 0, len(train_batch.rollouts.prompts))
+        steps, batch = self.steps, MiniBatch.from_groups(train_batch, 0, len(train_batch.rollouts.prompts))
         try:
             metrics = self._optimizer_step(train_batch, batch, Objective(algorithm))
         finally:
@@ -94,7 +94,9 @@ class Updater:
     def _mini_batches(self, train_batch: TrainBatch) -> list[MiniBatch]:
         """Groups in order, `global_batch_size` prompts each: a group is never cut."""
         size, prompts = self.config.worker.actor.global_batch_size, len(train_batch.rollouts.prompts)
-        return [MiniBatch.of(train_batch, first, min(first + size, prompts)) for first in range(0, prompts, size)]
+        return [
+            MiniBatch.from_groups(train_batch, first, min(first + size, prompts)) for first in range(0, prompts, size)
+        ]
 
     def _optimizer_step(self, train_batch: TrainBatch, batch: MiniBatch, objective: Objective) -> dict[str, float]:
         rate = learning_rate(self.config.worker.actor.optim, self.steps // self.steps_per_batch, self.total_steps)
@@ -189,9 +191,9 @@ class Updater:
             expert_mask = mask & ~on_policy[:, None]
             prob = log_probs.detach().exp()
             terms["expert/prob"] = aggregate(prob, expert_mask, "token", batch.tokens - batch.on_policy_tokens)
-        if scores.hint_nll is not None:
+        if scores.hint_nll is not None:  # an algorithm with hints
             terms["hint/loss"] = scores.hint_nll / batch.hint_tokens
-            loss = loss + algorithm.hint_coef * terms["hint/loss"]
+            loss = loss + algorithm.coef * terms["hint/loss"]
         if objective.echo_coef and train_batch.clips is not None:
             denominator = echo_denominator(self.config.echo, batch.prompts, batch.clips)
             terms["echo/loss"] = echo_loss(log_probs, train_batch.clips.token_weights[part], denominator)

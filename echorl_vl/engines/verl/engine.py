@@ -21,10 +21,9 @@ from echorl_vl.engines.verl.settings import NO_EFFECT
 NOT_TRIED = "engine verl has not been tried with anything else"
 
 ACCEPTS: dict[str, tuple[tuple[Any, ...], str]] = {
-    "algorithm.name": (("grpo", "dr_grpo"), "engine verl trains grpo and dr_grpo"),
     "algorithm.adv_estimator": (("grpo",), f"wanted grpo: {NOT_TRIED}"),
     "algorithm.kl_penalty": (("kl", "abs", "mse", "low_var_kl"), "engine verl supports kl, abs, mse, low_var_kl"),
-    "data.demonstration_key": ((None,), "engine verl learns from no expert traces; wanted null"),
+    "data.demonstration_key": ((None,), "engine verl learns from no demonstrations; wanted null"),
     "data.mini_rollout_batch_size": ((None,), "verl samples all prompts of a step at once; wanted null"),
     "data.image_dir": ((None,), "engine verl trains on text: for pictures take engine = easyr1"),
     "worker.hybrid_engine": ((True,), "engine verl supports true"),

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from echorl_vl.core import step_entropies
-from echorl_vl.engines.local.expert_traces import with_hint
+from echorl_vl.engines.local.strategies.hints import with_hint
 from echorl_vl.errors import UserError
 from echorl_vl.evidence.experiment import Experiment, Results, Table
 from echorl_vl.evidence.plots import banded

@@ -6,7 +6,7 @@ import pytest
 
 from echorl_vl.core import NewlineSplitter
 from echorl_vl.data.demonstrations import DemonstrationEncoder
-from echorl_vl.engines.local.expert_traces import ExpertTraces
+from echorl_vl.engines.local.strategies.hints import cut_hints
 from echorl_vl.types import Keys, Problem
 
 
@@ -18,7 +18,7 @@ def tokenizer():
 
 
 @pytest.mark.parametrize(
-    ("trace", "hints"),
+    ("demonstration", "hints"),
     [
         ("3 + 4 = 7\n7 * 2 = 14\nSo \\boxed{14}.", ["3 + 4 = 7\n", "3 + 4 = 7\n7 * 2 = 14\n"]),
         ("3 + 4 = 7\nSo \\boxed{7}.\nThese are the apples.\nDone.", ["3 + 4 = 7\n"]),  # text behind the box
@@ -28,7 +28,8 @@ def tokenizer():
         ("3 + 4 = 7\n7 * 2 = 14\nSo it is 14", ["3 + 4 = 7\n", "3 + 4 = 7\n7 * 2 = 14\n"]),  # no box: the last step
     ],
 )
-def test_no_hint_holds_the_boxed_answer(tokenizer, trace: str, hints: list[str]) -> None:
-    traces = ExpertTraces(DemonstrationEncoder(tokenizer, 0, needs_box=False), NewlineSplitter(tokenizer))
-    problem = Problem("set:0", "?", "7", extra={"solution": trace}, keys=Keys(demonstration="solution"))
-    assert [tokenizer.decode(hint) for hint in traces.hints(problem, 5)] == hints
+def test_no_hint_holds_the_boxed_answer(tokenizer, demonstration: str, hints: list[str]) -> None:
+    problem = Problem("set:0", "?", "7", extra={"solution": demonstration}, keys=Keys(demonstration="solution"))
+    tokens = DemonstrationEncoder(tokenizer, 0, needs_box=False).encode(problem)
+    found = cut_hints(tokens, tokenizer, NewlineSplitter(tokenizer), 5)
+    assert [tokenizer.decode(hint) for hint in found] == hints

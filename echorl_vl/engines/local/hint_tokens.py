@@ -10,8 +10,8 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Hints:
-    """H hint tokens of the prompts of a micro-batch; all (H,).
+class HintTokens:
+    """H of them; all (H,).
 
     prompt: which prompt. place: position in it. row: a row of the micro-batch that has this prompt. labels: token ids.
     weights: the prompt's rows in this micro-batch over all its rows.
@@ -24,8 +24,8 @@ class Hints:
     weights: Tensor
 
     @classmethod
-    def of(cls, prompts: Sequence, prompt_index: Tensor, group_sizes: Tensor) -> Hints:
-        """Collects them.
+    def from_prompts(cls, prompts: Sequence, prompt_index: Tensor, group_sizes: Tensor) -> HintTokens:
+        """Those of a micro-batch.
 
         Args:
             prompts: P prompts (input_ids, hint_tokens). prompt_index: (b,) prompt of each row. group_sizes: (P,) rows

@@ -1,0 +1,102 @@
+"""Prompts that carry a hint, the beginning of their demonstration (UFT)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from echorl_vl.config import Config
+from echorl_vl.core import Splitter, piece_ends, step_ids
+from echorl_vl.core.seeds import step_generator
+from echorl_vl.data.demonstrations import DemonstrationEncoder
+from echorl_vl.data.problem import Problems
+from echorl_vl.engines.local.collect import RolloutStrategy
+from echorl_vl.engines.local.timing import PhaseTimer
+from echorl_vl.engines.local.update import Updater
+from echorl_vl.types import Prompt, RolloutBatch, TrainBatch
+
+BOX = r"\boxed"
+LOOKED_AT = 1000  # problems, at the start of a run
+
+
+class AlgorithmWithHints(Protocol):
+    """What an algorithm brings that needs `Capability.HINTS`.
+
+    pieces: most pieces that a demonstration is cut in. coef: weight in the loss of the mean NLL of hint tokens.
+    """
+
+    pieces: int
+    coef: float
+
+    def keep_hint(self, step: int, total_steps: int, pieces: Tensor, generator: torch.Generator) -> Tensor:
+        """(P,) pieces of each demonstration, of (P,) `pieces`, that stand in its prompt at `step` (1 the first)."""
+
+
+class Hints(RolloutStrategy):
+    """The response of a prompt goes on from the first pieces of its demonstration, as many as the algorithm says."""
+
+    algorithm: AlgorithmWithHints
+
+    @staticmethod
+    def check(
+        config: Config,
+        algorithm: AlgorithmWithHints,
+        train: Problems,
+        demonstrations: DemonstrationEncoder,
+        splitter: Splitter,
+    ) -> list[str]:
+        problems, most = [train[index] for index in range(min(len(train), LOOKED_AT))], algorithm.pieces
+        hints = (cut_hints(demonstrations.encode(one), demonstrations.tokenizer, splitter, most) for one in problems)
+        without = sum(not found for found in hints)
+        if not without:
+            return []
+        what = f"{without:,} of {len(problems):,} demonstrations are one step up to their answer and give no hint"
+        return [f"{what}: their problems are trained on without one (echo.splitter says where steps end)"]
+
+    def sample(self, prompts: Sequence[Prompt], step: int, purpose: str, timer: PhaseTimer) -> RolloutBatch:
+        return super().sample(self._with_hints(prompts, step, purpose), step, purpose, timer)
+
+    def _with_hints(self, prompts: Sequence[Prompt], step: int, purpose: str) -> list[Prompt]:
+        most, splitter = self.algorithm.pieces, self.context.splitter
+        hints = [cut_hints(tokens, self.policy.tokenizer, splitter, most) for tokens in self.demonstrations(prompts)]
+        pieces = torch.tensor([len(own) for own in hints])
+        generator = step_generator(self.config.worker.rollout.seed, step, f"hint {purpose}")
+        kept = self.algorithm.keep_hint(step, self.context.total_steps, pieces, generator).tolist()
+        return [
+            with_hint(prompt, own[count - 1]) if count else prompt
+            for prompt, own, count in zip(prompts, hints, kept, strict=True)
+        ]
+
+    def finish_step(self, train_batch: TrainBatch, updater: Updater, timer: PhaseTimer) -> dict[str, float]:
+        metrics = super().finish_step(train_batch, updater, timer)
+        tokens = [prompt.hint_tokens for prompt in train_batch.rollouts.prompts]
+        if any(tokens):
+            metrics["hint/tokens"] = sum(tokens) / len(tokens)
+            metrics["hint/prompts"] = sum(count > 0 for count in tokens) / len(tokens)
+        return metrics
+
+
+def cut_hints(demonstration: Tensor, tokenizer: Any, splitter: Splitter, most: int) -> list[Tensor]:
+    """The hints of one piece, two pieces, ..., at most `most`, of a demonstration (L,); tokens, (l,) each.
+
+    The first step that has a boxed answer (or else the last step) and what comes after it are in none.
+
+    Args:
+        demonstration: tokens of a response, with the end of the turn. splitter: says where steps end; hints end there.
+    """
+    tokens = demonstration[:-1]
+    steps = step_ids(tokens[None], torch.ones(1, len(tokens), dtype=torch.bool), splitter)[0]
+    last = int(steps.max())
+    texts = tokenizer.batch_decode([tokens[steps == step] for step in range(last)])
+    # A box may be spread over steps: the text up to its end tells.
+    answer = next((step for step in range(last) if BOX in "".join(texts[: step + 1])), last)
+    return [tokens[:end] for end in piece_ends(steps[steps <= answer], most)]
+
+
+def with_hint(prompt: Prompt, hint: Tensor) -> Prompt:
+    """The prompt with a hint (l,) behind it: the response goes on from there."""
+    return replace(prompt, input_ids=torch.cat([prompt.input_ids, hint]), hint_tokens=len(hint))
