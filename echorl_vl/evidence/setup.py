@@ -151,7 +151,9 @@ def make_setup(
             raise UserError(f"{key} is set by the experiments; it can't be given")
     if config is None:
         chosen, name = TASKS[task or "pictures"], task or "pictures"
-        path = chosen.config if Path(chosen.config).is_file() else str(REPOSITORY / chosen.config)
+        path = next((str(file) for file in (Path(chosen.config), REPOSITORY / chosen.config) if file.is_file()), None)
+        if path is None:
+            raise UserError(f"{chosen.config} is in a checkout of this project: run the tasks there, or give --config")
         found = Setup(name, path, chosen.splits, keys, step_seconds=chosen.step_seconds, **sizes)
     else:
         found = Setup(Path(config).stem, config, {}, keys, **sizes)

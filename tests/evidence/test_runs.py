@@ -146,6 +146,13 @@ def test_a_configuration_that_can_not_be_used_says_why(setup, tmp_path):
         setup(config=str(own), task=None)
 
 
+def test_a_task_without_a_checkout_says_where_its_configuration_is(setup, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("echorl_vl.evidence.setup.REPOSITORY", tmp_path)
+    with pytest.raises(UserError, match=r"configs/math_tiny\.yaml is in a checkout of this project: .* --config"):
+        setup()
+
+
 def test_a_configuration_of_the_users_is_tested_on_its_own_problems(setup):
     of = setup(config="configs/math_tiny.yaml", task=None)
     assert (of.task, dict(of.splits)) == ("math_tiny", {"test": "generated/arithmetic@validation"})
