@@ -1,11 +1,11 @@
-"""Is this answer right? `grade(answer, ground_truth)`; pure functions, no processes, no clock.
+"""Is this answer correct? `grade(answer, ground_truth)`; pure functions, no processes, no clock.
 
 In order, the first that decides: the same text; the same number (or the ground truth correctly rounded, below);
 tuples, element by element; and only then sympy, through mathruler and math-verify. A wrong reward teaches the policy
-something false, a missed one only costs a little signal, so what is not certain is wrong.
+something false, a missed one only costs a little signal, so what is not certain is incorrect.
 
 **When a decimal stands for an exact value.** Let t be the ground truth and a the answer.
-- Equal values are right, in whatever form: 30, 60/2, \\sqrt{900}.
+- Equal values are correct, in whatever form: 30, 60/2, \\sqrt{900}.
 - t an integer, or a fraction that ends within two decimals (51/4 = 12.75): nothing but the value itself.
 - t any other exact expression (3\\sqrt{3} = 5.196...): a decimal with d >= 1 digits after the point that is t
   correctly rounded to d digits, 5.2 or 5.20 or 5.196. Not 5.1, not 5 (an integer is never a rounded answer).
@@ -151,7 +151,7 @@ def _decide_plain(answer: str, truth: str, tolerance: float) -> bool | None:
 
 
 def _decide_number(numbers: list[str], expected: Reading, tolerance: float) -> bool | None:
-    """Every part of a chain `3\\sqrt{3} \\approx 5.2` has to be right."""
+    """Every part of a chain `3\\sqrt{3} \\approx 5.2` has to be correct."""
     undecided = False
     for text in numbers:
         found = _read(text)
@@ -280,7 +280,7 @@ def _tuple_parts(text: str) -> list[str] | None:
 
 
 def _by_sympy(answer: str, truth: str) -> bool:
-    """Symbolic equality by mathruler or math-verify. An error in either is a wrong answer; no time limit in here."""
+    """Symbolic equality by mathruler or math-verify. An error in either is an incorrect answer; no time limit."""
     from math_verify import LatexExtractionConfig, parse, verify
     from mathruler.grader import grade_answer
 
