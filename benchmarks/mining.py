@@ -20,7 +20,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from echorl_vl.core import EchoClips, EchoConfig, NewlineSplitter, TokenTable, mine_echo_clips, step_entropies, step_ids
+from echorl_vl.core import (
+    SELECTORS,
+    EchoClips,
+    EchoConfig,
+    NewlineSplitter,
+    TokenTable,
+    mine_echo_clips,
+    step_entropies,
+    step_ids,
+)
 
 VOCABULARY = 151_665
 
@@ -82,7 +91,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=2048, help="tokens, padded (default: %(default)s)")
     parser.add_argument("--group", type=int, default=8, help="rollouts a prompt (default: %(default)s)")
     parser.add_argument("--step-tokens", type=int, default=20, help="mean length of a step (default: %(default)s)")
-    parser.add_argument("--select", choices=["max", "topk", "softmax"], default="max")
+    parser.add_argument("--select", choices=SELECTORS, default="max")
     parser.add_argument("--k", type=int, default=4, help="clips a group for topk (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=20, help="(default: %(default)s)")
