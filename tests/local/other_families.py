@@ -1,7 +1,7 @@
-"""Two families that the package doesn't have, each one class, with tiny models and prompts of theirs.
+"""Two families that the package doesn't have, each one class, with tiny models and processors of theirs.
 
 LLaVA: a CLIP tower, images cropped to one size, one axis of positions. Qwen3-VL: image features enter the first layers
-of the decoder as well.
+of the decoder as well. Beside them Qwen2-VL, which shares its family with Qwen2.5-VL.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
     Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
@@ -79,9 +83,9 @@ class Qwen3VL(Qwen2_5_VL):
 
 @dataclass(frozen=True)
 class Case:
-    """A family with what makes a model and a processor of it; both are saved into a folder for a whole run."""
+    """A family (None: the package has it) with what makes a model and a processor of it."""
 
-    family: type[ModelFamily]
+    family: type[ModelFamily] | None
     model: Callable[[], Any]
     processor: Callable[[], Any]
 
@@ -141,10 +145,37 @@ def qwen3_model() -> Qwen3VLForConditionalGeneration:
 
 
 def qwen3_processor() -> Qwen3VLProcessor:
+    return qwen_processor(Qwen3VLProcessor, Qwen3VLVideoProcessor, 16)
+
+
+def qwen2_model() -> Qwen2VLForConditionalGeneration:
+    torch.manual_seed(0)
+    rope = {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10_000.0}
+    config = Qwen2VLConfig(
+        vision_config=dict(depth=2, embed_dim=16, hidden_size=32, num_heads=2, mlp_ratio=2, patch_size=14),
+        text_config=text_config(rope_parameters=rope),
+        image_token_id=tiny.token_id("<|image_pad|>"),
+        video_token_id=tiny.token_id("<|video_pad|>"),
+        vision_start_token_id=tiny.token_id("<|vision_start|>"),
+        vision_end_token_id=tiny.token_id("<|vision_end|>"),
+        tie_word_embeddings=True,
+    )
+    return tiny.spread_weights(Qwen2VLForConditionalGeneration(config), 0.1)
+
+
+def qwen2_processor() -> Qwen2VLProcessor:
+    return qwen_processor(Qwen2VLProcessor, Qwen2VLVideoProcessor, 14)
+
+
+def qwen_processor(processor: type, video_processor: type, patch_size: int) -> Any:
     template = TEMPLATE.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>")
-    sizes = dict(patch_size=16, merge_size=2, temporal_patch_size=2)
+    sizes = dict(patch_size=patch_size, merge_size=2, temporal_patch_size=2)
     images = Qwen2VLImageProcessor(min_pixels=1024, max_pixels=8192, **sizes)
-    return Qwen3VLProcessor(images, tiny.fresh_tokenizer(), Qwen3VLVideoProcessor(**sizes), chat_template=template)
+    return processor(images, tiny.fresh_tokenizer(), video_processor(**sizes), chat_template=template)
 
 
-CASES = {"llava": Case(Llava, llava_model, llava_processor), "qwen3_vl": Case(Qwen3VL, qwen3_model, qwen3_processor)}
+CASES = {
+    "llava": Case(Llava, llava_model, llava_processor),
+    "qwen3_vl": Case(Qwen3VL, qwen3_model, qwen3_processor),
+    "qwen2_vl": Case(None, qwen2_model, qwen2_processor),
+}
