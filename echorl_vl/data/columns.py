@@ -13,8 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from echorl_vl.data.messages import is_chat, read_reply
-from echorl_vl.errors import shorten
+from echorl_vl.data.messages import is_chat, kind_and_value, read_reply
 
 
 def root_of(key: str, columns: Sequence[str]) -> str | None:
@@ -96,8 +95,9 @@ def to_array(values: Sequence[Any]) -> tuple[pa.Array, list[tuple[int, str]]]:
         return pa.array(values), []
     except (pa.ArrowException, TypeError, OverflowError):
         first = next(index for index, value in enumerate(values) if value not in (None, []))
+    expected = f"and row {first} {kind_and_value(values[first])}; expected one kind in the column"
     faults = [
-        (row, f"holds {_short(value)}, and row {first} {_short(values[first])}; expected one kind in the column")
+        (row, f"holds {kind_and_value(value)}, {expected}")
         for row, value in enumerate(values)
         if not _fit(values[first], value)
     ]
@@ -132,7 +132,3 @@ def _fit(first: Any, value: Any) -> bool:
     except (pa.ArrowException, TypeError, OverflowError):
         return False
     return True
-
-
-def _short(value: Any) -> str:
-    return f"{type(value).__name__} {shorten(str(value), 60)}"

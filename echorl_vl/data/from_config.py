@@ -11,7 +11,7 @@ from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.data.screening import screen
 from echorl_vl.data.sources import read_problems
 from echorl_vl.models import ModelFamily
-from echorl_vl.types import Problem
+from echorl_vl.types import Keys, Problem
 
 if TYPE_CHECKING:
     from echorl_vl.config import Config
@@ -34,8 +34,8 @@ def load_set(
         videos: the engine reads videos.
     """
     data = config.data
-    keys = (data.prompt_key, data.answer_key, data.image_key, data.image_dir, data.video_key)
-    return read_problems(spec, *keys, videos=videos, demonstration_key=demonstration_key)
+    keys = Keys(data.prompt_key, data.answer_key, data.image_key, data.video_key, demonstration_key)
+    return read_problems(spec, keys, data.image_dir, videos)
 
 
 def make_encoder(

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from echorl_vl.data.bad_rows import RowError
-from echorl_vl.errors import UserError, setting, shorten
+from echorl_vl.errors import UserError, shorten
 from echorl_vl.models.images import ImageProcessing
 from echorl_vl.places import is_url, unsupported_url
 from echorl_vl.types import ImageSource, Problem
@@ -40,18 +40,15 @@ class ImageError(UserError):
         self.reason = reason
 
 
-def open_image(
-    source: Any, where: str, image_dir: str | Path | None = None, max_source_pixels: int = MAX_SOURCE_PIXELS
-) -> Image.Image:
+def open_image(source: ImageSource, where: str) -> Image.Image:
     """Decode ``source`` into an upright 8-bit RGB image.
 
-    ``source`` is a PIL image, the bytes of a file, a path (relative to ``image_dir`` if given) or a dictionary with
-    "bytes" or "path". Transparency is composited on white, 16-bit grey is scaled to 8 bits, EXIF orientation applied.
-    Raises ImageError, opening with ``where``, for an image that is missing, damaged, empty, larger than
-    ``max_source_pixels`` or longer than ``MAX_RATIO`` times its width.
+    ``source`` is a PIL image, the bytes of a file or a path. Transparency is composited on white, 16-bit grey is scaled
+    to 8 bits, EXIF orientation applied. Raises ImageError, opening with ``where``, for an image that is missing,
+    damaged, empty, larger than `MAX_SOURCE_PIXELS` or longer than `MAX_RATIO` times its width.
     """
-    image = _open(source, where, image_dir)
-    _check_size(image.size, where, max_source_pixels)
+    image = _open(source, where)
+    _check_size(image.size, where)
     try:
         image.load()
     except Exception as error:  # what a decoder raises on damaged data differs from format to format
@@ -59,15 +56,13 @@ def open_image(
     return _to_rgb(_upright(image), where)
 
 
-def image_size(
-    source: Any, where: str, image_dir: str | Path | None = None, max_source_pixels: int = MAX_SOURCE_PIXELS
-) -> tuple[int, int]:
+def image_size(source: ImageSource, where: str) -> tuple[int, int]:
     """(width, height) in pixels as the header has them, before EXIF orientation; decodes nothing.
 
     Raises ImageError as `open_image` does, but can't see damage behind the header.
     """
-    size = _open(source, where, image_dir).size
-    _check_size(size, where, max_source_pixels)
+    size = _open(source, where).size
+    _check_size(size, where)
     return size
 
 
@@ -134,12 +129,10 @@ def _each(problem: Problem, images: Sequence[T], action: Callable[[T, str], R]) 
     return results
 
 
-def _open(source: Any, where: str, image_dir: str | Path | None) -> Image.Image:
+def _open(source: Any, where: str) -> Image.Image:
     """The image, not yet decoded (a PIL image may be)."""
     if isinstance(source, Image.Image):
         return source
-    if isinstance(source, dict):
-        source = source.get("bytes") or source.get("path") or b""
     if isinstance(source, bytes | bytearray):
         if not source:
             raise ImageError(where, "the picture is empty (0 bytes)")
@@ -148,10 +141,10 @@ def _open(source: Any, where: str, image_dir: str | Path | None) -> Image.Image:
         raise ImageError(where, f"a picture is bytes, a path or a PIL picture; found {type(source).__name__}")
     if is_url(str(source)):
         raise ImageError(where, unsupported_url(str(source), "save the picture to a file and give its path"))
-    path = Path(image_dir or ".", source)
+    path = Path(source)
     if not os.path.isfile(path):  # unlike Path.is_file, False for names that no file system takes
         kind = "is a folder" if os.path.isdir(path) else "does not exist"
-        raise ImageError(where, f"picture file {shorten(str(path))} {kind} ({setting('data.image_dir')}: {image_dir})")
+        raise ImageError(where, f"picture file {shorten(str(path))} {kind}")
     return _read_header(path, where, f"picture file {path}")
 
 
@@ -177,14 +170,14 @@ def _read_header(file: BytesIO | Path, where: str, name: str) -> Image.Image:
         raise ImageError(where, reason) from error
 
 
-def _check_size(size: tuple[int, int], where: str, max_source_pixels: int) -> None:
+def _check_size(size: tuple[int, int], where: str) -> None:
     width, height = size
     if width < 1 or height < 1:
         raise ImageError(where, f"the picture is {width} x {height} pixels: it has no area")
-    if width * height > max_source_pixels:
+    if width * height > MAX_SOURCE_PIXELS:
         raise ImageError(
             where,
-            f"the picture is {width} x {height} = {width * height} pixels; at most {max_source_pixels} are "
+            f"the picture is {width} x {height} = {width * height} pixels; at most {MAX_SOURCE_PIXELS} are "
             "decoded: save it smaller",
         )
     if max(size) > MAX_RATIO * min(size):

@@ -61,7 +61,7 @@ def flatten(messages: Sequence[Mapping[str, Any]]) -> Flat:
     flat, images = [], []
     for message in messages:
         if not {"role", "from"} & set(message):
-            raise ValueError(f"expected messages {{role, content}}, got {_short(message)}")
+            raise ValueError(f"expected messages {{role, content}}, got {kind_and_value(message)}")
         role = message.get("role") if message.get("role") is not None else message.get("from")
         role = _ROLES.get(role, role)
         content = message.get("content") if message.get("content") is not None else message.get("value")
@@ -149,7 +149,7 @@ def _read_content(content: Any) -> tuple[str | None, list[Any]]:
     if content is None or isinstance(content, str):
         return content, []
     if not isinstance(content, list):
-        raise ValueError(f"has a message whose content is {_short(content)}; expected text or a list of parts")
+        raise ValueError(f"has a message whose content is {kind_and_value(content)}; expected text or a list of parts")
     texts, images = [], []
     for part in content:
         if isinstance(part, str):
@@ -165,7 +165,7 @@ def _read_content(content: Any) -> tuple[str | None, list[Any]]:
         elif kind in _VIDEOS:
             texts.append(VIDEO)
         else:
-            raise ValueError(f"has a part {_short(part)}; expected {{type: text, text}} or {{type: image}}")
+            raise ValueError(f"has a part {kind_and_value(part)}; expected {{type: text, text}} or {{type: image}}")
     return "".join(texts), images
 
 
@@ -177,5 +177,6 @@ def _image(part: Mapping[str, Any]) -> Any:
     return source or None
 
 
-def _short(value: Any) -> str:
+def kind_and_value(value: Any) -> str:
+    """A cell for a message, cut short: its type and what it holds."""
     return f"{type(value).__name__} {shorten(str(value), 60)}"

@@ -28,7 +28,7 @@ from echorl_vl.models.tokens import reserved_tokens
 from echorl_vl.types import Problem, Prompt
 
 CACHE_BYTES = 256 * 1024 * 1024
-OUTLINE_BYTES = 64 * 1024 * 1024
+RENDERED_TOKENS = 4_000_000  # of prompts that were counted and not yet encoded
 
 
 class Outline(NamedTuple):
@@ -37,18 +37,6 @@ class Outline(NamedTuple):
     problem: Problem
     text: str
     image_tokens: int
-
-
-class _Rendered(NamedTuple):
-    """What has been made of a question already. ``asked`` tells it from another under the same uid."""
-
-    asked: tuple[Any, ...]
-    text: str
-    ids: Tensor
-
-    @property
-    def nbytes(self) -> int:
-        return 2 * len(self.text) + self.ids.nbytes + 512
 
 
 class PromptEncoder:
@@ -60,7 +48,7 @@ class PromptEncoder:
     ``override_chat_template`` the path of a chat template. ``min_pixels`` and ``max_pixels`` bound an image after
     resizing (None: the processor's own). ``max_prompt_length`` is in tokens, None for no limit. Encoded prompts are
     kept up to ``cache_bytes``; the least recently used go first. What was rendered to count tokens is kept, up to
-    `OUTLINE_BYTES`, until the prompt is encoded.
+    `RENDERED_TOKENS`, until the prompt is encoded.
 
     Raises UserError for templates that can't be read, are not jinja, don't use the question, or take too much time or
     memory.
@@ -94,8 +82,8 @@ class PromptEncoder:
         self._cache: OrderedDict[str, Prompt] = OrderedDict()
         self._cache_bytes = cache_bytes
         self._cached = 0
-        self._rendered: dict[str, _Rendered] = {}
-        self._rendered_bytes = 0
+        self._rendered: dict[str, tuple[tuple[Any, ...], str, Tensor]] = {}  # uid -> what was asked, text, ids
+        self._rendered_tokens = 0
         self.images = None
         if processor is not None:
             from echorl_vl.data.images import ProblemImages  # a text model needs nothing that reads images
@@ -131,33 +119,6 @@ class PromptEncoder:
             "leave such rows out with data.filter_overlong_prompts=true",
         )
 
-    def filter_overlong(
-        self, problems: Sequence[Problem], max_prompt_length: int | None = None, batch_size: int = 256
-    ) -> tuple[list[int], int]:
-        """(indices of the problems whose prompt is short enough, number of those that are not).
-
-        Lengths are exact, but worked out from the images' headers without decoding them. Raises UserError if
-        nothing is left, or for an image that is none.
-        """
-        limit = self.max_prompt_length if max_prompt_length is None else max_prompt_length
-        if limit is None:
-            return list(range(len(problems))), 0
-        kept: list[int] = []
-        shortest = None
-        for start in range(0, len(problems), batch_size):
-            indices = range(start, min(start + batch_size, len(problems)))
-            for index, length in zip(indices, self.lengths([problems[i] for i in indices]), strict=True):
-                shortest = length if shortest is None else min(shortest, length)
-                if length <= limit:
-                    kept.append(index)
-        if not kept:
-            source = getattr(problems, "source", "the data set")
-            raise UserError(
-                f"{source}: all {len(problems)} prompts are longer than data.max_prompt_length = {limit} tokens; "
-                f"the shortest has {shortest}"
-            )
-        return kept, len(problems) - len(kept)
-
     def lengths(self, problems: Sequence[Problem]) -> list[int]:
         """Number of tokens of each problem's prompt, from its text and the sizes in its images' headers."""
         return self.count_tokens([self.outline(problem) for problem in problems])
@@ -175,11 +136,10 @@ class PromptEncoder:
         lengths = []
         for outline, ids in zip(outlines, self._tokenize([outline.text for outline in outlines]), strict=True):
             lengths.append(len(ids) + outline.image_tokens)
-            rendered = _Rendered(_asked(outline.problem), outline.text, ids)
-            if self._rendered_bytes + rendered.nbytes <= OUTLINE_BYTES:
-                self._forget(outline.problem)
-                self._rendered[outline.problem.uid] = rendered
-                self._rendered_bytes += rendered.nbytes
+            self._forget(outline.problem)
+            if self._rendered_tokens + len(ids) <= RENDERED_TOKENS:
+                self._rendered[outline.problem.uid] = _asked(outline.problem), outline.text, ids
+                self._rendered_tokens += len(ids)
         return lengths
 
     def render(self, problem: Problem) -> str:
@@ -219,10 +179,8 @@ class PromptEncoder:
         return [torch.tensor(ids, dtype=torch.long) for ids in token_ids]
 
     def _encode(self, problem: Problem) -> Prompt:
-        rendered = self._forget(problem)
-        if rendered is not None and rendered.asked == _asked(problem):
-            text, ids = rendered.text, rendered.ids
-        else:
+        asked, text, ids = self._forget(problem)
+        if asked != _asked(problem):  # nothing was rendered, or another question under the same uid
             text = self.render(problem)
             ids = self._tokenize([text])[0]
         if not problem.images:
@@ -245,9 +203,9 @@ class PromptEncoder:
             sheet=side_by_side(opened),
         )
 
-    def _forget(self, problem: Problem) -> _Rendered | None:
-        rendered = self._rendered.pop(problem.uid, None)
-        self._rendered_bytes -= 0 if rendered is None else rendered.nbytes
+    def _forget(self, problem: Problem) -> tuple[tuple[Any, ...], str, Tensor]:
+        rendered = self._rendered.pop(problem.uid, ((), "", torch.empty(0)))
+        self._rendered_tokens -= len(rendered[2])
         return rendered
 
     def check_reserved(self, problem: Problem) -> None:

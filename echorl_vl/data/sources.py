@@ -41,21 +41,14 @@ def load_problems(
 
     With ``bad_rows`` "error" it raises UserError for them, with "drop" it leaves them out and tells ``note``.
     """
-    keys = (prompt_key, answer_key, image_key, image_dir, video_key)
-    problems = read_problems(spec, *keys, videos, demonstration_key)
+    keys = Keys(prompt_key, answer_key, image_key, video_key, demonstration_key)
+    problems = read_problems(spec, keys, image_dir, videos)
     settle_bad_rows(problems.faults, problems.total, bad_rows, note)
     return problems.select(range(len(problems))) if problems.faults else problems
 
 
 def read_problems(
-    spec: str | Sequence[str],
-    prompt_key: str = "problem",
-    answer_key: str = "answer",
-    image_key: str = "images",
-    image_dir: str | Path | None = None,
-    video_key: str = "videos",
-    videos: bool = False,
-    demonstration_key: str | None = None,
+    spec: str | Sequence[str], keys: Keys, image_dir: str | Path | None = None, videos: bool = False
 ) -> Problems:
     """Load a set of problems and check every row of it, without decoding an image.
 
@@ -70,13 +63,12 @@ def read_problems(
     user's, perhaps with a system message before it and an assistant's after it, which is no part of the question; the
     messages may be of parts, and bring the images themselves. An answer that is a chat is the assistant's last words.
     Where every answer of a file is a solution in GSM8K's form, ending in a line ``#### 72``, the answer is what follows
-    the signs. ``demonstration_key`` names the column of worked solutions (see `echorl_vl.data.demonstrations`).
+    the signs. ``keys.demonstration`` names the column of worked solutions (see `echorl_vl.data.demonstrations`).
 
     Rows that can't be used are not among the problems; `Problems.faults` says what is wrong with them.
 
     Raises UserError for whatever is wrong with the source or its columns, and where no row of the set can be used.
     """
-    keys = Keys(prompt_key, answer_key, image_key, video_key, demonstration_key)
     if image_dir is not None and not Path(image_dir).is_dir():
         raise UserError(f"{image_dir}: no such folder ({setting('data.image_dir')})")
     places = split_places(spec)

@@ -27,7 +27,7 @@ from echorl_vl.data.columns import (
     to_array,
     value_at,
 )
-from echorl_vl.data.messages import flatten_columns, is_chat
+from echorl_vl.data.messages import flatten_columns, is_chat, kind_and_value
 from echorl_vl.errors import UserError, counted, shorten
 from echorl_vl.types import Keys
 
@@ -297,7 +297,7 @@ def _any_kind(values: list[Any]) -> pa.Array:
 def _short(value: Any) -> str:
     if isinstance(value, _Repeated):
         return f"an object with the key '{value.key}' twice"
-    return f"{type(value).__name__} {shorten(str(value), 60)}"
+    return kind_and_value(value)
 
 
 def _check_header(path: Path, header: list[str]) -> None:

@@ -15,9 +15,9 @@ from echorl_vl.config import Config
 from echorl_vl.core import Splitter, step_ids, verified_rollouts
 from echorl_vl.core.seeds import step_generator
 from echorl_vl.data.demonstrations import DemonstrationEncoder, usable_demonstrations
-from echorl_vl.data.from_config import demonstration_encoder
+from echorl_vl.data.from_config import demonstration_encoder, load_set
 from echorl_vl.data.prompts import PromptEncoder
-from echorl_vl.data.sources import load_problems
+from echorl_vl.data.screening import screen
 from echorl_vl.engines.local.context import build_context
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate, grade
@@ -63,18 +63,9 @@ class Probe:
             spec: as `data.train_files` takes it. limit: at most so many; `Setup.problems` lowers it further. seed: of
             their choice; None takes the first ones. traces: only those with a worked solution that can be used.
         """
-        data = self.config.data
-        key = self.setup.demonstration_key if traces else None
-        found = load_problems(
-            spec,
-            data.prompt_key,
-            data.answer_key,
-            data.image_key,
-            data.image_dir,
-            data.video_key,
-            demonstration_key=key,
-        )
-        kept, _ = self.encoder.filter_overlong(found)
+        found = load_set(self.config, spec, self.setup.demonstration_key if traces else None)
+        found = screen(found, self.encoder, check_images="off")
+        kept = list(range(len(found)))
         if traces:
             with_trace = set(usable_demonstrations(found, self.demonstration_encoder(found[kept[0]])).kept)
             kept = [index for index in kept if index in with_trace]

@@ -25,16 +25,6 @@ _DTYPES = {
 }  # fmt: skip
 
 
-@dataclass
-class Loaded:
-    """What `load` brings: processor is None for a text-only model."""
-
-    model: torch.nn.Module
-    tokenizer: Any
-    processor: Any | None
-    family: ModelFamily
-
-
 @dataclass(frozen=True)
 class Inputs:
     """What `load_inputs` brings: transformers' config, the tokenizer, and the processor (None for a text model)."""
@@ -43,6 +33,13 @@ class Inputs:
     tokenizer: Any
     processor: Any | None
     family: ModelFamily
+
+
+@dataclass(frozen=True)
+class Loaded(Inputs):
+    """What `load` brings."""
+
+    model: torch.nn.Module
 
 
 def to_dtype(name: str | torch.dtype | None) -> torch.dtype | None:
@@ -77,7 +74,7 @@ def load(model_config, device: torch.device, param_dtype: torch.dtype | None = N
         for name, parameter in model.named_parameters():
             if inputs.family.tower in f".{name}":
                 parameter.requires_grad_(False)
-    return Loaded(model.to(device).eval(), inputs.tokenizer, inputs.processor, inputs.family)
+    return Loaded(*vars(inputs).values(), model.to(device).eval())
 
 
 def load_inputs(model_config) -> Inputs:

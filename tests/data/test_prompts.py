@@ -123,7 +123,7 @@ def test_unset_limits_are_the_processors_own(processor):
     fails(lambda: PromptEncoder(processor, processor.tokenizer, max_pixels=3000), "3136", "data.max_pixels")
 
 
-def test_overlong_prompts_are_errors_or_left_out(processor, encoder):
+def test_overlong_prompts_are_errors(processor, encoder):
     problems = [problem("Find " + "x" * length, row=length) for length in (5, 60, 10, 40)]
     lengths = encoder.lengths(problems)
     limit = lengths[2]
@@ -131,11 +131,6 @@ def test_overlong_prompts_are_errors_or_left_out(processor, encoder):
     assert len(short.encode(problems[2])) == limit
     words = ["set.jsonl, row 40, problem", f"{lengths[3]} tokens", f"data.max_prompt_length is {limit}"]
     fails(lambda: short.encode(problems[3]), *words, "data.filter_overlong_prompts")
-    assert short.filter_overlong(problems) == ([0, 2], 2)
-    assert short.filter_overlong(problems, batch_size=1) == ([0, 2], 2)
-    assert encoder.filter_overlong(problems) == ([0, 1, 2, 3], 0)
-    words = ["all 4 prompts", "data.max_prompt_length = 3", f"shortest has {min(lengths)}"]
-    fails(lambda: encoder.filter_overlong(problems, 3), *words)
     pictures = PromptEncoder(processor, processor.tokenizer, max_prompt_length=limit, max_pixels=10**6)
     fails(lambda: pictures.encode(problem(images=[Image.new("RGB", (900, 900))])), "data.max_pixels (now 1000000)")
 

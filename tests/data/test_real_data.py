@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from echorl_vl.data.prompts import PromptEncoder
+from echorl_vl.data.screening import screen
 from echorl_vl.data.sources import load_problems
 
 SPLITS = {"train": 2014, "validation": 280, "test": 553}
@@ -49,13 +50,14 @@ def test_sixty_problems_through_template_and_processor(encoder, problems):
             check_prompt(encoder, problem, length)
 
 
-def test_overlong_prompts_of_a_real_set_are_left_out(encoder, problems):
+def test_overlong_prompts_of_a_real_set_are_left_out(encoder, problems, monkeypatch):
     some = problems["validation"]
     lengths = encoder.lengths(some)
     limit = sorted(lengths)[len(lengths) // 2]
-    kept, dropped = encoder.filter_overlong(some, limit)
-    assert kept == [index for index, length in enumerate(lengths) if length <= limit]
-    assert len(kept) + dropped == SPLITS["validation"] and dropped > 0
+    monkeypatch.setattr(encoder, "max_prompt_length", limit)
+    kept = [problem.uid for problem in screen(some, encoder, check_images="off")]
+    assert kept == [problem.uid for problem, length in zip(some, lengths, strict=True) if length <= limit]
+    assert 0 < len(kept) < SPLITS["validation"]
 
 
 @pytest.mark.slow

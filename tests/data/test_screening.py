@@ -15,6 +15,7 @@ from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.data.screening import screen
 from echorl_vl.data.sources import load_problems, read_problems
 from echorl_vl.errors import UserError
+from echorl_vl.types import Keys
 
 KINDS = {
     "empty answer": {"answer": " "},
@@ -67,7 +68,7 @@ def write(folder: Path, *changes: dict) -> str:
 
 
 def start(path: str, encoder: PromptEncoder, bad_rows: str, note=lambda line: None, **options):
-    return screen(read_problems(path), encoder, bad_rows, note=note, leave_out_overlong=False, **options)
+    return screen(read_problems(path, Keys()), encoder, bad_rows, note=note, leave_out_overlong=False, **options)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -107,7 +108,7 @@ def test_faults_of_several_files_stand_file_by_file(folder, encoder, tmp_path):
         rows = [good, good | KINDS["a truncated PNG"], good | KINDS["empty answer"]]
         Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(UserError, match="4 of 6 rows") as error:
-        screen(read_problems(names), encoder)
+        screen(read_problems(names, Keys()), encoder)
     found = [line.split(": ")[0].strip() for line in str(error.value).splitlines()[1:]]
     assert found == [f"{name}, row {row}" for name in names for row in ("1, images[0]", "2, answer")]
 
