@@ -221,7 +221,7 @@ def _missing_columns(columns: list[str], source: str, keys: dict[str, str]) -> s
 
 
 def _check_type(
-    table: pa.Table, source: str, keys: Keys, role: str, allowed: Callable[[pa.DataType], bool], wanted: str
+    table: pa.Table, source: str, keys: Keys, role: str, allowed: Callable[[pa.DataType], bool], expected: str
 ) -> None:
     found, key = table.schema.field(role).type, getattr(keys, role)
     if pa.types.is_null(found) or allowed(found):
@@ -229,7 +229,7 @@ def _check_type(
     nested = pa.types.is_struct(found) and role != "image"
     fields = [f"{key}.{field.name}" for field in found] if nested else []
     hint = f"; for a column in it, data.{role}_key={' or '.join(fields)}" if fields else ""
-    raise UserError(f"{source}: column '{key}' (data.{role}_key) holds {found}, wanted {wanted}{hint}")
+    raise UserError(f"{source}: column '{key}' (data.{role}_key) holds {found}, expected {expected}{hint}")
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -43,7 +43,7 @@ def find_files(path: Path, split: str) -> list[Path]:
     split = _SPLITS.get(split, split)
     if path.is_file():
         if format_of(path) is None:
-            raise UserError(f"{path}: '{path.suffix}' is no format of problems; wanted {', '.join(SUFFIXES)}")
+            raise UserError(f"{path}: '{path.suffix}' is no format of problems; expected {', '.join(SUFFIXES)}")
         if split != "train":
             raise UserError(f"{path}@{split}: a single file is all one split, train; leave @{split} out")
         return [path]

@@ -15,7 +15,7 @@ import pyarrow as pa
 from echorl_vl.data.templates import IMAGE, VIDEO
 from echorl_vl.errors import shorten
 
-WANTED = "one user message, perhaps with a system message before it and an assistant's after it"
+EXPECTED = "one user message, perhaps with a system message before it and an assistant's after it"
 _ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant"}  # ShareGPT's names
 _TEXTS = ("text", "input_text", "output_text")
 _IMAGES = ("image", "image_url", "input_image")
@@ -97,14 +97,14 @@ def flatten_columns(chats: Sequence[Any], images: Sequence[Any]) -> tuple[list[A
 
 
 def read_chat(messages: Sequence[Mapping[str, Any]]) -> Chat:
-    """The conversation. Raises ValueError, which says what was found, for any but one turn (see ``WANTED``)."""
+    """The conversation. Raises ValueError, which says what was found, for any but one turn (see ``EXPECTED``)."""
     roles = [message.get("role") for message in messages]
     by_role = {role: message.get("content") for role, message in zip(roles, messages, strict=True)}
     # Earlier turns are part of what was asked: leaving them out would change the question.
     in_order = [role for role in ("system", "user", "assistant") if role in by_role]
     if "user" not in by_role or roles != in_order:
         found = ", ".join(map(str, roles)) or "none"
-        raise ValueError(f"holds messages of the roles {found}; wanted {WANTED}")
+        raise ValueError(f"holds messages of the roles {found}; expected {EXPECTED}")
     system = by_role.get("system")
     return Chat(by_role["user"] or "", system if system and system.strip() else None, by_role.get("assistant"))
 

@@ -235,13 +235,13 @@ class PromptEncoder:
 
     def _check_visual_tokens(self, problem: Problem, text: str) -> None:
         """A question may spell a visual token, and the processor would expand it like an image's own."""
-        for kind, wanted in (("image_token", len(problem.images)), ("video_token", 0)):
+        for kind, expected in (("image_token", len(problem.images)), ("video_token", 0)):
             token = getattr(self.processor, kind, None)
-            if token and text.count(token) != wanted:
+            if token and text.count(token) != expected:
                 raise RowError(
                     problem,
                     problem.keys.prompt,
-                    f"the chat has {token} {text.count(token)} times and {wanted} picture(s) or video(s): a template "
+                    f"the chat has {token} {text.count(token)} times and {expected} picture(s) or video(s): a template "
                     "writes this reserved token",
                 )
 

@@ -185,7 +185,7 @@ def _parse_whole(path: Path, data: bytes) -> list[Any] | None:
     if not isinstance(whole, dict | _Repeated) or (
         isinstance(whole, dict) and any(isinstance(value, list) for value in whole.values())
     ):
-        raise UserError(f"{path}: wanted a list of problems or one problem a line, found {_short(whole)}")
+        raise UserError(f"{path}: expected a list of problems or one problem a line, got {_short(whole)}")
     return [whole]
 
 
@@ -215,7 +215,7 @@ def _check_row(row: Any, keys: Keys) -> None:
     if isinstance(row, _Repeated):
         raise _RowFault(row.key, "the key stands twice in the row; expected it once")
     if not isinstance(row, dict):
-        raise _RowFault("", f"wanted an object with the problem's fields, found {_short(row)}")
+        raise _RowFault("", f"expected an object with the problem's fields, got {_short(row)}")
     for name, value in row.items():
         _check_nesting(name, value)
     for key in used_keys(keys):
@@ -225,9 +225,9 @@ def _check_row(row: Any, keys: Keys) -> None:
         if value is None:
             continue
         if key == keys.prompt and not (isinstance(value, str) or value == [] or is_chat(value)):
-            raise _RowFault(key, f"wanted text or chat messages, found {_short(value)}")
+            raise _RowFault(key, f"expected text or chat messages, got {_short(value)}")
         if key == keys.answer and not _is_answer(value):
-            raise _RowFault(key, f"wanted text or a number, found {_short(value)}")
+            raise _RowFault(key, f"expected text or a number, got {_short(value)}")
         if key == keys.image and not _are_paths(value):
             raise _RowFault(key, f"expected paths of pictures, got {_short(value)}")
 

@@ -98,7 +98,7 @@ def test_nested_columns_of_mixed_kinds_in_json(tmp_path):
     found = load_problems(path, **LUFFY_KEYS, demonstration_key="target")
     assert [problem.extra["target"] for problem in found] == ["text", REPLY["content"]]
     rows = [luffy_row(), luffy_row(reward_model={"ground_truth": [1]})]
-    refused(write(tmp_path / "set.jsonl", rows), "row 1, reward_model.ground_truth", "found list", **LUFFY_KEYS)
+    refused(write(tmp_path / "set.jsonl", rows), "row 1, reward_model.ground_truth", "got list", **LUFFY_KEYS)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
@@ -111,7 +111,7 @@ def test_conversations_of_another_shape_are_bad_rows(tmp_path, suffix):
     message = str(error.value)
     assert "7 of 10 rows" in message
     for row, words in {
-        1: "roles user, assistant, user; wanted one user message",
+        1: "roles user, assistant, user; expected one user message",
         2: "roles system;",
         3: "roles user, system;",
         4: "roles user, user;",

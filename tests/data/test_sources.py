@@ -180,12 +180,12 @@ def test_columns_of_the_wrong_type(tmp_path):
     refused(write(tmp_path / "speech.parquet", speech), "'problem'", "data.prompt_key", "list<", "messages of text")
     listed = [{"problem": "?", "answer": ["1"]}]
     refused(write(tmp_path / "a.parquet", listed), "'answer'", "list<", "text or a number")
-    refused(write(tmp_path / "a.jsonl", listed), "row 0, answer", "found list")
-    refused(write(tmp_path / "b.jsonl", [{"problem": "?", "answer": True}]), "row 0, answer", "found bool")
+    refused(write(tmp_path / "a.jsonl", listed), "row 0, answer", "got list")
+    refused(write(tmp_path / "b.jsonl", [{"problem": "?", "answer": True}]), "row 0, answer", "got bool")
     refused(write(tmp_path / "c.parquet", [{"problem": "?", "answer": True}]), "'answer'", "bool")
     refused(write(tmp_path / "d.parquet", [{**GOOD, "images": [7]}]), "'images'", "int64")
     refused(
-        write(tmp_path / "e.parquet", [{**GOOD, "images": [{"bytes": "aGk=", "path": None}]}]), "'images'", "wanted"
+        write(tmp_path / "e.parquet", [{**GOOD, "images": [{"bytes": "aGk=", "path": None}]}]), "'images'", "expected"
     )
     refused(write(tmp_path / "f.jsonl", [{**GOOD, "images": [1]}, GOOD]), tmp_path / "f.jsonl")
 
@@ -300,11 +300,11 @@ def test_damaged_files_are_named_with_the_line(tmp_path):
     path.write_text('{"problem": "?", "answer": "1"}\n{"problem": "?", "answ\n')
     refused(path, path, "line 2", "not JSON")
     path.write_text('{"problem": "?", "answer": "1"}\n7\n')
-    refused(path, "row 1", "found int 7")
+    refused(path, "row 1", "got int 7")
     (tmp_path / "b.json").write_text('[{"problem": "?",\n "answer": }]')
     refused(tmp_path / "b.json", "line 2", "not JSON")
     write(tmp_path / "c.json", {"data": [{"problem": "?", "answer": "1"}]})
-    refused(tmp_path / "c.json", "wanted a list of problems")
+    refused(tmp_path / "c.json", "expected a list of problems")
     whole = write(tmp_path / "d.parquet", [{"problem": "?" * 999, "answer": "1"}])
     whole.write_bytes(whole.read_bytes()[:-20])
     refused(whole, whole, "parquet")
