@@ -85,10 +85,11 @@ def count_parameters(model: ModelConfig) -> int | None:
 def empty_model(model: ModelConfig) -> torch.nn.Module | None:
     """The model that `worker.actor.model` names, with shapes and without numbers; None if that can't be told."""
     from accelerate import init_empty_weights
-    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    from echorl_vl.models import ModelFamily, find_family
 
     config = read_model_config(model)
-    kind = AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
+    kind = (find_family(config) or ModelFamily()).auto_class()
     try:
         with init_empty_weights():
             empty = kind.from_config(config, trust_remote_code=model.trust_remote_code)

@@ -14,6 +14,7 @@ from echorl_vl.data.from_config import demonstration_encoder, make_encoder, with
 from echorl_vl.data.problem import Problems
 from echorl_vl.engines.easyr1.preflight import read_model_config
 from echorl_vl.errors import UserError
+from echorl_vl.models import has_images
 from echorl_vl.models.tokens import end_of_turn
 
 
@@ -29,7 +30,7 @@ def load_tokenizer(config: Config) -> tuple[Any, Any | None]:
     path = model.tokenizer_path or model.model_path
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=model.trust_remote_code)
-        if not hasattr(read_model_config(model), "vision_config"):
+        if not has_images(read_model_config(model)):
             return tokenizer, None
         return tokenizer, AutoProcessor.from_pretrained(path, trust_remote_code=model.trust_remote_code)
     except Exception as error:

@@ -16,6 +16,7 @@ from echorl_vl.engines.easyr1.hooks import check_hooks, check_installed
 from echorl_vl.engines.ray.resources import gpu_issues, memory_issues, model_issues
 from echorl_vl.engines.resources import Machine, read_model_config
 from echorl_vl.errors import UserError
+from echorl_vl.models import has_images
 
 GROUPED = ("ray", "tensordict", "torchdata", "codetiming", "einops", "peft", "accelerate")
 
@@ -86,7 +87,7 @@ def critic_issues(config: Config) -> Iterator[ConfigIssue]:
         return
     model, key = config.worker.critic.model, "worker.critic.model.model_path"
     found = read_model_config(model)
-    if hasattr(found, "vision_config"):
+    if has_images(found):
         wanted = "a vision model can't be a critic; wanted a text model, or algorithm.adv_estimator = grpo"
         yield ConfigIssue((key,), f"{key} = {model.model_path} ({config.origin(key)}): {wanted}")
     elif model.override_config.get("num_labels", found.num_labels) != 1:
@@ -101,7 +102,7 @@ def sequence_issues(config: Config) -> Iterator[ConfigIssue]:
         return
     found, where = read_model_config(config.worker.actor.model), f"{key} = {ranks} ({config.origin(key)})"
     heads = getattr(found, "text_config", found).num_attention_heads
-    if hasattr(found, "vision_config"):
+    if has_images(found):
         yield ConfigIssue((key,), f"{where}: wanted 1 for a vision model, whose picture tokens EasyR1 would cut apart")
     elif heads % ranks:
         yield ConfigIssue((key,), f"{where}: wanted a divisor of the {heads} attention heads")
@@ -113,7 +114,7 @@ def check_pictures(config: Config, training: Problems) -> None:
     EasyR1 takes such a set for text and goes on, with `<image>` in its prompts as so many letters.
     """
     model, data = config.worker.actor.model, config.data
-    if not data.image_key or not hasattr(read_model_config(model), "vision_config"):
+    if not data.image_key or not has_images(read_model_config(model)):
         return
     if not any(problem.images or problem.extra.get(data.video_key) for problem in training):
         raise UserError(

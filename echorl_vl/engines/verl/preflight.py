@@ -15,6 +15,7 @@ from echorl_vl.engines.resources import Machine, read_model_config
 from echorl_vl.engines.verl.checkpoints import is_whole
 from echorl_vl.engines.verl.engine import SMALLER
 from echorl_vl.engines.verl.hooks import check_hooks, check_installed
+from echorl_vl.models import has_images
 
 # package: (at least, below, without, why); as verl 0.9.1 declares them
 VERSIONS: dict[str, tuple[str, str | None, tuple[str, ...], str]] = {
@@ -70,7 +71,7 @@ def found_versions() -> list[tuple[str, str | None]]:
 def vision_problems(config: Config) -> Iterator[ConfigIssue]:
     """A vision model: EchoRL with verl has been tried on text only."""
     model, key = config.worker.actor.model, "worker.actor.model.model_path"
-    if hasattr(read_model_config(model), "vision_config"):
+    if has_images(read_model_config(model)):
         wanted = "is a vision model, which engine verl has not been tried with; wanted a text model, or engine = easyr1"
         yield ConfigIssue((key,), f"{key} = {model.model_path} ({config.origin(key)}): {wanted}")
 
