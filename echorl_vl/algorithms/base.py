@@ -149,7 +149,7 @@ def _check_type(option: str, value: Any, kind: type) -> None:
     require(option, value, number and -LARGEST <= value <= LARGEST, f"{words} of at most {LARGEST:,}")
 
 
-def require(name: str, value: Any, holds: bool, wanted: str) -> None:
+def require(name: str, value: Any, holds: bool, expected: str) -> None:
     """Raises ValueError for an option out of range."""
     if not holds:
-        raise ValueError(f"algorithm.options.{name} is {value!r}: wanted {wanted}")
+        raise ValueError(f"algorithm.options.{name} is {value!r}: expected {expected}")

@@ -38,8 +38,8 @@ class UFT(Algorithm):
     def __post_init__(self) -> None:
         require("pieces", self.pieces, self.pieces >= 1, "a whole number of at least 1")
         require("coef", self.coef, self.coef >= 0, "a number of at least 0")
-        for name, wanted in (("start", "a probability"), ("end", "a probability"), ("hint_share", "a share, 0 to 1")):
-            require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, wanted)
+        for name, expected in (("start", "a probability"), ("end", "a probability"), ("hint_share", "a share, 0 to 1")):
+            require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, expected)
 
     def keep_hint(self, step: int, total_steps: int, pieces: Tensor, generator: torch.Generator) -> Tensor:
         """(P,) pieces of each demonstration, of (P,) `pieces`, that stand in its prompt at `step` (1 the first)."""

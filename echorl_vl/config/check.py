@@ -53,9 +53,9 @@ def _required(config: Config) -> Iterator[ConfigIssue]:
         needed["data.train_files"] = "a set of problems, for example hiyouga/geometry3k@train"
     if config.trainer.val_freq > 0:
         needed["data.val_files"] = "a set of problems, or trainer.val_freq=-1 for none"
-    for key, wanted in needed.items():
+    for key, expected in needed.items():
         if not get_value(config, key):
-            yield ConfigIssue((key,), f"{key} is not set ({config.origin(key)}): expected {wanted}")
+            yield ConfigIssue((key,), f"{key} is not set ({config.origin(key)}): expected {expected}")
 
 
 def _algorithm(config: Config) -> Iterator[ConfigIssue]:
@@ -66,9 +66,9 @@ def _algorithm(config: Config) -> Iterator[ConfigIssue]:
         yield ConfigIssue((key, "algorithm.name"), f"{error} ({config.origin(key)})")
         return
     if algorithm.needs_demonstrations and not config.data.demonstration_key and not config.trainer.val_only:
-        wanted = f"wanted the column of worked solutions, since algorithm.name = {name} learns from them"
+        expected = f"expected the column of worked solutions, since algorithm.name = {name} learns from them"
         yield ConfigIssue(
-            ("data.demonstration_key", "algorithm.name"), f"{at(config, 'data.demonstration_key')}: {wanted}"
+            ("data.demonstration_key", "algorithm.name"), f"{at(config, 'data.demonstration_key')}: {expected}"
         )
     if Capability.NO_ROLLOUTS in algorithm.needs:
         for other, off in (
@@ -78,7 +78,7 @@ def _algorithm(config: Config) -> Iterator[ConfigIssue]:
             ("worker.actor.entropy_coef", 0),
         ):
             if get_value(config, other) != off:
-                yield ConfigIssue((other, "algorithm.name"), f"{at(config, other)}: wanted {show(off)} with {name}")
+                yield ConfigIssue((other, "algorithm.name"), f"{at(config, other)}: expected {show(off)} with {name}")
     filtering = "algorithm.online_filtering"
     for need, why in (
         (Capability.ROUNDS, f"{name} samples in rounds of its own"),
@@ -89,19 +89,19 @@ def _algorithm(config: Config) -> Iterator[ConfigIssue]:
         ),
     ):
         if need in algorithm.needs and config.algorithm.online_filtering:
-            yield ConfigIssue((filtering, "algorithm.name"), f"{at(config, filtering)}: {why}; wanted false")
+            yield ConfigIssue((filtering, "algorithm.name"), f"{at(config, filtering)}: {why}; expected false")
     if conflict := algorithm.conflict(config.worker.rollout.n):
-        option, wanted = conflict
+        option, expected = conflict
         value = f"{key}.{option} = {getattr(algorithm, option)} ({config.origin(key)})"
-        yield ConfigIssue((key, "worker.rollout.n"), f"{value}: wanted {wanted}")
+        yield ConfigIssue((key, "worker.rollout.n"), f"{value}: expected {expected}")
     in_reward = not config.algorithm.disable_kl and not config.algorithm.use_kl_loss
     if algorithm.ignores_returns and in_reward:
         other = "algorithm.use_kl_loss"
-        wanted = f"wanted true, or disable_kl = true: a KL in the reward is lost on {name}"
-        yield ConfigIssue((other, "algorithm.disable_kl", "algorithm.name"), f"{at(config, other)}: {wanted}")
+        expected = f"expected true, or disable_kl = true: a KL in the reward is lost on {name}"
+        yield ConfigIssue((other, "algorithm.disable_kl", "algorithm.name"), f"{at(config, other)}: {expected}")
     if Capability.OFF_POLICY_ROWS in algorithm.needs and config.worker.rollout.n < 3:
-        key, wanted = "worker.rollout.n", f"wanted at least 3 with {name}: one row of a group is the demonstration"
-        yield ConfigIssue((key, "algorithm.name"), f"{at(config, key)}: {wanted}")
+        key, expected = "worker.rollout.n", f"expected at least 3 with {name}: one row of a group is the demonstration"
+        yield ConfigIssue((key, "algorithm.name"), f"{at(config, key)}: {expected}")
 
 
 def _groups(config: Config) -> Iterator[ConfigIssue]:
@@ -110,7 +110,7 @@ def _groups(config: Config) -> Iterator[ConfigIssue]:
         return
     if estimator in GROUP_ESTIMATORS and config.worker.rollout.n < 2:
         key = "worker.rollout.n"
-        message = f"{at(config, key)}: wanted at least 2 with algorithm.adv_estimator = {estimator}"
+        message = f"{at(config, key)}: expected at least 2 with algorithm.adv_estimator = {estimator}"
         yield ConfigIssue((key, "algorithm.adv_estimator"), f"{message}, which compares the rollouts of a group")
 
 
@@ -118,8 +118,8 @@ def _batches(config: Config) -> Iterator[ConfigIssue]:
     yield from batch_issues(config, "actor")
     if config.data.val_batch_size == 0:
         key = "data.val_batch_size"
-        wanted = "-1 (all) or at least 1: EasyR1's data loader fails on 0, too"
-        yield wrong_value(key, 0, config.origin(key), wanted)
+        expected = "-1 (all) or at least 1: EasyR1's data loader fails on 0, too"
+        yield wrong_value(key, 0, config.origin(key), expected)
 
 
 def batch_issues(config: Config, role: str) -> Iterator[ConfigIssue]:
@@ -128,10 +128,10 @@ def batch_issues(config: Config, role: str) -> Iterator[ConfigIssue]:
     batch_key, micro_key = f"worker.{role}.global_batch_size", f"worker.{role}.micro_batch_size_per_device_for_update"
     batch, micro = get_value(config, batch_key), get_value(config, micro_key)
     if prompts % batch:
-        yield issue_at(config, "data.rollout_batch_size", f"wanted a multiple of {at(config, batch_key)}", batch_key)
+        yield issue_at(config, "data.rollout_batch_size", f"expected a multiple of {at(config, batch_key)}", batch_key)
     if batch * n > micro and batch * n % micro:  # a larger one is capped
         rollouts = f"{at(config, batch_key)} times {at(config, 'worker.rollout.n')}"
-        why = f"wanted a divisor of {batch * n}, which is {rollouts}"
+        why = f"expected a divisor of {batch * n}, which is {rollouts}"
         yield issue_at(config, micro_key, why, batch_key, "worker.rollout.n")
 
 
@@ -144,8 +144,8 @@ def _machine(config: Config) -> Iterator[ConfigIssue]:
         keys = ("data.rollout_batch_size", "worker.rollout.n", "data.max_prompt_length", "data.max_response_length")
         what = " x ".join(f"{key} = {get_value(config, key):,}" for key in keys[:2])
         size = f"{rollouts:,} rollouts of up to {tokens:,} tokens, {least / 2**30:,.0f} GiB for their ids alone"
-        wanted = f"expected no more than this machine's {memory / 2**30:,.0f} GiB hold"
-        yield ConfigIssue(keys, f"{what} ({config.origin(keys[0])}): {size}; {wanted}")
+        expected = f"expected no more than this machine's {memory / 2**30:,.0f} GiB hold"
+        yield ConfigIssue(keys, f"{what} ({config.origin(keys[0])}): {size}; {expected}")
     cores, key = os.cpu_count() or 1, "worker.reward.num_cpus"
     most = max(LEAST_GRADERS, GRADERS_PER_CORE * cores)
     if get_value(config, key) > most:
@@ -159,7 +159,7 @@ def _orders(config: Config) -> Iterator[ConfigIssue]:
     for low, high in (("data.min_pixels", "data.max_pixels"), ("algorithm.filter_low", "algorithm.filter_high")):
         smallest, largest = get_value(config, low), get_value(config, high)
         if smallest is not None and largest is not None and smallest > largest:
-            yield ConfigIssue((low, high), f"{at(config, low)}: wanted at most {at(config, high)}")
+            yield ConfigIssue((low, high), f"{at(config, low)}: expected at most {at(config, high)}")
 
 
 def _dynamic_sampling(config: Config) -> Iterator[ConfigIssue]:
@@ -211,7 +211,7 @@ def _validation_overrides(config: Config) -> Iterator[ConfigIssue]:
 
 def _files(config: Config) -> Iterator[ConfigIssue]:
     """Local files and folders that have to be there. Problem sets are the data loader's to find."""
-    wanted = {
+    expected = {
         "data.format_prompt": "a file",
         "data.override_chat_template": "a file",
         "data.image_dir": "a folder",
@@ -220,7 +220,7 @@ def _files(config: Config) -> Iterator[ConfigIssue]:
         "worker.actor.model.model_path": "a folder",
         "worker.actor.model.tokenizer_path": "a folder",
     }
-    for key, kind in wanted.items():
+    for key, kind in expected.items():
         value = get_value(config, key)
         if not value or (kind == "a folder" and "model." in key and not _looks_local(value)):
             continue
@@ -231,7 +231,7 @@ def _files(config: Config) -> Iterator[ConfigIssue]:
             continue
         if os.path.exists(path):
             found = "this is a folder" if kind == "a file" else "this is a file"
-            yield ConfigIssue((key,), f"{at(config, key)}: {found}; wanted {kind}")
+            yield ConfigIssue((key,), f"{at(config, key)}: {found}; expected {kind}")
         else:
             yield ConfigIssue((key,), f"{at(config, key)}: no such {kind[2:]}{_searched(config, path)}")
 

@@ -17,7 +17,7 @@ _LARGEST = int(sys.float_info.max)
 
 
 class WrongType(Exception):
-    """The value has not the type of the field; the message says which type is wanted."""
+    """The value has not the type of the field; the message says which type is expected."""
 
 
 def type_text(hint: Any) -> str:

@@ -43,9 +43,9 @@ def issue_at(config: Any, key: str, why: str, *more: str) -> ConfigIssue:
     return ConfigIssue((key, *more), f"{at(config, key)}: {why}")
 
 
-def wrong_value(key: str, value: Any, origin: str, wanted: str) -> ConfigIssue:
+def wrong_value(key: str, value: Any, origin: str, expected: str) -> ConfigIssue:
     """The line for one value that has the wrong type or is out of range."""
-    return ConfigIssue((key,), f"{key} = {show(value)} ({origin}): wanted {wanted}")
+    return ConfigIssue((key,), f"{key} = {show(value)} ({origin}): expected {expected}")
 
 
 def raise_if_any(issues: Iterable[ConfigIssue]) -> None:

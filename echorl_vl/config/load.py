@@ -148,7 +148,7 @@ def _convert_all(tree: dict[str, Any], origins: dict[str, str], issues: list[Con
         issues.append(unknown_key(key, _origin(origins, key)))
     for key, option in options.items():
         value = _get(tree, key)
-        wanted = str(option.range) or type_text(option.hint)
+        expected = str(option.range) or type_text(option.hint)
         try:
             converted = convert(value, option.hint)
         except WrongType as error:
@@ -156,11 +156,11 @@ def _convert_all(tree: dict[str, Any], origins: dict[str, str], issues: list[Con
             continue
         special, why = REFUSED_VALUES.get(key, (None, ""))
         if special is not None and converted == special:
-            wanted += f" ({why})"
+            expected += f" ({why})"
         if value == "???":
             issues.append(wrong_value(key, value, _origin(origins, key), f"a value ({type_text(option.hint)})"))
         elif not option.range.accepts(converted):
-            issues.append(wrong_value(key, value, _origin(origins, key), wanted))
+            issues.append(wrong_value(key, value, _origin(origins, key), expected))
         elif fault := _text_fault(key, converted):
             issues.append(ConfigIssue((key,), f"{key} = {show(value)} ({_origin(origins, key)}): expected {fault}"))
         else:

@@ -50,10 +50,10 @@ def read_file(path: Path) -> tuple[list[Assignment], list[ConfigIssue]]:
     try:
         loader, root = compose(text)
         if root is None or is_null(root):
-            raise UserError(f"{path}: the file is empty; wanted a mapping with data:, worker:, trainer: ...")
+            raise UserError(f"{path}: the file is empty; expected a mapping with data:, worker:, trainer: ...")
         if not isinstance(root, yaml.MappingNode):
             kind = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
-            raise UserError(f"{path}: the file holds {kind}; wanted a mapping with data:, worker:, trainer: ...")
+            raise UserError(f"{path}: the file holds {kind}; expected a mapping with data:, worker:, trainer: ...")
         issues = [
             ConfigIssue((key,), f"{key} ({path} line {line}): set twice; line {first} has it already")
             for key, line, first in duplicate_keys(root)
@@ -74,7 +74,7 @@ def read_overrides(overrides: Sequence[str]) -> tuple[list[Assignment], list[Con
         key, equals, text = override.partition("=")
         key = key.strip()
         if not equals or not key:
-            message = f"{cut(repr(override))} ({COMMAND_LINE}): wanted key=value, for example worker.rollout.n=8"
+            message = f"{cut(repr(override))} ({COMMAND_LINE}): expected key=value, for example worker.rollout.n=8"
             issues.append(ConfigIssue((key,), message))
             continue
         option = schema_options(Config).get(ALIASES.get(key, key))
@@ -156,7 +156,7 @@ class _Reader:
             return
         if not isinstance(node, yaml.MappingNode):
             names = [name[len(key) + 1 :] for name in schema_options(Config) if name.startswith(f"{key}.")]
-            message = f"{key} ({self.origin(key_node)}): wanted a section with keys such as {', '.join(names[:3])}"
+            message = f"{key} ({self.origin(key_node)}): expected a section with keys such as {', '.join(names[:3])}"
             self.issues.append(ConfigIssue((key,), message))
             return
         for name, name_node, child in entries(self.loader, node):
@@ -181,7 +181,7 @@ def _read_text(path: Path) -> str:
     if not path.exists():
         raise UserError(f"{path}: no such file{_yaml_files_near(path)}")
     if not path.is_file():
-        raise UserError(f"{path}: this is a folder; wanted a YAML file{_yaml_files_near(path / 'config.yaml')}")
+        raise UserError(f"{path}: this is a folder; expected a YAML file{_yaml_files_near(path / 'config.yaml')}")
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path}: {path.stat().st_size} bytes is no configuration file; at most {MAX_BYTES}")

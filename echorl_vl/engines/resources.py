@@ -108,5 +108,5 @@ def read_model_config(model: ModelConfig) -> Any:
     except Exception as error:
         raise UserError(
             f"model_path = {model.model_path}: the configuration of this model can't be had "
-            f"({type(error).__name__}: {str(error).splitlines()[0]}); wanted a folder, or a hub id and a network"
+            f"({type(error).__name__}: {str(error).splitlines()[0]}); expected a folder, or a hub id and a network"
         ) from error

@@ -103,15 +103,15 @@ def test_without_a_name_nothing_is_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "wanted"),
+    ("overrides", "expected"),
     [
-        (["algorithm.name=lufy", TRACES], "wanted one of grpo, dapo, dr_grpo, luffy"),
+        (["algorithm.name=lufy", TRACES], "expected one of grpo, dapo, dr_grpo, luffy"),
         (["algorithm.name=luffy"], "data.demonstration_key = null"),
         (["algorithm.name=luffy", TRACES, "algorithm.options.gama=1"], "did you mean gamma?"),
-        (["algorithm.name=luffy", TRACES, "algorithm.options.gamma=0"], "wanted a number above 0"),
-        (["algorithm.name=uft", TRACES, "algorithm.options.pieces=2.5"], "wanted a whole number"),
-        (["algorithm.name=uft", TRACES, "algorithm.options.start=2"], "wanted a probability"),
-        (["algorithm.name=uft", TRACES, "algorithm.options.coef=.inf"], "wanted a finite number"),
+        (["algorithm.name=luffy", TRACES, "algorithm.options.gamma=0"], "expected a number above 0"),
+        (["algorithm.name=uft", TRACES, "algorithm.options.pieces=2.5"], "expected a whole number"),
+        (["algorithm.name=uft", TRACES, "algorithm.options.start=2"], "expected a probability"),
+        (["algorithm.name=uft", TRACES, "algorithm.options.coef=.inf"], "expected a finite number"),
         (["algorithm.name=dapo", "algorithm.options.overlong_share=0"], "above 0 and at most 1"),
         (["algorithm.options.gamma=1"], "unknown option of grpo; grpo has no options"),
         (["algorithm.name=sft", TRACES, "echo.coef=0.001"], "echo.coef = 0.001"),
@@ -125,10 +125,10 @@ def test_without_a_name_nothing_is_set() -> None:
         ),
     ],
 )
-def test_wrong_ones_are_named(overrides: list[str], wanted: str) -> None:
+def test_wrong_ones_are_named(overrides: list[str], expected: str) -> None:
     with pytest.raises(UserError) as error:
         loaded(*overrides)
-    assert wanted in str(error.value), str(error.value)
+    assert expected in str(error.value), str(error.value)
 
 
 def test_sft_needs_no_group() -> None:

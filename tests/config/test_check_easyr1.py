@@ -31,7 +31,7 @@ def test_what_fits_passes(minimal: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "wanted"),
+    ("override", "expected"),
     [
         ("data.val_files=''", "always validates after the last step"),
         ("worker.hybrid_engine=false", "supports true"),
@@ -40,22 +40,22 @@ def test_what_fits_passes(minimal: Path) -> None:
         ("worker.rollout.name=sglang", "samples with vllm"),
         ("worker.actor.strategy=fsdp2", "supports fsdp"),
         ("worker.actor.optim.lr_scheduler_type=linear", "supports constant, cosine"),
-        ("trainer.n_gpus_per_node=3", "wanted a multiple of 3 GPUs"),
-        ("worker.rollout.tensor_parallel_size=3", "wanted a divisor of 2 GPUs"),
-        ("worker.actor.ulysses_size=3", "wanted a divisor of 2 GPUs"),
-        ("worker.rollout.n=3", "wanted a divisor of 12, the rollouts of one rank in an optimizer step"),
-        ("worker.actor.micro_batch_size_per_device_for_experience=7", "wanted a divisor of 32"),
+        ("trainer.n_gpus_per_node=3", "expected a multiple of 3 GPUs"),
+        ("worker.rollout.tensor_parallel_size=3", "expected a divisor of 2 GPUs"),
+        ("worker.actor.ulysses_size=3", "expected a divisor of 2 GPUs"),
+        ("worker.rollout.n=3", "expected a divisor of 12, the rollouts of one rank in an optimizer step"),
+        ("worker.actor.micro_batch_size_per_device_for_experience=7", "expected a divisor of 32"),
         ("worker.actor.fsdp.enable_cpu_offload=true", "does not go with several micro-batches"),
-        ("data.max_response_length=9000", "wanted at least 9512"),
-        ("data.mini_rollout_batch_size=3", "wanted a multiple of 2 GPUs"),
+        ("data.max_response_length=9000", "expected at least 9512"),
+        ("data.mini_rollout_batch_size=3", "expected a multiple of 2 GPUs"),
     ],
 )
-def test_refused_with_key_and_reason(minimal: Path, override: str, wanted: str) -> None:
+def test_refused_with_key_and_reason(minimal: Path, override: str, expected: str) -> None:
     if override == "worker.rollout.n=3":
         override_list = [override, "worker.actor.micro_batch_size_per_device_for_update=8"]
     else:
         override_list = [override]
-    assert wanted in error_of(minimal, *override_list)
+    assert expected in error_of(minimal, *override_list)
 
 
 @pytest.mark.parametrize("name", ["uft", "relift", "reinforce_ada", "sft"])
@@ -73,7 +73,7 @@ def test_an_algorithm_that_the_engine_has_fits(minimal: Path, name: str) -> None
 def test_a_remainder_over_the_ranks_is_found_which_easyr1_rounds_off(minimal: Path) -> None:
     batches = ("worker.actor.global_batch_size=4", "worker.actor.micro_batch_size_per_device_for_update=1")
     message = error_of(minimal, "trainer.n_gpus_per_node=8", "worker.rollout.n=3", *batches)
-    assert "times worker.rollout.n = 3 makes 12 rollouts; wanted a multiple of the 8 data ranks" in message
+    assert "times worker.rollout.n = 3 makes 12 rollouts; expected a multiple of the 8 data ranks" in message
 
 
 def test_without_dynamic_batching_each_rank_splits_its_own_rollouts(minimal: Path) -> None:
@@ -81,12 +81,12 @@ def test_without_dynamic_batching_each_rank_splits_its_own_rollouts(minimal: Pat
     load_config(minimal, [*FITTING, whole])
     load_config(minimal, [*FITTING, whole, "worker.actor.dynamic_batching=false"])  # capped at the rank's 16
     message = error_of(minimal, whole.replace("32", "12"), "worker.actor.dynamic_batching=false")
-    assert "wanted a divisor of 16, the rollouts of one rank" in message
+    assert "expected a divisor of 16, the rollouts of one rank" in message
 
 
 def test_val_only_needs_the_validation_that_easyr1_looks_for(minimal: Path) -> None:
     only = "trainer.val_only=true"
-    assert "wanted true with trainer.val_only" in error_of(minimal, only, "trainer.val_before_train=false")
+    assert "expected true with trainer.val_only" in error_of(minimal, only, "trainer.val_before_train=false")
     load_config(minimal, [*FITTING, only])
 
 
@@ -104,7 +104,7 @@ def test_dynamic_sampling_needs_filtering_by_accuracy(minimal: Path) -> None:
 
 def test_a_cpu_dry_run_is_judged_by_what_it_runs(minimal: Path) -> None:
     needs_cuda = ("worker.rollout.tensor_parallel_size=2", "trainer.n_gpus_per_node=1")
-    assert "wanted a divisor of 1 GPUs" in error_of(minimal, *needs_cuda)
+    assert "expected a divisor of 1 GPUs" in error_of(minimal, *needs_cuda)
     load_config(minimal, [*FITTING, *needs_cuda, "trainer.device=cpu"])
 
 
@@ -131,7 +131,7 @@ def test_a_micro_batch_larger_than_a_rank_s_rows_is_capped_and_said(minimal: Pat
         assert lines[0] == f"{update} = {rows} in place of 128: one rank has no more rollouts in a batch"
         assert config.worker.actor.micro_batch_size_per_device_for_update == 128
     assert capped(load_config(minimal, FITTING))[1] == []
-    assert "wanted a divisor of 32" in error_of(minimal, f"{update}=12")
+    assert "expected a divisor of 32" in error_of(minimal, f"{update}=12")
 
 
 def test_critics_and_offloading_are_capped_too(minimal: Path) -> None:

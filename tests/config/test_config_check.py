@@ -21,7 +21,7 @@ def error_of(path: Path, *overrides: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("override", "wanted"),
+    ("override", "expected"),
     [
         ("worker.rollout.temperature=-1", "at least 0 and at most 100"),
         ("worker.rollout.top_p=0", "above 0 and at most 1"),
@@ -51,10 +51,10 @@ def error_of(path: Path, *overrides: str) -> str:
         ("data.val_batch_size=0", "-1 (all) or at least 1: EasyR1's data loader fails on 0, too"),
     ],
 )
-def test_out_of_range_names_key_value_and_range(minimal: Path, override: str, wanted: str) -> None:
+def test_out_of_range_names_key_value_and_range(minimal: Path, override: str, expected: str) -> None:
     message = error_of(minimal, override)
     assert message.startswith(override.split("=")[0] + " = ")
-    assert message.endswith(f"(command line): wanted {wanted}")
+    assert message.endswith(f"(command line): expected {expected}")
 
 
 @pytest.mark.parametrize(
@@ -78,21 +78,21 @@ def test_edges_that_are_allowed(minimal: Path, override: str) -> None:
 @pytest.mark.parametrize("estimator", ["grpo", "grpo_passk", "rloo", "reinforce_rej"])
 def test_one_rollout_makes_no_group(minimal: Path, estimator: str) -> None:
     message = error_of(minimal, "worker.rollout.n=1", f"algorithm.adv_estimator={estimator}")
-    assert message.startswith("worker.rollout.n = 1 (command line): wanted at least 2") and estimator in message
+    assert message.startswith("worker.rollout.n = 1 (command line): expected at least 2") and estimator in message
     load_config(minimal, ["worker.rollout.n=1", "algorithm.adv_estimator=reinforce_plus_plus"])
 
 
 def test_batches_divide(minimal: Path) -> None:
     message = error_of(minimal, "data.rollout_batch_size=12")
-    assert message.startswith("data.rollout_batch_size = 12 (command line): wanted a multiple of ")
+    assert message.startswith("data.rollout_batch_size = 12 (command line): expected a multiple of ")
     assert f"worker.actor.global_batch_size = 8 ({minimal} line 6)" in message
     message = error_of(minimal, "worker.actor.micro_batch_size_per_device_for_update=5")
-    assert "micro_batch_size_per_device_for_update = 5 (command line): wanted a divisor of 32" in message
+    assert "micro_batch_size_per_device_for_update = 5 (command line): expected a divisor of 32" in message
     load_config(minimal, ["worker.actor.micro_batch_size_per_device_for_update=32"])
 
 
 def test_low_end_above_high_end(minimal: Path) -> None:
-    assert "data.min_pixels = 9 (command line): wanted at most data.max_pixels = 4" in error_of(
+    assert "data.min_pixels = 9 (command line): expected at most data.max_pixels = 4" in error_of(
         minimal, "data.min_pixels=9", "data.max_pixels=4"
     )
 
@@ -104,9 +104,9 @@ def test_low_end_above_high_end(minimal: Path) -> None:
             "{tmperature: 1}",
             "tmperature (command line): validation has no such key of its own; did you mean temperature?",
         ),
-        ("{n: 0}", "val_override_config.n = 0 (command line): wanted at least 1"),
-        ("{top_p: high}", "wanted a number"),
-        ("{temperature: -1}", "wanted at least 0"),
+        ("{n: 0}", "val_override_config.n = 0 (command line): expected at least 1"),
+        ("{top_p: high}", "expected a number"),
+        ("{temperature: -1}", "expected at least 0"),
     ],
 )
 def test_validation_overrides(minimal: Path, value: str, part: str) -> None:
@@ -191,7 +191,7 @@ def test_choices_are_those_of_the_core() -> None:
         ("echo.coef=-0.5", "echo.coef is -0.5"),
         ("echo.select=best", "echo.select is 'best'"),
         ("echo.splitter=word", "echo.splitter is 'word'"),
-        ("echo.k=two", 'echo.k = "two" (command line): wanted a whole number'),
+        ("echo.k=two", 'echo.k = "two" (command line): expected a whole number'),
         ("echo.decay=cosine", "echo.decay_steps is 0"),
         ("echo.splitter_kwargs={size: 3}", "echo.splitter_kwargs is {'size': 3}"),
     ],
@@ -244,8 +244,8 @@ def test_echo_block_reaches_the_core(minimal: Path) -> None:
         ("trainer.load_checkpoint_path", "no/such/checkpoint", "no such folder"),
         ("worker.actor.model.model_path", "./no_such_model", "no such folder"),
         ("worker.actor.model.model_path", "a/b/c", "no such folder"),
-        ("data.format_prompt", "{folder}", "this is a folder; wanted a file"),
-        ("data.image_dir", "{folder}/reward.py", "this is a file; wanted a folder"),
+        ("data.format_prompt", "{folder}", "this is a folder; expected a file"),
+        ("data.image_dir", "{folder}/reward.py", "this is a file; expected a folder"),
     ],
 )
 def test_files_must_exist(minimal: Path, key: str, value: str, part: str) -> None:

@@ -225,7 +225,7 @@ def test_lossless_conversions(minimal: Path, override: str, expected: object) ->
 
 
 @pytest.mark.parametrize(
-    ("override", "wanted"),
+    ("override", "expected"),
     [
         ("data.seed=7.5", "a whole number"),
         ("data.seed=true", "a whole number"),
@@ -245,16 +245,16 @@ def test_lossless_conversions(minimal: Path, override: str, expected: object) ->
         ("data.train_files=???", "a value (text or a list, each entry text)"),
     ],
 )
-def test_wrong_type_names_key_value_and_type(minimal: Path, override: str, wanted: str) -> None:
+def test_wrong_type_names_key_value_and_type(minimal: Path, override: str, expected: str) -> None:
     message = error_of(minimal, override)
     key, _, _ = override.partition("=")
     assert message.startswith(f"{key} = ") and "(command line)" in message
-    assert message.endswith(f"wanted {wanted}")
+    assert message.endswith(f"expected {expected}")
 
 
 def test_wrong_type_in_a_file_names_the_line(write: Write, minimal: Path) -> None:
     path = write(minimal.read_text() + "algorithm:\n  gamma: high\n")
-    assert error_of(path) == f'algorithm.gamma = "high" ({path} line 16): wanted a number'
+    assert error_of(path) == f'algorithm.gamma = "high" ({path} line 16): expected a number'
 
 
 def test_interpolation(minimal: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,7 +290,7 @@ def test_interpolation(minimal: Path, write: Write, monkeypatch: pytest.MonkeyPa
         ("${oc.env:A,${ours:1}}", "'ours' is not allowed"),
         (r"${oc.env:A,'}'}\${ours:1}", "'ours' is not allowed"),
         (r"\\${ours:1}", "'ours' is not allowed"),
-        ("${data.prompt_key}", "wanted a whole number"),
+        ("${data.prompt_key}", "expected a whole number"),
         ("'${data.prompt_key'", "data.seed"),
     ],
 )
@@ -322,9 +322,9 @@ def test_registered_resolver_never_runs(minimal: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("", ["the file is empty", "wanted a mapping"]),
+        ("", ["the file is empty", "expected a mapping"]),
         ("# nothing\n", ["the file is empty"]),
-        ("- a\n- b\n", ["a list", "wanted a mapping"]),
+        ("- a\n- b\n", ["a list", "expected a mapping"]),
         ("hello\n", ["a single value"]),
         ("data:\n  seed: [1\ntrainer: 2\n", ["line 3", "column", "invalid YAML"]),
         ("data:\n\tseed: 1\n", ["line 2", "invalid YAML"]),
@@ -366,9 +366,9 @@ def test_merge_keys_work(write: Write, minimal: Path) -> None:
 
 
 def test_section_that_is_no_section(minimal: Path) -> None:
-    assert "wanted a section with keys such as n, " not in error_of(minimal, "worker.rollout=5").split("name")[0]
-    assert "worker.rollout (command line): wanted a section" in error_of(minimal, "worker.rollout=5")
-    assert "wanted a section" in error_of(minimal, "echo=[1]")
+    assert "expected a section with keys such as n, " not in error_of(minimal, "worker.rollout=5").split("name")[0]
+    assert "worker.rollout (command line): expected a section" in error_of(minimal, "worker.rollout=5")
+    assert "expected a section" in error_of(minimal, "echo=[1]")
 
 
 def test_an_empty_section_is_all_defaults(minimal: Path) -> None:
@@ -406,7 +406,7 @@ def test_missing_file_and_folder(minimal: Path, tmp_path: Path) -> None:
     message = error_of(tmp_path / "confg.yaml")
     assert "no such file" in message and "config.yaml" in message and "other.yaml" not in message
     message = error_of(tmp_path)
-    assert "this is a folder; wanted a YAML file" in message and "config.yaml" in message
+    assert "this is a folder; expected a YAML file" in message and "config.yaml" in message
     assert "config.yaml, other.yaml" in error_of(tmp_path / "zzz")
     assert "does not exist either" in error_of(tmp_path / "nowhere" / "config.yaml")
     (tmp_path / "empty").mkdir()
@@ -466,7 +466,7 @@ def test_dotted_key_in_a_file(write: Write, minimal: Path) -> None:
 
 @pytest.mark.parametrize("override", ["worker.rollout.n", "=3", "--help-me"])
 def test_override_that_is_none(minimal: Path, override: str) -> None:
-    assert "wanted key=value" in error_of(minimal, override)
+    assert "expected key=value" in error_of(minimal, override)
 
 
 def test_override_with_broken_yaml(minimal: Path) -> None:

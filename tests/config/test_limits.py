@@ -69,7 +69,7 @@ def test_the_same_holds_in_validation_and_lists(minimal: Path) -> None:
 def test_every_option_of_an_algorithm_has_one(name: str) -> None:
     for field in dataclasses.fields(ALGORITHMS[name]):
         for value in (10**30, 10**400, float("inf")):
-            with pytest.raises(ValueError, match=rf"algorithm\.options\.{field.name} is .*wanted"):
+            with pytest.raises(ValueError, match=rf"algorithm\.options\.{field.name} is .*expected"):
                 make_algorithm(name, {field.name: value})
 
 

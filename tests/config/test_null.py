@@ -78,7 +78,7 @@ def test_the_word_itself_is_written_in_quotes(minimal: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "wanted"),
+    ("override", "expected"),
     [
         ("trainer.experiment_name=null", "text"),
         ("data.prompt_key=~", "text"),
@@ -87,8 +87,8 @@ def test_the_word_itself_is_written_in_quotes(minimal: Path) -> None:
         ("trainer.logger=null", "a list, each entry text"),
     ],
 )
-def test_a_key_that_can_not_be_unset_says_so(minimal: Path, override: str, wanted: str) -> None:
-    assert error_of(minimal, override) == f"{override.partition('=')[0]} = null (command line): wanted {wanted}"
+def test_a_key_that_can_not_be_unset_says_so(minimal: Path, override: str, expected: str) -> None:
+    assert error_of(minimal, override) == f"{override.partition('=')[0]} = null (command line): expected {expected}"
 
 
 def test_an_optional_text_of_quotes_is_null_too(minimal: Path) -> None:

@@ -76,7 +76,7 @@ def test_its_issues_are_told_with_the_others(home: Path) -> None:
     wrong = ["worker.rollout.n=1", "worker.rollout.top_p=0.9", "data.seed=13"]
     error = run(home, "echorl_vl.train", str(CONFIG), "engine=toy", *wrong).stderr
     assert error.startswith("error: 3 problems in the configuration:")
-    for part in ("wanted at least 2", "engine toy supports 1", "engine toy is superstitious"):
+    for part in ("expected at least 2", "engine toy supports 1", "engine toy is superstitious"):
         assert part in error
 
 

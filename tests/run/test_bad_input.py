@@ -1,4 +1,4 @@
-"""Mistakes that a user makes: each ends with status 2 and one message that names what is wrong and what is wanted."""
+"""Mistakes that a user makes: each ends with status 2 and one message that names what is wrong and what is expected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from echorl_vl import train
 CASES = {
     "unknown key": (("echo.coeff=1",), "echo.coef"),
     "out of range": (("worker.rollout.temperature=0",), "worker.rollout.temperature"),
-    "one rollout in a group": (("worker.rollout.n=1",), "wanted at least 2"),
+    "one rollout in a group": (("worker.rollout.n=1",), "expected at least 2"),
     "batches that don't divide": (("worker.actor.global_batch_size=3",), "data.rollout_batch_size"),
     "micro-batches that don't divide": (("worker.actor.micro_batch_size_per_device_for_update=5",), "divisor of 16"),
     "unknown model": (("worker.actor.model.model_path=/nowhere/model",), "/nowhere/model"),
@@ -39,10 +39,10 @@ def test_a_mistake_is_named_before_anything_is_written(case: str, run) -> None:
         torch = pytest.importorskip("torch")
         if torch.cuda.is_available():
             pytest.skip("this machine has a GPU")
-    overrides, wanted = CASES[case]
+    overrides, expected = CASES[case]
     done = run(*overrides)
     assert done.status == 2, done.output
-    assert wanted in done.output, done.output
+    assert expected in done.output, done.output
     assert "Traceback" not in done.output
     assert not list(done.folder.glob("global_step_*")) and not (done.folder / "metrics.jsonl").exists()
 

@@ -117,37 +117,38 @@ def test_steps_beyond_the_epochs_are_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "wanted"),
+    ("overrides", "expected"),
     [
         (["algorithm.name=luffy", "data.demonstration_key=solution"],
          "needs a policy loss of its own and demonstrations among the rows of a group, which engine verl has not"),
         (["algorithm.name=dapo"], "it needs rewards of its own making, which engine verl has not"),
-        (["algorithm.adv_estimator=rloo"], "wanted grpo: engine verl has not been tried with anything else"),
-        (["worker.actor.loss_type=gspo"], "wanted default"),
-        (["worker.actor.model.lora.rank=8"], "wanted 0 (no adapters)"),
-        (["worker.actor.ulysses_size=2"], "wanted 1"),
+        (["algorithm.adv_estimator=rloo"], "expected grpo: engine verl has not been tried with anything else"),
+        (["worker.actor.loss_type=gspo"], "expected default"),
+        (["worker.actor.model.lora.rank=8"], "expected 0 (no adapters)"),
+        (["worker.actor.ulysses_size=2"], "expected 1"),
         (["echo.entropy_temperature=0.5"], "verl's entropies are at the rollout's temperature"),
         (["echo.log_grad_share=true"], "measures no gradient norms of single terms"),
         (["worker.actor.optim.lr_scheduler_type=linear"], "supports constant, cosine"),
-        (["algorithm.disable_kl=false", "algorithm.use_kl_loss=true", "algorithm.kl_type=adaptive"], "wanted fixed"),
-        (["algorithm.online_filtering=true"], "verl drops the groups that are all right or all wrong; wanted accuracy"),
+        (["algorithm.disable_kl=false", "algorithm.use_kl_loss=true", "algorithm.kl_type=adaptive"], "expected fixed"),
+        (["algorithm.online_filtering=true"],
+         "verl drops the groups that are all correct or all incorrect; expected accuracy"),
         (["algorithm.online_filtering=true", "algorithm.filter_key=accuracy", "algorithm.filter_low=0.3"],
-         "wanted at least 0 and below 0.125"),
+         "expected at least 0 and below 0.125"),
         (["algorithm.online_filtering=true", "algorithm.filter_key=accuracy", "algorithm.filter_high=0.8"],
-         "wanted above 0.875 and at most 1"),
+         "expected above 0.875 and at most 1"),
         (["worker.rollout.val_override_config={ignore_eos: true}"], "verl's validation has no ignore_eos"),
-        (["trainer.n_gpus_per_node=6"], "wanted a multiple of 6 GPUs"),
-        (["worker.rollout.tensor_parallel_size=3"], "wanted a divisor of 8 GPUs"),
+        (["trainer.n_gpus_per_node=6"], "expected a multiple of 6 GPUs"),
+        (["worker.rollout.tensor_parallel_size=3"], "expected a divisor of 8 GPUs"),
         (["worker.actor.dynamic_batching=false", "worker.actor.micro_batch_size_per_device_for_update=48"],
-         "wanted a divisor of 64, the rollouts of one rank in an optimizer step"),
-        (["data.max_response_length=99999"], "wanted at least"),
+         "expected a divisor of 64, the rollouts of one rank in an optimizer step"),
+        (["data.max_response_length=99999"], "expected at least"),
         (["trainer.val_only=true", "trainer.val_before_train=false"], "which verl looks at in that validation alone"),
     ],
 )  # fmt: skip
-def test_refused_with_key_and_reason(overrides: list[str], wanted: str) -> None:
+def test_refused_with_key_and_reason(overrides: list[str], expected: str) -> None:
     with pytest.raises(UserError) as caught:
         recipe(*overrides)
-    assert wanted in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_dr_grpo_fits() -> None:

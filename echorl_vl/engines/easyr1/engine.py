@@ -99,8 +99,8 @@ def _refused(config: Config) -> Iterator[ConfigIssue]:
             if get_value(config, f"worker.{role}.{name}") not in accepted:
                 yield issue_at(config, f"worker.{role}.{name}", why)
     if not config.data.val_files:
-        wanted = "wanted a set of problems: engine easyr1 always validates after the last step"
-        yield issue_at(config, "data.val_files", wanted)
+        expected = "expected a set of problems: engine easyr1 always validates after the last step"
+        yield issue_at(config, "data.val_files", expected)
     if config.algorithm.kl_penalty == "full" and not config.algorithm.disable_kl:
         yield issue_at(config, "algorithm.kl_penalty", "engine easyr1 supports kl, abs, mse, low_var_kl")
     if not config.algorithm.norm_adv_by_std_in_grpo and config.algorithm.adv_estimator != "grpo":
@@ -113,7 +113,7 @@ def _ranks(config: Config) -> Iterator[ConfigIssue]:
     world = world_size(config)
     prompts = "data.mini_rollout_batch_size" if config.data.mini_rollout_batch_size else "data.rollout_batch_size"
     if get_value(config, prompts) % world:
-        yield issue_at(config, prompts, f"wanted a multiple of {gpus(config)}, which sample them in equal shares")
+        yield issue_at(config, prompts, f"expected a multiple of {gpus(config)}, which sample them in equal shares")
 
 
 def _batches(config: Config) -> Iterator[ConfigIssue]:
@@ -125,30 +125,34 @@ def _batches(config: Config) -> Iterator[ConfigIssue]:
         batch_key, prefix = f"worker.{role}.global_batch_size", f"worker.{role}.micro_batch_size_per_device_for"
         rows = section.global_batch_size * n
         if rows % ranks:
-            wanted = f"times worker.rollout.n = {n} makes {rows} rollouts; wanted a multiple of the {ranks} data ranks"
-            yield issue_at(config, batch_key, wanted, "worker.rollout.n")
+            expected = (
+                f"times worker.rollout.n = {n} makes {rows} rollouts; expected a multiple of the {ranks} data ranks"
+            )
+            yield issue_at(config, batch_key, expected, "worker.rollout.n")
             continue
         update, experience = f"{prefix}_update", f"{prefix}_experience"
         if (rows // ranks) % get_value(config, update) and rows % get_value(config, update) == 0:  # else: said already
-            wanted = f"wanted a divisor of {rows // ranks}, the rollouts of one rank in an optimizer step"
-            yield issue_at(config, update, wanted, batch_key, "worker.rollout.n")
+            expected = f"expected a divisor of {rows // ranks}, the rollouts of one rank in an optimizer step"
+            yield issue_at(config, update, expected, batch_key, "worker.rollout.n")
         elif section.fsdp.enable_cpu_offload and rows // ranks != get_value(config, update):
-            wanted = f"wanted {rows // ranks}: fsdp.enable_cpu_offload does not go with several micro-batches"
-            yield issue_at(config, update, wanted, batch_key)
+            expected = f"expected {rows // ranks}: fsdp.enable_cpu_offload does not go with several micro-batches"
+            yield issue_at(config, update, expected, batch_key)
         per_rank = rollouts * n // ranks
         if not section.dynamic_batching and rollouts * n % ranks == 0 and per_rank % get_value(config, experience):
-            wanted = f"wanted a divisor of {per_rank}, the rollouts of one rank, without dynamic_batching"
-            yield issue_at(config, experience, wanted, "data.rollout_batch_size", "worker.rollout.n")
+            expected = f"expected a divisor of {per_rank}, the rollouts of one rank, without dynamic_batching"
+            yield issue_at(config, experience, expected, "data.rollout_batch_size", "worker.rollout.n")
         elif rollouts * n % get_value(config, experience):
-            wanted = f"wanted a divisor of {rollouts * n}, which is data.rollout_batch_size times worker.rollout.n"
-            yield issue_at(config, experience, wanted, "data.rollout_batch_size", "worker.rollout.n")
+            expected = f"expected a divisor of {rollouts * n}, which is data.rollout_batch_size times worker.rollout.n"
+            yield issue_at(config, experience, expected, "data.rollout_batch_size", "worker.rollout.n")
         if rollouts * n % world:
-            wanted = f"times worker.rollout.n = {n} makes {rollouts * n} rollouts; wanted a multiple of {world} GPUs"
-            yield issue_at(config, "data.rollout_batch_size", wanted, "worker.rollout.n")
+            expected = (
+                f"times worker.rollout.n = {n} makes {rollouts * n} rollouts; expected a multiple of {world} GPUs"
+            )
+            yield issue_at(config, "data.rollout_batch_size", expected, "worker.rollout.n")
 
 
 def _filtering(config: Config) -> Iterator[ConfigIssue]:
-    """EasyR1's default `filter_key: overall` keeps a group that is all right and badly formatted: its mean is 0.9."""
+    """EasyR1's default `filter_key: overall` keeps a group that is all correct and badly formatted: its mean is 0.9."""
     algorithm = config.algorithm
     name = "dynamic_sampling" if algorithm.keep_all_success_groups is None else "keep_all_success_groups"
     if algorithm.online_filtering and algorithm.keeps_all_success(True) and algorithm.filter_key != "accuracy":

@@ -24,7 +24,7 @@ ACCEPTS = {
     ),
     "algorithm.kl_penalty": (KL_PENALTIES, f"engine local supports {', '.join(KL_PENALTIES)}"),
     "worker.actor.optim.strategy": (("adamw",), "engine local supports adamw"),
-    "trainer.critic_warmup": ((0,), "the local engine has no critic; wanted 0"),
+    "trainer.critic_warmup": ((0,), "the local engine has no critic; expected 0"),
     "trainer.logger": (LOGGERS, f"engine local supports {', '.join(LOGGERS)}"),
 }
 """Key -> the values that can be had, and what an error says."""

@@ -20,11 +20,11 @@ def rank_issues(config: Config, *divisors: str) -> Iterator[ConfigIssue]:
     world = world_size(config)
     for key in divisors:
         if world % get_value(config, key):
-            wanted = f"wanted a divisor of {gpus(config)}"
-            yield issue_at(config, key, wanted, "trainer.nnodes", "trainer.n_gpus_per_node")
+            expected = f"expected a divisor of {gpus(config)}"
+            yield issue_at(config, key, expected, "trainer.nnodes", "trainer.n_gpus_per_node")
     size = config.worker.actor.fsdp.fsdp_size
     if 0 < size < world and world % size:
-        yield issue_at(config, "worker.actor.fsdp.fsdp_size", f"wanted -1 or a divisor of {gpus(config)}")
+        yield issue_at(config, "worker.actor.fsdp.fsdp_size", f"expected -1 or a divisor of {gpus(config)}")
 
 
 def set_issues(config: Config, host: str) -> Iterator[ConfigIssue]:
@@ -33,8 +33,8 @@ def set_issues(config: Config, host: str) -> Iterator[ConfigIssue]:
     if not config.data.train_files:
         yield issue_at(config, "data.train_files", f"{host} opens a training set for trainer.val_only as well")
     if trainer.val_only and not trainer.val_before_train:
-        wanted = f"wanted true with trainer.val_only, which {host} looks at in that validation alone"
-        yield issue_at(config, "trainer.val_before_train", wanted, "trainer.val_only")
+        expected = f"expected true with trainer.val_only, which {host} looks at in that validation alone"
+        yield issue_at(config, "trainer.val_before_train", expected, "trainer.val_only")
 
 
 def length_issues(config: Config) -> Iterator[ConfigIssue]:
@@ -44,4 +44,4 @@ def length_issues(config: Config) -> Iterator[ConfigIssue]:
     for key in ("worker.rollout.max_num_batched_tokens", "worker.rollout.max_model_len"):
         value = get_value(config, key)
         if value is not None and value < longest:
-            yield issue_at(config, key, f"wanted at least {longest}, which is {lengths}")
+            yield issue_at(config, key, f"expected at least {longest}, which is {lengths}")

@@ -17,7 +17,7 @@ def gpu_issues(config: Config, machine: Machine, engine: str) -> Iterator[Config
     """GPUs that the configuration asks for and this machine has not. Those of other machines: see `cluster_issue`."""
     if config.trainer.device == "cpu":
         return
-    wanted, found = config.trainer.n_gpus_per_node, len(machine.gpus)
+    expected, found = config.trainer.n_gpus_per_node, len(machine.gpus)
     if not found and os.environ.get("RAY_ADDRESS"):
         return  # the head of a cluster may have none; its GPUs are counted once Ray has joined it
     if not found:
@@ -26,19 +26,19 @@ def gpu_issues(config: Config, machine: Machine, engine: str) -> Iterator[Config
             f"engine {engine} needs a GPU, and torch finds none on this machine. Without one: engine=local trains on "
             "the CPU, and trainer.device=cpu is a dry run of all of it with a tiny model.",
         )
-    elif found < wanted:
+    elif found < expected:
         key = "trainer.n_gpus_per_node"
-        yield ConfigIssue((key,), f"{key} = {wanted} ({config.origin(key)}): this machine has {found}")
+        yield ConfigIssue((key,), f"{key} = {expected} ({config.origin(key)}): this machine has {found}")
 
 
 def cluster_issue(config: Config, resources: dict[str, float]) -> str | None:
     """What is wrong with the GPUs of the whole Ray cluster; None if there are enough."""
-    wanted, found = world_size(config), int(resources.get("GPU", 0))
-    if found >= wanted:
+    expected, found = world_size(config), int(resources.get("GPU", 0))
+    if found >= expected:
         return None
     return (
         f"the Ray cluster has {found} GPUs, and trainer.nnodes = {config.trainer.nnodes} times n_gpus_per_node = "
-        f"{config.trainer.n_gpus_per_node} wants {wanted}. Start Ray on every machine first: `ray start --head` on "
+        f"{config.trainer.n_gpus_per_node} wants {expected}. Start Ray on every machine first: `ray start --head` on "
         "this one, `ray start --address=THIS_MACHINE:6379` on the others; then the same command again, here."
     )
 
@@ -50,7 +50,7 @@ def model_issues(config: Config) -> Iterator[ConfigIssue]:
         section = getattr(config.worker, role).model
         key = f"worker.{role}.model.model_path"
         if not section.model_path:
-            yield ConfigIssue((key,), f"{key} = null ({config.origin(key)}): wanted the folder or hub id of a model")
+            yield ConfigIssue((key,), f"{key} = null ({config.origin(key)}): expected the folder or hub id of a model")
             continue
         yield from _folder_problems(config, key, section.model_path, section.tokenizer_path or section.model_path)
 
@@ -77,14 +77,14 @@ def _folder_problems(config: Config, key: str, path: str, tokenizer_path: str) -
         yield ConfigIssue((tuned,), message)
     names = ("tokenizer.json", "vocab.json", "tokenizer.model")
     if tokenizer.is_dir() and not any((tokenizer / name).is_file() for name in names):
-        yield ConfigIssue((key,), f"{tokenizer}: no tokenizer in it; wanted one of {', '.join(names)}")
+        yield ConfigIssue((key,), f"{tokenizer}: no tokenizer in it; expected one of {', '.join(names)}")
     processors = ("preprocessor_config.json", "processor_config.json")
     folders = {folder, tokenizer} if tokenizer.is_dir() else {folder}  # a driver may read the first of them
     if "vision_config" in model and not all(any((one / name).is_file() for name in processors) for one in folders):
-        wanted = f"wanted {processors[0]} beside the weights of a {model.get('model_type')} model"
-        yield ConfigIssue((key,), f"{where}: no processor in it, so pictures could not be read; {wanted}")
+        expected = f"expected {processors[0]} beside the weights of a {model.get('model_type')} model"
+        yield ConfigIssue((key,), f"{where}: no processor in it, so pictures could not be read; {expected}")
     if not [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
-        yield ConfigIssue((key,), f"{where}: no weights in it; wanted *.safetensors")
+        yield ConfigIssue((key,), f"{where}: no weights in it; expected *.safetensors")
 
 
 def memory_issues(

@@ -21,27 +21,27 @@ from echorl_vl.engines.verl.settings import NO_EFFECT
 NOT_TRIED = "engine verl has not been tried with anything else"
 
 ACCEPTS: dict[str, tuple[tuple[Any, ...], str]] = {
-    "algorithm.adv_estimator": (("grpo",), f"wanted grpo: {NOT_TRIED}"),
+    "algorithm.adv_estimator": (("grpo",), f"expected grpo: {NOT_TRIED}"),
     "algorithm.kl_penalty": (("kl", "abs", "mse", "low_var_kl"), "engine verl supports kl, abs, mse, low_var_kl"),
-    "data.demonstration_key": ((None,), "engine verl learns from no demonstrations; wanted null"),
-    "data.mini_rollout_batch_size": ((None,), "verl samples all prompts of a step at once; wanted null"),
+    "data.demonstration_key": ((None,), "engine verl learns from no demonstrations; expected null"),
+    "data.mini_rollout_batch_size": ((None,), "verl samples all prompts of a step at once; expected null"),
     "data.image_dir": ((None,), "engine verl trains on text: for pictures take engine = easyr1"),
     "worker.hybrid_engine": ((True,), "engine verl supports true"),
     "worker.actor.strategy": (("fsdp", "fsdp2"), "engine verl supports fsdp2 (fsdp means the same here)"),
-    "worker.actor.loss_type": (("default",), f"wanted default: {NOT_TRIED}"),
-    "worker.actor.ulysses_size": ((1,), f"wanted 1: {NOT_TRIED}"),
-    "worker.actor.model.lora.rank": ((0,), f"wanted 0 (no adapters): {NOT_TRIED}"),
+    "worker.actor.loss_type": (("default",), f"expected default: {NOT_TRIED}"),
+    "worker.actor.ulysses_size": ((1,), f"expected 1: {NOT_TRIED}"),
+    "worker.actor.model.lora.rank": ((0,), f"expected 0 (no adapters): {NOT_TRIED}"),
     "worker.actor.model.freeze_vision_tower": ((False,), "engine verl trains on text: there is no vision tower"),
     "worker.actor.optim.strategy": (("adamw",), "engine verl supports adamw"),
     "worker.actor.optim.lr_scheduler_type": (("constant", "cosine"), "engine verl supports constant, cosine"),
-    "worker.actor.fsdp.use_orig_params": ((False,), "FSDP2 has no such switch; wanted false"),
+    "worker.actor.fsdp.use_orig_params": ((False,), "FSDP2 has no such switch; expected false"),
     "worker.ref.strategy": (("fsdp", "fsdp2"), "engine verl supports fsdp2 (fsdp means the same here)"),
-    "worker.ref.fsdp.use_orig_params": ((False,), "FSDP2 has no such switch; wanted false"),
+    "worker.ref.fsdp.use_orig_params": ((False,), "FSDP2 has no such switch; expected false"),
     "worker.rollout.name": (("vllm",), "engine verl samples with vllm"),
-    "worker.rollout.limit_images": ((0,), "engine verl trains on text; wanted 0"),
-    "trainer.critic_warmup": ((0,), "engine verl is set up without a critic; wanted 0"),
-    "echo.entropy_temperature": ((None,), "verl's entropies are at the rollout's temperature; wanted null"),
-    "echo.log_grad_share": ((False,), "engine verl measures no gradient norms of single terms; wanted false"),
+    "worker.rollout.limit_images": ((0,), "engine verl trains on text; expected 0"),
+    "trainer.critic_warmup": ((0,), "engine verl is set up without a critic; expected 0"),
+    "echo.entropy_temperature": ((None,), "verl's entropies are at the rollout's temperature; expected null"),
+    "echo.log_grad_share": ((False,), "engine verl measures no gradient norms of single terms; expected false"),
 }
 """Key -> the values that can be had, and what an error says."""
 
@@ -76,14 +76,14 @@ class VerlEngine(RayEngine):
 def _validation(config: Config) -> Iterator[ConfigIssue]:
     key = "worker.rollout.val_override_config"
     if unknown := [name for name in get_value(config, key) if name not in VALIDATION_KEYS]:
-        yield issue_at(config, key, f"verl's validation has no {unknown[0]}; wanted {', '.join(VALIDATION_KEYS)}")
+        yield issue_at(config, key, f"verl's validation has no {unknown[0]}; expected {', '.join(VALIDATION_KEYS)}")
 
 
 def _kl(config: Config) -> Iterator[ConfigIssue]:
     algorithm = config.algorithm
     if algorithm.use_kl_loss and not algorithm.disable_kl and algorithm.kl_type == "adaptive":
-        wanted = "verl's KL loss has a fixed weight; wanted fixed with algorithm.use_kl_loss = true"
-        yield issue_at(config, "algorithm.kl_type", wanted, "algorithm.use_kl_loss")
+        expected = "verl's KL loss has a fixed weight; expected fixed with algorithm.use_kl_loss = true"
+        yield issue_at(config, "algorithm.kl_type", expected, "algorithm.use_kl_loss")
 
 
 def _filtering(config: Config) -> Iterator[ConfigIssue]:
@@ -91,14 +91,14 @@ def _filtering(config: Config) -> Iterator[ConfigIssue]:
     algorithm = config.algorithm
     if not algorithm.online_filtering:
         return
-    why = "verl drops the groups that are all right or all wrong"
+    why = "verl drops the groups that are all correct or all incorrect"
     if algorithm.filter_key != "accuracy":
-        yield issue_at(config, "algorithm.filter_key", f"{why}; wanted accuracy")
+        yield issue_at(config, "algorithm.filter_key", f"{why}; expected accuracy")
     least = 1 / config.worker.rollout.n
     if not 0 <= algorithm.filter_low < least:
-        yield issue_at(config, "algorithm.filter_low", f"{why}; wanted at least 0 and below {least:g}")
+        yield issue_at(config, "algorithm.filter_low", f"{why}; expected at least 0 and below {least:g}")
     if not 1 - least < algorithm.filter_high <= 1:
-        yield issue_at(config, "algorithm.filter_high", f"{why}; wanted above {1 - least:g} and at most 1")
+        yield issue_at(config, "algorithm.filter_high", f"{why}; expected above {1 - least:g} and at most 1")
 
 
 def _ranks(config: Config) -> Iterator[ConfigIssue]:
@@ -106,15 +106,15 @@ def _ranks(config: Config) -> Iterator[ConfigIssue]:
     world, n = world_size(config), config.worker.rollout.n
     rows, key = config.worker.actor.global_batch_size * n, "worker.actor.global_batch_size"
     if rows % world:
-        wanted = f"times worker.rollout.n = {n} makes {rows} rollouts; wanted a multiple of {gpus(config)}"
-        yield issue_at(config, key, wanted, "worker.rollout.n")
+        expected = f"times worker.rollout.n = {n} makes {rows} rollouts; expected a multiple of {gpus(config)}"
+        yield issue_at(config, key, expected, "worker.rollout.n")
         return
     update = "worker.actor.micro_batch_size_per_device_for_update"
     if not config.worker.actor.dynamic_batching and (rows // world) % get_value(config, update):
-        wanted = f"wanted a divisor of {rows // world}, the rollouts of one rank in an optimizer step"
-        yield issue_at(config, update, wanted, key, "worker.rollout.n")
+        expected = f"expected a divisor of {rows // world}, the rollouts of one rank in an optimizer step"
+        yield issue_at(config, update, expected, key, "worker.rollout.n")
     experience = "worker.actor.micro_batch_size_per_device_for_experience"
     per_rank = config.data.rollout_batch_size * n // world
     if not config.worker.actor.dynamic_batching and per_rank % get_value(config, experience):
-        wanted = f"wanted a divisor of {per_rank}, the rollouts of one rank, without dynamic_batching"
-        yield issue_at(config, experience, wanted, "data.rollout_batch_size", "worker.rollout.n")
+        expected = f"expected a divisor of {per_rank}, the rollouts of one rank, without dynamic_batching"
+        yield issue_at(config, experience, expected, "data.rollout_batch_size", "worker.rollout.n")

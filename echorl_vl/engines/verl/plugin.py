@@ -58,10 +58,10 @@ def check_plugin(config: Any) -> None:
 def _wrong(config: Any) -> Iterator[str]:
     for key, why in WANTED_FALSE.items():
         if OmegaConf.select(config, key, default=False):
-            yield f"{key} = true: {why}; wanted false"
+            yield f"{key} = true: {why}; expected false"
     key = "actor_rollout_ref.actor.strategy"
     if (strategy := OmegaConf.select(config, key)) not in ("fsdp", "fsdp2"):
-        yield f"{key} = {strategy}: wanted fsdp2 or fsdp"
+        yield f"{key} = {strategy}: expected fsdp2 or fsdp"
     block = OmegaConf.to_container(config.get("echo", None) or OmegaConf.create(), resolve=True)
     for name in sorted(set(block) - set(EchoConfig.__dataclass_fields__)):
         yield f"echo.{name}: no such key; there are {', '.join(EchoConfig.__dataclass_fields__)}"
@@ -72,6 +72,6 @@ def _wrong(config: Any) -> Iterator[str]:
         yield str(error)
         return
     if echo.entropy_temperature is not None:
-        yield f"echo.entropy_temperature = {echo.entropy_temperature}: verl's are at the rollout's; wanted null"
+        yield f"echo.entropy_temperature = {echo.entropy_temperature}: verl's are at the rollout's; expected null"
     if echo.log_grad_share:
-        yield "echo.log_grad_share = true: gradient norms of single terms are not measured here; wanted false"
+        yield "echo.log_grad_share = true: gradient norms of single terms are not measured here; expected false"
