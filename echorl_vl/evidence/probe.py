@@ -27,7 +27,7 @@ from echorl_vl.evidence.setup import Setup
 from echorl_vl.rewards.manager import RewardManager
 from echorl_vl.types import Problem, Prompt, RolloutBatch, concatenate
 
-ROWS = 1024  # rollouts that are drawn at once
+ROWS = 1024  # rollouts that are sampled at once
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Probe:
         return [self.encoder.encode(problem) for problem in problems]
 
     def sample(self, prompts: Sequence[Prompt], n: int, seed: int, purpose: str) -> Sample:
-        """n graded rollouts of each prompt, drawn as in training; the same for the same seed and purpose."""
+        """n graded rollouts of each prompt, sampled as in training; the same for the same seed and purpose."""
         params = replace(training_params(self.config), n=n)
         generator = step_generator(seed, 0, purpose)
         size = max(1, ROWS // n)

@@ -16,7 +16,7 @@ Tests = Mapping[int, Mapping[str, Measurement]]
 
 
 def accuracies(probe: Probe, seed: int, splits: Mapping[str, str], samples: int) -> dict[str, Any]:
-    """Mean accuracy of `samples` responses a problem on every set, drawn as in training.
+    """Mean accuracy of `samples` responses a problem on every set, sampled as in training.
 
     The draws of two policies use the same random numbers, problem by problem.
     """
@@ -24,9 +24,9 @@ def accuracies(probe: Probe, seed: int, splits: Mapping[str, str], samples: int)
     for name, spec in splits.items():
         prompts = probe.prompts(probe.problems(spec))
         sample = probe.sample(prompts, samples, seed, f"test {name}")
-        right = sample.verified.double().tolist()
+        correct = sample.verified.double().tolist()
         found[name] = {
-            "accuracy": sum(right) / len(right),
+            "accuracy": sum(correct) / len(correct),
             "problems": len(prompts),
         }
     return found

@@ -30,5 +30,5 @@ def test_it_is_unbiased():
 
 @pytest.mark.parametrize("size", [0, 17])
 def test_a_group_that_can_not_be_drawn_is_refused(size):
-    with pytest.raises(ValueError, match="can't be drawn from 16"):
+    with pytest.raises(ValueError, match="can't be sampled from 16"):
         all_success_share([3], 16, size)

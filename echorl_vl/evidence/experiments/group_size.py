@@ -1,12 +1,12 @@
 """Reinforce-Ada's objection: are groups that all succeed an artefact of few samples? Their share by group size.
 
-Of N rollouts of a prompt, c are right. A group of n rollouts is n of them drawn without replacement, and all of it
+Of N rollouts of a prompt, c are correct. A group of n rollouts is n of them sampled without replacement, and all of it
 succeeds with probability
 
     C(c, n) / C(N, n),
 
 the unbiased estimate of p^n for the prompt's success rate p. It is the estimator of pass@k (Chen et al., 2021, arXiv
-2107.03374, eq. 1), 1 - C(N - c, k) / C(N, k), with right and wrong exchanged. One sample of N gives every n.
+2107.03374, eq. 1), 1 - C(N - c, k) / C(N, k), with correct and incorrect exchanged. One sample of N gives every n.
 
 The objection (Xiong et al., 2025, arXiv 2510.04996) holds if most groups that all succeed at n = 8 would not at n = 64:
 if the share at 64 is less than half of the share at 8. Measured on training problems, at a few stages of a GRPO run.
@@ -33,17 +33,17 @@ PROBLEMS = 100
 
 
 def all_success_share(counts: list[int], sampled: int, size: int) -> float:
-    """Expected share of groups of `size` that all succeed, of prompts with `counts` right of `sampled` rollouts each.
+    """Expected share of groups of `size` that all succeed, of prompts with `counts` correct of `sampled` rollouts each.
 
     Raises ValueError for a size above `sampled`: it would need a draw with replacement, which is biased.
     """
     if not 1 <= size <= sampled:
-        raise ValueError(f"groups of {size} can't be drawn from {sampled} rollouts")
+        raise ValueError(f"groups of {size} can't be sampled from {sampled} rollouts")
     return sum(math.comb(count, size) for count in counts) / math.comb(sampled, size) / len(counts)
 
 
 def success_counts(probe: Probe, seed: int, spec: str, sampled: int) -> dict[str, Any]:
-    """Right rollouts, of `sampled`, of some problems of a set that the seed chooses."""
+    """Correct rollouts, of `sampled`, of some problems of a set that the seed chooses."""
     prompts = probe.prompts(probe.problems(spec, PROBLEMS, seed))
     sample = probe.sample(prompts, sampled, seed, "group size")
     return {"counts": sample.correct_counts().tolist(), "sampled": sampled}
