@@ -1,4 +1,4 @@
-"""Two families that the package doesn't have, each one class, with tiny models and processors of theirs.
+"""Tiny models and processors of families that the package doesn't have, whose classes are those of docs/models.md.
 
 LLaVA: a CLIP tower, images cropped to one size, one axis of positions. Qwen3-VL: image features enter the first layers
 of the decoder as well. Beside them Qwen2-VL, which shares its family with Qwen2.5-VL.
@@ -6,14 +6,14 @@ of the decoder as well. Beside them Qwen2-VL, which shares its family with Qwen2
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tiny_models as tiny
 import torch
-from torch import Tensor
 from transformers import (
     CLIPImageProcessor,
     LlavaConfig,
@@ -30,64 +30,25 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from echorl_vl.models import ModelFamily
-from echorl_vl.models.images import EncodedImage, ImageProcessing
-from echorl_vl.models.qwen2_5_vl import Qwen2_5_VL
-
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "models.md"
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}IMAGE{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>{% endfor %}"
 )
 
 
-class OneSize(ImageProcessing):
-    """Every image is cropped to one square, which the tower cuts into patches."""
-
-    does = "crops images to one size"
-
-    def __init__(self, processor: Any, min_pixels: int | None = None, max_pixels: int | None = None) -> None:
-        super().__init__(processor)
-        self.patch_size = processor.patch_size
-
-    @classmethod
-    def takes(cls, processor: Any) -> bool:
-        return hasattr(processor.image_processor, "crop_size")
-
-    def tokens(self, width: int, height: int) -> int:
-        crop = self.image_processor.crop_size
-        return crop["width"] * crop["height"] // self.patch_size**2
-
-
-class Llava(ModelFamily):
-    model_types = ("llava",)
-    image_token = ("image_token_id", "<image>")
-    processing = OneSize
-    tower = ".vision_tower."
-
-    def image_features(self, network: Any, images: Sequence[EncodedImage]) -> Sequence[Tensor]:
-        return network.get_image_features(torch.cat([image.pixel_values for image in images])).pooler_output
-
-
-class Qwen3VL(Qwen2_5_VL):
-    model_types = ("qwen3_vl",)
-
-    def image_features(self, network: Any, images: Sequence[EncodedImage]) -> Sequence[Tensor]:
-        grids = torch.stack([image.grid_thw for image in images])
-        out = network.get_image_features(torch.cat([image.pixel_values for image in images]), grids)
-        return [torch.cat(layers, -1) for layers in zip(out.pooler_output, *out.deepstack_features, strict=True)]
-
-    def deeper_inputs(self, features: Tensor) -> dict[str, Any]:
-        everywhere = torch.ones(features.shape[:2], dtype=torch.bool)
-        return {"visual_pos_masks": everywhere, "deepstack_visual_embeds": list(features.flatten(0, 1).unbind(1))}
-
-
 @dataclass(frozen=True)
 class Case:
-    """A family (None: the package has it) with what makes a model and a processor of it."""
+    """A family by the name of its class in docs/models.md (None: the package has it), a model and a processor of it."""
 
-    family: type[ModelFamily] | None
+    family: str | None
     model: Callable[[], Any]
     processor: Callable[[], Any]
+
+    def define(self) -> None:
+        """Runs the code of the documentation, which registers the family."""
+        code = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+        exec(next(block for block in code if f"class {self.family}(" in block), {})
 
     def save(self, folder: Path) -> Path:
         self.model().save_pretrained(folder)
@@ -175,7 +136,7 @@ def qwen_processor(processor: type, video_processor: type, patch_size: int) -> A
 
 
 CASES = {
-    "llava": Case(Llava, llava_model, llava_processor),
-    "qwen3_vl": Case(Qwen3VL, qwen3_model, qwen3_processor),
+    "llava": Case("Llava", llava_model, llava_processor),
+    "qwen3_vl": Case("Qwen3VL", qwen3_model, qwen3_processor),
     "qwen2_vl": Case(None, qwen2_model, qwen2_processor),
 }

@@ -1,4 +1,4 @@
-"""A family of one class, which nothing in the package names: it computes what transformers does, samples and trains."""
+"""Families of one class each (docs/models.md), named nowhere in the package: held against transformers, trained."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from echorl_vl.engines.local.architecture import check_architecture
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.sampling import SamplingParams
-from echorl_vl.models import FAMILIES, family_of, register
+from echorl_vl.models import FAMILIES, family_of
 from echorl_vl.types import Problem, RolloutBatch
 
 pytestmark = pytest.mark.skipif(
@@ -39,10 +39,9 @@ def case(request):
     """The family is known for as long as the test runs."""
     made = other_families.CASES[request.param]
     if made.family is not None:
-        register(made.family)
+        made.define()
     yield made
-    if made.family is not None:
-        del FAMILIES[made.family.__name__]
+    FAMILIES.pop(made.family, None)
 
 
 @pytest.fixture
