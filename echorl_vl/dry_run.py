@@ -21,7 +21,6 @@ from echorl_vl.data.images import image_size
 from echorl_vl.data.problem import Problems
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.engines.base import Engine
-from echorl_vl.engines.local.strategies import check_training_set
 from echorl_vl.engines.resources import GIB, Machine, model_memory
 from echorl_vl.errors import counted
 from echorl_vl.models.loading import load_inputs
@@ -48,7 +47,7 @@ def dry_run(config: Config, engine: Engine) -> Iterator[str]:
     data, inputs = config.data, load_inputs(config.worker.actor.model)
     encoder = make_encoder(config, inputs.tokenizer, inputs.processor, inputs.family)
     problems = yield from _set_lines("train_files", data.demonstration_key, encoder, config)
-    problems = yield from _demonstration_lines(problems, encoder, inputs.tokenizer, config)
+    problems = yield from _demonstration_lines(problems, encoder, inputs.tokenizer, config, engine)
     steps = len(problems) // data.rollout_batch_size
     yield f"  {counted(data.rollout_batch_size, 'problem')} a step, {counted(steps, 'step')} an epoch"
     if data.val_files:
@@ -72,7 +71,7 @@ def _set_lines(
 
 
 def _demonstration_lines(
-    problems: Problems, encoder: PromptEncoder, tokenizer: Any, config: Config
+    problems: Problems, encoder: PromptEncoder, tokenizer: Any, config: Config, engine: Engine
 ) -> Generator[str, None, Problems]:
     """Lines about the demonstrations that the algorithm learns from, if it does; returns the problems with one."""
     algorithm = make_algorithm(config.algorithm.name, config.algorithm.options)
@@ -83,7 +82,7 @@ def _demonstration_lines(
     end = end_of_turn(tokenizer, (tokenizer.eos_token_id,))
     demonstrations = demonstration_encoder(config, encoder, problems[0], end)
     problems = with_demonstrations(config, problems, demonstrations, notes.append)
-    check_training_set(config, problems, demonstrations, splitter, notes.append)
+    engine.check_demonstrations(config, problems, demonstrations, splitter, notes.append)
     yield from (f"  {note}" for note in notes)
     return problems
 

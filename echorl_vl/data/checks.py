@@ -18,7 +18,7 @@ from echorl_vl.errors import UserError, shorten
 from echorl_vl.places import is_url, unsupported_url
 from echorl_vl.types import Keys
 
-_NO_VIDEO = "the local engine reads pictures, not videos"
+_NO_VIDEO = "images are read here, not videos"
 _CHATS = ("messages", "conversations", "conversation")
 # Names that other data sets use for the same thing; the nearest of these is offered before a similarly spelt one.
 _USUAL_NAMES = {

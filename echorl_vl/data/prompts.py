@@ -224,7 +224,7 @@ class PromptEncoder:
     def _check_placeholders(self, problem: Problem, question: str) -> None:
         keys, images = problem.keys, len(problem.images)
         if VIDEO in question:
-            raise RowError(problem, keys.prompt, f"has {VIDEO}: the local engine reads pictures, not videos")
+            raise RowError(problem, keys.prompt, f"has {VIDEO}: images are read here, not videos")
         if problem.images and self.processor is None:
             raise RowError(problem, keys.image, "has pictures, and the model reads text only")
         if problem.images and self._chat_template is None:

@@ -7,7 +7,7 @@ wherever a configuration is read, so it imports nothing heavy: `run` and the lik
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from echorl_vl.algorithms import ALGORITHMS, Capability
@@ -16,6 +16,9 @@ from echorl_vl.config.dump import get_value
 from echorl_vl.config.issues import issue_at, raise_if_any
 
 if TYPE_CHECKING:
+    from echorl_vl.core import Splitter
+    from echorl_vl.data.demonstrations import DemonstrationEncoder
+    from echorl_vl.data.problem import Problems
     from echorl_vl.engines.resources import Machine
 
 Accepted = Mapping[str, tuple[tuple[Any, ...], str]]
@@ -94,6 +97,21 @@ class Engine(ABC):
     def size_issues(self, config: Config, parameters: int) -> Iterator[ConfigIssue]:
         """Whether a model of the hub with this many parameters is too large for this machine, before it is loaded."""
         return iter(())
+
+    def check_demonstrations(
+        self,
+        config: Config,
+        train: Problems,
+        demonstrations: DemonstrationEncoder,
+        splitter: Splitter,
+        note: Callable[[str], None],
+    ) -> None:
+        """Looks whether the algorithm can learn from a training set; ``note`` takes lines about it, for the user.
+
+        Raises:
+            UserError: it can not.
+        """
+        return None
 
     def memory_warnings(self, config: Config, machine: Machine, parameters: int, needed: int) -> Iterator[str]:
         """What `--dry-run` says of a model that does not fit; needed: bytes of weights, gradients and optimizer."""

@@ -126,7 +126,7 @@ def family_of(config: Any, path: str = "") -> ModelFamily:
     if family is None:
         known = ", ".join(kind for family in FAMILIES.values() for kind in family.model_types)
         raise UserError(
-            f"{path}{': ' * bool(path)}images of a {config.model_type!r} model are not known to the local engine; "
+            f"{path}{': ' * bool(path)}images of a {config.model_type!r} model are not known here; "
             f"these work: {known}, and text-only causal language models"
         )
     return family

@@ -216,7 +216,7 @@ def test_every_bad_row_is_counted_and_the_first_few_are_listed(folder):
         3: "problem: is empty",
         5: "problem: has 1 <image>, but 'images' has 0",
         6: "images: picture file gone.png does not exist",
-        7: "problem: has <video>: the local engine reads pictures, not videos",
+        7: "problem: has <video>: images are read here, not videos",
         8: "problem: has 1 <image>, but 'images' has 0",
         9: "images: a picture has neither bytes nor a path",
     }.items():
@@ -274,7 +274,7 @@ def test_pictures_are_taken_apart_as_a_loop_over_the_rows_does(column, data):
 
 def test_videos_are_refused(tmp_path):
     path = write(tmp_path / "a.jsonl", [{"problem": "?", "answer": "1", "videos": ["a.mp4"]}])
-    refused(path, "row 0, videos", "pictures, not videos")
+    refused(path, "row 0, videos", "images are read here, not videos")
     empty = write(tmp_path / "b.jsonl", [{"problem": "?", "answer": "1", "videos": []}])
     assert len(load_problems(str(empty))) == 1
     refused(write(tmp_path / "c.jsonl", [{"problem": "?", "answer": "1", "clip": "a"}]), "clip", video_key="clip")

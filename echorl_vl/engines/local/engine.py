@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 
@@ -81,6 +82,11 @@ class LocalEngine(Engine):
                 f"{parameters / 1e9:.2f} billion parameters, {needed / GIB:,.0f} GiB for {what}; expected at most this "
                 f"machine's {memory / GIB:,.0f} GiB. Take a smaller model, or GPUs with {engines_on_many_gpus()}",
             )
+
+    def check_demonstrations(self, *arguments: Any) -> None:
+        from echorl_vl.engines.local.strategies import check_training_set
+
+        check_training_set(*arguments)
 
     def memory_warnings(self, config: Config, machine: Machine, parameters: int, needed: int) -> Iterator[str]:
         if needed > (machine.gpus[0] if machine.gpus else machine.memory):
