@@ -1,10 +1,10 @@
-"""The paper's base algorithms with EchoRL and without, pictures and text, over seeds: the table of the README.
+"""The paper's base algorithms with EchoRL and without, images and text, over seeds: the table of the README.
 
     python benchmarks/algorithms.py --out runs/algorithms                       # everything: 48 runs, hours on 2 cores
     python benchmarks/algorithms.py --out runs/algorithms --only text --seeds 1
 
 Each cell is a run through the command line, of the configuration of the task with `algorithm.name` and `echo.coef`.
-A run that is finished is not run again, so the command goes on where it was stopped. Reported: accuracy on held-out
+A run that is finished is not run again, so the command resumes where it was stopped. Reported: accuracy on validation
 problems after training, mean and standard error over the seeds, beside the accuracy before.
 """
 
@@ -74,7 +74,7 @@ def main() -> None:
             for name in options.algorithms:
                 for kind in COEFS:
                     found.setdefault((task, name, kind), []).append(run_cell(task, name, kind, seed, options))
-    print(f"\nheld-out accuracy after training, mean ± standard error of {len(options.seeds)} seeds")
+    print(f"\nvalidation accuracy after training, mean ± standard error of {len(options.seeds)} seeds")
     print("| | " + " | ".join(f"{task}, {kind} EchoRL" for task in tasks for kind in COEFS) + " |")
     print("|" + " --- |" * (1 + len(tasks) * len(COEFS)))
     for name in options.algorithms:

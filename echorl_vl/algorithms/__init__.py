@@ -1,8 +1,8 @@
 """Base algorithms by name: one small file each, found by being here.
 
 `algorithm.name` picks one, `algorithm.options` are the fields of its class. See `base` for what an algorithm may
-change. The objectives are pure functions in `echorl_vl.core`, imported where they are called, so that a configuration
-is read without torch.
+change. The objectives are pure functions in `echorl_vl.core`, which imports torch when one is called and not before: a
+configuration is read without it.
 """
 
 from __future__ import annotations

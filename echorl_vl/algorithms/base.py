@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from echorl_vl import core
+
 if TYPE_CHECKING:  # a configuration is read without torch
     from torch import Tensor
-
-    from echorl_vl.core import PolicyLoss
 
 LARGEST = 10**6  # of any option
 
@@ -95,11 +95,9 @@ class Algorithm:
         """(B,) rewards that advantages are made of, from the graded ones and the lengths of the responses."""
         return rewards
 
-    def policy_loss(self, rows: LossRows, **clip: Any) -> PolicyLoss:
+    def policy_loss(self, rows: LossRows, **clip: Any) -> core.PolicyLoss:
         """Loss of each token, before any mean; `clip` are the keyword arguments of `core.policy_loss`."""
-        from echorl_vl.core import policy_loss
-
-        return policy_loss(rows.log_probs, rows.old_log_probs, rows.advantages, rows.response_mask, **clip)
+        return core.policy_loss(rows.log_probs, rows.old_log_probs, rows.advantages, rows.response_mask, **clip)
 
 
 ALGORITHMS: dict[str, type[Algorithm]] = {}
@@ -124,7 +122,7 @@ def make_algorithm(name: str, options: Mapping[str, Any] | None = None) -> Algor
     """The algorithm with its options.
 
     Raises:
-        ValueError: no such algorithm or option, or a value that the option does not take; names the nearest right one.
+        ValueError: no such algorithm or option, or a value that the option does not take; names the nearest one.
     """
     if name not in ALGORITHMS:
         raise ValueError(f"no algorithm is called {name!r}; there are {', '.join(ALGORITHMS)}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from echorl_vl import core
+
 from .base import Algorithm, register, require
 from .grpo import GRPO, NO_KL
 
@@ -42,9 +44,7 @@ class DAPO(Algorithm):
         require("overlong_factor", self.overlong_factor, self.overlong_factor >= 0, "a number of at least 0")
 
     def shape_rewards(self, rewards: Tensor, lengths: Tensor, max_tokens: int) -> Tensor:
-        from echorl_vl.core import overlong_penalty
-
         if not self.overlong_factor:
             return rewards
         buffer = max(1, round(self.overlong_share * max_tokens))
-        return rewards + overlong_penalty(lengths, max_tokens, buffer, self.overlong_factor)
+        return rewards + core.overlong_penalty(lengths, max_tokens, buffer, self.overlong_factor)

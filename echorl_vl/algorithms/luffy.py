@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
+
+from echorl_vl import core
 
 from .base import Algorithm, Capability, LossRows, register, require
 from .grpo import GRPO, NO_KL
-
-if TYPE_CHECKING:
-    from echorl_vl.core import PolicyLoss
 
 
 @register("luffy")
@@ -26,10 +25,8 @@ class LUFFY(Algorithm):
     def __post_init__(self) -> None:
         require("gamma", self.gamma, self.gamma > 0, "a number above 0")
 
-    def policy_loss(self, rows: LossRows, **clip: Any) -> PolicyLoss:
-        from echorl_vl.core import luffy_loss
-
-        return luffy_loss(
+    def policy_loss(self, rows: LossRows, **clip: Any) -> core.PolicyLoss:
+        return core.luffy_loss(
             rows.log_probs,
             rows.old_log_probs,
             rows.advantages,

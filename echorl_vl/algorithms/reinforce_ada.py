@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from echorl_vl import core
+
 from .base import Algorithm, Capability, register, require
 from .grpo import GRPO, NO_KL
 
@@ -40,12 +42,8 @@ class ReinforceAda(Algorithm):
 
     def is_done(self, correct: Tensor, group_ids: Tensor) -> Tensor:
         """(P,) bool: prompts that need no further round, from their rollouts so far (B,)."""
-        from echorl_vl.core import has_positive_and_negative
-
-        return has_positive_and_negative(correct, group_ids, self.keep)
+        return core.has_positive_and_negative(correct, group_ids, self.keep)
 
     def select_rows(self, correct: Tensor, group_ids: Tensor) -> Tensor:
         """(B,) bool: rows that go into the update."""
-        from echorl_vl.core import balanced_rows
-
-        return balanced_rows(correct, group_ids, self.keep)
+        return core.balanced_rows(correct, group_ids, self.keep)

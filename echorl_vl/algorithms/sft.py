@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
+
+from echorl_vl import core
 
 from .base import Algorithm, Capability, LossRows, register
-
-if TYPE_CHECKING:
-    from echorl_vl.core import PolicyLoss
 
 
 @register("sft")
@@ -24,7 +23,5 @@ class SFT(Algorithm):
     }
     needs: ClassVar = frozenset({Capability.NO_ROLLOUTS})
 
-    def policy_loss(self, rows: LossRows, **clip: Any) -> PolicyLoss:
-        from echorl_vl.core import sft_loss
-
-        return sft_loss(rows.log_probs, rows.response_mask)
+    def policy_loss(self, rows: LossRows, **clip: Any) -> core.PolicyLoss:
+        return core.sft_loss(rows.log_probs, rows.response_mask)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
+
+from echorl_vl import core
 
 from .base import Algorithm, Capability, LossRows, register, require
 from .grpo import GRPO, NO_KL
-
-if TYPE_CHECKING:
-    from echorl_vl.core import PolicyLoss
 
 
 @register("srft")
@@ -33,10 +32,8 @@ class SRFT(Algorithm):
         for name in ("sft_weight", "positive_weight"):
             require(name, getattr(self, name), getattr(self, name) >= 0, "a number of at least 0")
 
-    def policy_loss(self, rows: LossRows, **clip: Any) -> PolicyLoss:
-        from echorl_vl.core import srft_loss
-
-        return srft_loss(
+    def policy_loss(self, rows: LossRows, **clip: Any) -> core.PolicyLoss:
+        return core.srft_loss(
             rows.log_probs,
             rows.old_log_probs,
             rows.advantages,

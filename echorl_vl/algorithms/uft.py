@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from echorl_vl import core
+
 from .base import Algorithm, Capability, register, require
 from .grpo import GRPO, NO_KL
 
@@ -43,7 +45,5 @@ class UFT(Algorithm):
 
     def keep_hint(self, step: int, total_steps: int, pieces: Tensor, generator: torch.Generator) -> Tensor:
         """(P,) pieces of each demonstration, of (P,) `pieces`, that stand in its prompt at `step` (1 the first)."""
-        from echorl_vl.core import draw_pieces, hint_probability
-
-        probability = hint_probability(step, self.start, self.end, round(self.hint_share * total_steps))
-        return draw_pieces(pieces, probability, generator)
+        probability = core.hint_probability(step, self.start, self.end, round(self.hint_share * total_steps))
+        return core.draw_pieces(pieces, probability, generator)

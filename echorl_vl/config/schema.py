@@ -111,7 +111,7 @@ class DataConfig:
 @dataclass
 class AlgorithmConfig:
     name: str = option(
-        "grpo", "base algorithm; naming one sets the keys that define it (--help lists them)", choices=tuple(ALGORITHMS)
+        "grpo", "base algorithm; naming one sets the keys that define it (--help lists them)", choices=ALGORITHMS
     )
     options: dict[str, Any] = option({}, "options of the algorithm: {gamma: 0.1} of luffy")
     gamma: float = option(1.0, "discount of later rewards (gae, reinforce_plus_plus)", at_least=0, at_most=1)

@@ -83,7 +83,7 @@ def answers_of_one_kind(values: Sequence[Any]) -> list[Any]:
 
 
 def demonstrations_of_one_kind(values: Sequence[Any]) -> list[Any]:
-    """Text where some are text and some are chats, of which the last words are the trace; what is neither is none."""
+    """Text where some are text and some are chats, whose last words are the demonstration; what is neither is none."""
     if not any(isinstance(value, str) for value in values):
         return [None if value == [] else value for value in values]
     return [read_reply(value) if is_chat(value) else value if isinstance(value, str) else None for value in values]

@@ -158,13 +158,13 @@ class _RowReader:
         answer = (read_reply(answer) or "") if isinstance(answer, list) else answer_text(answer)
         images = [] if images is None else images if isinstance(images, list) else [images]
         used = (keys.prompt, keys.answer, keys.image)
-        trace = None if keys.demonstration is None else root_of(keys.demonstration, list(row))
+        demonstration = None if keys.demonstration is None else root_of(keys.demonstration, list(row))
         return Problem(
             uid=f"{self.name}:{index}",
             question=chat.question,
             answer=split_solution(answer)[1] if self.solutions else answer,
             images=tuple(self._image(image) for image in images),
-            extra={name: value for name, value in row.items() if name == trace or name not in used},
+            extra={name: value for name, value in row.items() if name == demonstration or name not in used},
             keys=keys,
             system=chat.system,
         )

@@ -78,7 +78,7 @@ def read_json(path: Path, data: bytes, keys: Keys) -> tuple[pa.Table, list[BadRo
         if key in columns and any(is_chat(value) for value in columns[key]):
             images = columns.get(keys.image) or [None] * len(rows)
             columns[key], images, faults = flatten_columns(columns[key], images)
-            if key != keys.demonstration:  # a trace with a fault is a missing one, which data.bad_traces is about
+            if key != keys.demonstration:  # one with a fault is a missing one, which data.bad_traces is about
                 bad += [BadRow(str(path), row, key, reason) for row, reason in faults]
             if key == keys.prompt and any(images):
                 columns[keys.image], faults = _paths(images)

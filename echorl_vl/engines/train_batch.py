@@ -66,17 +66,22 @@ def write_train_batch(
 def batch_metrics(train_batch: TrainBatch, config: EchoConfig) -> dict[str, float]:
     """Metrics of rollouts, rewards, groups and clips, by the names of the specification and of EasyR1.
 
-    Those of the policy's own rollouts, but for `group/degenerate` and `adv/zero_share`: an expert's row in a group
-    counts for its advantages.
+    Those of on-policy rollouts, but for `group/degenerate` and `adv/zero_share`: a demonstration in a group counts for
+    its advantages.
     """
     rollouts = train_batch.rollouts
-    own = rollouts.is_on_policy
-    experts = {} if own.all() else {"expert/accuracy": train_batch.accuracies[~own].float().mean().item()}
-    if not own.any():
-        return experts | _prompt_lengths(rollouts)
+    on_policy = rollouts.is_on_policy
+    metrics = {}
+    if not on_policy.all():
+        metrics["expert/accuracy"] = train_batch.accuracies[~on_policy].float().mean().item()
+    if not on_policy.any():
+        return metrics | _prompt_lengths(rollouts)
     lengths = rollouts.response_mask.sum(-1)
-    metrics = experts | group_statistics(
-        train_batch.rewards[own], train_batch.accuracies[own], rollouts.group_ids[own], config.verify_threshold
+    metrics |= group_statistics(
+        train_batch.rewards[on_policy],
+        train_batch.accuracies[on_policy],
+        rollouts.group_ids[on_policy],
+        config.verify_threshold,
     )
     whole = group_statistics(
         train_batch.rewards,
@@ -87,17 +92,17 @@ def batch_metrics(train_batch: TrainBatch, config: EchoConfig) -> dict[str, floa
         rollouts.response_mask,
     )
     metrics |= {name: whole[name] for name in (names.DEGENERATE, names.ZERO_ADVANTAGE)}
-    metrics |= reward_metrics([score for score, its in zip(rollouts.scores, own.tolist(), strict=True) if its])
+    metrics |= reward_metrics([score for score, its in zip(rollouts.scores, on_policy.tolist(), strict=True) if its])
     metrics |= {
-        "response_length/mean": lengths[own].float().mean().item(),
-        "response_length/max": float(lengths[own].max()),
-        "response_length/min": float(lengths[own].min()),
-        "response_length/clip_ratio": rollouts.truncated[own].float().mean().item(),
+        "response_length/mean": lengths[on_policy].float().mean().item(),
+        "response_length/max": float(lengths[on_policy].max()),
+        "response_length/min": float(lengths[on_policy].min()),
+        "response_length/clip_ratio": rollouts.truncated[on_policy].float().mean().item(),
     }
     metrics |= _prompt_lengths(rollouts)
     if train_batch.clips is not None:
         metrics |= echo_metrics(
-            train_batch.clips, train_batch.steps, rollouts.entropy, lengths, rollouts=int(own.sum())
+            train_batch.clips, train_batch.steps, rollouts.entropy, lengths, rollouts=int(on_policy.sum())
         )
     return metrics
 

@@ -24,6 +24,9 @@ from echorl_vl.evidence.setup import Setup
 FORMAT = 2
 """Of what a store holds: counted up where an earlier version's runs would be misread, which are then run again."""
 
+BASE = "grpo"
+"""The algorithm of the experiments that are not about algorithms."""
+
 START, BUDGET = "start", "budget"
 """Where along a training a policy is looked at: before its first step, or when the budget of rollouts is used up."""
 
@@ -111,7 +114,7 @@ def train(
     setup: Setup,
     seed: int,
     coef: float | None = None,
-    algorithm: str = "grpo",
+    algorithm: str = BASE,
     variant: str = "",
     extra: Mapping[str, str] | None = None,
     keep: str = "last",
@@ -145,6 +148,11 @@ KEEPS_GROUPS = {"algorithm.keep_all_success_groups": "true"}
 """DAPO's sampling as EchoRL wants it, with the echo term or without."""
 
 
+def filters_groups(name: str) -> bool:
+    """Whether an algorithm samples until it has enough groups to learn from, so that its steps cost unlike many."""
+    return bool(ALGORITHMS[name].preset.get("algorithm.online_filtering"))
+
+
 def algorithm_keys(name: str, coef: float, demonstration_key: Callable[[], str]) -> dict[str, str]:
     """Keys that make a run one of an algorithm, with EchoRL (coef > 0) or without.
 
@@ -154,20 +162,21 @@ def algorithm_keys(name: str, coef: float, demonstration_key: Callable[[], str])
     keys = {"algorithm.name": name, "echo.coef": str(coef)}
     if ALGORITHMS[name]().needs_demonstrations:
         keys["data.demonstration_key"] = demonstration_key()
-    if ALGORITHMS[name].preset.get("algorithm.online_filtering"):
+    if filters_groups(name):
         keys["trainer.max_try_make_batch"] = "-1"
         if coef:
             keys |= KEEPS_GROUPS
     return keys
 
 
-def train_pair(setup: Setup, seed: int, algorithm: str = "grpo") -> dict[str, Training]:
+def train_pair(setup: Setup, seed: int, algorithm: str = BASE) -> dict[str, Training]:
     """The runs without and with EchoRL that the experiments share, by these names.
 
-    GRPO's keep their stages; with EchoRL its gradient norms are logged apart, which changes no number of the run.
+    Those of `BASE` keep their stages; with EchoRL its gradient norms are logged apart, which changes no number of it.
     """
-    keep = {"grpo": "stages", "dapo": "budget"}.get(algorithm, "last")
-    apart = {"echo.log_grad_share": "true"} if algorithm == "grpo" else {}
+    shared = algorithm == BASE
+    keep = "stages" if shared else "budget" if filters_groups(algorithm) else "last"
+    apart = {"echo.log_grad_share": "true"} if shared else {}
     return {
         "without": train(setup, seed, 0.0, algorithm, keep=keep),
         "with": train(setup, seed, None, algorithm, extra=apart, keep=keep),

@@ -59,7 +59,7 @@ def strategy(policy: Policy, settings: Config) -> RolloutStrategy:
 
 
 def train_batch(policy: Policy, settings: Config, noise: float = 0.3) -> TrainBatch:
-    """Three prompts: mixed, all right, all wrong but for the expert; old log-probs moved by `noise`."""
+    """Three prompts: mixed, all correct, all incorrect but for the demonstration; old log-probs moved by `noise`."""
     name = settings.algorithm.name
     sizes = [((4, 4),), ((4, 8),), ()] if policy.family.reads_images else [(), (), ()]
     prompts = [tiny.prompt(text, *sizes[i], seed=i) for i, text in enumerate(("ab", "cde", "f"))]

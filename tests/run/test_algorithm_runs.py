@@ -169,7 +169,7 @@ def test_a_key_that_wins_over_its_algorithms_is_said(run) -> None:
 
 def test_a_buffer_that_could_never_be_full_is_refused(run) -> None:
     done = run("algorithm.name=relift", TRACES, "algorithm.options.buffer=25")
-    assert done.status == 2 and "would never be full; wanted at most 11" in done.output
+    assert done.status == 2 and "would never be full; expected at most 11" in done.output
 
 
 def test_a_set_without_usable_demonstrations_stops_the_run(run) -> None:

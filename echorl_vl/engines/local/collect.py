@@ -1,7 +1,7 @@
 """The graded rollouts of a step: batches of problems in their order, and n rollouts of each prompt.
 
-Both are functions of the seed, the step and `position` (batches of problems taken so far), so a resumed run goes on
-as if it had never stopped. `strategies/` holds what algorithms do beside this.
+Both are functions of the seed, the step and `position` (batches of problems taken so far), so a resumed run
+samples what a run never stopped would have. `strategies/` holds what algorithms do beside this.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class RolloutStrategy:
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Goes on from what `state` gave."""
+        """Resumes from what `state` gave."""
 
 
 class RolloutCollector:

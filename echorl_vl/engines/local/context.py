@@ -55,7 +55,7 @@ def build_context(config: Config, note: Callable[[str], None]) -> TrainingContex
         note: takes a line about what was found, for the user.
 
     Raises:
-        UserError: problems, pictures, model, reward or device are not as expected.
+        UserError: problems, images, model, reward or device are not as expected.
     """
     device = _device(config)
     check_memory(config, device)
@@ -106,7 +106,7 @@ def build_context(config: Config, note: Callable[[str], None]) -> TrainingContex
 def _device(config: Config) -> str:
     device = config.trainer.device
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("trainer.device = cuda: this machine has no GPU that torch can use; wanted auto or cpu")
+        raise UserError("trainer.device = cuda: this machine has no GPU that torch can use; expected auto or cpu")
     return device
 
 

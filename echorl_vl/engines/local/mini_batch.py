@@ -38,7 +38,7 @@ class MiniBatch:
         trained = torch.ones_like(rollouts.is_on_policy[inside])
         if rollouts.aux_only is not None:
             trained = ~rollouts.aux_only[inside]
-        own = trained & rollouts.is_on_policy[inside]
+        on_policy = trained & rollouts.is_on_policy[inside]
         clips = 0
         if train_batch.clips is not None:
             clips = int(((train_batch.clips.rows >= rows.start) & (train_batch.clips.rows < rows.stop)).sum())
@@ -50,6 +50,6 @@ class MiniBatch:
             hint_tokens=sum(prompt.hint_tokens for prompt in prompts),
             rollouts=int(trained.sum()),
             tokens=int(lengths[trained].sum()),
-            on_policy_rollouts=int(own.sum()),
-            on_policy_tokens=int(lengths[own].sum()),
+            on_policy_rollouts=int(on_policy.sum()),
+            on_policy_tokens=int(lengths[on_policy].sum()),
         )

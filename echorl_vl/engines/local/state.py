@@ -1,4 +1,4 @@
-"""What a checkpoint holds, and how a run goes on from it.
+"""What a checkpoint holds, and how a run resumes from it.
 
     actor/huggingface/     the policy as transformers' from_pretrained loads it (LoRA merged in)
     actor/lora_adapter/    under LoRA: the adapter as peft loads it

@@ -149,14 +149,14 @@ class Trainer:
         if train_batch.ref_log_probs is None:
             return {}
         algorithm, rollouts = self.config.algorithm, train_batch.rollouts
-        own = rollouts.is_on_policy
-        if not own.any():
+        on_policy = rollouts.is_on_policy
+        if not on_policy.any():
             return {}
-        kl = kl_of_tokens(rollouts, train_batch.ref_log_probs, algorithm.kl_penalty)[own].sum(-1)
-        of_a_token = (kl / rollouts.response_mask[own].sum(-1)).mean().item()
+        kl = kl_of_tokens(rollouts, train_batch.ref_log_probs, algorithm.kl_penalty)[on_policy].sum(-1)
+        of_a_token = (kl / rollouts.response_mask[on_policy].sum(-1)).mean().item()
         metrics = {"critic/kl": kl.mean().item(), "actor/kl_penalty": of_a_token, "actor/kl_coef": self.kl.coef}
         if not algorithm.use_kl_loss:
-            self.kl.update(of_a_token, int(own.sum()))
+            self.kl.update(of_a_token, int(on_policy.sum()))
         return metrics
 
     def _validate(self) -> None:

@@ -5,7 +5,7 @@
 Each term is a sum over the rows of a micro-batch divided by a denominator of the whole optimizer step (tokens or rows
 for the first three, hint tokens, prompts for the echo term), so the gradients of micro-batches add up to the same
 whichever way the rows are split, and no term changes the weight of another. L_policy is the base algorithm's; KL and
-entropy are of the policy's own rows. The echo term reads the log-probs that the policy term has computed anyway.
+entropy are of on-policy rows. The echo term reads the log-probs that the policy term has computed anyway.
 """
 
 from __future__ import annotations
@@ -159,39 +159,37 @@ class Updater:
         )
         result = algorithm.policy_loss(loss_rows, **_clip(actor))
 
-        mode, own_mask = actor.loss_avg_mode, mask & on_policy[:, None]
+        mode, on_policy_mask = actor.loss_avg_mode, mask & on_policy[:, None]
         loss = aggregate(result.loss, mask, mode, max(1, self._denominator(batch.rollouts, batch.tokens)))
         if not batch.on_policy_tokens and not on_policy.any():
             terms = {f"{algorithm.name}/loss": loss}
         else:
 
-            def own_mean(values: Tensor) -> Tensor:
-                denominator = max(
-                    1, self._denominator(batch.on_policy_rollouts, batch.on_policy_tokens)
-                )  # 0: all rows echo only
-                return aggregate(values, own_mask, mode, denominator)
+            def on_policy_mean(values: Tensor) -> Tensor:
+                denominator = self._denominator(batch.on_policy_rollouts, batch.on_policy_tokens)
+                return aggregate(values, on_policy_mask, mode, max(1, denominator))  # 0: all rows are in the echo term
 
-            def own_share(values: Tensor) -> Tensor:
-                return aggregate(values.detach().float(), own_mask, "token", max(1, batch.on_policy_tokens))
+            def on_policy_share(values: Tensor) -> Tensor:
+                return aggregate(values.detach().float(), on_policy_mask, "token", max(1, batch.on_policy_tokens))
 
             terms = {
                 "actor/pg_loss": loss,
-                "actor/pg_clipfrac_higher": own_share(result.clipped_high),
-                "actor/pg_clipfrac_lower": own_share(result.clipped_low),
-                "actor/ppo_kl": own_share(result.kl),
-                "actor/entropy": own_share(entropy),
+                "actor/pg_clipfrac_higher": on_policy_share(result.clipped_high),
+                "actor/pg_clipfrac_lower": on_policy_share(result.clipped_low),
+                "actor/ppo_kl": on_policy_share(result.kl),
+                "actor/entropy": on_policy_share(entropy),
             }
             if settings.use_kl_loss and train_batch.ref_log_probs is not None:
                 kl = kl_penalty(log_probs, train_batch.ref_log_probs[part], settings.kl_penalty)
-                terms["actor/kl_loss"] = own_mean(kl)
+                terms["actor/kl_loss"] = on_policy_mean(kl)
                 loss = loss + objective.kl_coef * terms["actor/kl_loss"]
             if actor.entropy_coef:
-                loss = loss - actor.entropy_coef * own_mean(entropy)
+                loss = loss - actor.entropy_coef * on_policy_mean(entropy)
         if batch.tokens > batch.on_policy_tokens:
-            expert_mask = mask & ~on_policy[:, None]
+            off_policy_mask = mask & ~on_policy[:, None]
             prob = log_probs.detach().exp()
-            terms["expert/prob"] = aggregate(prob, expert_mask, "token", batch.tokens - batch.on_policy_tokens)
-        if scores.hint_nll is not None:  # an algorithm with hints
+            terms["expert/prob"] = aggregate(prob, off_policy_mask, "token", batch.tokens - batch.on_policy_tokens)
+        if scores.hint_nll is not None:  # prompts have hints where the algorithm brings `coef` (strategies/hints.py)
             terms["hint/loss"] = scores.hint_nll / batch.hint_tokens
             loss = loss + algorithm.coef * terms["hint/loss"]
         if objective.echo_coef and train_batch.clips is not None:

@@ -24,7 +24,7 @@ from typing import Any
 from echorl_vl.evaluation.paired import sign_flip_p
 from echorl_vl.evidence.experiment import Experiment, Results, Table
 from echorl_vl.evidence.plots import forest
-from echorl_vl.evidence.runs import KEEPS_GROUPS, Measurement, Run, Training, train, train_pair
+from echorl_vl.evidence.runs import KEEPS_GROUPS, Measurement, Run, Training, filters_groups, train, train_pair
 from echorl_vl.evidence.setup import Setup
 from echorl_vl.evidence.statistics import Contrast, interval, p_value
 from echorl_vl.evidence.store import Store
@@ -49,7 +49,7 @@ MEANS = {"mean of the four": ALGORITHMS, "mean, the term alone": TERM_ALONE}
 def arms(setup: Setup, seed: int, algorithm: str) -> dict[str, Training]:
     """The arms of an algorithm: without EchoRL, with it, and for DAPO the sampling of EchoRL without its term."""
     pair = train_pair(setup, seed, algorithm)
-    if algorithm != "dapo":
+    if not filters_groups(algorithm):
         return pair
     return pair | {SAMPLING: train(setup, seed, 0.0, algorithm, variant="kept", extra=KEEPS_GROUPS, keep="budget")}
 

@@ -32,12 +32,12 @@ class DynamicSampling(RolloutCollector):
             UserError: too few groups were left after `trainer.max_try_make_batch` rounds.
         """
         keep_success = self.config.algorithm.keeps_all_success(echo)
-        wanted, limit = self.config.data.rollout_batch_size, self.config.trainer.max_try_make_batch
+        needed, limit = self.config.data.rollout_batch_size, self.config.trainer.max_try_make_batch
         kept: list[RolloutBatch] = []
         scores: list[dict[str, float]] = []
         means: list[float] = []
         rounds = groups = found = 0
-        while found < wanted:
+        while found < needed:
             if 0 < limit <= rounds:
                 raise self._too_few_groups(step, rounds, found, means)
             batch = self.next_batch(step, f"rollout {rounds}" if rounds else "rollout", timer)
@@ -48,7 +48,7 @@ class DynamicSampling(RolloutCollector):
         whole = concatenate(kept, self.context.policy.pad_id)
         metrics = {"sampling/rounds": rounds, "sampling/groups": groups, "sampling/kept": found}
         metrics = {name: float(count) for name, count in metrics.items()} | reward_metrics(scores)
-        return replace(_take_groups(whole, torch.arange(found) < wanted), metrics=metrics)
+        return replace(_take_groups(whole, torch.arange(found) < needed), metrics=metrics)
 
     def _filtered(self, batch: RolloutBatch, keep_success: bool, means: list[float]) -> list[RolloutBatch]:
         """The batch without its dropped groups, [] if none is left; notes the groups' `means` of the filter key."""

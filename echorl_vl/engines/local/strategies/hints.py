@@ -37,7 +37,7 @@ class AlgorithmWithHints(Protocol):
 
 
 class Hints(RolloutStrategy):
-    """The response of a prompt goes on from the first pieces of its demonstration, as many as the algorithm says."""
+    """The response of a prompt continues the first pieces of its demonstration, as many as the algorithm says."""
 
     algorithm: AlgorithmWithHints
 
@@ -98,5 +98,5 @@ def cut_hints(demonstration: Tensor, tokenizer: Any, splitter: Splitter, most: i
 
 
 def with_hint(prompt: Prompt, hint: Tensor) -> Prompt:
-    """The prompt with a hint (l,) behind it: the response goes on from there."""
+    """The prompt with a hint (l,) behind it: the response continues it."""
     return replace(prompt, input_ids=torch.cat([prompt.input_ids, hint]), hint_tokens=len(hint))

@@ -1,0 +1,80 @@
+"""An algorithm of one's own is one decorated dataclass: here the one that the documentation writes."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+
+import pytest
+from short_runs import REPOSITORY
+
+from echorl_vl import train
+from echorl_vl.algorithms import ALGORITHMS, Capability, base
+from echorl_vl.config import load_config
+from echorl_vl.errors import UserError
+
+TINY = REPOSITORY / "configs/geo3k_tiny.yaml"
+
+
+@pytest.fixture
+def toy(monkeypatch, tmp_path) -> type:
+    """The class in the documentation, registered as if its file stood beside the other algorithms."""
+    page = (REPOSITORY / "docs/algorithms.md").read_text()
+    [code] = re.findall(r"```python\n(.*?)```", page.split("## A new one")[1].split("## ")[0], re.DOTALL)
+    path, name = tmp_path / "toy.py", "echorl_vl.algorithms.toy"
+    path.write_text(code)
+    before = dict(ALGORITHMS)
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    yield module.Toy
+    ALGORITHMS.clear()
+    ALGORITHMS.update(before)
+
+
+def test_it_trains_by_its_name(toy: type, run, tmp_path) -> None:
+    def metrics(*overrides: str) -> list[dict]:
+        done = run(*overrides, folder=tmp_path / re.sub(r"\W", "", "".join(overrides)))
+        assert done.status == 0, done.output
+        return done.repeatable()
+
+    made = metrics("algorithm.name=toy")
+    assert len(made) == 2 and all(row["actor/pg_loss"] is not None for row in made)
+    # Its preset is GRPO's, and with this option its loss is GRPO's as well.
+    same = metrics("algorithm.name=toy", "algorithm.options={below_mean: 1}")
+    grpo = metrics("algorithm.name=grpo", "algorithm.disable_kl=true")
+    assert same == grpo and made[0]["actor/pg_loss"] != grpo[0]["actor/pg_loss"]
+
+
+def test_help_and_checks_know_it(toy: type, capsys) -> None:
+    assert train.main(["--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "toy GRPO in which rollouts below the mean of their group weigh less" in shown
+    assert "below_mean = 0.5: weight of their advantages" in shown
+    config = load_config(TINY, ["algorithm.name=toy"])
+    assert config.algorithm.disable_kl and config.algorithm.online_filtering is False
+    for options, message in (
+        ("{below_maen: 1}", "did you mean below_mean?"),
+        ("{below_mean: -1}", "expected a number of at least 0"),
+        ("{below_mean: much}", "expected a finite number"),
+    ):
+        with pytest.raises(UserError, match=re.escape(message)):
+            load_config(TINY, ["algorithm.name=toy", f"algorithm.options={options}"])
+
+
+def test_an_engine_without_its_needs_refuses_it(toy: type) -> None:
+    """What it overrides is among its needs without being named."""
+    assert toy.needs == {Capability.POLICY_LOSS}
+    with pytest.raises(
+        UserError, match="a policy loss of its own, which engine verl has not; engine easyr1 or local has"
+    ):
+        load_config(TINY, ["algorithm.name=toy", "engine=verl"])
+
+
+def test_options_may_be_switches_and_texts() -> None:
+    for kind, good, bad in ((bool, True, 1), (str, "a", 1), (int, 1, True), (float, 1, "a")):
+        base._check_type("x", good, kind)
+        with pytest.raises(ValueError, match=r"algorithm\.options\.x is"):
+            base._check_type("x", bad, kind)
