@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 from short_runs import REPOSITORY
 
 from echorl_vl import train
 from echorl_vl.algorithms import ALGORITHMS, Capability, base
-from echorl_vl.config import load_config
+from echorl_vl.config import ENGINES, load_config
+from echorl_vl.engines.local.strategies import STRATEGIES
 from echorl_vl.errors import UserError
 
 TINY = REPOSITORY / "configs/geo3k_tiny.yaml"
@@ -71,6 +74,30 @@ def test_an_engine_without_its_needs_refuses_it(toy: type) -> None:
         UserError, match="a policy loss of its own, which engine verl has not; engine easyr1 or local has"
     ):
         load_config(TINY, ["algorithm.name=toy", "engine=verl"])
+
+
+def test_two_needs_are_two_strategies(run, monkeypatch) -> None:
+    """Prompts with hints, sampled in rounds."""
+
+    @dataclass(frozen=True)
+    class Both(ALGORITHMS["reinforce_ada"]):
+        needs: ClassVar = frozenset({Capability.HINTS, Capability.ROUNDS})
+        pieces: int = 2
+        coef: float = 0.001
+
+        def keep_hint(self, step, total_steps, pieces, generator):
+            return pieces
+
+    monkeypatch.setitem(ALGORITHMS, "both", Both)
+    Both.name = "both"
+    done = run("algorithm.name=both", "data.demonstration_key=solution", "algorithm.options={max_rounds: 3}")
+    assert done.status == 0, done.output
+    for row in done.metrics:
+        assert row["hint/tokens"] > 0 and row["hint/loss"] > 0 and row["sampling/rounds"] > 1
+
+
+def test_every_capability_has_its_strategy() -> None:
+    assert set(STRATEGIES) | set(base.METHODS.values()) == set(Capability) == ENGINES["local"].capabilities
 
 
 def test_options_may_be_switches_and_texts() -> None:
