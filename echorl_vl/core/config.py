@@ -141,9 +141,9 @@ class EchoConfig:
             raise WrongOption("splitter_kwargs", self.splitter_kwargs, str(error)) from None
 
 
-def _require(name: str, value: Any, holds: bool, wanted: str) -> None:
+def _require(name: str, value: Any, holds: bool, expected: str) -> None:
     if not holds:
-        raise WrongOption(name, value, f"expected {wanted}")
+        raise WrongOption(name, value, f"expected {expected}")
 
 
 def _is_int(value: Any) -> bool:
