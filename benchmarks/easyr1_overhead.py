@@ -19,7 +19,7 @@ import statistics
 import time
 import uuid
 
-os.environ["ECHORL_VL_DRY_RUN"] = "1"
+os.environ["ECHORL_VL_DRY_RUN"] = "easyr1"
 
 import numpy as np
 import torch
@@ -59,6 +59,7 @@ class Bench:
         from echorl_vl.engines.easyr1.batches import BatchReader
         from echorl_vl.engines.easyr1.settings import to_easyr1
         from echorl_vl.engines.easyr1.worker import EchoWorker
+        from echorl_vl.engines.ray.batches import QUESTION, UID
 
         self.ours, _ = for_dry_run(load_config("configs/geo3k_tiny.yaml", [*OVERRIDES, *overrides]))
         settings = to_easyr1(self.ours)
@@ -84,6 +85,7 @@ class Bench:
         problems = load_problems("generated/geometry3k@train")
         rows = [
             {"problem": problem.question, "answer": problem.answer, "images": [{"bytes": problem.images[0]}]}
+            | {UID: problem.uid, QUESTION: problem.question}
             for problem in problems[:256]
         ]
         data = settings.data
@@ -103,14 +105,14 @@ class Bench:
         from verl.trainer.ray_trainer import compute_advantage
         from verl.workers.fsdp_workers import FSDPWorker
 
-        from echorl_vl.engines.easyr1.actor import COEF, WEIGHTS
-        from echorl_vl.engines.train_batch import batch_metrics, mine_clips
+        from echorl_vl.engines.easyr1.actor import CLIPS, COEF, WEIGHTS
+        from echorl_vl.engines.train_batch import batch_metrics, clips_of_rows, mine_clips
         from echorl_vl.types import TrainBatch
 
         worker, data = self.worker, self.settings.data
         worker.actor = self.actors[echo]
         worker.actor.actor_module.load_state_dict(self.start)
-        worker.rollout.inference_engine.calls = number
+        worker.rollout.inference_engine.sampler.calls = number
         started, cpu = time.perf_counter(), time.process_time()
         meta = {"min_pixels": data.min_pixels, "max_pixels": data.max_pixels, "video_fps": data.video_fps}
         batch = DataProto.from_single_dict(dict(self.batches[number % len(self.batches)]), meta_info=meta)
@@ -129,12 +131,13 @@ class Bench:
         batch.batch["token_level_scores"] = batch.batch["token_level_rewards"] = rewards
         batch = compute_advantage(batch, "grpo")
         if echo:
-            made = self.reader.rollouts(batch)
+            made = self.reader.read(batch)
             names = ("overall", "accuracy")
             made.scores = [dict(zip(names, row, strict=True)) for row in zip(*(parts[n] for n in names), strict=True)]
             train_batch = TrainBatch.from_rollouts(made, batch.batch["advantages"], self.ours.echo)
             train_batch = mine_clips(train_batch, self.ours.echo, self.splitter, number)
             batch.batch[WEIGHTS] = train_batch.clips.token_weights
+            batch.batch[CLIPS] = clips_of_rows(train_batch)
             batch.meta_info[COEF] = self.ours.echo.coef
             batch_metrics(train_batch, self.ours.echo)
         worker.update_actor(batch)

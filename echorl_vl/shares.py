@@ -7,6 +7,7 @@ knows nothing of that. Wilson's interval (1927) does.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 _EXACT = 1e-9  # a mean of ones may miss 1 by this much
 _MOST_DECIMALS = 2
@@ -56,3 +57,20 @@ def known_error(sample_error: float, share: float, trials: float) -> float:
     """
     nothing = sample_error < _ROUNDING and 0 <= share <= 1
     return wilson_error(share, trials) if nothing else sample_error
+
+
+def clustered_standard_error(accuracies: Sequence[float], n: int) -> float:
+    """Standard error of a mean accuracy, clustered by problem; Wilson's where all problems have the same accuracy,
+    which is no certainty; nan for fewer than two problems.
+
+    Args:
+        accuracies: (P * n,) in problem order, n responses each. The error is that of the mean over problems of each
+            problem's own mean: responses to one problem are no independent evidence.
+    """
+    problems = [sum(accuracies[first : first + n]) / n for first in range(0, len(accuracies), n)]
+    count = len(problems)
+    if count < 2:
+        return math.nan
+    mean = sum(problems) / count
+    error = math.sqrt(sum((value - mean) ** 2 for value in problems) / (count - 1) / count)
+    return known_error(error, mean, count)

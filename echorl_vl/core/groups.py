@@ -40,6 +40,18 @@ def degenerate_groups(rewards: Tensor, index: Tensor, groups: int) -> Tensor:
     return group_reduce(rewards, index, groups, "amax") == group_reduce(rewards, index, groups, "amin")
 
 
+def degenerate_rows(rewards: Tensor, group_ids: Tensor) -> Tensor:
+    """(B,) bool: all rewards of the row's group are equal."""
+    index, groups = group_index(group_ids)
+    return degenerate_groups(rewards, index, groups)[index]
+
+
+def all_in_group(flags: Tensor, group_ids: Tensor) -> Tensor:
+    """(B,) bool: the flag (B,) of every rollout of the row's group is set."""
+    index, groups = group_index(group_ids)
+    return all_of_group(flags, index, groups)[index]
+
+
 @torch.no_grad()
 def group_statistics(
     rewards: Tensor,

@@ -121,6 +121,14 @@ def aggregate(values: Tensor, mask: Tensor, mode: str, denominator: float | Tens
     raise ValueError(f"no aggregation is called {mode!r}; there are token, constant, seq")
 
 
+def loss_denominator(mode: str, rows: int, tokens: int, longest: int) -> int:
+    """The denominator that `aggregate` takes for `rows` rows with `tokens` tokens in the whole step.
+
+    longest: tokens of the longest response that there can be.
+    """
+    return {"token": tokens, "seq": rows, "constant": rows * longest}[mode]
+
+
 def kl_penalty(log_probs: Tensor, ref_log_probs: Tensor, kind: str = "low_var_kl") -> Tensor:
     """Per-token estimate of KL(pi || pi_ref) in nats, (B, T) float32; kinds after
     http://joschu.net/blog/kl-approx.html.

@@ -11,7 +11,7 @@ def in_dry_run(code: str) -> str:
     """The last line that `code` prints in a process of a CPU dry run; fails with what it printed if it fails."""
     process = subprocess.run(
         [sys.executable, "-c", f"import echorl_vl.engines.easyr1\n{code}"],
-        env=os.environ | {"ECHORL_VL_DRY_RUN": "1", "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"ECHORL_VL_DRY_RUN": "easyr1", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-os.environ["ECHORL_VL_DRY_RUN"] = "1"
+os.environ["ECHORL_VL_DRY_RUN"] = "easyr1"
 
 import ray
 import yaml

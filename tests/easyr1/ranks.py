@@ -11,10 +11,12 @@ import pickle
 import sys
 from pathlib import Path
 
-os.environ["ECHORL_VL_DRY_RUN"] = "1"
+os.environ["ECHORL_VL_DRY_RUN"] = "easyr1"
 
 import numpy as np
 import torch
+from ray_runs import rank_environment
+from ray_runs import rows_of_rank as order_of_rank
 from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
 
 import echorl_vl.engines
@@ -25,14 +27,7 @@ from echorl_vl.engines.ray.adjusted import for_dry_run
 
 
 def main(job: Path, rank: int, world: int, port: str) -> None:
-    os.environ |= {
-        "RANK": str(rank),
-        "WORLD_SIZE": str(world),
-        "LOCAL_RANK": "0",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "DISABLE_WORKER_INIT": "1",
-    }
+    os.environ |= rank_environment(rank, world, port)
     torch.set_num_threads(1)
     from echorl_vl.engines.easyr1.settings import to_easyr1
     from echorl_vl.engines.easyr1.worker import EchoWorker
@@ -89,11 +84,7 @@ def rows_of_rank(saved: dict, case: dict, rank: int, world: int):
 
     steps, sequence_ranks = saved["optimizer_steps"], saved.get("ulysses", 1)
     rank, world = rank // sequence_ranks, world // sequence_ranks  # ranks that share a sequence have the same rows
-    total = len(saved["tensors"]["responses"])
-    order = torch.arange(total).view(steps, world, -1)[:, rank].flatten()
-    if case.get("shuffled"):
-        parts = order.view(steps, -1)
-        order = torch.stack([part[torch.randperm(len(part))] for part in parts]).flatten()
+    order = order_of_rank(len(saved["tensors"]["responses"]), steps, rank, world, case.get("shuffled", False))
     tensors = {name: tensor[order].clone() for name, tensor in saved["tensors"].items()}
     inputs = np.empty(len(order), dtype=object)
     for place, row in enumerate(order.tolist()):
@@ -101,11 +92,9 @@ def rows_of_rank(saved: dict, case: dict, rank: int, world: int):
     meta = {"temperature": saved["temperature"], "echo_coef": case["coef"]}
     if "advantage_scale" in case:
         tensors["advantages"] *= case["advantage_scale"]
-    for name in ("token_weights", "on_policy", "trained"):
-        if name in case:
-            tensors[name] = case[name][order].clone()
+    tensors |= {name: column[order].clone() for name, column in case.get("columns", {}).items()}
     if not case["coef"]:
-        del tensors["token_weights"]
+        del tensors["token_weights"], tensors["echo_clips"]
     data = DataProto.from_dict(tensors, {"multi_modal_inputs": inputs}, meta)
     return pickle.loads(pickle.dumps(data)).to("cpu")  # as it arrives through Ray: its tensors are locked
 

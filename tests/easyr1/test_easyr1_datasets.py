@@ -12,9 +12,18 @@ import pytest
 from PIL import Image
 
 from echorl_vl.config import Config
+from echorl_vl.data.from_config import make_encoder
 from echorl_vl.data.sources import load_problems
-from echorl_vl.engines.easyr1.datasets import load_sets, readable_by_easyr1, screen_sets
-from echorl_vl.engines.easyr1.expert_traces import wants_demonstrations, with_usable_demonstrations
+from echorl_vl.engines.easyr1.datasets import (
+    load_sets,
+    readable_by_easyr1,
+    screen_sets,
+    select_demonstrated,
+    wants_demonstrations,
+    with_problem_columns,
+)
+from echorl_vl.engines.ray.batches import QUESTION, UID
+from echorl_vl.engines.ray.datasets import load_tokenizer
 from echorl_vl.errors import UserError
 
 MODEL = Path(__file__).resolve().parents[2] / "echorl_vl/tiny/model"
@@ -38,6 +47,18 @@ def settings(train: str | list[str], val: str, **keys: str) -> Config:
     return config
 
 
+def rows_of(path: str, source: str | None = None) -> list[dict]:
+    """The rows of a written set without their uids, which are "SOURCE:ROW" if a source is given."""
+    rows = pq.read_table(path).to_pylist()
+    uids = [row.pop(UID) for row in rows]
+    assert source is None or uids == [f"{source}:{number}" for number in range(len(rows))]
+    return rows
+
+
+def encoder(config: Config):
+    return make_encoder(config, *load_tokenizer(config))
+
+
 def test_chats_and_nested_columns_are_written_as_text(tmp_path):
     rows = [
         {"prompt": [{"role": "user", "content": f"{n} + 1?"}], "reward_model": {"ground_truth": n + 1}}
@@ -47,8 +68,7 @@ def test_chats_and_nested_columns_are_written_as_text(tmp_path):
     config = settings(train, val, answer_key="reward_model.ground_truth")
     changed = readable_by_easyr1(config, tmp_path / "run", load_sets(config)).data
     assert (changed.prompt_key, changed.answer_key) == ("problem", "answer")
-    found = pq.read_table(changed.train_files).to_pylist()
-    assert found == [{"problem": f"{n} + 1?", "answer": str(n + 1)} for n in range(9)]
+    assert rows_of(changed.train_files, train) == [{"problem": f"{n} + 1?", "answer": str(n + 1)} for n in range(9)]
     assert pq.read_table(changed.val_files).num_rows == 2
     assert (config.data.train_files, config.data.answer_key) == (train, "reward_model.ground_truth")
 
@@ -57,11 +77,11 @@ def test_a_nested_answer_alone_and_gsm8ks_solutions_are_written(tmp_path):
     path = written(tmp_path / "a.jsonl", [{"prompt": "?", "more": {"answer": "1"}}])
     config = settings(path, path, answer_key="more.answer")
     changed = readable_by_easyr1(config, tmp_path / "run", load_sets(config)).data
-    assert pq.read_table(changed.train_files).to_pylist() == [{"problem": "?", "answer": "1"}]
+    assert rows_of(changed.train_files) == [{"problem": "?", "answer": "1"}]
     path = written(tmp_path / "b.jsonl", [{"prompt": "?", "answer": "so\n#### 1"}])
     config = settings(path, path)
     changed = readable_by_easyr1(config, tmp_path / "run", load_sets(config)).data
-    assert pq.read_table(changed.train_files).to_pylist() == [{"prompt": "?", "answer": "1"}]
+    assert rows_of(changed.train_files) == [{"prompt": "?", "answer": "1"}]
 
 
 def test_only_what_has_to_be_is_written_and_pictures_go_along(tmp_path):
@@ -95,12 +115,15 @@ def test_several_files_and_rows_left_out_are_written(tmp_path):
     (tmp_path / "c.csv").write_text("prompt,answer\n007?,007\n")
     config = settings([first, second], str(tmp_path / "c.csv"))
     changed = readable_by_easyr1(config, tmp_path / "run", load_sets(config)).data
-    assert pq.read_table(changed.train_files).to_pylist() == rows
-    assert pq.read_table(changed.val_files).to_pylist() == [{"prompt": "007?", "answer": "007"}]
+    assert [row[UID] for row in pq.read_table(changed.train_files).to_pylist()] == [
+        f"{first}:0", f"{first}:1", f"{second}:0"
+    ]  # fmt: skip
+    assert rows_of(changed.train_files) == rows
+    assert rows_of(changed.val_files) == [{"prompt": "007?", "answer": "007"}]
     dates = written(tmp_path / "dates.jsonl", [{"prompt": "?", "answer": "2020-01-01"}])  # a date to other readers
     config = settings(dates, dates)
     changed = readable_by_easyr1(config, tmp_path / "dates", load_sets(config)).data
-    assert pq.read_table(changed.train_files).to_pylist() == [{"prompt": "?", "answer": "2020-01-01"}]
+    assert rows_of(changed.train_files) == [{"prompt": "?", "answer": "2020-01-01"}]
 
 
 def test_prompts_and_pictures_are_looked_at_before_easyr1_starts(tmp_path):
@@ -116,22 +139,22 @@ def test_prompts_and_pictures_are_looked_at_before_easyr1_starts(tmp_path):
     config = settings(path, path, format_prompt=None)
     config.worker.actor.model.model_path = str(MODEL)
     with pytest.raises(UserError) as error:
-        screen_sets(config, load_sets(config))
+        screen_sets(config, load_sets(config), encoder(config), print)
     assert "2 of 3 rows" in str(error.value)
     assert f"{path}, row 1, prompt: spells <|im_end|>" in str(error.value)
     assert f"{path}, row 2, images[0]: " in str(error.value)
     config.data.bad_rows, notes = "drop", []
-    sets = screen_sets(config, load_sets(config), notes.append)
+    sets = screen_sets(config, load_sets(config), encoder(config), notes.append)
     assert len(notes) == 2 and all("left out 2 of 3 rows" in note for note in notes)
     changed = readable_by_easyr1(config, tmp_path / "run", sets).data
     assert [row["prompt"] for row in pq.read_table(changed.train_files).to_pylist()] == ["<image>?"]
     config.data.format_prompt = str(tmp_path / "bomb.jinja")
     (tmp_path / "bomb.jinja").write_text("{{ 'a' * (10 ** 11) }}{{ content }}")
     with pytest.raises(UserError, match=r"bomb\.jinja \(data\.format_prompt\): .* memory"):
-        screen_sets(config, load_sets(config))
+        screen_sets(config, load_sets(config), encoder(config), print)
 
 
-def test_a_training_set_with_traces_is_written_with_their_token_ids(tmp_path):
+def test_a_training_set_select_demonstrated_is_written_with_their_token_ids(tmp_path):
     from transformers import AutoTokenizer
 
     solutions = [r"So \boxed{1}.", "no box", r"It is \boxed{3}."]
@@ -139,19 +162,46 @@ def test_a_training_set_with_traces_is_written_with_their_token_ids(tmp_path):
     train = written(tmp_path / "train.jsonl", rows)
     config = settings(train, train, demonstration_key="solution", prompt_key="prompt", format_prompt=None)
     config.algorithm.name, config.worker.actor.model.model_path = "luffy", str(MODEL)
-    sets = load_sets(config)
-    sets["train_files"], traces, note = with_usable_demonstrations(config, sets["train_files"])
-    assert "2 usable demonstrations, 1 not (1 without a boxed answer)" in note
-    changed = readable_by_easyr1(config, tmp_path / "run", sets, traces).data
+    sets, notes = load_sets(config), []
+    sets["train_files"], own = select_demonstrated(config, sets["train_files"], encoder(config), notes.append)
+    assert "2 usable demonstrations, 1 not (1 without a boxed answer)" in notes[0]
+    changed = readable_by_easyr1(config, tmp_path / "run", sets, own).data
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    assert pq.read_table(changed.train_files).to_pylist() == [
-        {"prompt": f"{n}?", "answer": str(n), "expert_trace": [*tokenizer(solutions[n])["input_ids"], end]}
+    assert rows_of(changed.train_files) == [
+        {"prompt": f"{n}?", "answer": str(n), "demonstration": [*tokenizer(solutions[n])["input_ids"], end]}
         for n in (0, 2)
     ]
     assert changed.val_files == train
     config.data.bad_traces = "error"
     with pytest.raises(UserError, match="row 1, solution: has no"):
-        with_usable_demonstrations(config, load_sets(config)["train_files"])
+        select_demonstrated(config, load_sets(config)["train_files"], encoder(config), print)
     config.trainer.val_only = True
     assert not wants_demonstrations(config)
+
+
+def test_generated_sets_are_written_with_their_pictures(tmp_path):
+    config = settings("generated/geometry3k@validation", "generated/geometry3k@validation", prompt_key="problem")
+    changed = readable_by_easyr1(config, tmp_path / "run", load_sets(config)).data
+    given, found = load_problems("generated/geometry3k@validation"), load_problems(changed.train_files)
+    assert len(given) == len(found) > 0
+    for one, other in zip(given[:3], found[:3], strict=True):
+        assert (one.question, one.answer) == (other.question, other.answer)
+        assert other.images == one.images
+
+
+def test_rows_keep_their_question_and_uid(tmp_path):
+    """What EasyR1 reads itself gets both when it is loaded; what was written has the uid of the file it came from."""
+    rows = [{"prompt": f"{n}?", "answer": str(n)} for n in range(3)]
+    plain = written(tmp_path / "plain.jsonl", rows)
+    load = with_problem_columns(datasets.load_dataset, "prompt")
+    found = load("json", data_files=plain, split="train").filter(lambda row: row["answer"] != "1")
+    assert [(row[UID], row[QUESTION], row["prompt"]) for row in found] == [
+        (f"{plain}:0", "0?", "0?"), (f"{plain}:2", "2?", "2?")
+    ]  # fmt: skip
+    other = written(tmp_path / "other.jsonl", rows[:1])
+    config = settings([plain, other], plain)
+    changed = readable_by_easyr1(config, tmp_path / "run", load_sets(config)).data
+    found = load("parquet", data_files=changed.train_files, split="train")
+    assert [row[UID] for row in found] == [*(f"{plain}:{n}" for n in range(3)), f"{other}:0"]
+    assert [row[QUESTION] for row in found] == ["0?", "1?", "2?", "0?"]

@@ -9,20 +9,23 @@ import sys
 import pytest
 
 from echorl_vl.engines import check
-from echorl_vl.engines.easyr1 import hooks, preflight
+from echorl_vl.engines.easyr1.hooks import HOOKS
+from echorl_vl.engines.ray import base, host
 
 
 @pytest.mark.parametrize("engine", ["easyr1", "verl"])
 def test_an_engine_that_is_not_there_is_said(engine, monkeypatch, capsys):
-    monkeypatch.setattr(f"echorl_vl.engines.{engine}.hooks.{engine}_installed", bool)
+    monkeypatch.setattr(host, "_verl_folder", lambda: None)
     assert check.main([engine]) == 2
-    assert f"error: engine {engine}: found " in capsys.readouterr().err
+    assert f"error: engine {engine}: found no package verl; wanted " in capsys.readouterr().err
 
 
 def test_what_is_found_is_printed_before_what_is_missing(monkeypatch, capsys):
-    monkeypatch.setattr(hooks, "easyr1_installed", lambda: True)
-    monkeypatch.setattr(hooks, "found_verl", lambda: "EasyR1 0.3.3.dev0")
-    monkeypatch.setattr(preflight, "_installed", {"transformers": "5.2.0", "ray": "2.60.0"}.get)
+    versions = {"verl": "0.3.3.dev0", "transformers": "5.2.0", "ray": "2.60.0"}.get
+    monkeypatch.setattr(host.Host, "is_installed", lambda self: True)
+    monkeypatch.setattr(host, "_verl_folder", lambda: "somewhere")
+    for module in (base, host):
+        monkeypatch.setattr(module, "installed_version", versions)
     assert check.main(["easyr1", "--cpu"]) == 2
     output = capsys.readouterr()
     assert output.out.startswith("EasyR1 0.3.3.dev0\n") and "transformers 5.2.0\n" in output.out
@@ -39,4 +42,4 @@ def test_this_environment_is_ready(easyr1):
     )  # fmt: skip
     assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-2000:]
     assert process.stdout.startswith("EasyR1 ")
-    assert f"all {len(hooks.HOOKS)} names of easyr1 that the adapter uses are there" in process.stdout
+    assert f"all {len(HOOKS)} names of easyr1 that the adapter uses are there" in process.stdout

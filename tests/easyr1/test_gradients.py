@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import socket
-import subprocess
-import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from ray_runs import COEF, PROMPTS, RECIPE, STEPS, N, difference, graded_rollouts, local_gradients, run_ranks
 
 from echorl_vl.config import load_config
 from echorl_vl.core import EchoConfig, make_splitter
-from echorl_vl.data.prompts import PromptEncoder
-from echorl_vl.data.sources import load_problems
-from echorl_vl.engines.local.advantages import compute_advantages
-from echorl_vl.engines.local.optim import make_optimizer
-from echorl_vl.engines.local.policy import Policy
-from echorl_vl.engines.local.rollout import generate
-from echorl_vl.engines.local.sampling import training_params
-from echorl_vl.engines.local.update import Updater
-from echorl_vl.engines.train_batch import mine_clips
+from echorl_vl.engines.train_batch import clips_of_rows, mine_clips
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-PROMPTS, N, STEPS, COEF = 8, 4, 2, 0.5  # a coefficient large enough that the echo term is no rounding
+RANKS = Path(__file__).with_name("ranks.py")
 PROMPT_WIDTH = 64
 
 CASES = [
@@ -89,22 +77,20 @@ OVERRIDES = [
 def results(easyr1, problems, tmp_path_factory):
     """Gradients of the local engine, and of EasyR1's worker with one rank and with two."""
     job = tmp_path_factory.mktemp("gradients")
-    config_path = REPOSITORY / "configs/geo3k_tiny.yaml"
-    config = load_config(config_path, [*OVERRIDES, f"data.val_files={problems['validation']}"])
-    policy, train_batch = experience_of(config, problems["train"])
+    config = load_config(RECIPE, [*OVERRIDES, f"data.val_files={problems['validation']}"])
+    policy, train_batch = mined_rollouts(config, problems["train"])
     saved = as_easyr1(policy, train_batch) | {
-        "config": str(config_path),
+        "config": str(RECIPE),
         "overrides": [*OVERRIDES, f"data.val_files={problems['validation']}"],
         "cases": CASES + [variant_case(policy, train_batch, name) for name in VARIANTS],
         "optimizer_steps": STEPS,
         "temperature": config.worker.rollout.temperature,
     }
     torch.save(saved, job / "batch.pt")
-    found = {"experience": train_batch, "local": local_gradients(policy, train_batch, config)}
+    found = {"rollouts": train_batch.rollouts, "local": gradients_of_terms(policy, train_batch, config)}
     found["local"] |= {name: variant_gradients(policy, train_batch, config, name) for name in VARIANTS}
     for world in (1, 2):
-        run_ranks(job, world)
-        ranks = [torch.load(job / f"result_{world}_{rank}.pt", weights_only=False) for rank in range(world)]
+        ranks = run_ranks(RANKS, job, world)
         found[world] = ranks[0]
         for case in CASES:
             losses = [rank[case["name"]]["metrics"].get("echo/loss") for rank in ranks]
@@ -115,7 +101,6 @@ def results(easyr1, problems, tmp_path_factory):
 @pytest.fixture(scope="module")
 def text_results(easyr1, text_model, text_problems, tmp_path_factory):
     """The same for a text model, with one rank, and with two that share each sequence (Ulysses)."""
-    config_path = REPOSITORY / "configs/geo3k_tiny.yaml"
     overrides = [
         *OVERRIDES,
         f"data.val_files={text_problems}",
@@ -125,74 +110,62 @@ def text_results(easyr1, text_model, text_problems, tmp_path_factory):
         "echo.splitter_kwargs={size: 4}",
         "echo.include_truncated=true",
     ]
-    config = load_config(config_path, overrides)
-    policy, train_batch = experience_of(config, text_problems)
+    config = load_config(RECIPE, overrides)
+    policy, train_batch = mined_rollouts(config, text_problems)
     saved = as_easyr1(policy, train_batch) | {
-        "config": str(config_path),
+        "config": str(RECIPE),
         "overrides": overrides,
         "cases": [{**PLAIN, "name": "whole", "coef": COEF}, {**PLAIN, "name": "small", "micro": 2, "coef": COEF}],
         "optimizer_steps": STEPS,
         "temperature": 1.0,
     }
-    found = {"local": local_gradients(policy, train_batch, config)}
+    found = {"local": gradients_of_terms(policy, train_batch, config)}
     for world in (1, 2):
         job = tmp_path_factory.mktemp("text_gradients")
         torch.save(saved | {"ulysses": world}, job / "batch.pt")
-        run_ranks(job, world)
-        found[world] = [torch.load(job / f"result_{world}_{rank}.pt", weights_only=False) for rank in range(world)]
+        found[world] = run_ranks(RANKS, job, world)
     return found
 
 
-def experience_of(config, path: Path):
-    torch.manual_seed(0)
-    policy = Policy.load(config.worker.actor.model, "cpu")
-    encoder = PromptEncoder(policy.processor, policy.tokenizer, min_pixels=12544, max_pixels=12544)
-    problems = load_problems(str(path))
-    prompts = [encoder.encode(problems[index]) for index in range(PROMPTS)]
-    rollouts = generate(policy, prompts, training_params(config), torch.Generator().manual_seed(3))
-    right = torch.rand(PROMPTS * N, generator=torch.Generator().manual_seed(4)) < 0.5
-    right[:N] = True  # a group that has degenerated
-    scores = [{"overall": float(value), "accuracy": float(value)} for value in right]
-    train_batch = compute_advantages(dataclasses.replace(rollouts, scores=scores), config)
-    train_batch = mine_clips(train_batch, config.echo, make_splitter("newline", policy.tokenizer), step=1)
-    train_batch.ref_log_probs = rollouts.log_probs + 0.1 * torch.randn(
-        rollouts.log_probs.shape, generator=torch.Generator().manual_seed(5)
-    )
-    return policy, train_batch
+def mined_rollouts(config, path: Path):
+    policy, train_batch = graded_rollouts(config, path)
+    return policy, mine_clips(train_batch, config.echo, make_splitter("newline", policy.tokenizer), step=1)
 
 
-def local_gradients(policy: Policy, train_batch, config) -> dict[str, list[dict]]:
-    """Name of the term -> gradients of each optimizer step, of the local engine's own update."""
+def gradients_of_terms(policy, train_batch, config) -> dict[str, dict]:
+    """Name of the term -> what the local engine's own update gives."""
     config.worker.actor.micro_batch_size_per_device_for_update = PROMPTS * N
     found = {}
     for name, coef, scale in (("whole", COEF, 1.0), ("base", 0.0, 1.0), ("echo", COEF, 0.0)):
-        advantages = train_batch.advantages
-        train_batch.advantages = advantages * scale
-        updater = Updater(policy, make_optimizer(policy.model, config.worker.actor.optim), config, 10)
-        gradients: list[dict] = []
-        updater.optimizer.step = partial(note_gradients, policy.model, gradients)
-        metrics = updater.update(train_batch, coef)
-        train_batch.advantages = advantages
-        found[name] = {"gradients": gradients, "metrics": metrics}
+        changed = dataclasses.replace(train_batch, advantages=train_batch.advantages * scale)
+        found[name] = local_gradients(policy, changed, config, coef)
     return found
 
 
-def variant_case(policy: Policy, train_batch, name: str) -> dict:
-    """The case of a variant for the ranks, with the weights of its own clips."""
-    changed = variant_experience(policy, train_batch, name)
-    columns = {"token_weights": changed.clips.token_weights, "on_policy": changed.rollouts.is_on_policy}
-    if changed.rollouts.aux_only is not None:
-        columns["trained"] = ~changed.rollouts.aux_only
-    return {**PLAIN, "name": name, "coef": COEF, "micro": 4} | columns | VARIANTS[name]
+def columns_of(train_batch) -> dict[str, torch.Tensor]:
+    """What the driver puts into a batch beside EasyR1's columns."""
+    columns = {
+        "token_weights": train_batch.clips.token_weights,
+        "echo_clips": clips_of_rows(train_batch),
+        "on_policy": train_batch.rollouts.is_on_policy,
+    }
+    aux_only = train_batch.rollouts.aux_only
+    return columns if aux_only is None else columns | {"aux_only": aux_only}
 
 
-def variant_experience(policy: Policy, train_batch, name: str):
-    """The experience with the clips of a variant, the rows of experts told apart, or the degenerate group kept for
-    its clip alone."""
+def variant_case(policy, train_batch, name: str) -> dict:
+    """The case of a variant for the ranks, with the columns of its own clips."""
+    columns = columns_of(variant_batch(policy, train_batch, name))
+    return {**PLAIN, "name": name, "coef": COEF, "micro": 4, "columns": columns} | VARIANTS[name]
+
+
+def variant_batch(policy, train_batch, name: str):
+    """The batch with the clips of a variant, demonstrations told apart, or the degenerate group kept for its clip
+    alone."""
     variant, rollouts = VARIANTS[name], train_batch.rollouts
     if variant.get("algorithm") in ("luffy", "srft"):
         own = torch.arange(PROMPTS * N) % N < N - 1
-        sampled = own[:, None] * rollouts.log_probs  # of an expert's row there are none
+        sampled = own[:, None] * rollouts.log_probs  # of a demonstration there are none
         rollouts = dataclasses.replace(rollouts, on_policy=own, log_probs=sampled)
     aux_only = torch.arange(PROMPTS * N) < N if variant.get("aux_only") else None
     changed = dataclasses.replace(train_batch, rollouts=dataclasses.replace(rollouts, aux_only=aux_only))
@@ -200,7 +173,7 @@ def variant_experience(policy: Policy, train_batch, name: str):
     return mine_clips(changed, echo, make_splitter("newline", policy.tokenizer), step=1)
 
 
-def variant_gradients(policy: Policy, train_batch, config, name: str) -> dict:
+def variant_gradients(policy, train_batch, config, name: str) -> dict:
     variant = VARIANTS[name]
     config = copy.deepcopy(config)
     config.echo = EchoConfig(**variant.get("echo", {}))
@@ -208,19 +181,11 @@ def variant_gradients(policy: Policy, train_batch, config, name: str) -> dict:
     config.worker.actor.ppo_epochs = variant.get("epochs", 1)
     config.worker.actor.loss_avg_mode = variant.get("loss_avg_mode", "token")
     config.algorithm.name, config.algorithm.use_kl_loss = variant.get("algorithm", "grpo"), "kl_coef" in variant
-    changed = variant_experience(policy, train_batch, name)
-    updater = Updater(policy, make_optimizer(policy.model, config.worker.actor.optim), config, 10)
-    gradients: list[dict] = []
-    updater.optimizer.step = partial(note_gradients, policy.model, gradients)
-    metrics = updater.update(changed, variant.get("coef", COEF), variant.get("kl_coef", 0.0))
-    return {"gradients": gradients, "metrics": metrics}
+    changed = variant_batch(policy, train_batch, name)
+    return local_gradients(policy, changed, config, variant.get("coef", COEF), variant.get("kl_coef", 0.0))
 
 
-def note_gradients(model: torch.nn.Module, gradients: list[dict]) -> None:
-    gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
-
-
-def as_easyr1(policy: Policy, train_batch) -> dict:
+def as_easyr1(policy, train_batch) -> dict:
     """The rollouts in EasyR1's layout: prompts padded on the left, responses on the right, four rows of positions."""
     rollouts = train_batch.rollouts
     width = rollouts.tokens.shape[1]
@@ -258,49 +223,21 @@ def as_easyr1(policy: Policy, train_batch) -> dict:
         "advantages": train_batch.advantages * mask,
         "ref_log_probs": train_batch.ref_log_probs,
         "token_weights": train_batch.clips.token_weights,
+        "echo_clips": clips_of_rows(train_batch),
         "verified": train_batch.verified,
     }
     return {"tensors": tensors, "multi_modal_inputs": inputs}
 
 
-def run_ranks(job: Path, world: int) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    script = str(Path(__file__).with_name("ranks.py"))
-    processes = [
-        subprocess.Popen(
-            [sys.executable, script, str(job), str(rank), str(world), port],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for rank in range(world)
-    ]  # fmt: skip
-    for process in processes:
-        output, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, output[-3000:]
-
-
-def difference(found: list[dict], expected: list[dict]) -> float:
-    """Largest norm of the difference, over the norm of what was expected, over the optimizer steps."""
-    assert len(found) == len(expected) and len(found) % STEPS == 0
-    worst = 0.0
-    for one, other in zip(found, expected, strict=True):
-        names = sorted(other)
-        assert set(one) >= set(names)
-        flat = [torch.cat([gradients[name].flatten() for name in names]) for gradients in (one, other)]
-        worst = max(worst, ((flat[0] - flat[1]).norm() / flat[1].norm()).item())
-    return worst
-
-
 @pytest.mark.parametrize("world", [1, 2])
 @pytest.mark.parametrize("case", [case["name"] for case in CASES if case["coef"] and "advantage_scale" not in case])
-def test_gradient_is_that_of_the_embedded_engine_under_every_split(results, world, case):
+def test_gradient_is_that_of_the_local_engine_under_every_split(results, world, case):
     assert difference(results[world][case]["gradients"], results["local"]["whole"]["gradients"]) < 1e-5
 
 
 @pytest.mark.parametrize("world", [1, 2])
 @pytest.mark.parametrize("name", list(VARIANTS))
-def test_other_settings_give_the_embedded_engine_s_gradient_too(results, world, name):
+def test_other_settings_give_the_local_engine_s_gradient_too(results, world, name):
     found, expected = results[world][name], results["local"][name]
     assert difference(found["gradients"], expected["gradients"]) < 1e-5
     plain = results["local"]["whole"]["gradients"]
@@ -342,7 +279,7 @@ def test_policy_loss_is_logged_without_the_echo_term(results):
 
 
 def test_entropies_of_the_old_log_prob_pass_are_those_of_sampling(results):
-    rollouts = results["experience"].rollouts
+    rollouts = results["rollouts"]
     for case in ("packed-fixed-4", "padded-dynamic-2"):
         found = results[1][case]
         inside = rollouts.response_mask

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from dry_run_process import in_dry_run
 
-from echorl_vl import train
-from echorl_vl.config import load_config
+from echorl_vl.config import ENGINES, load_config
 from echorl_vl.config.issues import raise_if_any
 from echorl_vl.data.sources import load_problems
-from echorl_vl.engines.easyr1 import hooks
-from echorl_vl.engines.easyr1.checkpoints import newest_checkpoint
-from echorl_vl.engines.easyr1.datasets import load_sets
+from echorl_vl.engines.easyr1.datasets import check_pictures, load_sets
 from echorl_vl.engines.easyr1.engine import SMALLER
-from echorl_vl.engines.easyr1.preflight import check_pictures, critic_issues, sequence_issues, version_issues
-from echorl_vl.engines.easyr1.run import run
+from echorl_vl.engines.easyr1.hooks import HOST
+from echorl_vl.engines.ray import host
 from echorl_vl.engines.ray.resources import cluster_issue, gpu_issues, memory_issues, model_issues
 from echorl_vl.engines.resources import GIB, Machine, count_parameters
 from echorl_vl.engines.start import choose_engine
@@ -28,15 +23,14 @@ from echorl_vl.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TINY = REPOSITORY / "echorl_vl/tiny/model"
-GOOD = {
-    "transformers": "4.57.6", "omegaconf": "2.3.1", "vllm": "0.11.0", "flash-attn": "2.8.3", "ray": "2.60.0",
-    "tensordict": "0.10.0", "torchdata": "0.11.0", "codetiming": "1.4", "einops": "0.8", "peft": "0.17",
-    "accelerate": "1.10",
-}  # fmt: skip
 
 
 def config(*overrides: str, recipe: str = "geo3k"):
     return load_config(REPOSITORY / f"configs/{recipe}.yaml", overrides)
+
+
+def own_issues(settings) -> list:
+    return list(ENGINES["easyr1"].model_issues(settings))
 
 
 def messages(problems) -> str:
@@ -45,89 +39,6 @@ def messages(problems) -> str:
 
 def machine(gpus: int, gib: float = 80, memory_gib: float = 1000) -> Machine:
     return Machine((int(gib * GIB),) * gpus, int(memory_gib * GIB))
-
-
-# --- EasyR1 itself ---
-
-
-def test_without_easyr1_the_command_line_says_what_to_install(monkeypatch, capsys):
-    monkeypatch.setattr(hooks, "easyr1_installed", lambda: False)
-    status = train.main([str(REPOSITORY / "configs/geo3k.yaml"), "engine=easyr1"])
-    error = capsys.readouterr().err
-    assert status == 2
-    assert "wanted EasyR1 0.3.3.dev0 (commit b44b311)" in error and "github.com/hiyouga/EasyR1" in error
-
-
-def test_the_other_verl_is_told_by_its_modules(tmp_path, monkeypatch):
-    package = tmp_path / "verl"
-    (package / "workers").mkdir(parents=True)
-    (package / "__init__.py").write_text("__version__ = '0.9.1'\n")
-    (package / "workers" / "__init__.py").write_text("")
-    (package / "workers" / "engine_workers.py").write_text("")
-    monkeypatch.syspath_prepend(tmp_path)
-    own = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "verl"}
-    try:
-        with pytest.raises(UserError, match=r"found the official verl 0\.9\.1; wanted EasyR1"):
-            hooks.check_installed()
-    finally:
-        for name in [name for name in sys.modules if name.split(".")[0] == "verl"]:
-            del sys.modules[name]
-        sys.modules.update(own)
-
-
-def test_every_hook_is_there(easyr1):
-
-    assert in_dry_run("from echorl_vl.engines.easyr1.hooks import check_hooks; check_hooks(); print('fits')") == "fits"
-
-
-def test_a_hook_that_is_missing_or_has_changed_stops_the_run():
-    """Against a module that is always there, in the place of EasyR1."""
-    wrong = (
-        hooks.Hook("json", "dumps", ("obj", "speed"), "to write"),
-        hooks.Hook("json", "JSONEncoder.no_such_method", ("self",), "to encode"),
-        hooks.Hook("no_such_module", "name", None, "to fail"),
-    )
-    right = hooks.Hook("json", "JSONEncoder.encode", ("self", "o"), "to encode")
-    with pytest.raises(UserError) as caught:
-        hooks.check_hooks((*wrong, right))
-    text = str(caught.value)
-    assert "json.dumps(obj, speed): takes (obj, skipkeys" in text and "used for: to write" in text
-    assert "json.JSONEncoder.no_such_method(self): not there" in text
-    assert "no_such_module.name: no_such_module can't be imported" in text
-    assert "JSONEncoder.encode" not in text
-    hooks.check_hooks((right,))
-
-
-# --- versions ---
-
-
-def test_versions_that_fit(monkeypatch):
-    assert list(version_issues(False, GOOD.get)) == []
-
-
-@pytest.mark.parametrize(
-    ("package", "version", "message"),
-    [
-        ("transformers", "5.2.0", "needs transformers>=4.54,<5 (EasyR1's model code); found 5.2.0"),
-        ("transformers", "4.53.0", "found 4.53.0"),
-        ("omegaconf", "2.4.0", "needs omegaconf>=2.1,<2.4"),
-        ("vllm", "0.12.0", "needs vllm>=0.8,<0.12"),
-        (
-            "vllm",
-            None,
-            "needs vllm>=0.8,<0.12 (EasyR1's rollouts; 0.12 drops names that it uses), which is not installed",
-        ),
-        ("flash-attn", None, "needs flash-attn>=2.4.3"),
-        ("ray", None, "needs the package ray, which is not installed"),
-    ],
-)
-def test_versions_that_do_not_fit(package, version, message):
-    found = messages(version_issues(False, {**GOOD, package: version}.get))
-    assert message in found and found.count("\n") == 0
-
-
-def test_a_cpu_dry_run_needs_neither_vllm_nor_flash_attn():
-    assert list(version_issues(True, {**GOOD, "vllm": None, "flash-attn": None}.get)) == []
 
 
 # --- machine ---
@@ -208,11 +119,11 @@ def test_an_adapter_on_one_side_of_a_tied_pair(tmp_path, tied, targets, refused)
 def test_what_is_no_critic(text_model):
     critic = ("algorithm.adv_estimator=gae", f"worker.critic.model.model_path={TINY}", "worker.rollout.n=8",
               "worker.critic.global_batch_size=64", "algorithm.norm_adv_by_std_in_grpo=true")  # fmt: skip
-    assert "a vision model can't be a critic" in messages(critic_issues(config(*critic)))
-    assert list(critic_issues(config())) == []
+    assert "a vision model can't be a critic" in messages(own_issues(config(*critic)))
+    assert own_issues(config()) == []
     text = (*critic, f"worker.critic.model.model_path={text_model}")
-    assert "wanted {num_labels: 1}" in messages(critic_issues(config(*text)))
-    assert list(critic_issues(config(*text, "worker.critic.model.override_config={num_labels: 1}"))) == []
+    assert "wanted {num_labels: 1}" in messages(own_issues(config(*text)))
+    assert list(own_issues(config(*text, "worker.critic.model.override_config={num_labels: 1}"))) == []
 
 
 def test_a_model_of_which_nothing_is_known(monkeypatch):
@@ -259,54 +170,24 @@ def test_videos_are_left_to_easyr1(tmp_path):
 def test_shared_sequences_go_with_text_models_whose_heads_divide(text_model):
     ulysses = "worker.actor.ulysses_size=8"
     vision = config(ulysses, f"worker.actor.model.model_path={TINY}")
-    assert "wanted 1 for a vision model" in messages(sequence_issues(vision))
+    assert "wanted 1 for a vision model" in messages(own_issues(vision))
     text = config(ulysses, f"worker.actor.model.model_path={text_model}")
-    assert "wanted a divisor of the 4 attention heads" in messages(sequence_issues(text))
-    assert list(sequence_issues(config(f"worker.actor.model.model_path={TINY}"))) == []
+    assert "wanted a divisor of the 4 attention heads" in messages(own_issues(text))
+    assert own_issues(config(f"worker.actor.model.model_path={TINY}")) == []
 
 
 def test_a_reward_function_that_is_not_there_is_found_at_start():
     with pytest.raises(UserError, match="no function 'nope' in it"):
-        run(config("engine=easyr1", "worker.reward.reward_function=echorl_vl/rewards/geometry.py:nope"))
+        ENGINES["easyr1"].run(
+            config("engine=easyr1", "worker.reward.reward_function=echorl_vl/rewards/geometry.py:nope")
+        )
 
 
 def test_a_logger_that_is_not_there_is_found_at_start():
     if find_spec("mlflow"):
         pytest.skip("mlflow is installed here")
     with pytest.raises(UserError, match="asks for mlflow, which is not installed"):
-        run(config("engine=easyr1", "trainer.logger=[mlflow]"))
-
-
-# --- checkpoints ---
-
-
-def save(folder: Path, *parts: str, world: int = 2, last: bool = True) -> Path:
-    (folder / "actor").mkdir(parents=True)
-    for part in parts:
-        for rank in range(world):
-            (folder / "actor" / f"{part}_world_size_{world}_rank_{rank}.pt").touch()
-    if last:
-        (folder / "dataloader.pt").touch()
-    return folder
-
-
-def test_the_newest_whole_checkpoint_is_found(tmp_path):
-    assert newest_checkpoint(tmp_path) is None
-    one = save(tmp_path / "global_step_1", "model", "optim", "extra_state")
-    save(tmp_path / "global_step_2", "model", "optim", "extra_state", last=False)  # killed in the middle of a save
-    note = tmp_path / "checkpoint_tracker.json"
-    note.write_text(json.dumps({"last_global_step": 1}))
-    assert newest_checkpoint(tmp_path) == one
-    note.write_text("{")  # killed in the middle of the note
-    assert newest_checkpoint(tmp_path) == one
-    assert json.loads(note.read_text())["last_global_step"] == 1
-
-
-@pytest.mark.parametrize("parts", [("model",), ("model", "optim")])
-def test_a_checkpoint_that_lacks_a_part_is_not_gone_on_from(tmp_path, parts):
-    save(tmp_path / "global_step_1", *parts)
-    (tmp_path / "checkpoint_tracker.json").write_text(json.dumps({"last_global_step": 1}))
-    assert newest_checkpoint(tmp_path) is None
+        ENGINES["easyr1"].run(config("engine=easyr1", "trainer.logger=[mlflow]"))
 
 
 # --- the choice of the engine ---
@@ -321,13 +202,12 @@ def test_auto_says_which_engine_and_why(monkeypatch):
     import torch
 
     settings = config()
-    monkeypatch.setattr(hooks, "easyr1_installed", lambda: False)
-    monkeypatch.setattr(hooks, "found_verl", lambda: "no package verl")
+    monkeypatch.setattr(host, "_verl_folder", lambda: None)
     assert chosen(settings) == (
         "local",
         "engine = auto, and EasyR1 is not installed: found no package verl",
     )
-    monkeypatch.setattr(hooks, "easyr1_installed", lambda: True)
+    monkeypatch.setattr(host.Host, "is_installed", lambda self: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert chosen(settings) == (
         "local",
@@ -340,6 +220,6 @@ def test_auto_says_which_engine_and_why(monkeypatch):
 
 
 def test_all_problems_of_a_machine_are_told_at_once():
-    problems = [*version_issues(False, {**GOOD, "vllm": None}.get), *gpu_issues(config(), machine(0), "easyr1")]
-    with pytest.raises(UserError, match="2 problems"):
+    problems = [*HOST.version_issues(False, {}.get), *gpu_issues(config(), machine(0), "easyr1")]
+    with pytest.raises(UserError, match="12 problems"):
         raise_if_any(problems)

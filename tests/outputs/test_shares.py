@@ -6,8 +6,7 @@ import math
 
 import pytest
 
-from echorl_vl.engines.validation_metrics import clustered_standard_error
-from echorl_vl.shares import known_error, wilson_error, wilson_interval
+from echorl_vl.shares import clustered_standard_error, known_error, wilson_error, wilson_interval
 
 
 @pytest.mark.parametrize(("right", "n", "z"), [(0, 6, 1.0), (6, 6, 1.0), (3, 10, 1.96), (1, 2, 0.5), (0, 200, 1.96)])

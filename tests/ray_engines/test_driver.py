@@ -16,7 +16,7 @@ ray = pytest.importorskip("ray", reason="Ray comes with EasyR1 or verl; see docs
 from ray_processes import Driver, Writer  # noqa: E402  (imports Ray, as the next two)
 
 from echorl_vl.engines.ray import driver as module  # noqa: E402
-from echorl_vl.engines.ray.driver import follow  # noqa: E402
+from echorl_vl.engines.ray.driver import wait_for_driver  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +58,7 @@ def kill(actor) -> int:
 
 def error_of(task, tmp_path: Path) -> str:
     with pytest.raises(UserError) as caught:
-        follow(task, tmp_path / "stop")
+        wait_for_driver(task, tmp_path / "stop")
     assert "Traceback" not in str(caught.value) and "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -107,7 +107,7 @@ def test_what_a_process_finds_wrong_at_its_start_is_its_line_alone(driver, tmp_p
 
 def test_a_bug_keeps_its_traceback(driver, tmp_path):
     with pytest.raises(RuntimeError, match="a bug"):
-        follow(driver.fails.remote(), tmp_path / "stop")
+        wait_for_driver(driver.fails.remote(), tmp_path / "stop")
 
 
 def test_a_process_that_is_let_go_of_is_no_loss(driver, tmp_path):
@@ -115,4 +115,4 @@ def test_a_process_that_is_let_go_of_is_no_loss(driver, tmp_path):
     ray.get([writer.pid.remote() for writer in writers])
     ray.kill(writers.pop())
     writers.clear()
-    assert follow(driver.polls.remote(5), tmp_path / "stop") is True
+    assert wait_for_driver(driver.polls.remote(5), tmp_path / "stop") is True

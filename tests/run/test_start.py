@@ -19,10 +19,9 @@ from huggingface_hub import constants
 from echorl_vl import train
 from echorl_vl.config import ENGINES, load_config
 from echorl_vl.engines import hub
-from echorl_vl.engines.easyr1 import hooks as easyr1_hooks
 from echorl_vl.engines.hub import check_hub, is_hub_id
+from echorl_vl.engines.ray import host
 from echorl_vl.engines.start import check_start
-from echorl_vl.engines.verl import hooks as verl_hooks
 from echorl_vl.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -35,8 +34,7 @@ MODEL = "worker.actor.model.model_path"
 @pytest.fixture(autouse=True)
 def no_easyr1(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether or not it is in this environment."""
-    monkeypatch.setattr(easyr1_hooks, "easyr1_installed", bool)
-    monkeypatch.setattr(easyr1_hooks, "found_verl", lambda: "no package verl")
+    monkeypatch.setattr(host, "_verl_folder", lambda: None)
 
 
 @pytest.fixture(autouse=True)
@@ -113,8 +111,8 @@ def test_it_comes_before_anything_heavy_and_without_the_hub() -> None:
     """In a process of its own, whose hub would take a minute: a server that accepts and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         code = (
-            "import sys\nfrom echorl_vl import train\nfrom echorl_vl.engines.easyr1 import hooks\n"
-            "hooks.easyr1_installed = bool\n"
+            "import sys\nfrom echorl_vl import train\nfrom echorl_vl.engines.ray import host\n"
+            "host._verl_folder = lambda: None\n"
             "status = train.main(sys.argv[1:])\n"
             "heavy = {'transformers', 'datasets', 'peft', 'pandas', 'matplotlib.pyplot', 'huggingface_hub'}\n"
             "print('status', status, 'imported', sorted(heavy & set(sys.modules)))"
@@ -150,16 +148,11 @@ def test_a_file_that_asks_for_no_devices_trains_where_it_is(monkeypatch: pytest.
 
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 @pytest.mark.parametrize(
-    ("engine", "hooks", "how"),
-    [
-        ("easyr1", easyr1_hooks, "https://github.com/hiyouga/EasyR1"),
-        ("verl", verl_hooks, "pip install 'verl[verl-core]"),
-    ],
+    ("engine", "how"), [("easyr1", "https://github.com/hiyouga/EasyR1"), ("verl", "pip install 'verl[verl-core]")]
 )
 def test_an_engine_that_is_not_installed_says_how_to_install_it(
-    engine: str, hooks, how: str, device: str, monkeypatch: pytest.MonkeyPatch, capsys
+    engine: str, how: str, device: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(hooks, f"{engine}_installed", lambda: False)
     file = REPOSITORY / ("configs/geo3k.yaml" if engine == "easyr1" else "configs/math_1_5b_verl.yaml")
     assert train.main([str(file), f"engine={engine}", f"trainer.device={device}"]) == 2
     message = capsys.readouterr().err

@@ -46,7 +46,7 @@ def row(response: list[int], index: int, right: float, **extra) -> dict:
         "advantages": torch.full((len(tokens),), right - 0.5),
         "extra_fields": {"reward_extra_info": {"score": right, "acc": right, "format": 1.0} | extra},
         "reward_model": {"ground_truth": str(index)},
-        "raw_prompt": [{"role": "user", "content": f"question {index}"}],
+        "extra_info": {"index": index, "problem_uid": f"set.jsonl:{index}", "problem_question": f"question {index}"},
         "index": index,
     }
 
@@ -68,11 +68,12 @@ def test_rows_are_read_in_group_order_without_padding(tokenizer, queue):
     batch = KVBatchMeta(
         keys=list(queue), tags=tags, partition_id="train", fields=["entropy", "old_log_probs", "advantages"]
     )
-    read = BatchReader(tokenizer, max_response_length=4).read(batch)
+    read = BatchReader(tokenizer, max_response_length=4, fields=("extra_info",)).read(batch)
     assert read.keys == ["a_0_0", "a_1_0", "b_0_0", "b_1_0"] and read.lengths == [4, 4, 1, 3]
     rollouts = read.rollouts
     assert rollouts.group_ids.tolist() == [0, 0, 1, 1]
     assert [prompt.problem.question for prompt in rollouts.prompts] == ["question 2", "question 3"]
+    assert [prompt.problem.uid for prompt in rollouts.prompts] == ["set.jsonl:2", "set.jsonl:3"]
     assert [prompt.problem.answer for prompt in rollouts.prompts] == ["2", "3"]
     assert rollouts.response_mask.sum(-1).tolist() == [4, 4, 1, 3]
     assert rollouts.text_mask.sum(-1).tolist() == [3, 4, 1, 2]  # without the ending token
@@ -94,13 +95,16 @@ def test_columns_go_back_in_the_batch_s_order_and_name_themselves(tokenizer, que
     batch = KVBatchMeta(keys=list(queue), tags=tags, partition_id="train", fields=["advantages"])
     read = BatchReader(tokenizer, max_response_length=4).read(batch)
     assert read.keys == ["a_0_0", "b_0_0"]
+    assert [prompt.problem.uid for prompt in read.rollouts.prompts] == ["a", "b"]  # a set of the user's own names none
     put = {}
     monkeypatch.setattr(tq, "kv_batch_put", lambda **given: put.update(given))
     weights = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 0.0]])
-    batch = EchoTrainer._put(batch, read, {"token_weights": weights})
-    assert batch.fields == ["advantages", "token_weights"]  # the workers fetch what is named, and nothing else
+    counts = torch.tensor([[2], [1]])
+    batch = EchoTrainer._put(batch, read, {"token_weights": weights, "echo_clips": counts})
+    assert batch.fields == ["advantages", "token_weights", "echo_clips"]  # the workers fetch what is named, no more
     assert put["keys"] == ["b_0_0", "pad_0_0", "a_0_0"]
     assert [part.tolist() for part in put["fields"]["token_weights"].unbind()] == [[4, 5], [0], [1, 2, 3]]
+    assert [part.tolist() for part in put["fields"]["echo_clips"].unbind()] == [[1], [0], [2]]
 
 
 def test_a_reward_function_without_an_accuracy_is_refused(verl):

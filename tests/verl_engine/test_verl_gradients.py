@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import os
-import socket
-import subprocess
-import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from ray_runs import COEF, PROMPTS, RECIPE, STEPS, N, difference, graded_rollouts, local_gradients, run_ranks
 
 from echorl_vl.config import load_config
+from echorl_vl.config.dump import set_value
 from echorl_vl.core import EchoConfig, make_splitter
-from echorl_vl.data.prompts import PromptEncoder
-from echorl_vl.data.sources import load_problems
-from echorl_vl.engines.local.advantages import compute_advantages
-from echorl_vl.engines.local.optim import make_optimizer
-from echorl_vl.engines.local.policy import Policy
-from echorl_vl.engines.local.rollout import generate
-from echorl_vl.engines.local.sampling import training_params
-from echorl_vl.engines.local.update import Updater
-from echorl_vl.engines.train_batch import mine_clips
+from echorl_vl.engines.train_batch import clips_of_rows, mine_clips
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-PROMPTS, N, STEPS, COEF = 8, 4, 2, 0.5  # a coefficient large enough that the echo term is no rounding
+RANKS = Path(__file__).with_name("verl_ranks.py")
 
 CASES = [
     {"name": f"{kind}-{batching}-{micro}", "padded": kind == "padded", "dynamic": batching == "dynamic",
@@ -45,8 +33,8 @@ CASES += [
 ]  # fmt: skip
 
 VARIANTS = {
-    "clips": {"echo": {"normalize_by": "clips"}, "clip_units": 1},
-    "topk of clips": {"echo": {"select": "topk", "k": 3, "normalize_by": "clips"}, "clip_units": 3},
+    "clips": {"echo": {"normalize_by": "clips"}},
+    "topk of clips": {"echo": {"select": "topk", "k": 3, "normalize_by": "clips"}},
     "topk": {"echo": {"select": "topk", "k": 3}},
     "entropy bonus": {"local": {"worker.actor.entropy_coef": 0.1}, "actor": {"entropy_coeff": 0.1}},
     "two epochs": {"local": {"worker.actor.ppo_epochs": 2}, "epochs": 2},
@@ -62,7 +50,6 @@ VARIANTS = {
 def results(verl, overrides, text_problems, tmp_path_factory):
     """Gradients of the local engine, and of verl's worker with one rank and with two."""
     job = tmp_path_factory.mktemp("gradients")
-    config_path = REPOSITORY / "configs/geo3k_tiny.yaml"
     own = [
         *overrides,
         "data.rollout_batch_size=8",
@@ -71,47 +58,31 @@ def results(verl, overrides, text_problems, tmp_path_factory):
         "worker.actor.micro_batch_size_per_device_for_update=16",
         "worker.actor.model.enable_gradient_checkpointing=false",
     ]
-    config = load_config(config_path, own)
-    policy, train_batch = experience_of(config, text_problems)
+    config = load_config(RECIPE, own)
+    policy, train_batch = graded_rollouts(config, text_problems)
+    train_batch = mined(policy, train_batch, config.echo)
     saved = {
         "rows": as_verl(train_batch),
         "prompts": PROMPTS,
         "longest": config.data.max_prompt_length + config.data.max_response_length,
-        "config": str(config_path),
+        "config": str(RECIPE),
         "overrides": own,
         "cases": CASES + [variant_case(policy, train_batch, name) for name in VARIANTS],
         "optimizer_steps": STEPS,
         "temperature": config.worker.rollout.temperature,
     }
     torch.save(saved, job / "batch.pt")
-    found = {"experience": train_batch, "local": {}}
+    found = {"rollouts": train_batch.rollouts, "local": {}}
     for name, coef, scale in (("whole", COEF, 1.0), ("base", 0.0, 1.0), ("echo", COEF, 0.0)):
         changed = dataclasses.replace(train_batch, advantages=train_batch.advantages * scale)
         found["local"][name] = local_gradients(policy, changed, config, coef)
     found["local"] |= {name: variant_gradients(policy, train_batch, config, name) for name in VARIANTS}
     for world in (1, 2):
-        run_ranks(job, world)
-        found[world] = torch.load(job / f"result_{world}_0.pt", weights_only=False)
+        found[world] = run_ranks(RANKS, job, world)[0]
     return found
 
 
-def experience_of(config, path: Path):
-    torch.manual_seed(0)
-    policy = Policy.load(config.worker.actor.model, "cpu")
-    encoder = PromptEncoder(None, policy.tokenizer)
-    problems = load_problems(str(path))
-    prompts = [encoder.encode(problems[index]) for index in range(PROMPTS)]
-    rollouts = generate(policy, prompts, training_params(config), torch.Generator().manual_seed(3))
-    right = torch.rand(PROMPTS * N, generator=torch.Generator().manual_seed(4)) < 0.5
-    right[:N] = True  # a group that has degenerated
-    scores = [{"overall": float(value), "accuracy": float(value)} for value in right]
-    noise = torch.randn(rollouts.tokens.shape, generator=torch.Generator().manual_seed(5))
-    train_batch = compute_advantages(dataclasses.replace(rollouts, scores=scores), config)
-    train_batch.ref_log_probs = rollouts.log_probs + 0.3 * noise
-    return policy, mine(policy, train_batch, config.echo)
-
-
-def mine(policy: Policy, train_batch, echo: EchoConfig):
+def mined(policy, train_batch, echo: EchoConfig):
     return mine_clips(train_batch, echo, make_splitter("window", policy.tokenizer, size=4), step=1)
 
 
@@ -139,66 +110,23 @@ def as_verl(train_batch) -> list[dict[str, torch.Tensor]]:
     return rows
 
 
-def local_gradients(policy: Policy, train_batch, config, coef: float, kl_coef: float = 0.0) -> dict:
-    """Gradients of each optimizer step of the local engine's own update, and its metrics."""
-    updater = Updater(policy, make_optimizer(policy.model, config.worker.actor.optim), config, 10)
-    gradients: list[dict] = []
-    updater.optimizer.step = partial(note_gradients, policy.model, gradients)
-    return {"gradients": gradients, "metrics": updater.update(train_batch, coef, kl_coef)}
-
-
-def note_gradients(model: torch.nn.Module, gradients: list[dict]) -> None:
-    gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
-
-
-def variant_case(policy: Policy, train_batch, name: str) -> dict:
-    """The case of a variant for the ranks, with the weights of its own clips."""
-    changed = dataclasses.replace(train_batch)
-    changed = mine(policy, changed, EchoConfig(**VARIANTS[name].get("echo", {}), include_truncated=True))
+def variant_case(policy, train_batch, name: str) -> dict:
+    """The case of a variant for the ranks, with the columns of its own clips."""
+    changed = mined(policy, train_batch, EchoConfig(**VARIANTS[name].get("echo", {}), include_truncated=True))
+    columns = {"token_weights": changed.clips.token_weights}
+    if VARIANTS[name].get("echo", {}).get("normalize_by") == "clips":
+        columns["echo_clips"] = clips_of_rows(changed)[:, None]
     known = {key: value for key, value in VARIANTS[name].items() if key not in ("echo", "local")}
-    return {**PLAIN, "name": name, "coef": COEF, "micro": 4, "weights": changed.clips.token_weights} | known
+    return {**PLAIN, "name": name, "coef": COEF, "micro": 4, "columns": columns} | known
 
 
-def variant_gradients(policy: Policy, train_batch, config, name: str) -> dict:
-    from echorl_vl.config.dump import set_value
-
+def variant_gradients(policy, train_batch, config, name: str) -> dict:
     variant, config = VARIANTS[name], copy.deepcopy(config)
     config.echo = EchoConfig(**variant.get("echo", {}), include_truncated=True)
     for key, value in variant.get("local", {}).items():
         set_value(config, key, value)
-    changed = dataclasses.replace(train_batch)
-    changed = mine(policy, changed, config.echo)
+    changed = mined(policy, train_batch, config.echo)
     return local_gradients(policy, changed, config, COEF, variant.get("actor", {}).get("kl_loss_coef", 0.0))
-
-
-def run_ranks(job: Path, world: int) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    script = str(Path(__file__).with_name("verl_ranks.py"))
-    processes = [
-        subprocess.Popen(
-            [sys.executable, script, str(job), str(rank), str(world), port],
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for rank in range(world)
-    ]  # fmt: skip
-    for process in processes:
-        output, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, output[-4000:]
-
-
-def difference(found: list[dict], expected: list[dict]) -> float:
-    """Largest norm of the difference, over the norm of what was expected, over the optimizer steps."""
-    assert len(found) == len(expected) and len(found) % STEPS == 0
-    worst = 0.0
-    for one, other in zip(found, expected, strict=True):
-        names = sorted(other)
-        assert set(one) >= set(names)
-        flat = [torch.cat([gradients[name].flatten() for name in names]) for gradients in (one, other)]
-        worst = max(worst, ((flat[0] - flat[1]).norm() / flat[1].norm()).item())
-    return worst
 
 
 SPLITS = [case["name"] for case in CASES if case["coef"] and "advantage_scale" not in case]
@@ -207,14 +135,14 @@ SPLITS = [case["name"] for case in CASES if case["coef"] and "advantage_scale" n
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [1, 2])
 @pytest.mark.parametrize("case", SPLITS)
-def test_gradient_is_that_of_the_embedded_engine_under_every_split(results, world, case):
+def test_gradient_is_that_of_the_local_engine_under_every_split(results, world, case):
     assert difference(results[world][case]["gradients"], results["local"]["whole"]["gradients"]) < 1e-5
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [1, 2])
 @pytest.mark.parametrize("name", list(VARIANTS))
-def test_other_settings_give_the_embedded_engine_s_gradient_too(results, world, name):
+def test_other_settings_give_the_local_engine_s_gradient_too(results, world, name):
     found, expected = results[world][name], results["local"][name]
     assert difference(found["gradients"], expected["gradients"]) < 1e-5
     plain = results["local"]["whole"]["gradients"]
@@ -255,7 +183,7 @@ def test_without_a_coefficient_it_is_plain_verl_bit_for_bit(results, world):
 @pytest.mark.parametrize("world", [1, 2])
 def test_a_constant_denominator_is_that_of_rows_times_the_longest_response(results, world):
     """Dr. GRPO: the same sum over tokens as with a mean, divided by rows x 24."""
-    rollouts = results["experience"].rollouts
+    rollouts = results["rollouts"]
     tokens = rollouts.response_mask.view(STEPS, -1).sum(-1)
     expected = [
         {name: value * tokens[step] / (PROMPTS * N / STEPS * 24) for name, value in gradients.items()}
@@ -275,7 +203,7 @@ def test_policy_loss_is_logged_without_the_echo_term(results):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["packed-fixed-4", "padded-dynamic-2"])
 def test_entropies_of_the_old_log_prob_pass_are_those_of_sampling(results, case):
-    rollouts, found = results["experience"].rollouts, results[1][case]
+    rollouts, found = results["rollouts"], results[1][case]
     for row, mask in enumerate(rollouts.response_mask):
         torch.testing.assert_close(found["entropies"][row], rollouts.entropy[row][mask], atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(found["log_probs"][row], rollouts.log_probs[row][mask], atol=1e-4, rtol=1e-4)

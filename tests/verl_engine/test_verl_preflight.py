@@ -13,26 +13,23 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoTokenizer
 
-from echorl_vl import train
-from echorl_vl.config import Config, load_config
-from echorl_vl.engines.ray.hooks import Hook
+from echorl_vl.config import ENGINES, Config, load_config
 from echorl_vl.engines.ray.resources import gpu_issues, memory_issues
 from echorl_vl.engines.resources import GIB, Machine
 from echorl_vl.engines.start import choose_engine
-from echorl_vl.engines.verl import hooks
-from echorl_vl.engines.verl.checkpoints import newest_checkpoint
 from echorl_vl.engines.verl.datasets import load_sets, readable_by_verl
 from echorl_vl.engines.verl.engine import SMALLER
-from echorl_vl.engines.verl.preflight import checkpoint_problems, version_issues, vision_problems
+from echorl_vl.engines.verl.hooks import HOST
 from echorl_vl.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TINY = REPOSITORY / "echorl_vl/tiny/model"
+TEXT = REPOSITORY / "echorl_vl/tiny/arithmetic/model"
 RECIPE = REPOSITORY / "configs/math_1_5b_verl.yaml"
-GOOD = {
-    "transformers": "5.10.4", "tensordict": "0.10.0", "TransferQueue": "0.1.11", "ray": "2.60.0",
-    "hydra-core": "1.3.8", "vllm": "0.24.0",
-}  # fmt: skip
+
+
+def own_issues(config: Config) -> list:
+    return list(ENGINES["verl"].model_issues(config))
 
 
 def messages(problems) -> str:
@@ -50,26 +47,6 @@ def test_the_engine_is_chosen_by_name_alone():
     assert choose_engine(config)[0].name == "local"
 
 
-@pytest.mark.parametrize("modules", [None, ["workers/fsdp_workers.py"]], ids=["none", "EasyR1's"])
-def test_without_verl_the_command_line_says_what_to_install(modules, tmp_path, monkeypatch, capsys):
-    if modules is None:
-        monkeypatch.setattr(hooks, "verl_installed", lambda: False)
-        monkeypatch.setattr(hooks, "found_verl", lambda: "no package verl")
-    else:
-        package = tmp_path / "verl"
-        (package / "workers").mkdir(parents=True)
-        for name in ("__init__.py", *modules):
-            (package / name).write_text("")
-        monkeypatch.syspath_prepend(tmp_path)
-        for name in [name for name in sys.modules if name.split(".")[0] == "verl"]:
-            monkeypatch.delitem(sys.modules, name)
-    reward = f"worker.reward.reward_function={REPOSITORY / 'echorl_vl/rewards/geometry.py'}:compute_score"
-    assert train.main([str(RECIPE), reward, "trainer.logger=[file]"]) == 2
-    error = capsys.readouterr().err
-    assert "wanted verl 0.9.1: pip install 'verl[verl-core]==0.9.1'" in error
-    assert ("no package verl" if modules is None else "another package verl") in error
-
-
 @pytest.mark.slow
 def test_every_hook_is_there(verl):
     process = subprocess.run(
@@ -77,39 +54,11 @@ def test_every_hook_is_there(verl):
         env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-2000:]
-    assert process.stdout.startswith("the official verl 0.9.1\n")
-    assert f"all {len(hooks.HOOKS)} names of verl that the adapter uses are there" in process.stdout
+    assert process.stdout.startswith("verl 0.9.1\n")
+    assert f"all {len(HOST.hooks)} names of verl that the adapter uses are there" in process.stdout
 
 
-def test_a_hook_that_has_changed_stops_the_run():
-    wrong = (Hook("json", "dumps", ("obj", "speed"), "to write"), Hook("no_such_module", "name", None, "to fail"))
-    with pytest.raises(UserError) as caught:
-        hooks.check_hooks(wrong)
-    assert "json.dumps(obj, speed): takes (obj, skipkeys" in str(caught.value)
-    assert "differs from verl 0.9.1 where the adapter hooks in" in str(caught.value)
-
-
-# --- versions and machine ---
-
-
-def test_versions_that_fit():
-    assert list(version_issues(False, GOOD.get)) == []
-    assert list(version_issues(True, {**GOOD, "vllm": None}.get)) == []
-
-
-@pytest.mark.parametrize(
-    ("package", "version", "message"),
-    [
-        ("transformers", "5.11.0", "needs transformers>=5.5.3,<5.11,!=5.6.0 (verl's model code); found 5.11.0"),
-        ("transformers", "5.6.0", "found 5.6.0"),
-        ("tensordict", "0.9.0", "found 0.9.0"),
-        ("TransferQueue", None, "it comes with verl[verl-core]), which is not installed"),
-        ("vllm", None, "it comes with verl[vllm]), which is not installed"),
-    ],
-)
-def test_versions_that_do_not_fit(package, version, message):
-    found = messages(version_issues(False, {**GOOD, package: version}.get))
-    assert message in found and found.count("\n") == 0
+# --- the machine and the model ---
 
 
 def test_no_gpu_and_a_model_too_large_say_what_goes_with_this_engine():
@@ -122,7 +71,7 @@ def test_no_gpu_and_a_model_too_large_say_what_goes_with_this_engine():
 
 def test_a_vision_model_is_refused():
     config = load_config(RECIPE, [f"worker.actor.model.model_path={TINY}"])
-    assert "is a vision model" in messages(vision_problems(config))
+    assert "is a vision model" in messages(own_issues(config))
 
 
 # --- problem sets ---
@@ -213,22 +162,14 @@ def test_a_set_smaller_than_a_batch_and_a_model_without_a_chat_template(tmp_path
         load_sets(config, bare)
 
 
-# --- checkpoints ---
-
-
-def test_the_newest_whole_checkpoint(tmp_path):
-    for step in (1, 2, 10):
-        actor = tmp_path / f"global_step_{step}" / "actor"
-        actor.mkdir(parents=True)
-        for part in ("model", "optim", "extra_state"):
-            for rank in range(2):
-                (actor / f"{part}_world_size_2_rank_{rank}.pt").write_text("")
-        (actor.parent / "data.pt").write_text("")
-    assert newest_checkpoint(tmp_path).name == "global_step_10"
-    config = load_config(RECIPE, [f"trainer.load_checkpoint_path={tmp_path / 'global_step_10'}"])
-    assert list(checkpoint_problems(config)) == []
-    (tmp_path / "global_step_10" / "data.pt").unlink()  # killed while it was saved
-    (tmp_path / "global_step_2" / "actor" / "optim_world_size_2_rank_1.pt").unlink()
-    assert newest_checkpoint(tmp_path).name == "global_step_1"
-    assert newest_checkpoint(tmp_path / "nothing") is None
-    assert "wanted a folder global_step_N of this engine" in messages(checkpoint_problems(config))
+def test_a_checkpoint_to_start_from_has_to_be_verls(tmp_path):
+    actor = tmp_path / "global_step_10" / "actor"
+    actor.mkdir(parents=True)
+    for name in ("model", "optim", "extra_state"):
+        (actor / f"{name}_world_size_1_rank_0.pt").write_text("")
+    start = [f"trainer.load_checkpoint_path={actor.parent}", f"worker.actor.model.model_path={TEXT}"]
+    assert "wanted a folder global_step_N of this engine" in messages(own_issues(load_config(RECIPE, start)))
+    (actor.parent / "data.pt").write_text("")
+    assert own_issues(load_config(RECIPE, start)) == []
+    other = [f"trainer.load_checkpoint_path={actor.parent.rename(tmp_path / 'best')}", start[1]]
+    assert "wanted a folder global_step_N of this engine" in messages(own_issues(load_config(RECIPE, other)))

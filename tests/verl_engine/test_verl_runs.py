@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from finished_run import left_after
-from verl_process import in_background
+from ray_runs import (
+    check_a_reward_that_raises_ends_the_run,
+    check_clips,
+    check_files,
+    check_killed_and_resumed,
+    check_metrics,
+    check_stop,
+    check_validation,
+    in_background,
+)
 
 from echorl_vl.core import METRIC_NAMES
 from echorl_vl.engines.verl.dry_run import ENVIRONMENT, dry_run_settings
-from echorl_vl.outputs.rollout_files import read_rollouts, rollout_files
-from echorl_vl.outputs.tracker import read_metrics
 
 pytestmark = pytest.mark.slow
 
@@ -29,51 +32,27 @@ def one_worker(dry_run):
     )
 
 
-def test_a_run_writes_the_embedded_engine_s_files(one_worker):
-    assert one_worker.status == 0, one_worker.output[-3000:]
+QUESTIONS = [f"What is {number} + {number}?" for number in range(24)]
+
+
+def test_a_run_writes_the_local_engine_s_files(one_worker):
+    check_files(one_worker, "data")
     assert "engine: verl (the configuration asks for it)" in one_worker.output
-    assert one_worker.summary["finished"] is True
-    names = {path.name for path in one_worker.folder.iterdir()}
-    assert {"config.yaml", "environment.json", "metrics.jsonl", "rollouts", "validation", "plots", "data"} <= names
-    assert {"global_step_1", "global_step_2"} <= names
-    assert (one_worker.folder / "plots" / "summary.png").stat().st_size > 10_000
 
 
 def test_metrics_have_the_names_of_the_specification(one_worker):
-    assert [row["step"] for row in one_worker.training] == [1, 2]
-    for row in one_worker.training:
-        assert set(METRIC_NAMES) - NOT_MEASURED <= set(row)
-        assert row["echo/clips"] > 0 and row["echo/loss"] > 0 and row["echo/coef"] == 0.001
-        assert row["actor/skipped_steps"] == 0 and row["group/all_success"] > 0
+    check_metrics(one_worker, set(METRIC_NAMES) - NOT_MEASURED)
+    assert all(row["group/all_success"] > 0 for row in one_worker.training)
 
 
-def test_validation_counts_every_held_out_problem(one_worker):
-    rows = [row for row in one_worker.metrics if "val/accuracy_reward" in row]
-    assert [row["step"] for row in rows] == [0, 1, 2]
-    assert list(rollout_files(one_worker.folder, "validation")) == [0, 1, 2]
-    assert all(row["val/problems"] == 24 and 0 <= row["val/accuracy_se"] < 0.5 for row in rows)
-    for step, path in rollout_files(one_worker.folder, "validation").items():
-        answers = read_rollouts(path)
-        accuracy = sum(answer["reward_accuracy"] for answer in answers) / len(answers)
-        assert len(answers) == 24 and {answer["question"] for answer in answers} == {
-            f"What is {number} + {number}?" for number in range(24)
-        }
-        assert accuracy == pytest.approx(rows[step]["val/accuracy_reward"])
+def test_validation_counts_every_problem(one_worker):
+    check_validation(one_worker, QUESTIONS)
 
 
-def test_rollout_files_hold_clips_that_are_prefixes_of_right_answers(one_worker):
-    rows = one_worker.rollouts(1)
-    assert len(rows) == 16 and [row["group"] for row in rows] == [group for group in range(4) for _ in range(4)]
-    sources = [row for row in rows if row["is_clip_source"]]
-    assert len(sources) == one_worker.training[0]["echo/clips"]
-    own_entropy = sum(row["clip_step_entropy"] for row in sources) / len(sources)
-    assert one_worker.training[0]["echo/clip_step_entropy"] == pytest.approx(own_entropy)
-    for row in sources:
-        assert row["verified"] and row["reward_accuracy"] == 1.0
-        same = [other for other in rows if other["group"] == row["group"] and other["verified"]]
-        highest = max(value for other in same for value in other["step_entropies"])
-        assert row["clip_step_entropy"] == pytest.approx(highest)
-        assert row["question"].startswith("What is") and len(row["tokens"]) <= 24
+def test_rollout_files_hold_clips_that_are_prefixes_of_correct_answers(one_worker, text_problems):
+    rows = check_clips(one_worker, {f"{text_problems}:{row}": text for row, text in enumerate(QUESTIONS)})
+    assert [row["group"] for row in rows] == [group for group in range(4) for _ in range(4)]
+    assert all(len(row["tokens"]) <= 24 for row in rows)
     for group in range(4):
         same = [row for row in rows if row["group"] == group]
         if len({row["reward_overall"] for row in same}) == 1:
@@ -88,46 +67,13 @@ def test_problems_are_written_as_verl_reads_them(one_worker):
 
 
 def test_two_workers_are_killed_and_go_on(dry_run):
-    overrides = ["trainer.n_gpus_per_node=2", "trainer.max_steps=4", "trainer.save_freq=1", "trainer.save_limit=2"]
-    process, folder = dry_run(*overrides, wait=False)
-    # verl saves before it logs: a kill between the two loses the step's row, though not its weights
-    wait_for(lambda: any(row["step"] >= 2 for row in _metrics(folder)), process, folder)
-    process.kill()  # alone: Ray has to end what it started
-    process.wait()
-    assert left_after(str(folder.with_suffix(".log")), seconds=15) == {}
-    before = {row["step"]: row for row in read_metrics(folder)}
-    run = dry_run(*overrides, folder=folder)
-    assert run.status == 0, run.output[-3000:]
-    assert "holds an unfinished run: going on from global_step_" in run.output
-    assert [row["step"] for row in run.training] == [1, 2, 3, 4]
-    assert {row["step"]: row for row in run.training}[1] == before[1]
-    assert run.summary["finished"] is True
-    ranks = {path.name for path in (folder / "global_step_4" / "actor").glob("model_*")}
-    assert ranks == {"model_world_size_2_rank_0.pt", "model_world_size_2_rank_1.pt"}
+    run = check_killed_and_resumed(dry_run)
     seen = {row["question"] for step in (1, 2, 3, 4) for row in run.rollouts(step)}
     assert len(seen) == 16  # the place in the data goes on as well
 
 
 def test_a_stop_saves_and_says_how_to_go_on(dry_run):
-    process, folder = dry_run("trainer.max_steps=500", wait=False)
-    wait_for(lambda: (folder / "rollouts").exists(), process, folder)
-    os.kill(process.pid, signal.SIGINT)
-    assert process.wait(timeout=300) == 130
-    output = folder.with_suffix(".log").read_text()
-    assert "stopping after this step" in output
-    assert "stopped; the same command goes on from global_step_" in output
-    assert not (folder / "summary.json").exists() and not (folder / "stop").exists()
-
-
-def _metrics(folder: Path) -> list[dict]:
-    return read_metrics(folder) if (folder / "metrics.jsonl").is_file() else []
-
-
-def wait_for(condition, process, folder: Path) -> None:
-    deadline = time.time() + 300
-    while time.time() < deadline and not condition():
-        assert process.poll() is None, folder.with_suffix(".log").read_text()[-3000:]
-        time.sleep(0.2)
+    check_stop(dry_run)
 
 
 KINDS = {
@@ -179,12 +125,7 @@ def test_the_base_algorithm_has_no_echo_term(dry_run):
 
 
 def test_what_is_wrong_with_a_reward_function_is_said_and_ends_the_run(dry_run, tmp_path):
-    broken = tmp_path / "broken.py"
-    broken.write_text("def compute_score(rows):\n    raise RuntimeError('no such thing as an answer')\n")
-    run = dry_run(f"worker.reward.reward_function={broken}:compute_score")
-    assert run.status == 2
-    assert "no such thing as an answer" in run.output.rsplit("error:", 1)[1]
-    assert "Traceback" not in run.output.rsplit("error:", 1)[1]
+    check_a_reward_that_raises_ends_the_run(dry_run, tmp_path / "raises.py")
 
 
 def plugin(*overrides: str, problems: Path, model: Path, reward: Path, log: Path):
@@ -228,8 +169,7 @@ def plugin(*overrides: str, problems: Path, model: Path, reward: Path, log: Path
     }
     given = [*(f"{key}={value}" for key, value in settings.items()), *overrides]
     environment = ENVIRONMENT | {"VERL_USE_EXTERNAL_MODULES": "echorl_vl.engines.verl"}
-    process, log = in_background(["-m", "verl.trainer.main_ppo", *given], log, **environment)
-    status = process.wait(timeout=420)
+    status = in_background(["-m", "verl.trainer.main_ppo", *given], log, **environment).wait(timeout=420)
     return status, log.read_text(errors="replace")
 
 

@@ -11,22 +11,15 @@ import sys
 from pathlib import Path
 
 import torch
+from ray_runs import rank_environment
+from ray_runs import rows_of_rank as order_of_rank
 
 from echorl_vl.engines.verl.dry_run import ENVIRONMENT
 from echorl_vl.engines.verl.dry_run.install import install
 
 
 def main(job: Path, rank: int, world: int, port: str) -> None:
-    os.environ |= ENVIRONMENT | {
-        "RANK": str(rank),
-        "WORLD_SIZE": str(world),
-        "LOCAL_RANK": "0",
-        "LOCAL_WORLD_SIZE": str(world),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "WG_BACKEND": "ray",
-        "DISABLE_WORKER_INIT": "1",
-    }
+    os.environ |= ENVIRONMENT | rank_environment(rank, world, port) | {"WG_BACKEND": "ray"}
     torch.set_num_threads(1)
     install()
     from verl.workers.engine_workers import ActorRolloutRefWorker
@@ -105,21 +98,18 @@ def rows_of_rank(saved: dict, case: dict, rank: int, world: int):
     from verl.utils import tensordict_utils
 
     rows, steps = saved["rows"], saved["optimizer_steps"]
-    order = torch.arange(len(rows)).view(steps, world, -1)[:, rank].flatten()
-    if case.get("shuffled"):
-        parts = order.view(steps, -1)
-        order = torch.stack([part[torch.randperm(len(part))] for part in parts]).flatten()
+    order = order_of_rank(len(rows), steps, rank, world, case.get("shuffled", False)).tolist()
     names = [name for name in rows[0] if case["coef"] or name != "token_weights"]
-    columns = {}
-    for name in names:
-        parts = [rows[row][name] for row in order.tolist()]
-        if name == "token_weights" and "weights" in case:
-            parts = [case["weights"][row, : len(rows[row][name])] for row in order.tolist()]
-        if name == "advantages":
-            parts = [part * case.get("advantage_scale", 1.0) for part in parts]
-        columns[name] = torch.nested.as_nested_tensor([part.clone() for part in parts], layout=torch.jagged)
+    columns = {name: [rows[row][name] for row in order] for name in names}
+    columns["advantages"] = [part * case.get("advantage_scale", 1.0) for part in columns["advantages"]]
+    for name, column in case.get("columns", {}).items() if case["coef"] else ():
+        columns[name] = [column[row, : len(rows[row]["token_weights"])] for row in order]
+    columns = {
+        name: torch.nested.as_nested_tensor([part.clone() for part in parts], layout=torch.jagged)
+        for name, parts in columns.items()
+    }
     size = len(rows) // steps
-    extra_sections = {
+    extra = {
         "calculate_entropy": bool(case.get("actor", {}).get("entropy_coeff")),
         "global_batch_size": size,
         "mini_batch_size": size,
@@ -133,9 +123,8 @@ def rows_of_rank(saved: dict, case: dict, rank: int, world: int):
         "max_token_len_per_gpu": case["micro"] * saved["longest"],
     }
     if case["coef"]:
-        extra_sections |= {"echo_coef": case["coef"], "echo_prompts": saved["prompts"] // steps}
-        extra_sections |= {"echo_clip_units": case.get("clip_units", 0)}
-    return tensordict_utils.get_tensordict(columns, extra_sections)
+        extra |= {"echo_coef": case["coef"], "echo_prompts": saved["prompts"] // steps}
+    return tensordict_utils.get_tensordict(columns, extra)
 
 
 def full_gradients(module) -> dict[str, torch.Tensor]:

@@ -4,12 +4,12 @@ No file of EasyR1 is edited and no method of it copied. What the adapter touches
 with the reason, and is checked before a run starts. A training step, and where the adapter acts in it:
 
     rollouts      vLLM, as EasyR1 has it; further visual tokens are forbidden          worker
-    experts       a trace is the last row of its group (LUFFY, SRFT)                   expert_rows, expert_traces
+    demonstrations the last row of each group (LUFFY, SRFT)                             off_policy_rows, datasets
     rewards       EasyR1's interface, graded under our time limits; per-row accuracy   rewards
     old log-probs the same forward pass gives the entropies too                        worker, actor
     advantages    EasyR1's                                                             advantages
     mining        on the driver, just before the update                                trainer, batches
-    update        the echo term joins EasyR1's policy loss, or the algorithm's own     actor, terms
+    update        the echo term joins EasyR1's policy loss, or the algorithm's own     actor, loss
     metrics       the names and files of the local engine                           trainer
 
 `run` starts it all; `dry_run` lets the whole of it run on a machine without a GPU.
@@ -17,9 +17,9 @@ with the reason, and is checked before a run starts. A training step, and where 
 
 import os
 
-from echorl_vl.engines.easyr1.dry_run import DRY_RUN
+from echorl_vl.engines.ray.adjusted import DRY_RUN
 
-if os.environ.get(DRY_RUN):  # in every process of the run, before EasyR1 is imported
+if os.environ.get(DRY_RUN) == "easyr1":  # in every process of the run, before EasyR1 is imported
     from echorl_vl.engines.easyr1.dry_run.install import install
 
     install()

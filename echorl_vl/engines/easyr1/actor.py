@@ -1,4 +1,4 @@
-"""EasyR1's actor with entropies beside the old log-probs, and the terms of `terms` in its update."""
+"""EasyR1's actor with entropies beside the old log-probs, and the terms of `loss` in its update."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from echorl_vl.algorithms import Algorithm, make_algorithm
 from echorl_vl.core import echo_denominator, log_probs_and_entropy, token_entropy
 from echorl_vl.core import metric_names as names
 from echorl_vl.engines.easyr1.loss import LossComposer, OptimizerStepCounts, has_own_loss
-from echorl_vl.engines.easyr1.settings import OWN_POLICY
+from echorl_vl.engines.easyr1.settings import ON_POLICY
 from echorl_vl.engines.ray.hooks import patched
 
 WEIGHTS = "token_weights"  # (B, T) of EchoClips, in the batch
-VERIFIED = "verified"  # (B,) bool, the answer is right
-TRAINED = "trained"  # (B,) bool, in the base algorithm's terms; False: here for the EchoClip alone
+CLIPS = "echo_clips"  # (B,) int64, EchoClips in each row
+VERIFIED = "verified"  # (B,) bool, the answer is correct
+AUX_ONLY = "aux_only"  # (B,) bool, here for the EchoClip alone and in no term of the base algorithm
 COEF = "echo_coef"  # lambda of this step, in the batch's meta_info
 ENTROPY_CHUNK = 1 << 22  # logits worked on at a time: three float32 copies are 48 MiB, however long the batch
 
@@ -31,7 +32,7 @@ class EchoBatch(DataProto):
 
     def select(self, batch_keys: list[str] | None = None, *rest: Any, **options: Any) -> DataProto:
         if batch_keys is not None:
-            batch_keys = [*batch_keys, WEIGHTS, OWN_POLICY, VERIFIED, TRAINED]
+            batch_keys = [*batch_keys, WEIGHTS, CLIPS, ON_POLICY, VERIFIED, AUX_ONLY]
         return super().select(batch_keys, *rest, **options)
 
 
@@ -60,14 +61,13 @@ class EchoActor(DataParallelPPOActor):
         config = self.config
         algorithm = make_algorithm(config.algorithm, config.algorithm_options)
         tensors = dict(data.batch.items())  # what has come through Ray is locked
-        is_plain = not has_own_loss(algorithm) and config.loss_avg_mode != "constant" and TRAINED not in tensors
+        is_plain = not has_own_loss(algorithm) and config.loss_avg_mode != "constant" and AUX_ONLY not in tensors
         if is_plain and not coef and not config.entropy_coef:
             return super().update_policy(data)
         tensors.setdefault(WEIGHTS, torch.zeros_like(tensors["advantages"]))
-        nothing = torch.zeros(len(data), dtype=torch.bool, device=tensors["advantages"].device)
-        tensors.setdefault(OWN_POLICY, ~nothing)
-        tensors.setdefault(VERIFIED, nothing)
-        tensors.setdefault(TRAINED, ~nothing)
+        none = torch.zeros(len(data), dtype=torch.bool, device=tensors["advantages"].device)
+        for name, column in ((CLIPS, none.long()), (ON_POLICY, ~none), (VERIFIED, none), (AUX_ONLY, none)):
+            tensors.setdefault(name, column)
         batch = EchoBatch.from_dict(tensors, dict(data.non_tensor_batch), data.meta_info)
         steps = self._optimizer_steps(batch)
         norms = {}
@@ -103,7 +103,7 @@ class EchoActor(DataParallelPPOActor):
         entropy = None
         if log_probs.dim() == 3:
             log_probs, entropy = log_probs.unbind(-1)
-        kinds = (micro_batch[name] for name in (TRAINED, OWN_POLICY, VERIFIED))
+        kinds = (micro_batch[name] for name in (AUX_ONLY, ON_POLICY, VERIFIED))
         self._terms.take(micro_batch[WEIGHTS], *kinds, entropy)
         return log_probs
 
@@ -121,19 +121,17 @@ class EchoActor(DataParallelPPOActor):
         rows = self.config.global_batch_size_per_device
         batch = data.batch
         step = torch.arange(len(data), device=batch.device) // rows  # as EasyR1 cuts them, the same on every rank
-        tokens, trained = batch["response_mask"].sum(-1), batch[TRAINED]
-        own = trained & batch[OWN_POLICY]
-        counts = torch.stack([tokens, tokens * trained, trained, tokens * own, own, batch[WEIGHTS].sum(-1)]).double()
-        sums = torch.zeros(len(counts), int(step[-1]) + 1, dtype=torch.float64, device=step.device)
-        sums.index_add_(1, step, counts)
+        tokens, trained = batch["response_mask"].sum(-1), ~batch[AUX_ONLY]
+        own = trained & batch[ON_POLICY]
+        counts = torch.stack([tokens, tokens * trained, trained, tokens * own, own, batch[CLIPS]])
+        sums = torch.zeros(len(counts), int(step[-1]) + 1, dtype=torch.long, device=step.device)
+        sums.index_add_(1, step, counts.long())
         dist.all_reduce(sums)
-        echo = self.config.echo
-        per_clip = echo.k if echo.select == "topk" else 1  # the weights of a clip add up to 1, or to 1 / k
-        steps = []
-        for *counted, weights in (sums / self.config.ulysses_size).T.tolist():
-            clips = round(weights * per_clip)
-            steps.append(OptimizerStepCounts(*counted, echo_denominator(echo, self.config.prompts_per_update, clips)))
-        return steps
+        echo, prompts = self.config.echo, self.config.prompts_per_update
+        of_each_step = (sums // self.config.ulysses_size).T.tolist()  # ranks that share a sequence hold the same rows
+        return [
+            OptimizerStepCounts(*counted, echo_denominator(echo, prompts, clips)) for *counted, clips in of_each_step
+        ]
 
     def _with_entropy(self, temperature: float) -> Callable[..., Tensor]:
         """EasyR1's log-probs, and our entropies (without gradient) of the same logits divided by `temperature`.

@@ -20,8 +20,8 @@ from verl.utils.torch_functional import masked_whiten
 from echorl_vl.config import Config
 from echorl_vl.config.check import GROUP_ESTIMATORS
 from echorl_vl.core import group_advantages
-from echorl_vl.core.groups import degenerate_groups, group_index
-from echorl_vl.engines.easyr1.rewards import group_ids
+from echorl_vl.core.groups import degenerate_rows
+from echorl_vl.engines.ray.batches import number_groups
 
 
 def register_advantages(config: Config) -> None:
@@ -59,14 +59,14 @@ def gae(
 def without_std(token_level_rewards: Tensor, response_mask: Tensor, index: Any, **_: Any) -> tuple[Tensor, Tensor]:
     """Dr. GRPO: r - mean. (b, T) advantages and returns, as EasyR1 wants them."""
     rewards = token_level_rewards.sum(-1)
-    advantages = group_advantages(rewards, group_ids(index), "grpo", norm_by_std=False)[:, None] * response_mask
+    advantages = group_advantages(rewards, number_groups(index), "grpo", norm_by_std=False)[:, None] * response_mask
     return advantages, advantages
 
 
 def reinforce_rej(token_level_rewards: Tensor, response_mask: Tensor, index: Any, **_: Any) -> tuple[Tensor, Tensor]:
     """Reinforce-Rej: r, and 0 in groups of equal rewards. (b, T) advantages and returns, as EasyR1 wants them."""
     rewards = token_level_rewards.sum(-1)
-    advantages = group_advantages(rewards, group_ids(index), "reinforce_rej")[:, None] * response_mask
+    advantages = group_advantages(rewards, number_groups(index), "reinforce_rej")[:, None] * response_mask
     return advantages, advantages
 
 
@@ -74,8 +74,7 @@ def exact_zeros(estimator: Any) -> Any:
     """EasyR1's `estimator` with exactly 0 for groups whose rewards are all equal."""
 
     def exact(token_level_rewards: Tensor, index: Any, **arguments: Any) -> tuple[Tensor, Tensor]:
-        groups, count = group_index(group_ids(index))
-        degenerate = degenerate_groups(token_level_rewards.sum(-1), groups, count)[groups][:, None]
+        degenerate = degenerate_rows(token_level_rewards.sum(-1), number_groups(index))[:, None]
         advantages, returns = estimator(token_level_rewards=token_level_rewards, index=index, **arguments)
         return advantages.masked_fill(degenerate, 0.0), returns
 

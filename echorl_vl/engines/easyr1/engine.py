@@ -6,7 +6,9 @@ EasyR1 finds most of these itself, minutes later, in a worker's traceback; a rem
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from echorl_vl.algorithms import Capability
 from echorl_vl.config import Config, ConfigIssue
@@ -14,11 +16,18 @@ from echorl_vl.config.check import batch_issues
 from echorl_vl.config.dump import get_value
 from echorl_vl.config.issues import at, issue_at
 from echorl_vl.engines.base import Engine, register
-from echorl_vl.engines.easyr1 import hooks
+from echorl_vl.engines.easyr1.checkpoints import newest_checkpoint
+from echorl_vl.engines.easyr1.dry_run import ENVIRONMENT
+from echorl_vl.engines.easyr1.hooks import HOST
 from echorl_vl.engines.hub import is_hub_id
 from echorl_vl.engines.ray.adjusted import data_ranks, trained_roles, world_size
 from echorl_vl.engines.ray.base import RayEngine
 from echorl_vl.engines.ray.checks import gpus, length_issues, rank_issues, set_issues
+from echorl_vl.engines.resources import read_model_config
+
+if TYPE_CHECKING:
+    from echorl_vl.engines.ray.driver import Driver
+    from echorl_vl.outputs.run_folder import RunFolder
 
 _MODEL = "worker.actor.model.model_path"
 _DEVICES = ("trainer.n_gpus_per_node", "trainer.nnodes", "worker.rollout.tensor_parallel_size")
@@ -52,7 +61,9 @@ class EasyR1Engine(RayEngine):
     capabilities = frozenset({Capability.POLICY_LOSS, Capability.SHAPED_REWARDS, Capability.OFF_POLICY_ROWS})
     accepts = ACCEPTS
     auto_order = 10
+    host = HOST
     smaller = SMALLER
+    environment = ENVIRONMENT
 
     def own_issues(self, config: Config) -> list[ConfigIssue]:
         return [
@@ -64,14 +75,28 @@ class EasyR1Engine(RayEngine):
             *_filtering(config),
         ]
 
-    def is_installed(self) -> bool:
-        return hooks.easyr1_installed()
+    def model_issues(self, config: Config) -> Iterator[ConfigIssue]:
+        yield from _critic(config)
+        yield from _sequences(config)
+
+    def prepare_sets(self, config: Config, note: Callable[[str], None]) -> Callable[[Path], Config]:
+        from echorl_vl.engines.easyr1.datasets import prepare_sets
+
+        return prepare_sets(config, note)
+
+    def newest_checkpoint(self, run: Path) -> Path | None:
+        return newest_checkpoint(run)
+
+    def driver(self, config: Config, folder: RunFolder) -> Driver:
+        from echorl_vl.engines.easyr1.launch import driver
+
+        return driver(config, folder)
 
     def suits(self, config: Config) -> tuple[bool, str]:
         if config.trainer.device == "cpu":
             return False, "trainer.device = cpu"
         if not self.is_installed():
-            return False, f"EasyR1 is not installed: found {hooks.found_verl()}"
+            return False, f"EasyR1 is not installed: found {HOST.found()}"
         import torch
 
         if not torch.cuda.is_available() and not os.environ.get("RAY_ADDRESS"):
@@ -158,3 +183,34 @@ def _filtering(config: Config) -> Iterator[ConfigIssue]:
     if algorithm.online_filtering and algorithm.keeps_all_success(True) and algorithm.filter_key != "accuracy":
         expected = f"expected accuracy with {at(config, f'algorithm.{name}')}, which keeps the groups that all succeed"
         yield issue_at(config, "algorithm.filter_key", expected, f"algorithm.{name}")
+
+
+def _critic(config: Config) -> Iterator[ConfigIssue]:
+    """EasyR1's critic is transformers' token classification: vision models have none, and its default is two labels."""
+    if config.algorithm.adv_estimator != "gae":
+        return
+    from echorl_vl.models import has_images
+
+    model, key = config.worker.critic.model, "worker.critic.model.model_path"
+    found = read_model_config(model)
+    if has_images(found):
+        wanted = "a vision model can't be a critic; wanted a text model, or algorithm.adv_estimator = grpo"
+        yield ConfigIssue((key,), f"{key} = {model.model_path} ({config.origin(key)}): {wanted}")
+    elif model.override_config.get("num_labels", found.num_labels) != 1:
+        key = "worker.critic.model.override_config"
+        yield ConfigIssue((key,), f"{key}: a critic gives one value a token; wanted {{num_labels: 1}}")
+
+
+def _sequences(config: Config) -> Iterator[ConfigIssue]:
+    """Ulysses spreads attention heads over the ranks that share a sequence; in EasyR1 it goes with text models only."""
+    key, ranks = "worker.actor.ulysses_size", config.worker.actor.ulysses_size
+    if ranks == 1:
+        return
+    from echorl_vl.models import has_images
+
+    found, where = read_model_config(config.worker.actor.model), f"{key} = {ranks} ({config.origin(key)})"
+    heads = getattr(found, "text_config", found).num_attention_heads
+    if has_images(found):
+        yield ConfigIssue((key,), f"{where}: wanted 1 for a vision model, whose picture tokens EasyR1 would cut apart")
+    elif heads % ranks:
+        yield ConfigIssue((key,), f"{where}: wanted a divisor of the {heads} attention heads")

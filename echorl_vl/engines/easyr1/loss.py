@@ -25,6 +25,7 @@ from verl.workers.actor import dp_actor
 
 from echorl_vl.algorithms import Algorithm, LossRows
 from echorl_vl.core import aggregate, echo_loss
+from echorl_vl.core.policy_losses import loss_denominator
 from echorl_vl.engines.easyr1.settings import EchoActorConfig
 
 
@@ -41,11 +42,11 @@ class OptimizerStepCounts:
     algorithm. on_policy_tokens, on_policy_rows: of these, what the policy wrote itself. echo: denominator of L_echo.
     """
 
-    all_tokens: float
-    tokens: float
-    rows: float
-    on_policy_tokens: float
-    on_policy_rows: float
+    all_tokens: int
+    tokens: int
+    rows: int
+    on_policy_tokens: int
+    on_policy_rows: int
     echo: int
 
 
@@ -76,10 +77,10 @@ class LossComposer:
         self.expert_prob: list[Tensor] = []
 
     def take(
-        self, weights: Tensor, trained: Tensor, on_policy: Tensor, verified: Tensor, entropy: Tensor | None
+        self, weights: Tensor, aux_only: Tensor, on_policy: Tensor, verified: Tensor, entropy: Tensor | None
     ) -> None:
         """Notes the micro-batch that passes now: echo weights (b, T), rows' kinds (b,), entropies (b, T) if any."""
-        self._weights, self._trained, self._own, self._verified = weights, trained, on_policy, verified
+        self._weights, self._trained, self._own, self._verified = weights, ~aux_only, on_policy, verified
         self._entropy = entropy
 
     def policy_loss(self, *, log_probs: Tensor, response_mask: Tensor, **arguments: Any) -> tuple[Tensor, dict]:
@@ -91,7 +92,7 @@ class LossComposer:
             arguments["loss_avg_mode"] = "seq" if by_row else "token"
             mean, metrics = self.host_loss(log_probs=log_probs, response_mask=mask, **arguments)
             count = len(mask) if by_row else mask.sum()  # EasyR1's mean over rows takes a masked row for a 0
-            loss = self._share(mean * count / self._denominator(self._step.rows, self._step.tokens), response_mask)
+            loss = self._share(mean * count / self._denominator(), response_mask)
         else:
             loss, metrics = self.host_loss(log_probs=log_probs, response_mask=response_mask, **arguments)
         self.policy.append(loss.detach())
@@ -109,11 +110,10 @@ class LossComposer:
 
         It is of the policy's own rows that are trained on; where these are all and EasyR1 has the mode, it is EasyR1's.
         """
-        step = self._step
         if not self.own_loss and not self.own_denominator:
             return average_loss(values, mask, mode=self.config.loss_avg_mode, eps=eps)
         inside = mask.bool() & (self._trained & self._own)[:, None]
-        denominator = self._denominator(step.on_policy_rows, step.on_policy_tokens)
+        denominator = self._denominator(on_policy=True)
         return self._share(aggregate(values, inside, self.config.loss_avg_mode, denominator), mask)
 
     def _algorithm_loss(
@@ -130,7 +130,7 @@ class LossComposer:
             tau_positive=config.tau_positive,
             tau_negative=config.tau_negative,
         )
-        loss = aggregate(result.loss, mask, config.loss_avg_mode, self._denominator(step.rows, step.tokens))
+        loss = aggregate(result.loss, mask, config.loss_avg_mode, self._denominator())
         expert = mask & ~self._own[:, None]
         if step.tokens > step.on_policy_tokens:
             self.expert_prob.append(log_probs.detach().exp()[expert].sum() / (step.tokens - step.on_policy_tokens))
@@ -153,6 +153,7 @@ class LossComposer:
         """A share of the optimizer step, as EasyR1 has to be handed it: see the top."""
         return share * self._step.all_tokens / response_mask.sum()
 
-    def _denominator(self, rows: float, tokens: float) -> float:
-        longest = rows * self.config.max_response_length
-        return max(1, {"token": tokens, "seq": rows, "constant": longest}[self.config.loss_avg_mode])
+    def _denominator(self, on_policy: bool = False) -> int:
+        step = self._step
+        rows, tokens = (step.on_policy_rows, step.on_policy_tokens) if on_policy else (step.rows, step.tokens)
+        return max(1, loss_denominator(self.config.loss_avg_mode, rows, tokens, self.config.max_response_length))

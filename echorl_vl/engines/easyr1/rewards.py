@@ -19,9 +19,10 @@ from verl.workers.reward import AutoRewardManager
 
 from echorl_vl.algorithms import make_algorithm
 from echorl_vl.config import Config
-from echorl_vl.core.groups import all_of_group, group_index
-from echorl_vl.engines.easyr1.settings import KEEP, LOST
-from echorl_vl.rewards.manager import KINDS, RewardManager, lost_metrics
+from echorl_vl.core.groups import all_in_group
+from echorl_vl.engines.easyr1.settings import AUX_ONLY_FILTER, LOST
+from echorl_vl.engines.ray.batches import number_groups
+from echorl_vl.rewards.manager import KINDS, RewardManager
 
 ROW = "reward_row"  # number of a row among all that were graded, in the batch
 KEEP_SUCCESS = "keep_success"  # in the batch's meta_info
@@ -59,10 +60,11 @@ class EchoRewardManager(AutoRewardManager):
         rewards = self._shaped(rewards, data.batch["response_mask"].sum(-1))
         if algorithm.keeps_all_success(self.ours.echo.coef > 0):
             accuracies = torch.tensor(parts["accuracy"], dtype=torch.float64)
-            success = all_success(accuracies, data.non_tensor_batch["uid"], self.ours.echo.verify_threshold)
+            groups = number_groups(data.non_tensor_batch["uid"])
+            success = all_in_group(accuracies >= self.ours.echo.verify_threshold, groups)
             success &= data.meta_info[KEEP_SUCCESS]
             inside = (algorithm.filter_low + algorithm.filter_high) / 2
-            parts[KEEP] = torch.where(success, inside, accuracies).tolist()
+            parts[AUX_ONLY_FILTER] = torch.where(success, inside, accuracies).tolist()
         return rewards, parts
 
     def _shaped(self, rewards: Tensor, lengths: Tensor) -> Tensor:
@@ -82,18 +84,6 @@ class EchoRewardManager(AutoRewardManager):
         if set(kinds) == {"ok"}:
             return scores
         return [score | {LOST: float(KINDS.index(kind))} for score, kind in zip(scores, kinds, strict=True)]
-
-
-def all_success(accuracies: Tensor, uids: np.ndarray, threshold: float) -> Tensor:
-    """(b,) bool: every rollout of the row's group is at or above the threshold."""
-    index, groups = group_index(group_ids(uids))
-    return all_of_group(accuracies >= threshold, index, groups)[index]
-
-
-def group_ids(uids: np.ndarray) -> Tensor:
-    """(b,) int64: the group of each row, from EasyR1's uids, numbered by first appearance."""
-    numbers: dict[Any, int] = {}
-    return torch.tensor([numbers.setdefault(uid, len(numbers)) for uid in uids.tolist()], dtype=torch.long)
 
 
 class RewardRecorder:
@@ -126,10 +116,10 @@ class RewardRecorder:
         """Times that rewards were asked for since they were last taken: in training, the rounds of sampling."""
         return len(self._answers)
 
-    def lost(self) -> dict[str, float]:
-        """Metrics of the rows without a score in the answers since they were last taken."""
+    def kinds(self) -> list[str]:
+        """What became of each row in the answers since they were last taken, of those in which rows got no score."""
         parts = [ray.get(answer)[1].get(LOST, []) for _, answer, _ in self._answers]
-        return lost_metrics([KINDS[int(number)] for numbers in parts for number in numbers])
+        return [KINDS[int(number)] for numbers in parts for number in numbers]
 
     def forget(self) -> None:
         """Drops the answers so far."""
@@ -151,5 +141,5 @@ class RewardRecorder:
 
 def _by_row(parts: dict[str, list[float]]) -> list[dict[str, float]]:
     """{"accuracy": [1.0, 0.0]} -> [{"accuracy": 1.0}, {"accuracy": 0.0}]."""
-    columns = {key: values for key, values in parts.items() if key not in (KEEP, LOST)}
+    columns = {key: values for key, values in parts.items() if key not in (AUX_ONLY_FILTER, LOST)}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -37,14 +37,14 @@ OUR_KEYS = frozenset(
 )
 """Keys without a counterpart in EasyR1. This folder acts on all but the last, which is of the local engine."""
 
-KEEP = "sampling_keep"
+AUX_ONLY_FILTER = "aux_only_filter"
 """Part of the reward by which dynamic sampling keeps groups that all succeed; see `rewards`."""
 
 LOST = "not_scored"
 """Part of the reward, in batches in which rows got none: what became of each row, by its place in `KINDS`."""
 
-OWN_POLICY = "on_policy"
-"""Column (B,) bool of a batch with experts' rows, False in them."""
+ON_POLICY = "on_policy"
+"""Column (B,) bool of a batch with demonstrations, False in them."""
 
 
 @dataclass
@@ -109,7 +109,7 @@ def to_easyr1(config: Config) -> EchoPPOConfig:
     # EasyR1 counts on one response a problem in validation, and samples `rollout.n` unless told so.
     target.worker.rollout.val_override_config = {"n": 1, **config.worker.rollout.val_override_config}
     if config.algorithm.keeps_all_success(config.echo.coef > 0):
-        target.algorithm.filter_key = KEEP
+        target.algorithm.filter_key = AUX_ONLY_FILTER
     return target
 
 

@@ -34,7 +34,7 @@ class EchoWorkerMixin(Worker):
             )
         if self._has_critic:
             self.critic.config = self.config.critic  # EasyR1 hands it the section of all workers; the first value fails
-            network = self.fsdp_module._fsdp_wrapped_module
+            network = self.fsdp_module.module
             network.generation_config = network.generation_config or self.generation_config  # which a save writes
 
     @register(dispatch_mode=Dispatch.DP_COMPUTE_PROTO)

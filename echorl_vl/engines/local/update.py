@@ -21,6 +21,7 @@ from torch import Tensor
 from echorl_vl.algorithms import Algorithm, LossRows, make_algorithm
 from echorl_vl.config import ActorConfig, Config
 from echorl_vl.core import aggregate, echo_denominator, echo_loss, kl_penalty
+from echorl_vl.core.policy_losses import loss_denominator
 from echorl_vl.engines.local.mini_batch import MiniBatch
 from echorl_vl.engines.local.optim import learning_rate
 from echorl_vl.engines.local.policy import Policy
@@ -199,9 +200,8 @@ class Updater:
         return terms | {"loss": loss}
 
     def _denominator(self, rollouts: int, tokens: int) -> int:
-        """Of a mean over `rollouts` rows with `tokens` response tokens, by `loss_avg_mode`."""
-        longest = rollouts * self.config.data.max_response_length
-        return {"token": tokens, "seq": rollouts, "constant": longest}[self.config.worker.actor.loss_avg_mode]
+        mode = self.config.worker.actor.loss_avg_mode
+        return loss_denominator(mode, rollouts, tokens, self.config.data.max_response_length)
 
     def _separate_norms(self, train_batch: TrainBatch, batch: MiniBatch, objective: Objective) -> dict[str, float]:
         """Gradient norms, before clipping, of the echo term (with its weight) and of all other terms.
@@ -241,7 +241,7 @@ class Updater:
 
 
 def _clip(actor: ActorConfig) -> dict[str, Any]:
-    """The configuration of `core.policy_loss`."""
+    """The configuration of `core.policy_losses`."""
     return {
         "clip_low": actor.clip_ratio_low,
         "clip_high": actor.clip_ratio_high,

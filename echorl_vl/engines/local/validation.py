@@ -11,8 +11,8 @@ from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate, grade
 from echorl_vl.engines.local.sampling import validation_params
-from echorl_vl.engines.validation_metrics import clustered_standard_error
 from echorl_vl.rewards.manager import RewardManager
+from echorl_vl.shares import clustered_standard_error
 from echorl_vl.types import Problem, RolloutBatch, concatenate
 
 

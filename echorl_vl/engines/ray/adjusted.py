@@ -9,6 +9,9 @@ from typing import Any
 from echorl_vl.config import Config
 from echorl_vl.config.dump import get_value, set_value
 
+DRY_RUN = "ECHORL_VL_DRY_RUN"
+"""Names the engine in the environment of every process of a CPU dry run."""
+
 # What needs CUDA (or flash-attn), and its value on a CPU.
 WITHOUT_CUDA: dict[str, Any] = {
     "worker.actor.use_torch_compile": False,
@@ -30,6 +33,11 @@ WITHOUT_CUDA: dict[str, Any] = {
     "worker.rollout.tensor_parallel_size": 1,
     "worker.rollout.dtype": "fp32",
 }
+
+
+def dry_run_environment(engine: str) -> dict[str, str]:
+    """Variables of every process of a CPU dry run with `engine`."""
+    return {DRY_RUN: engine, "RAY_AUTH_MODE": "disabled", "GLOO_SOCKET_IFNAME": "lo"}
 
 
 def for_dry_run(config: Config) -> tuple[Config, list[str]]:

@@ -5,30 +5,43 @@ from __future__ import annotations
 import os
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
-from types import ModuleType
-from typing import ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 from echorl_vl.config import Config, ConfigIssue
 from echorl_vl.config.issues import raise_if_any
 from echorl_vl.engines.base import Engine
 from echorl_vl.engines.ray.adjusted import capped, for_dry_run
+from echorl_vl.engines.ray.host import Host, installed_version
 from echorl_vl.engines.resources import Machine
+
+if TYPE_CHECKING:
+    from echorl_vl.engines.ray.driver import Driver
+    from echorl_vl.outputs.run_folder import RunFolder
 
 
 class RayEngine(Engine):
-    """An adapter around a host framework. Its folder has the modules `hooks`, `preflight`, `dry_run` and `run`.
+    """An adapter around a host framework; `dry_run.install` in its folder puts the CPU in the place of CUDA.
 
-    smaller: keys with which a model takes less memory, in words that follow "take more GPUs".
+    host: the framework. smaller: keys with which a model takes less memory, in words that follow "take more GPUs".
+    environment: variables of every process of a CPU dry run.
     """
 
     many_gpus = True
+    host: ClassVar[Host]
     smaller: ClassVar[str]
+    environment: ClassVar[Mapping[str, str]]
 
     def run(self, config: Config) -> int:
+        from echorl_vl.engines.ray.run import run_on_ray
+
         self.check(config)
-        return self._module("run").run(config)
+        return run_on_ray(self, config)
+
+    def is_installed(self) -> bool:
+        return self.host.is_installed()
 
     def issues(self, config: Config) -> list[ConfigIssue]:
         """Judged by what will run: a CPU dry run goes without what needs CUDA, and micro-batches are capped."""
@@ -41,6 +54,50 @@ class RayEngine(Engine):
     def own_issues(self, config: Config) -> list[ConfigIssue]:
         """What the host framework could not run, or would run differently, beyond single values."""
 
+    def model_issues(self, config: Config) -> Iterable[ConfigIssue]:
+        """What of this kind only the model's own configuration tells, or a checkpoint to start from."""
+        return ()
+
+    @abstractmethod
+    def prepare_sets(self, config: Config, note: Callable[[str], None]) -> Callable[[Path], Config]:
+        """Loads and checks the problem sets; `note` takes lines about rows that are left out.
+
+        Returns a function that writes below a run folder what the host can't read as it is, and gives the configuration
+        that names these files.
+        """
+
+    @abstractmethod
+    def newest_checkpoint(self, run: Path) -> Path | None:
+        """The checkpoint in a run folder that a run can resume from; None where there is none."""
+
+    @abstractmethod
+    def driver(self, config: Config, folder: RunFolder) -> Driver:
+        """The process that trains. Imports the host."""
+
+    def preflight(self, config: Config, machine: Machine | None = None) -> None:
+        """Everything that would stop a run minutes later, but for its data.
+
+        Cheapest first: the host itself, versions, GPUs; then the hooks, which imports the host; then model and memory.
+
+        Raises:
+            UserError: lists what keeps `config` from running here.
+        """
+        from echorl_vl.engines.ray.resources import gpu_issues, memory_issues, model_issues
+
+        machine = machine or Machine.here()
+        self.host.check_installed()
+        versions = self.host.version_issues(config.trainer.device == "cpu")
+        raise_if_any([*versions, *gpu_issues(config, machine, self.name)])
+        self.host.check_hooks()
+        raise_if_any(model_issues(config))
+        raise_if_any([*self.model_issues(config), *memory_issues(config, machine, self.smaller)])
+
+    def start_dry_run(self) -> None:
+        """Puts the CPU in the place of CUDA in this process. Raises UserError where the host is not installed."""
+        self.host.check_installed()
+        os.environ |= self.environment
+        import_module(f"echorl_vl.engines.{self.name}.dry_run.install").install()
+
     def memory_warnings(self, config: Config, machine: Machine, parameters: int, needed: int) -> Iterator[str]:
         from echorl_vl.engines.ray.resources import memory_issues
 
@@ -48,23 +105,18 @@ class RayEngine(Engine):
 
     def check_environment(self, cpu: bool = False) -> Iterator[str]:
         """Versions, and whether every name that the adapter uses is there. Without a GPU: for a CPU dry run."""
-        hooks, preflight, dry_run = (self._module(name) for name in ("hooks", "preflight", "dry_run"))
-        hooks.check_installed()
-        yield hooks.found_verl()
+        self.host.check_installed()
+        yield self.host.found()
         import torch
 
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         cpu = cpu or not gpus
         yield f"torch {torch.__version__}, {gpus} GPUs: checked for {'a CPU dry run' if cpu else 'training'}"
-        for name, version in preflight.found_versions():
-            yield f"{name} {version or 'is not installed'}"
-        raise_if_any(preflight.version_issues(cpu))
-        if cpu:  # puts something in the place of CUDA and vllm, without which the modules can't be imported
-            os.environ |= dry_run.ENVIRONMENT
-            self._module("dry_run.install").install()
+        for name in self.host.packages:
+            yield f"{name} {installed_version(name) or 'is not installed'}"
+        raise_if_any(self.host.version_issues(cpu))
+        if cpu:  # without CUDA and vllm, or something in their place, the host's modules can't be imported
+            self.start_dry_run()
         warnings.simplefilter("ignore")  # the hosts name parts of theirs that nobody asked for
-        hooks.check_hooks()
-        yield f"all {len(hooks.HOOKS)} names of {self.name} that the adapter uses are there, with their parameters"
-
-    def _module(self, name: str) -> ModuleType:
-        return import_module(f"echorl_vl.engines.{self.name}.{name}")
+        self.host.check_hooks()
+        yield f"all {len(self.host.hooks)} names of {self.name} that the adapter uses are there, with their parameters"

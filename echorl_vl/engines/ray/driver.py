@@ -1,23 +1,85 @@
-"""Waiting for a driver process that Ray runs: Ctrl-C is passed on to it, and a process that dies ends the run."""
+"""The driver process of a run on Ray: the cluster joined or started, the driver run in it and waited for."""
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
+from echorl_vl.config import Config
+from echorl_vl.engines.ray.adjusted import world_size
 from echorl_vl.engines.ray.lost import cause_of, lost_error, lost_processes, process_of
+from echorl_vl.engines.ray.recorder import STOP_FILE
+from echorl_vl.engines.ray.resources import cluster_issue
 from echorl_vl.errors import UserError
 
 LOOK_SECONDS = 5.0
 GRACE_SECONDS = 20.0  # the driver may notice by itself, and then knows more
 
 
-def follow(task: Any, stop: Path) -> bool:
-    """Waits for the driver. The first Ctrl-C asks it to stop after the step and save, the second ends it at once.
+@dataclass(frozen=True)
+class Driver:
+    """What runs a training.
+
+    cls: of the driver process; its `run(settings)` trains, and returns whether the last step was reached.
+    environment: variables of all processes. extra_cpus: of a CPU dry run, beside one for each worker; Ray starts so
+    many processes ahead.
+    """
+
+    cls: type
+    settings: Any
+    environment: Mapping[str, str]
+    extra_cpus: int
+
+
+def run_driver(config: Config, run: Path, driver: Driver, dry_run_environment: Mapping[str, str]) -> bool:
+    """Trains; True when the last step is done, False when the user stopped the run before.
+
+    Args:
+        run: the run folder.
+        dry_run_environment: variables of all processes where `config` is for a CPU dry run.
+
+    Raises:
+        UserError: the cluster has too few GPUs, or what a process of the run found wrong.
+    """
+    stop = run / STOP_FILE
+    stop.unlink(missing_ok=True)
+    _join_or_start(config, run, driver, dry_run_environment)
+    try:
+        actor = ray.remote(num_cpus=1)(driver.cls).remote()  # as both hosts ask for
+        return wait_for_driver(actor.run.remote(driver.settings), stop)
+    finally:
+        stop.unlink(missing_ok=True)
+        if config.trainer.ray_timeline is not None:
+            ray.timeline(filename=config.trainer.ray_timeline)
+        ray.shutdown()  # lets go of a cluster that was there before, and ends one of our own
+
+
+def _join_or_start(config: Config, run: Path, driver: Driver, dry_run_environment: Mapping[str, str]) -> None:
+    """Connects to the Ray cluster of this machine, or starts one. Raises UserError if its GPUs are too few."""
+    folders = {"TENSORBOARD_DIR": run / "tensorboard", "WANDB_DIR": run}
+    environment = {name: os.environ.get(name, str(folder)) for name, folder in folders.items()} | driver.environment
+    options: dict[str, Any] = {}
+    if config.trainer.device == "cpu":
+        environment |= dry_run_environment
+        world = world_size(config)  # made-up GPUs: Ray only counts them
+        cpus = world + driver.extra_cpus
+        options = {"address": "local", "num_cpus": cpus, "num_gpus": world, "include_dashboard": False}
+    if not ray.is_initialized():
+        ray.init(runtime_env={"env_vars": environment}, **options)
+    if issue := cluster_issue(config, ray.cluster_resources()):
+        ray.shutdown()
+        raise UserError(issue)
+
+
+def wait_for_driver(task: Any, stop: Path) -> bool:
+    """What the driver returns. The first Ctrl-C asks it to stop after the step and save, the second ends it at once.
 
     Raises:
         UserError: what a process of the run found wrong, or which one died. Nobody may be waiting for the one that did:

@@ -1,4 +1,4 @@
-"""What is the same around a training that a host framework runs on Ray: the run folder, and what is said of its end."""
+"""The start and the end of a run on Ray: everything is checked, the run folder opened, and said how it ended."""
 
 from __future__ import annotations
 
@@ -9,16 +9,46 @@ from pathlib import Path
 from rich.console import Console
 
 from echorl_vl.config import Config, tied_to_length, to_yaml
-from echorl_vl.errors import INTERRUPTED, UserError
+from echorl_vl.engines.ray.adjusted import capped, for_dry_run
+from echorl_vl.engines.ray.base import RayEngine
+from echorl_vl.errors import INTERRUPTED
+from echorl_vl.outputs.console import make_console
 from echorl_vl.outputs.display import Display
 from echorl_vl.outputs.run_folder import RunFolder
 from echorl_vl.outputs.summary import finish_run
-from echorl_vl.outputs.tracker import lost_rows
+from echorl_vl.outputs.tracker import check_loggers, lost_rows
+from echorl_vl.rewards.manager import RewardManager
 
 FindCheckpoint = Callable[[Path], Path | None]
 
-STOP_FILE = "stop"
-"""A file of this name in the run folder ends the run after the step: Ctrl-C makes it, and so may you."""
+
+def run_on_ray(engine: RayEngine, config: Config) -> int:
+    """Trains as `config` says; returns the exit status: 0 when done, 130 when the user stopped it.
+
+    Raises:
+        UserError: something about configuration, versions, machine, model, data or disk that the user can mend.
+    """
+    console = make_console(soft_wrap=True)
+    if config.trainer.device == "cpu":
+        engine.start_dry_run()
+        config, changes = for_dry_run(config)
+        for change in changes:
+            console.print(f"CPU dry run: {change}")
+    config, changes = capped(config)
+    for change in changes:
+        console.print(change)
+    check_loggers(config.trainer.logger)
+    reward = config.worker.reward
+    RewardManager(reward.reward_function, dict(reward.reward_function_kwargs)).close()  # checks both
+    engine.preflight(config)
+    write_sets = engine.prepare_sets(config, console.print)
+    with open_run(config, engine.newest_checkpoint, console) as folder:
+        from echorl_vl.engines.ray.driver import run_driver  # imports Ray
+
+        def launch(ready: Config, folder: RunFolder) -> bool:
+            return run_driver(ready, folder.path, engine.driver(ready, folder), engine.environment)
+
+        return train_in_folder(write_sets(folder.path), folder, launch, engine.newest_checkpoint, console)
 
 
 @contextmanager
@@ -40,14 +70,14 @@ def open_run(config: Config, find_checkpoint: FindCheckpoint, console: Console) 
         yield folder
 
 
-def train_hosted(
+def train_in_folder(
     config: Config,
     folder: RunFolder,
     launch: Callable[[Config, RunFolder], bool],
     find_checkpoint: FindCheckpoint,
     console: Console,
 ) -> int:
-    """Trains with `launch` (False: stopped before the last step); says what came of it and returns the exit status."""
+    """Trains with `launch` (False: stopped before the last step); says how it ended and returns the exit status."""
     if not folder.trained:
         notes = folder.write_environment("cpu" if config.trainer.device == "cpu" else "cuda", config.data.seed)
         for note in (*notes, *filter(None, [lost_rows(folder)])):
@@ -64,13 +94,3 @@ def train_hosted(
             return INTERRUPTED
         finish_run(folder, display)
     return 0
-
-
-def check_bad_steps(in_a_row: int, limit: int, folder: Path) -> None:
-    """Raises UserError once `limit` (`trainer.max_bad_steps`) optimizer steps in a row were not finite."""
-    if in_a_row >= limit:
-        raise UserError(
-            f"the last {in_a_row} optimizer steps were not finite and were skipped: lower "
-            "worker.actor.optim.lr, or look at the reward and the model. Raise trainer.max_bad_steps "
-            f"(now {limit}) to go on longer. Checkpoints up to now are in {folder}."
-        )

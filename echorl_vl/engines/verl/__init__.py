@@ -22,13 +22,13 @@ its plug-in:
 
 import os
 
-from echorl_vl.engines.verl.dry_run import DRY_RUN
+from echorl_vl.engines.ray.adjusted import DRY_RUN
 
 PLUGIN = "VERL_USE_EXTERNAL_MODULES"
 """verl imports the modules that this variable names (with commas) in every process, at the end of `import verl`."""
 
 if __name__ in os.environ.get(PLUGIN, "").split(","):
-    if os.environ.get(DRY_RUN):  # before anything of verl asks for a device
+    if os.environ.get(DRY_RUN) == "verl":  # before anything of verl asks for a device
         from echorl_vl.engines.verl.dry_run.install import install
 
         install()

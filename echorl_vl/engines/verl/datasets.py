@@ -8,28 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from echorl_vl.config import Config
 from echorl_vl.data.from_config import load_set, make_encoder, screen_set
 from echorl_vl.data.problem import Problems
 from echorl_vl.data.templates import IMAGE, VIDEO, load_format_prompt
-from echorl_vl.errors import UserError, counted
-from echorl_vl.outputs import atomic
+from echorl_vl.engines.ray.batches import QUESTION, UID
+from echorl_vl.engines.ray.datasets import KEYS, check_fills_a_batch, write_problems
+from echorl_vl.errors import UserError
 from echorl_vl.places import split_places
 from echorl_vl.types import Problem
 
-KEYS = ("train_files", "val_files")
 _TEXT = pa.string()
 _SCHEMA = pa.schema(
     {
         "data_source": _TEXT,
         "prompt": pa.list_(pa.struct({"role": _TEXT, "content": _TEXT})),
         "reward_model": pa.struct({"style": _TEXT, "ground_truth": _TEXT}),
-        "extra_info": pa.struct({"index": pa.int64(), "uid": _TEXT}),
+        "extra_info": pa.struct({"index": pa.int64(), UID: _TEXT, QUESTION: _TEXT}),
     }
 )
-BATCH = 512  # rows written at a time
 
 
 def load_sets(config: Config, tokenizer: Any, note: Callable[[str], None] = lambda line: None) -> dict[str, Problems]:
@@ -54,12 +52,7 @@ def load_sets(config: Config, tokenizer: Any, note: Callable[[str], None] = lamb
         for problem in problems:
             _check_text(problem)
         sets[key] = screen_set(config, problems, encoder, note)
-    found = len(sets["train_files"])
-    if found < data.rollout_batch_size:
-        raise UserError(
-            f"data.train_files = {data.train_files}: {counted(found, 'problem')} of at most {data.max_prompt_length} "
-            f"tokens, and one batch takes {data.rollout_batch_size}"
-        )
+    check_fills_a_batch(config, sets["train_files"], f" of at most {data.max_prompt_length} tokens")
     return sets
 
 
@@ -69,15 +62,18 @@ def readable_by_verl(config: Config, run: Path, sets: dict[str, Problems]) -> Co
     changed.data = copy.copy(config.data)
     around = load_format_prompt(config.data.format_prompt) if config.data.format_prompt else str
     for key, problems in sets.items():
-        path = run / "data" / f"{key}.parquet"
-        places = split_places(getattr(config.data, key))
-        with atomic.replacing(path, durable=False) as partial, pq.ParquetWriter(partial, _SCHEMA) as writer:
-            for start in range(0, len(problems), BATCH):
-                rows = [
-                    _row(problem, start + number, _source(problem, places), around(problem.question))
-                    for number, problem in enumerate(problems[start : start + BATCH])
-                ]
-                writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
+        path, places = run / "data" / f"{key}.parquet", split_places(getattr(config.data, key))
+
+        def row(index: int, problem: Problem, places: list[str] = places) -> dict[str, Any]:
+            system = [] if problem.system is None else [{"role": "system", "content": problem.system}]
+            return {
+                "data_source": _source(problem, places),
+                "prompt": [*system, {"role": "user", "content": around(problem.question)}],
+                "reward_model": {"style": "rule", "ground_truth": problem.answer},
+                "extra_info": {"index": index, UID: problem.uid, QUESTION: problem.question},
+            }
+
+        write_problems(path, problems, _SCHEMA, row)
         setattr(changed.data, key, str(path))
     return changed
 
@@ -85,16 +81,6 @@ def readable_by_verl(config: Config, run: Path, sets: dict[str, Problems]) -> Co
 def _source(problem: Problem, places: list[str]) -> str:
     """What verl calls the problem's data set: the place it was named by, or its own file where several were named."""
     return Path(places[0] if len(places) == 1 else problem.uid.rpartition(":")[0]).name
-
-
-def _row(problem: Problem, index: int, source: str, question: str) -> dict[str, Any]:
-    system = [] if problem.system is None else [{"role": "system", "content": problem.system}]
-    return {
-        "data_source": source,
-        "prompt": [*system, {"role": "user", "content": question}],
-        "reward_model": {"style": "rule", "ground_truth": problem.answer},
-        "extra_info": {"index": index, "uid": problem.uid},
-    }
 
 
 def _check_text(problem: Problem) -> None:

@@ -5,8 +5,10 @@ verl's own keys say some of it in other words (see `settings`); what they can't 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from echorl_vl.config import Config, ConfigIssue
 from echorl_vl.config.dump import get_value
@@ -14,9 +16,16 @@ from echorl_vl.config.issues import issue_at
 from echorl_vl.engines.base import register
 from echorl_vl.engines.ray.adjusted import world_size
 from echorl_vl.engines.ray.base import RayEngine
+from echorl_vl.engines.ray.checkpoints import is_whole, newest_whole
 from echorl_vl.engines.ray.checks import gpus, length_issues, rank_issues, set_issues
-from echorl_vl.engines.verl import hooks
-from echorl_vl.engines.verl.settings import NO_EFFECT
+from echorl_vl.engines.resources import read_model_config
+from echorl_vl.engines.verl.dry_run import ENVIRONMENT
+from echorl_vl.engines.verl.hooks import HOST
+from echorl_vl.engines.verl.settings import LAST_OF_A_CHECKPOINT, NO_EFFECT
+
+if TYPE_CHECKING:
+    from echorl_vl.engines.ray.driver import Driver
+    from echorl_vl.outputs.run_folder import RunFolder
 
 NOT_TRIED = "engine verl has not been tried with anything else"
 
@@ -57,7 +66,9 @@ class VerlEngine(RayEngine):
     summary = "verl: Ray, FSDP2 and vLLM, text only, on one GPU or many"
     accepts = ACCEPTS
     ignores = NO_EFFECT
+    host = HOST
     smaller = SMALLER
+    environment = ENVIRONMENT
 
     def own_issues(self, config: Config) -> list[ConfigIssue]:
         return [
@@ -69,8 +80,23 @@ class VerlEngine(RayEngine):
             *length_issues(config),
         ]
 
-    def is_installed(self) -> bool:
-        return hooks.verl_installed()
+    def model_issues(self, config: Config) -> Iterator[ConfigIssue]:
+        return _model(config)
+
+    def prepare_sets(self, config: Config, note: Callable[[str], None]) -> Callable[[Path], Config]:
+        from echorl_vl.engines.ray.datasets import load_tokenizer
+        from echorl_vl.engines.verl.datasets import load_sets, readable_by_verl
+
+        tokenizer, _ = load_tokenizer(config)
+        return partial(readable_by_verl, config, sets=load_sets(config, tokenizer, note))
+
+    def newest_checkpoint(self, run: Path) -> Path | None:
+        return newest_whole(run, LAST_OF_A_CHECKPOINT)
+
+    def driver(self, config: Config, folder: RunFolder) -> Driver:
+        from echorl_vl.engines.verl.launch import driver
+
+        return driver(config, folder)
 
 
 def _validation(config: Config) -> Iterator[ConfigIssue]:
@@ -118,3 +144,18 @@ def _ranks(config: Config) -> Iterator[ConfigIssue]:
     if not config.worker.actor.dynamic_batching and per_rank % get_value(config, experience):
         expected = f"expected a divisor of {per_rank}, the rollouts of one rank, without dynamic_batching"
         yield issue_at(config, experience, expected, "data.rollout_batch_size", "worker.rollout.n")
+
+
+def _model(config: Config) -> Iterator[ConfigIssue]:
+    """A vision model, with which EchoRL has not been tried on verl; a checkpoint to start from that verl can't load."""
+    from echorl_vl.models import has_images
+
+    model, key = config.worker.actor.model, "worker.actor.model.model_path"
+    if has_images(read_model_config(model)):
+        wanted = "is a vision model, which engine verl has not been tried with; wanted a text model, or engine = easyr1"
+        yield ConfigIssue((key,), f"{key} = {model.model_path} ({config.origin(key)}): {wanted}")
+    key, given = "trainer.load_checkpoint_path", config.trainer.load_checkpoint_path
+    number = Path(given or "global_step_0").name.removeprefix("global_step_")
+    if given and not (number.isdigit() and is_whole(Path(given), LAST_OF_A_CHECKPOINT)):
+        wanted = "wanted a folder global_step_N of this engine, with actor/ (model, optimizer, state) and data.pt in it"
+        yield ConfigIssue((key,), f"{key} = {given} ({config.origin(key)}): {wanted}")

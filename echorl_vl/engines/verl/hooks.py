@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-
-from echorl_vl.engines.ray.hooks import Hook, hook_faults
-from echorl_vl.errors import UserError
-
-MEASURED = "0.9.1"
+from echorl_vl.engines.ray.hooks import Hook
+from echorl_vl.engines.ray.host import Host, Package
 
 _BASE, _SYNC = "verl.trainer.ppo.v1.trainer_base", "verl.trainer.ppo.v1.trainer_sync"
 _MAIN, _BUFFER, _WORKERS = "verl.trainer.main_ppo", "verl.trainer.ppo.v1.replay_buffer", "verl.workers.engine_workers"
@@ -75,47 +70,19 @@ HOOKS = (
     Hook(_REWARD, "RewardManagerBase.run_single", ("self", "data"), "grades one rollout"),
 )
 
-
-def verl_installed() -> bool:
-    """Whether the `verl` of this environment is the official one with its V1 trainer; nothing of it is run."""
-    try:
-        spec = importlib.util.find_spec("verl")
-        if spec is None or not spec.submodule_search_locations:
-            return False
-        (folder,) = list(spec.submodule_search_locations)[:1]
-    except (ImportError, ValueError):
-        return False
-    from pathlib import Path
-
-    return (Path(folder) / "workers" / "engine_workers.py").is_file()
-
-
-def found_verl() -> str:
-    """What `import verl` would bring, in words."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    if importlib.util.find_spec("verl") is None:
-        return "no package verl"
-    try:
-        number = version("verl")
-    except PackageNotFoundError:
-        number = "of unknown version"
-    return f"the official verl {number}" if verl_installed() else f"another package verl {number} (EasyR1's, perhaps)"
-
-
-def check_installed() -> None:
-    """Raises UserError unless `import verl` brings the official verl."""
-    if not verl_installed():
-        raise UserError(
-            f"engine verl: found {found_verl()}; wanted verl {MEASURED}: pip install 'verl[verl-core]=={MEASURED}' "
-            "into an environment of its own, since EasyR1's package is called verl too, and the two exclude each other."
-        )
-
-
-def check_hooks(hooks: tuple[Hook, ...] = HOOKS) -> None:
-    """Raises UserError that lists each hook which is missing or takes other parameters, or names a missing package."""
-    if lines := hook_faults(hooks, "verl"):
-        raise UserError(
-            f"engine verl: found {found_verl()}, which differs from verl {MEASURED} where the adapter hooks in:\n"
-            f"{lines}\nInstall that version, or run with engine = easyr1 or local."
-        )
+HOST = Host(
+    engine="verl",
+    name="verl",
+    measured="0.9.1",
+    marker="workers/engine_workers.py",  # of its V1 trainer
+    install="pip install 'verl[verl-core]==0.9.1'",
+    packages={  # as verl 0.9.1 declares them
+        "transformers": Package("verl's model code", "5.5.3", "5.11", ("5.6.0",)),
+        "tensordict": Package("verl's batches", "0.8", "0.10.1", ("0.9.0",)),
+        "TransferQueue": Package("verl's V1 trainer; it comes with verl[verl-core]", "0.1.10"),
+        "ray": Package("verl's processes", "2.41"),
+        "hydra-core": Package("verl's configuration", "1.3"),
+        "vllm": Package("verl's rollouts; it comes with verl[vllm]", "0.24", gpu_only=True),
+    },
+    hooks=HOOKS,
+)

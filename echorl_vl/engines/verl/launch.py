@@ -1,12 +1,10 @@
-"""verl's configuration composed, Ray joined or started, and the driver run in it."""
+"""The driver process of verl, and its configuration."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
-import ray
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf, open_dict
 from verl.trainer import main_ppo
@@ -16,18 +14,15 @@ from verl.utils.config import validate_config
 
 from echorl_vl.config import Config
 from echorl_vl.engines import verl as plugin
-from echorl_vl.engines.ray.adjusted import world_size
-from echorl_vl.engines.ray.driver import follow
-from echorl_vl.engines.ray.resources import cluster_issue
-from echorl_vl.engines.ray.run import STOP_FILE
-from echorl_vl.engines.verl.dry_run import DRY_RUN, ENVIRONMENT, dry_run_settings
+from echorl_vl.engines.ray.driver import Driver
+from echorl_vl.engines.verl.dry_run import dry_run_settings
 from echorl_vl.engines.verl.settings import extra_sections, to_verl
 from echorl_vl.engines.verl.trainers import RUN_MODE
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.run_folder import RunFolder
 
 
-class _Runner(main_ppo.TaskRunnerV1.__ray_metadata__.modified_class):
+class EchoRunner(main_ppo.TaskRunnerV1.__ray_metadata__.modified_class):
     """The driver process. Trains; True if the last step was reached, False if the run was stopped before."""
 
     def run(self, config: DictConfig) -> bool:
@@ -35,24 +30,17 @@ class _Runner(main_ppo.TaskRunnerV1.__ray_metadata__.modified_class):
         return not self.trainer.stopped
 
 
-def launch(config: Config, folder: RunFolder) -> bool:
-    """Trains; True when the last step is done, False when the user stopped the run before.
+def driver(config: Config, folder: RunFolder) -> Driver:
+    """What trains `config`, whose sets verl can read (`datasets`), in a run folder.
 
     Raises:
-        UserError: verl refuses the configuration, the cluster has too few GPUs, or what a worker found wrong.
+        UserError: verl refuses the configuration.
     """
     settings = compose_settings(config, folder)
-    stop = folder.path / STOP_FILE
-    stop.unlink(missing_ok=True)
-    _join_or_start(config, settings, folder.path)
-    try:
-        runner = ray.remote(num_cpus=1)(_Runner)
-        return follow(runner.remote().run.remote(settings), stop)
-    finally:
-        stop.unlink(missing_ok=True)
-        if config.trainer.ray_timeline is not None:
-            ray.timeline(filename=config.trainer.ray_timeline)
-        ray.shutdown()  # lets go of a cluster that was there before, and ends one of our own
+    environment = dict(get_ppo_ray_runtime_env(settings)["env_vars"])
+    others = [name for name in os.environ.get(plugin.PLUGIN, "").split(",") if name and name != plugin.__name__]
+    environment |= {plugin.PLUGIN: ",".join([*others, plugin.__name__]), "TRANSFER_QUEUE_ENABLE": "1"}
+    return Driver(EchoRunner, settings, environment, extra_cpus=16)
 
 
 def compose_settings(config: Config, folder: RunFolder) -> DictConfig:
@@ -87,23 +75,3 @@ def _set(settings: DictConfig, key: str, value: Any) -> None:
     new = key.rpartition(".")[2] in _ADDED
     free = new or isinstance(value, dict)  # a mapping of the user's own keys
     OmegaConf.update(settings, key, value, merge=False, force_add=free)
-
-
-def _join_or_start(config: Config, settings: DictConfig, run: Path) -> None:
-    """Connects to the Ray cluster of this machine, or starts one. Raises UserError if its GPUs are too few."""
-    environment = dict(get_ppo_ray_runtime_env(settings)["env_vars"])
-    others = [name for name in os.environ.get(plugin.PLUGIN, "").split(",") if name and name != plugin.__name__]
-    environment[plugin.PLUGIN] = ",".join([*others, plugin.__name__])
-    environment["TRANSFER_QUEUE_ENABLE"] = "1"
-    environment["TENSORBOARD_DIR"] = os.environ.get("TENSORBOARD_DIR", str(run / "tensorboard"))
-    environment["WANDB_DIR"] = os.environ.get("WANDB_DIR", str(run))
-    options: dict[str, Any] = {"runtime_env": {"env_vars": environment}}
-    if os.environ.get(DRY_RUN):
-        environment |= ENVIRONMENT
-        world = world_size(config)  # made-up GPUs: Ray only counts them
-        options |= {"address": "local", "num_cpus": world + 16, "num_gpus": world, "include_dashboard": False}
-    if not ray.is_initialized():
-        ray.init(**options)
-    if problem := cluster_issue(config, ray.cluster_resources()):
-        ray.shutdown()
-        raise UserError(problem)

@@ -28,7 +28,7 @@ from echorl_vl.core import metric_names as names
 WEIGHTS = "token_weights"  # (B, T) of EchoClips, ragged, in the batch
 COEF = "echo_coef"  # lambda of this step, beside the batch
 PROMPTS = "echo_prompts"  # prompts in an optimizer step, beside the batch
-CLIP_UNITS = "echo_clip_units"  # clips per unit of weight for `normalize_by: clips`, else 0, beside the batch
+CLIPS = "echo_clips"  # (B, 1) EchoClips of each row, ragged, in the batch under `normalize_by: clips`
 DENOMINATOR = "echo_denominator"  # N, set once for each optimizer step
 
 

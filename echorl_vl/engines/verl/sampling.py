@@ -10,10 +10,10 @@ import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
+from echorl_vl.engines.ray.recorder import lost_answer_metrics
 from echorl_vl.engines.verl.rewards import ERROR, LOST
 from echorl_vl.errors import UserError
-from echorl_vl.outputs.display import lost_answers
-from echorl_vl.rewards.manager import check_not_all_lost, lost_metrics
+from echorl_vl.rewards.manager import check_not_all_lost
 
 
 class EchoReplayBuffer(ReplayBuffer):
@@ -54,10 +54,7 @@ class EchoReplayBuffer(ReplayBuffer):
             raise_reward_error(info)
         kinds = [info.get(LOST, "ok") for info in infos]
         check_not_all_lost(kinds, self.reward, self.time_limit)
-        lost = lost_metrics(kinds)
-        if warning := lost_answers(lost):
-            print(f"step {global_steps} ({partition_id}): {warning}", flush=True)
-        metrics = {**metrics, **lost}
+        metrics = {**metrics, **lost_answer_metrics(kinds, f"step {global_steps} ({partition_id})")}
         if self.on_sample is not None:
             self.on_sample(partition_id, batch)
         return batch, metrics

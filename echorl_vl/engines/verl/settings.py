@@ -17,6 +17,9 @@ ACTOR, MODEL, ROLLOUT, REF = (f"actor_rollout_ref.{part}" for part in ("actor", 
 LOSS_MODES = {"token": "token-mean", "seq": "seq-mean-token-mean", "constant": "seq-mean-token-sum-norm"}
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
+LAST_OF_A_CHECKPOINT = "data.pt"
+"""The file of a checkpoint that verl writes last."""
+
 _NEVER_BEFORE_THE_END = 2**31 - 1  # steps
 
 HERE = "pkg://echorl_vl.engines.verl"

@@ -17,12 +17,12 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
 from echorl_vl.core import EchoConfig, echo_coef, make_splitter
 from echorl_vl.core import metric_names as names
-from echorl_vl.core.groups import degenerate_groups, group_index
+from echorl_vl.core.groups import degenerate_rows
 from echorl_vl.engines.ray.hooks import patched
-from echorl_vl.engines.train_batch import batch_metrics, mine_clips
+from echorl_vl.engines.train_batch import batch_metrics, clips_of_rows, mine_clips
 from echorl_vl.engines.verl.batches import BatchReader, ReadBatch
-from echorl_vl.engines.verl.hooks import check_hooks
-from echorl_vl.engines.verl.loss import CLIP_UNITS, COEF, PROMPTS, WEIGHTS
+from echorl_vl.engines.verl.hooks import HOST
+from echorl_vl.engines.verl.loss import CLIPS, COEF, PROMPTS, WEIGHTS
 from echorl_vl.engines.verl.plugin import check_plugin
 from echorl_vl.engines.verl.sampling import EchoReplayBuffer
 from echorl_vl.engines.verl.worker import BAD_IN_ROW, SKIPPED, EchoWorker
@@ -37,8 +37,10 @@ class EchoTrainer(PPOTrainerSync):
     With `echo.coef` 0 a step is verl's, bit for bit; the metrics of groups are logged all the same.
     """
 
+    problem_fields: tuple[str, ...] = ()  # columns that name the problem of a row
+
     def __init__(self, config: DictConfig) -> None:
-        check_hooks()
+        HOST.check_hooks()
         check_plugin(config)
         self.echo = EchoConfig(**OmegaConf.to_container(config.get("echo", {}), resolve=True))
         with open_dict(config):
@@ -62,7 +64,7 @@ class EchoTrainer(PPOTrainerSync):
 
     def _init_tokenizer(self) -> None:
         super()._init_tokenizer()
-        self.reader = BatchReader(self.tokenizer, self.config.data.max_response_length)
+        self.reader = BatchReader(self.tokenizer, self.config.data.max_response_length, self.problem_fields)
         self.splitter = make_splitter(self.echo.splitter, self.tokenizer, **self.echo.splitter_kwargs)
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
@@ -70,19 +72,22 @@ class EchoTrainer(PPOTrainerSync):
         started = time.perf_counter()
         coef = echo_coef(self.echo, self.global_steps - 1)
         read = self.reader.read(batch)
-        self.train_batch = train_batch = self._experience(read)
+        first = read.advantages[:, :1]  # the same for each token of a rollout
+        self.train_batch = train_batch = TrainBatch.from_rollouts(read.rollouts, first, self.echo)
         changed: dict[str, torch.Tensor] = {}
         if coef:
             self.train_batch = train_batch = mine_clips(train_batch, self.echo, self.splitter, self.global_steps)
             changed[WEIGHTS] = train_batch.clips.token_weights
-        silent = self._silent_rows(train_batch, coef > 0)[:, None]
-        if (read.advantages.masked_fill(~silent, 0.0) != 0).any():
-            changed["advantages"] = read.advantages.masked_fill(silent, 0.0)
-            train_batch.advantages = train_batch.advantages.masked_fill(silent, 0.0)
+            if self.echo.normalize_by == "clips":
+                changed[CLIPS] = clips_of_rows(train_batch)[:, None]
+        aux_only = self._aux_only(train_batch, coef > 0)[:, None]
+        if (read.advantages.masked_fill(~aux_only, 0.0) != 0).any():
+            changed["advantages"] = read.advantages.masked_fill(aux_only, 0.0)
+            train_batch.advantages = train_batch.advantages.masked_fill(aux_only, 0.0)
         if changed:
             batch = self._put(batch, read, changed)
         if coef:
-            batch.extra_info.update({COEF: coef, PROMPTS: self._prompts_per_update(), CLIP_UNITS: self._clip_units()})
+            batch.extra_info.update({COEF: coef, PROMPTS: self._prompts_per_update()})
         mined = time.perf_counter() - started
         batch = super()._update_actor(batch, metrics)
         metrics |= batch_metrics(train_batch, self.echo) | {names.ECHO_COEF: coef, "timing_s/echo": mined}
@@ -99,29 +104,22 @@ class EchoTrainer(PPOTrainerSync):
     def _watch(self, bad_in_row: int) -> None:
         """Told after each update how many optimizer steps in a row were not finite."""
 
-    def _experience(self, read: ReadBatch) -> TrainBatch:
-        first = read.advantages[:, :1]  # the same for each token of a rollout
-        return TrainBatch.from_rollouts(read.rollouts, first, self.echo)
-
-    def _silent_rows(self, train_batch: TrainBatch, is_ours: bool) -> torch.Tensor:
+    def _aux_only(self, train_batch: TrainBatch, is_ours: bool) -> torch.Tensor:
         """(B,) bool: rows of groups whose rewards are all equal, which teach nothing but what the echo term says.
 
         verl divides by std + 1e-6 in float32, and equal rewards can miss their mean by a rounding, which makes
-        advantages of some hundredths of it. A step that is all verl's (not `is_ours`) keeps these: nothing is silent.
+        advantages of some hundredths of it. A step that is all verl's (not `is_ours`) keeps these.
         """
-        index, groups = group_index(train_batch.rollouts.group_ids)
-        if not is_ours:
-            return torch.zeros_like(index, dtype=torch.bool)
-        return degenerate_groups(train_batch.rewards, index, groups)[index]
+        return degenerate_rows(train_batch.rewards, train_batch.rollouts.group_ids) & is_ours
 
     @staticmethod
     def _put(batch: KVBatchMeta, read: ReadBatch, columns: dict[str, torch.Tensor]) -> KVBatchMeta:
-        """Writes (B, T) columns of the rows of `read` into the queue; rows that only pad the batch get zeros."""
+        """Writes columns (B, T) or (B, 1) of the rows of `read` into the queue; rows that pad the batch get a zero."""
         rows = {key: number for number, key in enumerate(read.keys)}
         fields = {}
         for name, column in columns.items():
             parts = [
-                column[rows[key], : read.lengths[rows[key]]].float() if key in rows else torch.zeros(1)
+                column[rows[key], : read.lengths[rows[key]]] if key in rows else column.new_zeros(1)
                 for key in batch.keys
             ]
             fields[name] = torch.nested.as_nested_tensor(parts, layout=torch.jagged)
@@ -135,9 +133,3 @@ class EchoTrainer(PPOTrainerSync):
 
     def _prompts_per_update(self) -> int:
         return self.config.actor_rollout_ref.actor.ppo_mini_batch_size
-
-    def _clip_units(self) -> int:
-        """Clips per unit of weight, where the echo term is divided by clips; else 0."""
-        if self.echo.normalize_by != "clips":
-            return 0
-        return self.echo.k if self.echo.select == "topk" else 1

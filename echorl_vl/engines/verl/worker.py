@@ -11,7 +11,7 @@ from tensordict import TensorDict
 from verl.utils import tensordict_utils
 from verl.workers.engine_workers import ActorRolloutRefWorker, TrainingWorker
 
-from echorl_vl.engines.verl.loss import CLIP_UNITS, COEF, DENOMINATOR, PROMPTS, WEIGHTS, EchoLoss
+from echorl_vl.engines.verl.loss import CLIPS, COEF, DENOMINATOR, PROMPTS, EchoLoss
 
 SKIPPED = "skipped_share"  # 1 for an optimizer step that was not finite; verl logs the mean over a training step
 BAD_IN_ROW = "bad_in_row_max"  # such steps in a row, up to now; verl takes the largest of what has "max" in its name
@@ -45,12 +45,11 @@ class EchoTrainingWorker(TrainingWorker):
         return output
 
     def _denominator(self, data: TensorDict) -> int:
-        units = tensordict_utils.get(data, CLIP_UNITS)
-        if not units:
+        if CLIPS not in data.keys():  # noqa: SIM118  (a TensorDict has no `in` of its own)
             return tensordict_utils.get(data, PROMPTS)
-        weight = data[WEIGHTS].values().double().sum().to(self.device_name)
-        dist.all_reduce(weight, group=self.engine.get_data_parallel_group())
-        return max(1, round(weight.item() * units))  # the weights of a clip add up to 1, or to 1 / k
+        clips = data[CLIPS].values().sum().to(self.device_name)
+        dist.all_reduce(clips, group=self.engine.get_data_parallel_group())
+        return max(1, int(clips))
 
 
 class EchoWorker(ActorRolloutRefWorker):

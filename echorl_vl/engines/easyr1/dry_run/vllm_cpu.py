@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from echorl_vl.engines.easyr1.dry_run.params import SamplingParams
+from echorl_vl.engines.easyr1.dry_run.stand_ins import SamplingParams
 
 KEPT = ("dtype", "seed", "max_model_len", "max_num_batched_tokens", "trust_remote_code", "distributed_executor_backend")
 

@@ -2,7 +2,7 @@
 
 For trying a configuration before machines are paid for, and for this project's tests. Ray, FSDP2 (over gloo), verl's
 trainer, TransferQueue, agent loop, workers, data, rewards and checkpoints are the real ones; sampling is done by the
-local engine's rollout in the place of vLLM. `config.cpu_dry_run` says what a configuration loses, `install` what is
+local engine's rollout in the place of vLLM. `ray.adjusted` says what a configuration loses, `install` what is
 put in the place of CUDA.
 """
 
@@ -10,20 +10,17 @@ from __future__ import annotations
 
 from typing import Any
 
-DRY_RUN = "ECHORL_VL_VERL_REHEARSAL"
-"""Set in the environment of every process of a CPU dry run."""
+from echorl_vl.engines.ray.adjusted import dry_run_environment
 
-ROLLOUT = "echorl_rehearsal"
+ROLLOUT = "echorl_dry_run"
 """The name of our sampler in verl's registries."""
 
-ENVIRONMENT = {
-    DRY_RUN: "1",
+ENVIRONMENT = dry_run_environment("verl") | {
     "VERL_PLATFORM": "cpu",  # ours, registered by `install`
     "VERL_ENGINE_DEVICE": "cuda",  # verl looks for its FSDP engine under the name of a device that it knows
-    "GLOO_SOCKET_IFNAME": "lo",
-    "RAY_AUTH_MODE": "disabled",
     "OMP_NUM_THREADS": "1",
 }
+"""Variables of every process of a CPU dry run."""
 
 
 def dry_run_settings() -> dict[str, Any]:

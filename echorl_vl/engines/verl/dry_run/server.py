@@ -13,14 +13,10 @@ from torch import Tensor
 from verl.workers.rollout.base import BaseRollout
 from verl.workers.rollout.replica import RolloutReplica, TokenOutput
 
-from echorl_vl.config import ModelConfig
-from echorl_vl.core.seeds import step_generator
-from echorl_vl.engines.local.policy import Policy
-from echorl_vl.engines.local.rollout import generate
 from echorl_vl.engines.local.sampling import SamplingParams
-from echorl_vl.types import Problem, Prompt
+from echorl_vl.engines.ray.dry_run import Sampler, request
 
-NAME = "echorl_rehearsal_server_{}"  # of a replica's Ray actor
+NAME = "echorl_dry_run_server_{}"  # of a replica's Ray actor
 PAUSE = 0.05  # seconds that requests are gathered for: drawn together they take a fraction of the time
 
 
@@ -36,15 +32,14 @@ class Server:
 
     def __init__(self, path: str, trust_remote_code: bool, max_tokens: int, ignore_eos: bool, seed: int) -> None:
         torch.set_num_threads(1)
-        self.policy = Policy.load(ModelConfig(model_path=path, trust_remote_code=trust_remote_code), "cpu")
-        self.policy.model.requires_grad_(False)
-        self.max_tokens, self.ignore_eos, self.seed = max_tokens, ignore_eos, seed
-        self.step, self.calls = 0, 0
+        self.sampler = Sampler(path, trust_remote_code, seed)
+        self.max_tokens, self.ignore_eos = max_tokens, ignore_eos
+        self.step = 0
         self.waiting: list[_Request] = []
 
     async def load_weights(self, weights: dict[str, Tensor], step: int | None) -> None:
         """Weights by their names in the model. step: that of the trainer, which goes into each answer."""
-        own = self.policy.network.state_dict()
+        own = self.sampler.weights
         for name, tensor in weights.items():
             own[name].copy_(tensor)
         self.step = step or 0
@@ -60,39 +55,33 @@ class Server:
             max_tokens=self.max_tokens,
             ignore_eos=self.ignore_eos,
         )
-        request = _Request(list(prompt_ids), params, asyncio.get_running_loop().create_future())
-        self.waiting.append(request)
+        waiting = _Request(list(prompt_ids), params, asyncio.get_running_loop().create_future())
+        self.waiting.append(waiting)
         if len(self.waiting) == 1:
             asyncio.get_running_loop().call_later(PAUSE, self._answer_waiting)
-        return await request.answer
+        return await waiting.answer
 
     def _answer_waiting(self) -> None:
         requests, self.waiting = self.waiting, []
-        for params in dict.fromkeys(request.params for request in requests):
-            self._answer([request for request in requests if request.params == params], params)
+        for params in dict.fromkeys(one.params for one in requests):
+            self._answer([one for one in requests if one.params == params], params)
 
     def _answer(self, requests: list[_Request], params: SamplingParams) -> None:
-        self.calls += 1
+        prompts = [request(number, torch.tensor(one.prompt_ids)) for number, one in enumerate(requests)]
         try:
-            prompts = [
-                Prompt(Problem(f"request:{number}", "", ""), "", torch.tensor(request.prompt_ids))
-                for number, request in enumerate(requests)
-            ]
-            rollouts = generate(self.policy, prompts, params, step_generator(self.seed, self.calls, "rehearsal"))
+            responses = self.sampler.sample(prompts, params)
         except Exception as error:
-            for request in requests:
-                request.answer.set_exception(error)
+            for one in requests:
+                one.answer.set_exception(error)
             return
-        lengths = rollouts.response_mask.sum(-1).tolist()
-        for row, (request, length) in enumerate(zip(requests, lengths, strict=True)):
-            request.answer.set_result(
-                TokenOutput(
-                    token_ids=rollouts.tokens[row, :length].tolist(),
-                    log_probs=rollouts.log_probs[row, :length].tolist(),
-                    stop_reason="completed",
-                    extra_fields={"global_steps": self.step},
-                )
+        for one, (tokens, log_probs) in zip(requests, responses, strict=True):
+            output = TokenOutput(
+                token_ids=tokens,
+                log_probs=log_probs,
+                stop_reason="completed",
+                extra_fields={"global_steps": self.step},
             )
+            one.answer.set_result(output)
 
     async def wake_up(self, *_: Any, **__: Any) -> None:
         """There is no GPU memory to take again."""

@@ -1,4 +1,4 @@
-"""What EasyR1 uses of vLLM, with the local engine's rollout behind it: float32, one process, image-aware."""
+"""What EasyR1 uses of vLLM, with the local engine's rollout behind it, and of flash-attn, in plain torch."""
 
 from __future__ import annotations
 
@@ -10,15 +10,25 @@ from typing import Any
 
 import msgspec
 import torch
+from einops import rearrange
 from torch import Tensor
 
-from echorl_vl.config import ModelConfig
-from echorl_vl.core.seeds import step_generator
-from echorl_vl.engines.easyr1.dry_run.params import SamplingParams
-from echorl_vl.engines.local.policy import Policy
-from echorl_vl.engines.local.rollout import generate
-from echorl_vl.engines.local.sampling import SamplingParams as DrawParams
-from echorl_vl.types import Problem, Prompt
+from echorl_vl.engines.ray.dry_run import Sampler, request
+
+
+@dataclass
+class SamplingParams:
+    """How responses are drawn: the fields of vLLM's that EasyR1 sets, with vLLM's defaults."""
+
+    n: int = 1
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = -1
+    seed: int | None = None
+    max_tokens: int = 16
+    ignore_eos: bool = False
+    detokenize: bool = True
+    logit_bias: dict[int, float] | None = None
 
 
 @dataclass
@@ -32,9 +42,7 @@ class LLM:
     """Samples with the weights that EasyR1 handed over last. Every call draws new numbers, by seed and count."""
 
     def __init__(self, model: str, seed: int = 0, trust_remote_code: bool = False, **_: Any) -> None:
-        self.policy = Policy.load(ModelConfig(model_path=model, trust_remote_code=trust_remote_code), "cpu")
-        self.policy.model.requires_grad_(False)
-        self.seed, self.calls = seed, 0
+        self.sampler = Sampler(model, trust_remote_code, seed)
         runner = SimpleNamespace(model=SimpleNamespace(load_weights=self._load_weights), encoder_cache={})
         worker = SimpleNamespace(worker=SimpleNamespace(model_runner=runner))
         self.llm_engine = SimpleNamespace(
@@ -43,7 +51,7 @@ class LLM:
             list_loras=lambda: set(self.adapters),
         )
         self.adapters: list[int] = []
-        self.base = {name: tensor.clone() for name, tensor in self.policy.network.state_dict().items()}
+        self.base = {name: tensor.clone() for name, tensor in self.sampler.weights.items()}
 
     def sleep(self, level: int = 1) -> None:
         """There is no GPU memory to give back."""
@@ -53,6 +61,8 @@ class LLM:
 
     def generate(self, prompts: list[dict], sampling_params: SamplingParams, **_: Any) -> list[RequestOutput]:
         """Responses to prompts of `prompt_token_ids` (one image token a picture) and `multi_modal_data`."""
+        from echorl_vl.engines.local.sampling import SamplingParams as DrawParams
+
         params = DrawParams(
             n=sampling_params.n,
             temperature=sampling_params.temperature,
@@ -61,33 +71,28 @@ class LLM:
             max_tokens=sampling_params.max_tokens,
             ignore_eos=sampling_params.ignore_eos,
         )
-        self.calls += 1
-        generator = step_generator(sampling_params.seed or self.seed, self.calls, "rehearsal")
-        encoded = [self._encode(index, prompt) for index, prompt in enumerate(prompts)]
-        rollouts = generate(self.policy, encoded, params, generator)
-        lengths = rollouts.response_mask.sum(-1).tolist()
-        responses = [row[:length] for row, length in zip(rollouts.tokens.tolist(), lengths, strict=True)]
+        encoded = [self._encode(number, prompt) for number, prompt in enumerate(prompts)]
+        responses = self.sampler.sample(encoded, params, sampling_params.seed)
         groups = [responses[first : first + params.n] for first in range(0, len(responses), params.n)]
-        return [RequestOutput([SimpleNamespace(token_ids=tokens) for tokens in group]) for group in groups]
+        return [RequestOutput([SimpleNamespace(token_ids=tokens) for tokens, _ in group]) for group in groups]
 
-    def _encode(self, index: int, prompt: dict) -> Prompt:
+    def _encode(self, number: int, prompt: dict) -> Any:
         ids = torch.tensor(prompt["prompt_token_ids"])
         images = (prompt.get("multi_modal_data") or {}).get("image", [])
-        problem = Problem(uid=f"request:{index}", question="", answer="", images=tuple(images))
         if not images:
-            return Prompt(problem, "", ids)
-        features = self.policy.processor.image_processor(images=images, return_tensors="pt")
-        merged = features["image_grid_thw"].prod(-1) // self.policy.processor.image_processor.merge_size**2
-        counts = torch.ones_like(ids)
-        counts[ids == self.policy.visual.image_pad] = merged
-        ids = ids.repeat_interleave(counts)
-        return Prompt(problem, "", ids, features["pixel_values"], features["image_grid_thw"])
+            return request(number, ids)
+        policy = self.sampler.policy
+        features = policy.processor.image_processor(images=images, return_tensors="pt")
+        patches = {name: features[name] for name in ("pixel_values", "image_grid_thw")}
+        counts = torch.ones_like(ids)  # EasyR1 writes one token for an image
+        merged = patches["image_grid_thw"].prod(-1) // policy.processor.image_processor.merge_size**2
+        counts[ids == policy.visual.image_pad] = merged
+        return request(number, ids.repeat_interleave(counts), images, **patches)
 
     def _load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Weights under the names of the published checkpoints, as EasyR1 gives them to vLLM."""
-        network = self.policy.network
-        own = network.state_dict()
-        mapping = getattr(network, "_checkpoint_conversion_mapping", {})
+        own = self.sampler.weights
+        mapping = getattr(self.sampler.policy.network, "_checkpoint_conversion_mapping", {})
         for name, tensor in weights:
             own[_own_name(name, mapping, own)].copy_(tensor)
 
@@ -95,7 +100,7 @@ class LLM:
         """Merges an adapter into the weights as loaded: W + alpha / rank * B A."""
         self.adapters = [request.lora_int_id]
         scale = request.peft_config["lora_alpha"] / request.peft_config["r"]
-        own = self.policy.network.state_dict()
+        own = self.sampler.weights
         for name, down in request.lora_tensors.items():
             if "lora_A" not in name:
                 continue
@@ -132,7 +137,36 @@ _PARALLEL = {
     "get_tensor_model_parallel_world_size": lambda: 1,
 }
 
+# `flash_attn.bert_padding`, for EasyR1's padding-free batches. M = batch * sequence, N kept tokens.
+
+
+def index_first_axis(values: Tensor, indices: Tensor) -> Tensor:
+    """(N, ...) rows `indices` (N,) of `values` (M, ...)."""
+    return values[indices]
+
+
+def unpad_input(hidden_states: Tensor, attention_mask: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, int, Tensor]:
+    """(batch, sequence, ...) -> (N, ...) tokens in the mask, their indices, cumulative lengths, longest, lengths."""
+    lengths = attention_mask.sum(-1, dtype=torch.int32)
+    indices = attention_mask.flatten().nonzero().flatten()
+    cumulative = torch.nn.functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
+    return hidden_states.flatten(0, 1)[indices], indices, cumulative, int(lengths.max()), lengths
+
+
+def pad_input(hidden_states: Tensor, indices: Tensor, batch: int, seqlen: int) -> Tensor:
+    """(N, ...) -> (batch, sequence, ...), zeros elsewhere."""
+    padded = hidden_states.new_zeros(batch * seqlen, *hidden_states.shape[1:])
+    return padded.index_copy(0, indices, hidden_states).unflatten(0, (batch, seqlen))
+
+
 MODULES: dict[str, dict[str, Any]] = {
+    "flash_attn": {},
+    "flash_attn.bert_padding": {
+        "index_first_axis": index_first_axis,
+        "pad_input": pad_input,
+        "rearrange": rearrange,
+        "unpad_input": unpad_input,
+    },
     "vllm": {"LLM": LLM, "RequestOutput": RequestOutput, "SamplingParams": SamplingParams},
     "vllm.distributed": {"parallel_state": SimpleNamespace(**_PARALLEL)},
     "vllm.lora": {},

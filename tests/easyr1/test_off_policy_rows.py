@@ -1,4 +1,4 @@
-"""The expert's trace is the last row of each group of a training batch, and of no other batch."""
+"""A demonstration is the last row of each group of a training batch, and of no other batch."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dry_run_process import in_dry_run
 ROWS = """
 import numpy as np, torch
 from verl.protocol import DataProto
-from echorl_vl.engines.easyr1.expert_rows import ExpertRows
+from echorl_vl.engines.easyr1.off_policy_rows import OffPolicyRows
 
 N, WIDTH, PROMPT, PAD = 4, 6, 3, 99
 traces = [[11, 12, 13], [21, 22, 23, 24, 25, 26]]
-rows = ExpertRows(N, PAD)
+rows = OffPolicyRows(N, PAD)
 asked = []
 
 def generate(prompts):
@@ -39,7 +39,7 @@ def prompts():
 
 class Loader:
     def __iter__(self):
-        yield {"expert_trace": np.array(traces, dtype=object), "ground_truth": ["a", "b"]}
+        yield {"demonstration": np.array(traces, dtype=object), "ground_truth": ["a", "b"]}
 
     def __len__(self):
         return 1
@@ -76,5 +76,5 @@ print("right")
 """
 
 
-def test_the_trace_follows_the_sampled_rows_of_its_prompt(easyr1):
+def test_the_demonstration_follows_the_sampled_rows_of_its_prompt(easyr1):
     assert in_dry_run(ROWS) == "right"

@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
+from ray_runs import REPOSITORY
 from rich.console import Console
-from short_runs import REPOSITORY
 
 from echorl_vl.config import Config, load_config, tied_to_length
-from echorl_vl.engines.ray.run import open_run, train_hosted
+from echorl_vl.engines.ray.run import open_run, train_in_folder
 from echorl_vl.errors import INTERRUPTED
 from echorl_vl.outputs import plots
 
@@ -46,7 +46,7 @@ class Host:
 def train(config: Config, host: Host) -> tuple[int, str]:
     console = Console(file=io.StringIO(), width=1000)
     with open_run(config, newest, console) as folder:
-        status = train_hosted(config, folder, host, newest, console)
+        status = train_in_folder(config, folder, host, newest, console)
     return status, console.file.getvalue()
 
 
