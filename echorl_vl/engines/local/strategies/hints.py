@@ -49,12 +49,13 @@ class Hints(RolloutStrategy):
         demonstrations: DemonstrationEncoder,
         splitter: Splitter,
     ) -> list[str]:
-        problems, most = [train[index] for index in range(min(len(train), LOOKED_AT))], algorithm.pieces
-        hints = (cut_hints(demonstrations.encode(one), demonstrations.tokenizer, splitter, most) for one in problems)
+        looked_at = min(len(train), LOOKED_AT)
+        tokens = (demonstrations.encode(train[index]) for index in range(looked_at))
+        hints = (cut_hints(one, demonstrations.tokenizer, splitter, algorithm.pieces) for one in tokens)
         without = sum(not found for found in hints)
         if not without:
             return []
-        what = f"{without:,} of {len(problems):,} demonstrations are one step up to their answer and give no hint"
+        what = f"{without:,} of {looked_at:,} demonstrations are one step up to their answer and give no hint"
         return [f"{what}: their problems are trained on without one (echo.splitter says where steps end)"]
 
     def sample(self, prompts: Sequence[Prompt], step: int, purpose: str, timer: PhaseTimer) -> RolloutBatch:
