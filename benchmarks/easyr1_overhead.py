@@ -106,7 +106,7 @@ class Bench:
         from verl.workers.fsdp_workers import FSDPWorker
 
         from echorl_vl.engines.easyr1.actor import CLIPS, COEF, WEIGHTS
-        from echorl_vl.engines.train_batch import batch_metrics, clips_of_rows, mine_clips
+        from echorl_vl.engines.train_batch import batch_metrics, mine_clips
         from echorl_vl.types import TrainBatch
 
         worker, data = self.worker, self.settings.data
@@ -137,7 +137,7 @@ class Bench:
             train_batch = TrainBatch.from_rollouts(made, batch.batch["advantages"], self.ours.echo)
             train_batch = mine_clips(train_batch, self.ours.echo, self.splitter, number)
             batch.batch[WEIGHTS] = train_batch.clips.token_weights
-            batch.batch[CLIPS] = clips_of_rows(train_batch)
+            batch.batch[CLIPS] = train_batch.clips.per_row
             batch.meta_info[COEF] = self.ours.echo.coef
             batch_metrics(train_batch, self.ours.echo)
         worker.update_actor(batch)

@@ -6,9 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from echorl_vl.core import (
     EchoConfig,
     Splitter,
@@ -41,11 +38,6 @@ def mine_clips(train_batch: TrainBatch, config: EchoConfig, splitter: Splitter, 
         rewards=train_batch.rewards,
     )
     return replace(train_batch, steps=steps, clips=clips)
-
-
-def clips_of_rows(train_batch: TrainBatch) -> Tensor:
-    """(B,) int64: how many EchoClips each row has."""
-    return torch.bincount(train_batch.clips.rows, minlength=len(train_batch.rewards))
 
 
 def write_train_batch(

@@ -12,7 +12,7 @@ from ray_runs import COEF, PROMPTS, RECIPE, STEPS, N, difference, graded_rollout
 
 from echorl_vl.config import load_config
 from echorl_vl.core import EchoConfig, make_splitter
-from echorl_vl.engines.train_batch import clips_of_rows, mine_clips
+from echorl_vl.engines.train_batch import mine_clips
 
 RANKS = Path(__file__).with_name("ranks.py")
 PROMPT_WIDTH = 64
@@ -146,7 +146,7 @@ def columns_of(train_batch) -> dict[str, torch.Tensor]:
     """What the driver puts into a batch beside EasyR1's columns."""
     columns = {
         "token_weights": train_batch.clips.token_weights,
-        "echo_clips": clips_of_rows(train_batch),
+        "echo_clips": train_batch.clips.per_row,
         "on_policy": train_batch.rollouts.is_on_policy,
     }
     aux_only = train_batch.rollouts.aux_only
@@ -223,7 +223,7 @@ def as_easyr1(policy, train_batch) -> dict:
         "advantages": train_batch.advantages * mask,
         "ref_log_probs": train_batch.ref_log_probs,
         "token_weights": train_batch.clips.token_weights,
-        "echo_clips": clips_of_rows(train_batch),
+        "echo_clips": train_batch.clips.per_row,
         "verified": train_batch.verified,
     }
     return {"tensors": tensors, "multi_modal_inputs": inputs}

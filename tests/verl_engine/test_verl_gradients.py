@@ -13,7 +13,7 @@ from ray_runs import COEF, PROMPTS, RECIPE, STEPS, N, difference, graded_rollout
 from echorl_vl.config import load_config
 from echorl_vl.config.dump import set_value
 from echorl_vl.core import EchoConfig, make_splitter
-from echorl_vl.engines.train_batch import clips_of_rows, mine_clips
+from echorl_vl.engines.train_batch import mine_clips
 
 RANKS = Path(__file__).with_name("verl_ranks.py")
 
@@ -115,7 +115,7 @@ def variant_case(policy, train_batch, name: str) -> dict:
     changed = mined(policy, train_batch, EchoConfig(**VARIANTS[name].get("echo", {}), include_truncated=True))
     columns = {"token_weights": changed.clips.token_weights}
     if VARIANTS[name].get("echo", {}).get("normalize_by") == "clips":
-        columns["echo_clips"] = clips_of_rows(changed)[:, None]
+        columns["echo_clips"] = changed.clips.per_row[:, None]
     known = {key: value for key, value in VARIANTS[name].items() if key not in ("echo", "local")}
     return {**PLAIN, "name": name, "coef": COEF, "micro": 4, "columns": columns} | known
 

@@ -27,7 +27,7 @@ from echorl_vl.engines.easyr1.rewards import RewardRecorder
 from echorl_vl.engines.easyr1.settings import AUX_ONLY_FILTER, LOST, EchoPPOConfig
 from echorl_vl.engines.ray.batches import QUESTION, UID
 from echorl_vl.engines.ray.recorder import RunRecorder, lost_answer_metrics
-from echorl_vl.engines.train_batch import batch_metrics, clips_of_rows, mine_clips
+from echorl_vl.engines.train_batch import batch_metrics, mine_clips
 from echorl_vl.types import TrainBatch
 
 _EASYR1_HAS = ("reward/", "response_length/", "prompt_length/")  # metrics of our names that it logs itself
@@ -102,7 +102,7 @@ class EchoTrainer(RayPPOTrainer):
         if coef:
             train_batch = mine_clips(train_batch, echo, self.splitter, step)
             batch.batch[WEIGHTS] = train_batch.clips.token_weights
-            batch.batch[CLIPS] = clips_of_rows(train_batch)
+            batch.batch[CLIPS] = train_batch.clips.per_row
             batch.meta_info[COEF] = coef
         if self.off_policy_rows is not None:
             batch.batch[VERIFIED] = train_batch.verified

@@ -19,7 +19,7 @@ from echorl_vl.core import EchoConfig, echo_coef, make_splitter
 from echorl_vl.core import metric_names as names
 from echorl_vl.core.groups import degenerate_rows
 from echorl_vl.engines.ray.hooks import patched
-from echorl_vl.engines.train_batch import batch_metrics, clips_of_rows, mine_clips
+from echorl_vl.engines.train_batch import batch_metrics, mine_clips
 from echorl_vl.engines.verl.batches import BatchReader, ReadBatch
 from echorl_vl.engines.verl.hooks import HOST
 from echorl_vl.engines.verl.loss import CLIPS, COEF, PROMPTS, WEIGHTS
@@ -79,7 +79,7 @@ class EchoTrainer(PPOTrainerSync):
             self.train_batch = train_batch = mine_clips(train_batch, self.echo, self.splitter, self.global_steps)
             changed[WEIGHTS] = train_batch.clips.token_weights
             if self.echo.normalize_by == "clips":
-                changed[CLIPS] = clips_of_rows(train_batch)[:, None]
+                changed[CLIPS] = train_batch.clips.per_row[:, None]
         aux_only = self._aux_only(train_batch, coef > 0)[:, None]
         if (read.advantages.masked_fill(~aux_only, 0.0) != 0).any():
             changed["advantages"] = read.advantages.masked_fill(aux_only, 0.0)
