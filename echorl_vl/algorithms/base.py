@@ -109,6 +109,11 @@ def register(name: str):
     def add(cls: type[Algorithm]) -> type[Algorithm]:
         if name in ALGORITHMS:
             raise ValueError(f"two algorithms are called {name!r}: {ALGORITHMS[name].__name__} and {cls.__name__}")
+        for field in dataclasses.fields(cls):
+            if not isinstance(field.default, (bool, int, float, str)):
+                got = "none" if field.default is dataclasses.MISSING else repr(field.default)
+                default = f"expected a switch, number or text as its default, got {got}"
+                raise ValueError(f"option {field.name} of the algorithm {name!r}: {default}")
         cls.name = name
         overridden = [method for method in METHODS if getattr(cls, method) is not getattr(Algorithm, method)]
         cls.needs |= {METHODS[method] for method in overridden}

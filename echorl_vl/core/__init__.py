@@ -28,7 +28,7 @@ _NAMES = {
     "mining": "EchoClips mine_echo_clips verified_rollouts",
     "off_policy_losses": "luffy_loss nll sft_loss shaped_expert_loss srft_loss",
     "policy_losses": "KL_KINDS LOSS_TYPES PolicyLoss aggregate kl_penalty policy_loss",
-    "selectors": "SELECTORS register_selector",
+    "selectors": "SELECTORS SelectorError register_selector",
     "splitters": "SPLITTERS BlankLineSplitter FormulaSplitter NewlineSplitter RegexSplitter SentenceSplitter "
     "Splitter StepHeadingSplitter WindowSplitter make_splitter",
     "steps": "step_ids",

@@ -28,7 +28,7 @@ from torch import Tensor
 from .config import EchoConfig
 from .entropy import step_sums
 from .groups import degenerate_groups, group_index
-from .selectors import SELECTORS, Selector, find_selector
+from .selectors import SELECTORS, Selector, SelectorError, find_selector
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ def mine_echo_clips(
         rewards: (B,) for `apply_to: degenerate`; None takes `verified` for it.
 
     Raises:
-        ValueError: shapes that don't fit, or a selector that chooses a step which may not be chosen.
+        ValueError: shapes that don't fit.
+        SelectorError: the selector fails, or answers with something else than eligible steps.
     """
     _check_shapes(step_ids, entropy, group_ids, verified, truncated, on_policy, rewards)
     index, groups = group_index(group_ids)
@@ -143,19 +144,27 @@ def _choose(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Rows, steps and weights (C,) of a selector's choice, in order of row, then step.
 
-    Raises ValueError for a selector that answers with something else than eligible steps.
+    Raises SelectorError for a selector that fails, or answers with something else than eligible steps.
     """
     if step_entropy.shape[1] == 0:
         nothing = groups.new_empty(0)
         return nothing, nothing, nothing.float()
-    rows, steps, weights = selector(step_entropy, eligible, groups, config, generator)
+    try:
+        chosen = selector(step_entropy, eligible, groups, config, generator)
+    except Exception as error:
+        raise SelectorError(f"echo.select = {config.select}: {type(error).__name__}: {error}") from error
+    if not (isinstance(chosen, tuple) and len(chosen) == 3 and all(isinstance(one, Tensor) for one in chosen)):
+        got = type(chosen).__name__ if not isinstance(chosen, tuple) else f"{len(chosen)} values"
+        raise SelectorError(f"echo.select = {config.select}: expected tensors rows, steps and weights, got {got}")
+    rows, steps, weights = chosen
     if not rows.shape == steps.shape == weights.shape == rows.shape[:1]:
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (rows, steps, weights))
-        raise ValueError(
-            f"echo.select {config.select}: expected rows, steps and weights of one shape (C,), got {shapes}"
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in chosen)
+        raise SelectorError(
+            f"echo.select = {config.select}: expected rows, steps and weights of one shape (C,), got {shapes}"
         )
-    if not eligible[rows, steps].all():
-        raise ValueError(f"echo.select {config.select}: expected eligible steps, got one that is not")
+    inside = (rows >= 0) & (rows < len(eligible)) & (steps >= 0) & (steps < eligible.shape[1])
+    if not (inside.all() and eligible[rows, steps].all()):
+        raise SelectorError(f"echo.select = {config.select}: expected eligible steps, got one that is not")
     order = (rows * eligible.shape[1] + steps).argsort()
     return rows[order], steps[order], weights[order].float()
 

@@ -30,6 +30,10 @@ Chosen = tuple[Tensor, Tensor, Tensor]
 """rows (C,) int64, steps (C,) int64, weights (C,) float: the chosen steps, in any order, and what each clip weighs."""
 
 
+class SelectorError(ValueError):
+    """A selector failed, or answered with something else than eligible steps."""
+
+
 class Selector(Protocol):
     """What `echo.select` names."""
 
@@ -92,7 +96,8 @@ def find_selector(select: str) -> Selector:
         return SELECTORS[select]
     path, _, name = select.rpartition(":")
     if not path.endswith(".py"):
-        raise ValueError(f"expected one of {', '.join(SELECTORS)}, or path.py:name of one of your own")
+        hint = f"; expected {select}:NAME for one that this file registers" if select.endswith(".py") else ""
+        raise ValueError(f"expected one of {', '.join(SELECTORS)}, or path.py:name of one of your own{hint}")
     if not Path(path).is_file():
         raise ValueError(f"expected a file of Python, got {path}, which is none")
     registered = _registered_by(Path(path).resolve())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from echorl_vl.core import (
     EchoConfig,
+    SelectorError,
     Splitter,
     echo_metrics,
     group_statistics,
@@ -16,27 +17,34 @@ from echorl_vl.core import (
 )
 from echorl_vl.core import metric_names as names
 from echorl_vl.core.seeds import step_generator
+from echorl_vl.errors import UserError
 from echorl_vl.outputs.rollout_files import write_rollouts
 from echorl_vl.types import RolloutBatch, TrainBatch
 
 
 def mine_clips(train_batch: TrainBatch, config: EchoConfig, splitter: Splitter, step: int) -> TrainBatch:
-    """The batch with its reasoning steps and its EchoClips, from the entropies recorded with the rollouts."""
+    """The batch with its reasoning steps and its EchoClips, from the entropies recorded with the rollouts.
+
+    Raises UserError for a selector (`echo.select`) of the user's own that fails or answers with something else.
+    """
     rollouts = train_batch.rollouts
     # Off-policy rows are in no step: they are not mined, and the policy's entropies there were never recorded.
     on_policy_text = rollouts.text_mask & rollouts.is_on_policy[:, None]
     steps = step_ids(rollouts.tokens, on_policy_text, splitter)
-    clips = mine_echo_clips(
-        rollouts.entropy,
-        steps,
-        rollouts.group_ids,
-        train_batch.verified,
-        config,
-        truncated=rollouts.truncated,
-        generator=step_generator(config.seed, step, config.stream),
-        on_policy=rollouts.on_policy,
-        rewards=train_batch.rewards,
-    )
+    try:
+        clips = mine_echo_clips(
+            rollouts.entropy,
+            steps,
+            rollouts.group_ids,
+            train_batch.verified,
+            config,
+            truncated=rollouts.truncated,
+            generator=step_generator(config.seed, step, config.stream),
+            on_policy=rollouts.on_policy,
+            rewards=train_batch.rewards,
+        )
+    except SelectorError as error:
+        raise UserError(str(error)) from error
     return replace(train_batch, steps=steps, clips=clips)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 
-from echorl_vl.algorithms import ALGORITHMS, make_algorithm
+from echorl_vl.algorithms import ALGORITHMS, Algorithm, make_algorithm, register
 from echorl_vl.config import clip_note, config_to_dict, load_config, overridden
 from echorl_vl.config.options import schema_options
 from echorl_vl.config.schema import Config
@@ -165,3 +166,12 @@ def test_dapo_shapes_rewards_and_grpo_does_not() -> None:
     torch.testing.assert_close(make_algorithm("dapo").shape_rewards(rewards, lengths, 100), torch.tensor([1, 0.5, 0.0]))
     off = make_algorithm("dapo", {"overlong_factor": 0})
     assert off.shape_rewards(rewards, lengths, 100) is rewards
+
+
+@pytest.mark.parametrize("default", [dataclasses.MISSING, (1, 2)], ids=["none", "tuple"])
+def test_an_option_without_a_default_of_a_plain_type_is_refused(default: object) -> None:
+    option = ("taper", float) if default is dataclasses.MISSING else ("taper", tuple, default)
+    faulty = dataclasses.make_dataclass("Faulty", [option], bases=(Algorithm,), frozen=True)
+    with pytest.raises(ValueError, match="option taper of the algorithm 'faulty': expected a switch, number or text"):
+        register("faulty")(faulty)
+    assert "faulty" not in ALGORITHMS

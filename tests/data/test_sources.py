@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echorl_vl.data.checks import image_cells
+from echorl_vl.data.generated import register_source
 from echorl_vl.data.sources import load_problems
 from echorl_vl.errors import UserError
 
@@ -366,3 +367,23 @@ def test_the_generator_is_asked_for_the_split(monkeypatch, png):
     assert (problem.uid, problem.extra) == ("generated/geometry3k@train:0", {"kind": "circle"})
     refused("generated/geometry3k@trian", "generated/geometry3k@trian", "there is train")
     refused("generated/algebra@train", "generated/geometry3k", "algebra")
+
+
+def test_a_source_of_ones_own_is_one_function(monkeypatch):
+    monkeypatch.setattr("echorl_vl.data.generated._SOURCES", {})
+
+    @register_source("generated/sums")
+    def sums(split):
+        if split != "train":
+            raise ValueError(f"no split {split}")
+        return datasets.Dataset.from_list([{"problem": f"{n} + 1", "answer": str(n + 1)} for n in range(3)])
+
+    assert [problem.answer for problem in load_problems("generated/sums@train")] == ["1", "2", "3"]
+    with pytest.raises(UserError, match="generated/sums@test"):
+        load_problems("generated/sums@test")
+    with pytest.raises(UserError, match="generated/products@train: no source has this name; there are: generated/su"):
+        load_problems("generated/products@train")
+    with pytest.raises(ValueError, match="registered already"):
+        register_source("generated/sums")(lambda split: sums(split))
+    with pytest.raises(ValueError, match="a source is named generated/NAME"):
+        register_source("sums")

@@ -54,8 +54,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for entry in source.iterdir():
             if entry.name not in ("engines", "__pycache__"):
                 (target / entry.name).symlink_to(entry)
-    (engines / "toy").mkdir()
-    (engines / "toy/engine.py").write_text(TOY)
+    page = (REPOSITORY / "docs/engines.md").read_text(encoding="utf-8")
+    [documented] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for name, code in (("toy", TOY), ("nothing", documented)):
+        (engines / name).mkdir()
+        (engines / name / "engine.py").write_text(code)
     return home
 
 
@@ -68,8 +71,8 @@ def run(home: Path, *arguments: str) -> subprocess.CompletedProcess:
 def test_it_is_listed(home: Path) -> None:
     assert "  toy: says what it would train\n" in run(home, "echorl_vl.train", "--help").stdout
     text = " ".join(run(home, "echorl_vl.train", "--help-all").stdout.split())
-    assert "(one of auto, easyr1, local, toy, verl)" in text
-    assert "toy: only 1.0)" in text and "padding_free = true easyr1, local, verl: pack" in text
+    assert "(one of auto, easyr1, local, nothing, toy, verl)" in text
+    assert "toy: only 1.0)" in text and "padding_free = true easyr1, local, nothing, verl: pack" in text
 
 
 def test_its_issues_are_told_with_the_others(home: Path) -> None:
@@ -91,6 +94,12 @@ def test_it_runs(home: Path) -> None:
     assert done.stdout.startswith("engine: toy (the configuration asks for it)\n")
     assert done.stdout.endswith("toy trains 7 steps\n")
     assert run(home, "echorl_vl.engines.check", "toy").stdout.startswith("torch ")
+
+
+def test_the_engine_of_the_documentation_runs(home: Path) -> None:
+    done = run(home, "echorl_vl.train", str(CONFIG), "engine=nothing")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("\n2000\n")
 
 
 def test_an_engine_of_ones_own_need_not_be_in_the_package() -> None:

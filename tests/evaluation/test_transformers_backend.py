@@ -17,6 +17,7 @@ from echorl_vl.evaluation.generation.base import Request, seed_of
 from echorl_vl.evaluation.generation.draw import measure
 from echorl_vl.evaluation.generation.transformers_backend import TransformersGenerator
 from echorl_vl.evaluation.settings import Sampling
+from echorl_vl.models.base import FAMILIES, ModelFamily
 
 GREEDY = Sampling(max_tokens=48)
 SAMPLED = Sampling(temperature=1.0, max_tokens=48)
@@ -132,3 +133,17 @@ def test_rows_share_no_batch_where_rotary_factors_depend_on_its_longest(tmp_path
     config["rope_parameters"] = {"rope_type": kind, "factor": 4.0, "rope_theta": 10_000.0}
     (folder / "config.json").write_text(json.dumps(config))
     assert TransformersGenerator(str(folder), device="cpu", batch_size=6).batch_size == batch
+
+
+def test_another_family_that_claims_every_processor_changes_nothing(monkeypatch, pictures):
+    class Greedy(type(pictures.encoder.images.processing)):
+        @classmethod
+        def takes(cls, processor):
+            return True
+
+    class Other(ModelFamily):
+        model_types, processing = ("other",), Greedy
+
+    monkeypatch.setattr("echorl_vl.models.base.FAMILIES", {"Other": Other(), **FAMILIES})
+    again = TransformersGenerator(str(PICTURE_MODEL), device="cpu", min_pixels=3136, max_pixels=12544)
+    assert type(again.encoder.images.processing) is type(pictures.encoder.images.processing)

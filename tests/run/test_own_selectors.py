@@ -61,3 +61,34 @@ def test_the_selector_of_the_documentation(run, tmp_path) -> None:
     done = run(*SMALL, solved(tmp_path), f"echo.select={select}")
     assert done.status == 0, done.output
     assert all(row["echo/clips"] == row["echo/verified"] - row["echo/left_out_short"] > 8 for row in done.metrics)
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ("return step_entropy.missing", "AttributeError: 'Tensor' object has no attribute 'missing'"),
+        ("return groups, groups", "expected tensors rows, steps and weights, got 2 values"),
+        ("return groups", "expected tensors rows, steps and weights, got Tensor"),
+        ("return groups, groups, torch.ones(1)", "expected rows, steps and weights of one shape (C,), got"),
+        ("return groups[:1], groups[:1] - 1, torch.ones(1)", "expected eligible steps, got one that is not"),
+    ],
+)
+def test_a_selector_that_fails_is_named(run, tmp_path, body, fault) -> None:
+    code = f"""
+import torch
+from echorl_vl.core import register_selector
+
+@register_selector("faulty")
+def faulty(step_entropy, eligible, groups, config, generator):
+    {body}
+"""
+    (tmp_path / "mine.py").write_text(code)
+    select = f"{tmp_path / 'mine.py'}:faulty"
+    done = run(*SMALL, solved(tmp_path), f"echo.select={select}")
+    assert done.status == 2 and "Traceback" not in done.output
+    assert f"echo.select = {select}: {fault}" in " ".join(done.output.split())
+
+
+def test_a_file_without_a_name_is_asked_for_one() -> None:
+    with pytest.raises(ValueError, match=r"expected mine\.py:NAME for one that this file registers"):
+        EchoConfig(select="mine.py")

@@ -8,18 +8,29 @@ from typing import Any
 from transformers import AutoConfig, AutoProcessor
 
 from echorl_vl.data.prompts import PromptEncoder
-from echorl_vl.models import has_images, image_processing
+from echorl_vl.models import family_of, has_images
 
 
 def encoder_for(
-    processor: Any | None, tokenizer: Any, template: Path | None, min_pixels: int | None, max_pixels: int | None
+    config: Any,
+    processor: Any | None,
+    tokenizer: Any,
+    template: Path | None,
+    min_pixels: int | None,
+    max_pixels: int | None,
 ) -> PromptEncoder:
-    """The encoder of one model's prompts. Nothing is kept: each prompt is used once.
+    """The encoder of the prompts of one model; config: transformers' of it. Nothing is kept: each prompt is used once.
 
-    Raises UserError for a template that is none, or limits that leave no size.
+    Raises UserError for images of a model of no known family, a template that is none, or limits that leave no size.
     """
     return PromptEncoder(
-        processor, tokenizer, format_prompt=template, min_pixels=min_pixels, max_pixels=max_pixels, cache_bytes=0
+        processor,
+        tokenizer,
+        format_prompt=template,
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
+        cache_bytes=0,
+        family=None if processor is None else family_of(config),
     )
 
 
@@ -32,9 +43,10 @@ def context_of(config: Any) -> int | None:
 def pixel_limits(model: str, min_pixels: int | None, max_pixels: int | None) -> tuple[int | None, int | None]:
     """The limits that pictures are fitted to: those given, else the processor's own; None for a model of text.
 
-    Raises UserError for a processor that does not cut pictures as Qwen2-VL's does.
+    Raises UserError for images of a model of no known family.
     """
-    if not has_images(AutoConfig.from_pretrained(model)):
+    config = AutoConfig.from_pretrained(model)
+    if not has_images(config):
         return min_pixels, max_pixels
-    processing = image_processing(AutoProcessor.from_pretrained(model), min_pixels, max_pixels)
+    processing = family_of(config, model).processing(AutoProcessor.from_pretrained(model), min_pixels, max_pixels)
     return processing.min_pixels, processing.max_pixels

@@ -45,7 +45,9 @@ class TransformersGenerator:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         loaded = load(SimpleNamespace(model_path=model), self.device, dtype_on(self.device.type, dtype))
         self.model, self.tokenizer = loaded.model, loaded.tokenizer
-        self.encoder = encoder_for(loaded.processor, loaded.tokenizer, template, min_pixels, max_pixels)
+        self.encoder = encoder_for(
+            self.model.config, loaded.processor, loaded.tokenizer, template, min_pixels, max_pixels
+        )
         self.batch_size = 1 if has_length_dependent_rope(self.model.config) else batch_size or BATCH_SIZE
         self.context = context_of(self.model.config)
         self._ends = _end_tokens(self.model, self.tokenizer)

@@ -59,7 +59,7 @@ class VLLMGenerator:
 
             processor = AutoProcessor.from_pretrained(model)
         self.tokenizer = processor.tokenizer if processor is not None else AutoTokenizer.from_pretrained(model)
-        self.encoder = encoder_for(processor, self.tokenizer, template, min_pixels, max_pixels)
+        self.encoder = encoder_for(config, processor, self.tokenizer, template, min_pixels, max_pixels)
         self.batch_size = batch_size or BATCH_SIZE
         self.context = context_of(config)
         if processor is not None:
