@@ -66,7 +66,7 @@ class Policy:
         self.decoder.config._attn_implementation = SHARED_PREFIX
         self.head = self.family.head(self.network)
         self.vocab_size = self.head.out_features
-        self.hidden_size = self.network.get_input_embeddings().embedding_dim
+        self.hidden_size = self.decoder.config.hidden_size
 
         self.visual = VisualTokens.find(self.config, tokenizer)
         self.special_ids = special_token_ids(tokenizer).to(self.device)
