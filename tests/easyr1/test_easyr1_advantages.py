@@ -7,7 +7,7 @@ from dry_run_process import in_dry_run
 DEGENERATE = """
 import numpy as np, torch
 from verl.trainer import core_algos
-from echorl_vl.engines.easyr1.advantages import exact_zeros, without_std
+from echorl_vl.engines.easyr1.advantages import exact_zeros, of_outcomes
 
 mask = torch.ones(16, 3)
 rewards = torch.zeros(16, 3)
@@ -19,7 +19,7 @@ theirs, _ = core_algos.compute_grpo_outcome_advantage(**arguments)
 assert 0.05 < theirs[:8].abs().max() < 0.06  # the rounding that is mended
 ours, _ = exact_zeros(core_algos.compute_grpo_outcome_advantage)(**arguments)
 assert (ours[:8] == 0).all() and torch.equal(ours[8:], theirs[8:])
-plain, returns = without_std(**arguments)
+plain, returns = of_outcomes("grpo", norm_by_std=False)(**arguments)
 expected = rewards.sum(-1) - rewards.sum(-1).view(2, 8).mean(1).repeat_interleave(8)
 torch.testing.assert_close(plain, expected[:, None] * mask)
 assert (plain[:8] == 0).all() and torch.equal(plain, returns)

@@ -11,7 +11,7 @@ from ray_runs import REPOSITORY
 from rich.console import Console
 
 from echorl_vl.config import Config, load_config, tied_to_length
-from echorl_vl.engines.ray.run import open_run, train_in_folder
+from echorl_vl.engines.ray.run import train_in_folder
 from echorl_vl.errors import INTERRUPTED
 from echorl_vl.outputs import plots
 
@@ -45,8 +45,7 @@ class Host:
 
 def train(config: Config, host: Host) -> tuple[int, str]:
     console = Console(file=io.StringIO(), width=1000)
-    with open_run(config, newest, console) as folder:
-        status = train_in_folder(config, folder, host, newest, console)
+    status = train_in_folder(config, lambda folder: host(config, folder), newest, console)
     return status, console.file.getvalue()
 
 

@@ -28,11 +28,11 @@ def register_advantages(config: Config) -> None:
     """Puts our variant in the place of the estimator that `config` names, where it asks for something EasyR1 lacks."""
     name = config.algorithm.adv_estimator
     if name == "reinforce_rej":
-        register_adv_estimator("grpo")(reinforce_rej)  # the name that `to_easyr1` gives it
+        register_adv_estimator("grpo")(of_outcomes(name))  # the name that `to_easyr1` gives it
     elif name == "gae":
         register_adv_estimator(name)(gae)
     elif name == "grpo" and not config.algorithm.norm_adv_by_std_in_grpo:
-        register_adv_estimator(name)(without_std)
+        register_adv_estimator(name)(of_outcomes(name, norm_by_std=False))
     elif name in GROUP_ESTIMATORS and config.echo.coef:
         register_adv_estimator(name)(exact_zeros(ADV_ESTIMATOR_MAP[name]))
 
@@ -56,18 +56,18 @@ def gae(
     return masked_whiten(advantages, response_mask), advantages + values
 
 
-def without_std(token_level_rewards: Tensor, response_mask: Tensor, index: Any, **_: Any) -> tuple[Tensor, Tensor]:
-    """Dr. GRPO: r - mean. (b, T) advantages and returns, as EasyR1 wants them."""
-    rewards = token_level_rewards.sum(-1)
-    advantages = group_advantages(rewards, number_groups(index), "grpo", norm_by_std=False)[:, None] * response_mask
-    return advantages, advantages
+def of_outcomes(estimator: str, norm_by_std: bool = True) -> Any:
+    """The project's own estimator of a rollout's reward in its group, as EasyR1 calls one.
 
+    Dr. GRPO is "grpo" without norm_by_std: r - mean. "reinforce_rej": r, and 0 in groups of equal rewards.
+    """
 
-def reinforce_rej(token_level_rewards: Tensor, response_mask: Tensor, index: Any, **_: Any) -> tuple[Tensor, Tensor]:
-    """Reinforce-Rej: r, and 0 in groups of equal rewards. (b, T) advantages and returns, as EasyR1 wants them."""
-    rewards = token_level_rewards.sum(-1)
-    advantages = group_advantages(rewards, number_groups(index), "reinforce_rej")[:, None] * response_mask
-    return advantages, advantages
+    def of_tokens(token_level_rewards: Tensor, response_mask: Tensor, index: Any, **_: Any) -> tuple[Tensor, Tensor]:
+        rewards, groups = token_level_rewards.sum(-1), number_groups(index)
+        advantages = group_advantages(rewards, groups, estimator, norm_by_std=norm_by_std)[:, None] * response_mask
+        return advantages, advantages
+
+    return of_tokens
 
 
 def exact_zeros(estimator: Any) -> Any:

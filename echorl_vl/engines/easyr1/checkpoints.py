@@ -28,11 +28,7 @@ def newest_checkpoint(run: Path) -> Path | None:
         pass
     folder = newest_whole(run, LAST)
     if folder is not None:
-        note = {
-            "best_global_step": None,
-            "best_val_reward_score": -1.0,
-            "last_global_step": int(folder.name.rpartition("_")[2]),
-            "last_actor_path": str((folder / "actor").absolute()),
-        }
-        path.write_text(json.dumps(note, indent=2), encoding="utf-8")
+        step, actor = int(folder.name.rpartition("_")[2]), str((folder / "actor").absolute())
+        best = {"best_global_step": None, "best_val_reward_score": -1.0}
+        path.write_text(json.dumps(best | {"last_global_step": step, "last_actor_path": actor}), encoding="utf-8")
     return folder

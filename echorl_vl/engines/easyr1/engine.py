@@ -6,9 +6,7 @@ EasyR1 finds most of these itself, minutes later, in a worker's traceback; a rem
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from echorl_vl.algorithms import Capability
 from echorl_vl.config import Config, ConfigIssue
@@ -24,10 +22,6 @@ from echorl_vl.engines.ray.adjusted import data_ranks, trained_roles, world_size
 from echorl_vl.engines.ray.base import RayEngine
 from echorl_vl.engines.ray.checks import gpus, length_issues, rank_issues, set_issues
 from echorl_vl.engines.resources import read_model_config
-
-if TYPE_CHECKING:
-    from echorl_vl.engines.ray.driver import Driver
-    from echorl_vl.outputs.run_folder import RunFolder
 
 _MODEL = "worker.actor.model.model_path"
 _DEVICES = ("trainer.n_gpus_per_node", "trainer.nnodes", "worker.rollout.tensor_parallel_size")
@@ -64,6 +58,7 @@ class EasyR1Engine(RayEngine):
     host = HOST
     smaller = SMALLER
     environment = ENVIRONMENT
+    newest_checkpoint = staticmethod(newest_checkpoint)
 
     def own_issues(self, config: Config) -> list[ConfigIssue]:
         return [
@@ -78,19 +73,6 @@ class EasyR1Engine(RayEngine):
     def model_issues(self, config: Config) -> Iterator[ConfigIssue]:
         yield from _critic(config)
         yield from _sequences(config)
-
-    def prepare_sets(self, config: Config, note: Callable[[str], None]) -> Callable[[Path], Config]:
-        from echorl_vl.engines.easyr1.datasets import prepare_sets
-
-        return prepare_sets(config, note)
-
-    def newest_checkpoint(self, run: Path) -> Path | None:
-        return newest_checkpoint(run)
-
-    def driver(self, config: Config, folder: RunFolder) -> Driver:
-        from echorl_vl.engines.easyr1.launch import driver
-
-        return driver(config, folder)
 
     def suits(self, config: Config) -> tuple[bool, str]:
         if config.trainer.device == "cpu":

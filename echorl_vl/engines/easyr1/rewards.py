@@ -94,7 +94,7 @@ class RewardRecorder:
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
-        self._answers: list[tuple[int, Any, DataProto]] = []
+        self._answers: list[tuple[Any, DataProto]] = []
         self._rows = 0
         self.keep_success = False
 
@@ -108,7 +108,7 @@ class RewardRecorder:
         first, self._rows = self._rows, self._rows + len(batch)
         batch.non_tensor_batch[ROW] = np.arange(first, self._rows, dtype=object)
         answer = self._actor.compute_reward.remote(batch)
-        self._answers.append((first, answer, batch))
+        self._answers.append((answer, batch))
         return answer
 
     @property
@@ -118,7 +118,7 @@ class RewardRecorder:
 
     def kinds(self) -> list[str]:
         """What became of each row in the answers since they were last taken, of those in which rows got no score."""
-        parts = [ray.get(answer)[1].get(LOST, []) for _, answer, _ in self._answers]
+        parts = [ray.get(answer)[1].get(LOST, []) for answer, _ in self._answers]
         return [KINDS[int(number)] for numbers in parts for number in numbers]
 
     def forget(self) -> None:
@@ -127,16 +127,14 @@ class RewardRecorder:
 
     def scores(self, batch: DataProto) -> list[dict[str, float]]:
         """The parts of the reward of each row of `batch`; forgets all answers so far."""
-        parts: dict[int, dict[str, float]] = {}
-        for first, answer, _ in self._answers:
-            parts |= {first + index: score for index, score in enumerate(_by_row(ray.get(answer)[1]))}
-        self.forget()
-        return [parts[row] for row in batch.non_tensor_batch[ROW].tolist()]
+        answers = [(asked.non_tensor_batch[ROW].tolist(), scores) for scores, asked in self.take()]
+        by_row = {row: score for rows, scores in answers for row, score in zip(rows, scores, strict=True)}
+        return [by_row[row] for row in batch.non_tensor_batch[ROW].tolist()]
 
     def take(self) -> list[tuple[list[dict[str, float]], DataProto]]:
         """(scores, batch) of each answer so far, in order; forgets them."""
         answers, self._answers = self._answers, []
-        return [(_by_row(ray.get(answer)[1]), batch) for _, answer, batch in answers]
+        return [(_by_row(ray.get(answer)[1]), batch) for answer, batch in answers]
 
 
 def _by_row(parts: dict[str, list[float]]) -> list[dict[str, float]]:

@@ -14,27 +14,13 @@ from echorl_vl.core import EchoConfig
 
 OUR_KEYS = frozenset(
     {
-        "engine",
-        "echo",
-        "data.demonstration_key",
-        "data.bad_traces",
-        "data.bad_rows",
-        "data.check_images",
-        "data.trace_needs_box",
-        "algorithm.name",
-        "algorithm.options",
-        "algorithm.norm_adv_by_std_in_grpo",
-        "algorithm.dynamic_sampling",
-        "algorithm.keep_all_success_groups",
-        "worker.actor.entropy_coef",
-        "worker.reward.time_limit",
-        "worker.reward.on_error",
-        "trainer.device",
-        "trainer.max_bad_steps",
-        "trainer.rollout_save_freq",
-        "trainer.checkpoint_hash",
+        "engine", "echo", "data.demonstration_key", "data.bad_traces", "data.bad_rows", "data.check_images",
+        "data.trace_needs_box", "algorithm.name", "algorithm.options", "algorithm.norm_adv_by_std_in_grpo",
+        "algorithm.dynamic_sampling", "algorithm.keep_all_success_groups", "worker.actor.entropy_coef",
+        "worker.reward.time_limit", "worker.reward.on_error", "trainer.device", "trainer.max_bad_steps",
+        "trainer.rollout_save_freq", "trainer.checkpoint_hash",
     }
-)
+)  # fmt: skip
 """Keys without a counterpart in EasyR1. This folder acts on all but the last, which is of the local engine."""
 
 AUX_ONLY_FILTER = "aux_only_filter"

@@ -8,7 +8,8 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from types import ModuleType
+from typing import ClassVar
 
 from echorl_vl.config import Config, ConfigIssue
 from echorl_vl.config.issues import raise_if_any
@@ -17,22 +18,20 @@ from echorl_vl.engines.ray.adjusted import capped, for_dry_run
 from echorl_vl.engines.ray.host import Host, installed_version
 from echorl_vl.engines.resources import Machine
 
-if TYPE_CHECKING:
-    from echorl_vl.engines.ray.driver import Driver
-    from echorl_vl.outputs.run_folder import RunFolder
-
 
 class RayEngine(Engine):
-    """An adapter around a host framework; `dry_run.install` in its folder puts the CPU in the place of CUDA.
+    """An adapter around a host framework; `part` says what else is in its folder.
 
     host: the framework. smaller: keys with which a model takes less memory, in words that follow "take more GPUs".
-    environment: variables of every process of a CPU dry run.
+    environment: variables of every process of a CPU dry run. newest_checkpoint: of a run folder, the checkpoint that a
+    run can resume from, or None.
     """
 
     many_gpus = True
     host: ClassVar[Host]
     smaller: ClassVar[str]
     environment: ClassVar[Mapping[str, str]]
+    newest_checkpoint: ClassVar[Callable[[Path], Path | None]]
 
     def run(self, config: Config) -> int:
         from echorl_vl.engines.ray.run import run_on_ray
@@ -58,21 +57,15 @@ class RayEngine(Engine):
         """What of this kind only the model's own configuration tells, or a checkpoint to start from."""
         return ()
 
-    @abstractmethod
-    def prepare_sets(self, config: Config, note: Callable[[str], None]) -> Callable[[Path], Config]:
-        """Loads and checks the problem sets; `note` takes lines about rows that are left out.
+    def part(self, module: str) -> ModuleType:
+        """A module of this engine's folder, which may import much, and the host.
 
-        Returns a function that writes below a run folder what the host can't read as it is, and gives the configuration
-        that names these files.
+        `datasets` has `prepare_sets(config, note)`: it loads and checks the problem sets, `note` takes lines about rows
+        that are left out, and what it returns writes below a run folder what the host can't read as it is, and gives
+        the configuration that names these files. `launch` has `driver(config, folder)`: the process that trains.
+        `dry_run.install` has `install()`: it puts the CPU in the place of CUDA in this process.
         """
-
-    @abstractmethod
-    def newest_checkpoint(self, run: Path) -> Path | None:
-        """The checkpoint in a run folder that a run can resume from; None where there is none."""
-
-    @abstractmethod
-    def driver(self, config: Config, folder: RunFolder) -> Driver:
-        """The process that trains. Imports the host."""
+        return import_module(f"echorl_vl.engines.{self.name}.{module}")
 
     def preflight(self, config: Config, machine: Machine | None = None) -> None:
         """Everything that would stop a run minutes later, but for its data.
@@ -96,7 +89,7 @@ class RayEngine(Engine):
         """Puts the CPU in the place of CUDA in this process. Raises UserError where the host is not installed."""
         self.host.check_installed()
         os.environ |= self.environment
-        import_module(f"echorl_vl.engines.{self.name}.dry_run.install").install()
+        self.part("dry_run.install").install()
 
     def memory_warnings(self, config: Config, machine: Machine, parameters: int, needed: int) -> Iterator[str]:
         from echorl_vl.engines.ray.resources import memory_issues

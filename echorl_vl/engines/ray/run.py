@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -18,8 +17,6 @@ from echorl_vl.outputs.run_folder import RunFolder
 from echorl_vl.outputs.summary import finish_run
 from echorl_vl.outputs.tracker import check_loggers, lost_rows
 from echorl_vl.rewards.manager import RewardManager
-
-FindCheckpoint = Callable[[Path], Path | None]
 
 
 def run_on_ray(engine: RayEngine, config: Config) -> int:
@@ -41,20 +38,26 @@ def run_on_ray(engine: RayEngine, config: Config) -> int:
     reward = config.worker.reward
     RewardManager(reward.reward_function, dict(reward.reward_function_kwargs)).close()  # checks both
     engine.preflight(config)
-    write_sets = engine.prepare_sets(config, console.print)
-    with open_run(config, engine.newest_checkpoint, console) as folder:
+    write_sets = engine.part("datasets").prepare_sets(config, console.print)
+
+    def launch(folder: RunFolder) -> bool:
         from echorl_vl.engines.ray.driver import run_driver  # imports Ray
 
-        def launch(ready: Config, folder: RunFolder) -> bool:
-            return run_driver(ready, folder.path, engine.driver(ready, folder), engine.environment)
+        ready = write_sets(folder.path)
+        return run_driver(ready, folder.path, engine.part("launch").driver(ready, folder), engine.environment)
 
-        return train_in_folder(write_sets(folder.path), folder, launch, engine.newest_checkpoint, console)
+    return train_in_folder(config, launch, engine.newest_checkpoint, console)
 
 
-@contextmanager
-def open_run(config: Config, find_checkpoint: FindCheckpoint, console: Console) -> Iterator[RunFolder]:
-    """The run folder that `config` names, with its notes printed."""
-    trainer = config.trainer
+def train_in_folder(
+    config: Config,
+    launch: Callable[[RunFolder], bool],
+    find_checkpoint: Callable[[Path], Path | None],
+    console: Console,
+) -> int:
+    """Trains with `launch` (False: stopped before the last step) in the run folder that `config` names, unless there
+    all steps are done; says how it ended and returns the exit status."""
+    trainer, device = config.trainer, "cpu" if config.trainer.device == "cpu" else "cuda"
     path = trainer.save_checkpoint_path or Path("checkpoints") / trainer.project_name / trainer.experiment_name
     with RunFolder.open(
         path,
@@ -63,34 +66,20 @@ def open_run(config: Config, find_checkpoint: FindCheckpoint, console: Console) 
         find_checkpoint=find_checkpoint,
         tied_to_length=tied_to_length(config),
     ) as folder:
-        for note in folder.notes:
+        notes = list(folder.notes)
+        if not folder.trained:
+            if trainer.save_model_only:
+                notes.append("trainer.save_model_only: on this engine a run that is stopped starts again from step 0")
+            notes += [*folder.write_environment(device, config.data.seed), *filter(None, [lost_rows(folder)])]
+        for note in notes:
             console.print(note)
-        if trainer.save_model_only and not folder.trained:
-            console.print("trainer.save_model_only: on this engine a run that is stopped starts again from step 0")
-        yield folder
-
-
-def train_in_folder(
-    config: Config,
-    folder: RunFolder,
-    launch: Callable[[Config, RunFolder], bool],
-    find_checkpoint: FindCheckpoint,
-    console: Console,
-) -> int:
-    """Trains with `launch` (False: stopped before the last step); says how it ended and returns the exit status."""
-    if not folder.trained:
-        notes = folder.write_environment("cpu" if config.trainer.device == "cpu" else "cuda", config.data.seed)
-        for note in (*notes, *filter(None, [lost_rows(folder)])):
-            console.print(note)
-    with Display(total_steps=folder.resume_step, plain=True, console=console) as display:  # its clock runs from here
-        if not folder.trained and not launch(config, folder):
+        display = Display(total_steps=folder.resume_step, plain=True, console=console)
+        with display:  # its clock runs from here
+            if folder.trained or launch(folder):
+                finish_run(folder, display)
+                return 0
             found = find_checkpoint(folder.path)
-            way = (
-                f"goes on from {found.name}"
-                if found
-                else "starts again: nothing was saved yet that it could go on from"
-            )
+            again = "starts again: nothing was saved yet that it could go on from"
+            way = f"goes on from {found.name}" if found else again
             display.note(f"stopped; the same command {way} ({folder.path})")
             return INTERRUPTED
-        finish_run(folder, display)
-    return 0

@@ -32,4 +32,4 @@ if __name__ in os.environ.get(PLUGIN, "").split(","):
         from echorl_vl.engines.verl.dry_run.install import install
 
         install()
-    import echorl_vl.engines.verl.trainers  # noqa: F401  (registers their names)
+    import echorl_vl.engines.verl.run_trainer  # noqa: F401  (registers the trainers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from echorl_vl.data.from_config import load_set, make_encoder, screen_set
 from echorl_vl.data.problem import Problems
 from echorl_vl.data.templates import IMAGE, VIDEO, load_format_prompt
 from echorl_vl.engines.ray.batches import QUESTION, UID
-from echorl_vl.engines.ray.datasets import KEYS, check_fills_a_batch, write_problems
+from echorl_vl.engines.ray.datasets import KEYS, check_fills_a_batch, load_tokenizer, write_problems
 from echorl_vl.errors import UserError
 from echorl_vl.places import split_places
 from echorl_vl.types import Problem
@@ -28,6 +29,12 @@ _SCHEMA = pa.schema(
         "extra_info": pa.struct({"index": pa.int64(), UID: _TEXT, QUESTION: _TEXT}),
     }
 )
+
+
+def prepare_sets(config: Config, note: Callable[[str], None]) -> Callable[[Path], Config]:
+    """Loads and checks the sets; what it returns is `readable_by_verl` of a run folder. Raises UserError."""
+    tokenizer, _ = load_tokenizer(config)
+    return partial(readable_by_verl, config, sets=load_sets(config, tokenizer, note))
 
 
 def load_sets(config: Config, tokenizer: Any, note: Callable[[str], None] = lambda line: None) -> dict[str, Problems]:

@@ -5,10 +5,10 @@ verl's own keys say some of it in other words (see `settings`); what they can't 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from echorl_vl.config import Config, ConfigIssue
 from echorl_vl.config.dump import get_value
@@ -22,10 +22,6 @@ from echorl_vl.engines.resources import read_model_config
 from echorl_vl.engines.verl.dry_run import ENVIRONMENT
 from echorl_vl.engines.verl.hooks import HOST
 from echorl_vl.engines.verl.settings import LAST_OF_A_CHECKPOINT, NO_EFFECT
-
-if TYPE_CHECKING:
-    from echorl_vl.engines.ray.driver import Driver
-    from echorl_vl.outputs.run_folder import RunFolder
 
 NOT_TRIED = "engine verl has not been tried with anything else"
 
@@ -69,6 +65,7 @@ class VerlEngine(RayEngine):
     host = HOST
     smaller = SMALLER
     environment = ENVIRONMENT
+    newest_checkpoint = staticmethod(partial(newest_whole, last=LAST_OF_A_CHECKPOINT))
 
     def own_issues(self, config: Config) -> list[ConfigIssue]:
         return [
@@ -82,21 +79,6 @@ class VerlEngine(RayEngine):
 
     def model_issues(self, config: Config) -> Iterator[ConfigIssue]:
         return _model(config)
-
-    def prepare_sets(self, config: Config, note: Callable[[str], None]) -> Callable[[Path], Config]:
-        from echorl_vl.engines.ray.datasets import load_tokenizer
-        from echorl_vl.engines.verl.datasets import load_sets, readable_by_verl
-
-        tokenizer, _ = load_tokenizer(config)
-        return partial(readable_by_verl, config, sets=load_sets(config, tokenizer, note))
-
-    def newest_checkpoint(self, run: Path) -> Path | None:
-        return newest_whole(run, LAST_OF_A_CHECKPOINT)
-
-    def driver(self, config: Config, folder: RunFolder) -> Driver:
-        from echorl_vl.engines.verl.launch import driver
-
-        return driver(config, folder)
 
 
 def _validation(config: Config) -> Iterator[ConfigIssue]:

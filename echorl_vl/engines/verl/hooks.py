@@ -18,13 +18,8 @@ HOOKS = (
     Hook(_BASE, "PPOTrainer.__init__", ("self", "config"), "called; verl's own trainers warn that they have no term"),
     Hook("verl.trainer.ppo.ray_trainer", "RayPPOTrainer", None, "the old trainer warns too"),
     Hook(_BASE, "PPOTrainer.fit", ("self", "agent_loop_manager"), "run with the next name patched"),
-    Hook(
-        _BASE,
-        "Tracking.__init__",
-        ("self", "*", "project_name", "experiment_name", "default_backend", "config"),
-        "subclassed",
-    ),
-    Hook(_BASE, "Tracking.log", ("self", "data", "step", "backend"), "metrics.jsonl beside verl's loggers"),
+    Hook(_BASE, "Tracking.__init__", ("self", "*", "project_name", "experiment_name"), "subclassed in its place"),
+    Hook(_BASE, "Tracking.log", ("self", "data", "step"), "metrics.jsonl beside verl's loggers"),
     Hook(_BASE, "PPOTrainer._build_replay_buffer", ("self",), "run with the next name patched"),
     Hook(_BASE, "ReplayBuffer", None, "patched to EchoReplayBuffer"),
     Hook(_BASE, "PPOTrainer._init_resource_pool_mgr", ("self",), "EchoWorker takes the actor's roles after it"),
@@ -41,9 +36,7 @@ HOOKS = (
     Hook("verl.utils.config", "validate_config", ("config", "*", "use_reference_policy", "use_critic"), "that check"),
     Hook("verl.trainer.constants_ppo", "get_ppo_ray_runtime_env", ("config",), "what verl sets for Ray's processes"),
     # sampling
-    Hook(
-        _BUFFER, "ReplayBuffer.sample", ("self", "global_steps", "partition_id", "batch_size"), "rollouts that failed"
-    ),
+    Hook(_BUFFER, "ReplayBuffer.sample", ("self", "global_steps", "partition_id", "batch_size"), "failed rollouts"),
     Hook(_BUFFER, "ReplayBuffer._dapo_filtered_keys", ("self", "partition_id"), "which groups dynamic sampling drops"),
     Hook(_QUEUE, "kv_batch_get", ("*", "keys", "partition_id", "select_fields"), "the driver reads the rollouts"),
     Hook(_QUEUE, "kv_batch_put", ("*", "keys", "partition_id", "fields"), "and writes the weights"),
@@ -52,16 +45,9 @@ HOOKS = (
     Hook(_WORKERS, "ActorRolloutRefWorker.actor_worker_cls", None, "set to EchoTrainingWorker on a subclass"),
     Hook(_WORKERS, "TrainingWorker.set_loss_fn", ("self", "loss_fn"), "the echo term goes around verl's loss"),
     Hook(_WORKERS, "TrainingWorker.train_batch", ("self", "data"), "denominator of an optimizer step; skipped steps"),
-    Hook(
-        "verl.workers.utils.losses", "ppo_loss", ("*", "config", "model_output", "data", "dp_group"), "the loss inside"
-    ),
+    Hook("verl.workers.utils.losses", "ppo_loss", ("*", "config", "model_output", "data", "dp_group"), "the host's"),
     Hook("verl.workers.utils.padding", "no_padding_2_padding", ("tensor", "data"), "log-probs of the responses"),
-    Hook(
-        "verl.utils.metric",
-        "Metric.__init__",
-        ("self", "*", "aggregation", "value"),
-        "echo/loss adds up over micro-batches",
-    ),
+    Hook("verl.utils.metric", "Metric.__init__", ("self", "*", "aggregation", "value"), "echo/loss adds up"),
     Hook("verl.utils.metric", "AggregationType.SUM", None, "the same"),
     Hook(_TENSORS, "get", ("tensordict", "key", "*", "default"), "numbers beside a batch"),
     Hook(_TENSORS, "assign_non_tensor", ("tensor_dict",), "the same"),

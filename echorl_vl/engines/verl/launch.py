@@ -16,8 +16,8 @@ from echorl_vl.config import Config
 from echorl_vl.engines import verl as plugin
 from echorl_vl.engines.ray.driver import Driver
 from echorl_vl.engines.verl.dry_run import dry_run_settings
+from echorl_vl.engines.verl.run_trainer import RUN_MODE
 from echorl_vl.engines.verl.settings import extra_sections, to_verl
-from echorl_vl.engines.verl.trainers import RUN_MODE
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.run_folder import RunFolder
 

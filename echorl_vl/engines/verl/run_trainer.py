@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1 import trainer_base
+from verl.trainer.ppo.v1.trainer_base import register_trainer
 
 from echorl_vl.core import echo_coef
 from echorl_vl.core.groups import all_in_group
@@ -18,7 +19,11 @@ from echorl_vl.engines.verl.settings import LAST_OF_A_CHECKPOINT
 from echorl_vl.engines.verl.trainer import EchoTrainer
 from echorl_vl.types import TrainBatch, concatenate
 
+RUN_MODE = "echo_run"
+"""The trainer's name in verl's registry: what `trainer.v1.trainer_mode` may say."""
 
+
+@register_trainer(RUN_MODE)
 class RunTrainer(EchoTrainer):
     """EchoTrainer that writes into a run folder. `stopped`: the stop file ended the run before its last step.
 

@@ -11,8 +11,10 @@ import transfer_queue as tq
 from omegaconf import DictConfig, OmegaConf, open_dict
 from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
+from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1 import trainer_base
+from verl.trainer.ppo.v1.trainer_base import PPOTrainer, register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
 from echorl_vl.core import EchoConfig, echo_coef, make_splitter
@@ -23,7 +25,7 @@ from echorl_vl.engines.train_batch import batch_metrics, mine_clips
 from echorl_vl.engines.verl.batches import BatchReader, ReadBatch
 from echorl_vl.engines.verl.hooks import HOST
 from echorl_vl.engines.verl.loss import CLIPS, COEF, PROMPTS, WEIGHTS
-from echorl_vl.engines.verl.plugin import check_plugin
+from echorl_vl.engines.verl.plugin import check_plugin, warn_where_the_term_is_missing
 from echorl_vl.engines.verl.sampling import EchoReplayBuffer
 from echorl_vl.engines.verl.worker import BAD_IN_ROW, SKIPPED, EchoWorker
 from echorl_vl.types import TrainBatch
@@ -31,6 +33,7 @@ from echorl_vl.types import TrainBatch
 ACTOR_ROLES = (Role.Actor, Role.ActorRollout, Role.ActorRolloutRef)
 
 
+@register_trainer("echo_sync")  # what `trainer.v1.trainer_mode` says for the plug-in
 class EchoTrainer(PPOTrainerSync):
     """PPOTrainerSync whose updates bring EchoClips, as `config.echo` says (keys of EchoConfig).
 
@@ -133,3 +136,7 @@ class EchoTrainer(PPOTrainerSync):
 
     def _prompts_per_update(self) -> int:
         return self.config.actor_rollout_ref.actor.ppo_mini_batch_size
+
+
+for _trainer in (PPOTrainer, RayPPOTrainer):
+    warn_where_the_term_is_missing(_trainer, EchoTrainer)
