@@ -49,6 +49,9 @@ def holds(condition: bool, host: Any, what: str, found: Any = None) -> None:
 
 # --- whole runs ---
 
+LONGEST = 900
+"""Seconds that a run may take: it is a minute on two cores that do nothing else."""
+
 
 class Run(FinishedRun):
     """A run in another process, by which all that it started is marked."""
@@ -88,13 +91,13 @@ def dry_runs(new_folder: Callable[[], Path], *overrides: str) -> Callable[..., A
         process = in_background(["-m", "echorl_vl.train", str(RECIPE), *own], log)
         if not wait:
             return process, folder
-        return Run(process.wait(timeout=420), log.read_text(errors="replace"), folder)
+        return Run(process.wait(timeout=LONGEST), log.read_text(errors="replace"), folder)
 
     return start
 
 
 def wait_for(condition: Callable[[], Any], process: subprocess.Popen, folder: Path, pause: float = 0.2) -> None:
-    deadline, log = time.time() + 300, folder.with_suffix(".log")
+    deadline, log = time.time() + LONGEST, folder.with_suffix(".log")
     while not condition():
         assert process.poll() is None and time.time() < deadline, log.read_text()[-3000:]
         time.sleep(pause)
@@ -188,7 +191,7 @@ def check_stop(dry_run: Callable[..., Any]) -> None:
     process, folder = dry_run("trainer.max_steps=500", wait=False)
     wait_for(lambda: (folder / "rollouts").exists(), process, folder)
     os.kill(process.pid, signal.SIGINT)
-    assert process.wait(timeout=300) == 130
+    assert process.wait(timeout=LONGEST) == 130
     output = folder.with_suffix(".log").read_text()
     assert "stopping after this step" in output
     assert "stopped; the same command goes on from global_step_" in output

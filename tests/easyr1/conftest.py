@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ray_runs import RECIPE, REPOSITORY, SMALL, dry_runs, save_text_model, write_sums
+from ray_runs import LONGEST, RECIPE, REPOSITORY, SMALL, dry_runs, save_text_model, write_sums
 
 from echorl_vl.engines.easyr1.hooks import HOST
 
@@ -66,7 +66,7 @@ def plain_easyr1(easyr1, overrides, tmp_path):
             env=os.environ | {"OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
-            timeout=420,
+            timeout=LONGEST,
         )
         assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-2000:]
         return folder

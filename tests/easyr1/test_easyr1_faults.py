@@ -8,6 +8,7 @@ import signal
 import pytest
 from finished_run import processes
 from ray_runs import (
+    LONGEST,
     all_ended,
     check_a_reward_that_raises_ends_the_run,
     check_lost_answers,
@@ -25,7 +26,7 @@ def test_a_worker_that_dies_ends_the_run_with_its_name(dry_run):
     log = folder.with_suffix(".log")
     (pid,) = [pid for pid, command in processes(str(log)).items() if "WorkerDict" in command]
     os.kill(pid, signal.SIGKILL)
-    assert process.wait(timeout=180) == 2
+    assert process.wait(timeout=LONGEST) == 2
     error = error_of(log.read_text())
     assert f"a process of this run died: WorkerDict (pid {pid}" in error
     assert f"Checkpoints up to now are in {folder}" in error

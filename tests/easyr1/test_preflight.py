@@ -122,7 +122,7 @@ def test_what_is_no_critic(text_model):
     assert "a vision model can't be a critic" in messages(own_issues(config(*critic)))
     assert own_issues(config()) == []
     text = (*critic, f"worker.critic.model.model_path={text_model}")
-    assert "wanted {num_labels: 1}" in messages(own_issues(config(*text)))
+    assert "expected {num_labels: 1}" in messages(own_issues(config(*text)))
     assert list(own_issues(config(*text, "worker.critic.model.override_config={num_labels: 1}"))) == []
 
 
@@ -170,9 +170,9 @@ def test_videos_are_left_to_easyr1(tmp_path):
 def test_shared_sequences_go_with_text_models_whose_heads_divide(text_model):
     ulysses = "worker.actor.ulysses_size=8"
     vision = config(ulysses, f"worker.actor.model.model_path={TINY}")
-    assert "wanted 1 for a vision model" in messages(own_issues(vision))
+    assert "expected 1 for a vision model" in messages(own_issues(vision))
     text = config(ulysses, f"worker.actor.model.model_path={text_model}")
-    assert "wanted a divisor of the 4 attention heads" in messages(own_issues(text))
+    assert "expected a divisor of the 4 attention heads" in messages(own_issues(text))
     assert own_issues(config(f"worker.actor.model.model_path={TINY}")) == []
 
 

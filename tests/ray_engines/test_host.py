@@ -52,8 +52,8 @@ def test_the_hosts_are_told_apart_by_their_modules(package, host, other):
     assert not host.is_installed() and host.found() == "another package verl 1.2.3"
     with pytest.raises(UserError) as caught:
         host.check_installed()
-    assert str(caught.value).startswith(f"engine {host.engine}: found another package verl 1.2.3; wanted {host.name} ")
-    assert f"{host.measured}: {host.install} into an environment of its own" in str(caught.value)
+    assert str(caught.value).startswith(f"engine {host.engine}: expected {host.name} ")
+    assert f"{host.measured}, got another package verl 1.2.3: {host.install} into an environment" in str(caught.value)
     make(package, host)
     host.check_installed()
     assert host.found() == f"{host.name} 1.2.3"
@@ -62,7 +62,7 @@ def test_the_hosts_are_told_apart_by_their_modules(package, host, other):
 @BOTH
 def test_no_package_at_all(host, monkeypatch):
     monkeypatch.setattr(module, "_verl_folder", lambda: None)
-    with pytest.raises(UserError, match=rf"engine {host.engine}: found no package verl; wanted {host.name} 0\.\d"):
+    with pytest.raises(UserError, match=rf"engine {host.engine}: expected {host.name} 0\.\d.*, got no package verl: "):
         host.check_installed()
 
 
@@ -98,16 +98,16 @@ def test_versions_that_fit(host):
 @pytest.mark.parametrize(
     ("host", "package", "version", "message"),
     [
-        (EASYR1, "transformers", "5.2.0", "needs transformers>=4.54,<5 (EasyR1's model code); found 5.2.0"),
-        (EASYR1, "transformers", "4.53.0", "found 4.53.0"),
+        (EASYR1, "transformers", "5.2.0", "needs transformers>=4.54,<5 (EasyR1's model code); got 5.2.0"),
+        (EASYR1, "transformers", "4.53.0", "got 4.53.0"),
         (EASYR1, "omegaconf", "2.4.0", "needs omegaconf>=2.1,<2.4"),
         (EASYR1, "vllm", "0.12.0", "needs vllm>=0.8,<0.12"),
         (EASYR1, "vllm", None, "vllm>=0.8,<0.12 (EasyR1's rollouts; 0.12 drops names that it uses), which is not "),
         (EASYR1, "flash-attn", None, "needs flash-attn>=2.4.3"),
         (EASYR1, "ray", None, "needs the package ray, which is not installed"),
-        (VERL, "transformers", "5.11.0", "transformers>=5.5.3,<5.11,!=5.6.0 (verl's model code); found 5.11.0"),
-        (VERL, "transformers", "5.6.0", "found 5.6.0"),
-        (VERL, "tensordict", "0.9.0", "found 0.9.0"),
+        (VERL, "transformers", "5.11.0", "transformers>=5.5.3,<5.11,!=5.6.0 (verl's model code); got 5.11.0"),
+        (VERL, "transformers", "5.6.0", "got 5.6.0"),
+        (VERL, "tensordict", "0.9.0", "got 0.9.0"),
         (VERL, "TransferQueue", None, "it comes with verl[verl-core]), which is not installed"),
         (VERL, "vllm", None, "it comes with verl[vllm]), which is not installed"),
     ],

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 from finished_run import processes
-from ray_runs import all_ended, check_lost_answers, check_no_score_ends_the_run, error_of, wait_for
+from ray_runs import LONGEST, all_ended, check_lost_answers, check_no_score_ends_the_run, error_of, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +19,7 @@ def test_a_process_that_dies_while_verl_polls_for_its_rollouts_ends_the_run(dry_
     wait_for(lambda: (folder / "rollouts").exists() and running(log, "Server.generate"), process, folder, pause=0.01)
     (pid,) = running(log, "AgentLoopWorker")
     os.kill(pid, signal.SIGKILL)
-    assert process.wait(timeout=180) == 2
+    assert process.wait(timeout=LONGEST) == 2
     assert f"a process of this run died: AgentLoopWorkerTQ (pid {pid}" in error_of(log.read_text())
     assert all_ended(folder)
 

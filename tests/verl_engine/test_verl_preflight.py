@@ -168,8 +168,8 @@ def test_a_checkpoint_to_start_from_has_to_be_verls(tmp_path):
     for name in ("model", "optim", "extra_state"):
         (actor / f"{name}_world_size_1_rank_0.pt").write_text("")
     start = [f"trainer.load_checkpoint_path={actor.parent}", f"worker.actor.model.model_path={TEXT}"]
-    assert "wanted a folder global_step_N of this engine" in messages(own_issues(load_config(RECIPE, start)))
+    assert "expected a folder global_step_N of this engine" in messages(own_issues(load_config(RECIPE, start)))
     (actor.parent / "data.pt").write_text("")
     assert own_issues(load_config(RECIPE, start)) == []
     other = [f"trainer.load_checkpoint_path={actor.parent.rename(tmp_path / 'best')}", start[1]]
-    assert "wanted a folder global_step_N of this engine" in messages(own_issues(load_config(RECIPE, other)))
+    assert "expected a folder global_step_N of this engine" in messages(own_issues(load_config(RECIPE, other)))

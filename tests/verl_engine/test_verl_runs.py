@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from ray_runs import (
+    LONGEST,
     check_a_reward_that_raises_ends_the_run,
     check_clips,
     check_files,
@@ -169,7 +170,7 @@ def plugin(*overrides: str, problems: Path, model: Path, reward: Path, log: Path
     }
     given = [*(f"{key}={value}" for key, value in settings.items()), *overrides]
     environment = ENVIRONMENT | {"VERL_USE_EXTERNAL_MODULES": "echorl_vl.engines.verl"}
-    status = in_background(["-m", "verl.trainer.main_ppo", *given], log, **environment).wait(timeout=420)
+    status = in_background(["-m", "verl.trainer.main_ppo", *given], log, **environment).wait(timeout=LONGEST)
     return status, log.read_text(errors="replace")
 
 
@@ -206,4 +207,4 @@ def test_the_plug_in_refuses_what_has_no_entropies(one_worker, text_model, verl_
         log=tmp_path / "plugin.log",
     )
     assert status != 0
-    assert "bypass_mode = true: skips the pass that gives the entropies; wanted false" in output
+    assert "bypass_mode = true: skips the pass that gives the entropies; expected false" in output

@@ -47,8 +47,8 @@ class EchoActor(DataParallelPPOActor):
         EasyR1 moves, pads and reorders its log-probs along the first axes only, so a last axis passes through.
         """
         temperature = data.meta_info["temperature"]
-        wanted = self.config.echo.entropy_temperature or temperature
-        with patched(self, log_probs_from_logits=self._with_entropy(wanted / temperature)):
+        of_entropy = self.config.echo.entropy_temperature or temperature
+        with patched(self, log_probs_from_logits=self._with_entropy(of_entropy / temperature)):
             return super().compute_log_prob(data)
 
     def update_policy(self, data: DataProto) -> dict[str, Any]:

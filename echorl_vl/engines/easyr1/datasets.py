@@ -156,12 +156,12 @@ def _check_rewritable(problems: Problems) -> None:
         if problem.system is not None:
             raise UserError(
                 f"{problem.where}, {problem.keys.prompt}: has a system message, which EasyR1's prompts have no place "
-                "for; wanted none (its text may stand in data.format_prompt), or engine=local"
+                "for; expected none (its text may stand in data.format_prompt), or engine=local"
             )
         if problem.extra.get(problem.keys.video):
             raise UserError(
                 f"{problem.where}, {problem.keys.video}: has videos, which EasyR1 reads beside columns of text only; "
-                "wanted no chat messages, dotted keys, GSM8K's solutions or demonstrations in such a set"
+                "expected no chat messages, dotted keys, GSM8K's solutions or demonstrations in such a set"
             )
 
 

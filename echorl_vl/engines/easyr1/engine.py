@@ -176,11 +176,11 @@ def _critic(config: Config) -> Iterator[ConfigIssue]:
     model, key = config.worker.critic.model, "worker.critic.model.model_path"
     found = read_model_config(model)
     if has_images(found):
-        wanted = "a vision model can't be a critic; wanted a text model, or algorithm.adv_estimator = grpo"
-        yield ConfigIssue((key,), f"{key} = {model.model_path} ({config.origin(key)}): {wanted}")
+        expected = "a vision model can't be a critic; expected a text model, or algorithm.adv_estimator = grpo"
+        yield ConfigIssue((key,), f"{key} = {model.model_path} ({config.origin(key)}): {expected}")
     elif model.override_config.get("num_labels", found.num_labels) != 1:
         key = "worker.critic.model.override_config"
-        yield ConfigIssue((key,), f"{key}: a critic gives one value a token; wanted {{num_labels: 1}}")
+        yield ConfigIssue((key,), f"{key}: a critic gives one value a token; expected {{num_labels: 1}}")
 
 
 def _sequences(config: Config) -> Iterator[ConfigIssue]:
@@ -193,6 +193,8 @@ def _sequences(config: Config) -> Iterator[ConfigIssue]:
     found, where = read_model_config(config.worker.actor.model), f"{key} = {ranks} ({config.origin(key)})"
     heads = getattr(found, "text_config", found).num_attention_heads
     if has_images(found):
-        yield ConfigIssue((key,), f"{where}: wanted 1 for a vision model, whose picture tokens EasyR1 would cut apart")
+        yield ConfigIssue(
+            (key,), f"{where}: expected 1 for a vision model, whose picture tokens EasyR1 would cut apart"
+        )
     elif heads % ranks:
-        yield ConfigIssue((key,), f"{where}: wanted a divisor of the {heads} attention heads")
+        yield ConfigIssue((key,), f"{where}: expected a divisor of the {heads} attention heads")

@@ -1,8 +1,4 @@
-"""Every name of EasyR1 that the adapter calls, subclasses or rebinds, with its parameters and reason; checked at start.
-
-If one is missing or takes other parameters, the run stops here, with the versions found and wanted: hooking into
-something else than what was measured would train something else than what was asked for.
-"""
+"""EasyR1 as the adapter knows it: each name that it calls, subclasses or patches, and why; checked at start."""
 
 from __future__ import annotations
 
@@ -34,7 +30,7 @@ HOOKS = (
     Hook(_TRAINER, "RayPPOTrainer.fit", ("self",), "run with the tracker patched"),
     Hook(_TRAINER, "RayPPOTrainer._validate", ("self",), "accuracy with its standard error, rollout files"),
     Hook(_TRAINER, "RayPPOTrainer._make_batch_data", ("self", "metrics"), "answers of the reward of past steps go"),
-    Hook("verl.protocol", "DataProto.index_select", ("self", "index"), "room for the expert's row in each group"),
+    Hook("verl.protocol", "DataProto.index_select", ("self", "index"), "room for a demonstration in each group"),
     Hook(_TRAINER, "Tracker.__init__", ("self", "*", "loggers", "config"), "subclassed in its place"),
     Hook(_TRAINER, "Tracker.log", ("self", "data", "step"), "metrics.jsonl beside its loggers; the stop file"),
     Hook(_TRAINER, "CHECKPOINT_TRACKER", None, "names the newest checkpoint, which the run folder looks for"),

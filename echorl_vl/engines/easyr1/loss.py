@@ -55,7 +55,7 @@ class LossComposer:
 
     keep: "all", or for gradient norms apart "base" (no echo term) and "echo" (nothing else).
     done: optimizer steps taken. policy, echo, expert_prob: what each micro-batch came to, the last two as shares of
-    L_echo and of the mean probability of an expert's token.
+    L_echo and of the mean probability of a demonstration's token.
     """
 
     def __init__(

@@ -36,16 +36,16 @@ class Package:
         below = self.below_on_cpu if cpu and self.below_on_cpu else self.below
         bounds = [f">={self.least}"] if self.least else []
         bounds += [f"<{below}"] if below else []
-        wanted = ",".join(bounds + [f"!={version}" for version in self.without])
-        if found is None and not wanted:
+        expected = ",".join(bounds + [f"!={version}" for version in self.without])
+        if found is None and not expected:
             return f"the package {name}, which is not installed: pip install {name}"
         if found is None:
-            return f"{name}{wanted} ({self.why}), which is not installed"
+            return f"{name}{expected} ({self.why}), which is not installed"
         try:
-            fits = SpecifierSet(wanted).contains(Version(found), prereleases=True)
+            fits = SpecifierSet(expected).contains(Version(found), prereleases=True)
         except InvalidVersion:
             return None
-        return None if fits else f"{name}{wanted} ({self.why}); found {found}: pip install '{name}{wanted}'"
+        return None if fits else f"{name}{expected} ({self.why}); got {found}: pip install '{name}{expected}'"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Host:
         """Raises UserError unless `import verl` would bring this host."""
         if not self.is_installed():
             raise UserError(
-                f"engine {self.engine}: found {self.found()}; wanted {self.name} {self.measured}: {self.install} into "
+                f"engine {self.engine}: expected {self.name} {self.measured}, got {self.found()}: {self.install} into "
                 "an environment of its own, since EasyR1 and the official verl are both called verl, and exclude each "
                 "other."
             )

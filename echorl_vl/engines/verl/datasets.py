@@ -49,7 +49,7 @@ def load_sets(config: Config, tokenizer: Any, note: Callable[[str], None] = lamb
     if not (data.override_chat_template or getattr(tokenizer, "chat_template", None)):
         raise UserError(
             f"{config.worker.actor.model.model_path}: the tokenizer has no chat template, and verl writes "
-            "its prompts with one; wanted data.override_chat_template = a file with one"
+            "its prompts with one; expected data.override_chat_template = a file with one"
         )
     sets = {}
     for key in KEYS:
@@ -91,11 +91,13 @@ def _source(problem: Problem, places: list[str]) -> str:
 
 
 def _check_text(problem: Problem) -> None:
-    wanted = "engine verl trains on text (pictures have not been tried with it); wanted text alone, or engine = easyr1"
+    expected = (
+        "engine verl trains on text (pictures have not been tried with it); expected text alone, or engine = easyr1"
+    )
     if problem.images:
-        raise UserError(f"{problem.where}, {problem.keys.image}: has pictures; {wanted}")
+        raise UserError(f"{problem.where}, {problem.keys.image}: has pictures; {expected}")
     if problem.extra.get(problem.keys.video):
-        raise UserError(f"{problem.where}, {problem.keys.video}: has videos; {wanted}")
+        raise UserError(f"{problem.where}, {problem.keys.video}: has videos; {expected}")
     for mark in (IMAGE, VIDEO):
         if mark in problem.question:
-            raise UserError(f"{problem.where}, {problem.keys.prompt}: has {mark}; {wanted}")
+            raise UserError(f"{problem.where}, {problem.keys.prompt}: has {mark}; {expected}")

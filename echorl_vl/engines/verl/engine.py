@@ -134,10 +134,14 @@ def _model(config: Config) -> Iterator[ConfigIssue]:
 
     model, key = config.worker.actor.model, "worker.actor.model.model_path"
     if has_images(read_model_config(model)):
-        wanted = "is a vision model, which engine verl has not been tried with; wanted a text model, or engine = easyr1"
-        yield ConfigIssue((key,), f"{key} = {model.model_path} ({config.origin(key)}): {wanted}")
+        expected = (
+            "is a vision model, which engine verl has not been tried with; expected a text model, or engine = easyr1"
+        )
+        yield ConfigIssue((key,), f"{key} = {model.model_path} ({config.origin(key)}): {expected}")
     key, given = "trainer.load_checkpoint_path", config.trainer.load_checkpoint_path
     number = Path(given or "global_step_0").name.removeprefix("global_step_")
     if given and not (number.isdigit() and is_whole(Path(given), LAST_OF_A_CHECKPOINT)):
-        wanted = "wanted a folder global_step_N of this engine, with actor/ (model, optimizer, state) and data.pt in it"
-        yield ConfigIssue((key,), f"{key} = {given} ({config.origin(key)}): {wanted}")
+        expected = (
+            "expected a folder global_step_N of this engine, with actor/ (model, optimizer, state) and data.pt in it"
+        )
+        yield ConfigIssue((key,), f"{key} = {given} ({config.origin(key)}): {expected}")

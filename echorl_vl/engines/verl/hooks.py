@@ -1,4 +1,4 @@
-"""Every name of verl that the adapter calls, subclasses or rebinds, with parameters and reason; checked at start."""
+"""verl as the adapter knows it: each name that it calls, subclasses or patches, and why; checked at start."""
 
 from __future__ import annotations
 
