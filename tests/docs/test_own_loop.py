@@ -50,7 +50,7 @@ def test_the_loop_is_short_enough_to_be_copied():
 
 @pytest.mark.slow
 def test_it_runs_as_a_script_from_any_folder(tmp_path):
-    process = subprocess.run([sys.executable, str(LOOP)], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    process = subprocess.run([sys.executable, str(LOOP)], cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert process.returncode == 0, process.stderr[-2000:]
     rows = [ast.literal_eval(line) for line in process.stdout.splitlines()]
     assert len(rows) == 80
