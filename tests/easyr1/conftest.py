@@ -41,25 +41,25 @@ def problems(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def overrides(problems) -> list[str]:
+def small_run(problems) -> list[str]:
     """What a small run sets."""
     sets = [f"data.train_files={problems['train']}", f"data.val_files={problems['validation']}"]
     return [*SMALL, *OWN, *sets]
 
 
 @pytest.fixture(scope="session")
-def dry_run(easyr1, overrides, tmp_path_factory):
+def dry_run(easyr1, small_run, tmp_path_factory):
     """See `dry_runs`."""
-    return dry_runs(lambda: tmp_path_factory.mktemp("run"), *overrides)
+    return dry_runs(lambda: tmp_path_factory.mktemp("run"), *small_run)
 
 
 @pytest.fixture
-def plain_easyr1(easyr1, overrides, tmp_path):
+def plain_easyr1(easyr1, small_run, tmp_path):
     """`plain_easyr1(*more)` runs EasyR1's own command line, without the adapter, and gives its output folder."""
 
     def start(*more: str) -> Path:
         folder = tmp_path / "plain"
-        own = [*overrides, f"trainer.save_checkpoint_path={folder}", *more]
+        own = [*small_run, f"trainer.save_checkpoint_path={folder}", *more]
         process = subprocess.run(
             [sys.executable, str(Path(__file__).with_name("plain.py")), str(RECIPE), *own],
             cwd=REPOSITORY,
