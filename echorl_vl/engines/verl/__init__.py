@@ -9,15 +9,15 @@ with the reason, and is checked before a run starts. A training step, and where 
     advantages    verl's; exactly 0 where a group's rewards are all equal                trainer
     mining        on the driver, just before the update                                  trainer, batches
     update        the echo term joins verl's loss                                        worker, loss
-    metrics       the names and files of the local engine                             run_trainer
+    metrics       the names and files of the local engine                                run_trainer
 
-Two ways in: `python -m echorl_vl.train CONFIG engine=verl` (`run`), and verl's own command line with this package as
+Two ways in: `python -m echorl_vl.train CONFIG engine=verl` (`launch`), and verl's own command line with this package as
 its plug-in:
 
     VERL_USE_EXTERNAL_MODULES=echorl_vl.engines.verl python -m verl.trainer.main_ppo \\
         trainer.v1.trainer_mode=echo_sync +echo.coef=0.001 ...
 
-`dry_run` lets the whole of it run on a machine without a GPU.
+`dry_run` lets all of it run on a machine without a GPU. What is the same for EasyR1 stands in `engines/ray`.
 """
 
 import os
