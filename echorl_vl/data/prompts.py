@@ -88,8 +88,7 @@ class PromptEncoder:
         if processor is not None:
             from echorl_vl.data.images import ProblemImages  # a text model needs nothing that reads images
 
-            processing = image_processing if family is None else family.processing
-            self.images = ProblemImages(processing(processor, min_pixels, max_pixels))
+            self.images = ProblemImages(image_processing(processor, min_pixels, max_pixels, family))
 
     def encode(self, problem: Problem) -> Prompt:
         """The prompt of ``problem``.

@@ -132,11 +132,23 @@ def family_of(config: Any, path: str = "") -> ModelFamily:
     return family
 
 
-def image_processing(processor: Any, min_pixels: int | None = None, max_pixels: int | None = None) -> ImageProcessing:
-    """How a processor of any family makes tokens of images, which have from `min_pixels` to `max_pixels` then.
+def image_processing(
+    processor: Any,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+    family: ModelFamily | None = None,
+) -> ImageProcessing:
+    """How a processor makes tokens of images, which have from `min_pixels` to `max_pixels` then.
 
-    None: the processor's own limit. Raises UserError for a processor of no known family, or limits that leave no size.
+    Args:
+        min_pixels, max_pixels: None is the processor's own limit.
+        family: the model's. None: a model of no known family may have the processor of one.
+
+    Raises:
+        UserError: a processor of no known family, or limits that leave no size.
     """
+    if family is not None:
+        return family.processing(processor, min_pixels, max_pixels)
     kinds = dict.fromkeys(family.processing for family in FAMILIES.values() if family.processing is not None)
     for kind in kinds:
         if kind.takes(processor):

@@ -15,6 +15,7 @@ from echorl_vl.errors import UserError
 from echorl_vl.evaluation.benchmarks.base import Question
 from echorl_vl.evaluation.generation.base import Request, seed_of
 from echorl_vl.evaluation.generation.draw import measure
+from echorl_vl.evaluation.generation.prompting import encoder_for, pixel_limits
 from echorl_vl.evaluation.generation.transformers_backend import TransformersGenerator
 from echorl_vl.evaluation.settings import Sampling
 from echorl_vl.models.base import FAMILIES, ModelFamily
@@ -147,3 +148,12 @@ def test_another_family_that_claims_every_processor_changes_nothing(monkeypatch,
     monkeypatch.setattr("echorl_vl.models.base.FAMILIES", {"Other": Other(), **FAMILIES})
     again = TransformersGenerator(str(PICTURE_MODEL), device="cpu", min_pixels=3136, max_pixels=12544)
     assert type(again.encoder.images.processing) is type(pictures.encoder.images.processing)
+
+
+def test_a_model_of_no_known_family_may_have_the_processor_of_one(monkeypatch, pictures):
+    """As for vLLM, which answers for models that are not trained here."""
+    monkeypatch.setattr(type(pictures._family), "model_types", ("another",))
+    assert pixel_limits(str(PICTURE_MODEL), 3136, 12544) == (3136, 12544)
+    loaded = pictures.encoder.processor
+    encoder = encoder_for(pictures.model.config, loaded, loaded.tokenizer, None, 3136, 12544)
+    assert type(encoder.images.processing) is type(pictures.encoder.images.processing)

@@ -40,8 +40,7 @@ def prepare_sets(config: Config, note: Callable[[str], None]) -> Callable[[Path]
     """Loads and checks both sets; what it returns is `readable_by_easyr1` of a run folder. Raises UserError."""
     sets = load_sets(config)
     check_pictures(config, sets["train_files"])
-    tokenizer, processor = load_tokenizer(config)
-    prompts = make_encoder(config, tokenizer, processor)
+    prompts = make_encoder(config, *load_tokenizer(config))
     prompts.max_prompt_length = None  # EasyR1 leaves out too long prompts itself
     sets, demonstrations = screen_sets(config, sets, prompts, note), None
     if wants_demonstrations(config):

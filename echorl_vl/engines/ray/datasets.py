@@ -14,7 +14,7 @@ from echorl_vl.data.files import root_cause
 from echorl_vl.data.problem import Problems
 from echorl_vl.engines.resources import read_model_config
 from echorl_vl.errors import UserError, counted
-from echorl_vl.models import has_images
+from echorl_vl.models import ModelFamily, find_family, has_images
 from echorl_vl.outputs import atomic
 from echorl_vl.types import Problem
 
@@ -24,19 +24,24 @@ KEYS = ("train_files", "val_files")
 _WRITTEN_AT_A_TIME = 512  # rows
 
 
-def load_tokenizer(config: Config) -> tuple[Any, Any | None]:
-    """(tokenizer, processor) of the policy; no processor for a text model. Raises UserError where there are none."""
+def load_tokenizer(config: Config) -> tuple[Any, Any | None, ModelFamily | None]:
+    """(tokenizer, processor, family) of the policy: no processor for a text model, no family where it is not known.
+
+    Raises UserError where there are none.
+    """
     from transformers import AutoTokenizer
 
     model = config.worker.actor.model
     path = model.tokenizer_path or model.model_path
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=model.trust_remote_code)
-        if not has_images(read_model_config(model)):
-            return tokenizer, None
+        model_config = read_model_config(model)
+        family = find_family(model_config)
+        if not has_images(model_config):
+            return tokenizer, None, family
         from transformers import AutoProcessor  # loads torchvision, of which a text model needs nothing
 
-        return tokenizer, AutoProcessor.from_pretrained(path, trust_remote_code=model.trust_remote_code)
+        return tokenizer, AutoProcessor.from_pretrained(path, trust_remote_code=model.trust_remote_code), family
     except Exception as error:
         raise UserError(f"{path}: tokenizer or processor can't be loaded: {root_cause(error)}") from error
 

@@ -33,7 +33,7 @@ _SCHEMA = pa.schema(
 
 def prepare_sets(config: Config, note: Callable[[str], None]) -> Callable[[Path], Config]:
     """Loads and checks the sets; what it returns is `readable_by_verl` of a run folder. Raises UserError."""
-    tokenizer, _ = load_tokenizer(config)
+    tokenizer, *_ = load_tokenizer(config)
     return partial(readable_by_verl, config, sets=load_sets(config, tokenizer, note))
 
 

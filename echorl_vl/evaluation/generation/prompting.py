@@ -8,7 +8,7 @@ from typing import Any
 from transformers import AutoConfig, AutoProcessor
 
 from echorl_vl.data.prompts import PromptEncoder
-from echorl_vl.models import family_of, has_images
+from echorl_vl.models import find_family, has_images, image_processing
 
 
 def encoder_for(
@@ -21,7 +21,8 @@ def encoder_for(
 ) -> PromptEncoder:
     """The encoder of the prompts of one model; config: transformers' of it. Nothing is kept: each prompt is used once.
 
-    Raises UserError for images of a model of no known family, a template that is none, or limits that leave no size.
+    Raises UserError for images that no known family's processor reads, a template that is none, or limits that leave no
+    size.
     """
     return PromptEncoder(
         processor,
@@ -30,7 +31,7 @@ def encoder_for(
         min_pixels=min_pixels,
         max_pixels=max_pixels,
         cache_bytes=0,
-        family=None if processor is None else family_of(config),
+        family=find_family(config),
     )
 
 
@@ -43,10 +44,11 @@ def context_of(config: Any) -> int | None:
 def pixel_limits(model: str, min_pixels: int | None, max_pixels: int | None) -> tuple[int | None, int | None]:
     """The limits that pictures are fitted to: those given, else the processor's own; None for a model of text.
 
-    Raises UserError for images of a model of no known family.
+    Raises UserError for images that no known family's processor reads.
     """
     config = AutoConfig.from_pretrained(model)
     if not has_images(config):
         return min_pixels, max_pixels
-    processing = family_of(config, model).processing(AutoProcessor.from_pretrained(model), min_pixels, max_pixels)
+    processor = AutoProcessor.from_pretrained(model)
+    processing = image_processing(processor, min_pixels, max_pixels, find_family(config))
     return processing.min_pixels, processing.max_pixels
