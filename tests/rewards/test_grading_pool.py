@@ -16,7 +16,7 @@ import worker_functions
 
 from echorl_vl.rewards.pool import GradingPool, PoolError
 
-LIMIT = 1.0
+LIMIT = 2.0
 
 
 @pytest.fixture(scope="module")

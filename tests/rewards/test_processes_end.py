@@ -34,12 +34,13 @@ open(sys.argv[2], "w").close()
 time.sleep(600)
 """
 
-# A reward file: `act` is one of the ways to misbehave below, called in one of three places. Each of them has started
-# what it starts, and touches the file STARTED, before it hangs.
+# A reward file: `misbehave` is one of the ways to misbehave below, called in one of three places. Each of them has
+# started what it starts, and touches the file STARTED, before it hangs. What is in the file ACTED shows that the reward
+# was called, and that the mark has reached what it starts: processes that are counted may have ended by then.
 REWARD = """
 import multiprocessing, os, signal, subprocess, sys, time
 REWARD_TYPE = "sequential"
-STARTED = {started!r}
+STARTED, ACTED = {started!r}, {acted!r}
 
 def hang():
     open(STARTED, "w").close()
@@ -52,13 +53,18 @@ def ignore_all():
 
 {act}
 
+def misbehave():
+    with open(ACTED, "a") as file:
+        file.write(os.environ[{MARK!r}])
+    return act()
+
 {place}
 """
 
 PLACES = {
-    "import": "act()\ndef f(row): return {'overall': 1.0}",
-    "quick_score": "def quick_score(row): act()\ndef f(row): return {'overall': 1.0}",
-    "grading": "def f(row): return act() or {'overall': 1.0}",
+    "import": "misbehave()\ndef f(row): return {'overall': 1.0}",
+    "quick_score": "def quick_score(row): misbehave()\ndef f(row): return {'overall': 1.0}",
+    "grading": "def f(row): return misbehave() or {'overall': 1.0}",
 }
 
 ACTS = {
@@ -196,20 +202,25 @@ def _wait_for(path: Path, process: subprocess.Popen) -> None:
         time.sleep(0.02)
 
 
+def _reward_file(tmp_path: Path, act: str, place: str) -> tuple[Path, Path]:
+    """A reward that misbehaves so, and the file that it touches when it has started what it starts."""
+    file, started, acted = tmp_path / "reward.py", tmp_path / "started", tmp_path / "acted"
+    file.write_text(REWARD.format(started=str(started), acted=str(acted), MARK=MARK, act=act, place=place))
+    return file, started
+
+
 def _killed_caller(tmp_path: Path, act: str, place: str, mark: str, first: int = 0) -> list[psutil.Process]:
     """What is left of a caller that is killed while the reward misbehaves, or after it has.
 
     first: below the caller, the generation that is killed before it (1: its children, 2: theirs).
     """
-    started = tmp_path / "started"
-    file = tmp_path / "reward.py"
-    file.write_text(REWARD.format(started=str(started), act=act, place=PLACES[place]))
+    file, started = _reward_file(tmp_path, act, PLACES[place])
     caller = subprocess.Popen(
         [sys.executable, "-c", CALLER, str(file), str(started)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
     )
     try:
         _wait_for(started, caller)
-        assert len(_marked(mark)) > 1 or place == "import"
+        assert (tmp_path / "acted").read_text().startswith(mark)
         generation = [psutil.Process(caller.pid)]
         for _ in range(first):
             generation = [child for process in generation for child in process.children()]
@@ -248,9 +259,8 @@ def test_nothing_outlives_a_killed_caller_in_any_case(tmp_path: Path, act: str, 
 
 
 def test_nothing_outlives_the_time_limit_or_the_manager(tmp_path: Path, mark: str) -> None:
-    file = tmp_path / "reward.py"
-    place = "def f(row):\n    if row['response'] == 'bad': act()\n    return {'overall': 1.0}"
-    file.write_text(REWARD.format(started=str(tmp_path / "started"), act=EVERYTHING, place=place))
+    place = "def f(row):\n    if row['response'] == 'bad': misbehave()\n    return {'overall': 1.0}"
+    file, _ = _reward_file(tmp_path, EVERYTHING, place)
     with RewardManager(f"{file}:f", {}, 1, 2.0) as manager:
         assert [score["overall"] for score in manager.score(["good", "bad", "good"], [1] * 3, [""] * 3)] == [1, 0, 1]
         assert manager.kinds == ["ok", "timeout", "ok"]
@@ -270,8 +280,7 @@ def test_nothing_outlives_the_time_limit_or_the_manager(tmp_path: Path, mark: st
 def test_nothing_outlives_the_manager_where_a_reward_goes_for_what_keeps_it(
     tmp_path: Path, act: str, mark: str
 ) -> None:
-    file = tmp_path / "reward.py"
-    file.write_text(REWARD.format(started=str(tmp_path / "started"), act=act, place=PLACES["grading"]))
+    file, _ = _reward_file(tmp_path, act, PLACES["grading"])
     with RewardManager(f"{file}:f", {}, 1, 1.0) as manager:
         begin = time.monotonic()
         manager.score(["bad"], [1], [""])

@@ -168,7 +168,7 @@ def test_on_error_takes_two_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        (SEQUENTIAL + "def f(row): time.sleep(60)", r"mine.py:f: every one of the 3 answers .*time_limit = 0.3 s"),
+        (SEQUENTIAL + "def f(row): time.sleep(60)", r"mine.py:f: every one of the 3 answers .*time_limit = 1 s"),
         ("import time\ndef f(rows): time.sleep(60)", "mine.py:f: every one of the 3 answers .*Raise the limit"),
         (
             SEQUENTIAL + "def quick_score(row): time.sleep(60)\ndef f(row):" + GOOD,
@@ -176,12 +176,12 @@ def test_on_error_takes_two_words(tmp_path: Path) -> None:
         ),
         (
             SEQUENTIAL + "def f(row): os._exit(1) if row['response'] == 'exit' else time.sleep(60)",
-            r"time_limit = 0.3 s \(2\) or killed the process that scores it \(1\)",
+            r"time_limit = 1 s \(2\) or killed the process that scores it \(1\)",
         ),
     ],
 )
 def test_a_step_without_a_single_score_stops(tmp_path: Path, code: str, message: str) -> None:
-    with RewardManager(_reward(tmp_path, code), {}, 2, 0.3) as manager:
+    with RewardManager(_reward(tmp_path, code), {}, 2, 1.0) as manager:
         with pytest.raises(UserError, match=message):
             _score(manager, "a", "exit", "b")
         assert _score(manager, "b") == [0.0]  # one answer alone may be slow
@@ -194,7 +194,7 @@ def test_a_slow_quick_score_costs_its_own_row_only(tmp_path: Path) -> None:
         "    if row['response'] == 'quick': return {'overall': 0.5, 'accuracy': 0}\n"
         "def f(row): return {'overall': 1.0, 'accuracy': 1}\n"
     )
-    with RewardManager(_reward(tmp_path, code), {}, 2, 1.0) as manager:
+    with RewardManager(_reward(tmp_path, code), {}, 2, 3.0) as manager:
         begin = time.monotonic()
         assert _score(manager, "quick", "slow", "other") == [0.5, 0.0, 1.0]
         assert time.monotonic() - begin < 50

@@ -113,7 +113,7 @@ def test_a_sequential_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["batch", "sequential"])
 def test_only_the_culprits_get_zero(tmp_path: Path, kind: str) -> None:
     name = "many" if kind == "batch" else "one"
-    with RewardManager(_file(tmp_path, HOSTILE.format(kind=kind)) + f":{name}", {}, 2, 0.5) as manager:
+    with RewardManager(_file(tmp_path, HOSTILE.format(kind=kind)) + f":{name}", {}, 2, 2.0) as manager:
         scores = _score(manager, "good", "hang", "good", "exit", "bad")
         assert [score["overall"] for score in scores] == [1, 0, 1, 0, 0]
         assert [score["accuracy"] for score in scores] == [1, 0, 1, 0, 0]
@@ -123,7 +123,7 @@ def test_only_the_culprits_get_zero(tmp_path: Path, kind: str) -> None:
 
 
 def test_to_hang_never_pays(tmp_path: Path) -> None:
-    with RewardManager(_file(tmp_path, HOSTILE.format(kind="batch")), {"low": -1.0}, 1, 0.5) as manager:
+    with RewardManager(_file(tmp_path, HOSTILE.format(kind="batch")), {"low": -1.0}, 1, 2.0) as manager:
         assert [score["overall"] for score in _score(manager, "good", "bad", "hang")] == [1, -1, -1]
         assert _score(manager, "hang") == [{"overall": 0.0, "accuracy": 0.0}]
 
@@ -196,7 +196,7 @@ def test_checks_at_the_start(tmp_path: Path, reference: str, kwargs: dict[str, o
 
 
 def test_our_own_file_in_the_manager() -> None:
-    with RewardManager(f"{geometry.__file__}:compute_score", {"format_weight": 0.2}, 1, 2.0) as manager:
+    with RewardManager(f"{geometry.__file__}:compute_score", {"format_weight": 0.2}, 1, 5.0) as manager:
         scores = manager.score(
             ["3, 4.\nSo \\boxed{5}", "a\n\\boxed{1+x}", "a\n\\boxed{(9^{9})!}", "b\n\\boxed{2+x}"],
             [5] * 4,
