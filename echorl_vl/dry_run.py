@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Generator, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from echorl_vl.algorithms import make_algorithm
@@ -42,8 +41,7 @@ def dry_run(config: Config, engine: Engine) -> Iterator[str]:
         UserError: what would stop a run at its start: data, images, templates, tokenizer, processor, demonstrations,
             reward or a run folder that can't be written.
     """
-    trainer = config.trainer
-    check_writable(trainer.save_checkpoint_path or Path("checkpoints") / trainer.project_name / trainer.experiment_name)
+    check_writable(config.trainer.output_folder)
     data, inputs = config.data, load_inputs(config.worker.actor.model)
     encoder = make_encoder(config, inputs.tokenizer, inputs.processor, inputs.family)
     problems = yield from _set_lines("train_files", data.demonstration_key, encoder, config)

@@ -200,6 +200,11 @@ class TrainerConfig:
         1, "write the rollouts to parquet every so many steps; 0: never", at_least=0, at_most=BILLION
     )
 
+    @property
+    def output_folder(self) -> Path:
+        """Where the run goes."""
+        return Path(self.save_checkpoint_path or Path("checkpoints") / self.project_name / self.experiment_name)
+
 
 @dataclass(frozen=True)
 class Source:

@@ -19,6 +19,7 @@ from echorl_vl.core import metric_names as names
 from echorl_vl.core.seeds import step_generator
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.rollout_files import write_rollouts
+from echorl_vl.shares import clustered_standard_error
 from echorl_vl.types import RolloutBatch, TrainBatch
 
 
@@ -127,3 +128,14 @@ def reward_metrics(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def _prompt_lengths(rollouts: RolloutBatch) -> dict[str, float]:
     lengths = [len(prompt.input_ids) for prompt in rollouts.prompts]
     return {"prompt_length/mean": sum(lengths) / len(lengths), "prompt_length/max": float(max(lengths))}
+
+
+def validation_metrics(rollouts: RolloutBatch, n: int) -> dict[str, float]:
+    """What `val/*` has beside the means of the reward's parts: of n graded responses to each problem, in order."""
+    scores = rollouts.scores
+    return {
+        "val/accuracy_se": clustered_standard_error([score["accuracy"] for score in scores], n),
+        "val/problems": len(scores) / n,
+        "val/response_length": rollouts.response_mask.sum(-1).double().mean().item(),
+        "val/clip_ratio": rollouts.truncated.double().mean().item(),
+    }

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from echorl_vl.config import Config, tied_to_length, to_yaml
 from echorl_vl.errors import UserError
 from echorl_vl.outputs import atomic
 from echorl_vl.outputs.environment import describe_environment, environment_note
@@ -109,6 +110,23 @@ class RunFolder:
                 return found
             number += 1
             notes.append(f"{folder} {found}; this run goes to {numbered(base, number)}")
+
+    @classmethod
+    def open_for(
+        cls,
+        config: Config,
+        find_checkpoint: Callable[[Path], Path | None],
+        has_state: Callable[[Path], bool] = lambda checkpoint: True,
+    ) -> RunFolder:
+        """`open`, as a configuration says."""
+        return cls.open(
+            config.trainer.output_folder,
+            to_yaml(config),
+            config.trainer.find_last_checkpoint,
+            find_checkpoint=find_checkpoint,
+            has_state=has_state,
+            tied_to_length=tied_to_length(config),
+        )
 
     @classmethod
     def attach(cls, path: Path, resume_step: int | None = None) -> RunFolder:

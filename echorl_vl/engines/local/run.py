@@ -1,4 +1,4 @@
-"""A whole run of the local engine: open the run folder, build its context, train, and say what came of it."""
+"""A whole run of the local engine: open the run folder, build its context, train, and say how it ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers.utils import logging as transformers_logging
 
-from echorl_vl.config import Config, config_to_dict, tied_to_length, to_yaml
+from echorl_vl.config import Config, config_to_dict
 from echorl_vl.engines.local.allocator import keep_freed_memory
 from echorl_vl.engines.local.checkpoint import (
     checkpoint_fault,
@@ -35,15 +35,7 @@ def run(config: Config) -> int:
     keep_freed_memory()
     transformers_logging.disable_progress_bar()  # they would tear the live display
     trainer = config.trainer
-    path = trainer.save_checkpoint_path or Path("checkpoints") / trainer.project_name / trainer.experiment_name
-    with RunFolder.open(
-        path,
-        to_yaml(config),
-        trainer.find_last_checkpoint,
-        find_checkpoint=recover_last_checkpoint,
-        has_state=has_training_state,
-        tied_to_length=tied_to_length(config),
-    ) as folder:
+    with RunFolder.open_for(config, recover_last_checkpoint, has_training_state) as folder:
         notes = list(folder.notes)
         if folder.trained:
             with Display(folder.resume_step, folder.resume_step) as display:

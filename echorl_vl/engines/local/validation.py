@@ -11,8 +11,8 @@ from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.engines.local.policy import Policy
 from echorl_vl.engines.local.rollout import generate, grade
 from echorl_vl.engines.local.sampling import validation_params
+from echorl_vl.engines.train_batch import validation_metrics
 from echorl_vl.rewards.manager import RewardManager
-from echorl_vl.shares import clustered_standard_error
 from echorl_vl.types import Problem, RolloutBatch, concatenate
 
 
@@ -46,11 +46,6 @@ def validate(
     for row in rollouts.scores:
         for part, value in row.items():
             totals.setdefault(part, []).append(value)
-    lengths, truncated = rollouts.response_mask.sum(-1).tolist(), rollouts.truncated.float().tolist()
     metrics = {f"val/{part}_reward": sum(values) / len(values) for part, values in totals.items()}
     metrics["val/reward_score"] = metrics.pop("val/overall_reward")
-    metrics["val/accuracy_se"] = clustered_standard_error(totals["accuracy"], params.n)
-    metrics["val/problems"] = float(len(problems))
-    metrics["val/response_length"] = sum(lengths) / len(lengths)
-    metrics["val/clip_ratio"] = sum(truncated) / len(truncated)
-    return Validation(metrics, rollouts)
+    return Validation(metrics | validation_metrics(rollouts, params.n), rollouts)

@@ -9,14 +9,13 @@ from types import ModuleType
 from typing import Any
 
 from echorl_vl.engines.ray.hooks import patched
-from echorl_vl.engines.train_batch import write_train_batch
+from echorl_vl.engines.train_batch import validation_metrics, write_train_batch
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.display import lost_answers
 from echorl_vl.outputs.rollout_files import write_rollouts
 from echorl_vl.outputs.run_folder import RunFolder
 from echorl_vl.outputs.tracker import Tracker
 from echorl_vl.rewards.manager import lost_metrics
-from echorl_vl.shares import clustered_standard_error
 from echorl_vl.types import RolloutBatch, TrainBatch
 
 STOP_FILE = "stop"
@@ -79,16 +78,11 @@ class RunRecorder:
     def write_validation(self, step: int, rollouts: RolloutBatch, n: int, decode: Decode) -> dict[str, float]:
         """The rollout file of a validation with n responses to each problem.
 
-        Returns what `val/*` has beside the means of the reward's parts.
+        Returns `validation_metrics`.
         """
         path = self.run.validation_file(step)
         write_rollouts(path, step, rollouts, rollouts.scores, decode=decode, images=False)
-        return {
-            "val/accuracy_se": clustered_standard_error([score["accuracy"] for score in rollouts.scores], n),
-            "val/problems": len(rollouts.scores) / n,
-            "val/response_length": rollouts.response_mask.sum(-1).float().mean().item(),
-            "val/clip_ratio": rollouts.truncated.float().mean().item(),
-        }
+        return validation_metrics(rollouts, n)
 
 
 def lost_answer_metrics(kinds: Sequence[str], where: str) -> dict[str, float]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from echorl_vl.config import Config, tied_to_length, to_yaml
+from echorl_vl.config import Config
 from echorl_vl.engines.ray.adjusted import capped, for_dry_run
 from echorl_vl.engines.ray.base import RayEngine
 from echorl_vl.errors import INTERRUPTED
@@ -57,18 +57,11 @@ def train_in_folder(
 ) -> int:
     """Trains with `launch` (False: stopped before the last step) in the run folder that `config` names, unless there
     all steps are done; says how it ended and returns the exit status."""
-    trainer, device = config.trainer, "cpu" if config.trainer.device == "cpu" else "cuda"
-    path = trainer.save_checkpoint_path or Path("checkpoints") / trainer.project_name / trainer.experiment_name
-    with RunFolder.open(
-        path,
-        to_yaml(config),
-        trainer.find_last_checkpoint,
-        find_checkpoint=find_checkpoint,
-        tied_to_length=tied_to_length(config),
-    ) as folder:
+    device = "cpu" if config.trainer.device == "cpu" else "cuda"
+    with RunFolder.open_for(config, find_checkpoint) as folder:
         notes = list(folder.notes)
         if not folder.trained:
-            if trainer.save_model_only:
+            if config.trainer.save_model_only:
                 notes.append("trainer.save_model_only: on this engine a run that is stopped starts again from step 0")
             notes += [*folder.write_environment(device, config.data.seed), *filter(None, [lost_rows(folder)])]
         for note in notes:
