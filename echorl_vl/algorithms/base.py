@@ -41,6 +41,13 @@ class Capability(Enum):
     NO_ROLLOUTS = "training without rollouts"
 
 
+BRINGS = {
+    Capability.HINTS: ("pieces", "coef", "keep_hint"),
+    Capability.ROUNDS: ("max_rounds", "is_done", "select_rows"),
+    Capability.SFT_STEPS: ("buffer",),
+}
+"""The options and methods that an algorithm with a need has to have; engines/local/strategies/ says what they are."""
+
 METHODS = {"policy_loss": Capability.POLICY_LOSS, "shape_rewards": Capability.SHAPED_REWARDS}
 WITH_DEMONSTRATIONS = frozenset(
     {Capability.OFF_POLICY_ROWS, Capability.HINTS, Capability.SFT_STEPS, Capability.NO_ROLLOUTS}
@@ -104,16 +111,30 @@ ALGORITHMS: dict[str, type[Algorithm]] = {}
 
 
 def register(name: str):
-    """Class decorator: makes an Algorithm available as `algorithm.name`."""
+    """Class decorator: makes an Algorithm available as `algorithm.name`.
+
+    Raises ValueError: the name is taken, a class with options is not a dataclass, or lacks what a need asks for.
+    """
 
     def add(cls: type[Algorithm]) -> type[Algorithm]:
         if name in ALGORITHMS:
             raise ValueError(f"two algorithms are called {name!r}: {ALGORITHMS[name].__name__} and {cls.__name__}")
+        names = [field.name for field in dataclasses.fields(cls)]
+        for option, hint in vars(cls).get("__annotations__", {}).items():
+            if option not in names and "ClassVar" not in str(hint):
+                raise ValueError(
+                    f"option {option} of the algorithm {name!r}: {cls.__name__} is not a dataclass; expected "
+                    "@dataclass(frozen=True) between @register and the class"
+                )
         for field in dataclasses.fields(cls):
             if not isinstance(field.default, (bool, int, float, str)):
                 got = "none" if field.default is dataclasses.MISSING else repr(field.default)
                 default = f"expected a switch, number or text as its default, got {got}"
                 raise ValueError(f"option {field.name} of the algorithm {name!r}: {default}")
+        for need in BRINGS.keys() & cls.needs:
+            missing = [part for part in BRINGS[need] if part not in names and not hasattr(cls, part)]
+            if missing:
+                raise ValueError(f"algorithm {name!r} needs {need}, and has no {', '.join(missing)} for it")
         cls.name = name
         overridden = [method for method in METHODS if getattr(cls, method) is not getattr(Algorithm, method)]
         cls.needs |= {METHODS[method] for method in overridden}

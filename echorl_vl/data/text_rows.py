@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,9 @@ class _Repeated:
 
     def __init__(self, key: str):
         self.key = key
+
+
+_JSON_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}:]')
 
 
 class _RowFault(Exception):
@@ -165,7 +169,25 @@ def _parse_line(line: bytes, where: str) -> tuple[Any, tuple[str, str] | None]:
     except json.JSONDecodeError as error:
         return None, (where, f"not JSON: {error.msg} (column {error.colno})")
     except RecursionError:
-        return None, (where, f"nested too deeply; expected at most {MAX_DEPTH} levels")
+        key = _deep_key(line.decode("utf-8")) or where
+        return None, (key, f"nested too deeply; expected at most {MAX_DEPTH} levels")
+
+
+def _deep_key(text: str) -> str:
+    """The key of a row whose value is nested too deeply to be parsed; "" where the row is no object."""
+    depth, last, key = 0, "", ""
+    for token in _JSON_TOKENS.findall(text):
+        if token in "[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                return key
+        elif token in "]}":
+            depth -= 1
+        elif token == ":" and depth == 1:
+            key = last[1:-1]
+        else:
+            last = token
+    return key
 
 
 def _parse_whole(path: Path, data: bytes) -> list[Any] | None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from echorl_vl.algorithms import ALGORITHMS, Algorithm, make_algorithm, register
+from echorl_vl.algorithms.base import BRINGS, Capability
 from echorl_vl.config import clip_note, config_to_dict, load_config, overridden
 from echorl_vl.config.options import schema_options
 from echorl_vl.config.schema import Config
@@ -174,4 +175,22 @@ def test_an_option_without_a_default_of_a_plain_type_is_refused(default: object)
     faulty = dataclasses.make_dataclass("Faulty", [option], bases=(Algorithm,), frozen=True)
     with pytest.raises(ValueError, match="option taper of the algorithm 'faulty': expected a switch, number or text"):
         register("faulty")(faulty)
+    assert "faulty" not in ALGORITHMS
+
+
+@pytest.mark.parametrize(("need", "parts"), BRINGS.items(), ids=lambda value: getattr(value, "name", ""))
+def test_a_need_without_what_it_asks_for_is_refused(need: Capability, parts: tuple[str, ...]) -> None:
+    members = {"needs": frozenset({need})} | dict.fromkeys(parts[1:], lambda *arguments: None)
+    faulty = type("Faulty", (Algorithm,), members)
+    with pytest.raises(ValueError, match=f"algorithm 'faulty' needs Capability.{need.name}, and has no {parts[0]} for"):
+        register("faulty")(faulty)
+    assert "faulty" not in ALGORITHMS
+
+
+def test_options_of_a_class_that_is_no_dataclass_are_refused() -> None:
+    class Faulty(Algorithm):
+        taper: float = 0.5
+
+    with pytest.raises(ValueError, match="option taper of the algorithm 'faulty': Faulty is not a dataclass"):
+        register("faulty")(Faulty)
     assert "faulty" not in ALGORITHMS

@@ -102,7 +102,9 @@ class Recorder(torch.optim.SGD):
 
 def gradient(policy: Policy, settings: Config, made: TrainBatch, coef: float = COEF) -> tuple[Tensor, dict[str, float]]:
     recorder = Recorder(policy)
-    metrics = Updater(policy, recorder, settings, 1).update(made, coef)
+    metrics = Updater(policy, recorder, settings, 1).update(
+        made, coef, prompt_term=strategy(policy, settings).prompt_term
+    )
     policy.model.zero_grad()
     return torch.cat([g.flatten() for g in recorder.seen]), metrics
 

@@ -55,7 +55,7 @@ def test_factors_that_change_with_length_are_refused_beyond_the_window(kind: str
     with pytest.raises(UserError, match=f"= 65 tokens.*{rope}.*more than 64 tokens.*at most 64"):
         check_window(made, lengths(32, 33))
     with pytest.raises(UserError, match="at most 64"):
-        check_window(made, lengths(33, 16), hints=True)  # a hint is as long as a response may be
+        check_window(made, lengths(33, 16), added_tokens=16)
     check_window(made, lengths(32, 32))  # a look at a long row leaves nothing behind
 
 

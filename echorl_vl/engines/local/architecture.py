@@ -45,8 +45,8 @@ def check_architecture(policy) -> None:
         )
 
 
-def check_window(policy, config: Config, hints: bool = False) -> None:
-    """Whether the longest prompt (`hints`: with a hint) and response are within what the model treats alike.
+def check_window(policy, config: Config, added_tokens: int = 0) -> None:
+    """Whether the longest prompt, with what a strategy adds to it, and response are within what the model treats alike.
 
     Raises:
         UserError: they could exceed what the attention sees, or the length from which rotary factors are others.
@@ -57,9 +57,7 @@ def check_window(policy, config: Config, hints: bool = False) -> None:
     # A layer has a window of its own (None: it sees everything), or reads the model's.
     windows = [getattr(layer, "sliding_window", getattr(layer.config, "sliding_window", None)) for layer in layers]
     window = min((size for size in windows if size is not None), default=None)
-    longest = config.data.max_prompt_length + config.data.max_response_length * (
-        1 + hints
-    )  # a hint is a response's part
+    longest = config.data.max_prompt_length + added_tokens + config.data.max_response_length
     if window is not None and longest > window:
         raise UserError(
             f"data.max_prompt_length + data.max_response_length = {longest} tokens, and "

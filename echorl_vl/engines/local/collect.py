@@ -18,6 +18,7 @@ from echorl_vl.core import Splitter
 from echorl_vl.core.seeds import step_generator
 from echorl_vl.data.demonstrations import DemonstrationEncoder
 from echorl_vl.data.problem import Problems
+from echorl_vl.engines.local.prompt_tokens import PromptTerm
 from echorl_vl.engines.local.rollout import generate, grade
 from echorl_vl.engines.local.sampling import SamplingParams, training_params
 from echorl_vl.engines.local.timing import PhaseTimer
@@ -50,6 +51,14 @@ class RolloutStrategy:
         """
         return []
 
+    @staticmethod
+    def added_tokens(config: Config) -> int:
+        """Most tokens that it adds to a prompt."""
+        return 0
+
+    prompt_term: PromptTerm | None = None
+    """A term of the loss over tokens of the prompts, which the update adds."""
+
     @property
     def params(self) -> SamplingParams:
         """How rollouts are sampled."""
@@ -69,10 +78,10 @@ class RolloutStrategy:
         parts = [generate(self.policy, prompts[first : first + size], self.params, generator) for first in firsts]
         return parts[0] if len(parts) == 1 else concatenate(parts, self.policy.pad_id)
 
-    def grade(self, rollouts: RolloutBatch, timer: PhaseTimer) -> RolloutBatch:
-        """The batch with its scores."""
+    def grade(self, rollouts: RolloutBatch, timer: PhaseTimer, beginnings: Sequence[str] | None = None) -> RolloutBatch:
+        """The batch with its scores; `beginnings` as in `rollout.grade`."""
         with timer.phase("reward"):
-            return grade(rollouts, self.context.rewards, self.policy, self.config)
+            return grade(rollouts, self.context.rewards, self.policy, self.config, beginnings)
 
     def demonstrations(self, prompts: Sequence[Prompt]) -> list[Tensor]:
         """The demonstration of each prompt as the tokens of a response, (L,) each."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from echorl_vl.algorithms import Capability, make_algorithm
+from echorl_vl.algorithms import make_algorithm
 from echorl_vl.config import Config
 from echorl_vl.core import Splitter, make_splitter
 from echorl_vl.data.demonstrations import DemonstrationEncoder
@@ -24,7 +24,7 @@ from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.engines.local.architecture import check_window
 from echorl_vl.engines.local.memory import check_memory
 from echorl_vl.engines.local.policy import Policy
-from echorl_vl.engines.local.strategies import check_training_set
+from echorl_vl.engines.local.strategies import added_tokens, check_training_set
 from echorl_vl.errors import UserError, counted
 from echorl_vl.models.loading import load_inputs
 from echorl_vl.rewards.manager import RewardManager
@@ -85,7 +85,7 @@ def build_context(config: Config, note: Callable[[str], None]) -> TrainingContex
             demonstrations = demonstration_encoder(config, encoder, train[0], policy.end_of_turn)
             train = with_demonstrations(config, train, demonstrations, note)
             check_training_set(config, train, demonstrations, splitter, note)
-        check_window(policy, config, hints=Capability.HINTS in algorithm.needs)
+        check_window(policy, config, added_tokens(config))
         order = None if train is None else _order(train, config)
         steps = 0 if train is None else config.trainer.max_steps or _steps_in_all(train, config)
     except BaseException:

@@ -13,7 +13,7 @@ from echorl_vl.types import TrainBatch
 class MiniBatch:
     """Rows of one optimizer step, and the counts of the whole step.
 
-    rows: consecutive, whole groups. prompts, clips: how many. hint_tokens: in the prompts, each prompt once.
+    rows: consecutive, whole groups. prompts, clips: how many.
     rollouts, tokens: rows of the policy term and their response tokens; on_policy_rollouts, on_policy_tokens: those of
     them that the policy wrote.
     """
@@ -21,7 +21,6 @@ class MiniBatch:
     rows: range
     prompts: int
     clips: int
-    hint_tokens: int
     rollouts: int
     tokens: int
     on_policy_rollouts: int
@@ -42,12 +41,10 @@ class MiniBatch:
         clips = 0
         if train_batch.clips is not None:
             clips = int(((train_batch.clips.rows >= rows.start) & (train_batch.clips.rows < rows.stop)).sum())
-        prompts = rollouts.prompts[first:stop]
         return cls(
             rows=rows,
-            prompts=len(prompts),
+            prompts=len(rollouts.prompts[first:stop]),
             clips=clips,
-            hint_tokens=sum(prompt.hint_tokens for prompt in prompts),
             rollouts=int(trained.sum()),
             tokens=int(lengths[trained].sum()),
             on_policy_rollouts=int(on_policy.sum()),

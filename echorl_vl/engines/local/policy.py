@@ -14,8 +14,8 @@ from torch.utils.checkpoint import checkpoint
 from echorl_vl.core.entropy import log_probs_and_entropy
 from echorl_vl.engines.local.architecture import check_architecture
 from echorl_vl.engines.local.attention import SHARED_PREFIX, skip_mask, take_rows
-from echorl_vl.engines.local.hint_tokens import HintTokens
 from echorl_vl.engines.local.packing import PackedRows
+from echorl_vl.engines.local.prompt_tokens import PromptTokens
 from echorl_vl.errors import UserError
 from echorl_vl.models import family_of
 from echorl_vl.models.images import distinct_images
@@ -29,13 +29,12 @@ HEAD_ELEMENTS = 2**27  # logits held at once in the update: 512 MB in float32
 class Scores:
     """What the update's forward pass gives for b rows: (b, T) log_probs and entropy, float32, 0 outside the response.
 
-    hint_nll: scalar, sum over the hint tokens of the rows' prompts of -log p. A prompt counts by the share of its rows
-    that are here, so that the micro-batches of a step add up to each hint once. None where hints were not asked for.
+    prompt_nll: scalar, the weighted sum of -log p over the tokens of prompts that were asked for; None without any.
     """
 
     log_probs: Tensor
     entropy: Tensor
-    hint_nll: Tensor | None = None
+    prompt_nll: Tensor | None = None
 
 
 class Policy:
@@ -186,7 +185,7 @@ class Policy:
         with_grad_entropy: bool = False,
         packed: bool = True,
     ) -> tuple[Tensor, Tensor]:
-        """(b, T) log-probs and (b, T) entropies of the response tokens; `score` without its hints."""
+        """(b, T) log-probs and (b, T) entropies of the response tokens; `score` without tokens of prompts."""
         scores = self.score(batch, rows, temperature, with_grad_entropy, packed)
         return scores.log_probs, scores.entropy
 
@@ -197,7 +196,7 @@ class Policy:
         temperature: float,
         with_grad_entropy: bool = False,
         packed: bool = True,
-        with_hints: bool = False,
+        prompt_tokens: PromptTokens | None = None,
     ) -> Scores:
         """Log-probabilities and entropies (nats) of the response tokens of some rows, with gradient, in one pass.
 
@@ -208,7 +207,7 @@ class Policy:
             with_grad_entropy: whether the entropies carry gradient too (an entropy bonus).
             packed: each prompt is computed once for all its rows (worker.actor.padding_free); otherwise one padded row
                 per rollout, through transformers' own attention. Both give the same numbers.
-            with_hints: also the NLL of the prompts' hint tokens; logits of no other prompt token are computed.
+            prompt_tokens: of the rows' prompts, for their NLL; logits of no other prompt token are computed.
         """
         index = torch.arange(len(batch.tokens))[rows] if isinstance(rows, slice) else torch.as_tensor(list(rows))
         groups, prompt_index = batch.group_ids.cpu()[index].unique(return_inverse=True)
@@ -217,28 +216,29 @@ class Policy:
         column = torch.arange(1, tokens.shape[1] + 1, device=self.device)
         lengths = (mask * column).amax(1).clamp(min=1).cpu()
         inside = column <= lengths.to(self.device)[:, None]
-        sizes = batch.group_ids.cpu().bincount()[groups]
-        hints = HintTokens.from_prompts(prompts, prompt_index, sizes) if with_hints else None
 
         self.forward_calls += 1
         with self._training_layers(), self.autocast():
             forward = self._packed_hidden if packed else self._padded_hidden
-            hidden = forward(prompts, prompt_index, tokens, lengths, hints)
-            labels = tokens[inside] if hints is None else torch.cat([tokens[inside], hints.labels.to(self.device)])
+            hidden = forward(prompts, prompt_index, tokens, lengths, prompt_tokens)
+            labels = tokens[inside]
+            if prompt_tokens is not None:
+                labels = torch.cat([labels, prompt_tokens.labels.to(self.device)])
             values = self._score(hidden, labels, temperature, with_grad_entropy)
         count = int(inside.sum())
         log_probs, entropy = (
             torch.zeros(tokens.shape, device=self.device).masked_scatter(inside, v[:count]) * mask for v in values
         )
-        hint_nll = None if hints is None else -(values[0][count:] * hints.weights.to(self.device)).sum()
-        return Scores(log_probs, entropy, hint_nll)
+        if prompt_tokens is None:
+            return Scores(log_probs, entropy)
+        return Scores(log_probs, entropy, -(values[0][count:] * prompt_tokens.weights.to(self.device)).sum())
 
     def _packed_hidden(
-        self, prompts: list, prompt_index: Tensor, tokens: Tensor, lengths: Tensor, hints: HintTokens | None
+        self, prompts: list, prompt_index: Tensor, tokens: Tensor, lengths: Tensor, prompt_tokens: PromptTokens | None
     ) -> Tensor:
         """(sum of lengths, hidden): the states that the response tokens are predicted from, in row order.
 
-        Behind them those that the hint tokens are predicted from.
+        Behind them those that the tokens of prompts are predicted from.
         """
         prompt_lengths = torch.tensor([len(p.input_ids) for p in prompts])
         layout = PackedRows(prompt_lengths, prompt_index, lengths, self.device)
@@ -247,14 +247,15 @@ class Policy:
         embedded = self.embed_prompts(prompts)
         embeddings = torch.cat([*embedded, _as_wide(responses, embedded[0])])
         predictors = layout.predictors()
-        if hints is not None:
+        if prompt_tokens is not None:
             starts = prompt_lengths.cumsum(0) - prompt_lengths
-            predictors = torch.cat([predictors, (starts[hints.prompt] + hints.place - 1).to(self.device)])
+            places = starts[prompt_tokens.prompt] + prompt_tokens.place - 1
+            predictors = torch.cat([predictors, places.to(self.device)])
         hidden = self.run_decoder(embeddings, layout.positions(positions, following), layout)
         return take_rows(hidden, predictors)
 
     def _padded_hidden(
-        self, prompts: list, prompt_index: Tensor, tokens: Tensor, lengths: Tensor, hints: HintTokens | None
+        self, prompts: list, prompt_index: Tensor, tokens: Tensor, lengths: Tensor, prompt_tokens: PromptTokens | None
     ) -> Tensor:
         """As `_packed_hidden`, by one right-padded row [prompt, response] per rollout."""
         positions, following = self.prompt_positions(prompts)
@@ -274,9 +275,10 @@ class Policy:
         column = torch.arange(width)
         predictors = (column >= starts[:, None] - 1) & (column < (starts + lengths - 1)[:, None])
         hidden = out[predictors.to(self.device)]
-        if hints is None:
+        if prompt_tokens is None:
             return hidden
-        return torch.cat([hidden, out[hints.row.to(self.device), (hints.place - 1).to(self.device)]])
+        row, predictor = prompt_tokens.row, prompt_tokens.place - 1
+        return torch.cat([hidden, out[row.to(self.device), predictor.to(self.device)]])
 
     def _score(self, hidden: Tensor, labels: Tensor, temperature: float, entropy_grad: bool) -> tuple[Tensor, Tensor]:
         """(N,) log-probs and entropies of labels (N,); beyond HEAD_ELEMENTS in pieces, computed again backward."""

@@ -48,19 +48,26 @@ def generate(
         return _Rollout(policy, list(prompts), params, generator).run(progress, prompt_chunk, compact_every)
 
 
-def grade(rollouts: RolloutBatch, rewards: RewardManager, policy: Policy, config: Config) -> RolloutBatch:
+def grade(
+    rollouts: RolloutBatch,
+    rewards: RewardManager,
+    policy: Policy,
+    config: Config,
+    beginnings: Sequence[str] | None = None,
+) -> RolloutBatch:
     """The batch with its scores, graded with or without special tokens (`worker.reward.skip_special_tokens`).
 
-    Behind a hint the whole solution is graded: the hint, and what the policy made of it.
+    beginnings: of each prompt, what of the responses stands in it already and is graded with them; None: nothing.
     """
     texts, lengths = rollouts.texts, rollouts.response_mask.sum(-1).tolist()
     if not config.worker.reward.skip_special_tokens:
         rows = [row[:length] for row, length in zip(rollouts.tokens.tolist(), lengths, strict=True)]
         texts = policy.tokenizer.batch_decode(rows, skip_special_tokens=False)
-    prompts = [rollouts.prompts[group] for group in rollouts.group_ids.tolist()]
-    hints = {id(p): policy.tokenizer.decode(p.input_ids[-p.hint_tokens :]) for p in rollouts.prompts if p.hint_tokens}
-    texts = [hints.get(id(prompt), "") + text for prompt, text in zip(prompts, texts, strict=True)]
-    return replace(rollouts, scores=rewards.score(texts, lengths, [prompt.problem.answer for prompt in prompts]))
+    groups = rollouts.group_ids.tolist()
+    if beginnings is not None:
+        texts = [beginnings[group] + text for group, text in zip(groups, texts, strict=True)]
+    answers = [rollouts.prompts[group].problem.answer for group in groups]
+    return replace(rollouts, scores=rewards.score(texts, lengths, answers))
 
 
 class _Rollout:

@@ -132,7 +132,9 @@ class Trainer:
             with timer.phase("write"):
                 write_train_batch(self.run.rollouts_file(self.step), self.step, train_batch, self._decode)
         with timer.phase("update_actor"):
-            metrics = self.updater.update(self.strategy.update_batch(train_batch), coef, self.kl.coef)
+            metrics = self.updater.update(
+                self.strategy.update_batch(train_batch), coef, self.kl.coef, self.strategy.prompt_term
+            )
         metrics |= self.strategy.finish_step(train_batch, self.updater, timer)
         metrics |= batch_metrics(train_batch, config.echo) | rollouts.metrics | self._kl_metrics(train_batch)
         metrics |= {"echo/coef": coef, "training/epoch": float(self.context.order.epoch(self.collector.position - 1))}

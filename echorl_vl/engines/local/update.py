@@ -1,11 +1,12 @@
 """The update: mini-batches, micro-batches, and the loss
 
-    L = L_policy + kl_coef * L_KL - entropy_coef * L_entropy + hint_coef * L_hint + echo_coef * L_echo.
+    L = L_policy + kl_coef * L_KL - entropy_coef * L_entropy + echo_coef * L_echo.
 
 Each term is a sum over the rows of a micro-batch divided by a denominator of the whole optimizer step (tokens or rows
-for the first three, hint tokens, prompts for the echo term), so the gradients of micro-batches add up to the same
-whichever way the rows are split, and no term changes the weight of another. L_policy is the base algorithm's; KL and
-entropy are of on-policy rows. The echo term reads the log-probs that the policy term has computed anyway.
+for the first three, prompts for the echo term), so the gradients of micro-batches add up to the same whichever way the
+rows are split, and no term changes the weight of another. L_policy is the base algorithm's; KL and entropy are of
+on-policy rows. The echo term reads the log-probs that the policy term has computed anyway. A rollout strategy may add
+a term over tokens of the prompts (`PromptTerm`).
 """
 
 from __future__ import annotations
@@ -25,17 +26,19 @@ from echorl_vl.core.policy_losses import loss_denominator
 from echorl_vl.engines.local.mini_batch import MiniBatch
 from echorl_vl.engines.local.optim import learning_rate
 from echorl_vl.engines.local.policy import Policy
+from echorl_vl.engines.local.prompt_tokens import PromptTerm
 from echorl_vl.errors import UserError
 from echorl_vl.types import TrainBatch
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What an optimizer step minimises: the algorithm's loss, and the weights of the echo and of the KL term."""
+    """What an optimizer step minimises: the algorithm's loss, the echo and KL terms by their weights, a strategy's."""
 
     algorithm: Algorithm
     echo_coef: float = 0.0
     kl_coef: float = 0.0
+    prompt_term: PromptTerm | None = None
 
 
 class Updater:
@@ -55,17 +58,24 @@ class Updater:
         self.steps = self.bad_steps = self.taken = 0
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
-    def update(self, train_batch: TrainBatch, echo_coef: float = 0.0, kl_coef: float = 0.0) -> dict[str, float]:
+    def update(
+        self,
+        train_batch: TrainBatch,
+        echo_coef: float = 0.0,
+        kl_coef: float = 0.0,
+        prompt_term: PromptTerm | None = None,
+    ) -> dict[str, float]:
         """All epochs and mini-batches of a step; returns its metrics (means over optimizer steps).
 
         Args:
             echo_coef: lambda of this step; 0 leaves the echo term out.
             kl_coef: weight of the KL term of the loss; used with `algorithm.use_kl_loss`.
+            prompt_term: of the rollout strategy, None without one.
 
         Raises:
             UserError: `trainer.max_bad_steps` optimizer steps in a row were not finite.
         """
-        objective = Objective(self.algorithm, echo_coef, kl_coef)
+        objective = Objective(self.algorithm, echo_coef, kl_coef, prompt_term)
         metrics: dict[str, list[float]] = defaultdict(list)
         for _ in range(self.config.worker.actor.ppo_epochs):
             for batch in self._mini_batches(train_batch):
@@ -140,13 +150,16 @@ class Updater:
         mask = rollouts.response_mask[part]
         if rollouts.aux_only is not None:
             mask = mask & ~rollouts.aux_only[part][:, None]
+        prompt_tokens = None
+        if objective.prompt_term is not None:
+            prompt_tokens = objective.prompt_term.tokens(rollouts, rows, batch.rows)
         scores = self.policy.score(
             rollouts,
             rows,
             self.config.worker.rollout.temperature,
             with_grad_entropy=actor.entropy_coef > 0 and batch.on_policy_tokens > 0,
             packed=actor.padding_free,
-            with_hints=batch.hint_tokens > 0,
+            prompt_tokens=prompt_tokens,
         )
         log_probs, entropy = scores.log_probs, scores.entropy
         loss_rows = LossRows(
@@ -190,9 +203,10 @@ class Updater:
             off_policy_mask = mask & ~on_policy[:, None]
             prob = log_probs.detach().exp()
             terms["expert/prob"] = aggregate(prob, off_policy_mask, "token", batch.tokens - batch.on_policy_tokens)
-        if scores.hint_nll is not None:  # prompts have hints where the algorithm brings `coef` (strategies/hints.py)
-            terms["hint/loss"] = scores.hint_nll / batch.hint_tokens
-            loss = loss + algorithm.coef * terms["hint/loss"]
+        if prompt_tokens is not None:
+            term = objective.prompt_term
+            terms[term.metric] = scores.prompt_nll / prompt_tokens.denominator
+            loss = loss + term.coef * terms[term.metric]
         if objective.echo_coef and train_batch.clips is not None:
             denominator = echo_denominator(self.config.echo, batch.prompts, batch.clips)
             terms["echo/loss"] = echo_loss(log_probs, train_batch.clips.token_weights[part], denominator)

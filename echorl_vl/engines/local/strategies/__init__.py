@@ -53,6 +53,12 @@ def check_training_set(
             note(line)
 
 
+def added_tokens(config: Config) -> int:
+    """Most tokens that the strategies of the configuration's algorithm add to a prompt."""
+    algorithm = make_algorithm(config.algorithm.name, config.algorithm.options)
+    return sum(cls.added_tokens(config) for cls in strategy_classes(algorithm))
+
+
 def make_strategy(config: Config, context: TrainingContext) -> RolloutStrategy:
     """That of the configuration's algorithm: plain, or with all that the algorithm needs."""
     algorithm = make_algorithm(config.algorithm.name, config.algorithm.options)

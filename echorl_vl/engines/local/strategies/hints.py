@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +15,7 @@ from echorl_vl.core.seeds import step_generator
 from echorl_vl.data.demonstrations import DemonstrationEncoder
 from echorl_vl.data.problem import Problems
 from echorl_vl.engines.local.collect import RolloutStrategy
+from echorl_vl.engines.local.prompt_tokens import PromptTokens
 from echorl_vl.engines.local.timing import PhaseTimer
 from echorl_vl.engines.local.update import Updater
 from echorl_vl.types import Prompt, RolloutBatch, TrainBatch
@@ -58,6 +59,20 @@ class Hints(RolloutStrategy):
         what = f"{without:,} of {looked_at:,} demonstrations are one step up to their answer and give no hint"
         return [f"{what}: their problems are trained on without one (echo.splitter says where steps end)"]
 
+    @staticmethod
+    def added_tokens(config: Config) -> int:
+        return config.data.max_response_length  # a demonstration is no longer than a response may be
+
+    @property
+    def prompt_term(self) -> HintTerm:
+        return HintTerm(self.algorithm.coef)
+
+    def grade(self, rollouts: RolloutBatch, timer: PhaseTimer, beginnings: Sequence[str] | None = None) -> RolloutBatch:
+        """The batch with the scores of whole solutions: the hint, and what the policy made of it."""
+        decode = self.policy.tokenizer.decode
+        hints = [decode(p.input_ids[-p.hint_tokens :]) if p.hint_tokens else "" for p in rollouts.prompts]
+        return super().grade(rollouts, timer, hints)
+
     def sample(self, prompts: Sequence[Prompt], step: int, purpose: str, timer: PhaseTimer) -> RolloutBatch:
         return super().sample(self._with_hints(prompts, step, purpose), step, purpose, timer)
 
@@ -79,6 +94,35 @@ class Hints(RolloutStrategy):
             metrics["hint/tokens"] = sum(tokens) / len(tokens)
             metrics["hint/prompts"] = sum(count > 0 for count in tokens) / len(tokens)
         return metrics
+
+
+@dataclass(frozen=True)
+class HintTerm:
+    """The NLL of the hints: the mean over the hint tokens of an optimizer step, each prompt's once."""
+
+    coef: float
+    metric: str = "hint/loss"
+
+    def tokens(self, rollouts: RolloutBatch, rows: range, step: range) -> PromptTokens | None:
+        """See `PromptTerm`. A prompt counts by the share of its rows that are in `rows`."""
+        group_ids = rollouts.group_ids.cpu()
+        in_step = group_ids[step.start : step.stop].unique().tolist()
+        total = sum(rollouts.prompts[group].hint_tokens for group in in_step)
+        if not total:
+            return None
+        groups, prompt_index = group_ids[rows.start : rows.stop].unique(return_inverse=True)
+        prompts = [rollouts.prompts[group] for group in groups.tolist()]
+        prompt = torch.arange(len(prompts)).repeat_interleave(torch.tensor([p.hint_tokens for p in prompts]))
+        starts = [len(p.input_ids) - p.hint_tokens for p in prompts]
+        places = [torch.arange(start, len(p.input_ids)) for start, p in zip(starts, prompts, strict=True)]
+        labels = [p.input_ids[start:] for start, p in zip(starts, prompts, strict=True)]
+        first_row = torch.full((len(prompts),), len(rows)).scatter_reduce(
+            0, prompt_index, torch.arange(len(rows)), "amin"
+        )
+        share = prompt_index.bincount(minlength=len(prompts)) / group_ids.bincount()[groups]
+        return PromptTokens(
+            prompt, torch.cat(places), first_row[prompt], torch.cat(labels).cpu(), share[prompt], denominator=total
+        )
 
 
 def cut_hints(demonstration: Tensor, tokenizer: Any, splitter: Splitter, most: int) -> list[Tensor]:
