@@ -106,10 +106,13 @@ class Prompt:
 
 
 class PromptLike(Protocol):
-    """What is asked of a prompt once its responses are there: its problem and its token ids (L,)."""
+    """What is asked of a prompt once its responses are there: its problem, its token ids (L,) and its images' sheet."""
 
     problem: Problem
     input_ids: Tensor
+
+    @property
+    def sheet(self) -> Image.Image | None: ...
 
 
 @dataclass

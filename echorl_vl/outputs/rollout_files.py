@@ -24,9 +24,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +33,9 @@ import pyarrow.parquet as pq
 
 from echorl_vl.errors import UserError
 from echorl_vl.outputs import atomic
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _COLUMNS = (
     ("step", pa.int32()),
@@ -109,7 +111,7 @@ def write_rollouts(
             row |= _clip_columns(row, *clip_of_row[index], decode)
         if images and row["group"] not in first_of_group:
             first_of_group.add(row["group"])
-            row["picture"] = sheet_png(rollouts.prompts[row["group"]])
+            row["picture"] = _png(rollouts.prompts[row["group"]].sheet)
     reward_keys = sorted({key for row in rows for key in row if key.startswith("reward_")})
     fields = [*_COLUMNS, *((key, pa.float32()) for key in reward_keys)]
     table = pa.table({name: pa.array([row.get(name) for row in rows], kind) for name, kind in fields})
@@ -136,17 +138,7 @@ def rollout_files(run: str | Path, kind: str = "rollouts") -> dict[int, Path]:
     return found
 
 
-def sheet_png(prompt: Any) -> bytes | None:
-    """A prompt's images side by side as a PNG; None where there is none or one can't be read any more.
-
-    They are opened again only where the prompt has not kept them (`types.Prompt.sheet`).
-    """
-    problem, sheet = prompt.problem, getattr(prompt, "sheet", None)
-    if sheet is None and problem.images:
-        from echorl_vl.data.images import open_image, side_by_side  # needs torch, which readers of files do without
-
-        with suppress(UserError):
-            sheet = side_by_side([open_image(image, problem.uid) for image in problem.images])
+def _png(sheet: Image.Image | None) -> bytes | None:
     if sheet is None:
         return None
     buffer = io.BytesIO()

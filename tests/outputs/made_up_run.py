@@ -130,7 +130,7 @@ def rollouts(prompts: int = 4, n: int = 4, seed: int = 0) -> SimpleNamespace:
             end = int(np.flatnonzero(step_ids[best[1]] == best[2])[-1])
             clip_rows.append(best[1]), ends.append(end), lengths.append(end + 1), entropies.append(best[0])
     batch = SimpleNamespace(
-        prompts=[SimpleNamespace(problem=problem) for problem in problems],
+        prompts=[SimpleNamespace(problem=problem, sheet=problem.images[0]) for problem in problems],
         group_ids=group_ids,
         tokens=tokens,
         response_mask=mask,

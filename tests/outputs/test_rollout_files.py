@@ -12,9 +12,8 @@ from made_up_run import decode, picture, rollouts, write_rollouts_of
 from PIL import Image
 
 from echorl_vl.core.mining import EchoClips
-from echorl_vl.data.images import side_by_side
 from echorl_vl.errors import UserError
-from echorl_vl.outputs.rollout_files import read_rollouts, rollout_files, sheet_png, write_rollouts
+from echorl_vl.outputs.rollout_files import read_rollouts, rollout_files, write_rollouts
 
 
 def test_round_trip(tmp_path):
@@ -111,26 +110,6 @@ def test_any_reward_parts(tmp_path):
     assert [row["reward_comment"] for row in rows] == [None, None]
     with pytest.raises(ValueError, match="1 scores for 2 rollouts"):
         write_rollouts(tmp_path / "g.parquet", 1, made.rollouts, scores[:1], decode=decode)
-
-
-def prompt(*images, sheet=None) -> SimpleNamespace:
-    return SimpleNamespace(problem=SimpleNamespace(images=images, uid="set:1"), sheet=sheet)
-
-
-def test_several_pictures_lie_side_by_side_and_large_ones_shrink():
-    sheet = Image.open(io.BytesIO(sheet_png(prompt(picture(0, 100), picture(1, 60)))))
-    assert sheet.size == (168, 100)
-    assert max(Image.open(io.BytesIO(sheet_png(prompt(picture(0, 3000))))).size) == 1024
-    assert sheet_png(prompt()) is None
-    assert sheet_png(prompt(b"no picture")) is None
-
-
-@pytest.mark.parametrize("sizes", [(60,), (100, 60), (3000,)])
-def test_images_that_a_prompt_has_kept_give_the_same_bytes(sizes, monkeypatch):
-    images = [picture(number, size) for number, size in enumerate(sizes)]
-    opened = sheet_png(prompt(*images))
-    monkeypatch.setattr("echorl_vl.data.images.open_image", lambda *_: pytest.fail("opened again"))
-    assert sheet_png(prompt(*images, sheet=side_by_side(images))) == opened
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizer
 
+from echorl_vl.data.images import open_image, side_by_side
+from echorl_vl.errors import UserError
 from echorl_vl.models.tokens import VisualTokens, special_token_ids, text_mask
 from echorl_vl.types import Problem, RolloutBatch
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 UID, QUESTION = "problem_uid", "problem_question"
 """Columns of a problem set that pass through the host: it keeps neither once a prompt is made of token ids."""
@@ -23,6 +29,18 @@ class PromptRecord:
 
     problem: Problem
     input_ids: Tensor
+
+    @property
+    def sheet(self) -> Image.Image | None:
+        """The problem's images side by side, opened anew; None where there is none or one can't be read any more.
+
+        A host decodes them in other processes and hands their bytes on. Sheets made there would have to come along with
+        every row, also of the batches that are loaded ahead, and a photo's takes several times its file.
+        """
+        with suppress(UserError):
+            opened = [open_image(image, self.problem.uid) for image in self.problem.images]
+            return side_by_side(opened) if opened else None
+        return None
 
 
 class RolloutReader:
