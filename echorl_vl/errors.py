@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 USAGE_ERROR = 2
 """Exit status of a command that was given something it can't use, as `argparse` has it."""
@@ -17,6 +19,10 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with status 2.
     """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Subclasses make their message of other arguments, so what comes out of a pickle is not made by __init__."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__
 
 
 _NAMES: dict[str, str] = {}

@@ -9,13 +9,17 @@ _EXHAUSTED = ("can't allocate memory", "cannot allocate memory", "out of memory"
 
 
 def described(error: BaseException) -> str:
-    """ "Type: message", or the type alone where there is no message, or none that can be made."""
-    try:
-        message = str(error)[:_LONGEST]
-    except BaseException:  # SystemExit too
-        message = ""
-    name = type(error).__name__
+    """ "Type: message", or the type alone where there is no message."""
+    name, message = type(error).__name__, message_of(error)
     return f"{name}: {message}" if message else name
+
+
+def message_of(error: BaseException) -> str:
+    """The message alone, empty where none can be made."""
+    try:
+        return str(error)[:_LONGEST]
+    except BaseException:  # SystemExit too
+        return ""
 
 
 def name_of(kind: type) -> str:

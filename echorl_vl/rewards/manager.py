@@ -16,7 +16,6 @@ from typing import Any
 
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.terminal import visible
-from echorl_vl.rewards.failures import name_of
 from echorl_vl.rewards.interface import Row
 from echorl_vl.rewards.loading import BadScore, UserReward
 from echorl_vl.rewards.pool import START_LIMIT, GradingPool, Outcome, PoolError
@@ -190,7 +189,7 @@ class RewardManager:
 
     def _message(self, row: Row, outcome: Outcome) -> str:
         """What is wrong with the function, by what it did with a row."""
-        bad_score = outcome.raised == name_of(BadScore)
+        bad_score = outcome.raised(BadScore)
         did = f"returned a bad score: {outcome.message}" if bad_score else f"raised an error: {outcome.detail}"
         response = row["response"]
         excerpt = response if len(response) <= _EXCERPT else "..." + response[-_EXCERPT:]
@@ -207,7 +206,7 @@ class RewardManager:
 
     def _pool_error(self, error: PoolError) -> UserError:
         """Of a function that does not load: in the words of the check that failed, where one did."""
-        if error.outcome.raised == name_of(UserError):
+        if error.outcome.raised(UserError):
             return UserError(visible(error.outcome.message))
         return UserError(f"{self.where}: {visible(str(error))}")
 

@@ -29,6 +29,7 @@ from typing import Any, Literal
 
 import psutil
 
+from echorl_vl.rewards.failures import name_of
 from echorl_vl.rewards.printed import Printed
 from echorl_vl.rewards.worker import HEADER, LOST_CHANNEL, packed
 
@@ -46,21 +47,21 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NU
 class Outcome:
     """What became of one item. `value` is the function's result where `kind` is "ok"; else `detail` says what happened.
 
-    "error" means that the function raised: `detail` is "Type: message", `trace` the worker's traceback, `raised` the
-    type in full (`failures.name_of`). It is an error too where the function has written into the worker's own file
-    descriptors, or closed them.
+    "error" means that the function raised: `detail` is "Type: message", `message` that without the type, `trace` the
+    worker's traceback, `kinds` the classes of the exception, bases included, by `failures.name_of`. It is an error too
+    where the function has written into the worker's own file descriptors, or closed them.
     """
 
     kind: Literal["ok", "error", "timeout", "crash"]
     value: Any = None
     detail: str = ""
     trace: str = ""
-    raised: str = ""
+    message: str = ""
+    kinds: tuple[str, ...] = ()
 
-    @property
-    def message(self) -> str:
-        """`detail` without the type."""
-        return self.detail.removeprefix(f"{self.raised.rpartition('.')[2]}: ")
+    def raised(self, kind: type[BaseException]) -> bool:
+        """Whether the function raised an exception of this class, or of one below it."""
+        return name_of(kind) in self.kinds
 
 
 class PoolError(RuntimeError):

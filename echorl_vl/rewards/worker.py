@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from echorl_vl.rewards.failures import described, is_exhausted, name_of
+from echorl_vl.rewards.failures import described, is_exhausted, message_of, name_of
 from echorl_vl.rewards.keeper import keep
 
 INSIDE = False  # True in a worker: code that would start a pool of its own grades directly there
@@ -101,7 +101,8 @@ def _apply(do: Callable[[Any], Any], message: Any) -> tuple[str, Any]:
         if is_exhausted(error):
             # What such an item asks for is beyond any grader: that is the item's fault, not the function's.
             return "crash", described(error)
-        return "error", (described(error), traceback.format_exc()[-_LONGEST:], name_of(type(error)))
+        kinds = tuple(name_of(kind) for kind in type(error).__mro__)
+        return "error", (described(error), traceback.format_exc()[-_LONGEST:], message_of(error), kinds)
 
 
 def _limit_memory(extra_bytes: int | None) -> None:

@@ -7,20 +7,25 @@ import time
 
 import ray
 
+from echorl_vl.data.images import ImageError
 from echorl_vl.errors import UserError
 
 
 class Writer:
     """A process that a run needs."""
 
-    def __init__(self, wrong: bool = False) -> None:
+    def __init__(self, wrong: str = "") -> None:
+        if wrong == "picture":
+            raise ImageError("row 3, images[0]", "torn")
         if wrong:
-            raise UserError("config.yaml: no such reward")
+            raise UserError(f"config.yaml: no such {wrong}")
 
     def pid(self) -> int:
         return os.getpid()
 
-    def work(self) -> None:
+    def work(self, wrong: str = "") -> None:
+        if wrong == "picture":
+            raise ImageError("row 3, images[0]", "torn")
         raise UserError("row 3 is wrong")
 
     def sleep(self) -> None:
@@ -31,8 +36,8 @@ class Driver:
     def waits(self, writer) -> None:
         ray.get(writer.sleep.remote())
 
-    def works(self, writer) -> None:
-        ray.get(writer.work.remote())
+    def works(self, writer, *wrong: str) -> None:
+        ray.get(writer.work.remote(*wrong))
 
     def polls(self, seconds: float) -> bool:
         time.sleep(seconds)

@@ -98,11 +98,13 @@ def living(name: str) -> list[dict]:
 
 def test_what_a_process_finds_wrong_is_its_line_alone(driver, writer, tmp_path):
     assert error_of(driver.works.remote(writer), tmp_path) == "row 3 is wrong"
+    assert error_of(driver.works.remote(writer, "picture"), tmp_path) == "row 3, images[0]: torn"
 
 
 def test_what_a_process_finds_wrong_at_its_start_is_its_line_alone(driver, tmp_path):
-    bad = ray.remote(num_cpus=1)(Writer).remote(wrong=True)
-    assert error_of(driver.waits.remote(bad), tmp_path) == "config.yaml: no such reward"
+    for wrong, line in (("reward", "config.yaml: no such reward"), ("picture", "row 3, images[0]: torn")):
+        bad = ray.remote(num_cpus=1)(Writer).remote(wrong)
+        assert error_of(driver.waits.remote(bad), tmp_path) == line
 
 
 def test_a_bug_keeps_its_traceback(driver, tmp_path):

@@ -76,7 +76,8 @@ def test_the_limit_is_per_item_and_can_be_set_per_call(pool: GradingPool) -> Non
 
 def test_an_error_names_its_place(pool: GradingPool) -> None:
     [outcome] = pool.map(["raise"])
-    assert outcome.detail == "KeyError: 'no such thing'"
+    assert (outcome.detail, outcome.message) == ("KeyError: 'no such thing'", "'no such thing'")
+    assert outcome.raised(KeyError) and outcome.raised(LookupError) and not outcome.raised(IndexError)
     assert "worker_functions.py" in outcome.trace
 
 

@@ -70,6 +70,10 @@ def test_an_error_names_the_function_and_the_row(tmp_path: Path, code: str, mess
         ("quick_score = 3", "mine.py: quick_score: expected a function, got int 3"),
         ("warm_up = 'x'", "mine.py: warm_up: expected a function, got str 'x'"),
         ("class E(Exception):\n    def __str__(self): raise SystemExit\nraise E", "mine.py: loading it failed with E$"),
+        (
+            "from echorl_vl.data.images import ImageError\ndef warm_up(): raise ImageError('row 3', 'torn')",
+            "^row 3: torn$",  # in the words of any UserError
+        ),
         ("import os; os._exit(3)", "mine.py:f: no grading worker came up .*; the last: .* exit status 3"),
         ("import os; os.closerange(3, 100)", "(?s)mine.py:f: .*closed a file descriptor"),
     ],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pkgutil
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ GONE = (
     exceptions.OutOfMemoryError,
     exceptions.ObjectLostError,
 )
+_RAISED = re.compile(r"^(echorl_vl\.[\w.]+): ", re.MULTILINE)
+"""Where a traceback tells of an exception of this package's."""
 
 
 def cause_of(error: BaseException) -> BaseException:
@@ -26,10 +31,17 @@ def cause_of(error: BaseException) -> BaseException:
     while isinstance(error, exceptions.RayTaskError) and isinstance(error.cause, BaseException):
         error = error.cause
     if isinstance(error, exceptions.RayActorError) and error.actor_init_failed:  # Ray keeps its text alone
-        kind = f"{UserError.__module__}.{UserError.__qualname__}: "
-        if kind in str(error):
-            return UserError(str(error).rpartition(kind)[2].strip())
+        return _user_error(str(error)) or error
     return error
+
+
+def _user_error(text: str) -> UserError | None:
+    """The last UserError of a traceback, which tells of a class its name alone: those below it are looked up."""
+    for found in reversed(list(_RAISED.finditer(text))):
+        with suppress(ImportError, AttributeError, TypeError):
+            if issubclass(pkgutil.resolve_name(found[1]), UserError):
+                return UserError(text[found.end() :].strip())
+    return None
 
 
 def process_of(error: BaseException) -> str | None:
