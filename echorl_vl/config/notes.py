@@ -63,10 +63,8 @@ def tied_to_length(config: Config) -> str | None:
 
     The decay of the echo term's weight is none: it has a length of its own (`echo.decay_steps`).
     """
-    roles = {"actor": config.worker.actor.optim}
-    if config.algorithm.adv_estimator == "gae":
-        roles["critic"] = config.worker.critic.optim
-    for role, optim in roles.items():
+    for role in config.algorithm.trained_roles:
+        optim = getattr(config.worker, role).optim
         if optim.lr_scheduler_type != "constant":
             return f"worker.{role}.optim.lr_scheduler_type = {optim.lr_scheduler_type}"
         if optim.lr_warmup_steps is None and optim.lr_warmup_ratio > 0:

@@ -142,6 +142,16 @@ class AlgorithmConfig:
         None, "online_filtering keeps groups that all succeed, for the echo term alone; null: as dynamic_sampling says"
     )
 
+    @property
+    def has_critic(self) -> bool:
+        """Whether the advantages are made of the values of a model that is trained beside the policy."""
+        return self.adv_estimator == "gae"
+
+    @property
+    def trained_roles(self) -> list[str]:
+        """The sections of `worker` whose models are updated."""
+        return ["actor", "critic"] if self.has_critic else ["actor"]
+
     def keeps_all_success(self, has_echo_term: bool) -> bool:
         """Whether online_filtering keeps groups that all succeed in a step with, or without, an echo term."""
         if self.keep_all_success_groups is None:

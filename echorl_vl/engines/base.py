@@ -90,8 +90,8 @@ class Engine(ABC):
 
     def inputs(self, config: Config) -> list[str]:
         """Keys of the models and problem sets that a run reads."""
-        roles = ["actor", "critic"] if config.algorithm.adv_estimator == "gae" else ["actor"]
-        models = [f"worker.{role}.model.{name}" for role in roles for name in ("model_path", "tokenizer_path")]
+        names = ("model_path", "tokenizer_path")
+        models = [f"worker.{role}.model.{name}" for role in config.algorithm.trained_roles for name in names]
         return [*models, "data.train_files", "data.val_files"]
 
     def size_issues(self, config: Config, parameters: int) -> Iterator[ConfigIssue]:

@@ -18,7 +18,7 @@ from echorl_vl.engines.easyr1.checkpoints import newest_checkpoint
 from echorl_vl.engines.easyr1.dry_run import ENVIRONMENT
 from echorl_vl.engines.easyr1.hooks import HOST
 from echorl_vl.engines.hub import is_hub_id
-from echorl_vl.engines.ray.adjusted import data_ranks, trained_roles, world_size
+from echorl_vl.engines.ray.adjusted import data_ranks, world_size
 from echorl_vl.engines.ray.base import RayEngine
 from echorl_vl.engines.ray.checks import gpus, length_issues, rank_issues, set_issues
 from echorl_vl.engines.resources import read_model_config
@@ -101,7 +101,7 @@ class EasyR1Engine(RayEngine):
 
 
 def _refused(config: Config) -> Iterator[ConfigIssue]:
-    for role in trained_roles(config)[1:]:
+    for role in config.algorithm.trained_roles[1:]:
         for name, (accepted, why) in OF_EACH_ROLE.items():
             if get_value(config, f"worker.{role}.{name}") not in accepted:
                 yield issue_at(config, f"worker.{role}.{name}", why)
@@ -125,7 +125,7 @@ def _ranks(config: Config) -> Iterator[ConfigIssue]:
 
 def _batches(config: Config) -> Iterator[ConfigIssue]:
     world, n, rollouts = world_size(config), config.worker.rollout.n, config.data.rollout_batch_size
-    for role in trained_roles(config):
+    for role in config.algorithm.trained_roles:
         if role != "actor":  # whose batches any engine checks
             yield from batch_issues(config, role)
         section, ranks = get_value(config, f"worker.{role}"), data_ranks(config, role)
@@ -169,7 +169,7 @@ def _filtering(config: Config) -> Iterator[ConfigIssue]:
 
 def _critic(config: Config) -> Iterator[ConfigIssue]:
     """EasyR1's critic is transformers' token classification: vision models have none, and its default is two labels."""
-    if config.algorithm.adv_estimator != "gae":
+    if not config.algorithm.has_critic:
         return
     from echorl_vl.models import has_images
 

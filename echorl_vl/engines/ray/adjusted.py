@@ -52,7 +52,7 @@ def capped(config: Config) -> tuple[Config, list[str]]:
     """
     values = {}
     n, prompts = config.worker.rollout.n, config.data.rollout_batch_size
-    for role in trained_roles(config):
+    for role in config.algorithm.trained_roles:
         ranks, batch = data_ranks(config, role), get_value(config, f"worker.{role}.global_batch_size")
         for kind, rows in (("update", batch * n // ranks), ("experience", prompts * n // ranks)):
             key = f"worker.{role}.micro_batch_size_per_device_for_{kind}"
@@ -70,11 +70,6 @@ def _changed(config: Config, values: Mapping[str, Any], why: str) -> tuple[Confi
             set_value(changed, key, value)
             lines.append(f"{key} = {value} in place of {before}{why}")
     return changed, lines
-
-
-def trained_roles(config: Config) -> list[str]:
-    """The sections of `worker` whose models are updated."""
-    return ["actor", "critic"] if config.algorithm.adv_estimator == "gae" else ["actor"]
 
 
 def world_size(config: Config) -> int:

@@ -45,8 +45,7 @@ def cluster_issue(config: Config, resources: dict[str, float]) -> str | None:
 
 def model_issues(config: Config) -> Iterator[ConfigIssue]:
     """Roles whose model folder lacks a config, a tokenizer or, for a vision model, a processor."""
-    roles = ["actor", "critic"] if config.algorithm.adv_estimator == "gae" else ["actor"]
-    for role in roles:
+    for role in config.algorithm.trained_roles:
         section = getattr(config.worker, role).model
         key = f"worker.{role}.model.model_path"
         if not section.model_path:
