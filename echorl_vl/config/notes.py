@@ -23,7 +23,8 @@ def _echo(config: Config) -> list[str]:
     origins = config.source.origins if config.source else {}
     if not config.echo.coef or any(key == "echo" or key.startswith("echo.") for key in origins):
         return []
-    base = "GRPO" if config.algorithm.adv_estimator == "grpo" else config.algorithm.adv_estimator
+    name = config.algorithm.name if config.algorithm.name != "grpo" else config.algorithm.adv_estimator
+    base = "GRPO" if name == "grpo" else name
     return [f"echo term on with coef {config.echo.coef:g}: set echo.coef=0 for plain {base}"]
 
 

@@ -26,7 +26,15 @@ def test_an_empty_block_says_nothing_of_the_weight(minimal: Path) -> None:
 
 
 def test_the_base_is_named(minimal: Path) -> None:
-    assert start_notes(load_config(minimal, ["algorithm.adv_estimator=rloo"]))[0].endswith("for plain rloo")
+    for overrides, base in (
+        (["algorithm.adv_estimator=rloo"], "rloo"),
+        (["algorithm.name=grpo", "algorithm.adv_estimator=rloo"], "rloo"),
+        (["algorithm.name=grpo"], "GRPO"),
+        (["algorithm.name=dapo"], "dapo"),
+        (["algorithm.name=dr_grpo"], "dr_grpo"),
+        (["algorithm.name=reinforce_rej"], "reinforce_rej"),
+    ):
+        assert start_notes(load_config(minimal, overrides))[-1].endswith(f"set echo.coef=0 for plain {base}")
 
 
 def test_an_algorithm_without_an_echo_term_has_none_to_tell_of(minimal: Path) -> None:
