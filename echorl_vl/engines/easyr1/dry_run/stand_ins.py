@@ -83,10 +83,12 @@ class LLM:
             return request(number, ids)
         policy = self.sampler.policy
         features = policy.processor.image_processor(images=images, return_tensors="pt")
-        patches = {name: features[name] for name in ("pixel_values", "image_grid_thw")}
+        patches = {name: features[name] for name in ("pixel_values", "image_grid_thw") if name in features}
+        encoded = policy.family.split_images(request(number, ids, images, **patches))
         counts = torch.ones_like(ids)  # EasyR1 writes one token for an image
-        merged = patches["image_grid_thw"].prod(-1) // policy.processor.image_processor.merge_size**2
-        counts[ids == policy.visual.image_pad] = merged
+        # By its features: the processor has chosen the size, and for the smallest images not that of the family.
+        tokens = [len(rows) for rows in policy.family.image_features(policy.network, encoded)]
+        counts[ids == policy.visual.image_pad] = torch.tensor(tokens)
         return request(number, ids.repeat_interleave(counts), images, **patches)
 
     def _load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
