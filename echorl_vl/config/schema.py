@@ -101,7 +101,9 @@ class DataConfig:
         4194304, "larger pictures are reduced to this many pixels", at_least=1, at_most=BILLION
     )
     filter_overlong_prompts: bool = option(
-        True, "drop problems above max_prompt_length; false: stop at one, or cut its end off as EasyR1 does"
+        True,
+        "drop problems above max_prompt_length; false: they are rows that can't be used (data.bad_rows), and engine "
+        "easyr1 cuts their end off",
     )
     filter_overlong_prompts_workers: int = option(
         16, "processes that measure prompts", at_least=1, at_most=MOST_PROCESSES

@@ -16,6 +16,7 @@ from echorl_vl.data.from_config import make_encoder
 from echorl_vl.data.sources import load_problems
 from echorl_vl.engines.easyr1.datasets import (
     load_sets,
+    prepare_sets,
     readable_by_easyr1,
     screen_sets,
     select_demonstrated,
@@ -152,6 +153,17 @@ def test_prompts_and_pictures_are_looked_at_before_easyr1_starts(tmp_path):
     (tmp_path / "bomb.jinja").write_text("{{ 'a' * (10 ** 11) }}{{ content }}")
     with pytest.raises(UserError, match=r"bomb\.jinja \(data\.format_prompt\): .* memory"):
         screen_sets(config, load_sets(config), encoder(config), print)
+
+
+@pytest.mark.parametrize("filtered", [True, False])
+def test_long_prompts_are_left_to_easyr1(tmp_path, filtered):
+    """It leaves them out, or cuts their end off."""
+    rows = [{"prompt": "?" * length, "answer": "1"} for length in (1, 900)]
+    path = written(tmp_path / "train.jsonl", rows)
+    config = settings(path, path, format_prompt=None, max_prompt_length=64, filter_overlong_prompts=filtered)
+    config.data.image_key, config.worker.actor.model.model_path, notes = "", str(MODEL), []
+    config = prepare_sets(config, notes.append)(tmp_path / "run")
+    assert config.data.train_files == path and not notes
 
 
 def test_a_training_set_select_demonstrated_is_written_with_their_token_ids(tmp_path):
