@@ -47,7 +47,7 @@ def error_of(path: Path, *overrides: str) -> str:
         ("trainer.device=tpu", "one of auto, cpu, cuda"),
         ("trainer.max_bad_steps=0", "at least 1 and at most 1,000,000,000"),
         ("trainer.rollout_save_freq=-1", "at least 0 and at most 1,000,000,000"),
-        ("engine=vllm", "one of auto, easyr1, local, verl"),
+        ("engine=no_such", f"one of auto, {', '.join(ENGINES)}"),
         ("data.val_batch_size=0", "-1 (all) or at least 1: EasyR1's data loader fails on 0, too"),
     ],
 )

@@ -20,43 +20,44 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "echorl_vl"
 CONFIG = REPOSITORY / "configs/math_tiny.yaml"
 
-TOY = """
+TOY = "toy_of_this_test"  # no engine that someone adds is called that
+CODE = f"""
 from echorl_vl.config.issues import issue_at
 from echorl_vl.engines.base import Engine, register
 
 
 @register
 class ToyEngine(Engine):
-    name = "toy"
+    name = "{TOY}"
     summary = "says what it would train"
-    accepts = {"worker.rollout.top_p": ((1.0,), "engine toy supports 1")}
+    accepts = {{"worker.rollout.top_p": ((1.0,), "engine {TOY} supports 1")}}
     ignores = ("worker.actor.padding_free",)
 
     def issues(self, config):
         found = super().issues(config)
         if config.data.seed == 13:
-            found.append(issue_at(config, "data.seed", "engine toy is superstitious"))
+            found.append(issue_at(config, "data.seed", "engine {TOY} is superstitious"))
         return found
 
     def run(self, config):
-        print(f"toy trains {config.trainer.max_steps} steps")
+        print("{TOY} trains", config.trainer.max_steps, "steps")
         return 0
 """
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the package as it is, and one folder more among its engines."""
+    """A folder with the package as it is, and two folders more among its engines: the toy, the documentation's."""
     home = tmp_path_factory.mktemp("home")
     engines = home / "echorl_vl/engines"
     engines.mkdir(parents=True)
     for source, target in ((PACKAGE, engines.parent), (PACKAGE / "engines", engines)):
         for entry in source.iterdir():
-            if entry.name not in ("engines", "__pycache__"):
+            if entry.name not in ("engines", "__pycache__", "nothing"):
                 (target / entry.name).symlink_to(entry)
     page = (REPOSITORY / "docs/engines.md").read_text(encoding="utf-8")
     [documented] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    for name, code in (("toy", TOY), ("nothing", documented)):
+    for name, code in ((TOY, CODE), ("nothing", documented)):
         (engines / name).mkdir()
         (engines / name / "engine.py").write_text(code)
     return home
@@ -69,31 +70,35 @@ def run(home: Path, *arguments: str) -> subprocess.CompletedProcess:
 
 
 def test_it_is_listed(home: Path) -> None:
-    assert "  toy: says what it would train\n" in run(home, "echorl_vl.train", "--help").stdout
+    assert f"  {TOY}: says what it would train\n" in run(home, "echorl_vl.train", "--help").stdout
     text = " ".join(run(home, "echorl_vl.train", "--help-all").stdout.split())
-    assert "(one of auto, easyr1, local, nothing, toy, verl)" in text
-    assert "toy: only 1.0)" in text and "padding_free = true easyr1, local, nothing, verl: pack" in text
+    assert f"(one of auto, {', '.join(sorted({*ENGINES, TOY, 'nothing'}))})" in text
+    assert re.search(rf"[;,] {TOY}(, \w+)*: only 1\.0[;)]", text)
+    acting = set(re.search(r"padding_free = true ([\w, ]+): pack", text)[1].split(", "))
+    assert {"easyr1", "local", "nothing", "verl"} <= acting and TOY not in acting
 
 
 def test_its_issues_are_told_with_the_others(home: Path) -> None:
     wrong = ["worker.rollout.n=1", "worker.rollout.top_p=0.9", "data.seed=13"]
-    error = run(home, "echorl_vl.train", str(CONFIG), "engine=toy", *wrong).stderr
+    error = run(home, "echorl_vl.train", str(CONFIG), f"engine={TOY}", *wrong).stderr
     assert error.startswith("error: 3 problems in the configuration:")
-    for part in ("expected at least 2", "engine toy supports 1", "engine toy is superstitious"):
+    for part in ("expected at least 2", f"engine {TOY} supports 1", f"engine {TOY} is superstitious"):
         assert part in error
 
 
 def test_an_algorithm_that_it_has_not_is_refused_by_its_name(home: Path) -> None:
-    error = run(home, "echorl_vl.train", str(CONFIG), "engine=toy", "algorithm.name=luffy", "data.trace_key=x").stderr
-    assert "demonstrations among the rows of a group, which engine toy has not; engine easyr1 or local has" in error
+    luffy = ["algorithm.name=luffy", "data.trace_key=x"]
+    error = run(home, "echorl_vl.train", str(CONFIG), f"engine={TOY}", *luffy).stderr
+    having = r"engine (\w+ or )*easyr1 or (\w+ or )*local( or \w+)* has"
+    assert re.search(f"demonstrations among the rows of a group, which engine {TOY} has not; {having}", error), error
 
 
 def test_it_runs(home: Path) -> None:
-    done = run(home, "echorl_vl.train", str(CONFIG), "engine=toy", "trainer.max_steps=7")
+    done = run(home, "echorl_vl.train", str(CONFIG), f"engine={TOY}", "trainer.max_steps=7")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("engine: toy (the configuration asks for it)\n")
-    assert done.stdout.endswith("toy trains 7 steps\n")
-    assert run(home, "echorl_vl.engines.check", "toy").stdout.startswith("torch ")
+    assert done.stdout.startswith(f"engine: {TOY} (the configuration asks for it)\n")
+    assert done.stdout.endswith(f"{TOY} trains 7 steps\n")
+    assert run(home, "echorl_vl.engines.check", TOY).stdout.startswith("torch ")
 
 
 def test_the_engine_of_the_documentation_runs(home: Path) -> None:
@@ -104,25 +109,26 @@ def test_the_engine_of_the_documentation_runs(home: Path) -> None:
 
 def test_an_engine_of_ones_own_need_not_be_in_the_package() -> None:
     class Mine(Engine):
-        name, summary = "mine", "one of my own"
+        name, summary = "mine_in_this_test", "one of my own"
 
         def run(self, config):
             return 0
 
     register(Mine)
     try:
-        assert load_config(CONFIG, ["engine=mine"]).engine == "mine"
-        with pytest.raises(ValueError, match="two engines are called 'mine'"):
+        assert load_config(CONFIG, [f"engine={Mine.name}"]).engine == Mine.name
+        with pytest.raises(ValueError, match=f"two engines are called {Mine.name!r}"):
             register(Mine)
     finally:
-        del ENGINES["mine"]
-    with pytest.raises(UserError, match="one of auto, easyr1, local, verl"):
-        load_config(CONFIG, ["engine=mine"])
+        del ENGINES[Mine.name]
+    with pytest.raises(UserError, match=f"one of auto, {', '.join(ENGINES)}$"):
+        load_config(CONFIG, [f"engine={Mine.name}"])
 
 
 # --- nothing that is shared names an engine ---
 
-NAMES = re.compile(r"\b(easyr1|verl|local engine|engine local|EasyR1 engine|engines? on Ray)\b")
+CALLED = "|".join(f"{name} engine|engine {name}" for name in ENGINES)  # `local` and the like are words as well
+NAMES = re.compile(rf"\b(easyr1|verl|{CALLED}|EasyR1 engine|engines? on Ray)\b")
 
 
 ABOVE = ("engines", "evidence")

@@ -36,12 +36,16 @@ def score(reward_inputs):
 
 @pytest.fixture(params=other_families.CASES)
 def case(request):
-    """The family is known for as long as the test runs."""
-    made = other_families.CASES[request.param]
+    """The documentation's family is known for as long as the test runs, and no other that reads such models."""
+    made, before = other_families.CASES[request.param], dict(FAMILIES)
     if made.family is not None:
+        for name, family in before.items():
+            if name == made.family or request.param in family.model_types:
+                del FAMILIES[name]
         made.define()
     yield made
-    FAMILIES.pop(made.family, None)
+    FAMILIES.clear()
+    FAMILIES.update(before)
 
 
 @pytest.fixture
