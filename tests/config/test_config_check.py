@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from refused import error_of
 
 from echorl_vl.config import ENGINES, Config, load_config
 from echorl_vl.config.options import schema_options
@@ -12,12 +13,6 @@ from echorl_vl.config.paths import PACKAGE_HOME, find_path
 from echorl_vl.core import KL_KINDS, LOSS_TYPES, SELECTORS
 from echorl_vl.core.config import EchoConfig
 from echorl_vl.errors import UserError
-
-
-def error_of(path: Path, *overrides: str) -> str:
-    with pytest.raises(UserError) as caught:
-        load_config(path, overrides)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(

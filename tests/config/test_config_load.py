@@ -1,20 +1,17 @@
-"""Loading: EasyR1's keys, overrides, types, interpolations, and messages for what can't be read."""
+"""Loading: EasyR1's keys, defaults, overrides, types, and messages for values of the wrong type."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from refused import Write, error_of
 
 from echorl_vl.config import Config, config_to_dict, load_config
 from echorl_vl.config.dump import to_yaml
 from echorl_vl.core.config import EchoConfig
-from echorl_vl.errors import UserError
-
-Write = Callable[[str], Path]
 
 # The keys of EasyR1's own example configuration, with values of their types.
 EASYR1_STYLE = """
@@ -126,12 +123,6 @@ trainer:
   load_checkpoint_path: null
   find_last_checkpoint: true
 """
-
-
-def error_of(path: Path | str, *overrides: str) -> str:
-    with pytest.raises(UserError) as caught:
-        load_config(path, overrides)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("engine", ["auto", "local", "easyr1"])
@@ -257,114 +248,6 @@ def test_wrong_type_in_a_file_names_the_line(write: Write, minimal: Path) -> Non
     assert error_of(path) == f'algorithm.gamma = "high" ({path} line 16): expected a number'
 
 
-def test_interpolation(minimal: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ECHO_TEST_SEED", "11")
-    text = minimal.read_text().replace("global_batch_size: 8", "global_batch_size: ${data.rollout_batch_size}")
-    text = text.replace("  logger:", "  experiment_name: run-${worker.rollout.n}\n  logger:")
-    text += "echo:\n  seed: ${oc.env:ECHO_TEST_SEED}\n"
-    overrides = [
-        "data.rollout_batch_size=6",
-        "worker.rollout.seed=${trainer.max_bad_steps}",
-        "worker.ref.fsdp=${worker.actor.fsdp}",
-        "worker.actor.fsdp.torch_dtype=bf16",
-        "worker.reward.reward_function_kwargs={limit: '${data.max_response_length}'}",
-    ]
-    config = load_config(write(text), overrides)
-    assert config.worker.actor.global_batch_size == 6
-    assert config.trainer.experiment_name == "run-4"
-    assert config.echo.seed == 11
-    assert config.worker.rollout.seed == 5
-    assert config.worker.ref.fsdp.torch_dtype == "bf16"
-    assert config.worker.reward.reward_function_kwargs == {"limit": 512}
-
-
-@pytest.mark.parametrize(
-    ("value", "part"),
-    [
-        ("${nowhere.at.all}", "nowhere"),
-        ("${data.seed}", "itself"),
-        ("${oc.env:ECHO_TEST_NOT_SET}", "ECHO_TEST_NOT_SET"),
-        ("${oc.decode:1}", "'oc.decode' is not allowed"),
-        ("${ours:1}", "'ours' is not allowed"),
-        ("${${data.prompt_key}:1}", "is not allowed"),
-        ("${oc.env:A,${ours:1}}", "'ours' is not allowed"),
-        (r"${oc.env:A,'}'}\${ours:1}", "'ours' is not allowed"),
-        (r"\\${ours:1}", "'ours' is not allowed"),
-        ("${data.prompt_key}", "expected a whole number"),
-        ("'${data.prompt_key'", "data.seed"),
-    ],
-)
-def test_bad_interpolation(minimal: Path, value: str, part: str) -> None:
-    message = error_of(minimal, f"data.seed={value}")
-    assert message.startswith("data.seed") and "command line" in message and part in message
-
-
-def test_escaped_interpolation_is_text(minimal: Path) -> None:
-    config = load_config(minimal, [r"trainer.experiment_name=a\${ours:1}\${b"])
-    assert config.trainer.experiment_name == "a${ours:1}${b"
-
-
-def test_registered_resolver_never_runs(minimal: Path) -> None:
-    from omegaconf import OmegaConf
-
-    ran = []
-    OmegaConf.register_new_resolver("echo_test_runs", lambda: ran.append(1), replace=True)
-    try:
-        assert "not allowed" in error_of(minimal, "data.seed=${echo_test_runs:}")
-        assert "not allowed" in error_of(
-            minimal, "worker.reward.reward_function_kwargs={a: [{b: '${echo_test_runs:}'}]}"
-        )
-    finally:
-        OmegaConf.clear_resolver("echo_test_runs")
-    assert ran == []
-
-
-@pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ("", ["the file is empty", "expected a mapping"]),
-        ("# nothing\n", ["the file is empty"]),
-        ("- a\n- b\n", ["a list", "expected a mapping"]),
-        ("hello\n", ["a single value"]),
-        ("data:\n  seed: [1\ntrainer: 2\n", ["line 3", "column", "invalid YAML"]),
-        ("data:\n\tseed: 1\n", ["line 2", "invalid YAML"]),
-        ("data: {}\n---\ndata: {}\n", ["line 2", "invalid YAML"]),
-        ("data:\n  seed: \x01\n", ["line 2", "not allowed in YAML"]),
-        ("data:\n  seed: !!python/object/apply:os.getcwd []\n", ["line 2", "invalid YAML"]),
-        ("worker: &a\n  actor: *a\n", ["line 1", "contains itself"]),
-    ],
-)
-def test_unreadable_yaml(write: Write, text: str, parts: list[str]) -> None:
-    path = write(text)
-    message = error_of(path)
-    assert message.startswith(str(path))
-    for part in parts:
-        assert part in message
-
-
-def test_alias_bomb_is_refused(write: Write) -> None:
-    levels = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
-    levels += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
-    assert "once its aliases are expanded" in error_of(write("\n".join(levels)))
-
-
-def test_duplicate_key_names_the_lines(write: Write, minimal: Path) -> None:
-    text = minimal.read_text()
-    path = write(text + "trainer:\n  seed: 1\n")
-    assert f"trainer ({path} line 15): set twice; line 13 has it already" in error_of(path)
-    path = write(text.replace("    n: 4\n", "    n: 4\n    n: 8\n"))
-    assert error_of(path) == f"worker.rollout.n ({path} line 11): set twice; line 10 has it already"
-
-
-def test_merge_keys_work(write: Write, minimal: Path) -> None:
-    text = minimal.read_text().replace(
-        "    global_batch_size: 8\n", "    global_batch_size: 8\n    fsdp: &f {fsdp_size: 2}\n"
-    )
-    text = text.replace("  rollout:", "  ref:\n    fsdp:\n      <<: *f\n      torch_dtype: bf16\n  rollout:")
-    config = load_config(write(text))
-    assert (config.worker.ref.fsdp.fsdp_size, config.worker.ref.fsdp.torch_dtype) == (2, "bf16")
-
-
 def test_section_that_is_no_section(minimal: Path) -> None:
     assert "expected a section with keys such as n, " not in error_of(minimal, "worker.rollout=5").split("name")[0]
     assert "worker.rollout (command line): expected a section" in error_of(minimal, "worker.rollout=5")
@@ -399,78 +282,6 @@ def test_problem_sets_are_one_place_or_several(minimal: Path, tmp_path: Path, mo
         assert load_config(saved).data.train_files == expected
     assert "got U+0007" in error_of(minimal, r'data.train_files=[a.jsonl, "b\a.jsonl"]')
     assert "data.train_files" in error_of(minimal, "data.train_files=[a.jsonl, {b: c}]")
-
-
-def test_missing_file_and_folder(minimal: Path, tmp_path: Path) -> None:
-    (tmp_path / "other.yaml").write_text("x: 1")
-    message = error_of(tmp_path / "confg.yaml")
-    assert "no such file" in message and "config.yaml" in message and "other.yaml" not in message
-    message = error_of(tmp_path)
-    assert "this is a folder; expected a YAML file" in message and "config.yaml" in message
-    assert "config.yaml, other.yaml" in error_of(tmp_path / "zzz")
-    assert "does not exist either" in error_of(tmp_path / "nowhere" / "config.yaml")
-    (tmp_path / "empty").mkdir()
-    assert "holds no YAML file" in error_of(tmp_path / "empty" / "config.yaml")
-
-
-def test_not_text(write: Write, tmp_path: Path) -> None:
-    path = tmp_path / "config.yaml"
-    path.write_bytes(b"data: \xff\xfe")
-    assert "not UTF-8 text (byte 6)" in error_of(path)
-    path.write_bytes(b"#" * 2_000_000)
-    assert "is no configuration file" in error_of(path)
-
-
-@pytest.mark.parametrize(
-    ("override", "nearest"),
-    [
-        ("worker.rollout_n=8", "worker.rollout.n"),
-        ("rollout.n=8", "worker.rollout.n"),
-        ("worker.rollout.m=8", "worker.rollout.n"),
-        ("worker.rolout.n=8", "worker.rollout.n"),
-        ("lr=1", "worker.actor.optim.lr"),
-        ("optim.lr=1", "worker.actor.optim.lr"),
-        ("worker.actor.optim.learning_rate=1", "worker.actor.optim.lr"),
-        ("data.train_batch_size=8", "data.rollout_batch_size"),
-        ("worker.actor.ppo_mini_batch_size=8", "worker.actor.global_batch_size"),
-        ("worker.actor.kl_loss_coef=1", "algorithm.kl_coef"),
-        ("echo.coeff=1", "echo.coef"),
-        ("echo.lambda=1", "echo.coef"),
-        ("coef=1", "echo.coef"),
-        ("--worker.rollout.n=8", "worker.rollout.n"),
-        ("+echo.coef=8", "echo.coef"),
-        ("rollout={n: 8}", "worker.rollout"),
-        ("actor={}", "worker.actor"),
-    ],
-)
-def test_unknown_key_names_the_nearest(minimal: Path, override: str, nearest: str) -> None:
-    message = error_of(minimal, override)
-    key = override.split("=")[0]
-    assert message == f"{key} (command line): unknown key; did you mean {nearest}?"
-
-
-def test_unknown_key_without_a_neighbour_lists_what_there_is(minimal: Path) -> None:
-    message = error_of(minimal, "xyzzy=1")
-    assert message.endswith("the top level has data, algorithm, worker, trainer, echo, engine")
-
-
-def test_unknown_key_in_a_file_names_file_and_line(write: Write, minimal: Path) -> None:
-    path = write(minimal.read_text().replace("    n: 4\n", "    n: 4\n    topp: 0.5\n"))
-    assert error_of(path) == f"worker.rollout.topp ({path} line 11): unknown key; did you mean worker.rollout.top_p?"
-
-
-def test_dotted_key_in_a_file(write: Write, minimal: Path) -> None:
-    path = write(minimal.read_text() + "worker.rollout.n: 8\n")
-    assert "dotted keys are for the command line" in error_of(path)
-
-
-@pytest.mark.parametrize("override", ["worker.rollout.n", "=3", "--help-me"])
-def test_override_that_is_none(minimal: Path, override: str) -> None:
-    assert "expected key=value" in error_of(minimal, override)
-
-
-def test_override_with_broken_yaml(minimal: Path) -> None:
-    assert "trainer.logger = [a (command line): invalid YAML" in error_of(minimal, "trainer.logger=[a")
 
 
 def test_all_problems_are_reported_together(write: Write, minimal: Path) -> None:

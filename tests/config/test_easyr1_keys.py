@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from refused import error_of
 
 from echorl_vl.config import Config, config_to_dict, load_config, start_notes
 from echorl_vl.config.dump import get_value
 from echorl_vl.config.names import DERIVED, FORKS, GONE, KNOWN_AS, nearest_key
 from echorl_vl.config.options import schema_options, schema_sections
 from echorl_vl.config.yaml_tree import Loader
-from echorl_vl.errors import UserError
 
 DEFAULTS = yaml.load((Path(__file__).parent / "easyr1_defaults.yaml").read_text(), Loader)
 
@@ -59,12 +59,6 @@ worker.rollout.gpu_memory_utilization=0.8 worker.rollout.limit_images=2 worker.r
 worker.rollout.n=16 worker.rollout.temperature=0.9 worker.rollout.tensor_parallel_size=8 worker.rollout.top_p=0.95
 'worker.rollout.val_override_config={"n":16,"temperature":1.0,"top_p":0.7}'
 """
-
-
-def error_of(path: Path, *overrides: str) -> str:
-    with pytest.raises(UserError) as caught:
-        load_config(path, overrides)
-    return str(caught.value)
 
 
 def test_every_field_of_easyr1_is_a_key_here_or_one_that_it_derives() -> None:

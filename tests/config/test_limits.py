@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 import pytest
+from refused import error_of
 
 from echorl_vl import train
 from echorl_vl.algorithms import ALGORITHMS, make_algorithm
@@ -18,7 +19,6 @@ from echorl_vl.config.options import inner_type, schema_options
 from echorl_vl.config.paths import PATHS
 from echorl_vl.core.splitters import WindowSplitter
 from echorl_vl.core.vocabulary import TokenTable
-from echorl_vl.errors import UserError
 
 OPTIONS = schema_options(Config)
 NUMBERS = [key for key, option in OPTIONS.items() if inner_type(option.hint) in (int, float)]
@@ -26,12 +26,6 @@ LISTS = [key for key, option in OPTIONS.items() if inner_type(option.hint) not i
 TEXTS = [key for key, option in OPTIONS.items() if option.is_text and not option.range.choices]
 HUGE = {int: ("1" + "0" * 30, "1e100", "18446744073709551616"), float: ("1e300", "1" + "0" * 30)}
 ECHO_CHOICES = {"echo.apply_to", "echo.select", "echo.normalize_by", "echo.splitter", "echo.decay"}
-
-
-def error_of(path: Path, *overrides: str) -> str:
-    with pytest.raises(UserError) as caught:
-        load_config(path, overrides)
-    return str(caught.value)
 
 
 def test_the_walk_sees_the_schema() -> None:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from refused import error_of
 
 from echorl_vl.config import Config, load_config
 from echorl_vl.config.dump import get_value
 from echorl_vl.config.options import schema_options
-from echorl_vl.errors import UserError
 
 OPTIONS = schema_options(Config)
 OPTIONAL = [key for key, option in OPTIONS.items() if option.optional]
@@ -18,12 +18,6 @@ EMPTY = ["data.train_files", "data.val_files", "data.image_key", "data.video_key
 MAPPINGS = [key for key, option in OPTIONS.items() if option.is_mapping]
 NEEDED = ("worker.actor.model.model_path", "worker.reward.reward_function", "data.train_files")
 WORDS = ("null", "~", "None", "Null", "NULL", "")
-
-
-def error_of(path: Path, *overrides: str) -> str:
-    with pytest.raises(UserError) as caught:
-        load_config(path, overrides)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("word", WORDS)

@@ -50,6 +50,72 @@ def of_size(name: str, size: int) -> Benchmark:
     return replace(benchmark, editions=tuple(replace(edition, size=size) for edition in benchmark.editions))
 
 
+def mathverse_row(index: int, version: str, kind: str, question: str, answer: str) -> dict:
+    return {
+        "sample_index": str(index),
+        "problem_index": "1",
+        "problem_version": version,
+        "question": question,
+        "image": image_cell(),
+        "answer": answer,
+        "question_type": kind,
+        "metadata": {"split": "testmini", "source": "Geometry3K", "subject": "Plane Geometry", "subfield": "Angle"},
+        "query_wo": "",
+        "query_cot": "",
+        "question_for_eval": "Find x.\nChoices:\nA:30\nB:45\nC:60" if kind == "multi-choice" else "Find x.",
+    }
+
+
+def wemath_row(problem: str, key: str, answer: str = "B") -> dict:
+    return {
+        "ID": problem,
+        "split": "testmini",
+        "knowledge concept": "Circumference of Circles",
+        "question": "The circumference of the circle is:",
+        "option": "A. 15π cm;B. 10π cm; it is a circle;C．5π; D. No correct answer",
+        "answer": answer,
+        "image_path": image_cell(),
+        "key": key,
+        "question number": 1,
+        "knowledge concept description": "...",
+    }
+
+
+def hallusion_row(figure: str, question: str, truth: str) -> dict:
+    return {
+        "category": "VD",
+        "subcategory": "illusion",
+        "visual_input": "1",
+        "set_id": "0",
+        "figure_id": figure,
+        "sample_note": "circle",
+        "question_id": question,
+        "question": "Is the right circle larger than the left one?",
+        "gt_answer_details": "The circles are the same size.",
+        "gt_answer": truth,
+        "filename": "./hallusion_bench/VD/illusion/0_0.png",
+        "image": image_cell(),
+    }
+
+
+MATHVISION = {
+    "id": "4",
+    "question": "How many digits are in <image1>?",
+    "options": [],
+    "answer": "6",
+    "solution": None,
+    "level": 1,
+    "subject": "counting",
+    "image": "images/4.png",
+}
+
+
+def mathvision(folder: Path, *rows: dict) -> Path:
+    (folder / "images").mkdir(exist_ok=True)
+    (folder / "images" / "4.png").write_bytes(png())
+    return write_jsonl(folder / "testmini.jsonl", list(rows))
+
+
 def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "eval.run", *map(str, arguments)]
 
