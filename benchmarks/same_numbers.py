@@ -1,12 +1,13 @@
 """Do two commits train the same? Runs both on this machine and compares their metrics, row by row, but for times.
 
-    python benchmarks/same_numbers.py BASE HEAD             # every algorithm, images and text, and resumed runs
+    python benchmarks/same_numbers.py BASE HEAD             # every algorithm, images and text, resumed runs, a KL
     python benchmarks/same_numbers.py BASE HEAD --tasks math_tiny --algorithms grpo dapo --steps 4
 
-For a change that should not alter results. Each run is the task's configuration with `algorithm.name` and its first
-steps; a resumed run is stopped half-way and started again. The two commits are checked out beside each other and run by
-the Python that runs this script, so both see the same libraries. Prints a line a run; the exit status is 1 where two
-differ.
+For a change that should not alter results. Each run is the task's configuration with `algorithm.name`, its first
+steps and the validation after the last; a resumed run is stopped half-way and started again; `kl` is GRPO with a
+reference policy and a validation before the first step as well. The two commits are checked out beside each other and
+run by the Python that runs this script, so both see the same libraries. Prints a line a run; the exit status is 1
+where two differ.
 """
 
 from __future__ import annotations
@@ -25,24 +26,32 @@ TASKS = ("geo3k_tiny", "math_tiny")
 ALGORITHMS = (
     "grpo", "dapo", "luffy", "uft", "dr_grpo", "reinforce_rej", "reinforce_ada", "sft", "relift", "srft",
 )  # fmt: skip
-RESUMED = "resumed"  # grpo, stopped half-way
+RESUMED = {"resumed": "grpo", "resumed_relift": "relift"}  # run -> its algorithm
+RUNS = {**{name: name for name in ALGORITHMS}, **RESUMED, "kl": "grpo"}
+RELIFT = ["algorithm.options.buffer=1"]
 OWN_KEYS = {
     "dapo": ["trainer.max_try_make_batch=-1"],
-    "relift": ["algorithm.options.buffer=1"],
+    "relift": RELIFT,
+    "resumed_relift": RELIFT,
     "uft": ["algorithm.options.hint_share=1.0"],
+    "kl": [
+        "algorithm.disable_kl=false",
+        "algorithm.use_kl_loss=true",
+        "algorithm.kl_coef=0.1",
+        "trainer.val_before_train=true",
+    ],
 }
 TIMES = ("time", "timing_s/", "perf/")
 
 
 def arguments(task: str, name: str, steps: int, folder: Path) -> list[str]:
     """What the run changes of the task's configuration. The schedules are those of the whole run."""
-    algorithm = "grpo" if name == RESUMED else name
+    algorithm = RUNS[name]
     needs_demonstrations = algorithm in ("luffy", "uft", "sft", "relift", "srft")
     return [
         f"configs/{task}.yaml",
         f"algorithm.name={algorithm}",
         *(["data.trace_key=solution"] if needs_demonstrations else []),
-        *OWN_KEYS.get(algorithm, []),
         "algorithm.disable_kl=true",
         f"trainer.max_steps={steps}",
         "trainer.val_before_train=false",
@@ -51,6 +60,7 @@ def arguments(task: str, name: str, steps: int, folder: Path) -> list[str]:
         "trainer.rollout_save_freq=0",
         "trainer.logger=[console, file]",
         f"trainer.save_checkpoint_path={folder}",
+        *OWN_KEYS.get(name, []),  # the last of two values of a key counts
     ]
 
 
@@ -62,7 +72,7 @@ def train(tree: Path, task: str, name: str, steps: int, folder: Path) -> str | N
     def run() -> subprocess.CompletedProcess:
         return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
 
-    if name == RESUMED:
+    if name in RESUMED:
         process = subprocess.Popen(
             command, cwd=tree, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -85,13 +95,15 @@ def metrics(folder: Path) -> list[dict]:
 
 
 def difference(base: list[dict], head: list[dict]) -> str | None:
-    """The first thing in which two runs differ; None where they are equal."""
+    """The first thing in which two runs differ, values as the file has them; None where they are equal."""
     if len(base) != len(head):
         return f"{len(base)} rows and {len(head)}"
     for one, other in zip(base, head, strict=True):
         for key in sorted(one.keys() | other.keys()):
-            if one.get(key) != other.get(key):
-                return f"step {one['step']}: {key} is {one.get(key)} and {other.get(key)}"
+            # As texts: NaN is NaN, and a key that a side has not is no null.
+            values = [json.dumps(row[key]) if key in row else "not there" for row in (one, other)]
+            if values[0] != values[1]:
+                return f"step {one.get('step')}: {key} is {values[0]} and {values[1]}"
     return None
 
 
@@ -111,7 +123,7 @@ def main() -> int:
     parser.add_argument("base", help="the commit before the change")
     parser.add_argument("head", help="the commit after it")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
-    parser.add_argument("--algorithms", nargs="+", choices=(*ALGORITHMS, RESUMED), default=(*ALGORITHMS, RESUMED))
+    parser.add_argument("--algorithms", nargs="+", choices=RUNS, default=list(RUNS))
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     options = parser.parse_args()
