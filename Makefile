@@ -7,7 +7,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.installed
 
-.PHONY: train test test-all test-easyr1 easyr1-env test-trl test-verl verl-env lint format benchmark evidence clean
+.PHONY: train test test-all test-easyr1 easyr1-env test-trl test-verl verl-env lint format docs docs-serve benchmark \
+	evidence clean
 
 train: $(READY)
 	$(RUN) -m echorl_vl.train $(CONFIG) $(ARGS)
@@ -75,6 +76,18 @@ lint: $(READY)
 format: $(READY)
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+# The documentation site, in build/site; any warning is an error. `make docs-serve` shows it while it is written.
+DOCS_READY := $(VENV)/.docs
+docs: $(DOCS_READY)
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build
+
+docs-serve: $(DOCS_READY)
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs serve --no-strict
+
+$(DOCS_READY): $(READY)
+	$(RUN) -m pip install --quiet -e ".[docs]"
+	touch $@
 
 benchmark: $(READY)
 	$(RUN) benchmarks/mining.py

@@ -57,8 +57,10 @@ def luffy_loss(
     """LUFFY's mixed-policy loss of each token; without an off-policy row it is `policy_loss`, bit for bit.
 
     Args:
-        log_probs, old_log_probs, advantages, response_mask, clip: as `policy_loss` takes them. old_log_probs of
-            off-policy rows are never read.
+        log_probs: as `policy_loss` takes it, and so are the next three and `clip`.
+        old_log_probs: those of off-policy rows are never read.
+        advantages: (B, T).
+        response_mask: (B, T) bool.
         on_policy: (B,) bool, False for demonstrations.
     """
     own = policy_loss(log_probs, old_log_probs, advantages, _rows(response_mask, on_policy), **clip)
@@ -82,9 +84,11 @@ def srft_loss(
     """SRFT's loss of each token: supervised and reinforced at once, weighed by the policy's entropy.
 
     Args:
-        on_policy, verified: (B,) bool, the policy sampled the row; its answer is correct.
+        on_policy: (B,) bool, the policy sampled the row.
+        verified: (B,) bool, its answer is correct.
         entropy: (B, T) nats, of the policy now; its gradient is not used.
-        The rest as in `luffy_loss`.
+
+    The others are as in `luffy_loss`.
     """
     mask = response_mask.bool()
     uncertainty = torch.where(mask, entropy.detach(), 0.0).sum(-1) / mask.sum(-1).clamp(min=1)  # H of each row

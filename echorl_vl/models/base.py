@@ -141,7 +141,8 @@ def image_processing(
     """How a processor makes tokens of images, which have from `min_pixels` to `max_pixels` then.
 
     Args:
-        min_pixels, max_pixels: None is the processor's own limit.
+        min_pixels: None is the processor's own limit.
+        max_pixels: the same.
         family: the model's. None: a model of no known family may have the processor of one.
 
     Raises:

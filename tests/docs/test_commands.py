@@ -20,7 +20,7 @@ from echorl_vl.cli import COMMANDS as COMMANDS_OF_ECHORL
 from echorl_vl.config import ENGINES, load_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "docs/*.py", "configs/*.yaml", "benchmarks/*.py", "Makefile")
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "docs/*.py", "configs/*.yaml", "benchmarks/*.py", "Makefile")
 OURS = ("echorl_vl", "eval", "geometry3k", "benchmarks", "docs")
 ELIDED = re.compile(r"\.\.\.|\[|\$")  # a form of a command ("[key=value ...]", "$(ARGS)"), not one to be typed
 

@@ -66,7 +66,7 @@ def extras() -> dict[str, set[str]]:
 
 
 def declared() -> set[str]:
-    return set().union(*(packages for extra, packages in extras().items() if extra != "dev"))
+    return set().union(*(packages for extra, packages in extras().items() if extra not in ("dev", "docs")))
 
 
 def below(package: str) -> set[str]:
