@@ -1,4 +1,4 @@
-"""What the site makes of other files: the configuration reference, the changelog, and links out of docs/.
+"""What the site makes of other files: the configuration reference, the changelog, links out of docs/, and formulas.
 
 mkdocs calls these functions; `make docs` gives them an environment in which `echorl_vl` can be imported.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import posixpath
 import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
+from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -23,6 +25,7 @@ Most keys are EasyR1's and mean what they mean there; [EasyR1](easyr1.md#a-file-
 differs. A key that an engine can't honour is an error before anything starts.
 """
 LINK = re.compile(r"(?<!!)\[([^\]\n]+)\]\(([^()\s]+)\)")
+MATH = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 
 
@@ -34,7 +37,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Links to files outside docs/ lead to the repository, or are plain code where the site knows none (`repo_url`)."""
+    """Links to files outside docs/ lead to the repository, or are no links where the site knows none (`repo_url`)."""
     folder = posixpath.dirname(posixpath.join("docs", page.file.src_uri))
 
     def replaced(match: re.Match[str]) -> str:
@@ -46,7 +49,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
             return match[0]  # mkdocs names the page and the link
         if config.repo_url:
             return f"[{text}]({config.repo_url.rstrip('/')}/blob/main/{path})"
-        return text if "`" in text else f"`{path}`"
+        return f"`{path}`" if posixpath.basename(path) in text and "`" not in text else text
 
     parts, end = [], 0
     for fence in FENCE.finditer(markdown):
@@ -56,10 +59,16 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
-    """Links of the notebook, which mkdocs-jupyter leaves as they are, lead to pages of the site."""
+    """Formulas become MathML, which browsers draw by themselves; links of the notebook lead to pages of the site."""
+    html = MATH.sub(_mathml, html)
     if not page.file.src_uri.endswith(".ipynb"):
         return html
     return re.sub(r'href="(?![a-z]+:)([^"#]+)\.md(#[^"]*)?"', r'href="\1.html\2"', html)
+
+
+def _mathml(match: re.Match[str]) -> str:
+    kind, formula = match.groups()
+    return convert(unescape(formula).strip(), display="block" if kind == "div" else "inline")
 
 
 def configuration() -> str:
