@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from echorl_vl import train
+from echorl_vl import __version__, train
 from echorl_vl.config import ENGINES, load_config, start_notes
 
 GRPO = "echo term on with coef 0.001: set echo.coef=0 for plain GRPO"
@@ -57,3 +57,9 @@ def test_the_command_prints_them(minimal: Path, monkeypatch: pytest.MonkeyPatch,
     assert printed[2].startswith(
         "worker.actor.kl_coef = 1 (command line) has no effect, as in EasyR1: algorithm.kl_coef"
     )
+    assert printed[3] == "clip of the probability ratio: 0.2 low (default), 0.3 high (default)"
+
+
+def test_the_version(capsys) -> None:
+    assert train.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"echorl-vl {__version__}\n"

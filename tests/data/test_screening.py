@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from io import BytesIO
+import threading
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from echorl_vl.data import screening
 from echorl_vl.data.prompts import PromptEncoder
@@ -165,3 +167,21 @@ def test_odd_pictures_load_or_name_their_row(shared_data, processor):
     with pytest.raises(UserError, match=r"row 2, problem: spells <\|im_end\|>") as error:
         screen(load_problems(str(data.parent / "faults" / "control_tokens_in_question.parquet")), encoder)
     assert "rows can't be used" in str(error.value)
+
+
+def test_images_are_decoded_side_by_side(folder, encoder, monkeypatch):
+    """Two at a time where there are two cores: each decode waits for the other."""
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    both, fault = threading.Barrier(2), screening._image_fault
+    monkeypatch.setattr(screening, "_image_fault", lambda *given: (both.wait(60), fault(*given))[1])
+    assert len(screen(load_problems(write(folder, {}, {}, {}, {})), encoder)) == 4
+
+
+@pytest.mark.parametrize(("terminal", "problems", "shown"), [(True, 5, True), (True, 2, False), (False, 5, False)])
+def test_a_long_check_shows_its_progress_on_a_terminal(folder, encoder, monkeypatch, terminal, problems, shown):
+    console = Console(file=StringIO(), force_terminal=terminal, width=200)
+    monkeypatch.setattr(screening, "make_console", lambda stderr: console)
+    monkeypatch.setattr(screening, "_BATCH", 2)
+    path = write(folder, *[{}] * problems)
+    screen(load_problems(path), encoder)
+    assert (f"checking prompts and pictures of {path}" in console.file.getvalue()) == shown

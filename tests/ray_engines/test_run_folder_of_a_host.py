@@ -13,7 +13,7 @@ from rich.console import Console
 from echorl_vl.config import Config, load_config, tied_to_length
 from echorl_vl.engines.ray.run import train_in_folder
 from echorl_vl.errors import INTERRUPTED
-from echorl_vl.outputs import plots
+from echorl_vl.outputs import display, plots
 
 
 def recipe(folder: Path, *overrides: str) -> Config:
@@ -47,6 +47,19 @@ def train(config: Config, host: Host) -> tuple[int, str]:
     console = Console(file=io.StringIO(), width=1000)
     status = train_in_folder(config, lambda folder: host(config, folder), newest, console)
     return status, console.file.getvalue()
+
+
+def test_the_time_that_it_took_is_that_of_the_training_too(tmp_path, monkeypatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
+
+    class Slow(Host):
+        def __call__(self, config: Config, folder) -> bool:
+            now[0] += 125
+            return super().__call__(config, folder)
+
+    _, output = train(recipe(tmp_path / "run", "trainer.max_steps=2"), Slow())
+    assert "took 2:05; written:" in output
 
 
 def test_killed_before_the_plots_are_drawn_only_they_are_left(tmp_path, monkeypatch) -> None:
