@@ -102,8 +102,8 @@ class DataConfig:
     )
     filter_overlong_prompts: bool = option(
         True,
-        "drop problems above max_prompt_length; false: they are rows that can't be used (data.bad_rows), and engine "
-        "easyr1 cuts their end off",
+        "drop problems above max_prompt_length; false: they are rows that can't be used (data.bad_rows), but EasyR1 "
+        "itself cuts their end off",
     )
     filter_overlong_prompts_workers: int = option(
         16, "processes that measure prompts", at_least=1, at_most=MOST_PROCESSES
