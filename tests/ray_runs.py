@@ -187,10 +187,10 @@ def check_killed_and_resumed(dry_run: Callable[..., Any]) -> Run:
 
 
 def check_stop(dry_run: Callable[..., Any]) -> None:
-    """Ctrl-C ends a run after the step, with a checkpoint, and says how it is resumed."""
+    """SIGTERM, as Ctrl-C, ends a run after the step, with a checkpoint, and says how it is resumed."""
     process, folder = dry_run("trainer.max_steps=500", wait=False)
     wait_for(lambda: (folder / "rollouts").exists(), process, folder)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, signal.SIGTERM)
     assert process.wait(timeout=LONGEST) == 130
     output = folder.with_suffix(".log").read_text()
     assert "stopping after this step" in output

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import echorl_vl
+from echorl_vl.engines.interrupt import StopRequest
 from echorl_vl.engines.local.checkpoint import MODEL_FOLDER, STATE_FILE
-from echorl_vl.engines.local.interrupt import StopRequest
 from echorl_vl.errors import INTERRUPTED, UserError
 from echorl_vl.evaluation.folder import Keys, read_json
 from echorl_vl.evidence.probe import Probe, open_probe

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -118,3 +119,26 @@ def test_a_process_that_is_let_go_of_is_no_loss(driver, tmp_path):
     ray.kill(writers.pop())
     writers.clear()
     assert wait_for_driver(driver.polls.remote(5), tmp_path / "stop") is True
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_for_a_stop_and_the_second_ends_the_waiting(driver, tmp_path, capsys, number):
+    """Also where SIGINT is ignored, as in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    seen = []
+
+    def press() -> None:
+        os.kill(os.getpid(), number)
+        while not (tmp_path / "stop").exists():
+            time.sleep(0.05)
+        seen.append("asked")
+        os.kill(os.getpid(), number)
+
+    timer = threading.Timer(1.0, press)
+    timer.start()
+    try:
+        assert wait_for_driver(driver.polls.remote(600), tmp_path / "stop") is False
+    finally:
+        timer.join()
+        signal.signal(signal.SIGINT, before)
+    assert seen == ["asked"] and "stopping after this step" in capsys.readouterr().out

@@ -13,6 +13,7 @@ import torch
 from echorl_vl.config import Config
 from echorl_vl.core import echo_coef
 from echorl_vl.core.seeds import step_seed
+from echorl_vl.engines.interrupt import StopRequest
 from echorl_vl.engines.local.advantages import compute_advantages
 from echorl_vl.engines.local.checkpoint import (
     checkpoint_step,
@@ -21,7 +22,6 @@ from echorl_vl.engines.local.checkpoint import (
     save_checkpoint,
 )
 from echorl_vl.engines.local.context import TrainingContext
-from echorl_vl.engines.local.interrupt import StopRequest
 from echorl_vl.engines.local.optim import make_optimizer
 from echorl_vl.engines.local.reference import KLController, Reference, kl_of_tokens
 from echorl_vl.engines.local.state import restore_state, write_state

@@ -13,6 +13,7 @@ import ray
 from ray.exceptions import RayError
 
 from echorl_vl.config import Config
+from echorl_vl.engines.interrupt import StopRequest
 from echorl_vl.engines.ray.adjusted import world_size
 from echorl_vl.engines.ray.lost import cause_of, lost_error, lost_processes, process_of
 from echorl_vl.engines.ray.recorder import STOP_FILE
@@ -79,13 +80,27 @@ def _join_or_start(config: Config, run: Path, driver: Driver, dry_run_environmen
 
 
 def wait_for_driver(task: Any, stop: Path) -> bool:
-    """What the driver returns. The first Ctrl-C asks it to stop after the step and save, the second ends it at once.
+    """What the driver returns. The first Ctrl-C or SIGTERM asks it to stop after the step and save, the second ends it
+    at once.
 
     Raises:
         UserError: what a process of the run found wrong, or which one died. Nobody may be waiting for the one that did:
             verl's trainer asks for rollouts and then polls for them, for ever if their writer is gone.
     """
-    asked, before = False, lost_processes()
+
+    def ask() -> None:
+        stop.touch()
+        print("stopping after this step; Ctrl-C again stops at once", flush=True)
+
+    with StopRequest(ask):
+        try:
+            return _wait(task, stop.parent)
+        except KeyboardInterrupt:
+            return False
+
+
+def _wait(task: Any, run: Path) -> bool:
+    before = lost_processes()
     lost_since: float | None = None
     while True:
         try:
@@ -97,17 +112,11 @@ def wait_for_driver(task: Any, stop: Path) -> bool:
                 continue
             lost_since = lost_since or time.monotonic()
             if time.monotonic() - lost_since >= GRACE_SECONDS:
-                raise lost_error(", ".join(lost), "", stop.parent)
-        except KeyboardInterrupt:
-            if asked:
-                return False
-            asked = True
-            stop.touch()
-            print("stopping after this step; Ctrl-C again stops at once", flush=True)
+                raise lost_error(", ".join(lost), "", run)
         except RayError as error:
             cause = cause_of(error)
             if isinstance(cause, UserError):
                 raise UserError(str(cause)) from None
             if process := process_of(cause):
-                raise lost_error(process, str(cause), stop.parent) from error
+                raise lost_error(process, str(cause), run) from error
             raise

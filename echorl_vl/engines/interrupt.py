@@ -1,4 +1,4 @@
-"""Ctrl-C: the first asks for a stop after the step at hand, the second stops at once."""
+"""Ctrl-C or SIGTERM: the first asks for a stop after the step at hand, the second stops at once."""
 
 from __future__ import annotations
 
