@@ -75,8 +75,7 @@ def configuration() -> str:
     """The configuration reference: a table for each section of the schema."""
     import echorl_vl.train  # noqa: F401 (registers the engines)
     from echorl_vl.config import Config
-    from echorl_vl.config.convert import type_text
-    from echorl_vl.config.issues import show
+    from echorl_vl.config.help import described
     from echorl_vl.config.options import schema_options, schema_sections
 
     sections = {"": "which engine trains"} | {key: text for key, (_, text) in schema_sections(Config).items()}
@@ -88,10 +87,7 @@ def configuration() -> str:
         page.append(f"\n## {section or 'engine'}\n\n{text[:1].upper()}{text[1:].rstrip('.')}.\n")
         page.append("| key | default | values | meaning |\n| --- | --- | --- | --- |")
         for option in rows:
-            default = "null" if option.default is None else show(option.default).strip('"')
-            values = str(option.range) if option.range.choices else type_text(option.hint)
-            if str(option.range) and not option.range.choices:
-                values += f", {option.range}"
-            cells = (f"`{option.name}`", f"`{default}`" if default else "", values, option.help)
+            default, values, meaning = described(option)
+            cells = (f"`{option.name}`", f"`{default}`" if default else "", values, meaning)
             page.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
     return "\n".join(page) + "\n"

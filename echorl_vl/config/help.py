@@ -118,15 +118,22 @@ def _table(options: list[Option]) -> str:
     return "".join(_entry(option) for option in options)
 
 
-def _entry(option: Option) -> str:
-    """Two lines or more: key, default and type; then what it does and its range."""
+def described(option: Option) -> tuple[str, str, str]:
+    """A key in words: its default, its values, and what it does."""
     default = "null" if option.default is None else show(option.default).strip('"')
-    kind = str(option.range) if option.range.choices else type_text(option.hint)
-    limits = f", {option.range}" if str(option.range) and not option.range.choices else ""
-    limits += "".join(f"; {names}: only {values}" for values, names in _accepted(option.key).items())
+    values = str(option.range) if option.range.choices else type_text(option.hint)
+    if str(option.range) and not option.range.choices:
+        values += f", {option.range}"
+    values += "".join(f"; {names}: only {accepted}" for accepted, names in _accepted(option.key).items())
+    return default, values, f"{_acting(option.key)}{option.help}"
+
+
+def _entry(option: Option) -> str:
+    """Two lines or more: key and default; then what it does and its values."""
+    default, values, meaning = described(option)
     head = f"  {option.key} = {default}" if default else f"  {option.key} ="
     indent = " " * 6
-    body = f"{_acting(option.key)}{option.help} ({kind}{limits})"
+    body = f"{meaning} ({values})"
     body = textwrap.fill(body, WIDTH, initial_indent=indent, subsequent_indent=indent)
     return f"{head}\n{body}\n"
 

@@ -8,7 +8,7 @@ from echorl_vl.algorithms import ALGORITHMS, Capability
 from .dump import get_value
 from .issues import at, show
 from .names import DERIVED
-from .schema import Config
+from .schema import AlgorithmConfig, Config
 
 NAME = "algorithm.name"
 
@@ -23,7 +23,8 @@ def _echo(config: Config) -> list[str]:
     origins = config.source.origins if config.source else {}
     if not config.echo.coef or any(key == "echo" or key.startswith("echo.") for key in origins):
         return []
-    name = config.algorithm.name if config.algorithm.name != "grpo" else config.algorithm.adv_estimator
+    default = config.algorithm.name == AlgorithmConfig.name
+    name = config.algorithm.adv_estimator if default else config.algorithm.name
     base = "GRPO" if name == "grpo" else name
     return [f"echo term on with coef {config.echo.coef:g}: set echo.coef=0 for plain {base}"]
 

@@ -43,7 +43,7 @@ class MiniBatch:
             clips = int(((train_batch.clips.rows >= rows.start) & (train_batch.clips.rows < rows.stop)).sum())
         return cls(
             rows=rows,
-            prompts=len(rollouts.prompts[first:stop]),
+            prompts=stop - first,
             clips=clips,
             rollouts=int(trained.sum()),
             tokens=int(lengths[trained].sum()),
