@@ -1,4 +1,4 @@
-"""Answers: found in a response (`extract`), read (`text`, `values`) and compared with the ground truth (`grading`).
+"""Answers: extracted from a response (`extract`), parsed (`text`, `values`), and graded (`grading`).
 
-One checker for reward and evaluation; without processes or time limits, which are the rewards' (`rewards.pool`).
+Rewards and evaluation share this checker. It has no processes or time limits; `rewards.pool` adds those.
 """

@@ -13,7 +13,7 @@ _BARE = re.compile(r"\s*([^\s{}$\\]{1,64})")
 
 @dataclass(frozen=True)
 class Box:
-    """One `\\boxed` in a text: `start`..`end` is the whole command, `content` what it holds (None: never closed)."""
+    """One `\\boxed` command in a text, from `start` to `end`. `content` is its argument, None if it is never closed."""
 
     start: int
     end: int
@@ -21,7 +21,7 @@ class Box:
 
 
 def closing_brace(text: str, opening: int) -> int | None:
-    """Index of the brace that closes the one at `opening`; None if it is never closed. Linear in the text."""
+    """Index of the brace that closes the one at `opening`, None if there is none. Takes linear time."""
     depth = 0
     for match in _BRACE.finditer(text, opening):
         if match[0] == "{":
@@ -34,9 +34,9 @@ def closing_brace(text: str, opening: int) -> int | None:
 
 
 def last_box(text: str) -> Box | None:
-    """The last `\\boxed{...}`, `\\fbox{...}` or `\\boxed 5` of `text`; None if there is none. Linear in the text."""
+    """The last `\\boxed{...}`, `\\fbox{...}` or `\\boxed 5` of `text`, None if there is none. Takes linear time."""
     last = None
-    for last in _BOX.finditer(text):  # noqa: B007  (only the last match is wanted)
+    for last in _BOX.finditer(text):  # noqa: B007  (only the last match is used)
         pass
     if last is None:
         return None
@@ -57,8 +57,8 @@ def last_box(text: str) -> Box | None:
 def last_boxed(text: str) -> str | None:
     """Content of the last box of `text`, stripped.
 
-    None where there is no box or the last one is not closed: an earlier box is then *not* the answer, since the
-    response did not end there.
+    None if there is no box or the last one is not closed. An earlier box is then not the answer, since the response
+    went on after it.
     """
     box = last_box(text)
     return None if box is None else box.content

@@ -1,4 +1,4 @@
-"""Bring an answer into one plain form: LaTeX dressing off, one spelling for each sign, unit apart from the number."""
+"""Normalize an answer: no LaTeX formatting, one spelling for each sign, the unit split from the number."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CHARACTERS = str.maketrans(
         "∗": "*",
         "÷": "/",
         "π": " \\pi ",
-        "√": " sqrt ",  # the character takes the whole number after it, unlike TeX's command
+        "√": " sqrt ",  # the character applies to the whole number after it, unlike TeX's command
         "²": "^2",
         "³": "^3",
         "°": "^\\circ ",
@@ -60,7 +60,7 @@ _POWERS = {"2": 2, "3": 3, "square": 2, "sq": 2, "sq.": 2, "squared": 2, "cubic"
 def plain(text: str) -> str:
     """`text` without dollar signs, \\left, \\text, spacing commands, thousands separators and final punctuation.
 
-    The meaning stays: `plain` never joins two numbers and never drops an operator.
+    The meaning is unchanged: two numbers are never joined, and no operator is dropped.
     """
     text = text.translate(_CHARACTERS)
     text = _THIN_THOUSANDS.sub("", text)
@@ -75,9 +75,9 @@ def plain(text: str) -> str:
 
 
 def split_unit(text: str) -> tuple[str, str | None]:
-    """Cut a unit off the end of a plain text: `("12", "cm^2")` of `12 square cm`; `("12", None)` where there is none.
+    """Split the unit off a plain text: `12 square cm` gives `("12", "cm^2")`, `12` gives `("12", None)`.
 
-    Degrees are `deg`, per cent `%`; the word `units` alone says nothing about the unit and counts as none.
+    Degrees are `deg`, percent is `%`. The word `units` names no unit, so it counts as None.
     """
     match = _DEGREE.search(text)
     if match:
@@ -92,9 +92,9 @@ def split_unit(text: str) -> tuple[str, str | None]:
 
 
 def squash(text: str) -> str:
-    """A plain text with all white space that carries no meaning removed: the key of an exact match.
+    """A plain text without meaningless white space, to compare texts exactly.
 
-    White space between two numbers or two words stays: `1 2` is not `12`.
+    White space between two numbers or two words is kept: `1 2` is not `12`.
     """
     text = re.sub(r"(?<=[^\w\s])\s+|\s+(?=[^\w\s])", "", text)
     text = re.sub(r"(?<=[0-9])\s+(?=[A-Za-z])", "", text)

@@ -1,8 +1,8 @@
-"""Read a LaTeX or plain-text number such as `3\\sqrt{3}`, `\\frac{13}{\\tan{(\\frac{19\\pi}{90})}}` or `2pi/3`.
+"""Parse a number in LaTeX or plain text, such as `3\\sqrt{3}`, `\\frac{13}{\\tan{(\\frac{19\\pi}{90})}}` or `2pi/3`.
 
-A small recursive-descent parser instead of sympy: it needs no import, its time is linear in the text, and no input
-can make it hang or use much memory. Rational arithmetic is exact (`Fraction`); roots, pi and trigonometry give a float.
-What it can't read with certainty it refuses (`Unreadable`): a wrong value would be a wrong reward.
+A small recursive-descent parser replaces sympy here: it imports nothing, takes linear time, and no input makes it hang
+or use much memory. Rational arithmetic is exact (`Fraction`); roots, pi and trigonometry give a float. A text that is
+not certainly a number raises `UnreadableNumberError`, since an incorrect value would give an incorrect reward.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Value = Fraction | float
 
 MAX_BITS = 4096
 MAX_DEPTH = 40
-MAX_DIGITS = 4000  # of one literal; from 4,301 on Python itself refuses to read an integer
+MAX_DIGITS = 4000  # of one literal; Python itself reads integers of at most 4,300 digits
 
 _TOKEN = re.compile(
     r"(?P<number>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)|(?P<command>\\[A-Za-z]+)|(?P<word>[A-Za-z]+)|(?P<char>[-+*/^(){}\[\]°])"
@@ -25,15 +25,12 @@ _SPACE = re.compile(r"\s+")
 _DEGREE = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|\\degree(?![A-Za-z])")
 
 
-class Unreadable(ValueError):
+class UnreadableNumberError(ValueError):
     """The text is not a number that this parser reads."""
 
 
-class TooLarge(Unreadable):
-    """The text is a number, but outside what an answer can be.
-
-    Overflow, not finite, more than 4,096 bits, or a literal of more than 4,000 digits.
-    """
+class NumberTooLargeError(UnreadableNumberError):
+    """The number is out of range: it overflows, is not finite, or has over 4,096 bits or 4,000 digits."""
 
 
 def _reciprocal(function: Callable[[float], float]) -> Callable[[float], float]:
@@ -60,16 +57,20 @@ _OVER = {"/", "\\div"}
 
 
 def value(text: str) -> Value:
-    """Value of `text`. Raises `Unreadable` (`TooLarge` where it is a number but out of range)."""
+    """Value of `text`.
+
+    Raises:
+        UnreadableNumberError: the text is not a number; NumberTooLargeError if it is one that is out of range.
+    """
     return _Parser(text).read()
 
 
 def _bounded(number: Value) -> Value:
     if isinstance(number, Fraction):
         if max(number.numerator.bit_length(), number.denominator.bit_length()) > MAX_BITS:
-            raise TooLarge("more than 4,096 bits")
+            raise NumberTooLargeError("more than 4,096 bits")
     elif not math.isfinite(number):
-        raise TooLarge("not finite")
+        raise NumberTooLargeError("not finite")
     return number
 
 
@@ -77,18 +78,18 @@ def _arithmetic(operation: Callable[[Value, Value], Value], left: Value, right: 
     try:
         return _bounded(operation(left, right))
     except OverflowError as error:
-        raise TooLarge("overflow") from error
+        raise NumberTooLargeError("overflow") from error
     except ZeroDivisionError as error:
-        raise Unreadable("division by zero") from error
+        raise UnreadableNumberError("division by zero") from error
 
 
 def _power(base: Value, exponent: Value) -> Value:
     if isinstance(base, Fraction) and isinstance(exponent, Fraction) and exponent.denominator == 1:
         bits = max(base.numerator.bit_length(), base.denominator.bit_length())
         if abs(exponent) * bits > 2 * MAX_BITS and abs(base) != 1:
-            raise TooLarge("power")  # invariant: checked before the power is computed
+            raise NumberTooLargeError("power")  # checked before the power is computed
         if base == 0 and exponent < 0:
-            raise Unreadable("division by zero")
+            raise UnreadableNumberError("division by zero")
         parity = exponent.numerator % 2
         return base ** (parity if abs(base) == 1 else exponent.numerator)
     if isinstance(base, Fraction) and exponent == Fraction(1, 2):
@@ -97,9 +98,9 @@ def _power(base: Value, exponent: Value) -> Value:
 
 
 def _root(number: Value, degree: int) -> Value:
-    """Real root; exact where the number is the square of a fraction."""
+    """Real root of `number`, exact if it is the square of a fraction."""
     if number < 0:
-        raise Unreadable("root of a negative number")
+        raise UnreadableNumberError("root of a negative number")
     if degree == 2 and isinstance(number, Fraction):
         root = Fraction(math.isqrt(number.numerator), math.isqrt(number.denominator))
         if root * root == number:
@@ -111,15 +112,15 @@ def _to_float(function: Callable[..., float], *arguments: Value) -> float:
     try:
         result = function(*(float(argument) for argument in arguments))
     except OverflowError as error:
-        raise TooLarge("overflow") from error
+        raise NumberTooLargeError("overflow") from error
     except (ValueError, ZeroDivisionError) as error:
-        raise Unreadable(str(error)) from error
+        raise UnreadableNumberError(str(error)) from error
     _bounded(result)
     return result
 
 
 class _Parser:
-    """Grammar: sum of products of powers of primaries; juxtaposition multiplies, but never a number on the right."""
+    """Parses sums of products of powers. No sign is needed before a factor, unless it is a number."""
 
     def __init__(self, text: str) -> None:
         text = _DEGREE.sub("°", text).replace("**", "^")
@@ -132,9 +133,9 @@ class _Parser:
                 continue
             token = _TOKEN.match(text, at)
             if token is None:
-                raise Unreadable(f"{text[at]!r}")
+                raise UnreadableNumberError(f"{text[at]!r}")
             if token.lastgroup == "number" and len(token[0]) > MAX_DIGITS:
-                raise TooLarge("more than 4,000 digits")
+                raise NumberTooLargeError("more than 4,000 digits")
             self.tokens.append((token.lastgroup or "", token[0]))
             at = token.end()
         self.at = 0
@@ -144,7 +145,7 @@ class _Parser:
     def read(self) -> Value:
         result = self.sum()
         if self.at != len(self.tokens):
-            raise Unreadable(self.peek())
+            raise UnreadableNumberError(self.peek())
         return result
 
     # tokens
@@ -158,13 +159,13 @@ class _Parser:
 
     def take(self) -> str:
         if self.at >= len(self.tokens):
-            raise Unreadable("unexpected end")
+            raise UnreadableNumberError("unexpected end")
         self.at += 1
         return self.tokens[self.at - 1][1]
 
-    def expect(self, wanted: str) -> None:
-        if self.take() != wanted:
-            raise Unreadable(f"expected {wanted}")
+    def expect(self, token: str) -> None:
+        if self.take() != token:
+            raise UnreadableNumberError(f"expected {token}")
 
     # grammar
     def sum(self) -> Value:
@@ -200,14 +201,14 @@ class _Parser:
                 return total
 
     def starts_factor(self) -> bool:
-        """Whether a factor begins here without a sign of multiplication. A number does not: `3 4` is not 12."""
+        """Whether a factor without a multiplication sign starts here. A number does not: `3 4` is not 12."""
         return self.kind() in ("command", "word") or self.peek() == "("
 
     def power(self) -> Value:
-        """An operand with its exponents. Every recursion passes here, so the depth is bounded here."""
+        """An operand with its exponents. Every recursion goes through this method, which bounds the depth."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise Unreadable("nested too deep")
+            raise UnreadableNumberError("nested too deep")
         result = self.with_exponents(self.primary())
         self.depth -= 1
         return result
@@ -218,7 +219,7 @@ class _Parser:
                 self.take()
                 base = _power(base, self.exponent())
                 if self.peek() == "^":
-                    raise Unreadable("a power of a power without braces")
+                    raise UnreadableNumberError("a power of a power without braces")
             elif self.peek() == "°":
                 self.take()
                 if self.in_trigonometry:
@@ -238,7 +239,7 @@ class _Parser:
 
     def number_token(self) -> str:
         if self.kind() != "number":
-            raise Unreadable("expected a number")
+            raise UnreadableNumberError("expected a number")
         return self.take()
 
     def group(self, opening: str, closing: str) -> Value:
@@ -256,7 +257,7 @@ class _Parser:
         if token == "{":
             return self.group("{", "}")
         if kind not in ("command", "word"):
-            raise Unreadable(token or "unexpected end")
+            raise UnreadableNumberError(token or "unexpected end")
         self.take()
         name = token.removeprefix("\\")
         if token in _FRACTIONS:
@@ -272,10 +273,10 @@ class _Parser:
             self.expect("}")
         if name in _FUNCTIONS:
             return self.function(name)
-        raise Unreadable(token)
+        raise UnreadableNumberError(token)
 
     def number(self) -> Value:
-        """A literal, or a mixed number: `2\\frac{1}{3}`, `2 1/3` (a proper fraction after a whole number)."""
+        """A literal or a mixed number: `2\\frac{1}{3}` and `2 1/3` are a whole number and a proper fraction."""
         token = self.take()
         whole = Fraction(token)
         if "." in token:
@@ -295,7 +296,7 @@ class _Parser:
         return whole
 
     def argument(self) -> Value:
-        """Argument of a TeX command: a group, one digit, or one symbol. `\\frac12` is 1/2, `\\sqrt12` is sqrt(1) 2."""
+        """Argument of a TeX command: a group, one digit or one symbol. `\\frac12` is 1/2, `\\sqrt12` is sqrt(1) 2."""
         if self.peek() == "{":
             return self.group("{", "}")
         if self.peek() == "\\pi":
@@ -303,10 +304,10 @@ class _Parser:
             return math.pi
         token = self.number_token()
         if not token[0].isdecimal():
-            raise Unreadable(token)
+            raise UnreadableNumberError(token)
         if len(token) > 1:
             if not token[1:].isdecimal():
-                raise Unreadable(token)
+                raise UnreadableNumberError(token)
             self.at -= 1
             self.tokens[self.at] = ("number", token[1:])
         return Fraction(token[0])
@@ -321,7 +322,7 @@ class _Parser:
             index = self.number_token()
             self.expect("]")
             if not index.isdecimal() or not 2 <= int(index) <= 64:
-                raise Unreadable("root index")
+                raise UnreadableNumberError("root index")
             degree = int(index)
         return _root(self.group("(", ")") if self.peek() == "(" else self.argument(), degree)
 
@@ -332,7 +333,7 @@ class _Parser:
             exponent = self.exponent()
             if exponent == -1:
                 if name not in _INVERSE:
-                    raise Unreadable(name)
+                    raise UnreadableNumberError(name)
                 name, exponent = "a" + name, Fraction(1)
         trigonometric = name in _FORWARD
         self.in_trigonometry += trigonometric
@@ -346,7 +347,7 @@ class _Parser:
         return _power(_to_float(_FUNCTIONS[name], argument), exponent)
 
     def power_without_exponent(self) -> Value:
-        """A bracketed argument; the exponent of `\\sin(x)^2` is the sine's, the degrees of `\\sin(30)°` its own."""
+        """A bracketed argument with its degree sign. The exponent of `\\sin(x)^2` belongs to the sine."""
         argument = self.primary()
         if self.peek() == "°":
             self.take()

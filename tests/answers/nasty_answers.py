@@ -1,11 +1,11 @@
-"""Answers and ground truths that try to make a grader raise: pieces of such, glued at random from a seed."""
+"""Answers and ground truths that try to make a grader raise: pieces joined at random from a seed."""
 
 from __future__ import annotations
 
 import random
 
 PIECES = [
-    # sizes: beyond a float, beyond 4,096 bits, beyond what Python reads as an integer
+    # sizes: beyond a float, beyond 4,096 bits, beyond Python's limit for reading an integer
     "9" * 309,
     "1" + "0" * 400,
     "7" * 1300,
@@ -24,7 +24,7 @@ PIECES = [
     "4.4 \\times 10^{308}",
     "1.5 \\cdot 10^{-999}",
     "5" * 400 + " \\times 10^{999}",
-    # what else numbers can be
+    # other numbers
     "inf",
     "-Infinity",
     "nan",
@@ -153,13 +153,13 @@ PIECES = [
 
 
 def text(rng: random.Random) -> str:
-    """One piece, or a few glued together, possibly in a box."""
+    """One piece, or a few joined, some of them in a box."""
     count = rng.choice([0, 1, 1, 1, 2, 2, 3, 5, 8])
-    glued = rng.choice(["", " ", ",", ", ", "+", "="]).join(rng.choice(PIECES) for _ in range(count))
-    return rng.choice(["{}", "{}", "\\boxed{{{}}}", "So it is\n\\boxed{{{}}}.", "${}$", "({})", "-{}"]).format(glued)
+    joined = rng.choice(["", " ", ",", ", ", "+", "="]).join(rng.choice(PIECES) for _ in range(count))
+    return rng.choice(["{}", "{}", "\\boxed{{{}}}", "So it is\n\\boxed{{{}}}.", "${}$", "({})", "-{}"]).format(joined)
 
 
 def pair(rng: random.Random) -> tuple[str, str]:
-    """(answer, ground truth); one in four answers holds its ground truth."""
+    """(answer, ground truth); one answer in four contains its ground truth."""
     truth = text(rng)
     return (truth + text(rng) if rng.random() < 0.25 else text(rng)), truth

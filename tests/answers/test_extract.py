@@ -1,4 +1,4 @@
-"""The last \\boxed of a response."""
+"""Extraction of the last \\boxed of a response."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_last_boxed(text: str, content: str | None) -> None:
     assert last_boxed(text) == content
 
 
-def test_counts_both_commands() -> None:
+def test_boxed_and_fbox_are_counted() -> None:
     assert count_boxes(r"\boxed{1} \fbox{2} \boxedx{3}") == 2
 
 

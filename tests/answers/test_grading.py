@@ -1,4 +1,4 @@
-"""Golden pairs, right and wrong, and the answers of real Geometry3K problems."""
+"""Pairs of answer and ground truth, correct and incorrect, and the answers of real Geometry3K problems."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 
 from echorl_vl.answers.grading import decide, grade
 from echorl_vl.answers.text import plain, split_unit
-from echorl_vl.answers.values import Unreadable, value
+from echorl_vl.answers.values import UnreadableNumberError, value
 
 ANGLE = r"\frac{180 \operatorname{acos}{\left(\frac{12}{13} \right)}}{\pi}"  # 22.6199 degrees
 
-RIGHT = [
+CORRECT = [
     # forms of one number
     ("5", "5"),
     ("5.0", "5"),
@@ -93,7 +93,7 @@ RIGHT = [
     (r"\left(3, \frac{\pi}{2}\right)", r"(3,\pi/2)"),
 ]
 
-WRONG = [
+INCORRECT = [
     ("5", "5.2"),
     ("5", r"3\sqrt{3}"),
     ("5.1", r"3\sqrt{3}"),
@@ -152,8 +152,8 @@ WRONG = [
     ("100000000000000000000001", "100000000000000000000000"),
 ]
 
-# Only sympy can tell (import and simplification take a second or two in all).
-SYMPY_RIGHT = [
+# Only sympy can decide these (import and simplification take a second or two).
+CORRECT_BY_SYMPY = [
     ("5!", "120"),
     (r"\binom{5}{2}", "10"),
     ("2x+1", "1+2x"),
@@ -161,11 +161,11 @@ SYMPY_RIGHT = [
     (r"\frac{x+1}{2}", r"\frac{x}{2} + \frac{1}{2}"),
     ("2,1", "1,2"),
 ]
-SYMPY_WRONG = [
+INCORRECT_BY_SYMPY = [
     ("5!", "121"),
     ("2x+1", "2x+2"),
-    (r"x+\frac{1}{2}", r"\frac{x+1}{2}"),  # mathruler alone says right
-    ("x^1 2", "x^{12}"),  # so here
+    (r"x+\frac{1}{2}", r"\frac{x+1}{2}"),  # mathruler accepts it
+    ("x^1 2", "x^{12}"),  # mathruler accepts it
     ("R", "r"),
     (r"\frac{x}{2}y", r"\frac{x}{2y}"),
     ("x", "5 + x"),
@@ -174,22 +174,22 @@ SYMPY_WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "truth"), RIGHT)
-def test_right(answer: str, truth: str) -> None:
+@pytest.mark.parametrize(("answer", "truth"), CORRECT)
+def test_a_correct_answer(answer: str, truth: str) -> None:
     assert decide(answer, truth) is True
     assert grade(answer, truth) is True
 
 
-@pytest.mark.parametrize(("answer", "truth"), WRONG)
-def test_wrong(answer: str, truth: str) -> None:
+@pytest.mark.parametrize(("answer", "truth"), INCORRECT)
+def test_an_incorrect_answer(answer: str, truth: str) -> None:
     assert grade(answer, truth) is False
 
 
 @pytest.mark.parametrize(
-    ("answer", "truth", "right"), [(*p, True) for p in SYMPY_RIGHT] + [(*p, False) for p in SYMPY_WRONG]
+    ("answer", "truth", "correct"), [(*p, True) for p in CORRECT_BY_SYMPY] + [(*p, False) for p in INCORRECT_BY_SYMPY]
 )
-def test_by_sympy(answer: str, truth: str, right: bool) -> None:
-    assert grade(answer, truth) is right
+def test_an_answer_for_sympy(answer: str, truth: str, correct: bool) -> None:
+    assert grade(answer, truth) is correct
 
 
 def test_an_empty_ground_truth_is_an_error() -> None:
@@ -198,7 +198,7 @@ def test_an_empty_ground_truth_is_an_error() -> None:
             grade("5", empty)
 
 
-def test_tolerance_zero_accepts_only_the_value_itself() -> None:
+def test_tolerance_zero_accepts_only_the_exact_value() -> None:
     assert not grade("5.2", r"3\sqrt{3}", tolerance=0.0)
     assert grade(r"\sqrt{27}", r"3\sqrt{3}", tolerance=0.0)
     with pytest.raises(ValueError, match="tolerance"):
@@ -224,7 +224,7 @@ def test_split_unit(text: str, number: str, unit: str | None) -> None:
 
 
 @pytest.mark.parametrize("garbage", ["{", "9^{", "(", "1,", "\\text{", " ", "a ", "=", "1 ", "\\frac", "x_", "$"])
-def test_garbage_is_wrong_at_once(garbage: str) -> None:
+def test_garbage_is_rejected_in_linear_time(garbage: str) -> None:
     begin = time.process_time()
     for length in (400, 2000, 1_000_000):
         assert decide(garbage * (length // len(garbage)), "5") in (False, None)
@@ -239,38 +239,38 @@ def truths(shared_data: Path) -> list[str]:
     return parquet.read_table(shared_data / "geometry3k" / "test.parquet", columns=["answer"])["answer"].to_pylist()
 
 
-def test_every_real_answer_is_right_against_itself_and_rounded(truths: list[str]) -> None:
+def test_every_real_answer_is_correct_as_written_and_rounded(truths: list[str]) -> None:
     assert len(truths) == 553
     for truth in truths:
         assert grade(rf"so the answer is \boxed{{{truth}}}", truth), truth
         assert grade(rf"so x = \boxed{{x = {float(value(plain(truth))):.2f}}}", truth), truth
 
 
-def test_another_problems_answer_is_wrong(truths: list[str]) -> None:
+def test_the_answer_to_another_problem_is_incorrect(truths: list[str]) -> None:
     for truth, other in zip(truths, truths[1:] + truths[:1], strict=True):
         same = abs(float(value(plain(truth))) - float(value(plain(other)))) < 1e-9
         assert grade(rf"\boxed{{{other}}}", truth) is same, (truth, other)
 
 
-def test_the_reader_agrees_with_sympy_on_real_answers(truths: list[str]) -> None:
+def test_the_parser_agrees_with_sympy_on_real_answers(truths: list[str]) -> None:
     from math_verify import LatexExtractionConfig, parse
 
     config = [LatexExtractionConfig()]
     agreed = 0
     for truth in sorted({truth for truth in truths if not truth.isdecimal()})[::3]:
         expected = parse(f"${truth}$", config, fallback_mode="no_fallback", parsing_timeout=None)
-        if expected:  # math-verify does not know acos
+        if expected:  # math-verify does not read acos
             assert float(value(plain(truth))) == pytest.approx(float(expected[0].evalf()), rel=1e-9), truth
             agreed += 1
     assert agreed >= 40
 
 
-def test_an_integer_plus_one_is_never_accepted(truths: list[str]) -> None:
+def test_an_answer_near_the_value_is_not_accepted(truths: list[str]) -> None:
     for truth in truths:
         number = float(value(plain(truth)))
-        for wrong in (f"{number + 1:.2f}", f"{number * 1.05 + 0.1:.1f}", f"{round(number) + 2}"):
+        for other in (f"{number + 1:.2f}", f"{number * 1.05 + 0.1:.1f}", f"{round(number) + 2}"):
             try:
-                close = abs(float(value(wrong)) - number) < 1e-9
-            except Unreadable:
+                close = abs(float(value(other)) - number) < 1e-9
+            except UnreadableNumberError:
                 close = False
-            assert grade(wrong, truth) is close, (wrong, truth)
+            assert grade(other, truth) is close, (other, truth)

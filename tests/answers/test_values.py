@@ -1,4 +1,4 @@
-"""The reader of numbers, against Python's own arithmetic."""
+"""The parser of numbers, compared with Python's arithmetic."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echorl_vl.answers.values import TooLarge, Unreadable, value
+from echorl_vl.answers.values import NumberTooLargeError, UnreadableNumberError, value
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ from echorl_vl.answers.values import TooLarge, Unreadable, value
         (r"\sqrt{\frac{9}{2} + \frac{\sqrt{337}}{2}}", math.sqrt(4.5 + math.sqrt(337) / 2)),
     ],
 )
-def test_reads(text: str, expected: float) -> None:
+def test_a_number_is_parsed(text: str, expected: float) -> None:
     assert float(value(text)) == pytest.approx(expected, rel=1e-12)
 
 
@@ -86,16 +86,16 @@ def test_reads(text: str, expected: float) -> None:
         r"\sin" * 400,
     ],
 )
-def test_refuses(text: str) -> None:
-    with pytest.raises(Unreadable):
+def test_a_text_that_is_not_a_number_is_an_error(text: str) -> None:
+    with pytest.raises(UnreadableNumberError):
         value(text)
 
 
 @pytest.mark.parametrize(
     "text", ["9^{9^{9^9}}", "9^99999999", "2^{10000}", "9^{999.5}", "(9^{900})^{900}", "2^(-9999999)"]
 )
-def test_numbers_beyond_geometry(text: str) -> None:
-    with pytest.raises(TooLarge):
+def test_a_number_out_of_range_is_an_error(text: str) -> None:
+    with pytest.raises(NumberTooLargeError):
         value(text)
 
 
@@ -107,7 +107,7 @@ def test_rationals_are_exact() -> None:
 
 @st.composite
 def _expressions(draw: st.DrawFn, depth: int = 3) -> tuple[str, Fraction]:
-    """A LaTeX text and its value, built side by side."""
+    """A LaTeX text and its value."""
     if depth == 0 or draw(st.booleans()):
         number = draw(st.integers(0, 99))
         return str(number), Fraction(number)
@@ -124,13 +124,13 @@ def _expressions(draw: st.DrawFn, depth: int = 3) -> tuple[str, Fraction]:
 
 @settings(max_examples=150, deadline=None)
 @given(_expressions())
-def test_agrees_with_fractions(expression: tuple[str, Fraction]) -> None:
+def test_values_agree_with_fractions(expression: tuple[str, Fraction]) -> None:
     text, expected = expression
     assert value(text) == expected
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="0123456789+-*/^(){}[]\\ .°sqrtfacpin", max_size=60))
-def test_random_text_is_read_or_refused(text: str) -> None:
-    with contextlib.suppress(Unreadable):
+def test_random_text_is_parsed_or_an_error(text: str) -> None:
+    with contextlib.suppress(UnreadableNumberError):
         assert math.isfinite(float(value(text)))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from echorl_vl.answers.extract import last_box
-from echorl_vl.answers.grading import bare, decide
+from echorl_vl.answers.grading import bare_answer, decide
 from echorl_vl.answers.text import plain, squash
 from echorl_vl.evaluation.benchmarks.base import Question
 from echorl_vl.evaluation.benchmarks.choices import LETTERS
@@ -111,4 +111,4 @@ def _same(choice: str, text: str) -> bool:
 
 
 def _equal(text: str, choice: str) -> bool:
-    return bare(choice) is not None and decide(text, choice) is True
+    return bare_answer(choice) is not None and decide(text, choice) is True

@@ -15,7 +15,7 @@ from functools import cache
 
 from echorl_vl.answers.grading import MAX_SYMPY_ANSWER, TOLERANCE, decide, grade
 from echorl_vl.answers.text import plain, split_unit, squash
-from echorl_vl.answers.values import MAX_DIGITS, Unreadable, value
+from echorl_vl.answers.values import MAX_DIGITS, UnreadableNumberError, value
 
 _MAX_ANSWER = 2000
 _MAX_LIST = 24
@@ -200,7 +200,7 @@ def _single(text: str) -> Fraction | None:
         return _mantissa(scientific) * Fraction(10) ** int(scientific["power"])
     try:
         return Fraction(value(text))
-    except Unreadable:
+    except UnreadableNumberError:
         return None
 
 
