@@ -254,7 +254,7 @@ def _notes(comparisons: Sequence[Comparison]) -> list[str]:
 def _cells(difference: Difference) -> tuple[str, str, str, str]:
     interval = f"{100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
     p = f"{difference.sign_flip_p:.3f}"
-    return f"{100 * difference.value:+.1f}", interval, f"{difference.not_better:.3f}", p
+    return f"{100 * difference.value:+.1f}", interval, f"{difference.p_not_better:.3f}", p
 
 
 def _line(name: str, title: str, entry: dict[str, Any]) -> str:
@@ -300,7 +300,7 @@ def _numbers(difference: Difference) -> dict[str, Any]:
         "difference": difference.value,
         "interval_95": [difference.low, difference.high],
         "standard_error": difference.standard_error,
-        "share_not_better": difference.not_better,
+        "share_not_better": difference.p_not_better,
         "sign_flip_p": difference.sign_flip_p,
         "verdict": difference.verdict,
     }

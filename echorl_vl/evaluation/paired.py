@@ -1,9 +1,9 @@
-"""Paired tests: is B better than A on the same questions, or the same seeds, and how sure is that?"""
+"""Statistics of paired differences (scipy's): B minus A on the same questions, or over the same seeds."""
 
 from __future__ import annotations
 
-import itertools
 import math
+import statistics
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,26 +12,39 @@ import numpy as np
 
 from echorl_vl.evaluation.benchmarks.base import numbered
 
+try:
+    from scipy import stats
+except ModuleNotFoundError as error:
+    message = f"comparing results needs scipy ({error}): pip install 'echorl-vl[eval]'"
+    raise ModuleNotFoundError(message, name="scipy") from error
+
 RESAMPLES = 10_000
 LEVEL = 0.95
-EXACT_PAIRS = 16  # 2^16 assignments of signs are enumerated; of more pairs that many are drawn
-_CELLS = 4_000_000
+EXACT_PAIRS = 16  # all 2^16 sign assignments are enumerated; for more pairs, as many are sampled
+_BATCH_VALUES = 4_000_000  # numbers in memory at once
+_ROUNDING_ERROR = 1e-12  # equal sums, added in different orders, differ by less
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Accuracy of B minus accuracy of A. `low` to `high` is the 95 % interval, `standard_error` that of the difference.
+    """Accuracy of B minus accuracy of A.
 
-    `not_better` is the share of the resamples in which B is not better than A, those with no difference counting half:
-    the bootstrap's one-sided p value. `sign_flip_p` is the paired permutation test's, two-sided. `means` are the
-    resamples' differences, (R,); `shares` the clusters' parts of `value`, (C,), whose sum it is.
+    Attributes:
+        value: the difference.
+        low: lower end of the 95 % interval.
+        high: upper end of the 95 % interval.
+        standard_error: standard deviation of the bootstrap distribution.
+        p_not_better: P(B <= A), the share of resamples in which B is not better than A; ties count half.
+        sign_flip_p: two-sided p value of the paired permutation test.
+        means: (R,) difference in each resample.
+        shares: (C,) contribution of each cluster to `value`; they add up to it.
     """
 
     value: float
     low: float
     high: float
     standard_error: float
-    not_better: float
+    p_not_better: float
     sign_flip_p: float
     means: np.ndarray
     shares: np.ndarray
@@ -40,8 +53,8 @@ class Difference:
     def verdict(self) -> str:
         """ "B is better", "A is better" or "no difference shown".
 
-        A difference is one where the interval leaves out 0 and the permutation test agrees at 5 %. With few questions
-        that differ the bootstrap alone is too sure: of four wins and no loss hardly a resample has none.
+        A difference is shown if the interval excludes 0 and the permutation test gives p <= 0.05. The bootstrap alone
+        is overconfident when few questions differ: with four wins and no loss, hardly any resample is without a win.
         """
         if self.sign_flip_p > 1 - LEVEL:
             return "no difference shown"
@@ -55,68 +68,106 @@ def paired_bootstrap(
     name: str = "",
     clusters: Sequence[str] | None = None,
 ) -> Difference:
-    """Resamples clusters of questions with replacement (Efron and Tibshirani, 1993; percentile interval).
+    """Bootstrap the mean difference over clusters of questions (Efron and Tibshirani, 1993; percentile interval).
 
-    A resample's difference is the sum over the questions of the clusters drawn, divided by the number of these
-    questions. The permutation test flips a cluster as one. Two benchmarks of the same size draw apart if their
-    `name`s differ.
+    The difference in a resample is the sum over all questions of the sampled clusters, divided by the number of these
+    questions. The permutation test flips all questions of a cluster together.
 
     Args:
-        differences: (Q,) accuracy of B minus accuracy of A on each question, each the mean over its n responses, so
-            that responses to one question stay together.
-        clusters: (Q,) `Question.cluster` of each; None: every question is one of its own.
+        differences: (Q,) accuracy of B minus accuracy of A on each question, each averaged over its n responses.
+        seed: seed of the resampling.
+        resamples: number of resamples, R.
+        name: second part of the seed: benchmarks of one size get independent resamples.
+        clusters: (Q,) `Question.cluster` of each question; None if each question is its own cluster.
 
-    Raises ValueError for no question.
+    Raises:
+        ValueError: there are no questions.
     """
     values = np.asarray(differences, dtype=np.float64)
     if values.size == 0:
         raise ValueError("no questions")
     numbers = numbered([""] * values.size if clusters is None else clusters)
     sums, sizes = np.bincount(numbers, values), np.bincount(numbers)
-    random = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    rows = max(1, _CELLS // sums.size)
-    means = []
-    for start in range(0, resamples, rows):
-        drawn = random.integers(0, sums.size, (min(rows, resamples - start), sums.size))
-        means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
-    return _of(sums / values.size, np.concatenate(means))
+    shares = sums / values.size
+    if sums.size == 1:  # scipy resamples two clusters or more
+        return _difference(shares, np.full(resamples, shares[0]))
+    found = stats.bootstrap(
+        (sums, sizes),
+        lambda sums, sizes, axis: sums.sum(axis=axis) / sizes.sum(axis=axis),
+        n_resamples=resamples,
+        batch=max(1, _BATCH_VALUES // sums.size),
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        rng=np.random.default_rng([seed, zlib.crc32(name.encode())]),
+    )
+    return _difference(shares, found.bootstrap_distribution)
 
 
 def mean_difference(parts: Sequence[Difference]) -> Difference:
-    """The mean over benchmarks, each resampled on its own (`name`): every benchmark counts the same."""
+    """The mean over benchmarks, each with the same weight. Each benchmark is resampled independently."""
     shares = np.concatenate([part.shares / len(parts) for part in parts])
-    return _of(shares, np.mean([part.means for part in parts], axis=0))
+    return _difference(shares, np.mean([part.means for part in parts], axis=0))
 
 
 def sign_flip_p(differences: Sequence[float]) -> float:
-    """Two-sided p of the paired permutation test (Fisher, The Design of Experiments, 1935).
+    """Two-sided p value of the paired permutation test (Fisher, The Design of Experiments, 1935).
 
-    Were the two sides of each pair exchangeable, every difference could as well have the other sign. p is the share of
-    all 2^n assignments of signs whose sum is at least as far from zero as the one found; up to `EXACT_PAIRS` pairs that
-    differ all are enumerated, of more a sample is drawn. The least that n pairs can give is 2 / 2^n: 0.0625 for five.
-    Values that are not finite are passed over; nan without any value.
+    Under the null hypothesis both signs of each difference are equally likely. p is the share of sign assignments whose
+    sum is at least as far from 0 as the observed one. With up to `EXACT_PAIRS` non-zero differences all 2^n assignments
+    are enumerated; with more, 2^16 - 1 are sampled, with a fixed seed. The smallest possible p is 2 / 2^n: 0.0625 for
+    five pairs.
+
+    Args:
+        differences: (n,) differences; nan and infinity are ignored.
+
+    Returns:
+        p, or nan if there are no differences.
     """
     values = np.array([value for value in differences if math.isfinite(value)])
     if not len(values):
         return math.nan
     values = values[values != 0]  # either sign of a zero gives the same sum
-    slack = 1e-12 * np.abs(values).sum()  # equal sums may differ in their last bits
-    reached = abs(values.sum()) - slack
+    if len(values) < 2:
+        return 1.0
+    largest = np.abs(values).sum()
+
+    def distance(flipped: np.ndarray, axis: int) -> np.ndarray:
+        return np.round(np.abs(flipped.sum(axis=axis)) / largest / _ROUNDING_ERROR)
+
     if len(values) <= EXACT_PAIRS:
-        signs = np.array(list(itertools.product((1.0, -1.0), repeat=len(values))))
-        return float((np.abs(signs @ values) >= reached).mean())
-    random, drawn, extreme = np.random.default_rng(0), 2**EXACT_PAIRS - 1, 1  # the assignment found is one of them
-    rows = max(1, _CELLS // len(values))
-    for start in range(0, drawn, rows):
-        kept = random.integers(0, 2, (min(rows, drawn - start), len(values)), dtype=np.int8)
-        extreme += int((np.abs(2 * (kept @ values) - values.sum()) >= reached).sum())
-    return extreme / (drawn + 1)
+        test = stats.permutation_test(
+            (values,),
+            distance,
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=2**EXACT_PAIRS,
+            alternative="greater",
+        )
+        return float(test.pvalue)
+    rng = np.random.default_rng(0)
+    test = stats.monte_carlo_test(
+        values,
+        lambda size: values * (2 * rng.integers(0, 2, size, dtype=np.int8) - 1),
+        distance,
+        vectorized=True,
+        n_resamples=2**EXACT_PAIRS - 1,
+        batch=max(1, _BATCH_VALUES // len(values)),
+        alternative="greater",
+    )
+    return float(test.pvalue)
 
 
-def _of(shares: np.ndarray, means: np.ndarray) -> Difference:
+def t_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
+    """Student's confidence interval (low, high) of the mean of two or more values."""
+    mean, error = statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values))
+    reach = error * float(stats.t.ppf((1 + level) / 2, len(values) - 1))
+    return mean - reach, mean + reach
+
+
+def _difference(shares: np.ndarray, means: np.ndarray) -> Difference:
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    # Sums of the same numbers in another order differ in the last bit: that is no difference.
-    ties = np.isclose(means, 0.0, atol=1e-12)
-    not_better = float(np.mean((means < 0) & ~ties) + np.mean(ties) / 2)
+    ties = np.isclose(means, 0.0, atol=_ROUNDING_ERROR)
+    p_not_better = float(np.mean((means < 0) & ~ties) + np.mean(ties) / 2)
     value, error = float(shares.sum()), float(means.std(ddof=1))
-    return Difference(value, float(low), float(high), error, not_better, sign_flip_p(shares), means, shares)
+    return Difference(value, float(low), float(high), error, p_not_better, sign_flip_p(shares), means, shares)

@@ -14,13 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from echorl_vl.evaluation.paired import sign_flip_p
+from echorl_vl.evaluation.paired import LEVEL, sign_flip_p, t_interval
 from echorl_vl.outputs.plot_data import ends
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNDECIDED)
-LEVEL = 0.95
-_GRID = 200_001
 
 
 def tenths(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
@@ -28,21 +26,6 @@ def tenths(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
     known = np.asarray(values, dtype=float)
     known = known[np.isfinite(known)]
     return ends(known, edge=min(max(1, round(len(known) / 10)), 10))[:2]
-
-
-def t_quantile(probability: float, degrees: int) -> float:
-    """Quantile of Student's t distribution, for a probability in [0.5, 1).
-
-    With t = sqrt(degrees) tan(a), the density in a is proportional to cos(a)^(degrees - 1) on (-pi/2, pi/2): it is
-    integrated by the trapezoid rule on a fine grid (error below 1e-6 where it is used).
-    """
-    if not 0.5 <= probability < 1 or degrees < 1:
-        raise ValueError(f"t_quantile needs 0.5 <= probability < 1 and degrees >= 1, got {probability}, {degrees}")
-    angle = np.linspace(0, math.pi / 2, _GRID)
-    density = np.cos(angle) ** (degrees - 1)
-    mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    wanted = (2 * probability - 1) * mass[-1]
-    return math.sqrt(degrees) * math.tan(float(np.interp(wanted, mass, angle)))
 
 
 @dataclass(frozen=True)
@@ -73,9 +56,7 @@ def interval(values: Sequence[float], comparisons: int = 1) -> Interval:
     mean = statistics.fmean(known)
     if len(known) < 2:
         return Interval(mean, math.nan, math.nan)
-    error = statistics.stdev(known) / math.sqrt(len(known))
-    reach = error * t_quantile(1 - (1 - LEVEL) / comparisons / 2, len(known) - 1)
-    return Interval(mean, mean - reach, mean + reach)
+    return Interval(mean, *t_interval(known, 1 - (1 - LEVEL) / comparisons))
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,17 @@
-"""The paired bootstrap against a loop, and the command on made-up results."""
+"""`echorl compare` on made-up results."""
 
 from __future__ import annotations
 
 import json
-import math
-import random
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from echorl_vl.errors import UserError
 from echorl_vl.evaluation.benchmarks.base import records_sha256
 from echorl_vl.evaluation.compare import compare, main
-from echorl_vl.evaluation.paired import mean_difference, paired_bootstrap, sign_flip_p
+from echorl_vl.evaluation.paired import mean_difference
 
 SETTINGS = {"model_sha256": "m", "temperature": 0.6, "edition": "whole", "samples": 2}
 
@@ -49,127 +45,6 @@ def write(
     for file, entries in (("grades.jsonl", rows), ("questions.jsonl", questions)):
         (place / file).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     return folder
-
-
-def test_the_bootstrap_against_a_loop():
-    draw = random.Random(5)
-    differences = [draw.choice([-1.0, -0.5, 0.0, 0.0, 0.5, 1.0, 1.0]) for _ in range(40)]
-    found = paired_bootstrap(differences, seed=1, resamples=20_000)
-    means = sorted(sum(draw.choices(differences, k=40)) / 40 for _ in range(20_000))
-    assert found.value == pytest.approx(sum(differences) / 40)
-    assert found.low == pytest.approx(means[500], abs=0.02) and found.high == pytest.approx(means[19_500], abs=0.02)
-    share = (sum(mean < 0 for mean in means) + sum(mean == 0 for mean in means) / 2) / 20_000
-    assert found.not_better == pytest.approx(share, abs=0.01)
-    assert found.standard_error == pytest.approx(np.std(differences) / math.sqrt(40), rel=0.05)
-
-
-def test_the_interval_covers_the_truth_as_often_as_it_says():
-    random_state = np.random.default_rng(0)
-    truth, covered = 0.1, 0
-    for trial in range(200):
-        draws = random_state.choice([-1.0, 0.0, 1.0], size=100, p=[0.2, 0.5, 0.3])
-        found = paired_bootstrap(draws, seed=trial, resamples=400)
-        covered += found.low <= truth <= found.high
-    assert 0.88 <= covered / 200 <= 0.99
-
-
-def test_clusters_are_resampled_and_flipped_as_one():
-    draw = random.Random(8)
-    names = ["a"] * 7 + ["b"] * 2 + ["c"] * 4 + ["", "", ""] + ["d"] * 3
-    differences = [draw.choice([-1.0, 0.0, 0.5, 1.0]) for _ in names]
-    groups = [differences[:7], differences[7:9], differences[9:13], *([one] for one in differences[13:16])]
-    groups.append(differences[16:])
-    found = paired_bootstrap(differences, seed=1, resamples=20_000, clusters=names)
-    means = []
-    for _ in range(20_000):
-        drawn = [value for group in draw.choices(groups, k=len(groups)) for value in group]
-        means.append(sum(drawn) / len(drawn))
-    means.sort()
-    assert found.value == pytest.approx(sum(differences) / len(differences))
-    assert found.low == pytest.approx(means[500], abs=0.02) and found.high == pytest.approx(means[19_500], abs=0.02)
-    assert found.standard_error == pytest.approx(np.std(means), rel=0.03)
-    assert found.sign_flip_p == sign_flip_p([sum(group) for group in groups])
-
-
-def test_singletons_are_as_without_clusters():
-    differences = np.random.default_rng(2).choice([-1.0, 0.0, 0.5], size=50)
-    plain, named = (paired_bootstrap(differences, clusters=names) for names in (None, list(map(str, range(50)))))
-    assert (plain.means == named.means).all() and (plain.shares == named.shares).all()
-    random_state = np.random.default_rng([0, zlib.crc32(b"")])
-    drawn = random_state.integers(0, 50, (10_000, 50))
-    assert plain.means == pytest.approx(differences[drawn].mean(axis=1))
-
-
-@pytest.mark.parametrize(("clustered", "trials", "resamples"), [(True, 300, 200), (False, 40, 60)])
-def test_equally_good_models_on_five_versions_of_each_problem(clustered, trials, resamples, monkeypatch):
-    """788 problems, of which each model gets all five versions right or none, but for one in ten."""
-    monkeypatch.setattr(
-        "echorl_vl.evaluation.paired.sign_flip_p", lambda shares: 1.0
-    )  # the interval is what is counted
-    random_state = np.random.default_rng(0)
-    clusters = [f"problem {index // 5}" for index in range(3940)] if clustered else None
-    outside = 0
-    for trial in range(trials):
-        sides = []
-        for _ in range(2):
-            knows = np.repeat(random_state.random(788) < 0.5, 5)
-            sides.append(knows ^ (random_state.random(3940) < 0.1))
-        difference = sides[1].astype(float) - sides[0]
-        found = paired_bootstrap(difference, seed=trial, resamples=resamples, clusters=clusters)
-        outside += not found.low <= 0 <= found.high
-    low, high = (0.02, 0.09) if clustered else (0.2, 0.5)
-    assert low <= outside / trials <= high
-
-
-def test_the_same_results_show_no_difference():
-    found = paired_bootstrap([0.0] * 10)
-    assert (found.value, found.low, found.high, found.not_better) == (0, 0, 0, 0.5)
-    assert found.verdict == "no difference shown"
-
-
-def test_verdicts_and_seeds():
-    assert paired_bootstrap([1.0] * 30 + [0.0] * 30).verdict == "B is better"
-    assert paired_bootstrap([-1.0] * 30 + [0.0] * 30).verdict == "A is better"
-    some = [1.0, -1.0, 0.5, 0.0]
-    assert paired_bootstrap(some, seed=3).low == paired_bootstrap(some, seed=3).low
-    with pytest.raises(ValueError, match="no questions"):
-        paired_bootstrap([])
-
-
-def test_many_questions_are_resampled_in_pieces():
-    found = paired_bootstrap(np.linspace(-1, 1.2, 12_032), resamples=1000)
-    assert found.means.shape == (1000,) and found.value == pytest.approx(0.1)
-
-
-def test_the_mean_over_benchmarks():
-    small, large = paired_bootstrap([1.0, 0.0]), paired_bootstrap([0.0] * 1000)
-    mean = mean_difference([small, large])
-    assert mean.value == pytest.approx(0.25) and mean.low <= 0.25 <= mean.high
-    assert mean.sign_flip_p == sign_flip_p([0.25, 0.0])
-
-
-def test_benchmarks_of_one_size_are_resampled_apart():
-    draws = np.random.default_rng(4).normal(size=30)
-    one, other = paired_bootstrap(draws, name="aime24"), paired_bootstrap(-draws, name="aime25")
-    mean = mean_difference([one, other])
-    apart = math.hypot(one.standard_error, other.standard_error) / 2  # coupled draws would cancel to 0
-    assert mean.standard_error == pytest.approx(apart, rel=0.05)
-
-
-@pytest.mark.parametrize("questions", [30, 12_032])
-def test_four_wins_and_no_loss_are_not_enough(questions):
-    found = paired_bootstrap([1.0] * 4 + [0.0] * (questions - 4), resamples=1000)
-    assert found.low > 0 or questions > 30
-    assert found.sign_flip_p == 0.125 and found.verdict == "no difference shown"
-
-
-@pytest.mark.parametrize(("wins", "losses"), [(70, 40), (16, 12), (60, 50), (20, 5), (17, 0)])
-def test_many_pairs_are_drawn_and_agree_with_the_exact_test(wins, losses):
-    differences = [1.0] * wins + [-1.0] * losses + [0.0] * 12_000
-    pairs = wins + losses
-    below = sum(math.comb(pairs, k) for k in range(losses + 1)) / 2**pairs  # McNemar's exact test
-    found, exact, drawn = sign_flip_p(differences), 2 * below, 2**16
-    assert abs(found - exact) <= 4 * math.sqrt(exact * (1 - exact) / drawn) + 1 / drawn
 
 
 def test_wins_and_losses(tmp_path):

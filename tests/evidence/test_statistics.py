@@ -1,8 +1,7 @@
-"""Intervals, the sign-flip test and verdicts, against tables and naive sums."""
+"""Intervals over seeds and verdicts, against tables."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import statistics
 
@@ -15,33 +14,8 @@ from echorl_vl.evidence.statistics import (
     Contrast,
     Interval,
     interval,
-    sign_flip_p,
-    t_quantile,
     verdict_of,
 )
-
-
-@pytest.mark.parametrize(
-    ("probability", "degrees", "table"),
-    [
-        (0.975, 1, 12.7062),
-        (0.975, 2, 4.30265),
-        (0.975, 4, 2.77645),
-        (0.995, 4, 4.60409),
-        (0.95, 9, 1.83311),
-        (0.975, 29, 2.04523),
-        (0.975, 1000, 1.96234),
-        (0.5, 3, 0.0),
-    ],
-)
-def test_quantiles_are_those_of_the_tables(probability, degrees, table):
-    assert t_quantile(probability, degrees) == pytest.approx(table, abs=2e-4)
-
-
-@pytest.mark.parametrize(("probability", "degrees"), [(0.4, 3), (1.0, 3), (0.9, 0)])
-def test_a_quantile_that_does_not_exist_is_refused(probability, degrees):
-    with pytest.raises(ValueError, match="t_quantile needs"):
-        t_quantile(probability, degrees)
 
 
 def test_the_interval_is_students():
@@ -49,7 +23,7 @@ def test_the_interval_is_students():
     reach = 2.77645 * statistics.stdev(values) / math.sqrt(5)
     found = interval(values)
     assert found.mean == pytest.approx(0.18)
-    assert (found.low, found.high) == pytest.approx((0.18 - reach, 0.18 + reach), abs=1e-5)
+    assert (found.low, found.high) == pytest.approx((0.18 - reach, 0.18 + reach), abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -78,29 +52,6 @@ def test_values_that_are_not_there_are_passed_over():
     one = interval([0.1])
     assert one.mean == 0.1 and math.isnan(one.low) and math.isnan(one.high)
     assert math.isnan(interval([]).mean)
-
-
-@pytest.mark.parametrize(
-    "differences", [[0.1, 0.2, 0.3, 0.4, 0.5], [0.1, -0.2, 0.3, 0.1], [0.0, 0.0], [0.1, 0.1, -0.1, 0.1, 0.1, -0.1]]
-)
-def test_the_permutation_test_counts_every_assignment(differences):
-    found = abs(sum(differences))
-    flips = list(itertools.product((1, -1), repeat=len(differences)))
-    extreme = [
-        signs for signs in flips if abs(sum(s * d for s, d in zip(signs, differences, strict=True))) >= found - 1e-12
-    ]
-    assert sign_flip_p(differences) == pytest.approx(len(extreme) / len(flips))
-
-
-def test_five_seeds_of_one_sign_give_the_least_p_that_five_can():
-    assert sign_flip_p([1.0, 2.0, 3.0, 4.0, 5.0]) == 2 / 2**5
-
-
-def test_many_seeds_are_drawn_and_agree_with_the_binomial():
-    differences = [1.0, -1.0] * 12 + [1.0] * 4
-    exact = 2 * sum(math.comb(28, heads) for heads in range(16, 29)) / 2**28  # 16 or more of 28 on one side
-    assert sign_flip_p(differences) == pytest.approx(exact, abs=0.01)
-    assert sign_flip_p([1.0] * 30) == pytest.approx(1 / 2**16)
 
 
 HIGH, LOW, MIXED = (0.1, 0.11, 0.12), (-0.1, -0.11, -0.12), (0.1, -0.2, 0.05)

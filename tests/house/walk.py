@@ -21,7 +21,7 @@ class Imports:
     """Dotted names of what a module imports: `top` when it is imported, `late` inside functions.
 
     `by_name`: modules of ours that stand in a text, as `importlib` takes them. What is imported for types alone is
-    left out, and what is not ours below `try: ... except ImportError`.
+    left out, and what is not ours below a `try: ... except ImportError` that goes on without it.
     """
 
     top: set[str] = field(default_factory=set)
@@ -73,6 +73,8 @@ def _visit(node: ast.AST, found: Imports, package: str, late: bool = False, opti
 
 
 def _forgives(handler: ast.ExceptHandler) -> bool:
+    if isinstance(handler.body[-1], ast.Raise):  # the import is required; the error names what to install
+        return False
     kind = "" if handler.type is None else ast.unparse(handler.type)
     return handler.type is None or re.search(r"\b(ImportError|ModuleNotFoundError|Exception)\b", kind) is not None
 

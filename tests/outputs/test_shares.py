@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from scipy.stats import binomtest
 
 from echorl_vl.shares import clustered_standard_error, known_error, wilson_error, wilson_interval
 
@@ -15,6 +16,14 @@ def test_the_interval_holds_the_shares_that_are_near_enough(right, n, z):
     inside = [p for p in (i / 20_000 for i in range(20_001)) if abs(right / n - p) <= z * math.sqrt(p * (1 - p) / n)]
     low, high = wilson_interval(right / n, n, z)
     assert low == pytest.approx(inside[0], abs=1e-4) and high == pytest.approx(inside[-1], abs=1e-4)
+
+
+@pytest.mark.parametrize(("correct", "n", "z"), [(0, 6, 1.0), (6, 6, 1.0), (3, 10, 1.96), (1, 2, 0.5), (7, 200, 1.96)])
+def test_the_interval_of_a_count_is_scipys(correct, n, z):
+    """scipy takes whole counts alone; here a share may be the mean of shares, such as 2.5 of 5 problems."""
+    level = math.erf(z / math.sqrt(2))
+    expected = binomtest(correct, n).proportion_ci(confidence_level=level, method="wilson")
+    assert wilson_interval(correct / n, n, z) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 def test_the_error_of_all_or_nothing():
