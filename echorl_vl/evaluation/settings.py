@@ -23,9 +23,9 @@ GRADER = (
     "echorl_vl.evaluation.grading.grade",
     "echorl_vl.evaluation.grading.graders",
     "echorl_vl.rewards.failures",
-    "echorl_vl.rewards.keeper",
+    "echorl_vl.rewards.output",
     "echorl_vl.rewards.pool",
-    "echorl_vl.rewards.printed",
+    "echorl_vl.rewards.supervisor",
     "echorl_vl.rewards.worker",
 )
 """The grading pass and what it imports of answers and rewards, with the worker processes: they say what is too slow."""

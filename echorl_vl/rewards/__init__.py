@@ -1,5 +1,5 @@
-"""Rewards: answers graded (`echorl_vl.answers`) in worker processes with a hard time limit.
+"""Rewards: reward functions run in worker processes under a hard time limit.
 
-In order: `pool` (with `worker`), `geometry` (our reward file, in EasyR1's interface), `manager` (with `loading`: any
-such file).
+`manager` scores rollouts with a reward file, which `loading` loads and `interface` calls. `pool` runs functions in
+workers (`worker`, `supervisor`, `output`). `geometry` and `last_number` are the shipped reward files.
 """

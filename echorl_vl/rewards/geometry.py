@@ -1,12 +1,12 @@
-"""The reward of our configs: is the last \\boxed answer right, and is the response a regular worked solution?
+"""The reward of the shipped configurations: is the last \\boxed answer correct, and is the response a worked solution?
 
-A reward file in EasyR1's interface, for EasyR1 itself as for our `RewardManager`:
+A reward file in EasyR1's interface, for EasyR1 and for `RewardManager`:
 
     worker.reward.reward_function: echorl_vl/rewards/geometry.py:compute_score
 
-`accuracy` and `format` are separate parts; overall = (1 - format_weight) * accuracy + format_weight * format. EchoRL's
-`verified` looks at `accuracy` alone. Nothing that a response holds can hang the caller: what needs sympy is graded in
-worker processes under a time limit.
+`accuracy` and `format` are separate parts of the score; overall = (1 - format_weight) * accuracy + format_weight *
+format. EchoRL's `verified` depends on `accuracy` only. No response can hang the caller: answers that need sympy are
+graded in worker processes under a time limit.
 """
 
 from __future__ import annotations
@@ -34,10 +34,20 @@ def compute_score(
     format: str = "boxed",
     time_limit: float = 10.0,
 ) -> list[dict[str, float]]:
-    """Score rows of {"response", "ground_truth", ...}: one {"overall", "accuracy", "format"} each, all in 0..1.
+    """Score a batch of responses.
 
-    `time_limit` (seconds per answer) holds where this function has to start its own workers, that is, in EasyR1.
-    Raises ValueError for an empty ground truth, a format_weight outside 0..1 or an unknown format.
+    Args:
+        reward_inputs: dicts with "response" and "ground_truth".
+        format_weight: weight of the format in "overall", 0 to 1.
+        tolerance: of rounded answers, see `answers.grading`.
+        format: the required format, one of `FORMATS`, see `is_worked_solution`.
+        time_limit: seconds per answer, used where this function starts its own workers, as in EasyR1.
+
+    Returns:
+        A dict with "overall", "accuracy" and "format" per response, all from 0 to 1.
+
+    Raises:
+        ValueError: a ground truth is empty, or an argument is invalid.
     """
     _check(format_weight, format)
     answers = [_boxed(row["response"]) for row in reward_inputs]
@@ -61,9 +71,9 @@ def quick_score(
     format: str = "boxed",
     time_limit: float = 10.0,
 ) -> dict[str, float] | None:
-    """The score of one row where that takes no sympy (microseconds), else None.
+    """Score one response without sympy, in microseconds; None if only sympy can decide.
 
-    A hook of `RewardManager`, which asks it for many rows in one call, and scores the others one by one.
+    `RewardManager` calls this hook for many rows at once and scores the undecided rows one by one.
     """
     _check(format_weight, format)
     verdict = decide(_boxed(reward_input["response"]), reward_input["ground_truth"], tolerance)
@@ -71,10 +81,10 @@ def quick_score(
 
 
 def is_worked_solution(response: str, format: str = "boxed") -> bool:
-    """Whether a response has the form asked for.
+    """Whether a response has the required format.
 
-    "boxed": at least one line of reasoning, then exactly one \\boxed{...}, in the last line, with nothing after it but
-    the end of its formula or sentence. "think": `<think>reasoning</think>` and after it exactly one \\boxed{...}.
+    "boxed": at least one line of reasoning, then exactly one \\boxed{...} in the last line, followed only by the end of
+    its formula or sentence. "think": `<think>reasoning</think>`, followed by exactly one \\boxed{...}.
     """
     box = last_box(response)
     if box is None or not box.content:
@@ -101,22 +111,22 @@ def _boxed(response: str) -> str | None:
     return None if box is None else box.content
 
 
-def _score(response: str, right: bool, format_weight: float, format: str) -> dict[str, float]:
-    accuracy, form = float(right), float(is_worked_solution(response, format))
+def _score(response: str, correct: bool, format_weight: float, format: str) -> dict[str, float]:
+    accuracy, form = float(correct), float(is_worked_solution(response, format))
     return {"overall": (1 - format_weight) * accuracy + format_weight * form, "accuracy": accuracy, "format": form}
 
 
 def _check(format_weight: float, format: str) -> None:
     if not 0 <= format_weight <= 1:
-        raise ValueError(f"format_weight: found {format_weight}, wanted 0 to 1")
+        raise ValueError(f"format_weight: expected a number from 0 to 1, got {format_weight}")
     if format not in FORMATS:
-        raise ValueError(f"format: found {format!r}, wanted one of {', '.join(FORMATS)}")
+        raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
 
 
 def _grade_all(items: list[tuple[str, str, float]], time_limit: float) -> list[bool]:
     if not items:
         return []
-    if worker.INSIDE:  # a pool is around us already: its limit holds
+    if worker.INSIDE:  # this code runs in a worker, whose pool has a limit
         return [grade(*item) for item in items]
     if time_limit not in _pools:
         _pools[time_limit] = GradingPool(PooledGrade(), workers=1, time_limit=time_limit)

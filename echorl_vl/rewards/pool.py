@@ -1,11 +1,11 @@
-"""Call a function on untrusted items in worker processes, each item under a hard limit of wall-clock time and memory.
+"""Apply a function to untrusted items in worker processes, with a hard limit of time and memory per item.
 
     with GradingPool(function, workers=2, time_limit=10.0) as pool:
         outcomes = pool.map(items)
 
-An item that takes longer gets the outcome `timeout`, one that kills its worker (segmentation fault, memory) `crash`;
-the worker is killed with all that it has started, and replaced, and the other items go on. `map` always returns, with
-one outcome per item, in order.
+The outcome of an item is `timeout` if it takes too long and `crash` if it ends its worker (segmentation fault, memory).
+Its worker is killed with every process it has started, and replaced; the other items are not affected. `map` always
+returns one outcome per item, in order.
 """
 
 from __future__ import annotations
@@ -29,27 +29,31 @@ from typing import Any, Literal
 
 import psutil
 
-from echorl_vl.rewards.failures import name_of
-from echorl_vl.rewards.printed import Printed
-from echorl_vl.rewards.worker import HEADER, LOST_CHANNEL, packed
+from echorl_vl.rewards.failures import class_name
+from echorl_vl.rewards.output import WorkerOutput
+from echorl_vl.rewards.worker import HEADER, LOST_CHANNEL, pack
 
 MEMORY_LIMIT = 4 << 30
 START_LIMIT = 120.0
 _START_ATTEMPTS = 3
-_PULSE = 0.2
+_POLL_SECONDS = 0.2
 _END_LIMIT = 5.0
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from echorl_vl.rewards.worker import main; main()"
-_MARK = "ECHORL_WORKER"  # in the environment of what a worker starts
+_MARK = "ECHORL_WORKER"  # environment variable of every process that a worker starts
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one item. `value` is the function's result where `kind` is "ok"; else `detail` says what happened.
+    """Outcome of one item.
 
-    "error" means that the function raised: `detail` is "Type: message", `message` that without the type, `trace` the
-    worker's traceback, `kinds` the classes of the exception, bases included, by `failures.name_of`. It is an error too
-    where the function has written into the worker's own file descriptors, or closed them.
+    Attributes:
+        kind: "ok", "timeout", "crash", or "error" if the function raised, or used file descriptors of the worker.
+        value: result of the function if it is "ok".
+        detail: what happened if it is not; "Type: message" of an exception.
+        trace: traceback of an exception in the worker.
+        message: its message without the type.
+        kinds: its classes, bases included, by `failures.class_name`.
     """
 
     kind: Literal["ok", "error", "timeout", "crash"]
@@ -60,15 +64,12 @@ class Outcome:
     kinds: tuple[str, ...] = ()
 
     def raised(self, kind: type[BaseException]) -> bool:
-        """Whether the function raised an exception of this class, or of one below it."""
-        return name_of(kind) in self.kinds
+        """Whether the function raised an exception of this class or a subclass."""
+        return class_name(kind) in self.kinds
 
 
 class PoolError(RuntimeError):
-    """The workers can't do their work at all: the function can't be loaded there, or no worker comes up.
-
-    outcome: of the loading, where that is what failed.
-    """
+    """No worker is usable: the function fails to load, or workers fail to start. `outcome` is that of the start."""
 
     def __init__(self, message: str, outcome: Outcome | None = None) -> None:
         super().__init__(message)
@@ -76,17 +77,25 @@ class PoolError(RuntimeError):
 
 
 class GradingPool:
-    """Worker processes that apply `function` to items.
+    """Worker processes that apply a function to items.
 
-    `function` is sent by reference (module and name) or as a picklable object; if it has a method `warm_up()`, each
-    worker calls that once before its first item. Workers start here and import in parallel with whatever the caller
-    does next; the first `map` waits for them. `time_limit` is in seconds of wall clock per item, and does not run
-    while a worker starts, for which `start_limit` holds. `memory_limit` is in bytes on top of what a worker has mapped
-    when it is ready, None for no limit; it holds where the platform has `resource` and `/proc`.
+    Workers start in the background; the first `map` waits for them.
 
-    What workers print is shown behind `name`, the first lines of each `map` (see `printed`).
+    Args:
+        function: pickled, so by reference for a function of a module. Its method `warm_up()`, if it has one, is called
+            once in each worker before the first item.
+        workers: number of processes.
+        time_limit: seconds of wall clock per item.
+        memory_limit: bytes that a worker may map beyond what it has mapped after `warm_up`, None for no limit. Needs a
+            platform with `resource` and `/proc`.
+        start_limit: seconds for a worker to start.
+        name: shown in front of the lines that workers print, the first ones of each `map` (see `output`).
 
-    `timeouts` and `crashes` count items since the start. Raises ValueError for workers < 1 or time_limit <= 0.
+    Attributes:
+        timeouts, crashes: number of items with these outcomes so far.
+
+    Raises:
+        ValueError: `workers` is below 1, or `time_limit` is not positive.
     """
 
     def __init__(
@@ -99,14 +108,14 @@ class GradingPool:
         name: str = "grading",
     ) -> None:
         if workers < 1:
-            raise ValueError(f"workers: found {workers}, wanted at least 1")
+            raise ValueError(f"workers: expected at least 1, got {workers}")
         if not time_limit > 0:
-            raise ValueError(f"time_limit: found {time_limit}, wanted seconds > 0")
+            raise ValueError(f"time_limit: expected seconds > 0, got {time_limit}")
         self.time_limit = time_limit
         self.timeouts = 0
         self.crashes = 0
-        self._printed = Printed(name)
-        self._start = (pickle.dumps(function), memory_limit, start_limit, self._printed)
+        self._output = WorkerOutput(name)
+        self._start = (pickle.dumps(function), memory_limit, start_limit, self._output)
         self._failed_starts = 0
         self._closed = False
         self._lock = threading.Lock()
@@ -114,22 +123,30 @@ class GradingPool:
         self._finalizer = weakref.finalize(self, _end_all, self._workers, os.getpid())
 
     def map(self, items: Sequence[Any], time_limit: float | None = None) -> list[Outcome]:
-        """One outcome per item, in order. `time_limit` overrides the pool's for this call.
+        """Apply the function to items.
 
-        Raises PoolError where no worker can be started, and whatever interrupts the caller (KeyboardInterrupt: busy
-        workers are killed first; the pool stays usable).
+        Args:
+            items: arguments of the function, which have to be picklable.
+            time_limit: seconds per item, in place of the pool's.
+
+        Returns:
+            One outcome per item, in order.
+
+        Raises:
+            PoolError: no worker can be started.
+            KeyboardInterrupt: on Ctrl-C. Busy workers are killed first, and the pool stays usable.
         """
         items, limit = list(items), self.time_limit if time_limit is None else time_limit
         outcomes = [Outcome("crash")] * len(items)
         waiting, busy = deque(range(len(items))), {}
         with self._lock:
-            self._printed.renew()
+            self._output.reset()
             try:
                 while waiting or busy:
                     for worker in self._ready(len(waiting)):
                         busy[worker] = waiting.popleft()
                         worker.ask(items[busy[worker]], limit)
-                    for worker, outcome in self._turn():
+                    for worker, outcome in self._poll():
                         outcomes[busy.pop(worker)] = outcome
             except BaseException:
                 _end_all(list(busy))
@@ -139,11 +156,11 @@ class GradingPool:
         return outcomes
 
     def pids(self) -> list[int]:
-        """Process ids of the current workers; of their keepers while they start."""
+        """Process ids of the workers, or of the process that is starting one."""
         return [worker.pid for worker in self._workers]
 
     def close(self) -> None:
-        """Kill the workers. Items under way are lost; closing twice is fine."""
+        """Kill the workers. May be called again."""
         self._closed = True
         self._finalizer()
 
@@ -154,7 +171,7 @@ class GradingPool:
         self.close()
 
     def _ready(self, count: int) -> list[_Worker]:
-        """Up to `count` workers that can take an item. Those that have ended are replaced."""
+        """Replace workers that have ended, and return up to `count` idle ones."""
         if self._closed:
             raise ValueError("the pool is closed")
         for slot, worker in enumerate(self._workers):
@@ -163,18 +180,18 @@ class GradingPool:
                 self._workers[slot] = _Worker(*self._start)
         return [worker for worker in self._workers if worker.stage == "idle"][:count]
 
-    def _turn(self) -> list[tuple[_Worker, Outcome]]:
-        """Wait a little, and return what has come of the items that workers are busy with."""
+    def _poll(self) -> list[tuple[_Worker, Outcome]]:
+        """Wait briefly and return the outcomes that are there."""
         asked = [worker for worker in self._workers if worker.deadline is not None]
         until = min((worker.deadline for worker in asked), default=0.0) - time.monotonic()
-        # Never long: a wait without end can't be interrupted where the signal reaches another thread.
-        wait([worker.channel for worker in asked], max(0.0, min(until, _PULSE)))
+        # Short waits, as a signal that reaches another thread does not interrupt a long one.
+        wait([worker.channel for worker in asked], max(0.0, min(until, _POLL_SECONDS)))
         done = []
         for worker in asked:
             outcome = worker.answer()
             if outcome is None:
                 continue
-            if worker.stage == "starts":
+            if worker.stage == "starting":
                 self._started(worker, outcome)
             else:
                 done.append((worker, outcome))
@@ -182,7 +199,7 @@ class GradingPool:
         return done
 
     def _started(self, worker: _Worker, outcome: Outcome) -> None:
-        """Note that a worker has started, or failed to. Raises PoolError where another would fail as well."""
+        """Handle the outcome of a worker's start. Raises PoolError if another attempt would fail as well."""
         if outcome.kind == "ok":
             worker.pid, self._failed_starts = outcome.value, 0
             return
@@ -191,28 +208,32 @@ class GradingPool:
         if outcome.kind == "error":
             raise PoolError(f"a grading worker can't load its function:\n{outcome.trace or outcome.detail}", outcome)
         if outcome.kind == "timeout":
-            raise PoolError(f"a grading worker loads its function, which {outcome.detail}", outcome)
+            raise PoolError(f"loading the function in a grading worker {outcome.detail}", outcome)
         if self._failed_starts % _START_ATTEMPTS == 0:
             raise PoolError(
-                f"no grading worker came up in {_START_ATTEMPTS} attempts; the last: {outcome.detail}", outcome
+                f"no grading worker started in {_START_ATTEMPTS} attempts; the last failure: {outcome.detail}", outcome
             )
 
 
 class _Worker:
-    """A keeper, the worker below it, and the socket that both ends share.
+    """A worker with its supervisor, and the caller's end of their socket.
 
-    stage: "starts", "idle" or "busy". deadline: of the answer that is due, by `time.monotonic`; None without one.
-    pid: of the worker, once it has started.
+    Attributes:
+        stage: "starting", "idle" or "busy".
+        deadline: `time.monotonic` at which the answer is due, None if none is.
+        pid: process id of the worker, once it has started.
     """
 
-    def __init__(self, function_pickle: bytes, memory_limit: int | None, start_limit: float, printed: Printed) -> None:
+    def __init__(
+        self, function_pickle: bytes, memory_limit: int | None, start_limit: float, output: WorkerOutput
+    ) -> None:
         environment = {**os.environ, **dict.fromkeys(_ONE_THREAD, "1"), "TOKENIZERS_PARALLELISM": "false"}
         self._mark = environment[_MARK] = os.urandom(16).hex()
         path = json.dumps([str(entry) for entry in sys.path])
         self.channel, theirs = socket.socketpair()
-        output, self._reader = printed.pipe()
+        output, self._reader = output.pipe()
         with theirs, os.fdopen(output, "wb") as output:
-            self._keeper = subprocess.Popen(
+            self._supervisor = subprocess.Popen(
                 [sys.executable, "-c", _BOOT, path, str(os.getpid())],
                 stdin=theirs,
                 stdout=output,
@@ -220,27 +241,27 @@ class _Worker:
                 env=environment,
                 start_new_session=True,
             )
-        self.pid = self._keeper.pid
+        self.pid = self._supervisor.pid
         self._broken = False
-        self.ask((function_pickle, memory_limit), start_limit, "starts")
+        self.ask((function_pickle, memory_limit), start_limit, "starting")
 
     def ask(self, message: Any, seconds: float, stage: str = "busy") -> None:
-        """Send a request, whose answer is due in `seconds`."""
+        """Send a request that has to be answered in `seconds`."""
         self.stage, self._limit, self.deadline = stage, seconds, time.monotonic() + seconds
         self._token, self._received = os.urandom(16), bytearray()
-        request = packed(self._token, message)
+        request = pack(self._token, message)
         self.channel.settimeout(seconds)
-        with contextlib.suppress(OSError):  # it has ended, or does not read: `answer` finds out
+        with contextlib.suppress(OSError):  # it has ended or does not read, which `answer` handles
             self.channel.sendall(request)
 
     def is_alive(self) -> bool:
-        """Whether it has not ended, and, when idle, has said nothing: what it says unasked is no answer."""
-        if self._broken or self._keeper.poll() is not None:
-            return self.deadline is not None  # its answer tells
+        """Whether the worker runs, and has sent nothing while idle."""
+        if self._broken or self._supervisor.poll() is not None:
+            return self.deadline is not None  # then `answer` handles it
         return self.stage != "idle" or not wait([self.channel], 0)
 
     def answer(self) -> Outcome | None:
-        """What has come of the last request; None while it is under way and has time."""
+        """Outcome of the last request, None while it is running and within its time limit."""
         outcome = self._read()
         if outcome is None and time.monotonic() >= self.deadline:
             outcome = Outcome("timeout", detail=f"took longer than {self._limit:g} s")
@@ -251,7 +272,7 @@ class _Worker:
         return outcome
 
     def end(self) -> None:
-        """Kill it and all that it has started."""
+        """Kill the worker and every process it has started."""
         _end_all([self])
 
     def _read(self) -> Outcome | None:
@@ -280,54 +301,58 @@ class _Worker:
 
     def _garbled(self) -> Outcome:
         self._broken = True
-        return Outcome("error", detail="it wrote into a file descriptor that it did not open (the worker's channel)")
+        return Outcome(
+            "error", detail="the function wrote into a file descriptor that it did not open (the worker's channel)"
+        )
 
     def _ended(self) -> Outcome:
-        """The channel is closed: the worker has ended, or the function has closed what it did not open."""
+        """Outcome for a closed channel: the worker has ended, or the function has closed the worker's descriptor."""
         self._broken = True
         code = self._exit_status(1.0)
         if code is None and _is_running(self.pid):
             code = LOST_CHANNEL
         if code == LOST_CHANNEL:
-            return Outcome("error", detail="it closed a file descriptor that it did not open (the worker's channel)")
+            return Outcome(
+                "error", detail="the function closed a file descriptor that it did not open (the worker's channel)"
+            )
         return Outcome("crash", detail=f"the worker {_ending(self._exit_status(_END_LIMIT))}")
 
     def _exit_status(self, seconds: float) -> int | None:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return self._keeper.wait(seconds)
+            return self._supervisor.wait(seconds)
         return None
 
 
 def _end_all(workers: list[_Worker], owner: int | None = None) -> None:
     if owner not in (None, os.getpid()):
-        return  # a fork of the caller must not end the caller's workers
+        return  # a fork of the caller, which must not end the caller's workers
     for worker in workers:
         worker._broken, worker.deadline = True, None
-        worker._keeper.terminate()
-        worker._keeper.send_signal(signal.SIGCONT)  # it may have been stopped
+        worker._supervisor.terminate()
+        worker._supervisor.send_signal(signal.SIGCONT)  # it may have been stopped
     for worker in workers:
-        below = []
+        descendants = []
         try:
-            worker._keeper.wait(_END_LIMIT)
+            worker._supervisor.wait(_END_LIMIT)
         except subprocess.TimeoutExpired:
-            below = _below(worker._keeper.pid)
-            worker._keeper.kill()
-            worker._keeper.wait()
-        if worker._keeper.returncode < 0:  # killed: it may not have ended what is below it
-            _kill([*below, *_marked(worker._mark)])
+            descendants = _descendants(worker._supervisor.pid)
+            worker._supervisor.kill()
+            worker._supervisor.wait()
+        if worker._supervisor.returncode < 0:  # it was killed, so its descendants may be alive
+            _kill([*descendants, *_marked(worker._mark)])
         worker.channel.close()
-        if worker._reader is not threading.current_thread():  # where the pool is collected as garbage
-            worker._reader.join(1.0)  # the last lines
+        if worker._reader is not threading.current_thread():  # if the garbage collector runs in that thread
+            worker._reader.join(1.0)  # for the last lines
 
 
-def _below(pid: int) -> list[psutil.Process]:
+def _descendants(pid: int) -> list[psutil.Process]:
     with contextlib.suppress(psutil.Error):
         return psutil.Process(pid).children(recursive=True)
     return []
 
 
 def _marked(mark: str) -> Iterator[psutil.Process]:
-    """Processes that a worker has started, by its mark, whosever children they are by now."""
+    """Processes that a worker has started, found by its mark, whatever their parent is now."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if process.environ().get(_MARK) == mark:

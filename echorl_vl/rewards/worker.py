@@ -1,7 +1,7 @@
-"""The process on the other side of a `GradingPool`: reads requests from its standard input, and answers there.
+"""A worker process of a `GradingPool`: it reads requests from its standard input, a socket, and answers there.
 
-It is a fresh interpreter, not a fork of the caller: no lock of torch's threads is held in it, the caller's main module
-is not run again, and nothing that the caller imported is imported here. Its parent is a `keeper`, which ends it.
+It is a fresh interpreter, not a fork of the caller: it holds no locks of torch's threads, does not run the caller's
+main module again, and imports nothing that the caller has imported. Its parent is a `supervisor`, which ends it.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ import traceback
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from echorl_vl.rewards.failures import described, is_exhausted, message_of, name_of
-from echorl_vl.rewards.keeper import keep
+from echorl_vl.rewards.failures import class_name, describe_error, error_message, is_exhausted
+from echorl_vl.rewards.supervisor import supervise
 
-INSIDE = False  # True in a worker: code that would start a pool of its own grades directly there
+INSIDE = False  # True in a worker, where code grades directly instead of starting another pool
 
 HEADER = struct.Struct(">16sQ")
-"""Of a message: the random token of its request, which an answer repeats, and the length of the pickle behind it."""
+"""Header of a message: the random token of its request, which the answer repeats, and the length of the pickle."""
 LOST_CHANNEL = 74
-"""Exit status of a worker that can't answer any more: the function closed a descriptor that it did not open."""
+"""Exit status of a worker that can't answer, because the function closed a descriptor that it did not open."""
 _LONGEST = 40_000
 
 
 def main() -> None:
-    """Serve the caller, `sys.argv[2]`, until it is gone."""
-    sys.exit(keep(_serve, int(sys.argv[2])))
+    """Serve the process `sys.argv[2]`, the caller, until it ends."""
+    sys.exit(supervise(_serve, int(sys.argv[2])))
 
 
-def packed(token: bytes, message: Any) -> bytes:
-    """One message as bytes."""
+def pack(token: bytes, message: Any) -> bytes:
+    """Serialize a message."""
     payload = pickle.dumps(message)
     return HEADER.pack(token, len(payload)) + payload
 
@@ -44,17 +44,17 @@ def _serve() -> int:
     global INSIDE
     INSIDE = True
     channel = socket.socket(fileno=os.dup(0))
-    # What user code prints must not get between the messages, and what it reads must not be our requests.
+    # User code must not print into the channel or read requests from it.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    with contextlib.suppress(OSError):  # the caller has no standard error
+    with contextlib.suppress(OSError):  # without a standard error
         os.dup2(2, 1)
-    requests, worker, work = channel.makefile("rb"), os.getpid(), _Work()
+    requests, worker, handler = channel.makefile("rb"), os.getpid(), _RequestHandler()
     try:
-        for do in itertools.chain([work.start], itertools.repeat(work.call)):
+        for handle in itertools.chain([handler.start], itertools.repeat(handler.call)):
             token, message = _receive(requests)
-            reply = _apply(do, message)
+            reply = _apply(handle, message)
             if os.getpid() != worker:
-                return 0  # a fork that the function has made, and that has come back from it
+                return 0  # a fork made by the function, in which it has returned
             with contextlib.suppress(Exception):
                 sys.stdout.flush()
             channel.sendall(_answer(token, reply))
@@ -65,8 +65,8 @@ def _serve() -> int:
     return LOST_CHANNEL
 
 
-class _Work:
-    """What the requests ask for: first that the function is loaded, then that it is called with an item."""
+class _RequestHandler:
+    """Handles requests: the first loads the function, the others call it with an item."""
 
     def start(self, request: tuple[bytes, int | None]) -> int:
         function_pickle, memory_limit = request
@@ -89,24 +89,24 @@ def _receive(requests: BinaryIO) -> tuple[bytes, Any]:
 
 def _answer(token: bytes, reply: Any) -> bytes:
     try:
-        return packed(token, reply)
+        return pack(token, reply)
     except Exception:
-        return packed(token, ("error", ("TypeError: the result can't be pickled", traceback.format_exc())))
+        return pack(token, ("error", ("TypeError: the result can't be pickled", traceback.format_exc())))
 
 
-def _apply(do: Callable[[Any], Any], message: Any) -> tuple[str, Any]:
+def _apply(handle: Callable[[Any], Any], message: Any) -> tuple[str, Any]:
     try:
-        return "ok", do(message)
+        return "ok", handle(message)
     except BaseException as error:
         if is_exhausted(error):
-            # What such an item asks for is beyond any grader: that is the item's fault, not the function's.
-            return "crash", described(error)
-        kinds = tuple(name_of(kind) for kind in type(error).__mro__)
-        return "error", (described(error), traceback.format_exc()[-_LONGEST:], message_of(error), kinds)
+            # No grader could handle such an item, so the item is at fault, not the function.
+            return "crash", describe_error(error)
+        kinds = tuple(class_name(kind) for kind in type(error).__mro__)
+        return "error", (describe_error(error), traceback.format_exc()[-_LONGEST:], error_message(error), kinds)
 
 
 def _limit_memory(extra_bytes: int | None) -> None:
-    """Cap the address space at what is mapped now plus `extra_bytes`; no cap where the platform has no way to."""
+    """Limit the address space to `extra_bytes` more than is mapped now, where the platform supports that."""
     if extra_bytes is None:
         return
     with contextlib.suppress(ImportError, OSError, ValueError):

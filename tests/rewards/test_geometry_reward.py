@@ -1,4 +1,4 @@
-"""Our reward file: accuracy and format apart, and loaded by path as EasyR1 does."""
+"""The shipped geometry reward: accuracy and format, and loading by path as EasyR1 does."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _row(response: str, ground_truth: str = "5") -> dict[str, object]:
         ("", 0, 0),
     ],
 )
-def test_accuracy_and_format_are_apart(response: str, accuracy: int, form: int) -> None:
+def test_accuracy_and_format_are_scored_separately(response: str, accuracy: int, form: int) -> None:
     [score] = geometry.compute_score([_row(response)], format_weight=0.1)
     assert score == {"overall": pytest.approx(0.9 * accuracy + 0.1 * form), "accuracy": accuracy, "format": form}
 
@@ -54,14 +54,14 @@ def test_accuracy_and_format_are_apart(response: str, accuracy: int, form: int) 
         (WORKED, 0),
     ],
 )
-def test_think_format(response: str, form: int) -> None:
+def test_the_think_format(response: str, form: int) -> None:
     assert geometry.compute_score([_row(response)], format="think")[0]["format"] == form
 
 
-def test_bad_arguments_are_errors() -> None:
-    with pytest.raises(ValueError, match="format_weight: found 2"):
+def test_invalid_arguments_are_errors() -> None:
+    with pytest.raises(ValueError, match="format_weight: expected a number from 0 to 1, got 2"):
         geometry.compute_score([_row(WORKED)], format_weight=2)
-    with pytest.raises(ValueError, match="format: found 'xml'"):
+    with pytest.raises(ValueError, match="format: expected one of boxed, think, got 'xml'"):
         geometry.compute_score([_row(WORKED)], format="xml")
     with pytest.raises(ValueError, match="ground truth is empty"):
         geometry.compute_score([_row(WORKED, "")])
@@ -76,7 +76,7 @@ def _load_as_easyr1_does(path: Path) -> ModuleType:
     return module
 
 
-def test_loaded_by_path_it_cannot_hang() -> None:
+def test_no_response_hangs_the_file_when_easyr1_loads_it() -> None:
     module = _load_as_easyr1_does(Path(geometry.__file__))
     assert (module.REWARD_NAME, module.REWARD_TYPE) == ("geometry", "batch")
     rows = [
@@ -97,7 +97,7 @@ def test_loaded_by_path_it_cannot_hang() -> None:
         pool.close()
 
 
-def test_the_quick_path_needs_no_worker() -> None:
+def test_quick_score_needs_no_worker() -> None:
     module = _load_as_easyr1_does(Path(geometry.__file__))
     rows = [_row(WORKED), _row("a\n\\boxed{5.2}", "3\\sqrt{3}"), _row("a\n\\boxed{x}")]
     assert module.compute_score(rows) == [module.quick_score(row) for row in rows]

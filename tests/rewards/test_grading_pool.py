@@ -1,4 +1,4 @@
-"""Worker processes under a hard limit: every item gets its outcome, whatever the others do."""
+"""Worker processes with a hard limit: each item gets an outcome, whatever the others do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pool() -> Iterator[GradingPool]:
         yield pool
 
 
-def _gone(pid: int) -> bool:
+def _has_ended(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -34,7 +34,7 @@ def _gone(pid: int) -> bool:
     return status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-def test_order_is_kept(pool: GradingPool) -> None:
+def test_outcomes_are_in_order(pool: GradingPool) -> None:
     assert [outcome.value for outcome in pool.map(range(50))] == [2 * item for item in range(50)]
     assert pool.map([]) == []
 
@@ -55,7 +55,7 @@ def test_order_is_kept(pool: GradingPool) -> None:
         ("stdin", "ok"),
     ],
 )
-def test_one_bad_item_among_good_ones(pool: GradingPool, item: str, kind: str) -> None:
+def test_one_bad_item_does_not_affect_the_others(pool: GradingPool, item: str, kind: str) -> None:
     before = (pool.timeouts, pool.crashes)
     outcomes = pool.map([1, item, 3, 4])
     assert [outcome.kind for outcome in outcomes] == ["ok", kind, "ok", "ok"]
@@ -63,25 +63,25 @@ def test_one_bad_item_among_good_ones(pool: GradingPool, item: str, kind: str) -
     assert (pool.timeouts - before[0], pool.crashes - before[1]) == (kind == "timeout", kind == "crash")
 
 
-def test_memory_that_grows_is_capped(pool: GradingPool) -> None:
+def test_memory_is_limited(pool: GradingPool) -> None:
     assert pool.map(["grow"], time_limit=20)[0].kind == "crash"
 
 
-def test_the_limit_is_per_item_and_can_be_set_per_call(pool: GradingPool) -> None:
+def test_the_time_limit_is_per_item_and_can_be_set_per_call(pool: GradingPool) -> None:
     begin = time.perf_counter()
     assert [outcome.kind for outcome in pool.map(["sleep"] * 2, time_limit=0.2)] == ["timeout"] * 2
     assert time.perf_counter() - begin < 10
     assert "0.2 s" in pool.map(["sleep"], time_limit=0.2)[0].detail
 
 
-def test_an_error_names_its_place(pool: GradingPool) -> None:
+def test_an_error_has_its_type_message_and_place(pool: GradingPool) -> None:
     [outcome] = pool.map(["raise"])
     assert (outcome.detail, outcome.message) == ("KeyError: 'no such thing'", "'no such thing'")
     assert outcome.raised(KeyError) and outcome.raised(LookupError) and not outcome.raised(IndexError)
     assert "worker_functions.py" in outcome.trace
 
 
-def test_a_megabyte_goes_through(pool: GradingPool) -> None:
+def test_a_megabyte_is_sent_and_received(pool: GradingPool) -> None:
     assert pool.map(["x" * 1_000_000], time_limit=20)[0].value == "x" * 2_000_000
 
 
@@ -93,7 +93,7 @@ def test_workers_killed_from_outside_are_replaced(pool: GradingPool) -> None:
     assert [outcome.value for outcome in pool.map([1, 2, 3])] == [2, 4, 6]
 
 
-def test_a_worker_killed_while_busy_costs_only_its_item(pool: GradingPool) -> None:
+def test_a_worker_killed_while_busy_loses_only_its_item(pool: GradingPool) -> None:
     pool.map([1, 2])
     victim = pool.pids()[0]
     threading.Timer(0.3, os.kill, (victim, signal.SIGKILL)).start()
@@ -111,14 +111,14 @@ def test_workers_ignore_ctrl_c(pool: GradingPool) -> None:
 
 @pytest.fixture
 def ctrl_c_raises():
-    """Python's own handler: a test run in the background of a shell is started with SIGINT ignored."""
+    """Set Python's default handler, as a test run in the background of a shell starts with SIGINT ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("ctrl_c_raises")
-def test_ctrl_c_in_the_caller_ends_map_and_leaves_the_pool_usable(pool: GradingPool) -> None:
+def test_ctrl_c_in_the_caller_ends_map_and_the_pool_stays_usable(pool: GradingPool) -> None:
     pool.map([1, 2])
     busy = pool.pids()
     threading.Timer(0.3, signal.raise_signal, (signal.SIGINT,)).start()
@@ -126,7 +126,7 @@ def test_ctrl_c_in_the_caller_ends_map_and_leaves_the_pool_usable(pool: GradingP
     with pytest.raises(KeyboardInterrupt):
         pool.map(["sleep"] * 4, time_limit=60)
     assert time.perf_counter() - begin < 20
-    assert all(_gone(pid) for pid in busy)
+    assert all(_has_ended(pid) for pid in busy)
     assert [outcome.value for outcome in pool.map([1, 2])] == [2, 4]
 
 
@@ -135,7 +135,7 @@ def test_a_worker_is_a_fresh_interpreter_with_one_thread() -> None:
         assert pool.map(["OMP_NUM_THREADS"])[0].value == {"modules": [], "omp": "1"}
 
 
-def test_a_function_that_does_not_load_is_an_error_not_a_hang() -> None:
+def test_a_function_that_does_not_load_is_an_error() -> None:
     with (
         GradingPool(worker_functions.FailsToLoad(), workers=2, time_limit=1) as pool,
         pytest.raises(PoolError, match="no module named nothing"),
@@ -148,7 +148,7 @@ def test_close_ends_the_workers() -> None:
     pids = pool.pids()
     pool.close()
     pool.close()
-    assert all(_gone(pid) for pid in pids)
+    assert all(_has_ended(pid) for pid in pids)
     with pytest.raises(ValueError, match="closed"):
         pool.map([1])
 
@@ -166,13 +166,13 @@ def test_no_worker_outlives_its_caller(ending: str) -> None:
     process = subprocess.run(command, capture_output=True, text=True, timeout=60)
     pid = int(process.stdout)
     deadline = time.monotonic() + 10
-    while not _gone(pid) and time.monotonic() < deadline:
+    while not _has_ended(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert _gone(pid)
+    assert _has_ended(pid)
 
 
 def test_arguments_are_checked() -> None:
-    with pytest.raises(ValueError, match="workers: found 0"):
+    with pytest.raises(ValueError, match="workers: expected at least 1, got 0"):
         GradingPool(worker_functions.behave, 0, 1)
-    with pytest.raises(ValueError, match="time_limit: found 0"):
+    with pytest.raises(ValueError, match="time_limit: expected seconds > 0, got 0"):
         GradingPool(worker_functions.behave, 1, 0)

@@ -31,7 +31,7 @@ def test_the_last_number_is_found(text: str, number: float | None) -> None:
     assert last_number(text) == number
 
 
-def test_accuracy_is_whether_it_is_the_answer() -> None:
+def test_accuracy_compares_the_last_number_with_the_answer() -> None:
     def score(response: str, answer: str) -> float:
         found = compute_score({"response": response, "ground_truth": answer})
         assert found["overall"] == found["accuracy"]

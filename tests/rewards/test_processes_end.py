@@ -1,4 +1,4 @@
-"""Whatever a reward function starts ends: with its answer's time limit, with the pool, with a caller that is killed."""
+"""Every process that a reward function starts ends with the time limit of its row, the pool, or the caller."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from echorl_vl.rewards.manager import RewardManager
 from echorl_vl.rewards.pool import _END_LIMIT
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no process adopts the orphans of a worker")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers, which adopt orphans")
 
 MARK = "ECHORL_TEST_MARK"
 SECONDS_TO_END = 2.0
@@ -34,9 +34,9 @@ open(sys.argv[2], "w").close()
 time.sleep(600)
 """
 
-# A reward file: `misbehave` is one of the ways to misbehave below, called in one of three places. Each of them has
-# started what it starts, and touches the file STARTED, before it hangs. What is in the file ACTED shows that the reward
-# was called, and that the mark has reached what it starts: processes that are counted may have ended by then.
+# A reward file that calls `misbehave`, one of the functions of ACTS, in one of PLACES. `hang` creates the file STARTED
+# once all processes are started. The file ACTED shows that the reward was called and that its processes have the mark,
+# even if they have ended since.
 REWARD = """
 import multiprocessing, os, signal, subprocess, sys, time
 REWARD_TYPE = "sequential"
@@ -120,7 +120,7 @@ def act():
     "kills its group": "def act(): os.killpg(0, signal.SIGKILL)",
     "a child that comes back": "def act(): os.fork()",
 }
-AGAINST_THE_KEEPER = {
+AGAINST_ONE_SUPERVISOR = {
     f"{name} {signal} {whom}": f"""
 def act():
     subprocess.Popen(["sleep", "1000"], start_new_session=True)
@@ -137,7 +137,7 @@ def act():
         ("sends", "to its parent's group", "[int(above[2])]", "os.killpg"),
     )
 }
-AGAINST_BOTH = """
+AGAINST_BOTH_SUPERVISORS = """
 def act():
     subprocess.Popen(["sleep", "1000"], start_new_session=True)
     parent = os.getppid()
@@ -165,7 +165,7 @@ def act():
 
 @pytest.fixture
 def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A mark in the environment of what the test starts; what is left of it is killed at the end."""
+    """A mark in the environment of all processes that the test starts. Those that are left are killed at the end."""
     mark = uuid.uuid4().hex
     monkeypatch.setenv(MARK, mark)
     yield mark
@@ -174,7 +174,7 @@ def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def _marked(mark: str) -> list[psutil.Process]:
-    """Processes with the mark that are alive, but for this one."""
+    """Other processes with the mark that are alive."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -187,7 +187,7 @@ def _marked(mark: str) -> list[psutil.Process]:
 
 
 def _left(mark: str, seconds: float = SECONDS_TO_END) -> list[psutil.Process]:
-    """What is alive after that time, at the latest."""
+    """Marked processes that are alive after that many seconds."""
     deadline = time.monotonic() + seconds
     while (left := _marked(mark)) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -203,16 +203,17 @@ def _wait_for(path: Path, process: subprocess.Popen) -> None:
 
 
 def _reward_file(tmp_path: Path, act: str, place: str) -> tuple[Path, Path]:
-    """A reward that misbehaves so, and the file that it touches when it has started what it starts."""
+    """A reward file, and the file that it creates once all processes are started."""
     file, started, acted = tmp_path / "reward.py", tmp_path / "started", tmp_path / "acted"
     file.write_text(REWARD.format(started=str(started), acted=str(acted), MARK=MARK, act=act, place=place))
     return file, started
 
 
 def _killed_caller(tmp_path: Path, act: str, place: str, mark: str, first: int = 0) -> list[psutil.Process]:
-    """What is left of a caller that is killed while the reward misbehaves, or after it has.
+    """Kill a caller while its reward misbehaves, and return the processes that are left.
 
-    first: below the caller, the generation that is killed before it (1: its children, 2: theirs).
+    Args:
+        first: generation of descendants to kill before the caller (1: its children, 2: theirs), 0 for none.
     """
     file, started = _reward_file(tmp_path, act, PLACES[place])
     caller = subprocess.Popen(
@@ -240,21 +241,23 @@ def test_nothing_outlives_a_killed_caller(tmp_path: Path, place: str, mark: str)
 
 @pytest.mark.parametrize("first", [1, 2])
 def test_nothing_outlives_a_caller_whose_children_are_killed_with_it(tmp_path: Path, first: int, mark: str) -> None:
-    """As Ray does it: it kills the children of a process that it ends, and knows of no others."""
+    """Ray kills the children of a process that it ends, and no further descendants."""
     assert _killed_caller(tmp_path, EVERYTHING, "grading", mark, first) == []
 
 
-@pytest.mark.parametrize("act", AGAINST_THE_KEEPER)
-def test_nothing_outlives_a_killed_caller_where_a_reward_goes_for_what_keeps_it(
+@pytest.mark.parametrize("act", AGAINST_ONE_SUPERVISOR)
+def test_nothing_outlives_a_killed_caller_when_a_reward_attacks_the_supervisor(
     tmp_path: Path, act: str, mark: str
 ) -> None:
-    assert _killed_caller(tmp_path, AGAINST_THE_KEEPER[act], "grading", mark) == []
+    assert _killed_caller(tmp_path, AGAINST_ONE_SUPERVISOR[act], "grading", mark) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("act", ACTS)
-def test_nothing_outlives_a_killed_caller_in_any_case(tmp_path: Path, act: str, place: str, mark: str) -> None:
+def test_nothing_outlives_a_killed_caller_for_each_act_and_place(
+    tmp_path: Path, act: str, place: str, mark: str
+) -> None:
     assert _killed_caller(tmp_path, ACTS[act], place, mark) == []
 
 
@@ -264,7 +267,7 @@ def test_nothing_outlives_the_time_limit_or_the_manager(tmp_path: Path, mark: st
     with RewardManager(f"{file}:f", {}, 1, 2.0) as manager:
         assert [score["overall"] for score in manager.score(["good", "bad", "good"], [1] * 3, [""] * 3)] == [1, 0, 1]
         assert manager.kinds == ["ok", "timeout", "ok"]
-        # the pool's own: a worker, its keeper and what stands in front, at most twice while one replaces another
+        # the pool's worker and the two processes above it, at most twice while one worker replaces another
         assert len(_marked(mark)) <= 6
     assert _left(mark) == []
 
@@ -272,25 +275,23 @@ def test_nothing_outlives_the_time_limit_or_the_manager(tmp_path: Path, mark: st
 @pytest.mark.parametrize(
     "act",
     [
-        *AGAINST_THE_KEEPER.values(),
-        AGAINST_BOTH.replace("SIGNAL", "SIGSTOP"),
-        AGAINST_BOTH.replace("SIGNAL", "SIGKILL"),
+        *AGAINST_ONE_SUPERVISOR.values(),
+        AGAINST_BOTH_SUPERVISORS.replace("SIGNAL", "SIGSTOP"),
+        AGAINST_BOTH_SUPERVISORS.replace("SIGNAL", "SIGKILL"),
     ],
 )
-def test_nothing_outlives_the_manager_where_a_reward_goes_for_what_keeps_it(
-    tmp_path: Path, act: str, mark: str
-) -> None:
+def test_nothing_outlives_the_manager_when_a_reward_attacks_the_supervisor(tmp_path: Path, act: str, mark: str) -> None:
     file, _ = _reward_file(tmp_path, act, PLACES["grading"])
     with RewardManager(f"{file}:f", {}, 1, 1.0) as manager:
         begin = time.monotonic()
         manager.score(["bad"], [1], [""])
-        assert time.monotonic() - begin < 1.0 + _END_LIMIT  # nothing waits for what is stopped
+        assert time.monotonic() - begin < 1.0 + _END_LIMIT  # no wait for stopped processes
         assert manager.kinds in (["timeout"], ["crash"])
     assert _left(mark) == []
 
 
-def test_forks_of_the_caller_keep_nothing_alive_and_end_nothing(tmp_path: Path, mark: str) -> None:
-    """A child by fork holds the caller's end of each socket, and inherits what ends the workers at exit."""
+def test_forks_of_the_caller_neither_end_workers_nor_keep_them_alive(tmp_path: Path, mark: str) -> None:
+    """A fork of the caller has its end of each socket, and its finalizer, which ends the workers at exit."""
     started = tmp_path / "started"
     file = tmp_path / "reward.py"
     file.write_text("REWARD_TYPE = 'sequential'\ndef f(row): return {'overall': 1.0}")
@@ -313,4 +314,4 @@ def test_forks_of_the_caller_keep_nothing_alive_and_end_nothing(tmp_path: Path, 
         caller.wait()
         caller.stderr.close()
     time.sleep(SECONDS_TO_END)
-    assert [process.pid for process in _marked(mark)] == [int(fork.read_text())]  # which is the caller's own business
+    assert [process.pid for process in _marked(mark)] == [int(fork.read_text())]  # only the caller's own fork

@@ -1,4 +1,4 @@
-"""The sample reward of README.md on responses of the shipped job."""
+"""The sample reward of README.md scores responses of the shipped job."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 
 @pytest.fixture
 def sample(tmp_path: Path) -> str:
-    """`my_reward.py:function` with the block of README.md that has a REWARD_TYPE."""
+    """`my_reward.py:function`, with the code block of README.md that has a REWARD_TYPE."""
     [code] = [
         block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if "REWARD_TYPE" in block
     ]
@@ -26,8 +26,8 @@ def sample(tmp_path: Path) -> str:
     return f"{path}:{name}"
 
 
-def test_it_scores_correct_responses_of_the_shipped_job(sample: str) -> None:
-    """What the shipped policy has learnt to write: worked solutions as the generator's, right and wrong."""
+def test_the_sample_scores_responses_of_the_shipped_job(sample: str) -> None:
+    """Worked solutions of the generator, correct and incorrect, as the shipped policy writes them."""
     rng = random.Random(0)
     problems = [draw_problem(kind, rng) for kind in KINDS]
     with RewardManager(sample, {}, 1, 20.0) as manager:
@@ -39,5 +39,5 @@ def test_it_scores_correct_responses_of_the_shipped_job(sample: str) -> None:
             assert all((score["overall"] > 0) == accuracy for score in scores)
 
 
-def test_its_function_is_the_one_that_the_text_names(sample: str) -> None:
+def test_the_sample_defines_the_function_that_the_readme_names(sample: str) -> None:
     assert f"worker.reward.reward_function=my_reward.py:{sample.rpartition(':')[2]}" in README.read_text()

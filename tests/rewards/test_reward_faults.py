@@ -1,4 +1,4 @@
-"""Reward files that go wrong: what ends a run, what gets 0 and is counted, and what each error names."""
+"""Reward files that fail: which failures end a run, which score 0 and are counted, and what the errors say."""
 
 from __future__ import annotations
 
@@ -40,16 +40,19 @@ GOOD = "\n    return {'overall': 1.0}\n"
         ("def f(row):\n    os.write(3, b'x' * 10 ** 8)" + GOOD, "wrote into a file descriptor"),
         ("def f(row):\n    os.closerange(3, 100)" + GOOD, "closed a file descriptor"),
         ("def f(row):\n    os.closerange(3, 100)\n    time.sleep(60)", "closed a file descriptor"),
-        ("def f(row): return {'overall': 10 ** 400}", "overall: found int 1000"),
+        ("def f(row): return {'overall': 10 ** 400}", "overall: expected a number, got int 1000"),
         ("def f(row): return {'overall': 1e39}", r"overall: expected a number from -1000000 to 1000000, got 1e\+39"),
         (
             "def f(row): return {'overall': 1, 'accuracy': 1, 'length': -2e6}",
             "length: expected a number from .*got -2e",
         ),
-        ("def f(row): return {'overall': 1.0, 'accuracy': 7.0}", r"accuracy: expected 0 \(wrong\) to 1 .*got 7"),
-        ("def f(row): return {'overall': 1.0, 'accuracy': -0.5}", r"accuracy: expected 0 \(wrong\) to 1 .*got -0.5"),
-        ("def f(row): return {'overall': '1'}", "overall: found str '1', wanted a number"),
-        ("def f(row): return {'overall': 1.0, 'accuracy': b'1'}", "accuracy: found bytes b'1', wanted a number"),
+        ("def f(row): return {'overall': 1.0, 'accuracy': 7.0}", r"accuracy: expected 0 \(incorrect\) to 1 .*got 7"),
+        (
+            "def f(row): return {'overall': 1.0, 'accuracy': -0.5}",
+            r"accuracy: expected 0 \(incorrect\) to 1 .*got -0.5",
+        ),
+        ("def f(row): return {'overall': '1'}", "overall: expected a number, got str '1'"),
+        ("def f(row): return {'overall': 1.0, 'accuracy': b'1'}", "accuracy: expected a number, got bytes b'1'"),
         ("class E(BaseException):\n    def __str__(self): sys.exit(3)\ndef f(row): raise E", "raised an error: E "),
         ("def quick_score(row): raise StopIteration('quick')\ndef f(row):" + GOOD, "StopIteration: quick"),
     ],
@@ -72,9 +75,9 @@ def test_an_error_names_the_function_and_the_row(tmp_path: Path, code: str, mess
         ("class E(Exception):\n    def __str__(self): raise SystemExit\nraise E", "mine.py: loading it failed with E$"),
         (
             "from echorl_vl.data.images import ImageError\ndef warm_up(): raise ImageError('row 3', 'torn')",
-            "^row 3: torn$",  # in the words of any UserError
+            "^row 3: torn$",  # any UserError keeps its message
         ),
-        ("import os; os._exit(3)", "mine.py:f: no grading worker came up .*; the last: .* exit status 3"),
+        ("import os; os._exit(3)", "mine.py:f: no grading worker started .*; the last failure: .* exit status 3"),
         ("import os; os.closerange(3, 100)", "(?s)mine.py:f: .*closed a file descriptor"),
     ],
 )
@@ -83,11 +86,11 @@ def test_a_file_that_does_not_load_is_named(tmp_path: Path, code: str, message: 
         RewardManager(_reward(tmp_path, code + "\ndef f(rows): return []"))
 
 
-def test_a_file_that_does_not_come_back_from_its_import(tmp_path: Path) -> None:
+def test_a_file_that_hangs_when_imported_is_an_error(tmp_path: Path) -> None:
     reward = UserReward.parse(_reward(tmp_path, "while True: pass"), {})
     with (
         GradingPool(reward, 1, 1.0, start_limit=1.5) as pool,
-        pytest.raises(PoolError, match=r"which took longer than 1\.5 s"),
+        pytest.raises(PoolError, match=r"loading the function .* took longer than 1\.5 s"),
     ):
         pool.map([("describe", [])])
 
@@ -99,7 +102,7 @@ def test_the_caller_never_imports_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["True", "np.float32(1)", "np.int64(1)", "np.array(1.0)", "fractions.Fraction(1)"])
-def test_numbers_of_any_library_are_numbers(tmp_path: Path, value: str) -> None:
+def test_numbers_of_any_library_are_scores(tmp_path: Path, value: str) -> None:
     head = f"import fractions, numpy as np\nquick_score = warm_up = None\n{SEQUENTIAL}"
     code = f"{head}def f(row): return {{'overall': {value}}}"
     with RewardManager(_reward(tmp_path, code), {}, 1, 20.0) as manager:
@@ -116,7 +119,7 @@ def test_numbers_of_any_library_are_numbers(tmp_path: Path, value: str) -> None:
         "threading.stack_size(1 << 30)\n    while True: threading.Thread(target=time.sleep, args=[60]).start()",
     ],
 )
-def test_exhausted_memory_and_threads_are_crashes_of_the_answer(tmp_path: Path, act: str) -> None:
+def test_exhausted_memory_and_threads_are_crashes_of_one_row(tmp_path: Path, act: str) -> None:
     code = f"import errno, threading\n{SEQUENTIAL}def f(row):\n    if row['response'] == 'ok':{GOOD}    {act}\n"
     code = code.replace("if row['response'] == 'ok':\n    return", "if row['response'] == 'ok': return")
     with RewardManager(_reward(tmp_path, code), {}, 1, 20.0) as manager:
@@ -135,14 +138,14 @@ def test_exhausted_memory_and_threads_are_crashes_of_the_answer(tmp_path: Path, 
         "sys.path[:] = []",
     ],
 )
-def test_what_does_no_harm_is_no_error(tmp_path: Path, act: str) -> None:
+def test_harmless_side_effects_are_not_errors(tmp_path: Path, act: str) -> None:
     with RewardManager(_reward(tmp_path, f"{SEQUENTIAL}def f(row):\n    {act}{GOOD}"), {}, 1, 20.0) as manager:
         assert _score(manager, *"abcd") == [1.0] * 4
         assert _score(manager, *"abcd") == [1.0] * 4
 
 
 @pytest.mark.parametrize("kind", ["batch", "sequential"])
-def test_on_error_zero_scores_and_counts_and_tells_once(
+def test_on_error_zero_scores_0_counts_and_warns_once(
     tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     code = (
@@ -156,7 +159,7 @@ def test_on_error_zero_scores_and_counts_and_tells_once(
     with RewardManager(reward, {}, 1, 20.0, on_error="zero") as manager, caplog.at_level(logging.WARNING):
         assert _score(manager, "a", "", "number", "ab") == [1.0, 0.0, 0.0, 0.5]
         assert manager.kinds == ["ok", "error", "error", "ok"]
-        assert _score(manager, "", "") == [0.0, 0.0]  # errors of all alone never stop it
+        assert _score(manager, "", "") == [0.0, 0.0]  # not even if all rows fail
         assert (manager.errors, manager.timeouts, manager.crashes) == (4, 0, 0)
     told = [message for message in caplog.messages if "worker.reward.on_error = zero" in message]
     assert len(told) == 1 and told[0].startswith(f"{reward} raised an error: ZeroDivisionError")
@@ -164,7 +167,7 @@ def test_on_error_zero_scores_and_counts_and_tells_once(
         _score(manager, "a", "")
 
 
-def test_on_error_takes_two_words(tmp_path: Path) -> None:
+def test_on_error_is_stop_or_zero(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected one of stop, zero, got 'ignore'"):
         RewardManager(_reward(tmp_path, "def f(rows): return []"), on_error="ignore")
 
@@ -180,18 +183,18 @@ def test_on_error_takes_two_words(tmp_path: Path) -> None:
         ),
         (
             SEQUENTIAL + "def f(row): os._exit(1) if row['response'] == 'exit' else time.sleep(60)",
-            r"time_limit = 1 s \(2\) or killed the process that scores it \(1\)",
+            r"time_limit = 1 s \(2\) or ended the process that scores it \(1\)",
         ),
     ],
 )
-def test_a_step_without_a_single_score_stops(tmp_path: Path, code: str, message: str) -> None:
+def test_a_step_without_any_score_is_an_error(tmp_path: Path, code: str, message: str) -> None:
     with RewardManager(_reward(tmp_path, code), {}, 2, 1.0) as manager:
         with pytest.raises(UserError, match=message):
             _score(manager, "a", "exit", "b")
-        assert _score(manager, "b") == [0.0]  # one answer alone may be slow
+        assert _score(manager, "b") == [0.0]  # a single row may time out
 
 
-def test_a_slow_quick_score_costs_its_own_row_only(tmp_path: Path) -> None:
+def test_a_slow_quick_score_loses_only_its_row(tmp_path: Path) -> None:
     code = SEQUENTIAL + (
         "def quick_score(row):\n"
         "    if row['response'] == 'slow': time.sleep(60)\n"
@@ -214,10 +217,10 @@ NUMBER = "def f(row):\n    return {'overall': 1.0} if isinstance(row, dict) else
 @pytest.mark.parametrize(
     ("code", "hint"),
     [
-        (ONE, 'It works when it gets one row: put REWARD_TYPE = "sequential" into the file'),
-        (NUMBER, 'It works when it gets one row: put REWARD_TYPE = "sequential" into the file'),
-        ("REWARD_TYPE = 'batch'\n" + ONE, 'put REWARD_TYPE = "sequential"'),
-        ("REWARD_TYPE = 'sequential'\n" + MANY, 'It works when it gets a list of rows: put REWARD_TYPE = "batch"'),
+        (ONE, 'It works with one row: set REWARD_TYPE = "sequential" in the file'),
+        (NUMBER, 'It works with one row: set REWARD_TYPE = "sequential" in the file'),
+        ("REWARD_TYPE = 'batch'\n" + ONE, 'set REWARD_TYPE = "sequential"'),
+        ("REWARD_TYPE = 'sequential'\n" + MANY, 'It works with a list of rows: set REWARD_TYPE = "batch"'),
         ("def f(row):\n    return {'overall': row['no such key']}\n", None),
     ],
 )
@@ -232,7 +235,7 @@ def test_a_function_of_the_other_type_gets_a_hint(
         else:
             assert _score(manager, "5", "4") == [0, 0]
             message = caplog.text
-    assert (hint in message) if hint else "put REWARD_TYPE" not in message
+    assert (hint in message) if hint else "set REWARD_TYPE" not in message
 
 
 @pytest.mark.parametrize(
@@ -262,7 +265,7 @@ def test_a_function_of_the_other_type_gets_a_hint(
         ),
     ],
 )
-def test_functions_of_older_forks_work_where_nothing_is_missing(tmp_path: Path, code: str, scores: list[float]) -> None:
+def test_functions_of_older_interfaces_work(tmp_path: Path, code: str, scores: list[float]) -> None:
     kwargs = {"weight": 0.25} if "weight" in code else {}
     with RewardManager(_reward(tmp_path, code), kwargs, 1, 20.0) as manager:
         assert _score(manager, "5", "4") == scores
@@ -273,25 +276,27 @@ def test_functions_of_older_forks_work_where_nothing_is_missing(tmp_path: Path, 
     [
         (
             "predicts, ground_truths, questions, weight=0.1",
-            r"missing a required argument: 'questions': it is written for an older interface, \(predicts, "
-            r"ground_truths, questions, weight\)\. Keyword arguments that it has: questions, weight\. EasyR1's",
+            r"missing a required argument: 'questions': it uses an older interface, \(predicts, "
+            r"ground_truths, questions, weight\)\. Its keyword arguments: questions, weight\. EasyR1's",
         ),
-        ("predict, ground_truth, problem", "missing a required argument: 'problem': it is written for an older"),
+        ("predict, ground_truth, problem", "missing a required argument: 'problem': it uses an older"),
         ("data_source, solution_str, ground_truth, extra_info=None", "missing .*'solution_str'.*EasyR1's interface is"),
         ("completions, answers", "missing a required argument: 'answers'.*EasyR1's interface is f"),
     ],
 )
-def test_functions_that_ask_for_more_are_told_of_todays_interface(tmp_path: Path, arguments: str, message: str) -> None:
+def test_an_error_for_missing_arguments_describes_the_current_interface(
+    tmp_path: Path, arguments: str, message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         RewardManager(_reward(tmp_path, f"def f({arguments}): return []"))
 
 
-def test_a_function_of_verl_works_where_the_data_source_is_given(tmp_path: Path) -> None:
+def test_a_function_of_verl_works_with_a_data_source_in_its_kwargs(tmp_path: Path) -> None:
     code = "def f(data_source, solution_str, ground_truth, extra_info=None): return float(solution_str == ground_truth)"
     with RewardManager(_reward(tmp_path, code), {"data_source": "mine"}, 1, 20.0) as manager:
         assert _score(manager, "5", "4") == [1, 0]
 
 
-def test_arguments_by_position_only(tmp_path: Path) -> None:
+def test_positional_only_arguments_work(tmp_path: Path) -> None:
     with RewardManager(_reward(tmp_path, "def f(predict, ground_truth, /): return predict == ground_truth")) as manager:
         assert _score(manager, "5", "4") == [1, 0]

@@ -1,4 +1,4 @@
-"""Reward files of users, good and bad, through the manager."""
+"""The manager scores with users' reward files, valid and invalid ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from echorl_vl.errors import UserError
 from echorl_vl.rewards import geometry
 from echorl_vl.rewards.manager import RewardManager
 
-# In the manner of EasyR1's math reward: batch by default, graded with mathruler, a regular expression for the format.
+# Like EasyR1's math reward: batch by default, graded with mathruler, format checked by a regular expression.
 MATH = """
 import re
 from mathruler.grader import extract_boxed_content, grade_answer
@@ -33,11 +33,11 @@ SEQUENTIAL = """
 REWARD_TYPE = "sequential"
 
 def score(row, bonus=0.0):
-    right = row["response"] == row["ground_truth"]
-    return {"overall": right + bonus, "accuracy": right, "length": row["response_length"], "nothing": None}
+    correct = row["response"] == row["ground_truth"]
+    return {"overall": correct + bonus, "accuracy": correct, "length": row["response_length"], "nothing": None}
 """
 
-# One function, either type: what a row says is what it does.
+# One function for both types, which does what the response says.
 HOSTILE = """
 import os, time
 REWARD_TYPE = "{kind}"
@@ -68,7 +68,7 @@ main = many
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], RewardManager]]:
-    """Managers of the hostile file, one per type and function: starting workers takes longer than scoring."""
+    """Managers of the hostile file, one per type and function, since starting workers takes longer than scoring."""
     made: dict[tuple[str, str], RewardManager] = {}
 
     def manager(kind: str, name: str) -> RewardManager:
@@ -101,7 +101,7 @@ def test_an_easyr1_file_works_unchanged(tmp_path: Path) -> None:
     assert [score["format"] for score in scores] == [1, 0, 1, 0]
 
 
-def test_a_sequential_file(tmp_path: Path) -> None:
+def test_a_sequential_file_works(tmp_path: Path) -> None:
     with RewardManager(_file(tmp_path, SEQUENTIAL) + ":score", {"bonus": 0.5}, 2, 5.0) as manager:
         scores = _score(manager, "5", "4")
     assert scores == [
@@ -111,7 +111,7 @@ def test_a_sequential_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["batch", "sequential"])
-def test_only_the_culprits_get_zero(tmp_path: Path, kind: str) -> None:
+def test_only_rows_at_fault_get_zero(tmp_path: Path, kind: str) -> None:
     name = "many" if kind == "batch" else "one"
     with RewardManager(_file(tmp_path, HOSTILE.format(kind=kind)) + f":{name}", {}, 2, 2.0) as manager:
         scores = _score(manager, "good", "hang", "good", "exit", "bad")
@@ -122,7 +122,7 @@ def test_only_the_culprits_get_zero(tmp_path: Path, kind: str) -> None:
         assert (manager.timeouts, manager.crashes) == (1, 1)
 
 
-def test_to_hang_never_pays(tmp_path: Path) -> None:
+def test_a_response_does_not_gain_by_hanging(tmp_path: Path) -> None:
     with RewardManager(_file(tmp_path, HOSTILE.format(kind="batch")), {"low": -1.0}, 1, 2.0) as manager:
         assert [score["overall"] for score in _score(manager, "good", "bad", "hang")] == [1, -1, -1]
         assert _score(manager, "hang") == [{"overall": 0.0, "accuracy": 0.0}]
@@ -133,13 +133,13 @@ def test_to_hang_never_pays(tmp_path: Path) -> None:
     ("response", "message"),
     [
         ("raise", r"RuntimeError: a bug in the reward \(File .*reward.py"),
-        ("nan", "overall: found nan, wanted a finite number"),
-        ("text", "overall: found str 'high', wanted a number"),
-        ("number", "has to be a dict .*, found float 1.0"),
-        ("empty", r'has to have "overall", found the keys \[\'accuracy\'\]'),
+        ("nan", "overall: expected a finite number, got nan"),
+        ("text", "overall: expected a number, got str 'high'"),
+        ("number", "expected a dict .*, got float 1.0"),
+        ("empty", r'expected a score with "overall", got the keys \[\'accuracy\'\]'),
     ],
 )
-def test_a_bug_in_the_file_names_the_row(
+def test_an_error_in_the_file_names_the_row(
     hostile: Callable[[str, str], RewardManager], kind: str, response: str, message: str
 ) -> None:
     with pytest.raises(UserError, match=message) as error:
@@ -151,23 +151,23 @@ def test_a_bug_in_the_file_names_the_row(
 @pytest.mark.parametrize(
     ("name", "response", "message"),
     [
-        ("short", "good", "got 1 rows and returned 0 scores"),
-        ("no_list", "good", "has to return a list of dicts, found dict"),
-        ("many", "crowd", "too many rows for a batch of 3 rows, but for none of them alone"),
+        ("short", "good", "expected one score per row, got 0 for 1 row"),
+        ("no_list", "good", "expected a list of dicts from a batch function, got dict"),
+        ("many", "crowd", "too many rows for a batch of 3 rows, but not for any of them alone"),
     ],
 )
-def test_a_bug_of_the_whole_batch(
+def test_an_error_of_the_whole_batch(
     hostile: Callable[[str, str], RewardManager], name: str, response: str, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
         _score(hostile("batch", name), "good", response, "good")
 
 
-def test_without_accuracy_only_zero_and_one_will_do(tmp_path: Path) -> None:
+def test_without_accuracy_overall_has_to_be_0_or_1(tmp_path: Path) -> None:
     code = "def main(rows): return [{'overall': float(row['response'])} for row in rows]"
     with RewardManager(_file(tmp_path, code), {}, 1, 5.0) as manager:
         assert _score(manager, "1", "0") == [{"overall": 1.0, "accuracy": 1.0}, {"overall": 0.0, "accuracy": 0.0}]
-        with pytest.raises(UserError, match=r'no "accuracy".*found 0.9.*Return "accuracy"'):
+        with pytest.raises(UserError, match=r'no "accuracy".*\(0.9\).*Return "accuracy"'):
             _score(manager, "1", "0.9")
 
 
@@ -175,17 +175,19 @@ def test_without_accuracy_only_zero_and_one_will_do(tmp_path: Path) -> None:
     ("reference", "kwargs", "message"),
     [
         ("missing.py:main", {}, "missing.py: no such file"),
-        ("rewrad.py:main", {}, "rewrad.py: no such file; nearest in that folder: reward.py"),
-        ("reward.py:on", {}, "reward.py: no function 'on' in it; nearest: one"),
-        ("reward.py:zzzz", {}, "no function 'zzzz' in it; nearest: one, many, short, no_list"),
-        ("reward.py:many", {"lwo": 1}, "unexpected keyword argument 'lwo'.*it has: low"),
+        ("rewrad.py:main", {}, "rewrad.py: no such file; similar names in this folder: reward.py"),
+        ("reward.py:on", {}, "reward.py: no function 'on'; it has one"),
+        ("reward.py:zzzz", {}, "no function 'zzzz'; it has one, many, short, no_list"),
+        ("reward.py:many", {"lwo": 1}, "unexpected keyword argument 'lwo'.*Its keyword arguments: low"),
         ("broken.py:main", {}, "broken.py: loading it failed with ModuleNotFoundError: .*nothing_of_the_kind"),
         ("syntax.py", {}, "syntax.py: loading it failed with SyntaxError"),
-        ("kind.py", {}, "REWARD_TYPE: found 'parallel', wanted one of batch, sequential"),
+        ("kind.py", {}, "REWARD_TYPE: expected one of batch, sequential, got 'parallel'"),
         ("required.py", {}, "missing a required argument: 'max_response_length'"),
     ],
 )
-def test_checks_at_the_start(tmp_path: Path, reference: str, kwargs: dict[str, object], message: str) -> None:
+def test_files_and_arguments_are_checked_at_the_start(
+    tmp_path: Path, reference: str, kwargs: dict[str, object], message: str
+) -> None:
     _file(tmp_path, HOSTILE.format(kind="batch"))
     _file(tmp_path, "import nothing_of_the_kind", "broken.py")
     _file(tmp_path, "def main(:", "syntax.py")
@@ -195,7 +197,7 @@ def test_checks_at_the_start(tmp_path: Path, reference: str, kwargs: dict[str, o
         RewardManager(str(tmp_path / reference), kwargs)
 
 
-def test_our_own_file_in_the_manager() -> None:
+def test_the_shipped_geometry_reward_works_in_the_manager() -> None:
     with RewardManager(f"{geometry.__file__}:compute_score", {"format_weight": 0.2}, 1, 5.0) as manager:
         scores = manager.score(
             ["3, 4.\nSo \\boxed{5}", "a\n\\boxed{1+x}", "a\n\\boxed{(9^{9})!}", "b\n\\boxed{2+x}"],

@@ -1,4 +1,4 @@
-"""Functions that a worker of a test's pool imports by name. Each stands for a kind of good or bad reward code."""
+"""Functions that workers of the tests' pools import by name, like good and bad reward functions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def behave(item: Any) -> Any:
-    """Do what the item says, else double it."""
+    """Double the item, or misbehave as it says."""
     if item == "hang":
         while True:
             pass

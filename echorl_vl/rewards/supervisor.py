@@ -1,10 +1,10 @@
-"""The parent of a grading worker: it ends the worker, and all that the worker has started, together with the caller.
+"""The parent of a grading worker: it ends the worker, and every process the worker has started, when the caller ends.
 
-A reward function may start processes of its own, and those may leave the worker's process group, ignore signals and
-outlive their parent. On Linux the keeper adopts them all (it is a "subreaper": orphans below it become its children),
-so that killing its children until none is left ends whatever came of the worker. In front of it stands a process that
-does the same with the keeper: whichever of the two is killed or stopped, the other one ends the rest. They are in
-sessions of their own, so that a signal to a process group reaches one of them.
+A reward function may start processes that leave the worker's process group, ignore signals and outlive their parent. On
+Linux the supervisor is a "subreaper": orphans below it become its children, so it can end every descendant by killing
+its children until none is left. The process above the supervisor, the front, does the same with the supervisor: if one
+of the two is killed or stopped, the other ends the rest. Each is in its own session, so a signal to a process group
+reaches only one of them.
 """
 
 from __future__ import annotations
@@ -18,51 +18,54 @@ import time
 from collections.abc import Callable
 from types import ModuleType
 
-LOOK = 0.25
-"""Seconds between two looks at whether the caller is alive, where no descriptor tells (Linux before 5.3). A pipe can't:
-a fork of the caller holds it open."""
+POLL_SECONDS = 0.25
+"""Between two checks whether the caller is alive, without pidfd (Linux before 5.3). A pipe can't replace it, as a fork
+of the caller keeps that open."""
 
 _KILL_FOR = 10.0
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
-def keep(work: Callable[[], int], caller: int) -> int:
-    """Run `work` in a process that reads and writes standard input; return its exit status, 128 + n for signal n.
+def supervise(work: Callable[[], int], caller: int) -> int:
+    """Run `work` in a worker process, which inherits standard input, until it ends or is no longer needed.
 
-    It returns when the worker ends, on SIGTERM, and when the process `caller`, this one's parent, is gone; by then no
-    descendant is alive. SIGKILL of this process is noticed by the keeper below it: Ray sends that to the children of a
-    process whose driver is gone.
+    That is on SIGTERM, or when the process `caller`, the parent of this one, has ended. No descendant is alive when
+    this returns. If this process gets SIGKILL, which Ray sends to the children of a process whose driver has ended, the
+    supervisor below it ends the worker.
+
+    Returns:
+        The exit status of the worker, 128 + n for signal n.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    for number in (signal.SIGINT, signal.SIGHUP):  # they reach whole groups: the caller decides what ends
+    for number in (signal.SIGINT, signal.SIGHUP):  # they reach whole groups, and the caller decides what ends
         signal.signal(number, signal.SIG_IGN)
-    front, called = os.getpid(), os.getppid() == caller
+    front, has_caller = os.getpid(), os.getppid() == caller
 
-    def keep_worker() -> int:
+    def supervise_worker() -> int:
         os.setsid()
-        keeper = os.getpid()
-        if not called:
+        supervisor = os.getpid()
+        if not has_caller:
             return 0
-        status = _guard(lambda: _start(work, keeper), [front, caller])
+        status = _guard(lambda: _start(work, supervisor), [front, caller])
         if not _is_alive(caller):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(front, signal.SIGKILL)  # it may be stopped
         return status
 
-    return _guard(keep_worker, [caller])
+    return _guard(supervise_worker, [caller])
 
 
-def _start(work: Callable[[], int], keeper: int) -> int:
-    """In the worker: `work`, which ends with the keeper."""
+def _start(work: Callable[[], int], supervisor: int) -> int:
+    """Run `work` in the worker, which is killed when the supervisor ends."""
     os.setsid()
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    return work() if os.getppid() == keeper else 1
+    return work() if os.getppid() == supervisor else 1
 
 
 def _guard(work: Callable[[], int], above: list[int]) -> int:
-    """Run `work` in a child until that ends, SIGTERM comes, or one of the processes `above` (the parent first) is gone.
+    """Run `work` in a child until it ends, SIGTERM arrives, or a process of `above` (the parent first) has ended.
 
-    Then end all that is below this process, be it stopped, and return the child's exit status.
+    Then kill all descendants, stopped ones too, and return the child's exit status.
     """
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     asked: list[int] = []
@@ -89,7 +92,7 @@ def _guard(work: Callable[[], int], above: list[int]) -> int:
     with contextlib.suppress(AttributeError, OSError):
         parents = [os.pidfd_open(pid) for pid in above]
     while child not in ended and not asked and os.getppid() == above[0]:
-        ready, _, _ = select.select([woken, *parents], [], [], LOOK)
+        ready, _, _ = select.select([woken, *parents], [], [], POLL_SECONDS)
         if set(ready) & set(parents) or not (parents or _is_alive(above[-1])):
             break
         with contextlib.suppress(BlockingIOError):
@@ -103,13 +106,13 @@ def _guard(work: Callable[[], int], above: list[int]) -> int:
 
 
 def _close_input() -> None:
-    """The caller sees the end of the worker's input when the worker ends, and not later."""
+    """Drop this process's copy of the channel, so that the caller sees it close as soon as the worker ends."""
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
 
 
 def _end_descendants(ended: dict[int, int]) -> None:
-    """Kill what is below this process until nothing is; wait statuses go into `ended`."""
-    deadline = time.monotonic() + _KILL_FOR  # what hangs in the kernel can't be killed
+    """Kill descendants until none is left, and add their wait statuses to `ended`."""
+    deadline = time.monotonic() + _KILL_FOR  # a process that hangs in the kernel can't be killed
     while _reap(ended) and time.monotonic() < deadline:
         for process in _psutil().Process().children(recursive=True):
             with contextlib.suppress(_psutil().Error):
@@ -124,19 +127,19 @@ def _is_alive(pid: int) -> bool:
 
 
 def _psutil() -> ModuleType:
-    import psutil  # after the forks: the worker is a fresh interpreter
+    import psutil  # imported after the forks, so that the worker stays a fresh interpreter
 
     return psutil
 
 
 def _exit_status(status: int) -> int:
-    """Of a wait status: the exit code, 128 + n for signal n."""
+    """The exit code of a wait status, 128 + n for signal n."""
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 
 
 def _reap(ended: dict[int, int]) -> bool:
-    """Add the wait statuses of children that have ended, adopted ones among them; whether any is left."""
+    """Add the wait statuses of ended children, adopted ones included. Returns whether any child is left."""
     with contextlib.suppress(ChildProcessError):
         while True:
             child, status = os.waitpid(-1, os.WNOHANG)
@@ -147,6 +150,6 @@ def _reap(ended: dict[int, int]) -> bool:
 
 
 def _prctl(option: int, value: int) -> None:
-    """Where the platform has none, the worker's process group is all that is killed with it."""
+    """Call prctl. Where the platform has none, only the worker's process group is killed with it."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(option, *(ctypes.c_ulong(number) for number in (value, 0, 0, 0)))

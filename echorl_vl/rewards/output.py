@@ -1,4 +1,4 @@
-"""What user code prints in a worker: shown on standard error as text that no terminal obeys, and only so much of it."""
+"""Show what user code prints in workers, on standard error, limited in length and without control sequences."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from typing import BinaryIO
 from echorl_vl.outputs.terminal import visible
 
 LINES = 20
-"""Shown of what all workers of a pool print between two calls of `renew`."""
+"""Lines shown of all workers of a pool between two calls of `reset`."""
 _LONGEST = 500
 _CHUNK = 1 << 16
 
 
-class Printed:
-    """Shows what workers write into pipes, each line behind `name`."""
+class WorkerOutput:
+    """Shows the lines that workers write into pipes, with `name` in front of each."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._lock = threading.Lock()
-        self.renew()
+        self.reset()
 
-    def renew(self) -> None:
+    def reset(self) -> None:
+        """Allow `LINES` more lines."""
         self._left = LINES
 
     def pipe(self) -> tuple[int, threading.Thread]:
-        """A descriptor to write into, for the caller to close, and the thread that reads until all of it are closed."""
+        """Open a pipe. Returns a descriptor to write into, for the caller to close, and the thread that reads."""
         reads, writes = os.pipe()
         thread = threading.Thread(target=self._follow, args=[os.fdopen(reads, "rb")], daemon=True)
         thread.start()
@@ -37,7 +38,7 @@ class Printed:
         with stream:
             while True:
                 shown = self._left >= 0
-                # What is not shown is read all the same: a full pipe would stop the worker.
+                # Lines that are not shown are read, too: a full pipe would stop the worker.
                 part = stream.readline(_LONGEST) if shown else stream.read1(_CHUNK)
                 if not part:
                     return
@@ -50,5 +51,5 @@ class Printed:
     def _show(self, line: str) -> None:
         try:
             print(f"[{visible(self._name)}] {visible(line)}", file=sys.stderr, flush=True)
-        except (OSError, ValueError, AttributeError):  # there is no standard error, or it is closed
+        except (OSError, ValueError, AttributeError):  # standard error is missing or closed
             return

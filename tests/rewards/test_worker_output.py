@@ -1,4 +1,4 @@
-"""What a reward prints reaches the terminal as text: bounded, named, and never obeyed."""
+"""What a reward prints is shown with its name, limited in length and without terminal control sequences."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from echorl_vl.rewards.manager import RewardManager
-from echorl_vl.rewards.printed import LINES
+from echorl_vl.rewards.output import LINES
 
 REWARD = r"""
 import os, sys
@@ -21,7 +21,7 @@ def f(row):
 """
 
 
-def test_what_a_reward_prints_is_shown_and_not_obeyed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_is_shown_without_control_sequences(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine.py").write_text(REWARD)
     with RewardManager(f"{tmp_path / 'mine.py'}:f", {}, 1, 20.0) as manager:
         assert manager.score(["5"], [1], ["5"])[0]["overall"] == 1.0
@@ -31,7 +31,7 @@ def test_what_a_reward_prints_is_shown_and_not_obeyed(tmp_path: Path, capfd: pyt
     assert "\x1b" not in shown.out + shown.err
 
 
-def test_of_much_only_the_beginning_is_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_only_the_first_lines_are_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine.py").write_text(REWARD)
     with RewardManager(f"{tmp_path / 'mine.py'}:f", {}, 1, 20.0) as manager:
         assert manager.score(["much"], [1], ["5"])[0]["overall"] == 1.0
