@@ -71,6 +71,15 @@ def a_last_axis_of_log_probs_passes_through() -> None:
         holds(right, f"compute_log_prob ({kind}) keeps a last axis beside its token")
 
 
+def it_packs_these_models() -> None:
+    """`engine.MODEL_TYPES` is EasyR1's own list."""
+    from verl.models.monkey_patch import SUPPORTED_MODEL_TYPE
+
+    from echorl_vl.engines.easyr1.engine import MODEL_TYPES
+
+    holds(set(SUPPORTED_MODEL_TYPE) == set(MODEL_TYPES), f"it packs {MODEL_TYPES}", SUPPORTED_MODEL_TYPE)
+
+
 def metrics_are_means_whatever_their_names() -> None:
     """The trainer hands one value of each metric to EasyR1's reduction; those of ranks and steps are averaged."""
     from verl.trainer.metrics import reduce_metrics
@@ -180,6 +189,7 @@ def ray_builds_a_worker_around_the_first_base() -> None:
 CONTRACTS = [
     every_hook_is_there,
     a_last_axis_of_log_probs_passes_through,
+    it_packs_these_models,
     metrics_are_means_whatever_their_names,
     columns_that_it_does_not_know_pass_through,
     the_loop_ends_with_the_step_that_is_made_the_last,

@@ -117,10 +117,11 @@ def test_an_adapter_on_one_side_of_a_tied_pair(tmp_path, tied, targets, refused)
 
 
 def test_what_is_no_critic(text_model):
-    critic = ("algorithm.adv_estimator=gae", f"worker.critic.model.model_path={TINY}", "worker.rollout.n=8",
+    critic = ("algorithm.adv_estimator=gae", f"worker.critic.model.model_path={TINY}",
+              f"worker.actor.model.model_path={TINY}", "worker.rollout.n=8",
               "worker.critic.global_batch_size=64", "algorithm.norm_adv_by_std_in_grpo=true")  # fmt: skip
     assert "a vision model can't be a critic" in messages(own_issues(config(*critic)))
-    assert own_issues(config()) == []
+    assert own_issues(config(f"worker.actor.model.model_path={TINY}")) == []
     text = (*critic, f"worker.critic.model.model_path={text_model}")
     assert "expected {num_labels: 1}" in messages(own_issues(config(*text)))
     assert list(own_issues(config(*text, "worker.critic.model.override_config={num_labels: 1}"))) == []
@@ -165,6 +166,28 @@ def test_videos_are_left_to_easyr1(tmp_path):
     settings = config(f"data.train_files={path}", f"data.val_files={path}", f"worker.actor.model.model_path={TINY}")
     settings.data.rollout_batch_size = 1
     check_pictures(settings, load_sets(settings)["train_files"])
+
+
+def of_type(folder: Path, model_type: str) -> str:
+    """Override: the tiny model with another `model_type`."""
+    folder = shutil.copytree(TINY, folder)
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"model_type": model_type}))
+    return f"worker.actor.model.model_path={folder}"
+
+
+def test_easyr1_refuses_a_model_that_it_can_not_pack(tmp_path):
+    model = of_type(tmp_path / "model", "glm4v")
+    found = messages(own_issues(config(model)))
+    assert "EasyR1 can't pack a 'glm4v' model" in found and "qwen3_vl" in found and str(tmp_path) in found
+    assert own_issues(config(model, "worker.actor.padding_free=false")) == []
+
+
+def test_cpu_dry_run_refuses_images_of_an_unknown_model_family(tmp_path):
+    model = of_type(tmp_path / "model", "qwen3_vl_moe")
+    assert own_issues(config(model)) == []
+    found = messages(own_issues(config(model, "trainer.device=cpu")))
+    assert "has no model family for 'qwen3_vl_moe'" in found and str(tmp_path) in found
 
 
 def test_shared_sequences_go_with_text_models_whose_heads_divide(text_model):

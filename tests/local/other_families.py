@@ -1,7 +1,7 @@
-"""Tiny models and processors of families that the package doesn't have, whose classes are those of docs/models.md.
+"""Tiny models and processors of families other than Qwen2.5-VL.
 
-LLaVA: a CLIP tower, images cropped to one size, one axis of positions. Qwen3-VL: image features enter the first layers
-of the decoder as well. Beside them Qwen2-VL, which shares its family with Qwen2.5-VL.
+LLaVA, whose class is that of docs/models.md: a CLIP tower, images cropped to one size, one axis of positions.
+Qwen3-VL: image features also enter the first layers of the decoder. Qwen2-VL shares its family with Qwen2.5-VL.
 """
 
 from __future__ import annotations
@@ -137,6 +137,6 @@ def qwen_processor(processor: type, video_processor: type, patch_size: int) -> A
 
 CASES = {
     "llava": Case("Llava", llava_model, llava_processor),
-    "qwen3_vl": Case("Qwen3VL", qwen3_model, qwen3_processor),
+    "qwen3_vl": Case(None, qwen3_model, qwen3_processor),
     "qwen2_vl": Case(None, qwen2_model, qwen2_processor),
 }

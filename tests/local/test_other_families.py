@@ -1,4 +1,4 @@
-"""Families of one class each (docs/models.md), named nowhere in the package: held against transformers, trained."""
+"""Model families other than Qwen2.5-VL: compared with transformers, and trained for two steps."""
 
 from __future__ import annotations
 

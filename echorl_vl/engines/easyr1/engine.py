@@ -42,6 +42,12 @@ ACCEPTS = {
 }
 """Key -> the values that can be had, and what an error says."""
 
+MODEL_TYPES = (
+    "llama", "gemma", "gemma2", "mistral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe",
+    "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe",
+)  # fmt: skip
+"""`model_type` of the models that EasyR1 can pack (`padding_free`); any other ends the run in a worker."""
+
 SMALLER = (
     "worker.actor.model.lora.rank=64, or worker.actor.optim.strategy=adamw_bf16 with worker.actor.fsdp.torch_dtype=bf16"
 )
@@ -71,6 +77,7 @@ class EasyR1Engine(RayEngine):
         ]
 
     def model_issues(self, config: Config) -> Iterator[ConfigIssue]:
+        yield from _model_types(config)
         yield from _critic(config)
         yield from _sequences(config)
 
@@ -165,6 +172,27 @@ def _filtering(config: Config) -> Iterator[ConfigIssue]:
     if algorithm.online_filtering and algorithm.keeps_all_success(True) and algorithm.filter_key != "accuracy":
         expected = f"expected accuracy with {at(config, f'algorithm.{name}')}, which keeps the groups that all succeed"
         yield issue_at(config, "algorithm.filter_key", expected, f"algorithm.{name}")
+
+
+def _model_types(config: Config) -> Iterator[ConfigIssue]:
+    """Models that EasyR1 can't pack, or that a CPU dry run can't sample from."""
+    from echorl_vl.models import find_family, has_images
+
+    for role in config.algorithm.trained_roles:
+        section, key = get_value(config, f"worker.{role}"), f"worker.{role}.model.model_path"
+        found, where = read_model_config(section.model), f"{key} = {section.model.model_path} ({config.origin(key)})"
+        if section.padding_free and found.model_type not in MODEL_TYPES:
+            yield ConfigIssue(
+                (key,),
+                f"{where}: EasyR1 can't pack a {found.model_type!r} model; expected one of {', '.join(MODEL_TYPES)}, "
+                f"or worker.{role}.padding_free = false",
+            )
+        elif config.trainer.device == "cpu" and has_images(found) and find_family(found) is None:
+            yield ConfigIssue(
+                (key,),
+                f"{where}: a CPU dry run samples with the local engine, which has no model family for "
+                f"{found.model_type!r}; expected a model that docs/models.md lists",
+            )
 
 
 def _critic(config: Config) -> Iterator[ConfigIssue]:

@@ -1,1 +1,1 @@
-"""The local engine: one process, a CPU or one GPU, Qwen2-VL, Qwen2.5-VL or a text-only causal LM of transformers."""
+"""The local engine: one process, a CPU or one GPU; Qwen-VL (2, 2.5, 3) or a text-only causal LM of transformers."""

@@ -23,7 +23,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from echorl_vl.errors import UserError
 
 SHARED_PREFIX = "echorl_shared_prefix"
-WORKING = "models with plain causal attention work: Qwen2.5-VL, Qwen2-VL, Qwen2.5, Llama and the like"
+WORKING = "models with plain causal attention work: Qwen2-VL, Qwen2.5-VL, Qwen3-VL, Qwen2.5, Llama and the like"
 
 
 def shared_prefix_attention(module, query, key, value, attention_mask, scaling=None, shared_prefix=None, **kwargs):
