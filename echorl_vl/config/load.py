@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from echorl_vl.algorithms import ALGORITHMS
-from echorl_vl.core.config import WrongOption
+from echorl_vl.core.config import EchoConfigError
 from echorl_vl.places import split_places
 
 from .check import general_issues
@@ -190,7 +190,7 @@ def _build(values: dict[str, Any], origins: dict[str, str], issues: list[ConfigI
         while True:
             try:
                 return cls(**arguments)
-            except WrongOption as error:
+            except EchoConfigError as error:
                 if error.field not in arguments:  # reported and dropped before, and its default is no better
                     return cls()
                 key = f"{prefix}{error.field}"

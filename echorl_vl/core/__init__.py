@@ -1,14 +1,21 @@
-"""EchoRL itself: torch and the standard library, no framework.
+"""EchoRL on torch and the standard library alone.
 
-In the order that data flows: `splitters` and `steps` (which step is a token in), `entropy` (how certain was the
-policy), `mining` (which prefix to echo), `loss` (the echo term), beside the base algorithm's `advantages` and
-`policy_losses` and what other base algorithms put beside them (`off_policy_losses`, `hints`);
-`groups` and `metrics` say what happened. Functions take tensors and return tensors or small frozen dataclasses; nothing
-here keeps state.
+The modules, in the order of the data flow:
 
-A name is imported when it is first used, so that a configuration, which has an `EchoConfig`, is read without torch.
+- `splitters`, `steps`: the reasoning step of each token
+- `entropy`: log-probs and entropies of tokens, mean entropies of steps
+- `selectors`, `mining`: the prefixes to echo (EchoClips)
+- `loss`: the echo term
+- `advantages`, `policy_losses`: the base algorithm
+- `off_policy_losses`, `hints`: base algorithms that learn from demonstrations
+- `groups`, `metrics`: statistics of a training step
 
-B rollouts in group order, T padded response length, S steps, C clips. Entropies are in nats.
+Functions take tensors and return tensors or small frozen dataclasses. They keep no state between calls.
+
+Each name is imported on first use, so that reading a configuration (`EchoConfig`) does not import torch.
+
+Shapes: B rollouts in group order, T padded response length, S steps, C clips, P groups (prompts), V vocabulary size.
+Entropies are in nats.
 """
 
 from __future__ import annotations
@@ -26,7 +33,7 @@ _NAMES = {
     "metric_names": "METRIC_NAMES",
     "metrics": "echo_metrics",
     "mining": "EchoClips mine_echo_clips verified_rollouts",
-    "off_policy_losses": "luffy_loss nll sft_loss shaped_expert_loss srft_loss",
+    "off_policy_losses": "luffy_loss nll sft_loss shaped_off_policy_loss srft_loss",
     "policy_losses": "KL_KINDS LOSS_TYPES PolicyLoss aggregate kl_penalty policy_loss",
     "selectors": "SELECTORS SelectorError register_selector",
     "splitters": "SPLITTERS BlankLineSplitter FormulaSplitter NewlineSplitter RegexSplitter SentenceSplitter "
@@ -34,10 +41,13 @@ _NAMES = {
     "steps": "step_ids",
     "vocabulary": "TokenTable",
 }
-"""Module -> what of it is public."""
+"""Public names by module."""
 
-_RENAMED = {"has_both_kinds": "has_positive_and_negative"}
-"""Public name of an earlier version -> the name that it has now."""
+_RENAMED = {
+    "has_both_kinds": "has_positive_and_negative",
+    "shaped_expert_loss": "shaped_off_policy_loss",
+}
+"""New names of renamed public functions, by old name."""
 
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
 
@@ -45,8 +55,8 @@ __all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _RENAMED:  # not an AttributeError: `from echorl_vl.core import name` would not say what it says
-        raise ImportError(f"{__name__}.{name} is called {_RENAMED[name]} now")
+    if name in _RENAMED:  # an ImportError, because `from ... import` discards the message of an AttributeError
+        raise ImportError(f"{__name__}.{name} has been renamed to {_RENAMED[name]}")
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -6,11 +6,11 @@ With r the rewards of a group of n rollouts, mean and std over that group (std u
     grpo_passk           best rollout (r_best - r_second) / (std + eps), the others 0 (arXiv 2503.19595)
     rloo                 r - mean of the other n - 1 (arXiv 2402.14740)
     reinforce_rej        r, but 0 in a group whose rewards are all equal (arXiv 2504.11343)
-    reinforce_plus_plus  (r - mean) / sqrt(var + eps) over the whole batch, each rollout weighing as many tokens as it
-                         has (arXiv 2501.03262); with rewards of single tokens or a discount: `token_advantages`
+    reinforce_plus_plus  (r - mean) / sqrt(var + eps) over the whole batch, each rollout weighted by its tokens
+                         (arXiv 2501.03262); for token rewards or a discount see `token_advantages`
 
-Invariant: a group whose rewards are all equal gets exactly 0 from the first four. Floating-point means of equal
-numbers can miss them by a rounding, and a division by eps = 1e-6 would make that an advantage, so it is enforced.
+Invariant: the first four give exactly 0 to a group whose rewards are all equal. This is enforced, because the
+floating-point mean of equal numbers can be off by a rounding error, which a division by eps = 1e-6 would amplify.
 """
 
 from __future__ import annotations
@@ -34,26 +34,28 @@ def group_advantages(
     eps: float = 1e-6,
     response_lengths: Tensor | None = None,
 ) -> Tensor:
-    """Advantage of each rollout; every token of the rollout shares it.
+    """Compute the advantage of each rollout, which all of its tokens share.
 
     Args:
         rewards: (B,) outcome rewards.
-        group_ids: (B,) integers; rollouts of one prompt share one.
+        group_ids: (B,) integers; rollouts of the same prompt have the same id.
         estimator: one of `ESTIMATORS`.
         norm_by_std: divide by the group's std (grpo, grpo_passk).
-        response_lengths: (B,) tokens, weights for reinforce_plus_plus; without it every rollout weighs the same.
+        eps: added to the std.
+        response_lengths: (B,) tokens, the weights of reinforce_plus_plus. None: all rollouts have the same weight.
 
     Returns:
         (B,) float32.
 
     Raises:
-        ValueError: unknown estimator, shapes that don't fit, or a group of one rollout where a group is needed.
+        ValueError: the estimator is unknown, the shapes don't match, or a group has only one rollout (all estimators
+            but reinforce_plus_plus).
     """
     if estimator not in ESTIMATORS:
-        raise ValueError(f"no advantage estimator is called {estimator!r}; there are {', '.join(ESTIMATORS)}")
+        raise ValueError(f"expected an advantage estimator ({', '.join(ESTIMATORS)}), got {estimator!r}")
     if rewards.dim() != 1 or rewards.shape != group_ids.shape:
         shapes = f"{tuple(rewards.shape)} and {tuple(group_ids.shape)}"
-        raise ValueError(f"group_advantages needs rewards and group_ids of one shape (B,), got {shapes}")
+        raise ValueError(f"group_advantages expected rewards and group_ids of one shape (B,), got {shapes}")
     rewards = rewards.double()
     if estimator == "reinforce_plus_plus":
         return _whiten(rewards, response_lengths).float()
@@ -61,8 +63,8 @@ def group_advantages(
     index, groups = group_index(group_ids)
     size = group_reduce(torch.ones_like(rewards), index, groups, "sum")
     if (size < 2).any():
-        alone = group_ids[(size < 2)[index]][0].item()
-        raise ValueError(f"{estimator} compares the rollouts of a group, but group {alone} has one (expected n > 1)")
+        single = group_ids[(size < 2)[index]][0].item()
+        raise ValueError(f"{estimator} expected groups of n > 1 rollouts, got group {single} with 1 rollout")
 
     centred = rewards - (group_reduce(rewards, index, groups, "sum") / size)[index]
     if estimator == "rloo":
@@ -79,7 +81,7 @@ def group_advantages(
 
 @torch.no_grad()
 def rejected_rows(rewards: Tensor, group_ids: Tensor, estimator: str) -> Tensor:
-    """(B,) bool: rows whose advantage is 0 for their group's rewards (B,), whatever a KL has added to their returns."""
+    """(B,) bool: rows with advantage 0 because the rewards (B,) of their group are equal, whatever their KL penalty."""
     if estimator not in REJECTING:
         return torch.zeros_like(rewards, dtype=torch.bool)
     index, groups = group_index(group_ids)
@@ -87,23 +89,23 @@ def rejected_rows(rewards: Tensor, group_ids: Tensor, estimator: str) -> Tensor:
 
 
 def _lead(rewards: Tensor, index: Tensor, groups: int) -> Tensor:
-    """(B,) lead of the best rollout of a group over the second, at the best; 0 elsewhere and on a tie."""
+    """(B,) best minus second reward of the group, at its best rollout; 0 elsewhere and on a tie."""
     best = group_reduce(rewards, index, groups, "amax")[index]
     is_best = rewards == best
-    sole = (group_reduce(is_best.double(), index, groups, "sum") == 1)[index]
+    unique = (group_reduce(is_best.double(), index, groups, "sum") == 1)[index]
     others = torch.where(is_best, -torch.inf, rewards)
     second = group_reduce(others, index, groups, "amax")[index]
-    return torch.where(is_best & sole, best - second, 0.0)
+    return torch.where(is_best & unique, best - second, 0.0)
 
 
 @torch.no_grad()
 def token_advantages(token_rewards: Tensor, response_mask: Tensor, gamma: float = 1.0) -> Tensor:
-    """REINFORCE++ with a reward for each token: discounted returns, whitened over all response tokens of the batch.
+    """Compute REINFORCE++ advantages from token rewards: discounted returns, whitened over all response tokens.
 
     Args:
-        token_rewards: (B, T) the outcome at each response's last token, and what a KL takes from single tokens.
+        token_rewards: (B, T), the outcome reward at the last token of each response, minus a KL penalty at each token.
         response_mask: (B, T) bool.
-        gamma: a token counts what a token k places later earns gamma**k times.
+        gamma: discount per token.
 
     Returns:
         (B, T) float32, 0 outside the response.
@@ -128,19 +130,21 @@ def _whiten(rewards: Tensor, weights: Tensor | None, eps: float = 1e-8) -> Tenso
 
 
 def overlong_penalty(lengths: Tensor, max_tokens: int, buffer: int, factor: float = 1.0) -> Tensor:
-    """DAPO's soft penalty of overlong responses (arXiv 2503.14476, equation 13), which is added to their rewards.
+    """Compute DAPO's soft overlong penalty (arXiv 2503.14476, equation 13), a term to add to the rewards.
 
-    With L the longest response and C the last tokens of it, a response of l tokens has its reward changed by
+    With maximum length L and buffer C, the penalty of a response of l tokens is `factor` times
 
         0                     l <= L - C
         ((L - C) - l) / C     L - C < l <= L
         -1                    L < l
 
-    times a factor: no step in the reward where a response is cut off, but a slope before it.
+    so the reward falls linearly before the cut-off instead of in one step at it.
 
     Args:
-        lengths: (B,) tokens. max_tokens: L, the longest response. buffer: C, tokens over which the penalty grows to
-            `factor`.
+        lengths: (B,) tokens of each response.
+        max_tokens: L, the maximum length of a response.
+        buffer: C, the number of tokens over which the penalty grows to `factor`.
+        factor: the largest penalty.
 
     Returns:
         (B,) float32, 0 or negative.
@@ -149,6 +153,6 @@ def overlong_penalty(lengths: Tensor, max_tokens: int, buffer: int, factor: floa
         ValueError: the buffer is not between 1 and max_tokens.
     """
     if not 1 <= buffer <= max_tokens:
-        raise ValueError(f"overlong_penalty needs a buffer of 1 to {max_tokens} tokens (max_tokens), got {buffer}")
+        raise ValueError(f"overlong_penalty expected a buffer of 1 to {max_tokens} tokens (max_tokens), got {buffer}")
     over = lengths.float() - (max_tokens - buffer)
     return -factor * torch.clamp(over / buffer, 0.0, 1.0)

@@ -1,4 +1,4 @@
-"""`EchoConfig`: the `echo:` block of a configuration, checked on construction."""
+"""`EchoConfig`: the `echo:` block of a configuration, validated on construction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CHOICES = {
     "decay": ("none", "linear", "cosine"),
 }
 _STEPS = 10**9
-_WHOLE = {  # (least, most)
+_INTEGERS = {  # (minimum, maximum)
     "k": (1, 10**6),
     "min_step_tokens": (1, 2**20),
     "start_step": (0, _STEPS),
@@ -24,47 +24,47 @@ _LARGE = 10**6
 _FLAGS = ("include_truncated", "log_grad_share")
 
 
-class WrongOption(ValueError):
-    """`field` of an `EchoConfig` can't be what it is; the message names it as `echo.<field>`, and what was expected."""
+class EchoConfigError(ValueError):
+    """A field of `EchoConfig` has an invalid value. The message names the key `echo.<field>` and what was expected."""
 
-    def __init__(self, field: str, value: Any, why: str) -> None:
-        super().__init__(f"echo.{field} is {value!r}: {why}")
+    def __init__(self, field: str, value: Any, reason: str) -> None:
+        super().__init__(f"echo.{field} is {value!r}: {reason}")
         self.field = field
 
 
 @dataclass(frozen=True)
 class EchoConfig:
-    """Every switch of EchoRL. Defaults are the paper's where it fixes them.
+    """Options of EchoRL. Defaults follow the paper where it gives a value.
 
     Raises:
-        WrongOption: a value out of range.
+        EchoConfigError: a value has the wrong type or is out of range.
     """
 
     coef: float = 0.001
-    """lambda, the weight of the echo term; 0 is the base algorithm"""
+    """lambda, the weight of the echo term; 0 gives the base algorithm"""
     apply_to: str = "verified"
     """verified: every prompt with a verified rollout; degenerate: only groups whose rewards are all equal"""
     select: str = "max"
-    """which step of a group its clip ends with. max: the one of highest entropy; topk: the k highest; softmax: sampled
-    with probability softmax(entropy / tau); quantile: at a quantile of the entropies; lowest: of lowest entropy;
-    random: any; first, last: of a random rollout; path.py:name: a selector of your own"""
+    """the step that a clip ends with. max: the step of highest entropy; topk: the k highest; softmax: sampled with
+    probability softmax(entropy / tau); quantile: the step at a quantile of the entropies; lowest: the lowest entropy;
+    random: a random step; first, last: of a random rollout; path.py:name: a custom selector"""
     k: int = 1
-    """clips per group for select: topk, each of weight 1/k"""
+    """clips per group with select: topk, each of weight 1/k"""
     tau: float = 1.0
-    """temperature of select: softmax, nats"""
+    """temperature of select: softmax, in nats"""
     quantile: float = 1.0
-    """for select: quantile, 1 the highest, 0.5 the median, 0 the lowest"""
+    """quantile of select: quantile; 1 is the highest entropy, 0.5 the median, 0 the lowest"""
     clip_tokens: str = "prefix"
-    """prefix: a clip is the response up to its step's end; as_max: as many text tokens that end with the step as the
-    clip of select: max has in that group, to compare selectors at equal lengths"""
+    """prefix: a clip is the response up to the end of its step; as_max: a clip ends with its step and has as many text
+    tokens as the clip of select: max in the same group, to compare selectors at equal length"""
     min_step_tokens: int = 1
-    """shorter steps can't be chosen"""
+    """minimum length of a step that can be selected, in text tokens"""
     include_truncated: bool = False
-    """rollouts that hit the length limit may be mined"""
+    """mine rollouts that hit the length limit too"""
     verify_threshold: float = 1.0
-    """a rollout is verified when its accuracy is at least this"""
+    """minimum accuracy of a verified rollout"""
     normalize_by: str = "prompts"
-    """the echo term is divided by the prompts of the optimizer step, or by its clips"""
+    """divide the echo term by the prompts of the optimizer step, or by its clips"""
     splitter: str = "newline"
     """where a step ends: newline, blank_line, sentence, regex, step_heading, formula, window"""
     splitter_kwargs: dict[str, Any] = field(default_factory=dict)
@@ -72,22 +72,22 @@ class EchoConfig:
     entropy_temperature: float | None = None
     """temperature of the entropies; none: the rollout temperature"""
     start_step: int = 0
-    """training steps before the echo term begins"""
+    """training steps before the echo term starts"""
     warmup_steps: int = 0
-    """steps of linear rise to coef"""
+    """training steps of linear warm-up to coef"""
     decay: str = "none"
-    """none, linear or cosine, after the warm-up"""
+    """decay after the warm-up: none, linear or cosine"""
     decay_steps: int = 0
-    """steps over which the decay goes to 0"""
+    """training steps of decay from coef to 0"""
     seed: int = 0
-    """of selectors that draw: softmax, random, first, last"""
+    """seed of the random selectors: softmax, random, first, last"""
     log_grad_share: bool = False
-    """log echo/grad_share and the gradient norms of the echo term and of the rest; costs one more pass of
-    the update, two with EasyR1"""
+    """log echo/grad_share and the gradient norms of the echo term and of the other terms; adds one pass to the update,
+    two with EasyR1"""
 
     @property
     def stream(self) -> str:
-        """Name of the random numbers that the selector draws from, for `seeds.step_generator`."""
+        """Purpose of the selector's random numbers, as an argument of `seeds.step_generator`."""
         from .selectors import find_selector
 
         return find_selector(self.select).stream
@@ -95,10 +95,10 @@ class EchoConfig:
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
             _require(name, getattr(self, name), getattr(self, name) in allowed, f"one of {', '.join(allowed)}")
-        for name, (least, most) in _WHOLE.items():
+        for name, (least, most) in _INTEGERS.items():
             value = getattr(self, name)
-            held = _is_int(value) and least <= value <= most
-            _require(name, value, held, f"a whole number >= {least} and <= {most:,}")
+            valid = _is_int(value) and least <= value <= most
+            _require(name, value, valid, f"a whole number >= {least} and <= {most:,}")
         for name in _FLAGS:
             _require(name, getattr(self, name), isinstance(getattr(self, name), bool), "true or false")
         most = f"<= {_LARGE:,}"
@@ -119,18 +119,18 @@ class EchoConfig:
     def _check_select(self) -> None:
         _require("select", self.select, isinstance(self.select, str), "the name of a selector")
         if self.select == EchoConfig.select:
-            return  # it is there; to look for another one imports torch, which takes seconds
+            return  # the default exists; looking up another selector imports torch, which takes seconds
         from .selectors import find_selector
 
         try:
             find_selector(self.select)
         except ValueError as error:
-            raise WrongOption("select", self.select, str(error)) from None
+            raise EchoConfigError("select", self.select, str(error)) from None
 
     def _check_splitter(self) -> None:
         _require("splitter_kwargs", self.splitter_kwargs, isinstance(self.splitter_kwargs, dict), "a mapping")
         if (self.splitter, self.splitter_kwargs) == (EchoConfig.splitter, {}):
-            return  # they fit, and need no torch either
+            return  # the defaults are valid, and checking them would import torch
         from .splitters import SPLITTERS, make_splitter
         from .vocabulary import TokenTable
 
@@ -138,12 +138,12 @@ class EchoConfig:
         try:
             make_splitter(self.splitter, TokenTable([]), **self.splitter_kwargs)
         except (ValueError, TypeError) as error:
-            raise WrongOption("splitter_kwargs", self.splitter_kwargs, str(error)) from None
+            raise EchoConfigError("splitter_kwargs", self.splitter_kwargs, str(error)) from None
 
 
-def _require(name: str, value: Any, holds: bool, expected: str) -> None:
-    if not holds:
-        raise WrongOption(name, value, f"expected {expected}")
+def _require(name: str, value: Any, valid: bool, expected: str) -> None:
+    if not valid:
+        raise EchoConfigError(name, value, f"expected {expected}")
 
 
 def _is_int(value: Any) -> bool:

@@ -5,9 +5,9 @@ For logits x of one position and temperature tau, z = log_softmax(x / tau) and p
     log_prob = z[label]                   d log_prob / d x_j = (1[j = label] - p_j) / tau
     entropy  = -sum_j p_j z_j   (nats)    d entropy  / d x_j = -p_j (z_j + entropy) / tau
 
-Logits are by far the largest tensor of a step (tokens x vocabulary), so nothing else here is as large: both
-directions work on a few rows at a time, the backward computes z again, and writes the gradient over the logits
-themselves.
+The logits (tokens x vocabulary) are by far the largest tensor of a step, so no other tensor of that size is allocated:
+forward and backward work on a few rows at a time, and the backward recomputes z and overwrites the logits with their
+gradient.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_CPU_CHUNK = 1 << 19  # elements; stays near the cache
-_DEVICE_CHUNK = 1 << 24  # elements; enough to hide the launches of kernels
-_LEAST_CHUNKS = 16  # so that a chunk is small beside the logits, however small they are
-_FLOOR = -1e30  # in place of -inf, the log-prob of a forbidden token: 0 * -inf would be nan
+_CPU_CHUNK = 1 << 19  # elements; about the size of the cache
+_DEVICE_CHUNK = 1 << 24  # elements; enough to hide kernel launches
+_LEAST_CHUNKS = 16  # keeps a chunk small relative to the logits, however small they are
+_FLOOR = -1e30  # replaces -inf, the log-prob of a forbidden token: 0 * -inf would be nan
 
 
 def log_probs_and_entropy(
@@ -33,62 +33,61 @@ def log_probs_and_entropy(
     entropy_grad: bool = True,
     chunk_rows: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Log-prob of each label and entropy of each distribution, both differentiable, in little memory.
+    """Compute the log-prob of each label and the entropy of each distribution, both differentiable.
 
-    Never holds a second tensor of the logits' size. **The backward writes the gradient into the storage of `logits`**
-    (unless `logits` is a leaf, a view of a leaf, or has elements that stand for several: then it allocates one). After
-    `backward()` the logits therefore hold their gradient. Whoever else saved them for a backward of their own gets
-    autograd's error about a tensor "modified by an inplace operation", never wrong numbers; whoever reads them after
-    the backward should take a copy before it. The same error forbids a second backward through the result, even with
-    `retain_graph=True`.
+    Never allocates a second tensor of the size of the logits. **The backward writes the gradient into the storage of
+    `logits`**, unless `logits` is a leaf, a view of a leaf, or has elements that share memory (then it allocates the
+    gradient). So after `backward()`, `logits` contains its gradient: to read the logits later, copy them first. Another
+    operation that saved them for its own backward raises autograd's error "modified by an inplace operation" instead
+    of computing wrong gradients. So does a second backward through the result, even with `retain_graph=True`.
 
-    A slice such as `logits[:, -n:]` is taken without a copy, but its own backward (autograd's) then allocates the whole
-    tensor's gradient: compute the logits of the wanted positions only.
+    A slice such as `logits[:, -n:]` is not copied, but autograd allocates the gradient of the whole tensor in the
+    backward of the slice. Compute the logits of the required positions only.
 
     Args:
-        logits: (..., V), any floating dtype. -inf (a forbidden token) is fine where the row has a finite logit.
-        labels: (...) int64 in 0..V-1, at padding too.
+        logits: (..., V), any floating dtype. May contain -inf (forbidden tokens) if each row has a finite logit.
+        labels: (...) int64 in 0..V-1, including at padding.
         temperature: divides the logits, > 0.
-        entropy_temperature: the same for the entropy, if it is to be another.
-        entropy_grad: False makes the entropy a constant and saves its part of the backward.
-        chunk_rows: rows worked on at a time; chosen by size and device when None.
+        entropy_temperature: temperature of the entropy; None: `temperature`.
+        entropy_grad: False detaches the entropy and skips its backward.
+        chunk_rows: rows processed at a time; None: chosen by size and device.
 
     Returns:
-        log_probs (...), entropy (...) in nats: float64 for float64 logits, else float32.
+        log_probs (...) and entropy (...) in nats: float64 for float64 logits, else float32.
 
     Raises:
-        ValueError: shapes that don't fit, or a temperature that is not above 0.
+        ValueError: the shapes don't match, or a temperature is not positive.
     """
     if logits.dim() < 1 or logits.shape[:-1] != labels.shape:
         shapes = f"{tuple(logits.shape)} and {tuple(labels.shape)}"
-        raise ValueError(f"log_probs_and_entropy needs logits (..., V) and labels (...), got {shapes}")
+        raise ValueError(f"log_probs_and_entropy expected logits (..., V) and labels (...), got {shapes}")
     temperatures = (temperature, temperature if entropy_temperature is None else entropy_temperature)
     if not all(value > 0 for value in temperatures):
-        raise ValueError(f"a temperature must be > 0, got {min(temperatures)}")
+        raise ValueError(f"expected a temperature > 0, got {min(temperatures)}")
     rows = _chunk_rows(logits) if chunk_rows is None else max(1, chunk_rows)
     return _LogProbsAndEntropy.apply(logits, labels, temperatures, entropy_grad, rows, _may_overwrite(logits))
 
 
 @torch.no_grad()
 def token_entropy(logits: Tensor, temperature: float = 1.0, chunk_rows: int | None = None) -> Tensor:
-    """Entropy of each distribution alone, without gradient: for a host that has its own log-probs of the same logits.
+    """Compute the entropy of each distribution without gradient, for engines that compute the log-probs themselves.
 
     Args:
-        logits: (..., V), any floating dtype; left as they are.
+        logits: (..., V), any floating dtype; not modified.
         temperature: divides the logits, > 0.
-        chunk_rows: rows worked on at a time, three float32 copies of which are all that it adds to the memory; chosen
-            by size and device when None.
+        chunk_rows: rows processed at a time; None: chosen by size and device. The extra memory is three float32 copies
+            of these rows.
 
     Returns:
-        (...) nats, float64 for float64 logits, else float32: exactly the entropies of `log_probs_and_entropy`.
+        (...) nats, float64 for float64 logits, else float32; exactly the entropies of `log_probs_and_entropy`.
 
     Raises:
-        ValueError: logits without a vocabulary axis, or a temperature that is not above 0.
+        ValueError: the logits have no vocabulary axis, or the temperature is not positive.
     """
     if logits.dim() < 1:
-        raise ValueError(f"token_entropy needs logits (..., V), got {tuple(logits.shape)}")
+        raise ValueError(f"token_entropy expected logits (..., V), got {tuple(logits.shape)}")
     if not temperature > 0:
-        raise ValueError(f"a temperature must be > 0, got {temperature}")
+        raise ValueError(f"expected a temperature > 0, got {temperature}")
     dtype = _compute_dtype(logits)
     entropy = torch.empty(logits.shape[:-1], dtype=dtype, device=logits.device)
     flat = entropy.view(-1)
@@ -132,7 +131,7 @@ class _LogProbsAndEntropy(torch.autograd.Function):
         logits, labels, entropy = ctx.saved_tensors
         if grad_log_probs is None and grad_entropy is None:
             return (None,) * 6
-        # detach() shares storage and version counter, so writing to it is what autograd sees as an in-place change.
+        # detach() shares storage and version counter, so autograd detects a write to it as an in-place change.
         source = logits.detach()
         grad = source if ctx.overwrite else source.new_empty(source.shape)
         for chunk, part in _chunks(source, ctx.rows):
@@ -150,7 +149,7 @@ def _chunk_gradient(
     grad_entropy: Tensor | None,
     temperatures: tuple[float, float],
 ) -> Tensor:
-    """Gradient of the (c, V) rows `chunk`, which are the rows `part` of everything else."""
+    """Compute the gradient of `chunk` (c, V), which has the rows `part` of the other tensors."""
     total = z = None
     if grad_log_probs is not None:
         z = _log_softmax(chunk, temperatures[0], entropy.dtype)
@@ -167,7 +166,7 @@ def _chunk_gradient(
 
 
 def _entropy(z: Tensor) -> Tensor:
-    """Entropies (c,) of log-softmaxes (c, V), which are overwritten."""
+    """Compute entropies (c,) from log-softmaxes z (c, V); overwrites z."""
     p = z.exp()
     return -z.clamp_(min=_FLOOR).mul_(p).sum(1)
 
@@ -178,7 +177,7 @@ def _log_softmax(chunk: Tensor, temperature: float, dtype: torch.dtype) -> Tenso
 
 
 def _chunks(logits: Tensor, rows: int) -> Iterator[tuple[Tensor, slice]]:
-    """Views (c, V) of at most `rows` rows, in order, with their place in the flattened leading dimensions."""
+    """Yield views (c, V) of at most `rows` rows in order, with their slice of the flattened leading dimensions."""
     start = 0
     for chunk in _views(logits, rows):
         yield chunk, slice(start, start + len(chunk))
@@ -193,7 +192,7 @@ def _views(logits: Tensor, rows: int) -> Iterator[Tensor]:
         return
     try:
         yield from logits.view(-1, logits.shape[-1]).split(rows)
-    except RuntimeError:  # not one run of memory: reshape would copy it all, so go through it part by part
+    except RuntimeError:  # not contiguous: reshape would copy everything, so split the first dimension
         for inner in logits:
             yield from _views(inner, rows)
 
@@ -210,9 +209,9 @@ def _compute_dtype(logits: Tensor) -> torch.dtype:
 
 
 def _may_overwrite(logits: Tensor) -> bool:
-    """The storage is an activation's, not a leaf's (a parameter, an input), and no element stands for several."""
+    """Whether the storage belongs to an activation, not to a leaf (a parameter, an input), and no elements share it."""
     owner = logits if logits._base is None else logits._base
-    reach = 0  # of the dimensions with smaller strides, in elements
+    reach = 0  # offset of the last element in the dimensions with smaller strides
     for stride, size in sorted(zip(logits.stride(), logits.shape, strict=True)):
         if size > 1 and stride <= reach:  # expanded (stride 0), or overlapping windows (`unfold`)
             return False
@@ -222,30 +221,33 @@ def _may_overwrite(logits: Tensor) -> bool:
 
 @torch.no_grad()
 def step_entropies(entropy: Tensor, step_ids: Tensor) -> Tensor:
-    """Mean entropy of each step over its text tokens.
+    """Compute the mean entropy of each step over its text tokens.
 
-    Sums are float64 and rounded to float32 once, so that equal steps compare equal wherever they stand (exactly where
-    addition has a fixed order, as on a CPU; on a GPU up to a rounding of float64, which float32 all but hides).
+    Sums are float64 and rounded to float32 once, so that equal steps at different positions compare equal: exactly on a
+    CPU, where the order of additions is fixed; on a GPU up to float64 rounding, which float32 almost always hides.
 
     Args:
-        entropy: (B, T) nats; only read where `step_ids` >= 0.
+        entropy: (B, T) nats; read only where `step_ids` >= 0.
         step_ids: (B, T) int64, -1 outside of steps.
 
     Returns:
-        (B, S) float32, S = highest number of steps in a row; nan where a row has no such step.
+        (B, S) float32, where S is the largest number of steps in a row; nan where a row has fewer steps.
+
+    Raises:
+        ValueError: the shapes differ.
     """
     sums, counts = step_sums(entropy, step_ids)
     return (sums / counts).float()
 
 
 def step_sums(entropy: Tensor, step_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, S) float64 sums of entropy and (B, S) int64 numbers of text tokens, by step."""
+    """Return the sum of entropies (B, S) float64 and the number of text tokens (B, S) int64 of each step."""
     if entropy.dim() != 2 or entropy.shape != step_ids.shape:
         shapes = f"{tuple(entropy.shape)} and {tuple(step_ids.shape)}"
-        raise ValueError(f"entropy and step_ids need one shape (B, T), got {shapes}")
+        raise ValueError(f"expected entropy and step_ids of one shape (B, T), got {shapes}")
     rows = len(step_ids)
     steps = int(step_ids.max()) + 1 if step_ids.numel() else 0
-    slot = step_ids + 1  # slot 0 takes what is in no step
+    slot = step_ids + 1  # slot 0 collects the tokens outside of steps
     sums = torch.zeros(rows, steps + 1, dtype=torch.float64, device=entropy.device)
     sums.scatter_add_(1, slot, entropy.double())
     counts = torch.zeros(rows, steps + 1, dtype=torch.int32, device=entropy.device)

@@ -1,11 +1,11 @@
-"""Groups: the rollouts of one prompt, and how many of them have degenerated.
+"""Groups: the rollouts of one prompt, and how many groups are degenerate.
 
-A group whose rewards are all equal has advantage 0 in every rollout and gives no policy gradient. Its share grows as
-the policy gets better, which is what EchoRL is for.
+A group whose rewards are all equal is degenerate: the advantage of its rollouts is 0, so it gives no policy gradient.
+The share of such groups grows as the policy improves. EchoRL makes use of those that succeed.
 
-Reinforce-Ada (arXiv 2510.04996) has fewer of them: it samples a prompt again until `keep // 2` of its rollouts are
-correct and `keep - keep // 2` incorrect, or the rounds are used up (`has_positive_and_negative`). Of all that were
-sampled, `keep` rows then go into the update, half of them correct where there are enough (`balanced_rows`).
+Reinforce-Ada (arXiv 2510.04996) reduces their number: it samples a prompt again until `keep // 2` of its rollouts are
+correct and `keep - keep // 2` are incorrect, or the rounds are used up (`has_positive_and_negative`). The update then
+takes `keep` of all sampled rows, half of them correct where possible (`balanced_rows`).
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from . import metric_names as names
 
 
 def group_index(group_ids: Tensor) -> tuple[Tensor, int]:
-    """Group of each rollout as an index 0 .. P-1 (ids may be any integers in any order), and P."""
+    """Return the group of each rollout as an index 0 .. P-1, and P. The ids may be any integers in any order."""
     if group_ids.dim() != 1:
-        raise ValueError(f"group_ids needs shape (B,), got {tuple(group_ids.shape)}")
-    found, index = torch.unique(group_ids, return_inverse=True)
-    return index, found.numel()
+        raise ValueError(f"expected group_ids of shape (B,), got {tuple(group_ids.shape)}")
+    unique, index = torch.unique(group_ids, return_inverse=True)
+    return index, unique.numel()
 
 
 def group_reduce(values: Tensor, index: Tensor, groups: int, how: str) -> Tensor:
-    """(P,) reduction of (B,) values by group; `how` is "amax", "amin" or "sum"."""
+    """Reduce values (B,) to (P,) by group; `how` is "amax", "amin" or "sum"."""
     out = torch.zeros(groups, dtype=values.dtype, device=values.device)
     return out.scatter_reduce_(0, index, values, how, include_self=how == "sum")
 
@@ -61,22 +61,24 @@ def group_statistics(
     advantages: Tensor | None = None,
     response_mask: Tensor | None = None,
 ) -> dict[str, float]:
-    """Shares of groups that succeed, fail or degenerate; mean accuracy; share of tokens without advantage.
+    """Compute the shares of all-success, all-fail and degenerate groups, the mean accuracy, and `adv/zero_share`.
 
     Args:
         rewards: (B,) the whole reward of each rollout.
-        accuracies: (B,) its accuracy part; correct at or above `verify_threshold`.
+        accuracies: (B,) the accuracy part of the reward.
         group_ids: (B,) integers.
-        advantages: (B,), (B, 1) or (B, T); with `response_mask` (B, T) gives `adv/zero_share`, else that is left out.
+        verify_threshold: a rollout is correct if its accuracy is at least this.
+        advantages: (B,), (B, 1) or (B, T). None: no `adv/zero_share`.
+        response_mask: (B, T) bool, required with `advantages`.
 
     Raises:
-        ValueError: shapes that don't fit, an empty batch, or one of advantages and response_mask without the other.
+        ValueError: the shapes don't match, the batch is empty, or only one of advantages and response_mask is given.
     """
     if not rewards.shape == accuracies.shape == group_ids.shape or rewards.numel() == 0:
         shapes = [tuple(tensor.shape) for tensor in (rewards, accuracies, group_ids)]
-        raise ValueError(f"group_statistics needs three tensors of one shape (B,), B > 0, got {shapes}")
+        raise ValueError(f"group_statistics expected three tensors of one shape (B,), B > 0, got {shapes}")
     if (advantages is None) != (response_mask is None):
-        raise ValueError("adv/zero_share needs both advantages and response_mask")
+        raise ValueError("group_statistics expected both advantages and response_mask, or neither; got one of them")
     index, groups = group_index(group_ids)
     correct = accuracies >= verify_threshold
     statistics = {
@@ -97,10 +99,15 @@ def _zero_share(advantages: Tensor, response_mask: Tensor) -> float:
 
 
 def has_positive_and_negative(correct: Tensor, group_ids: Tensor, keep: int) -> Tensor:
-    """(P,) bool, in ascending order of the group ids: enough correct and incorrect rollouts for a balanced half each.
+    """Return whether each group has enough correct and incorrect rollouts for a balanced update.
 
     Args:
-        correct: (B,) bool. group_ids: (B,) integers. keep: rollouts of a group that the update will take.
+        correct: (B,) bool.
+        group_ids: (B,) integers.
+        keep: rollouts of a group that the update takes.
+
+    Returns:
+        (P,) bool, in ascending order of the group ids.
     """
     index, groups = group_index(group_ids)
     positive = group_reduce(correct.long(), index, groups, "sum")
@@ -109,25 +116,34 @@ def has_positive_and_negative(correct: Tensor, group_ids: Tensor, keep: int) -> 
 
 
 def balanced_rows(correct: Tensor, group_ids: Tensor, keep: int) -> Tensor:
-    """(B,) bool: `keep` rows of each group (all, where it has no more), half correct and half incorrect where possible.
+    """Select `keep` rows of each group, half correct and half incorrect where possible.
 
-    A kind that is short is filled up with the other. Within a kind the first rows stay, in the order of sampling.
+    If a group has too few correct rows, more incorrect rows take their place, and vice versa. The first rows are
+    preferred. A group of at most `keep` rows is selected whole.
+
+    Args:
+        correct: (B,) bool.
+        group_ids: (B,) integers.
+        keep: rows to select from each group.
+
+    Returns:
+        (B,) bool.
     """
     index, groups = group_index(group_ids)
-    kind = index * 2 + correct.long()  # incorrect and correct rows of a group
-    place = _place(kind, groups * 2)
+    label = index * 2 + correct.long()  # incorrect and correct rows of each group
+    place = _place(label, groups * 2)
     positive = group_reduce(correct.long(), index, groups, "sum")
     negative = group_reduce((~correct.bool()).long(), index, groups, "sum")
     kept_positive = torch.minimum(positive, (keep - negative).clamp(min=keep // 2))
     kept_negative = torch.minimum(negative, keep - kept_positive)
-    return place < torch.stack([kept_negative, kept_positive], 1).flatten()[kind]
+    return place < torch.stack([kept_negative, kept_positive], 1).flatten()[label]
 
 
-def _place(kind: Tensor, kinds: int) -> Tensor:
-    """(B,) how many rows of the same kind come before each row."""
-    order = kind.argsort(stable=True)
-    sizes = torch.bincount(kind, minlength=kinds)
+def _place(label: Tensor, labels: int) -> Tensor:
+    """(B,) number of rows with the same label before each row."""
+    order = label.argsort(stable=True)
+    sizes = torch.bincount(label, minlength=labels)
     starts = sizes.cumsum(0) - sizes
-    place = torch.empty_like(kind)
-    place[order] = torch.arange(len(kind), device=kind.device) - starts[kind[order]]
+    place = torch.empty_like(label)
+    place[order] = torch.arange(len(label), device=label.device) - starts[label[order]]
     return place

@@ -1,6 +1,6 @@
-"""What EchoRL did in a step, as numbers under the names in `metric_names`.
+"""Metrics of mining, under the names in `metric_names`.
 
-`echo/loss`, `echo/coef` and `echo/grad_share` come from the update, the group shares from `groups.group_statistics`.
+`echo/loss`, `echo/coef` and `echo/grad_share` come from the update, `group/*` from `groups.group_statistics`.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ _CANDIDATES = (
 def echo_metrics(
     clips: EchoClips, step_ids: Tensor, entropy: Tensor, response_lengths: Tensor, rollouts: int | None = None
 ) -> dict[str, float]:
-    """Metrics of the mining of one batch.
+    """Compute the mining metrics of one batch.
 
-    `echo/clip_tokens`, `echo/clip_share` and `echo/clip_step_entropy` are means over clips, and absent when there is
-    none; so is `echo/overlap_with_paper`, which `clip_tokens: as_max` brings. `echo/step_entropy_max` and `_mean` are
-    over *all* steps of all rollouts, mined or not: what the clips' can be compared with, and never to be shown as
-    theirs. `echo/verified` and `echo/left_out_*` say what the clips were chosen from, and so why there is none.
+    `echo/clip_tokens`, `echo/clip_share` and `echo/clip_step_entropy` are means over clips. Without clips they are left
+    out, as is `echo/overlap_with_paper` (logged with `clip_tokens: as_max`). `echo/step_entropy_max` and `_mean` cover
+    *all* steps of all rollouts, mined or not; they are a baseline for the entropies of the clips. `echo/verified` and
+    `echo/left_out_*` count the candidates, which explains why a batch has few or no clips.
 
     Args:
-        clips: from `mine_echo_clips`.
+        clips: the result of `mine_echo_clips`.
         step_ids: (B, T) int64.
         entropy: (B, T) nats.
-        response_lengths: (B,) tokens that the policy wrote in each rollout.
-        rollouts: rollouts that were split into steps; None: all B rows.
+        response_lengths: (B,) generated tokens of each rollout.
+        rollouts: number of rollouts that were split into steps; None: all B rows.
     """
     means = step_entropies(entropy, step_ids)
     means = means[~means.isnan()]

@@ -1,20 +1,20 @@
-"""EchoClip mining: the prefixes of verified rollouts that end at the step where the policy was least certain.
+"""EchoClip mining: prefixes of verified rollouts that end at the reasoning step of highest entropy.
 
-For each prompt, V = its on-policy rollouts with a verified answer. Over all steps s of all rollouts in V,
+For each prompt, let V be its on-policy rollouts with a verified answer. Over all steps s of all rollouts in V,
 
     s* = argmax H(s),   H(s) = mean entropy of the step's text tokens,
 
 and the EchoClip is the rollout of s* up to and including the end of s*. Ties go to the first rollout of the group
-(the lowest row), then to the first step. V empty, or no step that may be chosen: no clip.
+(the lowest row), then to the first step. If V is empty or has no eligible step, the prompt has no clip.
 
-`EchoConfig.select` names another choice of steps (`selectors`). With `EchoConfig.clip_tokens: as_max` such a clip has
-as many tokens as the paper's of its group, so that a comparison with it is of the choice and not of the length: with L
-the text tokens of the paper's clip, steps of rollouts with fewer than L are left out, and the clip is the L text tokens
-that end with the chosen step; where fewer come before its end, the first L of the rollout, which hold the step as well.
-A clip need not begin at the rollout's beginning, then; its tokens' log-probs are conditioned on all that precedes them,
-as ever.
+`EchoConfig.select` names another rule to choose steps (see `selectors`). With `EchoConfig.clip_tokens: as_max`, the
+clips of that rule are as long as the paper's, so that a comparison measures the rule and not the length. Let L be the
+number of text tokens of the paper's clip of a group. Rollouts of that group with fewer than L text tokens are not
+eligible, and the clip is the L text tokens that end with the chosen step. If there are fewer than L text tokens up to
+the end of the step, the clip is the first L text tokens of the rollout, which include the step. Such a clip can start
+inside a rollout; the log-probs of its tokens are still conditioned on all previous tokens.
 
-No Python loop over tokens, rows or steps.
+There is no Python loop over tokens, rows or steps.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from .selectors import SELECTORS, Selector, SelectorError, find_selector
 
 @dataclass(frozen=True)
 class EchoClips:
-    """C clips, in order of row, then end.
+    """C clips, sorted by row, then end.
 
-    `token_weights` is all that the loss needs: the sum over clips of weight / length on each clip's text tokens.
+    The loss needs only `token_weights`: the sum over clips of weight / length at the text tokens of each clip.
 
-    `candidates` says what they were chosen from, and so why there is none: the verified on-policy rollouts, and of
-    these (each counted once, in this order) the ones that hit the length limit, the ones in a group whose rewards
-    differ (`apply_to: degenerate`), and the ones without a step of `min_step_tokens` text tokens.
+    `candidates` counts the rollouts that clips were chosen from: the verified on-policy rollouts, and those among them
+    that were left out, each counted under the first reason that applies: it hit the length limit, the rewards of its
+    group differ (`apply_to: degenerate`), or it has no step of `min_step_tokens` text tokens.
 
-    `overlap` says how much of the paper's clips is in these (`clip_tokens: as_max`): the sum of min(w, w') over tokens
-    by that of w, for token weights w of the paper's clips and w' of these.
+    `overlap` (`clip_tokens: as_max`) is the overlap with the paper's clips: sum of min(w, w') / sum of w over all
+    tokens, for token weights w of the paper's clips and w' of these.
     """
 
     rows: Tensor  # (C,) int64
@@ -51,7 +51,7 @@ class EchoClips:
     step_entropies: Tensor  # (C,) float32, nats
     weights: Tensor  # (C,) float32
     token_weights: Tensor  # (B, T) float32
-    candidates: Tensor | None = None  # (4,) int64 rollouts: verified, left out as truncated, as mixed, as short
+    candidates: Tensor | None = None  # (4,) int64 rollouts: verified; left out as truncated, mixed, short
     overlap: Tensor | None = None  # () float64, nan without clips
 
     def __len__(self) -> int:
@@ -59,12 +59,12 @@ class EchoClips:
 
     @property
     def per_row(self) -> Tensor:
-        """(B,) int64: clips of each row."""
+        """(B,) int64: number of clips of each row."""
         return torch.bincount(self.rows, minlength=len(self.token_weights))
 
 
 def verified_rollouts(accuracies: Tensor, config: EchoConfig) -> Tensor:
-    """(B,) bool: the *accuracy* part of the reward (never the whole) is at or above `verify_threshold`."""
+    """(B,) bool: the *accuracy* part of the reward, not the whole reward, is at or above `verify_threshold`."""
     return accuracies >= config.verify_threshold
 
 
@@ -84,20 +84,21 @@ def mine_echo_clips(
     """Choose the clips of a batch. Call it before any filter that drops groups.
 
     Args:
-        entropy: (B, T) nats, of the policy's distribution at each token: over the full vocabulary, at the rollout's (or
-            `entropy_temperature`'s) temperature, before any bias, top-p or top-k that the token was drawn with.
+        entropy: (B, T) nats, entropy of the policy's distribution at each token: over the full vocabulary, at the
+            temperature of the rollouts (or `entropy_temperature`), before any logit bias, top-p or top-k of sampling.
         step_ids: (B, T) int64, from `steps.step_ids`.
-        group_ids: (B,) integers; rollouts of one prompt share one.
+        group_ids: (B,) integers; rollouts of the same prompt have the same id.
         verified: (B,) bool, from `verified_rollouts`.
-        truncated: (B,) bool, hit the length limit; never mined unless `include_truncated`. None: no rollout did.
-        generator: random numbers of the selector; None seeds a fresh one with `config.seed`, which draws the same in
-            every call.
-        on_policy: (B,) bool, False for demonstrations: they are never mined. None: the policy wrote all.
-        rewards: (B,) for `apply_to: degenerate`; None takes `verified` for it.
+        config: options of EchoRL.
+        truncated: (B,) bool, the rollout hit the length limit; mined only with `include_truncated`. None: no rollout.
+        generator: random numbers of the selector. None: a new generator seeded with `config.seed`, which gives the same
+            numbers in every call.
+        on_policy: (B,) bool, False for demonstrations, which are never mined. None: all rows are on-policy.
+        rewards: (B,) rewards for `apply_to: degenerate`. None: `verified` takes their place.
 
     Raises:
-        ValueError: shapes that don't fit.
-        SelectorError: the selector fails, or answers with something else than eligible steps.
+        ValueError: the shapes don't match.
+        SelectorError: the selector raises an error or returns anything but eligible steps.
     """
     _check_shapes(step_ids, entropy, group_ids, verified, truncated, on_policy, rewards)
     index, groups = group_index(group_ids)
@@ -127,7 +128,7 @@ def mine_echo_clips(
     if config.clip_tokens == "prefix":
         return replace(clips_of(selector, eligible), candidates=candidates)
     paper = clips_of(SELECTORS["max"], eligible)
-    lengths = torch.zeros_like(index)  # of the paper's clips, by group
+    lengths = torch.zeros_like(index)  # length of the paper's clip, by group
     lengths = lengths.index_put_((index[paper.rows],), paper.lengths)[index]
     clips = clips_of(selector, eligible & (counts.sum(1) >= lengths)[:, None], lengths)
     shared = torch.minimum(paper.token_weights, clips.token_weights).sum().double()
@@ -142,9 +143,10 @@ def _choose(
     config: EchoConfig,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows, steps and weights (C,) of a selector's choice, in order of row, then step.
+    """Call a selector and check its result: rows, steps and weights (C,), sorted by row, then step.
 
-    Raises SelectorError for a selector that fails, or answers with something else than eligible steps.
+    Raises:
+        SelectorError: the selector raises an error or returns anything but eligible steps.
     """
     if step_entropy.shape[1] == 0:
         nothing = groups.new_empty(0)
@@ -153,7 +155,7 @@ def _choose(
         chosen = selector(step_entropy, eligible, groups, config, generator)
     except Exception as error:
         raise SelectorError(f"echo.select = {config.select}: {type(error).__name__}: {error}") from error
-    if not (isinstance(chosen, tuple) and len(chosen) == 3 and all(isinstance(one, Tensor) for one in chosen)):
+    if not (isinstance(chosen, tuple) and len(chosen) == 3 and all(isinstance(item, Tensor) for item in chosen)):
         got = type(chosen).__name__ if not isinstance(chosen, tuple) else f"{len(chosen)} values"
         raise SelectorError(f"echo.select = {config.select}: expected tensors rows, steps and weights, got {got}")
     rows, steps, weights = chosen
@@ -164,7 +166,7 @@ def _choose(
         )
     inside = (rows >= 0) & (rows < len(eligible)) & (steps >= 0) & (steps < eligible.shape[1])
     if not (inside.all() and eligible[rows, steps].all()):
-        raise SelectorError(f"echo.select = {config.select}: expected eligible steps, got one that is not")
+        raise SelectorError(f"echo.select = {config.select}: expected eligible steps, got one that is not eligible")
     order = (rows * eligible.shape[1] + steps).argsort()
     return rows[order], steps[order], weights[order].float()
 
@@ -172,9 +174,9 @@ def _choose(
 def _cut_clips(
     rows: Tensor, stops: Tensor, lengths: Tensor, weights: Tensor, step_ids: Tensor, step_entropies: Tensor
 ) -> EchoClips:
-    """Clips of `lengths` (C,) text tokens that end with the text token number `stops` (C,) of their row, from 1 on.
+    """Build clips of `lengths` (C,) text tokens that end with text token `stops` (C,) of their row, counted from 1.
 
-    One that would begin before its row is moved to the row's beginning.
+    A clip with stops < lengths is moved to the start of its row.
     """
     stops = torch.maximum(stops, lengths)[:, None]
     text = step_ids[rows] >= 0
@@ -190,8 +192,9 @@ def _cut_clips(
 def _check_shapes(step_ids: Tensor, entropy: Tensor, *per_rollout: Tensor | None) -> None:
     if step_ids.dim() != 2 or entropy.shape != step_ids.shape:
         shapes = f"{tuple(entropy.shape)} and {tuple(step_ids.shape)}"
-        raise ValueError(f"mine_echo_clips needs entropy and step_ids of one shape (B, T), got {shapes}")
+        raise ValueError(f"mine_echo_clips expected entropy and step_ids of one shape (B, T), got {shapes}")
     names = ("group_ids", "verified", "truncated", "on_policy", "rewards")
     for name, tensor in zip(names, per_rollout, strict=True):
         if tensor is not None and tensor.shape != step_ids.shape[:1]:
-            raise ValueError(f"mine_echo_clips needs {name} of shape ({len(step_ids)},), got {tuple(tensor.shape)}")
+            shape = tuple(tensor.shape)
+            raise ValueError(f"mine_echo_clips expected {name} of shape ({len(step_ids)},), got {shape}")

@@ -1,16 +1,16 @@
-"""Policy losses per token, how they are summed, and the KL penalty.
+"""Token-level policy losses, their aggregation, and the KL penalty.
 
 With r_t = pi(o_t) / pi_old(o_t) and advantage A, the loss of a token is
 
     default     -min(r A, clip(r, 1 - low, 1 + high) A), for A < 0 at most -c A (dual clip, arXiv 1912.09729)
-    gspo        the same with r = exp(mean over the response of log r_t), one ratio a sequence (arXiv 2507.18071)
-    gspo_token  the value of gspo, gradient through the token's own log_prob
+    gspo        the same with r = exp(mean over the response of log r_t), one ratio per sequence (arXiv 2507.18071)
+    gspo_token  the value of gspo, with the gradient through the log-prob of the token
     cispo       -A sg(clip(r)) log pi(o_t) (arXiv 2506.13585)
     sapo        -A (4 / tau) sigmoid(tau (r - 1)), tau by the sign of A (arXiv 2511.20347)
 
-`aggregate` divides a sum over this micro-batch by a denominator of the *whole* optimizer step. So gradients add up to
-the same, however the step is split into micro-batches, packed or spread over ranks, and no other term of the loss can
-change the weight of this one.
+`aggregate` divides a sum over the micro-batch by a denominator of the *whole* optimizer step. The accumulated gradient
+therefore does not depend on how the step is split into micro-batches, packed or distributed over ranks, nor on other
+terms of the loss.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from torch import Tensor
 
 LOSS_TYPES = ("default", "gspo", "gspo_token", "cispo", "sapo")
 KL_KINDS = ("kl", "abs", "mse", "low_var_kl")
-_MAX_LOG_RATIO = 20.0  # beyond it exp() overflows into gradients that are nan
+_MAX_LOG_RATIO = 20.0  # larger values overflow in exp() and make the gradient nan
 
 
 @dataclass(frozen=True)
 class PolicyLoss:
-    """Per-token results, all (B, T) and 0 outside the response."""
+    """Token-level results, all (B, T) and 0 outside the response."""
 
     loss: Tensor  # differentiable
-    clipped_high: Tensor  # bool: the clip decided: above 1 + high where A > 0, below 1 - low where A < 0
-    clipped_low: Tensor  # bool: the dual clip decided (negative advantages only)
+    clipped_high: Tensor  # bool, the clip is active: r > 1 + high with A > 0, or r < 1 - low with A < 0
+    clipped_low: Tensor  # bool, the dual clip is active (A < 0)
     kl: Tensor  # log pi_old - log pi, no gradient; its mean is the k1 estimate of KL(old || new)
 
 
@@ -47,22 +47,28 @@ def policy_loss(
     tau_positive: float = 1.0,
     tau_negative: float = 1.05,
 ) -> PolicyLoss:
-    """Clipped policy loss of each token, before any mean.
+    """Compute the clipped policy loss of each token; see `aggregate` for the mean.
 
     Args:
-        log_probs: (B, T) of the policy, with gradient.
-        old_log_probs: (B, T) of the policy that sampled.
+        log_probs: (B, T) log-probs of the policy, with gradient.
+        old_log_probs: (B, T) log-probs of the policy that sampled.
         advantages: (B,), (B, 1) or (B, T).
-        response_mask: (B, T) bool. Values outside it are never read, so padding may hold anything, even nan.
+        response_mask: (B, T) bool. Values outside of it are never read, so padding may have any values, even nan.
+        clip_low: the ratio is clipped to [1 - clip_low, 1 + clip_high].
+        clip_high: see `clip_low`.
+        clip_dual: c of the dual clip.
+        loss_type: one of `LOSS_TYPES`.
+        tau_positive: tau of sapo for A >= 0.
+        tau_negative: tau of sapo for A < 0.
 
     Raises:
-        ValueError: unknown loss_type, or shapes that don't fit.
+        ValueError: loss_type is unknown, or the shapes don't match.
     """
     if loss_type not in LOSS_TYPES:
-        raise ValueError(f"no policy loss is called {loss_type!r}; there are {', '.join(LOSS_TYPES)}")
+        raise ValueError(f"expected a policy loss ({', '.join(LOSS_TYPES)}), got {loss_type!r}")
     if not log_probs.shape == old_log_probs.shape == response_mask.shape or log_probs.dim() != 2:
         shapes = [tuple(tensor.shape) for tensor in (log_probs, old_log_probs, response_mask)]
-        raise ValueError(f"policy_loss needs log-probs and mask of one shape (B, T), got {shapes}")
+        raise ValueError(f"policy_loss expected log-probs and mask of one shape (B, T), got {shapes}")
     mask = response_mask.bool()
     advantages = advantages[:, None] if advantages.dim() == 1 else advantages
     advantages = torch.where(mask, advantages, 0.0)
@@ -89,27 +95,29 @@ def policy_loss(
 def _importance_log_ratio(log_ratio: Tensor, log_probs: Tensor, mask: Tensor, loss_type: str) -> Tensor:
     if loss_type not in ("gspo", "gspo_token"):
         return log_ratio
-    of_sequence = log_ratio.sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp(min=1)
+    sequence_mean = log_ratio.sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp(min=1)
     if loss_type == "gspo_token":
-        return of_sequence.detach() + log_probs - log_probs.detach()
-    return of_sequence.expand_as(log_ratio)
+        return sequence_mean.detach() + log_probs - log_probs.detach()
+    return sequence_mean.expand_as(log_ratio)
 
 
 def aggregate(values: Tensor, mask: Tensor, mode: str, denominator: float | Tensor) -> Tensor:
-    """Share of this micro-batch in a mean over the optimizer step.
+    """Compute the part of a mean over the optimizer step that this micro-batch contributes.
 
     Args:
-        values: (B, T) per-token values; read only inside `mask` (B, T).
+        values: (B, T) values of tokens; read only inside `mask`.
+        mask: (B, T) bool.
         mode: "token": sum over tokens, with denominator = tokens in the masks of the whole step;
-            "constant": the same sum, with denominator = rows of the whole step times the longest response, so that a
-            token weighs the same in a short response and in a long one, in every step (Dr. GRPO, arXiv 2503.20783);
+            "constant": the same sum, with denominator = rows of the whole step times the maximum response length, so
+            that all tokens have the same weight in every step, whatever the lengths (Dr. GRPO, arXiv 2503.20783);
             "seq": sum over rows of the mean over the row's tokens, with denominator = rows of the whole step.
+        denominator: see `mode`; `loss_denominator` computes it.
 
     Returns:
         scalar.
 
     Raises:
-        ValueError: unknown mode, or a denominator that isn't positive.
+        ValueError: the mode is unknown, or the denominator is not positive.
     """
     _check_denominator(denominator)
     mask = mask.bool()
@@ -118,25 +126,35 @@ def aggregate(values: Tensor, mask: Tensor, mode: str, denominator: float | Tens
         return values.sum() / denominator
     if mode == "seq":
         return (values.sum(-1) / mask.sum(-1).clamp(min=1)).sum() / denominator
-    raise ValueError(f"no aggregation is called {mode!r}; there are token, constant, seq")
+    raise ValueError(f"expected an aggregation (token, constant, seq), got {mode!r}")
 
 
 def loss_denominator(mode: str, rows: int, tokens: int, longest: int) -> int:
-    """The denominator that `aggregate` takes for `rows` rows with `tokens` tokens in the whole step.
+    """Return the denominator for `aggregate`.
 
-    longest: tokens of the longest response that there can be.
+    Args:
+        mode: token, constant or seq.
+        rows: rows in the whole optimizer step.
+        tokens: tokens in the masks of the whole optimizer step.
+        longest: maximum response length in tokens.
     """
     return {"token": tokens, "seq": rows, "constant": rows * longest}[mode]
 
 
 def kl_penalty(log_probs: Tensor, ref_log_probs: Tensor, kind: str = "low_var_kl") -> Tensor:
-    """Per-token estimate of KL(pi || pi_ref) in nats, (B, T) float32; kinds after
-    http://joschu.net/blog/kl-approx.html.
+    """Estimate KL(pi || pi_ref) at each token, in nats (http://joschu.net/blog/kl-approx.html).
 
-    kl: d; abs: |d|; mse: d^2 / 2; low_var_kl: exp(-d) + d - 1 within [-10, 10], where d = log_probs - ref_log_probs.
+    Args:
+        log_probs: (B, T) log-probs of the policy.
+        ref_log_probs: (B, T) log-probs of the reference policy.
+        kind: with d = log_probs - ref_log_probs, kl: d; abs: |d|; mse: d^2 / 2; low_var_kl: exp(-d) + d - 1, clamped to
+            [-10, 10].
+
+    Returns:
+        (B, T) float32.
 
     Raises:
-        ValueError: unknown kind.
+        ValueError: the kind is unknown.
     """
     difference = log_probs.float() - ref_log_probs.float()
     if kind == "kl":
@@ -148,10 +166,10 @@ def kl_penalty(log_probs: Tensor, ref_log_probs: Tensor, kind: str = "low_var_kl
     if kind == "low_var_kl":
         difference = difference.clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
         return (torch.exp(-difference) + difference - 1.0).clamp(-10.0, 10.0)
-    raise ValueError(f"no KL penalty is called {kind!r}; there are {', '.join(KL_KINDS)}")
+    raise ValueError(f"expected a KL penalty ({', '.join(KL_KINDS)}), got {kind!r}")
 
 
 def _check_denominator(denominator: float | Tensor) -> None:
-    # A tensor is left unread: on a GPU looking at it would wait for the device.
+    # A tensor is not checked: reading it would synchronize with the GPU.
     if not isinstance(denominator, Tensor) and not denominator > 0:
-        raise ValueError(f"a denominator counts the tokens, rows or prompts of a whole step: > 0, got {denominator}")
+        raise ValueError(f"expected a denominator > 0 (tokens, rows or prompts of a whole step), got {denominator}")

@@ -1,14 +1,14 @@
-"""Selectors: the steps that EchoClips end with, by the name that `echo.select` gives.
+"""Selectors: rules that choose the steps at which EchoClips end; `echo.select` names one.
 
-A selector is a function of tensors. For the paper's, `max`, see `mining`; a new one is a function with a name, in this
-file or in one of your own, which `echo.select: path.py:name` loads:
+A selector is a function of tensors. The paper's is `max` (see `mining`). To add one, register a function in this file,
+or in your own file and load it with `echo.select: path.py:name`:
 
     @register_selector("longest_entropy_sum")
     def longest_entropy_sum(step_entropy, eligible, groups, config, generator):
         ...
         return rows, steps, weights
 
-P groups, B rollouts, S steps, C clips. No Python loop over tokens, rows or steps.
+Shapes: P groups, B rollouts, S steps, C clips. There is no Python loop over tokens, rows or steps.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from .config import EchoConfig
 
 Chosen = tuple[Tensor, Tensor, Tensor]
-"""rows (C,) int64, steps (C,) int64, weights (C,) float: the chosen steps, in any order, and what each clip weighs."""
+"""rows (C,) int64, steps (C,) int64, weights (C,) float: the chosen steps in any order, and the weight of each clip."""
 
 
 class SelectorError(ValueError):
-    """A selector failed, or answered with something else than eligible steps."""
+    """A selector raised an error or returned anything but eligible steps."""
 
 
 class Selector(Protocol):
-    """What `echo.select` names."""
+    """A rule that chooses steps; `echo.select` names one."""
 
     stream: str
-    """Name of its random numbers: engines seed a generator for each training step by it."""
+    """Purpose of its random numbers; engines seed one generator per training step with it (`seeds.step_generator`)."""
 
     def __call__(
         self,
@@ -48,17 +48,17 @@ class Selector(Protocol):
         config: EchoConfig,
         generator: torch.Generator,
     ) -> Chosen:
-        """Chooses steps.
+        """Choose steps.
 
         Args:
-            step_entropy: (B, S) float32, nats, S >= 1: the mean entropy of each step; meaningless where not eligible.
+            step_entropy: (B, S) float32, nats, S >= 1: mean entropy of each step; undefined where not eligible.
             eligible: (B, S) bool, the steps that may be chosen.
             groups: (B,) int64, the group of each rollout, 0 .. P-1.
-            config: for the options of the selector.
-            generator: of this training step alone, on the CPU as a rule.
+            config: options of the selector.
+            generator: random numbers of this training step, usually on the CPU.
 
         Returns:
-            Eligible steps, each once. The clips of a group weigh 1 together, or less.
+            Eligible steps, each at most once. The weights of the clips of a group add up to at most 1.
         """
 
 
@@ -66,19 +66,19 @@ SELECTORS: dict[str, Selector] = {}
 
 
 def register_selector(name: str, stream: str | None = None) -> Callable[[Callable[..., Chosen]], Selector]:
-    """Decorator: `echo.select: name` means this function.
+    """Decorator that registers a selector as `echo.select: name`.
 
     Args:
-        name: a name that no other selector has.
-        stream: see `Selector`; None names it after the selector.
+        name: name of the selector.
+        stream: see `Selector`; None: derived from the name.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: another selector has this name.
     """
 
     def register(function: Callable[..., Chosen]) -> Selector:
         if name in SELECTORS:
-            raise ValueError(f"there is a selector called {name!r} already; expected another name")
+            raise ValueError(f"a selector named {name!r} already exists; expected another name")
         function.stream = stream or f"clip at the {name} step"
         SELECTORS[name] = function
         return function
@@ -87,19 +87,22 @@ def register_selector(name: str, stream: str | None = None) -> Callable[[Callabl
 
 
 def find_selector(select: str) -> Selector:
-    """The selector that `echo.select` names: a registered name, or `path.py:name`, which runs the file first (once).
+    """Return the selector that `echo.select` names.
+
+    Args:
+        select: a registered name, or `path.py:name`, which first runs the file (once per process).
 
     Raises:
-        ValueError: there is none of this name, or no such file.
+        ValueError: no such selector or file, or the file raises an error.
     """
     if select in SELECTORS:
         return SELECTORS[select]
     path, _, name = select.rpartition(":")
     if not path.endswith(".py"):
-        hint = f"; expected {select}:NAME for one that this file registers" if select.endswith(".py") else ""
-        raise ValueError(f"expected one of {', '.join(SELECTORS)}, or path.py:name of one of your own{hint}")
+        hint = f"; expected {select}:NAME for a selector of this file" if select.endswith(".py") else ""
+        raise ValueError(f"expected one of {', '.join(SELECTORS)}, or path.py:name of your own selector{hint}")
     if not Path(path).is_file():
-        raise ValueError(f"expected a file of Python, got {path}, which is none")
+        raise ValueError(f"expected a Python file, got {path}, which does not exist")
     registered = _registered_by(Path(path).resolve())
     if name not in registered:
         names = ", ".join(registered) or "none"
@@ -111,7 +114,7 @@ _FILES: dict[Path, dict[str, Selector]] = {}
 
 
 def _registered_by(path: Path) -> dict[str, Selector]:
-    """Runs a file, once in a process: name -> selector of those that it registers."""
+    """Run a file, once per process, and return the selectors that it registers, by name."""
     if path not in _FILES:
         before = set(SELECTORS)
         specification = importlib.util.spec_from_file_location(path.stem, path)
@@ -126,13 +129,13 @@ def _registered_by(path: Path) -> dict[str, Selector]:
 
 @register_selector("max")
 def highest(step_entropy: Tensor, eligible: Tensor, groups: Tensor, config: EchoConfig, generator) -> Chosen:
-    """The step of highest entropy of each group (the paper). Ties go to the first rollout, then to its first step."""
+    """The step of highest entropy in each group (the paper). Ties go to the first rollout, then to its first step."""
     return _best(step_entropy, eligible, groups)
 
 
 @register_selector("topk")
 def k_highest(step_entropy: Tensor, eligible: Tensor, groups: Tensor, config: EchoConfig, generator) -> Chosen:
-    """The `echo.k` steps of highest entropy, each of weight 1/k; fewer steps make fewer clips, so less weight."""
+    """The `echo.k` steps of highest entropy in each group, each of weight 1/k, also if the group has fewer steps."""
     rows, steps, sizes = _ranked(step_entropy, eligible, groups)
     place = torch.arange(len(rows), device=rows.device) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
     chosen = place < config.k
@@ -143,9 +146,9 @@ def k_highest(step_entropy: Tensor, eligible: Tensor, groups: Tensor, config: Ec
 def by_softmax(
     step_entropy: Tensor, eligible: Tensor, groups: Tensor, config: EchoConfig, generator: torch.Generator
 ) -> Chosen:
-    """A step sampled with probability softmax(entropy / `echo.tau`) over the group's steps.
+    """A step sampled with probability softmax(entropy / `echo.tau`) over the steps of the group.
 
-    Gumbel noise is added to entropy / tau, and the maximum has that distribution (Gumbel-max).
+    Uses the Gumbel-max trick: the maximum of entropy / tau plus Gumbel noise has this distribution.
     """
     noise = torch.empty(step_entropy.shape, dtype=torch.float64, device=generator.device)
     noise = -noise.exponential_(generator=generator).log_()
@@ -154,22 +157,23 @@ def by_softmax(
 
 @register_selector("quantile")
 def at_quantile(step_entropy: Tensor, eligible: Tensor, groups: Tensor, config: EchoConfig, generator) -> Chosen:
-    """The step at `echo.quantile` of the group's step entropies: 1 is the highest, 0.5 the median, 0 the lowest.
+    """The step at quantile q = `echo.quantile` of the group's step entropies: 1 is the highest, 0.5 the median, 0 the
+    lowest.
 
-    Of n steps the one of rank q (n - 1) from below, rounded, halves up. Ties as in `max`.
+    Of n steps in ascending order, counted from 0, it is step q (n - 1), rounded half up. Ties as in `max`.
     """
     rows, steps, sizes = _ranked(step_entropy, eligible, groups)
     rank = (config.quantile * (sizes - 1).double() + 0.5).floor().long()
     place = sizes.cumsum(0) - 1 - rank
     rows, steps = rows[place], steps[place]
-    wanted = torch.full((len(groups),), torch.nan, dtype=step_entropy.dtype, device=step_entropy.device)
-    wanted[groups[rows]] = step_entropy[rows, steps]  # by group
-    return _alone(*_pick(eligible & (step_entropy == wanted[groups, None]), groups))
+    target = torch.full((len(groups),), torch.nan, dtype=step_entropy.dtype, device=step_entropy.device)
+    target[groups[rows]] = step_entropy[rows, steps]  # by group
+    return _single(*_pick(eligible & (step_entropy == target[groups, None]), groups))
 
 
 @register_selector("lowest")
 def lowest(step_entropy: Tensor, eligible: Tensor, groups: Tensor, config: EchoConfig, generator) -> Chosen:
-    """The step of lowest entropy. Ties as in `max`."""
+    """The step of lowest entropy in each group. Ties as in `max`."""
     return _best(-step_entropy, eligible, groups)
 
 
@@ -177,50 +181,50 @@ def lowest(step_entropy: Tensor, eligible: Tensor, groups: Tensor, config: EchoC
 def any_step(
     step_entropy: Tensor, eligible: Tensor, groups: Tensor, config: EchoConfig, generator: torch.Generator
 ) -> Chosen:
-    """Any step of the group, all equally likely."""
-    return _alone(*_pick(eligible, groups, generator))
+    """A step of the group, uniformly at random."""
+    return _single(*_pick(eligible, groups, generator))
 
 
 @register_selector("first")
 def first_step(
     step_entropy: Tensor, eligible: Tensor, groups: Tensor, config: EchoConfig, generator: torch.Generator
 ) -> Chosen:
-    """The first eligible step of one of the group's rollouts, all equally likely."""
+    """The first eligible step of a rollout of the group, which is chosen uniformly at random."""
     rows, _ = _pick(eligible.any(1, keepdim=True), groups, generator)
-    return _alone(rows, eligible[rows].long().argmax(1))  # argmax() gives the first of equals
+    return _single(rows, eligible[rows].long().argmax(1))  # argmax() returns the first maximum
 
 
 @register_selector("last")
 def last_step(
     step_entropy: Tensor, eligible: Tensor, groups: Tensor, config: EchoConfig, generator: torch.Generator
 ) -> Chosen:
-    """The last eligible step of one of the group's rollouts, all equally likely; as a rule it states the answer."""
+    """The last eligible step, usually the answer, of a rollout of the group, which is chosen uniformly at random."""
     rows, _ = _pick(eligible.any(1, keepdim=True), groups, generator)
-    return _alone(rows, eligible.shape[1] - 1 - eligible[rows].flip(1).long().argmax(1))
+    return _single(rows, eligible.shape[1] - 1 - eligible[rows].flip(1).long().argmax(1))
 
 
-def _alone(rows: Tensor, steps: Tensor) -> Chosen:
-    """One clip a group, which has all of its weight."""
+def _single(rows: Tensor, steps: Tensor) -> Chosen:
+    """One clip of weight 1 per group."""
     return rows, steps, torch.ones_like(rows, dtype=torch.float32)
 
 
 def _best(score: Tensor, eligible: Tensor, groups: Tensor) -> Chosen:
-    """The eligible step of each group with the highest score (B, S), the first of equal ones."""
-    of_rows = score.masked_fill(~eligible, -torch.inf).amax(1)
-    best = group_reduce(of_rows, groups, len(groups), "amax")[groups, None]
-    return _alone(*_pick(eligible & (score == best), groups))
+    """The first eligible step of each group with the highest score (B, S)."""
+    row_best = score.masked_fill(~eligible, -torch.inf).amax(1)
+    best = group_reduce(row_best, groups, len(groups), "amax")[groups, None]
+    return _single(*_pick(eligible & (score == best), groups))
 
 
-def _pick(wanted: Tensor, groups: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-    """Row and step of one wanted step (B, S) of each group that has any, in order of group.
+def _pick(mask: Tensor, groups: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+    """Return the row and step of one step in `mask` (B, S) for each group that has any, in order of group.
 
-    The first in order of row, then step; with a generator any of them, all equally likely.
+    It is the first by row, then step; with a generator, one chosen uniformly at random.
     """
-    rows, steps = wanted.nonzero(as_tuple=True)
+    rows, steps = mask.nonzero(as_tuple=True)
     order = groups[rows].argsort(stable=True)
     sizes = groups[rows].unique(return_counts=True)[1]
     place = sizes.cumsum(0) - sizes
-    if generator is not None:  # a draw for each group: torch has none with a bound for each element
+    if generator is not None:  # one call per group, because torch.randint takes one bound for all elements
         draws = (torch.randint(size, (), generator=generator, device=generator.device) for size in sizes.tolist())
         place = place + torch.tensor([int(draw) for draw in draws], dtype=torch.long, device=place.device)
     chosen = order[place]
@@ -228,7 +232,7 @@ def _pick(wanted: Tensor, groups: Tensor, generator: torch.Generator | None = No
 
 
 def _ranked(score: Tensor, eligible: Tensor, groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows and steps (N,) of all eligible steps by group, highest score first, and how many each group has (G,).
+    """Return rows and steps (N,) of all eligible steps by group, highest score first, and each group's number of steps.
 
     Equal scores stay in order of row, then step. Groups without an eligible step are left out.
     """

@@ -1,11 +1,10 @@
-"""Where a reasoning step ends: seven splitters behind one interface.
+"""Splitters: where a reasoning step ends.
 
-A splitter answers one question, `boundaries(tokens, text_mask) -> (B, T) bool`: does a step end with this token?
-`steps.step_ids` turns the answer into step indices. Splitters that look at single tokens (newline, window) are a
-gather or a cumulative sum. The others need the text around a token: they join each row's text once, find character
-positions in it, and map them back to the tokens that hold those characters. Tokens outside `text_mask` (visual,
-special, padding) are left out of the text, so an image in the middle of a response neither ends a step nor hides a
-delimiter.
+A splitter has one method, `boundaries(tokens, text_mask) -> (B, T) bool`: whether a step ends with each token.
+`steps.step_ids` converts it to step indices. Splitters that need single tokens only (newline, window) use a gather or a
+cumulative sum. The others join the text of each row once, find character positions in it, and map them back to tokens.
+Tokens outside `text_mask` (visual, special, padding) are not part of the text, so an image in the middle of a response
+neither ends a step nor hides a delimiter.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ LARGEST_WINDOW = 2**20
 
 
 class Splitter(ABC):
-    """The interface. Built once per tokenizer (or from a `TokenTable`, to share one among splitters)."""
+    """Base class of splitters. Built once per tokenizer, or from a `TokenTable` that several splitters share."""
 
     def __init__(self, tokenizer: Any):
         self.table = TokenTable.from_tokenizer(tokenizer)
@@ -42,12 +41,12 @@ class Splitter(ABC):
         """
 
     def word(self, tokens: Tensor, text_mask: Tensor) -> Tensor:
-        """(B, T) bool: the token is in `text_mask` and holds a letter or a digit, or a part of one."""
+        """(B, T) bool: the token is in `text_mask` and contains a letter or a digit, or part of one."""
         return self.table.word(tokens, text_mask)
 
 
 class NewlineSplitter(Splitter):
-    """The default: a step ends with every token whose text contains a newline, merged ones (".\\n") included."""
+    """A step ends with each token whose text contains a newline, including merged tokens (".\\n"). The default."""
 
     def boundaries(self, tokens: Tensor, text_mask: Tensor) -> Tensor:
         return self.table.newline(tokens) & text_mask
@@ -58,7 +57,7 @@ class WindowSplitter(Splitter):
 
     def __init__(self, tokenizer: Any, size: int = 64):
         if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= LARGEST_WINDOW:
-            raise ValueError(f"the window splitter needs size >= 1 and <= {LARGEST_WINDOW:,} (tokens), got {size!r}")
+            raise ValueError(f"the window splitter expected size >= 1 and <= {LARGEST_WINDOW:,} (tokens), got {size!r}")
         super().__init__(tokenizer)
         self.size = size
 
@@ -67,14 +66,14 @@ class WindowSplitter(Splitter):
 
 
 class TextSplitter(Splitter):
-    """Base of the splitters that need a row's text. One Python call per row, none per token."""
+    """Base class of splitters that need the text of a row. Python runs once per row, not per token."""
 
     def ends(self, text: str) -> Iterable[int]:
-        """Positions e such that a step ends with character e - 1."""
+        """Return positions e such that a step ends with character e - 1."""
         return ()
 
     def starts(self, text: str) -> Iterable[int]:
-        """Positions s such that a step begins with character s."""
+        """Return positions s such that a step starts with character s."""
         return ()
 
     def boundaries(self, tokens: Tensor, text_mask: Tensor) -> Tensor:
@@ -90,23 +89,23 @@ class TextSplitter(Splitter):
         return out.to(tokens.device)
 
     def _last_tokens(self, ids: list[int]) -> set[int]:
-        """Indices into `ids` of the tokens that a step ends with."""
+        """Return the indices into `ids` of the last tokens of steps."""
         pieces = self.table.pieces(ids)
         text = "".join(pieces)
-        reach = list(accumulate(map(len, pieces)))  # token i holds the characters reach[i-1] .. reach[i]-1
+        reach = list(accumulate(map(len, pieces)))  # token i contains the characters reach[i-1] .. reach[i]-1
         last = {bisect_right(reach, end - 1) for end in self.ends(text) if end > 0}
         last |= {bisect_right(reach, start) - 1 for start in self.starts(text) if start < len(text)}
         return {token for token in last if token >= 0}
 
 
 class RegexSplitter(TextSplitter):
-    """A step ends with every match of `pattern` (Python's `re`); an empty match ends one just before itself."""
+    """A step ends with each match of `pattern` (Python `re`); at an empty match it ends just before the position."""
 
     def __init__(self, tokenizer: Any, pattern: str):
         try:
             self.pattern = re.compile(pattern)
         except (re.error, TypeError) as error:
-            raise ValueError(f"the regex splitter needs a valid pattern, got {pattern!r}: {error}") from None
+            raise ValueError(f"the regex splitter expected a valid pattern, got {pattern!r}: {error}") from None
         super().__init__(tokenizer)
 
     def ends(self, text: str) -> Iterable[int]:
@@ -114,7 +113,7 @@ class RegexSplitter(TextSplitter):
 
 
 class BlankLineSplitter(TextSplitter):
-    """A step is a paragraph: it ends with the last newline of one or more blank lines."""
+    """A step is a paragraph: it ends with the last newline of a run of blank lines."""
 
     _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 
@@ -125,10 +124,10 @@ class BlankLineSplitter(TextSplitter):
 class SentenceSplitter(TextSplitter):
     """A step is a sentence: it ends with . ! ? … before white space, with 。！？, or with a newline.
 
-    Decimal points, common abbreviations ("e.g.", "Fig.") and the number of a list item ("1. First") end none.
+    Decimal points, common abbreviations ("e.g.", "Fig.") and list numbers ("1. First") do not end a sentence.
     """
 
-    # A match may begin only where a run of marks begins: linear time even on a rollout of nothing but dots.
+    # A match can start only at the start of a run of marks, so a rollout of dots alone takes linear time too.
     _END = re.compile(r"(?<![.!?…])[.!?…]+[\"'”’)\]}*$]*(?=\s|\Z)|[。！？]+[\"'”’」』）]*|\n")
     _NO_END = re.compile(r"^\s*\d{1,3}\Z|\b(?:e\.g|i\.e|cf|vs|approx|resp|figs?|eqs?|dr|mrs?|ms)\Z", re.I | re.M)
 
@@ -141,7 +140,7 @@ class SentenceSplitter(TextSplitter):
 
 
 class StepHeadingSplitter(TextSplitter):
-    """A step begins with a heading: "Step k" at the start of a line, Markdown marks aside, or "Step k:" within it."""
+    """A step starts with a heading: "Step k" at the start of a line (after Markdown marks), or "Step k:" anywhere."""
 
     _HEADING = re.compile(
         r"^[ \t]*(?P<line>(?:[#>*_-][#>*_\- \t]*)?step[ \t]+\d+(?=[ \t]*(?:[:.)*—–-]|$)))"
@@ -154,10 +153,10 @@ class StepHeadingSplitter(TextSplitter):
 
 
 class FormulaSplitter(TextSplitter):
-    r"""A step ends with a newline, but not inside $$...$$, \[...\] or a fenced code block (``` or ~~~).
+    r"""A step ends with a newline outside of $$...$$, \[...\] and fenced code blocks (``` or ~~~).
 
-    One pass over the delimiters, so the time is linear whatever a policy writes. A formula that is never closed
-    protects nothing; an open fence protects the rest of the text, as in Markdown.
+    One pass over the delimiters takes linear time for any text. An unclosed formula does not suppress boundaries; an
+    unclosed fence suppresses all boundaries after it, as in Markdown.
     """
 
     _MARK = re.compile(
@@ -168,8 +167,8 @@ class FormulaSplitter(TextSplitter):
 
     def ends(self, text: str) -> Iterable[int]:
         ends: list[int] = []
-        inside: list[int] = []  # newlines since the opening mark
-        closing = ""  # what ends the protected span; empty outside of one
+        inside: list[int] = []  # ends of the newlines since the opening mark
+        closing = ""  # mark that closes the current formula or code block; empty outside of one
         for mark in self._MARK.finditer(text):
             kind = mark.lastgroup
             if kind == "newline":
@@ -205,19 +204,24 @@ SPLITTERS: dict[str, type[Splitter]] = {
 
 
 def make_splitter(name: str, tokenizer: Any, **kwargs: Any) -> Splitter:
-    """The splitter called `name` in `SPLITTERS`, for a tokenizer or a `TokenTable`.
+    """Create a splitter.
+
+    Args:
+        name: a key of `SPLITTERS`.
+        tokenizer: a tokenizer, or a `TokenTable`.
+        **kwargs: options of the splitter.
 
     Raises:
-        ValueError: unknown name, unknown or missing option, or an option out of range.
+        ValueError: the name is unknown, or an option is unknown, missing or out of range.
     """
     if name not in SPLITTERS:
-        raise ValueError(f"no splitter is called {name!r}; there are {', '.join(SPLITTERS)}")
+        raise ValueError(f"expected a splitter ({', '.join(SPLITTERS)}), got {name!r}")
     splitter = SPLITTERS[name]
     options = list(inspect.signature(splitter).parameters.values())[1:]
     unknown = sorted(set(kwargs) - {option.name for option in options})
     missing = [option.name for option in options if option.default is option.empty and option.name not in kwargs]
     if unknown or missing:
-        wanted = ", ".join(option.name for option in options) or "no options"
-        found = f"unknown option {unknown[0]!r}" if unknown else f"option {missing[0]!r} is missing"
-        raise ValueError(f"the {name} splitter takes {wanted}: {found}")
+        expected = ", ".join(option.name for option in options) or "no options"
+        fault = f"unknown option {unknown[0]!r}" if unknown else f"option {missing[0]!r} is missing"
+        raise ValueError(f"the {name} splitter takes {expected}: {fault}")
     return splitter(tokenizer, **kwargs)

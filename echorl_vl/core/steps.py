@@ -1,11 +1,11 @@
-"""Reasoning steps: which step each token of a rollout belongs to.
+"""Reasoning steps: the step that each token of a rollout belongs to.
 
-A step is a maximal run of text tokens that ends with a token that the splitter names. A run without a letter or a digit
-(white space, a lone "." or "---") is no step: it joins the step before it, and the first one joins the next. Such a run
-holds no reasoning, and as a mean over one or two tokens it would often be the least certain one. Tokens outside
-`text_mask` are in no step (-1) and end none, so the step around an image in the middle of a response is one step.
+A step is a maximal run of text tokens that ends at a boundary of the splitter. A run without a letter or a digit (white
+space, a lone "." or "---") is not a step: it joins the previous step, or the next one at the start of a response. Such
+runs contain no reasoning, and a mean over their one or two tokens would often be the highest entropy of the response.
+Tokens outside `text_mask` belong to no step (-1) and end none, so an image in the middle of a step does not split it.
 
-Indices count from 0 in each row and never fall along it; `mining` relies on that.
+Indices start at 0 in each row and never decrease along it; `mining` relies on this.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ def step_ids(tokens: Tensor, text_mask: Tensor, splitter: Splitter) -> Tensor:
 
     Args:
         tokens: (B, T) int64 ids of the responses.
-        text_mask: (B, T) bool: what the policy wrote, less visual, special and tool tokens.
-        splitter: says where steps end (`make_splitter`).
+        text_mask: (B, T) bool, tokens that the policy generated, without visual, special and tool tokens.
+        splitter: finds the ends of steps, see `make_splitter`.
 
     Returns:
         (B, T) int64, -1 outside `text_mask`.
+
+    Raises:
+        ValueError: the shapes of tokens and text_mask differ.
     """
     if tokens.dim() != 2 or tokens.shape != text_mask.shape:
         shapes = f"{tuple(tokens.shape)} and {tuple(text_mask.shape)}"
@@ -40,9 +43,9 @@ def step_ids(tokens: Tensor, text_mask: Tensor, splitter: Splitter) -> Tensor:
 
 
 def _merge_wordless_runs(ends: Tensor, word: Tensor) -> Tensor:
-    """Number the runs that `ends` cuts each row into; a run without a token of `word` takes the number before it.
+    """Number the runs that `ends` cuts each row into; a run without a token in `word` takes the previous number.
 
-    Works on the flattened batch, cut at every end and at the end of every row, so that no run crosses rows.
+    Works on the flattened batch, cut at every end of a step and of a row, so that no run spans two rows.
     """
     rows, length = ends.shape
     cuts = ends.clone()

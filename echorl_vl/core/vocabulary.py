@@ -1,13 +1,13 @@
-"""What each token of a vocabulary reads as: the table that lets a splitter work on text with one gather.
+"""`TokenTable`: the decoded text of each token id, so that splitters look text up with one gather.
 
-A list of ids such as "198 is a newline" misses merged tokens (".\\n", ")\\n\\n"), so every splitter asks this table,
-which holds the decoded text of every id. It is built once per tokenizer (about two seconds for 150,000 ids) from
-`batch_decode` or `decode` alone, so that it takes any tokenizer, byte-level or SentencePiece, without importing one.
+A list of newline ids ("198 is a newline") would miss merged tokens (".\\n", ")\\n\\n"), so splitters look at the text
+of each token. The table is built once per tokenizer (about two seconds for 150,000 ids). It needs only `batch_decode`
+or `decode`, so any tokenizer works, byte-level or SentencePiece.
 
-Two things that decoding token by token gets wrong are mended here:
-- SentencePiece tokenizers drop one space before what they decode, so every token is decoded behind an anchor token.
-- A token may hold part of a UTF-8 character and reads as U+FFFD alone. `pieces` decodes a run of such tokens together
-  and gives each character to the token that completes it.
+Decoding token by token has two pitfalls, which the table avoids:
+- SentencePiece tokenizers drop the first space of the decoded text, so each token is decoded after an anchor token.
+- A token may contain only part of a UTF-8 character, which decodes to U+FFFD. `pieces` decodes a run of such tokens
+  together and assigns each character to the token that completes it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ import torch
 from torch import Tensor
 
 REPLACEMENT = "\ufffd"
-_MAX_RUN = 64  # a run of invalid bytes is decoded again for each of its tokens, so its length is bounded
+_MAX_RUN = 64  # a run of invalid bytes is decoded once per token, so its length is bounded
 
 
 class TokenTable:
-    """Decoded text of every token id, with flags that are gathered as tensors.
+    """Decoded text of every token id, and per-token flags as tensors.
 
     Args:
-        texts: text of token id i at index i.
-        decode: list of ids -> text; decodes runs of tokens that hold parts of one character.
+        texts: the text of token id i at index i.
+        decode: maps a list of ids to text; used for runs of tokens that contain parts of characters. Joins `texts` by
+            default.
     """
 
     def __init__(self, texts: Sequence[str], decode: Callable[[list[int]], str] | None = None):
@@ -39,26 +40,30 @@ class TokenTable:
 
     @classmethod
     def from_tokenizer(cls, source: Any) -> TokenTable:
-        """`source` if it is a table, else one from a tokenizer: `__len__` and `batch_decode` or `decode`."""
+        """Build the table of a tokenizer (`__len__`, and `batch_decode` or `decode`); return a table unchanged.
+
+        Raises:
+            ValueError: `source` is neither a table nor a tokenizer.
+        """
         if isinstance(source, cls):
             return source
         if not (hasattr(source, "batch_decode") or hasattr(source, "decode")):
-            raise ValueError(f"a splitter needs a tokenizer with decode() and len(); got {type(source).__name__}")
+            raise ValueError(f"expected a tokenizer with len() and decode(), got {type(source).__name__}")
         return cls(_all_texts(source), lambda ids: _decode_many(source, [ids])[0])
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def text(self, token: int) -> str:
-        """Text of one id; empty for ids outside the vocabulary (padding, unused rows of an embedding)."""
+        """Return the text of an id; empty for ids outside the vocabulary (padding, unused embedding rows)."""
         return self.texts[token] if 0 <= token < len(self.texts) else ""
 
-    def flag(self, holds: Callable[[str], bool], unknown: bool = False) -> Tensor:
-        """(V + 1,) bool: `holds(text)` for each id; the last entry stands for every id outside the vocabulary."""
-        return torch.tensor([bool(holds(text)) for text in self.texts] + [unknown], dtype=torch.bool)
+    def flag(self, predicate: Callable[[str], bool], unknown: bool = False) -> Tensor:
+        """(V + 1,) bool: `predicate(text)` of each id; the last entry is for all ids outside the vocabulary."""
+        return torch.tensor([bool(predicate(text)) for text in self.texts] + [unknown], dtype=torch.bool)
 
     def gather(self, flag: Tensor, tokens: Tensor) -> Tensor:
-        """`flag` of every token, in the shape of `tokens` and on its device."""
+        """Look up `flag` (V + 1,) for each token; the result has the shape and device of `tokens`."""
         if tokens.numel() == 0:
             return torch.zeros_like(tokens, dtype=torch.bool)
         low, high = torch.aminmax(tokens)
@@ -71,7 +76,7 @@ class TokenTable:
         return self.gather(self._newline, tokens)
 
     def word(self, tokens: Tensor, text_mask: Tensor) -> Tensor:
-        """(B, T) bool: the token is in `text_mask` and holds a letter or a digit (Unicode's), or a part of one."""
+        """(B, T) bool: the token is in `text_mask` and contains a Unicode letter or digit, or part of one."""
         word = self.gather(self._word, tokens) & text_mask
         partial = self.gather(self._partial, tokens) & text_mask
         seen: dict[tuple[int, ...], list[bool]] = {}
@@ -86,7 +91,7 @@ class TokenTable:
         return word
 
     def _word_of_run(self, tokens: Sequence[int]) -> list[bool]:
-        """The same for a run of tokens that hold parts of characters: each has what the character that it opens has."""
+        """`word` for a run of tokens with parts of characters: each token counts as the character that it starts."""
         pieces = self.pieces(tokens)
         word = [_has_word(piece) for piece in pieces]
         for place in range(len(word) - 2, -1, -1):
@@ -95,7 +100,7 @@ class TokenTable:
         return word
 
     def pieces(self, tokens: Sequence[int]) -> list[str]:
-        """What each token adds to the text; a multi-byte character goes to the token that completes it."""
+        """Return the text that each token adds; a multi-byte character goes to the token that completes it."""
         pieces = [self.text(token) for token in tokens]
         start = 0
         while start < len(pieces):
@@ -106,7 +111,7 @@ class TokenTable:
         return pieces
 
     def _resolve_run(self, tokens: Sequence[int], pieces: list[str], start: int) -> int:
-        """Rewrite `pieces` for the run of partial characters that begins at `start`; return where it ends."""
+        """Rewrite `pieces` for the run of partial characters that begins at `start`; return the end of the run."""
         shown, end = "", start
         while end < len(pieces) and REPLACEMENT in pieces[end] and end - start < _MAX_RUN:
             end += 1
@@ -125,7 +130,7 @@ def _has_word(text: str) -> bool:
 
 
 def _consecutive(numbers: Sequence[int]) -> list[list[int]]:
-    """Runs of numbers that follow each other by 1."""
+    """Split ascending numbers into runs of consecutive integers."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:
@@ -137,22 +142,22 @@ def _consecutive(numbers: Sequence[int]) -> list[list[int]]:
 
 def _all_texts(tokenizer: Any) -> list[str]:
     size = len(tokenizer)
-    if hasattr(tokenizer, "get_vocab"):  # ids may have gaps, and then reach beyond len()
+    if hasattr(tokenizer, "get_vocab"):  # with gaps between ids, the highest id exceeds len()
         size = max(size, 1 + max(tokenizer.get_vocab().values(), default=-1))
     texts = _decode_many(tokenizer, [[token] for token in range(size)])
     anchor = next((token for token, text in enumerate(texts) if len(text) == 1 and text.isalpha()), None)
     if anchor is None:
         return texts
-    behind = _decode_many(tokenizer, [[anchor, token] for token in range(size)])
+    pairs = _decode_many(tokenizer, [[anchor, token] for token in range(size)])
     head = texts[anchor]
-    return [pair[len(head) :] if pair.startswith(head) else text for pair, text in zip(behind, texts, strict=True)]
+    return [pair[len(head) :] if pair.startswith(head) else text for pair, text in zip(pairs, texts, strict=True)]
 
 
 def _decode_many(tokenizer: Any, sequences: list[list[int]]) -> list[str]:
     options = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False}
     try:
         return _call_decode(tokenizer, sequences, options)
-    except TypeError:  # a plain tokenizer without transformers' options
+    except TypeError:  # a tokenizer without the options of transformers
         return _call_decode(tokenizer, sequences, {})
 
 

@@ -1,4 +1,4 @@
-"""Advantages against a loop over groups."""
+"""Advantages compared with a loop over groups."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def naive(rewards, group_ids, estimator, norm_by_std, eps):
 
 @st.composite
 def groups_of_rewards(draw):
-    """Groups of 2 to 6 rollouts, rows in any order."""
+    """Rewards and group ids of groups of 2 to 6 rollouts, in any order."""
     reward = st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0])
     groups = draw(st.lists(st.lists(reward, min_size=2, max_size=6), min_size=1, max_size=4))
     rows = [(reward, 5 - 3 * group) for group, rewards in enumerate(groups) for reward in rewards]
@@ -43,12 +43,12 @@ def groups_of_rewards(draw):
 
 @COMMON
 @given(groups_of_rewards(), st.sampled_from(["grpo", "grpo_passk", "rloo", "reinforce_rej"]), st.booleans())
-def test_against_a_loop(case, estimator, norm_by_std):
+def test_advantages_equal_those_of_a_loop(case, estimator, norm_by_std):
     rewards, group_ids = case
-    found = group_advantages(torch.tensor(rewards), torch.tensor(group_ids), estimator, norm_by_std)
+    actual = group_advantages(torch.tensor(rewards), torch.tensor(group_ids), estimator, norm_by_std)
     expected = naive(torch.tensor(rewards).tolist(), group_ids, estimator, norm_by_std, 1e-6)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, torch.tensor(expected), atol=1e-5, rtol=1e-5)
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual, torch.tensor(expected), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("estimator", ["grpo", "grpo_passk", "rloo", "reinforce_rej"])
@@ -72,12 +72,12 @@ def test_reinforce_plus_plus_whitens_over_the_tokens_of_the_batch():
 
 
 @pytest.mark.parametrize("estimator", ["grpo", "grpo_passk", "rloo", "reinforce_rej"])
-def test_a_group_of_one_is_named(estimator):
-    with pytest.raises(ValueError, match="group 9 has one"):
+def test_a_group_of_one_rollout_is_an_error(estimator):
+    with pytest.raises(ValueError, match="expected groups of n > 1 rollouts, got group 9 with 1 rollout"):
         group_advantages(torch.tensor([1.0, 0.0, 1.0]), torch.tensor([4, 4, 9]), estimator)
 
 
-def test_bad_input_is_named():
+def test_invalid_arguments_are_errors():
     with pytest.raises(ValueError, match="grpo, grpo_passk, rloo, reinforce_rej, reinforce_plus_plus"):
         group_advantages(torch.zeros(2), torch.zeros(2), "ppo")
     with pytest.raises(ValueError, match="one shape"):
@@ -85,7 +85,7 @@ def test_bad_input_is_named():
     assert len(ESTIMATORS) == 5
 
 
-def test_the_overlong_penalty_is_dapos():
+def test_the_overlong_penalty_follows_dapo():
     lengths = torch.tensor([10, 80, 81, 90, 99, 100, 120])
     expected = [0.0, 0.0, -0.05, -0.5, -0.95, -1.0, -1.0]
     torch.testing.assert_close(overlong_penalty(lengths, 100, 20), torch.tensor(expected))

@@ -1,6 +1,6 @@
-"""What must hold whatever the engine, as far as the algorithm alone can show it. Numbers are the specification's.
+"""Properties of the algorithm that hold in every engine. Their numbers are those of the specification.
 
-A toy policy stands in for the model: its logits depend on the parameters through a linear map, everything in float64.
+The model is a toy policy whose logits depend linearly on the parameters, in float64.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SPLITTER = NewlineSplitter(TokenTable(["\n", ".\n", *"abcdefghi"]))
 
 
 class Step:
-    """One optimizer step: P prompts with n rollouts each, and a loss for any subset of its rows."""
+    """An optimizer step of P prompts with n rollouts each; it computes the loss of any subset of its rows."""
 
     def __init__(self, seed=0, prompts=3, n=4, length=9, rewards=None, config=EchoConfig()):  # noqa: B008 (frozen)
         generator = torch.Generator().manual_seed(seed)
@@ -64,7 +64,7 @@ class Step:
         return echo_loss(log_probs, self.clips.token_weights[rows], denominator)
 
     def gradient(self, terms):
-        """Gradient of the sum of terms; each term is a function of no arguments, back-propagated on its own."""
+        """Return the gradient of the sum of terms, each a function without arguments; one backward per term."""
         self.parameters.grad = None
         for term in terms:
             term().backward()
@@ -77,7 +77,7 @@ class Step:
 
 @COMMON
 @given(st.integers(0, 10**6), st.sampled_from(["max", "topk"]), st.sampled_from(["prompts", "clips"]), st.data())
-def test_property_2_exact_under_splitting_and_order(seed, select, normalize_by, data):
+def test_property_2_the_gradient_does_not_depend_on_splitting_and_order(seed, select, normalize_by, data):
     step = Step(seed, config=EchoConfig(select=select, k=2, normalize_by=normalize_by))
     rows = len(step.tokens)
     whole = step.gradient([lambda: step.loss(slice(None), 0.5)])
@@ -89,8 +89,8 @@ def test_property_2_exact_under_splitting_and_order(seed, select, normalize_by, 
 
 @COMMON
 @given(st.integers(0, 10**6))
-def test_property_2_exact_under_packing(seed):
-    """All responses in one row without padding, as a packed forward pass has them."""
+def test_property_2_the_gradient_does_not_depend_on_packing(seed):
+    """All responses are in one row without padding, as in a packed forward pass."""
     step = Step(seed)
     whole = step.gradient([lambda: step.loss(slice(None), 0.5)])
 
@@ -135,7 +135,7 @@ def test_property_3_lambda_0_is_the_base_algorithm_bit_for_bit(seed):
 
 
 @pytest.mark.parametrize("loss_type", ["default", "gspo", "gspo_token", "cispo", "sapo"])
-@pytest.mark.parametrize("reward", [1.0, 1.1])  # 8 times 1.1 has a mean that isn't 1.1
+@pytest.mark.parametrize("reward", [1.0, 1.1])  # the floating-point mean of 8 times 1.1 is not 1.1
 def test_property_4_all_success_groups_have_an_echo_gradient_only(loss_type, reward):
     step = Step(rewards=torch.full((24,), reward, dtype=torch.float64), n=8)
 
@@ -152,7 +152,7 @@ def test_property_4_all_success_groups_have_an_echo_gradient_only(loss_type, rew
 @COMMON
 @given(st.integers(0, 10**6))
 def test_property_5_components_keep_their_own_denominators(seed):
-    """The gradient of the sum is the sum of the terms' gradients, and none changes when another one's size does."""
+    """The gradient of the sum is the sum of the terms' gradients, and scaling one term does not change the others."""
     step = Step(seed)
     rows = slice(None)
 
@@ -166,13 +166,13 @@ def test_property_5_components_keep_their_own_denominators(seed):
         penalty = kl_penalty(step.forward(rows)[0], step.old_log_probs)
         return 0.1 * aggregate(penalty, step.mask, "seq", len(step.mask))
 
-    apart = [step.gradient([term]).clone() for term in (policy, echo, kl)]
-    torch.testing.assert_close(step.gradient([policy, echo, kl]), sum(apart), atol=1e-12, rtol=1e-10)
+    single = [step.gradient([term]).clone() for term in (policy, echo, kl)]
+    torch.testing.assert_close(step.gradient([policy, echo, kl]), sum(single), atol=1e-12, rtol=1e-10)
     step.clips.token_weights.mul_(2.0)  # a larger echo term; exact in float32
-    assert torch.equal(step.gradient([policy]), apart[0])
-    torch.testing.assert_close(step.gradient([policy, echo]), apart[0] + 2.0 * apart[1], atol=1e-12, rtol=1e-10)
+    assert torch.equal(step.gradient([policy]), single[0])
+    torch.testing.assert_close(step.gradient([policy, echo]), single[0] + 2.0 * single[1], atol=1e-12, rtol=1e-10)
 
 
-def test_property_6_mining_takes_the_groups_that_dynamic_sampling_would_drop():
+def test_property_6_mining_uses_the_groups_that_dynamic_sampling_drops():
     step = Step(rewards=torch.tensor([1.0] * 4 + [1.0, 0.0, 0.0, 0.0] + [0.0] * 4, dtype=torch.float64))
-    assert step.group_ids[step.clips.rows].tolist() == [0, 1]  # all-success, mixed; not the all-fail one
+    assert step.group_ids[step.clips.rows].tolist() == [0, 1]  # all-success and mixed, but not all-fail

@@ -1,4 +1,4 @@
-"""The echo term, its denominator, its schedule."""
+"""The echo term, its denominator and its schedule."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMMON = settings(deadline=None, max_examples=40, database=None)
 
 
 def naive_echo_loss(log_probs, clips, prompts):
-    """clips: [(row, places, weight)]; the formula, clip by clip."""
+    """The formula, clip by clip; clips are (row, places, weight)."""
     total = 0.0
     for row, places, weight in clips:
         total = total + weight * -sum(log_probs[row, place] for place in places) / len(places)
@@ -32,21 +32,21 @@ def weighted_clips(draw):
 
 @COMMON
 @given(weighted_clips(), st.integers(1, 9))
-def test_against_the_formula(case, prompts):
+def test_loss_and_gradient_equal_the_formula(case, prompts):
     rows, length, clips = case
     token_weights = torch.zeros(rows, length, dtype=torch.float64)
     for row, places, weight in clips:
         token_weights[row, places] += weight / len(places)
     values = -torch.rand(rows, length, dtype=torch.float64)
     ours, plain = values.clone().requires_grad_(), values.clone().requires_grad_()
-    found, expected = echo_loss(ours, token_weights, prompts), naive_echo_loss(plain, clips, prompts)
-    torch.testing.assert_close(found, expected)
-    found.backward()
+    actual, expected = echo_loss(ours, token_weights, prompts), naive_echo_loss(plain, clips, prompts)
+    torch.testing.assert_close(actual, expected)
+    actual.backward()
     expected.backward()
     torch.testing.assert_close(ours.grad, plain.grad)
 
 
-def test_what_has_no_weight_is_never_read():
+def test_log_probs_of_weight_0_are_never_read():
     log_probs = torch.tensor([[-1.0, -torch.inf], [torch.nan, -2.0]], requires_grad=True)
     loss = echo_loss(log_probs, torch.tensor([[0.5, 0.0], [0.0, 0.25]]), torch.tensor(2))
     loss.backward()
@@ -54,20 +54,20 @@ def test_what_has_no_weight_is_never_read():
     assert log_probs.grad.tolist() == [[-0.25, 0.0], [0.0, -0.125]]
 
 
-def test_without_a_clip_the_loss_is_0_and_so_is_its_gradient():
+def test_without_clips_the_loss_and_its_gradient_are_0():
     log_probs = torch.randn(2, 3, requires_grad=True)
     loss = echo_loss(log_probs, torch.zeros(2, 3), 4)
     loss.backward()
     assert loss.item() == 0 and not log_probs.grad.any()
 
 
-def test_denominator():
+def test_the_denominator_counts_prompts_or_clips():
     assert echo_denominator(EchoConfig(), prompts=16, clips=5) == 16
     assert echo_denominator(EchoConfig(normalize_by="clips"), prompts=16, clips=5) == 5
     assert echo_denominator(EchoConfig(normalize_by="clips"), prompts=16, clips=0) == 1
 
 
-def test_bad_input_is_named():
+def test_invalid_arguments_are_errors():
     with pytest.raises(ValueError, match="one shape"):
         echo_loss(torch.zeros(2, 3), torch.zeros(2, 4), 1)
     for denominator in (0, -1, float("nan")):
@@ -79,7 +79,7 @@ def schedule(steps, **options):
     return [echo_coef(EchoConfig(coef=1.0, **options), step) for step in range(steps)]
 
 
-def test_schedule():
+def test_schedules_of_the_coefficient():
     assert schedule(3) == [1.0] * 3
     assert schedule(4, start_step=2) == [0.0, 0.0, 1.0, 1.0]
     assert schedule(6, start_step=1, warmup_steps=4) == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
@@ -92,7 +92,7 @@ def test_schedule():
 
 @COMMON
 @given(st.integers(0, 9), st.integers(0, 9), st.sampled_from(["none", "linear", "cosine"]), st.integers(1, 9))
-def test_schedule_stays_between_0_and_coef_rises_then_falls(start_step, warmup_steps, decay, decay_steps):
+def test_the_coefficient_rises_to_coef_and_then_falls(start_step, warmup_steps, decay, decay_steps):
     values = schedule(40, start_step=start_step, warmup_steps=warmup_steps, decay=decay, decay_steps=decay_steps)
     assert all(0.0 <= value <= 1.0 for value in values) and max(values) == 1.0
     top = values.index(1.0)

@@ -1,4 +1,4 @@
-"""Log-probs and entropies against the plain formulas: values, gradients, memory."""
+"""Log-probs and entropies compared with the plain formulas: values, gradients and memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMON = settings(deadline=None, max_examples=25, database=None)
 
 
 def naive(logits, labels, temperature=1.0, entropy_temperature=None):
-    """log_softmax over everything at once, in float64."""
+    """Log-probs and entropies from one log_softmax in float64."""
     z = torch.log_softmax(logits.double() / temperature, -1)
     z_entropy = torch.log_softmax(logits.double() / (entropy_temperature or temperature), -1)
     p = z_entropy.exp()
@@ -25,9 +25,9 @@ def naive(logits, labels, temperature=1.0, entropy_temperature=None):
 
 
 def results(function, logits, labels, weights, **options):
-    """Values, and the gradient of a weighted sum of them, as float64."""
+    """Values, and the gradient of their weighted sum, as float64."""
     leaf = logits.clone().requires_grad_()
-    log_probs, entropy = function(leaf * 1.0, labels, **options)  # * 1.0: an activation, as in a model
+    log_probs, entropy = function(leaf * 1.0, labels, **options)  # * 1.0 makes an activation, as in a model
     loss = (log_probs.double() * weights[0]).sum() + (entropy.double() * weights[1]).sum()
     loss.backward()
     return log_probs.detach().double(), entropy.detach().double(), leaf.grad.double()
@@ -42,41 +42,41 @@ def results(function, logits, labels, weights, **options):
     chunk_rows=st.sampled_from([None, 1, 2, 1000]),
     seed=st.integers(0, 1000),
 )
-def test_values_and_gradients(shape, vocabulary, dtype, temperatures, chunk_rows, seed):
+def test_values_and_gradients_equal_the_formulas(shape, vocabulary, dtype, temperatures, chunk_rows, seed):
     generator = torch.Generator().manual_seed(seed)
     logits = (torch.randn(*shape, vocabulary, generator=generator) * 4).to(dtype)
     labels = torch.randint(0, vocabulary, shape, generator=generator)
     weights = torch.randn(2, *shape, generator=generator, dtype=torch.float64)
     options = {"temperature": temperatures[0], "entropy_temperature": temperatures[1]}
     expected = results(naive, logits, labels, weights, **options)
-    found = results(log_probs_and_entropy, logits, labels, weights, chunk_rows=chunk_rows, **options)
+    actual = results(log_probs_and_entropy, logits, labels, weights, chunk_rows=chunk_rows, **options)
     tolerance = 1e-11 if dtype == torch.float64 else 2e-5
-    torch.testing.assert_close(found[:2], expected[:2], atol=tolerance, rtol=tolerance)
-    tolerance = {torch.bfloat16: 2e-2, torch.float32: 2e-5, torch.float64: 1e-11}[dtype]  # the gradient has its dtype
-    torch.testing.assert_close(found[2], expected[2], atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(actual[:2], expected[:2], atol=tolerance, rtol=tolerance)
+    tolerance = {torch.bfloat16: 2e-2, torch.float32: 2e-5, torch.float64: 1e-11}[dtype]  # dtype of the gradient
+    torch.testing.assert_close(actual[2], expected[2], atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.parametrize("chunk_rows", [None, 1, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_entropy_alone_is_that_of_both_and_leaves_the_logits(dtype, chunk_rows):
+def test_token_entropy_equals_log_probs_and_entropy_and_does_not_modify_the_logits(dtype, chunk_rows):
     logits = (torch.randn(3, 5, 11, generator=torch.Generator().manual_seed(0)) * 4).to(dtype)
     logits[0, 0, :4] = -torch.inf  # forbidden tokens
     labels = torch.full((3, 5), 7)
     before = logits.clone()
-    found = token_entropy(logits, 0.6, chunk_rows)
-    assert torch.equal(found, log_probs_and_entropy(logits, labels, 0.6)[1])
+    actual = token_entropy(logits, 0.6, chunk_rows)
+    assert torch.equal(actual, log_probs_and_entropy(logits, labels, 0.6)[1])
     assert torch.equal(logits, before)
-    torch.testing.assert_close(found.double(), naive(logits, labels, 0.6)[1], atol=2e-5, rtol=2e-5)
+    torch.testing.assert_close(actual.double(), naive(logits, labels, 0.6)[1], atol=2e-5, rtol=2e-5)
 
 
-def test_entropy_alone_refuses_what_it_can_t_do():
+def test_invalid_arguments_of_token_entropy_are_errors():
     with pytest.raises(ValueError, match="got \\(\\)"):
         token_entropy(torch.tensor(1.0))
-    with pytest.raises(ValueError, match="must be > 0, got 0"):
+    with pytest.raises(ValueError, match="expected a temperature > 0, got 0"):
         token_entropy(torch.zeros(2, 3), 0)
 
 
-def test_gradcheck():
+def test_gradients_pass_gradcheck():
     logits = torch.randn(3, 2, 5, dtype=torch.float64, requires_grad=True)
     labels = torch.randint(0, 5, (3, 2))
     for options in ({}, {"temperature": 0.7, "entropy_temperature": 1.3}):
@@ -84,7 +84,7 @@ def test_gradcheck():
 
 
 @pytest.mark.parametrize("only", [0, 1])
-def test_gradient_of_one_result_alone(only):
+def test_the_gradient_of_a_single_result_equals_the_formula(only):
     logits, labels = torch.randn(6, 9), torch.randint(0, 9, (6,))
     ours, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
     log_probs_and_entropy(ours, labels)[only].sum().backward()
@@ -94,18 +94,18 @@ def test_gradient_of_one_result_alone(only):
 
 def test_results_are_float32_or_wider():
     labels = torch.zeros(2, dtype=torch.int64)
-    wanted = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.float64: torch.float64}
-    for dtype, result in wanted.items():
+    expected = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.float64: torch.float64}
+    for dtype, result in expected.items():
         assert {out.dtype for out in log_probs_and_entropy(torch.zeros(2, 3, dtype=dtype), labels)} == {result}
 
 
-def test_entropy_without_gradient():
+def test_the_entropy_can_be_detached():
     logits = torch.randn(4, 6, requires_grad=True)
     log_probs, entropy = log_probs_and_entropy(logits, torch.zeros(4, dtype=torch.int64), entropy_grad=False)
     assert log_probs.requires_grad and not entropy.requires_grad
 
 
-def test_forbidden_tokens_and_huge_logits_stay_finite():
+def test_forbidden_tokens_and_huge_logits_give_finite_results():
     logits = torch.tensor([[0.0, -torch.inf, 1.0], [1e4, 0.0, -1e4], [-torch.inf, 0.0, -torch.inf]], requires_grad=True)
     log_probs, entropy = log_probs_and_entropy(logits, torch.tensor([2, 0, 1]))
     (log_probs.sum() + 1e6 * entropy.sum()).backward()
@@ -116,7 +116,7 @@ def test_forbidden_tokens_and_huge_logits_stay_finite():
 
 
 @pytest.mark.parametrize("view", [lambda x: x[:, 1:-1], lambda x: x.transpose(0, 1), lambda x: x[..., ::2]])
-def test_logits_that_are_not_one_run_of_memory(view):
+def test_gradients_of_non_contiguous_logits_equal_the_formula(view):
     base = torch.randn(3, 6, 8)
     labels = torch.randint(0, 4, view(base).shape[:-1])
     ours, plain = base.clone().requires_grad_(), base.clone().requires_grad_()
@@ -149,7 +149,7 @@ VIEWS = {
 @pytest.mark.parametrize("leaf", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
-def test_views_of_leaves_and_of_activations(view, dtype, leaf):
+def test_gradients_through_views_of_leaves_and_activations_equal_the_formula(view, dtype, leaf):
     generator = torch.Generator().manual_seed(0)
     base = torch.randn(3, 6, 8, generator=generator).to(dtype)
     shape = view(base).shape
@@ -162,25 +162,25 @@ def test_views_of_leaves_and_of_activations(view, dtype, leaf):
         ((log_probs.double() * weights[0]).sum() + (entropy.double() * weights[1]).sum()).backward()
         gradients.append(source.grad.double())
         assert torch.equal(source.detach(), base)
-    tolerance = {torch.float64: 1e-11, torch.float32: 2e-5}.get(dtype, 4e-2)  # the gradient has its dtype
-    for found in gradients[1:]:
-        torch.testing.assert_close(found, gradients[0], atol=tolerance, rtol=tolerance)
+    tolerance = {torch.float64: 1e-11, torch.float32: 2e-5}.get(dtype, 4e-2)  # dtype of the gradient
+    for gradient in gradients[1:]:
+        torch.testing.assert_close(gradient, gradients[0], atol=tolerance, rtol=tolerance)
 
 
-# --- whose storage the gradient is written to
+# Storage of the gradient
 
 
-def test_the_gradient_takes_the_storage_of_an_activation():
+def test_the_gradient_is_written_to_the_storage_of_an_activation():
     leaf = torch.randn(4, 6, requires_grad=True)
     logits = leaf * 1.0
-    seen = []
-    logits.register_hook(lambda grad: seen.append(grad.data_ptr()))
+    addresses = []
+    logits.register_hook(lambda grad: addresses.append(grad.data_ptr()))
     log_probs_and_entropy(logits, torch.zeros(4, dtype=torch.int64))[0].sum().backward()
-    assert seen == [logits.data_ptr()]
+    assert addresses == [logits.data_ptr()]
 
 
 @pytest.mark.parametrize("view", [lambda x: x, lambda x: x[1:], lambda x: x.view(2, 2, 6), lambda x: x.view(4, 6)[:]])
-def test_a_leaf_and_its_views_keep_their_values(view):
+def test_the_backward_does_not_modify_a_leaf_or_its_views(view):
     leaf = torch.randn(4, 6, requires_grad=True)
     before = leaf.detach().clone()
     logits = view(leaf)
@@ -188,7 +188,7 @@ def test_a_leaf_and_its_views_keep_their_values(view):
     assert torch.equal(leaf.detach(), before)
 
 
-def test_an_expanded_activation_gets_the_gradient_of_all_its_copies():
+def test_the_gradient_of_an_expanded_activation_sums_over_its_copies():
     leaf = torch.randn(1, 6, requires_grad=True)
     logits = (leaf * 1.0).expand(3, 6)
     labels = torch.tensor([0, 1, 2])
@@ -197,7 +197,7 @@ def test_an_expanded_activation_gets_the_gradient_of_all_its_copies():
     torch.testing.assert_close(ours, plain)
 
 
-def test_others_who_saved_the_logits_get_an_error_not_garbage():
+def test_a_second_backward_that_uses_the_logits_is_an_error():
     leaf = torch.randn(4, 6, requires_grad=True)
     labels = torch.zeros(4, dtype=torch.int64)
     logits = leaf.exp()  # exp saves its result, which is the logits
@@ -214,11 +214,11 @@ def test_others_who_saved_the_logits_get_an_error_not_garbage():
         total.backward()
 
 
-# --- memory
+# Memory
 
 
 class LiveMemory(TorchDispatchMode):
-    """Peak bytes of the storages made while it is on, over what is alive at once."""
+    """Peak number of live bytes in the storages that are allocated while the mode is active."""
 
     def __init__(self):
         super().__init__()
@@ -230,10 +230,10 @@ class LiveMemory(TorchDispatchMode):
         out = function(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
             if _is_tensor(leaf):
-                self._see(leaf.untyped_storage(), given_storages)
+                self._count(leaf.untyped_storage(), given_storages)
         return out
 
-    def _see(self, storage, given_storages):
+    def _count(self, storage, given_storages):
         if storage._cdata in given_storages or storage._cdata in self.known:
             return
         size, key = storage.nbytes(), storage._cdata
@@ -252,7 +252,7 @@ def _is_tensor(leaf):
 
 
 def extra_memory(function, logits, labels):
-    """(peak, largest) bytes of forward and backward beside the logits, over the bytes of the logits."""
+    """(peak, largest) bytes that forward and backward allocate in addition to the logits, as a share of the logits."""
     memory = LiveMemory()
     edge = torch.autograd.graph.get_gradient_edge(logits)
     with memory:
@@ -264,7 +264,7 @@ def extra_memory(function, logits, labels):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(4, 64, 2048), (256, 512)])
-def test_never_a_second_tensor_of_the_logits_size(dtype, shape):
+def test_no_second_tensor_of_the_size_of_the_logits_is_allocated(dtype, shape):
     hidden = torch.randn(*shape[:-1], 1, dtype=dtype, requires_grad=True)
     logits = hidden.expand(shape).clone()
     labels = torch.randint(0, shape[-1], shape[:-1])
@@ -273,13 +273,13 @@ def test_never_a_second_tensor_of_the_logits_size(dtype, shape):
     assert peak <= 0.75
 
 
-def test_the_memory_test_sees_the_naive_formula():
+def test_the_memory_measurement_detects_the_naive_formula():
     leaf = torch.randn(64, 2048, requires_grad=True)
     peak, largest = extra_memory(naive, leaf * 1.0, torch.zeros(64, dtype=torch.int64))
     assert peak > 3 and largest >= 2
 
 
-# --- means over steps
+# Means over steps
 
 
 def naive_step_entropies(entropy, ids):
@@ -287,26 +287,26 @@ def naive_step_entropies(entropy, ids):
     out = []
     for values, row in zip(entropy, ids, strict=True):
         pairs = list(zip(values, row, strict=True))
-        of_step = [[value for value, step in pairs if step == wanted] for wanted in range(steps)]
-        out.append([sum(part) / len(part) if part else float("nan") for part in of_step])
+        by_step = [[value for value, step in pairs if step == number] for number in range(steps)]
+        out.append([sum(part) / len(part) if part else float("nan") for part in by_step])
     return torch.tensor(out).view(len(ids), steps)
 
 
 @COMMON
 @given(st.integers(1, 5), st.integers(0, 9), st.integers(0, 10**6))
-def test_step_entropies(rows, length, seed):
+def test_step_entropies_equal_those_of_a_loop(rows, length, seed):
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(0, 2, (rows, length), generator=generator).cumsum(1)
     ids = ids.masked_fill(torch.rand(rows, length, generator=generator) < 0.3, -1)
     entropy = torch.rand(rows, length, generator=generator)
     expected = naive_step_entropies(entropy.tolist(), ids.tolist())
-    outside = entropy.masked_fill(ids < 0, torch.nan)  # what is in no step is never read into a mean
-    found = step_entropies(outside, ids)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, expected, equal_nan=True, atol=1e-6, rtol=1e-6)
+    masked = entropy.masked_fill(ids < 0, torch.nan)  # tokens outside of steps must not be read
+    actual = step_entropies(masked, ids)
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual, expected, equal_nan=True, atol=1e-6, rtol=1e-6)
 
 
-def test_equal_steps_compare_equal_wherever_they_stand():
+def test_equal_steps_at_different_positions_compare_equal():
     step = torch.rand(7)
     lead = torch.rand(13)
     entropy = torch.stack([torch.cat([lead, step]), torch.cat([step, lead])])
@@ -315,11 +315,11 @@ def test_equal_steps_compare_equal_wherever_they_stand():
     assert means[0, 1] == means[1, 0] and means[0, 0] == means[1, 1]
 
 
-def test_bad_input_is_named():
+def test_invalid_arguments_are_errors():
     with pytest.raises(ValueError, match=r"\(2, 3\)"):
         log_probs_and_entropy(torch.zeros(2, 4), torch.zeros(2, 3, dtype=torch.int64))
     for options in ({"temperature": 0.0}, {"entropy_temperature": -1.0}):
-        with pytest.raises(ValueError, match="temperature must be > 0"):
+        with pytest.raises(ValueError, match="expected a temperature > 0"):
             log_probs_and_entropy(torch.zeros(2, 4), torch.zeros(2, dtype=torch.int64), **options)
     with pytest.raises(ValueError, match="one shape"):
         step_entropies(torch.zeros(2, 3), torch.zeros(2, 4, dtype=torch.int64))

@@ -1,4 +1,4 @@
-"""Policy losses against a loop over tokens; sums and denominators; KL estimates."""
+"""Policy losses compared with a loop over tokens; aggregation; KL estimates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOW, HIGH, DUAL, TAU_POSITIVE, TAU_NEGATIVE = 0.2, 0.28, 3.0, 1.0, 1.05
 
 
 def naive_policy_loss(log_probs, old, advantages, mask, loss_type):
-    """One token at a time, with torch scalars, so that gradients follow."""
+    """Token by token with torch scalars, so that the result has gradients."""
     loss = torch.zeros_like(old)
     high, low = torch.zeros_like(mask), torch.zeros_like(mask)
     for row in range(len(old)):
@@ -58,7 +58,7 @@ def ragged(draw):
 
 @COMMON
 @given(ragged(), st.sampled_from(LOSS_TYPES))
-def test_against_a_loop(case, loss_type):
+def test_losses_and_gradients_equal_those_of_a_loop(case, loss_type):
     log_probs, old, advantages, mask = case
     ours, plain = log_probs.clone().requires_grad_(), log_probs.clone().requires_grad_()
     found = policy_loss(ours, old, advantages, mask, LOW, HIGH, DUAL, loss_type, TAU_POSITIVE, TAU_NEGATIVE)
@@ -91,7 +91,7 @@ def test_extreme_ratios_keep_a_finite_gradient():
 
 @COMMON
 @given(ragged(), st.sampled_from(["token", "seq"]))
-def test_aggregate_against_a_loop_and_over_any_split(case, mode):
+def test_aggregate_equals_a_loop_and_does_not_depend_on_the_split(case, mode):
     values, _, _, mask = case
     tokens, rows = int(mask.sum()), len(mask)
     denominator = max(1, tokens) if mode == "token" else rows
@@ -106,7 +106,7 @@ def test_aggregate_against_a_loop_and_over_any_split(case, mode):
     torch.testing.assert_close(split, expected)
 
 
-def test_kl_penalty_against_the_formulas():
+def test_kl_penalties_equal_the_formulas():
     log_probs = torch.tensor([[-1.0, -2.0, -30.0, -0.5]], requires_grad=True)
     reference = torch.tensor([[-1.5, -2.0, -0.1, -40.0]])
     differences = [0.5, 0.0, -29.9, 39.5]
@@ -124,7 +124,7 @@ def test_kl_penalty_against_the_formulas():
     assert kl_penalty(log_probs.bfloat16(), reference.bfloat16()).dtype == torch.float32
 
 
-def test_bad_input_is_named():
+def test_invalid_arguments_are_errors():
     two, mask = torch.zeros(2, 3), torch.ones(2, 3)
     with pytest.raises(ValueError, match="default, gspo, gspo_token, cispo, sapo"):
         policy_loss(two, two, torch.zeros(2), mask, loss_type="ppo")

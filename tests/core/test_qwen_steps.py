@@ -1,4 +1,4 @@
-"""Steps on the real Qwen2.5-VL vocabulary, where newlines are merged into other tokens."""
+"""Steps with the Qwen2.5-VL vocabulary, which merges newlines with other characters."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def encode(tokenizer, text):
 def test_merged_tokens_end_steps(tokenizer, table):
     tokens, mask = encode(tokenizer, "So it is right.\nThen (as above)\n\nx")
     pieces = [tokenizer.decode([token]) for token in tokens[0]]
-    assert ".\n" in pieces and ")\n\n" in pieces  # the point of the test: neither is the token "\n"
+    assert ".\n" in pieces and ")\n\n" in pieces  # the premise of the test: neither is the token "\n"
     ids = step_ids(tokens, mask, NewlineSplitter(table))[0].tolist()
     assert [ids[pieces.index(piece)] for piece in (".\n", " (", ")\n\n", "x")] == [0, 1, 1, 2]
 
 
 @pytest.mark.parametrize("text", SOLUTIONS)
 def test_boundaries_are_the_newlines_of_the_decoded_text(tokenizer, table, text):
-    """Character-level reference: a token ends a step when decoding up to it shows one more newline than before it."""
+    """Reference: a token ends a step if the text decoded up to it has more newlines than the text before it."""
     tokens, mask = encode(tokenizer, text)
     newlines = [tokenizer.decode(tokens[0, :end]).count("\n") for end in range(tokens.shape[1] + 1)]
     expected = [after > before for before, after in pairwise(newlines)]
@@ -52,7 +52,7 @@ def test_boundaries_are_the_newlines_of_the_decoded_text(tokenizer, table, text)
 
 
 @pytest.mark.parametrize("text", SOLUTIONS)
-def test_pieces_join_to_the_text_and_tell_how_far_each_token_reaches(tokenizer, table, text):
+def test_pieces_join_to_the_decoded_text_at_every_token(tokenizer, table, text):
     tokens = encode(tokenizer, text)[0][0].tolist()
     pieces = table.pieces(tokens)
     assert "".join(pieces) == text
@@ -61,7 +61,7 @@ def test_pieces_join_to_the_text_and_tell_how_far_each_token_reaches(tokenizer, 
 
 
 @pytest.mark.parametrize("name", ["sentence", "formula", "blank_line", "step_heading"])
-def test_steps_of_the_context_splitters_join_to_the_text(tokenizer, table, name):
+def test_steps_join_to_the_text(tokenizer, table, name):
     for text in SOLUTIONS:
         tokens, mask = encode(tokenizer, text)
         ids = step_ids(tokens, mask, make_splitter(name, table))[0]
@@ -69,7 +69,7 @@ def test_steps_of_the_context_splitters_join_to_the_text(tokenizer, table, name)
         assert "".join(steps) == text and all(any(map(str.isalnum, step)) for step in steps)
 
 
-def test_no_split_inside_the_formula_and_the_code(tokenizer, table):
+def test_the_formula_splitter_does_not_split_formulas_and_code(tokenizer, table):
     tokens, mask = encode(tokenizer, SOLUTIONS[1])
     ids = step_ids(tokens, mask, make_splitter("formula", table))[0]
     steps = [tokenizer.decode(tokens[0][ids == step]) for step in range(int(ids.max()) + 1)]
@@ -82,7 +82,7 @@ def test_no_split_inside_the_formula_and_the_code(tokenizer, table):
     ]
 
 
-def test_sampled_ids_beyond_the_tokenizer_are_harmless(tokenizer, table):
+def test_ids_outside_the_vocabulary_do_not_change_steps(tokenizer, table):
     tokens, mask = encode(tokenizer, "a.\nb")
     tokens = torch.cat([tokens, torch.tensor([[152_000]])], 1)  # an unused row of the embedding
     mask = torch.ones_like(tokens, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Each splitter against text whose steps are written down by hand, or against a character-level reference."""
+"""Splitters compared with steps written by hand and with character-level references."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from echorl_vl.core import SPLITTERS, NewlineSplitter, TokenTable, make_splitter
 
 COMMON = settings(deadline=None, max_examples=50, database=None)
 CHARACTERS = [chr(code) for code in range(128)] + ["é", "。", "！", "😀", "中"]
-TABLE = TokenTable(CHARACTERS)  # one token a character: steps can be read off as substrings
+TABLE = TokenTable(CHARACTERS)  # one token per character, so that steps are substrings
 
 
 def characters(text):
@@ -22,7 +22,7 @@ def characters(text):
 
 
 def cut(name, text, **options):
-    """The text of each step, one token a character."""
+    """The text of each step, with one token per character."""
     tokens, mask = characters(text)
     ids = step_ids(tokens, mask, make_splitter(name, TABLE, **options))[0].tolist()
     steps = [""] * (max(ids, default=-1) + 1)
@@ -60,26 +60,26 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "options", "steps"), CASES)
-def test_steps_written_by_hand(name, options, steps):
+def test_steps_equal_those_written_by_hand(name, options, steps):
     assert cut(name, "".join(steps), **options) == steps
 
 
-def test_every_splitter_is_covered():
+def test_the_cases_cover_every_splitter():
     assert {case[0] for case in CASES} == set(SPLITTERS)
 
 
-def test_merged_tokens_and_multi_byte_characters_end_the_step_they_belong_to():
+def test_merged_tokens_and_multi_byte_characters_end_steps():
     table = TokenTable(["so", ".\n", ")\n\n", " the. But", "\n", "x", "。\n"])
     tokens = torch.tensor([[0, 1, 0, 2, 4, 5, 3, 5, 6]])
     mask = torch.ones_like(tokens, dtype=torch.bool)
     assert step_ids(tokens, mask, NewlineSplitter(table)).tolist() == [[0, 0, 1, 1, 1, 2, 2, 2, 2]]
-    # " the. But" holds the end of one sentence and the start of the next: it belongs to the step that it ends
+    # " the. But" contains the end of a sentence and the start of the next: it belongs to the first
     assert step_ids(tokens, mask, make_splitter("sentence", table)).tolist() == [[0, 0, 1, 1, 1, 2, 2, 3, 3]]
 
 
-def test_a_picture_in_the_middle_hides_no_delimiter():
+def test_an_image_in_the_middle_does_not_hide_delimiters():
     tokens, mask = characters("a$$x\ny$$\nb")
-    mask[0, 4:6] = False  # the newline inside the formula, and y, are taken by a picture
+    mask[0, 4:6] = False  # visual tokens in the place of the newline inside the formula and of y
     assert step_ids(tokens, mask, make_splitter("formula", TABLE)).tolist() == [[0, 0, 0, 0, -1, -1, 0, 0, 0, 1]]
     tokens, mask = characters("a\n?\nb")
     mask[0, 2] = False
@@ -89,7 +89,7 @@ def test_a_picture_in_the_middle_hides_no_delimiter():
 
 @COMMON
 @given(st.text(alphabet="a.!\n $\\[]`1 Step:", max_size=60), st.sampled_from(sorted(SPLITTERS)))
-def test_any_text_is_cut_into_its_own_pieces(text, name):
+def test_the_steps_of_any_text_join_to_the_text(text, name):
     options = {"regex": {"pattern": r"\W"}, "window": {"size": 7}}.get(name, {})
     steps = cut(name, text, **options)
     assert "".join(steps) == text
@@ -98,19 +98,18 @@ def test_any_text_is_cut_into_its_own_pieces(text, name):
 
 @COMMON
 @given(st.text(alphabet="ab $\\[]\n", max_size=60))
-def test_formula_against_a_regular_expression(text):
+def test_the_formula_splitter_equals_a_regular_expression(text):
     spans = [match.span() for match in re.finditer(r"\$\$.*?\$\$|(?<!\\)\\\[.*?(?<!\\)\\\]", text, re.S)]
     if re.search(r"\$\$|(?<!\\)\\\[", re.sub(r"\$\$.*?\$\$|(?<!\\)\\\[.*?(?<!\\)\\\]", "", text, flags=re.S)):
-        return  # an opener that is never closed is tested by hand
+        return  # unclosed formulas are among the cases written by hand
     ends = [at for at, character in enumerate(text) if character == "\n" and not any(a <= at < b for a, b in spans)]
     tokens, mask = characters(text)
-    found = make_splitter("formula", TABLE).boundaries(tokens, mask)[0].nonzero().flatten().tolist()
-    assert found == ends
+    assert make_splitter("formula", TABLE).boundaries(tokens, mask)[0].nonzero().flatten().tolist() == ends
 
 
 @pytest.mark.parametrize("name", ["blank_line", "sentence", "step_heading", "formula"])
 @pytest.mark.parametrize("text", [".", "\\[", "$$", "`", "\n ", " ", "# ", "Step 1:", ".)"])
-def test_time_is_linear_in_degenerate_rollouts(name, text):
+def test_degenerate_rollouts_take_linear_time(name, text):
     splitter = make_splitter(name, TABLE)
     list(splitter.ends(text * 100_000)) + list(splitter.starts(text * 100_000))
 
@@ -127,6 +126,6 @@ def test_time_is_linear_in_degenerate_rollouts(name, text):
         ("window", {"size": True}, "size >= 1"),
     ],
 )
-def test_bad_options_are_named(name, options, message):
+def test_invalid_options_are_errors(name, options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         make_splitter(name, TABLE, **options)

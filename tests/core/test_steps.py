@@ -1,4 +1,4 @@
-"""step_ids against a loop over tokens."""
+"""`step_ids` compared with a loop over tokens."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ TEXTS = ["a", " 7", "\n", ".\n", ")\n\n", " ", "---", "中\n", "", "<image>"]
 TABLE = TokenTable(TEXTS)
 
 
-def holds_a_word(row, places):
+def contains_a_word(row, places):
     return any(character.isalnum() for character in "".join(TEXTS[row[place]] for place in places))
 
 
 def naive_step_ids(tokens, text_mask, ends):
-    """Cut after every end; hang a piece without letter or digit on the one before (the first on the next); number."""
+    """Cut after each end; merge a piece without letter or digit with the previous one, or the first with the next."""
     out = []
     for row, mask, row_ends in zip(tokens.tolist(), text_mask.tolist(), ends.tolist(), strict=True):
         pieces, current = [], []
@@ -32,8 +32,8 @@ def naive_step_ids(tokens, text_mask, ends):
         pieces += [current] if current else []
         merged = []
         for piece in pieces:
-            first_is_wordless = len(merged) == 1 and not holds_a_word(row, merged[0])
-            if merged and (first_is_wordless or not holds_a_word(row, piece)):
+            first_is_wordless = len(merged) == 1 and not contains_a_word(row, merged[0])
+            if merged and (first_is_wordless or not contains_a_word(row, piece)):
                 merged[-1] += piece
             else:
                 merged.append(piece)
@@ -55,7 +55,7 @@ def ragged(draw):
 
 @COMMON
 @given(ragged(), st.sampled_from(["newline", "window"]))
-def test_against_a_loop_over_tokens(batch, name):
+def test_steps_equal_those_of_a_loop(batch, name):
     tokens, mask = batch
     splitter = make_splitter(name, TABLE, **({"size": 3} if name == "window" else {}))
     expected = naive_step_ids(tokens, mask, splitter.boundaries(tokens, mask))
@@ -64,7 +64,7 @@ def test_against_a_loop_over_tokens(batch, name):
 
 @COMMON
 @given(ragged())
-def test_newline_boundaries_against_the_text(batch):
+def test_newline_boundaries_are_the_tokens_with_newlines(batch):
     tokens, mask = batch
     expected = [
         ["\n" in TEXTS[token] and inside for token, inside in zip(row, row_mask, strict=True)]
@@ -73,14 +73,14 @@ def test_newline_boundaries_against_the_text(batch):
     assert NewlineSplitter(TABLE).boundaries(tokens, mask).tolist() == expected
 
 
-def test_white_space_joins_the_step_before_and_the_first_the_next():
+def test_white_space_joins_the_previous_step_or_at_the_start_the_next():
     a, newline, space = 0, 2, 5
     tokens = torch.tensor([[newline, space, newline, a, newline, newline, space, a, newline, space]])
     mask = torch.ones_like(tokens, dtype=torch.bool)
     assert step_ids(tokens, mask, NewlineSplitter(TABLE)).tolist() == [[0, 0, 0, 0, 0, 0, 1, 1, 1, 1]]
 
 
-def test_a_lone_mark_joins_the_step_before_and_the_first_the_next():
+def test_a_lone_mark_joins_the_previous_step_or_at_the_start_the_next():
     a, newline, dot, dashes = 0, 2, 3, 6
     tokens = torch.tensor(
         [[dashes, newline, a, newline, dot, dashes, newline, a, dot, dot], [dot, dashes, newline] * 3 + [a]]
@@ -92,7 +92,7 @@ def test_a_lone_mark_joins_the_step_before_and_the_first_the_next():
 
 @pytest.mark.parametrize("name", ["newline", "window"])
 @pytest.mark.parametrize(("line", "is_step"), [("中", True), ("é", True), ("²", True), ("😀", False), ("—", False)])
-def test_a_step_of_parts_of_characters_is_one_if_they_make_a_letter(name, line, is_step):
+def test_byte_tokens_form_a_step_if_they_make_up_a_letter(name, line, is_step):
     def decode(ids):
         return bytes(ids).decode("utf-8", errors="replace")
 
@@ -109,7 +109,7 @@ def test_a_row_of_white_space_is_one_step_and_an_empty_row_has_none():
     assert step_ids(tokens, mask, NewlineSplitter(TABLE)).tolist() == [[0, 0, 0], [-1, -1, -1]]
 
 
-def test_visual_tokens_in_the_middle_neither_end_a_step_nor_belong_to_one():
+def test_visual_tokens_belong_to_no_step_and_end_none():
     a, end, image = 0, 3, 9
     tokens = torch.tensor([[a, image, image, a, end, image, a]])
     mask = tokens != image
@@ -118,7 +118,7 @@ def test_visual_tokens_in_the_middle_neither_end_a_step_nor_belong_to_one():
 
 @COMMON
 @given(ragged())
-def test_a_row_depends_on_no_other_row(batch):
+def test_rows_are_independent(batch):
     tokens, mask = batch
     splitter = NewlineSplitter(TABLE)
     whole = step_ids(tokens, mask, splitter)
@@ -126,10 +126,12 @@ def test_a_row_depends_on_no_other_row(batch):
         assert torch.equal(whole[row, None], step_ids(tokens[row, None], mask[row, None], splitter))
 
 
-def test_empty_batches_and_bad_shapes():
-    splitter = NewlineSplitter(TABLE)
+def test_empty_batches_keep_their_shape():
     for shape in [(0, 4), (3, 0)]:
         empty = torch.zeros(shape, dtype=torch.int64)
-        assert step_ids(empty, empty.bool(), splitter).shape == shape
+        assert step_ids(empty, empty.bool(), NewlineSplitter(TABLE)).shape == shape
+
+
+def test_mismatched_shapes_are_an_error():
     with pytest.raises(ValueError, match=r"\(2, 3\) and \(2, 4\)"):
-        step_ids(torch.zeros(2, 3, dtype=torch.int64), torch.ones(2, 4, dtype=torch.bool), splitter)
+        step_ids(torch.zeros(2, 3, dtype=torch.int64), torch.ones(2, 4, dtype=torch.bool), NewlineSplitter(TABLE))

@@ -1,4 +1,4 @@
-"""Steps and texts on the two kinds of tokenizers that models have, built tiny: SentencePiece's and byte-level."""
+"""Steps and token texts with small SentencePiece and byte-level tokenizers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PIECES = ["▁▁", "▁▁▁▁", "▁▁▁So", "▁▁The", "▁Then", "▁t
 
 
 def sentence_piece():
-    """As Llama 2's: "▁" for a space, bytes of unknown characters, and a decoder that drops one space at the start."""
+    """Like Llama 2: "▁" for a space, byte fallback, and a decoder that drops one space at the start."""
     vocabulary = ["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(256)]
     merges = []
     for piece in ["▁", *sorted(set(TEXT) - set(" 角\t\n")), *PIECES]:
@@ -59,7 +59,7 @@ def sentence_piece():
 
 
 def byte_level():
-    """As Qwen's: merges over bytes, a space belongs to the word behind it, nothing is added or dropped."""
+    """Like Qwen: merges over bytes, a space belongs to the following word, and no space is added or dropped."""
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
@@ -84,23 +84,23 @@ def cut(tokenizer, name):
     return steps
 
 
-def test_the_vocabularies_have_what_is_to_be_tested(tokenizer):
+def test_the_vocabularies_have_tokens_with_leading_spaces(tokenizer):
     texts = TokenTable.from_tokenizer(tokenizer).texts
     assert " Then" in texts or " Th" in texts
     assert any(text.startswith("  ") for text in texts)
 
 
 @pytest.mark.parametrize(("name", "steps"), [("sentence", SENTENCES), ("step_heading", HEADINGS)])
-def test_steps_are_those_of_the_text(tokenizer, name, steps):
-    """Up to the spaces around them: those belong to one token with the word behind them, or the newline before."""
+def test_steps_equal_those_of_the_text(tokenizer, name, steps):
+    """Up to surrounding spaces, which can share a token with the following word or the previous newline."""
     assert "".join(steps) == TEXT
-    found = cut(tokenizer, name)
-    assert "".join(found).strip() == TEXT  # SentencePiece puts a space before the text
-    assert [step.strip(" ") for step in found] == [step.strip(" ") for step in steps]
+    actual = cut(tokenizer, name)
+    assert "".join(actual).strip() == TEXT  # SentencePiece adds a space before the text
+    assert [step.strip(" ") for step in actual] == [step.strip(" ") for step in steps]
 
 
-def test_texts_of_tokens_join_to_the_text(tokenizer):
-    """The reference: what one more token adds to the decoded text, behind a word so that no space is dropped."""
+def test_token_texts_equal_what_a_token_adds_to_decoded_text(tokenizer):
+    """The token is decoded after a word, so that the decoder does not drop its space."""
     table = TokenTable.from_tokenizer(tokenizer)
     head = tokenizer.encode("it", add_special_tokens=False)
     for token, text in enumerate(table.texts):

@@ -1,4 +1,4 @@
-"""The vocabulary table: texts of tokens, byte fragments, ids outside the vocabulary."""
+"""`TokenTable`: texts of tokens, parts of characters, ids outside the vocabulary."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ByteTokenizer:
 
 
 class SpaceDroppingTokenizer:
-    """Like SentencePiece: the space before the first word of what is decoded is lost, one of several."""
+    """Like SentencePiece: decoding drops one space at the start."""
 
     VOCABULARY = ("▁the", "▁", "a", "\n", "cat", "▁cat", ".", "▁▁▁x", "▁▁")
 
@@ -45,13 +45,13 @@ def byte_table():
     return TokenTable.from_tokenizer(ByteTokenizer())
 
 
-def test_flags_see_the_text_of_merged_tokens(byte_table):
+def test_flags_cover_merged_tokens(byte_table):
     tokens = torch.tensor([[10, 32, 46, 256, 257, 258, 9]])  # newline, space, ".", ".\n", ")\n\n", " the", tab
     assert byte_table.newline(tokens).tolist() == [[True, False, False, True, True, False, False]]
     assert byte_table.word(tokens, tokens >= 0).tolist() == [[False, False, False, False, False, True, False]]
 
 
-def test_ids_outside_the_vocabulary_hold_no_letter_and_no_newline(byte_table):
+def test_ids_outside_the_vocabulary_have_no_letter_and_no_newline(byte_table):
     tokens = torch.tensor([[-100, -1, len(byte_table), 10**6, 65]])
     assert byte_table.newline(tokens).tolist() == [[False] * 5]
     everything = torch.ones_like(tokens, dtype=torch.bool)
@@ -59,28 +59,28 @@ def test_ids_outside_the_vocabulary_hold_no_letter_and_no_newline(byte_table):
     assert not byte_table.word(tokens, ~everything).any()
 
 
-def test_spaces_before_words_survive_a_tokenizer_that_drops_them():
+def test_texts_keep_leading_spaces_that_the_tokenizer_drops():
     table = TokenTable.from_tokenizer(SpaceDroppingTokenizer())
     assert table.texts == [" the", " ", "a", "\n", "cat", " cat", ".", "   x", "  "]
     assert table.word(torch.tensor([[1, 3, 2]]), torch.ones(1, 3, dtype=torch.bool)).tolist() == [[False, False, True]]
 
 
-def test_a_table_is_shared_not_built_again(byte_table):
+def test_from_tokenizer_returns_a_table_unchanged(byte_table):
     assert TokenTable.from_tokenizer(byte_table) is byte_table
 
 
-def test_what_is_no_tokenizer_is_refused():
-    with pytest.raises(ValueError, match="decode"):
+def test_an_object_without_decode_is_an_error():
+    with pytest.raises(ValueError, match=r"expected a tokenizer with len\(\) and decode\(\), got int"):
         TokenTable.from_tokenizer(42)
 
 
 @settings(deadline=None, max_examples=60, database=None)
 @given(st.text(alphabet="a.\n )é。😀　", max_size=30), st.data())
-def test_pieces_join_to_the_text_and_split_where_characters_are_complete(text, data):
+def test_a_character_is_the_piece_of_its_last_byte(text, data):
     table = TokenTable.from_tokenizer(ByteTokenizer())
     tokens = list(text.encode())
     pieces = table.pieces(tokens)
-    expected = []  # a character stands at its last byte
+    expected = []
     for character in text:
         expected += [""] * (len(character.encode()) - 1) + [character]
     assert pieces == expected
@@ -88,8 +88,8 @@ def test_pieces_join_to_the_text_and_split_where_characters_are_complete(text, d
 
 @settings(deadline=None, max_examples=60, database=None)
 @given(st.text(alphabet="a.\n )é。😀　中²", max_size=30), st.lists(st.booleans(), min_size=30, max_size=30))
-def test_each_byte_of_a_letter_counts_as_one_and_no_byte_of_another_character(text, hidden):
-    """One byte a token, with tokens outside of the mask between the characters."""
+def test_a_byte_counts_as_a_word_if_its_character_is_a_letter(text, hidden):
+    """One token per byte, with tokens outside of the mask between the characters."""
     tokens, mask, expected = [], [], []
     for character, hide in zip(text, hidden, strict=False):
         data = [65] * hide + list(character.encode())
@@ -97,13 +97,13 @@ def test_each_byte_of_a_letter_counts_as_one_and_no_byte_of_another_character(te
         mask += [False] * hide + [True] * (len(data) - hide)
         expected += [False] * hide + [character.isalnum()] * (len(data) - hide)
     table = TokenTable.from_tokenizer(ByteTokenizer())
-    found = table.word(torch.tensor([tokens], dtype=torch.int64), torch.tensor([mask], dtype=torch.bool))
-    assert found.tolist() == [expected]
+    word = table.word(torch.tensor([tokens], dtype=torch.int64), torch.tensor([mask], dtype=torch.bool))
+    assert word.tolist() == [expected]
 
 
 @settings(deadline=None, max_examples=60, database=None)
 @given(st.lists(st.sampled_from([0xE3, 0x80, 0x82, 0x9F, 0xFF, 65, 10, 256, 259, 260, 261]), max_size=25))
-def test_invalid_bytes_keep_the_ascii_text_where_it_was(tokens):
+def test_invalid_bytes_do_not_move_ascii_text(tokens):
     tokenizer = ByteTokenizer()
     pieces = TokenTable.from_tokenizer(tokenizer).pieces(tokens)
     for token, piece in zip(tokens, pieces, strict=True):
@@ -111,7 +111,7 @@ def test_invalid_bytes_keep_the_ascii_text_where_it_was(tokens):
         assert [character for character in piece if character.isascii()] == plain
 
 
-def test_a_long_run_of_invalid_bytes_stays_cheap():
+def test_a_long_run_of_invalid_bytes_takes_linear_time():
     calls = []
 
     class Counting(ByteTokenizer):

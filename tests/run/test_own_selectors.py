@@ -90,5 +90,5 @@ def faulty(step_entropy, eligible, groups, config, generator):
 
 
 def test_a_file_without_a_name_is_asked_for_one() -> None:
-    with pytest.raises(ValueError, match=r"expected mine\.py:NAME for one that this file registers"):
+    with pytest.raises(ValueError, match=r"expected mine\.py:NAME for a selector of this file"):
         EchoConfig(select="mine.py")
