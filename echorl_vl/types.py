@@ -1,11 +1,11 @@
-"""What passes between the parts of a training, in the order in which it is made.
+"""The data types of training, in the order of the data flow.
 
-    Problem        a row of a data set: question, images, answer                data -> prompts
-    Prompt         a problem as the model reads it: text, token ids, patches    prompts -> rollout
-    RolloutBatch   the responses to a step's prompts, and what was recorded     rollout -> reward, advantages, clips
-    TrainBatch     what an optimizer step reads                                 -> update, metrics
+    Problem        a row of a data set: question, images, answer                  data -> prompts
+    Prompt         an encoded problem: text, token ids, pixel values              prompts -> rollout
+    RolloutBatch   the responses to the prompts of a step, with their log-probs   rollout -> reward, advantages, clips
+    TrainBatch     the input of an optimizer step                                 -> update, metrics
 
-P prompts, B rows (responses) in group order, T tokens of the longest response, C clips. Entropies are in nats.
+Shapes: P prompts, B rows (responses) in group order, T tokens of the longest response, C clips. Entropies are in nats.
 """
 
 from __future__ import annotations
@@ -24,20 +24,19 @@ if TYPE_CHECKING:
     from PIL import Image
 
 ImageSource: TypeAlias = "Image.Image | bytes | str"
-"""A decoded picture, the bytes of a picture file, or the path of one."""
+"""A decoded image, or the content or the path of an image file."""
 
 ROW_TENSORS = (
     "tokens", "response_mask", "text_mask", "log_probs", "entropy", "truncated", "on_policy", "aux_only",
 )  # fmt: skip
-"""Tensors of a RolloutBatch with one row a response."""
+"""Tensors of a RolloutBatch with one row per response."""
 
 
 @dataclass(frozen=True)
 class Keys:
-    """Names of the columns, as in EasyR1's ``data.prompt_key``, ``answer_key``, ``image_key`` and ``video_key``.
+    """Names of the columns, like EasyR1's `data.prompt_key`, `answer_key`, `image_key` and `video_key`.
 
-    ``demonstration`` is the column of the worked solution, None without one. A dot in a name leads into a
-    nested column.
+    `demonstration` names the column of demonstrations, if any. A dot in a name selects a field of a nested column.
     """
 
     prompt: str = "problem"
@@ -49,12 +48,16 @@ class Keys:
 
 @dataclass(frozen=True)
 class Problem:
-    """A question with its pictures and its reference answer.
+    """A question with its images and its reference answer.
 
-    ``question`` holds one ``<image>`` for each picture, in the order of ``images``. ``uid`` is "<source>:<row>", rows
-    counted from 0 within their file. ``extra`` holds the other columns of the row, and that of the worked solution
-    whatever else it is. ``keys`` are the names of the columns that the fields came from. ``system`` is the system
-    message of a question that is a chat; None leaves it to the chat template.
+    Attributes:
+        uid: "<source>:<row>", with rows counted from 0 in their file.
+        question: the text, with one `<image>` per image, in the order of `images`.
+        answer: the reference answer.
+        images: the images of the question.
+        extra: the other columns of the row. Includes the column of demonstrations even if it has another role, too.
+        keys: the columns that the fields were read from.
+        system: system message of a question in chat format. None: the default of the chat template.
     """
 
     uid: str
@@ -67,21 +70,27 @@ class Problem:
 
     @property
     def where(self) -> str:
-        """Source and row in words, for error messages."""
+        """Source and row, for error messages."""
         source, _, row = self.uid.rpartition(":")
         return f"{source}, row {row}" if source and row.isdigit() else self.uid
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A problem as the model reads it; shared between epochs, so its tensors must not be changed in place.
+    """An encoded problem. Epochs share it, so its tensors must not be modified in place.
 
-    ``text`` is the chat as text, with one image token for each picture; ``input_ids`` (L,) int64 has one for each
-    merged patch. ``pixel_values`` (patches, patch values) float32 and ``image_grid_thw`` (images, 3) int64 hold all
-    images of the prompt in order, as its model family has them; both are None without images, and the grids where a
-    family has none. The last ``hint_tokens`` of ``input_ids`` are the beginning of a response that the policy goes on
-    with. ``sheet`` shows the images, decoded and side by side, to people. ``index`` is the problem's place in the
-    training set.
+    Attributes:
+        problem: the problem.
+        text: the formatted chat, with one image token per image.
+        input_ids: (L,) int64, with one image token per image feature (merged patch).
+        pixel_values: (patches, patch values) float32, all images in order, in the format of the model family; None
+            without images.
+        image_grid_thw: (images, 3) int64, patches along time, height and width; None without images, or if the model
+            family has no grids.
+        hint_tokens: number of tokens at the end of `input_ids` that are a hint: the policy continues the response after
+            them.
+        sheet: the decoded images side by side, for display.
+        index: index of the problem in the training set.
     """
 
     problem: Problem
@@ -98,7 +107,7 @@ class Prompt:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held, roughly: tensors, text and undecoded pictures."""
+        """Approximate size in memory: tensors, text, encoded image files and the sheet."""
         tensors = (self.input_ids, self.pixel_values, self.image_grid_thw)
         images = sum(len(image) for image in self.problem.images if isinstance(image, bytes))
         sheet = 0 if self.sheet is None else 3 * self.sheet.width * self.sheet.height
@@ -106,7 +115,7 @@ class Prompt:
 
 
 class PromptLike(Protocol):
-    """What is asked of a prompt once its responses are there: its problem, its token ids (L,) and its images' sheet."""
+    """The part of `Prompt` that is used after sampling: the problem, the token ids (L,) and the sheet of images."""
 
     problem: Problem
     input_ids: Tensor
@@ -117,16 +126,23 @@ class PromptLike(Protocol):
 
 @dataclass
 class RolloutBatch:
-    """P prompts and B responses to them, rows in group order, T the longest response; padded on the right.
+    """P prompts and B responses to them, in group order and padded on the right.
 
-    prompts: (P,); group_ids (B,) int64, prompt of each row; tokens (B, T) int64; response_mask (B, T) bool, tokens that
-    the policy wrote, the ending one included; text_mask (B, T) bool, those of them that are text; log_probs and entropy
-    (B, T) float32, nats, 0 outside response_mask, None where the engine has none; truncated (B,) bool, no end within
-    max_tokens; texts: (B,) decoded responses without special tokens; on_policy: (B,) bool, False for demonstrations
-    (log_probs and entropy are 0 there), None if the policy wrote all.
-
-    scores: (B,) parts of the reward of each row, None before grading. aux_only: (B,) bool, rows that are here for
-    their clip and in no other term of the loss; None for none. metrics: of the sampling.
+    Attributes:
+        prompts: (P,) prompts.
+        group_ids: (B,) int64, index of each row's prompt.
+        tokens: (B, T) int64.
+        response_mask: (B, T) bool, tokens that the policy generated, including the end token.
+        text_mask: (B, T) bool, tokens of `response_mask` that are text.
+        log_probs: (B, T) float32, nats, 0 outside `response_mask` and for demonstrations; None if the engine does not
+            record them.
+        entropy: the same for the entropies.
+        truncated: (B,) bool, the response hit the length limit.
+        texts: (B,) decoded responses without special tokens.
+        on_policy: (B,) bool, False for demonstrations. None: all rows are on-policy.
+        scores: (B,) parts of the reward of each row; None before grading.
+        aux_only: (B,) bool, rows that are used for their clip alone and in no other term of the loss. None: no row.
+        metrics: metrics of sampling.
     """
 
     prompts: Sequence[PromptLike]
@@ -145,16 +161,16 @@ class RolloutBatch:
 
     @property
     def is_on_policy(self) -> Tensor:
-        """(B,) bool: rows that the policy wrote."""
+        """(B,) bool: rows that the policy sampled."""
         return torch.ones_like(self.truncated) if self.on_policy is None else self.on_policy
 
     def score(self, part: str) -> Tensor:
-        """(B,) float32: one part of the reward of each row ("overall", "accuracy")."""
+        """(B,) float32: a part of the reward of each row ("overall", "accuracy", ...)."""
         return torch.tensor([row[part] for row in self.scores], dtype=torch.float32, device=self.tokens.device)
 
 
 def take_rows(rollouts: RolloutBatch, rows: Tensor) -> RolloutBatch:
-    """Some rows, by an ascending index (b,); prompts without a row go, and groups are numbered anew."""
+    """Select rows by an ascending index (b,). Prompts without rows are dropped and groups are renumbered."""
     prompts, group_ids = rollouts.group_ids[rows].unique(return_inverse=True)
     columns: dict[str, Any] = {}
     for name in ROW_TENSORS:
@@ -163,17 +179,17 @@ def take_rows(rollouts: RolloutBatch, rows: Tensor) -> RolloutBatch:
     for name in ("texts", "scores"):
         column = getattr(rollouts, name)
         columns[name] = None if column is None else [column[row] for row in rows.tolist()]
-    own_prompts = [rollouts.prompts[prompt] for prompt in prompts.tolist()]
-    return replace(rollouts, prompts=own_prompts, group_ids=group_ids, **columns)
+    kept_prompts = [rollouts.prompts[prompt] for prompt in prompts.tolist()]
+    return replace(rollouts, prompts=kept_prompts, group_ids=group_ids, **columns)
 
 
 def concatenate(parts: Sequence[RolloutBatch], pad_id: int) -> RolloutBatch:
-    """Several batches as one: prompts and rows in order, padded to the longest response; without their metrics."""
+    """Concatenate batches: prompts and rows in order, padded to the longest response. Drops their metrics."""
     width = max(part.tokens.shape[1] for part in parts)
 
     def joined(name: str) -> Tensor | None:
         tensors = [getattr(part, name) for part in parts]
-        if tensors[0] is None:  # an engine that did not record it
+        if tensors[0] is None:  # the engine does not record it
             return None
         if tensors[0].dim() == 2:
             value = pad_id if name == "tokens" else 0
@@ -193,10 +209,12 @@ def concatenate(parts: Sequence[RolloutBatch], pad_id: int) -> RolloutBatch:
 
 
 def merge_groups(parts: Sequence[RolloutBatch], numbers: Sequence[Tensor], pad_id: int) -> RolloutBatch:
-    """Batches of the same prompts as one, in group order; within a group in the order of the parts.
+    """Merge batches with the same prompts into one in group order; rows of a group are in the order of the parts.
 
     Args:
-        parts: the first one has every prompt. numbers: for each part (p,), the number of its prompts in the first.
+        parts: batches, of which the first has all prompts.
+        numbers: for each part, the indices (p,) of its prompts in the first part.
+        pad_id: token id for padding.
     """
     joined = concatenate(parts, pad_id)
     group_ids = torch.cat(list(numbers)).to(joined.group_ids.device)[joined.group_ids]
@@ -207,11 +225,17 @@ def merge_groups(parts: Sequence[RolloutBatch], numbers: Sequence[Tensor], pad_i
 
 @dataclass
 class TrainBatch:
-    """The rollouts of a step (B rows, T tokens) with all that was worked out from them.
+    """The input of an optimizer step: B rollouts of at most T tokens, with their advantages and clips.
 
-    rewards, accuracies: (B,). advantages: (B, 1), one a rollout, or (B, T). verified: (B,) bool. steps: (B, T) int64
-    reasoning step of each token, and clips: both None without the echo term. ref_log_probs: (B, T), None without a
-    reference.
+    Attributes:
+        rollouts: the graded rollouts.
+        rewards: (B,) the whole reward.
+        accuracies: (B,) the accuracy part of the reward.
+        advantages: (B, 1) or (B, T).
+        verified: (B,) bool, the answer is correct.
+        steps: (B, T) int64, reasoning step of each token; None without the echo term.
+        clips: the clips of the echo term; None without it.
+        ref_log_probs: (B, T) log-probs of the reference policy; None without one.
     """
 
     rollouts: RolloutBatch
@@ -227,14 +251,14 @@ class TrainBatch:
     def from_rollouts(
         cls, rollouts: RolloutBatch, advantages: Tensor, echo: EchoConfig, ref_log_probs: Tensor | None = None
     ) -> TrainBatch:
-        """Of graded rollouts; `echo` says which of them are verified."""
+        """Create the batch of graded rollouts, without clips; `echo` sets the threshold of verified rollouts."""
         accuracies = rollouts.score("accuracy")
         verified = verified_rollouts(accuracies, echo)
         rewards = rollouts.score("overall")
         return cls(rollouts, rewards, accuracies, advantages, verified, ref_log_probs=ref_log_probs)
 
     def take(self, rows: Tensor) -> TrainBatch:
-        """The rows of an ascending index (b,); a row with a clip has to be among them."""
+        """Select rows by an ascending index (b,), which must include all rows with a clip."""
         clips = self.clips
         if clips is not None:
             clips = replace(clips, rows=torch.searchsorted(rows, clips.rows), token_weights=clips.token_weights[rows])

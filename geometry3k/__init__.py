@@ -1,1 +1,1 @@
-"""What one runs: `python -m geometry3k.generate` and `geometry3k.convert`. The code is in `echorl_vl.generators`."""
+"""The commands `python -m geometry3k.generate` and `python -m geometry3k.convert`; see `echorl_vl.generators`."""

@@ -1,4 +1,4 @@
-"""`python -m geometry3k.convert`: the original Geometry3K release as parquet. The same as `echorl convert`."""
+"""`python -m geometry3k.convert`: convert the original Geometry3K release to parquet, like `echorl convert`."""
 
 import sys
 

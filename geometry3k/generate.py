@@ -1,4 +1,4 @@
-"""`python -m geometry3k.generate`: geometry problems with images, made from a seed."""
+"""`python -m geometry3k.generate`: generate geometry problems with images from a seed."""
 
 import sys
 

@@ -1,8 +1,8 @@
-"""Base algorithms by name: one small file each, found by being here.
+"""Base algorithms. Each module of this folder registers one.
 
-`algorithm.name` picks one, `algorithm.options` are the fields of its class. See `base` for what an algorithm may
-change. The objectives are pure functions in `echorl_vl.core`, which imports torch when one is called and not before: a
-configuration is read without it.
+`algorithm.name` selects an algorithm, and `algorithm.options` sets the fields of its class; see `base` for the hooks.
+The losses are pure functions of `echorl_vl.core`, which imports torch only when one is used, so that reading a
+configuration does not import torch.
 """
 
 from __future__ import annotations

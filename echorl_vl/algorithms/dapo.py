@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 @register("dapo")
 @dataclass(frozen=True)
 class DAPO(Algorithm):
-    """Clip-higher, token mean, a penalty of overlong responses, dynamic sampling.
+    """Clip-higher, token mean, overlong penalty, dynamic sampling.
 
-    `algorithm.dynamic_sampling: echo` keeps the groups that all succeed for the echo term; DAPO's own drops them.
+    DAPO's dynamic sampling drops groups that all succeed; `algorithm.dynamic_sampling: echo` keeps them for the echo
+    term.
     """
 
     overlong_share: float = 0.2
-    """last share of data.max_response_length over which the penalty grows (DAPO: 4,096 of 20,480 tokens)"""
+    """share of data.max_response_length over which the overlong penalty grows (DAPO: 4,096 of 20,480 tokens)"""
     overlong_factor: float = 1.0
-    """the penalty of a response of full length; 0 for none"""
+    """overlong penalty of a response of maximum length; 0 disables it"""
 
     preset: ClassVar = (
         GRPO.preset

@@ -1,4 +1,4 @@
-"""Dr. GRPO (arXiv 2503.20783): neither the group's standard deviation nor a response's length divides anything."""
+"""Dr. GRPO (arXiv 2503.20783): no division by the group's standard deviation or by response lengths."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .grpo import GRPO, NO_KL
 
 @register("dr_grpo")
 class DrGRPO(Algorithm):
-    """GRPO without its two biases: advantages r - mean, and every token weighs 1 / (rows x longest response)."""
+    """GRPO with advantages r - mean and a constant weight of each token, 1 / (rows x maximum response length)."""
 
     preset: ClassVar = (
         GRPO.preset

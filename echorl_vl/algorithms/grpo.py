@@ -1,4 +1,4 @@
-"""GRPO (arXiv 2402.03300): rewards relative to the group, and PPO's clip."""
+"""GRPO (arXiv 2402.03300): advantages relative to the group, and PPO's clip."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import ClassVar
 from .base import Algorithm, register
 
 NO_KL = {"algorithm.disable_kl": True}
-"""For the algorithms that came after GRPO, which have no reference policy."""
+"""Preset of the algorithms without a reference policy."""
 
 
 @register("grpo")
 class GRPO(Algorithm):
-    """Group-relative policy optimisation. Naming it changes nothing: it is the default, with the clip of the file."""
+    """Group-relative policy optimization, the default. It does not set a clip."""
 
-    # No clip: a file without a name trains GRPO too, with EasyR1's clip, and naming what it trains must not alter it.
+    # An EasyR1 file without algorithm.name trains GRPO with EasyR1's clip; naming GRPO must not change that.
     preset: ClassVar = {
         "algorithm.adv_estimator": "grpo",
         "algorithm.online_filtering": False,

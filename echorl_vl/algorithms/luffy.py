@@ -1,4 +1,4 @@
-"""LUFFY (arXiv 2504.14945): a demonstration is one of the group's rows."""
+"""LUFFY (arXiv 2504.14945): each group includes a demonstration."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .grpo import GRPO, NO_KL
 @register("luffy")
 @dataclass(frozen=True)
 class LUFFY(Algorithm):
-    """The last of the n rows of a group (`worker.rollout.n`) is the demonstration, with an advantage as the others."""
+    """GRPO in which the last of the n rows of each group (`worker.rollout.n`) is a demonstration."""
 
     gamma: float = 0.1
-    """of the shaping f(x) = x / (x + gamma)"""
+    """constant of the shaping f(x) = x / (x + gamma)"""
 
     preset: ClassVar = GRPO.preset | NO_KL
     needs: ClassVar = frozenset({Capability.OFF_POLICY_ROWS})

@@ -1,4 +1,4 @@
-"""Reinforce-Ada (arXiv 2510.04996): prompts are sampled until they show both correct and incorrect answers."""
+"""Reinforce-Ada (arXiv 2510.04996): each prompt is sampled until it has both correct and incorrect rollouts."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 @register("reinforce_ada")
 @dataclass(frozen=True)
 class ReinforceAda(Algorithm):
-    """Rounds of n samples until correct and incorrect ones are there; `keep` stay, half of each where possible.
+    """Rounds of n rollouts until a prompt has correct and incorrect ones; a balanced set of `keep` is used.
 
-    Advantages compare with all samples of the prompt, those that do not stay included.
+    Advantages are relative to all rollouts of the prompt, including those that are not used.
     """
 
     max_rounds: int = 4
-    """rounds of worker.rollout.n samples for a prompt"""
+    """maximum rounds of worker.rollout.n rollouts per prompt"""
     keep: int = 4
-    """rows of a prompt that go into the update"""
+    """rollouts of a prompt that are used in the update"""
 
     preset: ClassVar = GRPO.preset | NO_KL | {"worker.actor.clip_ratio_low": 0.2, "worker.actor.clip_ratio_high": 0.28}
     needs: ClassVar = frozenset({Capability.ROUNDS})
@@ -38,12 +38,12 @@ class ReinforceAda(Algorithm):
         most = self.max_rounds * rollouts
         if self.keep <= most:
             return None
-        return "keep", f"at most {most}, which is max_rounds times worker.rollout.n: no prompt could show that many"
+        return "keep", f"at most {most}, the most rollouts of a prompt (max_rounds times worker.rollout.n)"
 
     def is_done(self, correct: Tensor, group_ids: Tensor) -> Tensor:
-        """(P,) bool: prompts that need no further round, from their rollouts so far (B,)."""
+        """(P,) bool: prompts that need no further round, given their rollouts (B,) so far."""
         return core.has_positive_and_negative(correct, group_ids, self.keep)
 
     def select_rows(self, correct: Tensor, group_ids: Tensor) -> Tensor:
-        """(B,) bool: rows that go into the update."""
+        """(B,) bool: rows that are used in the update."""
         return core.balanced_rows(correct, group_ids, self.keep)

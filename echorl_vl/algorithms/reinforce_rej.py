@@ -1,4 +1,4 @@
-"""Reinforce-Rej (arXiv 2504.11343): the raw reward is the advantage, and uniform groups are rejected."""
+"""Reinforce-Rej (arXiv 2504.11343): the advantage is the raw reward, and groups of equal rewards are rejected."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from .grpo import GRPO, NO_KL
 
 @register("reinforce_rej")
 class ReinforceRej(Algorithm):
-    """Advantage r, but 0 in groups that are all correct or all incorrect."""
+    """Advantage r, or 0 in groups whose rewards are all equal."""
 
     preset: ClassVar = GRPO.preset | NO_KL | {"algorithm.adv_estimator": "reinforce_rej"}

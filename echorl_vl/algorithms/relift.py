@@ -1,4 +1,4 @@
-"""ReLIFT (arXiv 2506.07527): reinforcement learning, with fine-tuning on what it fails at in between."""
+"""ReLIFT (arXiv 2506.07527): reinforcement learning interleaved with fine-tuning on the prompts that it fails."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .grpo import GRPO, NO_KL
 @register("relift")
 @dataclass(frozen=True)
 class ReLIFT(Algorithm):
-    """Prompts whose rollouts all fail go to a buffer; a full one makes an SFT step on their demonstrations."""
+    """GRPO; prompts whose rollouts all fail fill a buffer, and a full buffer triggers an SFT step on demonstrations."""
 
     buffer: int = 128
-    """prompts in the buffer that make an SFT step"""
+    """prompts in the buffer that trigger an SFT step"""
 
     preset: ClassVar = GRPO.preset | NO_KL
     needs: ClassVar = frozenset({Capability.SFT_STEPS})

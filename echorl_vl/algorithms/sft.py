@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on demonstrations: no rollout is sampled."""
+"""Supervised fine-tuning on demonstrations, without rollouts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .base import Algorithm, Capability, LossRows, register
 
 @register("sft")
 class SFT(Algorithm):
-    """The mean NLL of the demonstrations' tokens. Nothing is verified, so there is nothing to echo."""
+    """Mean NLL of the tokens of demonstrations, without rollouts or an echo term."""
 
     preset: ClassVar = {
         "echo.coef": 0.0,

@@ -1,4 +1,4 @@
-"""SRFT (arXiv 2506.19767): supervised and reinforcement fine-tuning in one step, weighed by entropy."""
+"""SRFT (arXiv 2506.19767): supervised and reinforcement fine-tuning in one step, weighted by entropy."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .grpo import GRPO, NO_KL
 @register("srft")
 @dataclass(frozen=True)
 class SRFT(Algorithm):
-    """The last of the n rows of a group is the demonstration, as in LUFFY; it is imitated as well as reinforced."""
+    """LUFFY with an additional supervised loss on the demonstration, both weighted by entropy."""
 
     gamma: float = 0.1
-    """of the shaping f(x) = x / (x + gamma)"""
+    """constant of the shaping f(x) = x / (x + gamma)"""
     sft_weight: float = 0.5
-    """of the imitation term, times exp(-entropy)"""
+    """weight of the supervised loss, times exp(-entropy)"""
     positive_weight: float = 0.1
-    """of on-policy rollouts that are correct, times exp(entropy)"""
+    """weight of correct on-policy rollouts, times exp(entropy)"""
 
     preset: ClassVar = GRPO.preset | NO_KL
     needs: ClassVar = frozenset({Capability.OFF_POLICY_ROWS})

@@ -1,4 +1,4 @@
-"""UFT (arXiv 2505.16984): the prompt carries a hint, a part of the demonstration that shrinks with training."""
+"""UFT (arXiv 2505.16984): the prompt includes a hint, a prefix of the demonstration that shrinks during training."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 @register("uft")
 @dataclass(frozen=True)
 class UFT(Algorithm):
-    """The demonstration is cut in at most `pieces` pieces, of which Binomial(pieces, p(step)) open the response.
+    """GRPO with hints: the first Binomial(pieces, p(step)) pieces of the demonstration follow the prompt.
 
-    Hint tokens are part of the prompt: they have no advantage and are in no clip. Their NLL joins the loss.
+    Hint tokens are part of the prompt: they have no advantage and belong to no clip. Their NLL is added to the loss.
     """
 
     pieces: int = 5
-    """most pieces that a demonstration is cut in"""
+    """maximum number of pieces of a demonstration"""
     start: float = 0.95
-    """p at the start, before the first step"""
+    """p before the first step"""
     end: float = 0.05
     """p at the last step with hints"""
     hint_share: float = 0.6
-    """first share of the run's steps, those with hints (the paper: 300 of 500)"""
+    """share of the run's steps that have hints, from the first step on (the paper: 300 of 500)"""
     coef: float = 0.001
-    """weight of the hint tokens' mean NLL"""
+    """weight of the mean NLL of hint tokens"""
 
     preset: ClassVar = GRPO.preset | NO_KL
     needs: ClassVar = frozenset({Capability.HINTS})
@@ -44,6 +44,6 @@ class UFT(Algorithm):
             require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, expected)
 
     def keep_hint(self, step: int, total_steps: int, pieces: Tensor, generator: torch.Generator) -> Tensor:
-        """(P,) pieces of each demonstration, of (P,) `pieces`, that stand in its prompt at `step` (1 the first)."""
+        """Sample the number of pieces in each hint (P,) at `step` (from 1), given the pieces (P,) of demonstrations."""
         probability = core.hint_probability(step, self.start, self.end, round(self.hint_share * total_steps))
         return core.draw_pieces(pieces, probability, generator)

@@ -1,4 +1,4 @@
-"""Algorithms by name: what naming one sets, what it wants, and what is wrong with a wrong one."""
+"""Registration of algorithms: presets, precedence of keys, requirements and errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from echorl_vl.algorithms import ALGORITHMS, Algorithm, make_algorithm, register
-from echorl_vl.algorithms.base import BRINGS, Capability
+from echorl_vl.algorithms.base import REQUIRED_MEMBERS, Capability
 from echorl_vl.config import clip_note, config_to_dict, load_config, overridden
 from echorl_vl.config.options import schema_options
 from echorl_vl.config.schema import Config
@@ -17,7 +17,7 @@ from echorl_vl.core import hint_probability
 from echorl_vl.errors import UserError
 
 TINY = Path(__file__).resolve().parents[2] / "configs/geo3k_tiny.yaml"
-TRACES = "data.demonstration_key=solution"
+DEMONSTRATIONS = "data.demonstration_key=solution"
 
 
 def loaded(*overrides: str, file: str | None = None, tmp_path: Path | None = None):
@@ -29,25 +29,25 @@ def loaded(*overrides: str, file: str | None = None, tmp_path: Path | None = Non
     return load_config(path, overrides)
 
 
-def test_every_algorithm_of_the_paper_is_there() -> None:
+def test_every_algorithm_of_the_paper_is_registered() -> None:
     assert {"grpo", "dapo", "luffy", "uft"} <= set(ALGORITHMS)
     assert {"sft", "dr_grpo", "reinforce_rej", "reinforce_ada", "relift", "srft"} <= set(ALGORITHMS)
 
 
 @pytest.mark.parametrize("name", list(ALGORITHMS))
-def test_naming_one_sets_its_keys_and_loads(name: str) -> None:
-    config = loaded(f"algorithm.name={name}", TRACES)
+def test_naming_an_algorithm_sets_its_preset(name: str) -> None:
+    config = loaded(f"algorithm.name={name}", DEMONSTRATIONS)
     assert set(ALGORITHMS[name].preset) <= set(schema_options(Config))
     for key, value in ALGORITHMS[name].preset.items():
-        found = config
+        actual = config
         for part in key.split("."):
-            found = getattr(found, part)
-        assert found == value, key
+            actual = getattr(actual, part)
+        assert actual == value, key
     assert ALGORITHMS[name].__doc__
 
 
-def test_who_wins_over_whom(tmp_path: Path) -> None:
-    """File: its own keys over the name's. Command line: the name's over the file's, its own keys over those."""
+def test_precedence_of_keys_and_presets(tmp_path: Path) -> None:
+    """From high to low: keys and then the preset on the command line, keys and then the preset in the file."""
     assert loaded("algorithm.name=dapo").worker.actor.clip_ratio_high == 0.28  # the file has 0.2
     keys = ("algorithm.name=dapo", "worker.actor.clip_ratio_high=0.25")
     assert loaded(*keys).worker.actor.clip_ratio_high == loaded(*keys[::-1]).worker.actor.clip_ratio_high == 0.25
@@ -74,78 +74,79 @@ worker:
 
 
 @pytest.mark.parametrize("name", sorted(set(ALGORITHMS) - {"dapo", "reinforce_ada"}))
-def test_a_clip_that_is_no_part_of_an_algorithm_stays_the_files(tmp_path: Path, name: str) -> None:
-    """Else a comparison of two names would compare two clips as well."""
+def test_algorithms_without_a_clip_keep_the_clip_of_the_file(tmp_path: Path, name: str) -> None:
+    """Otherwise a comparison of two algorithms would also compare two clips."""
     path = tmp_path / "easyr1.yaml"
     path.write_text(EASYR1)
-    plain, named = load_config(path), load_config(path, [f"algorithm.name={name}", TRACES])
+    plain, named = load_config(path), load_config(path, [f"algorithm.name={name}", DEMONSTRATIONS])
     for config in (plain, named):
         assert (config.worker.actor.clip_ratio_low, config.worker.actor.clip_ratio_high) == (0.2, 0.3)
-    if name == "grpo":  # naming what an EasyR1 file trains changes nothing of it
+    if name == "grpo":  # an EasyR1 file trains GRPO; naming it changes nothing
         assert config_to_dict(load_config(path, ["algorithm.name=grpo"])) == config_to_dict(plain)
 
 
-def test_the_papers_clip_stands_in_the_shipped_configurations() -> None:
+def test_shipped_configurations_have_the_clip_of_the_paper() -> None:
     for path in sorted(TINY.parent.glob("*.yaml")):
         actor = load_config(path).worker.actor
         dapo = path.name == "geo3k_dapo.yaml"
         assert (actor.clip_ratio_low, actor.clip_ratio_high) == (0.2, 0.28 if dapo else 0.2), path.name
 
 
-def test_the_clip_is_said_with_its_origin() -> None:
+def test_the_note_about_the_clip_names_its_origin() -> None:
     (line,) = clip_note(loaded())
     assert line.startswith("clip of the probability ratio: 0.2 low (") and "0.2 high (" in line
     (line,) = clip_note(loaded("algorithm.name=dapo"))
     assert "0.28 high (algorithm.name = dapo, command line)" in line
-    assert not clip_note(loaded("algorithm.name=sft", TRACES)) and not clip_note(loaded("worker.actor.loss_type=sapo"))
+    assert not clip_note(loaded("algorithm.name=sft", DEMONSTRATIONS))
+    assert not clip_note(loaded("worker.actor.loss_type=sapo"))
 
 
-def test_without_a_name_nothing_is_set() -> None:
+def test_the_default_algorithm_is_grpo_without_options() -> None:
     assert loaded().algorithm.name == "grpo" and not loaded().algorithm.options
 
 
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["algorithm.name=lufy", TRACES], "expected one of grpo, dapo, dr_grpo, luffy"),
+        (["algorithm.name=lufy", DEMONSTRATIONS], "expected one of grpo, dapo, dr_grpo, luffy"),
         (["algorithm.name=luffy"], "data.demonstration_key = null"),
-        (["algorithm.name=luffy", TRACES, "algorithm.options.gama=1"], "did you mean gamma?"),
-        (["algorithm.name=luffy", TRACES, "algorithm.options.gamma=0"], "expected a number above 0"),
-        (["algorithm.name=uft", TRACES, "algorithm.options.pieces=2.5"], "expected a whole number"),
-        (["algorithm.name=uft", TRACES, "algorithm.options.start=2"], "expected a probability"),
-        (["algorithm.name=uft", TRACES, "algorithm.options.coef=.inf"], "expected a finite number"),
+        (["algorithm.name=luffy", DEMONSTRATIONS, "algorithm.options.gama=1"], "did you mean gamma?"),
+        (["algorithm.name=luffy", DEMONSTRATIONS, "algorithm.options.gamma=0"], "expected a number above 0"),
+        (["algorithm.name=uft", DEMONSTRATIONS, "algorithm.options.pieces=2.5"], "expected a whole number"),
+        (["algorithm.name=uft", DEMONSTRATIONS, "algorithm.options.start=2"], "expected a probability"),
+        (["algorithm.name=uft", DEMONSTRATIONS, "algorithm.options.coef=.inf"], "expected a finite number"),
         (["algorithm.name=dapo", "algorithm.options.overlong_share=0"], "above 0 and at most 1"),
         (["algorithm.options.gamma=1"], "unknown option of grpo; grpo has no options"),
-        (["algorithm.name=sft", TRACES, "echo.coef=0.001"], "echo.coef = 0.001"),
-        (["algorithm.name=srft", TRACES, "worker.rollout.n=2"], "at least 3 with srft"),
+        (["algorithm.name=sft", DEMONSTRATIONS, "echo.coef=0.001"], "echo.coef = 0.001"),
+        (["algorithm.name=srft", DEMONSTRATIONS, "worker.rollout.n=2"], "at least 3 with srft"),
         (["algorithm.name=reinforce_ada", "algorithm.online_filtering=true"], "rounds of its own"),
         (["algorithm.name=reinforce_ada", "algorithm.options.keep=33"], "at most 32"),
-        (["algorithm.name=luffy", TRACES, "algorithm.online_filtering=true"], "filtering drops them"),
+        (["algorithm.name=luffy", DEMONSTRATIONS, "algorithm.online_filtering=true"], "filtering drops them"),
         (
-            ["algorithm.name=srft", TRACES, "algorithm.disable_kl=false", "algorithm.use_kl_loss=false"],
+            ["algorithm.name=srft", DEMONSTRATIONS, "algorithm.disable_kl=false", "algorithm.use_kl_loss=false"],
             "a KL in the reward is lost on srft",
         ),
     ],
 )
-def test_wrong_ones_are_named(overrides: list[str], expected: str) -> None:
+def test_invalid_configurations_are_errors(overrides: list[str], expected: str) -> None:
     with pytest.raises(UserError) as error:
         loaded(*overrides)
     assert expected in str(error.value), str(error.value)
 
 
-def test_sft_needs_no_group() -> None:
-    """Its rows are not compared: one of each problem is enough."""
+def test_sft_accepts_groups_of_one_row() -> None:
+    """Its rows are not compared with each other."""
     one = ["worker.rollout.n=1", "worker.actor.micro_batch_size_per_device_for_update=16"]
-    assert loaded("algorithm.name=sft", TRACES, *one).worker.rollout.n == 1
+    assert loaded("algorithm.name=sft", DEMONSTRATIONS, *one).worker.rollout.n == 1
 
 
-def test_validation_alone_needs_no_traces() -> None:
+def test_validation_alone_needs_no_demonstrations() -> None:
     loaded("algorithm.name=luffy", "trainer.val_only=true")
 
 
 @pytest.mark.parametrize("step", [1, 100, 299, 300, 301])
 def test_ufts_hints_follow_the_schedule(step: int) -> None:
-    """Chi-square of 4,000 draws against Binomial(5, p(step)); 20.5 is its 0.1 % point at 5 degrees of freedom."""
+    """Chi-square test of 4,000 samples against Binomial(5, p(step)); 20.5 is its 0.1 % point (5 degrees of freedom)."""
     uft = make_algorithm("uft")
     kept = uft.keep_hint(step, 500, torch.full((4000,), 5), torch.Generator().manual_seed(step))
     p = hint_probability(step)
@@ -155,7 +156,7 @@ def test_ufts_hints_follow_the_schedule(step: int) -> None:
     binomial = torch.distributions.Binomial(5, torch.tensor(p))
     expected = binomial.log_prob(torch.arange(6.0)).exp() * 4000
     observed = kept.bincount(minlength=6).float()
-    rare = expected < 5  # too few to count alone
+    rare = expected < 5  # merged into one cell
     pairs = [(observed[~rare], expected[~rare]), (observed[rare].sum()[None], expected[rare].sum()[None])]
     chi_square = sum(((o - e).square() / e.clamp(min=1)).sum().item() for o, e in pairs)
     assert chi_square < 20.5, (observed, expected)
@@ -170,24 +171,25 @@ def test_dapo_shapes_rewards_and_grpo_does_not() -> None:
 
 
 @pytest.mark.parametrize("default", [dataclasses.MISSING, (1, 2)], ids=["none", "tuple"])
-def test_an_option_without_a_default_of_a_plain_type_is_refused(default: object) -> None:
+def test_an_option_without_a_default_of_a_plain_type_is_an_error(default: object) -> None:
     option = ("taper", float) if default is dataclasses.MISSING else ("taper", tuple, default)
     faulty = dataclasses.make_dataclass("Faulty", [option], bases=(Algorithm,), frozen=True)
-    with pytest.raises(ValueError, match="option taper of the algorithm 'faulty': expected a switch, number or text"):
+    with pytest.raises(ValueError, match="option taper of the algorithm 'faulty': expected a bool, number or string"):
         register("faulty")(faulty)
     assert "faulty" not in ALGORITHMS
 
 
-@pytest.mark.parametrize(("need", "parts"), BRINGS.items(), ids=lambda value: getattr(value, "name", ""))
-def test_a_need_without_what_it_asks_for_is_refused(need: Capability, parts: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("need", "parts"), REQUIRED_MEMBERS.items(), ids=lambda value: getattr(value, "name", ""))
+def test_a_missing_member_of_a_capability_is_an_error(need: Capability, parts: tuple[str, ...]) -> None:
     members = {"needs": frozenset({need})} | dict.fromkeys(parts[1:], lambda *arguments: None)
     faulty = type("Faulty", (Algorithm,), members)
-    with pytest.raises(ValueError, match=f"algorithm 'faulty' needs Capability.{need.name}, and has no {parts[0]} for"):
+    message = f"algorithm 'faulty' needs Capability.{need.name}, which requires {parts[0]}"
+    with pytest.raises(ValueError, match=message):
         register("faulty")(faulty)
     assert "faulty" not in ALGORITHMS
 
 
-def test_options_of_a_class_that_is_no_dataclass_are_refused() -> None:
+def test_options_of_a_class_that_is_not_a_dataclass_are_an_error() -> None:
     class Faulty(Algorithm):
         taper: float = 0.5
 

@@ -72,7 +72,7 @@ def test_an_engine_without_its_needs_refuses_it(toy: type) -> None:
     """What it overrides is among its needs without being named."""
     assert toy.needs == {Capability.POLICY_LOSS}
     having = r"engine (\w+ or )*easyr1 or (\w+ or )*local( or \w+)* has"
-    with pytest.raises(UserError, match=f"a policy loss of its own, which engine verl has not; {having}"):
+    with pytest.raises(UserError, match=f"a custom policy loss, which engine verl has not; {having}"):
         load_config(TINY, ["algorithm.name=toy", "engine=verl"])
 
 
