@@ -1,6 +1,6 @@
-"""What the site makes of other files: the configuration reference, the changelog, links out of docs/, and formulas.
+"""Hooks of mkdocs that generate the configuration reference and the changelog, and convert links and formulas.
 
-mkdocs calls these functions; `make docs` gives them an environment in which `echorl_vl` can be imported.
+`make docs` runs mkdocs in an environment in which `echorl_vl` can be imported.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from mkdocs.structure.files import File, Files
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIGURATION = """# Configuration reference
 
-Every key, as `python -m echorl_vl.train --help-all` prints it. A file holds EasyR1's sections (`data`, `algorithm`,
-`worker`, `trainer`), `echo` and `engine`; `key=value` on the command line overrides it, with dots between sections.
-`--print-config` prints the whole configuration of a command.
+This page lists every key, like `python -m echorl_vl.train --help-all`. A configuration file contains EasyR1's sections
+(`data`, `algorithm`, `worker`, `trainer`), and the sections `echo` and `engine`. To override a key on the command line,
+write `section.key=value`. `--print-config` prints the complete configuration of a command.
 
-Most keys are EasyR1's and mean what they mean there; [EasyR1](easyr1.md#a-file-of-easyr1s) lists where the local engine
-differs. A key that an engine can't honour is an error before anything starts.
+Most keys come from EasyR1 and have the same meaning. [EasyR1 configurations](easyr1.md#easyr1-configurations) lists the
+differences on the local engine. If an engine does not support the value of a key, the run stops at startup with an
+error.
 """
 LINK = re.compile(r"(?<!!)\[([^\]\n]+)\]\(([^()\s]+)\)")
 MATH = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
@@ -30,14 +31,14 @@ FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Adds the pages that are made: the configuration reference and the changelog."""
+    """Add the generated pages: the configuration reference and the changelog."""
     files.append(File.generated(config, "configuration.md", content=configuration()))
     files.append(File.generated(config, "changelog.md", content=(REPOSITORY / "CHANGELOG.md").read_text()))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Links to files outside docs/ lead to the repository, or are no links where the site knows none (`repo_url`)."""
+    """Point links to files outside docs/ to the repository, or remove them if the site has no `repo_url`."""
     folder = posixpath.dirname(posixpath.join("docs", page.file.src_uri))
 
     def replaced(match: re.Match[str]) -> str:
@@ -46,7 +47,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         if ":" in target or target.startswith("#") or files.get_file_from_path(path.removeprefix("docs/")):
             return match[0]
         if not (REPOSITORY / path).exists():
-            return match[0]  # mkdocs names the page and the link
+            return match[0]  # mkdocs reports the broken link
         if config.repo_url:
             return f"[{text}]({config.repo_url.rstrip('/')}/blob/main/{path})"
         return f"`{path}`" if posixpath.basename(path) in text and "`" not in text else text
@@ -59,7 +60,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
-    """Formulas become MathML, which browsers draw by themselves; links of the notebook lead to pages of the site."""
+    """Convert formulas to MathML, and point the notebook's links to pages of the site."""
     html = MATH.sub(_mathml, html)
     if not page.file.src_uri.endswith(".ipynb"):
         return html
@@ -72,13 +73,13 @@ def _mathml(match: re.Match[str]) -> str:
 
 
 def configuration() -> str:
-    """The configuration reference: a table for each section of the schema."""
+    """Return the configuration reference, with one table per section of the schema."""
     import echorl_vl.train  # noqa: F401 (registers the engines)
     from echorl_vl.config import Config
     from echorl_vl.config.help import described
     from echorl_vl.config.options import schema_options, schema_sections
 
-    sections = {"": "which engine trains"} | {key: text for key, (_, text) in schema_sections(Config).items()}
+    sections = {"": "the engine that trains"} | {key: text for key, (_, text) in schema_sections(Config).items()}
     page = [CONFIGURATION]
     for section, text in sections.items():
         rows = [option for option in schema_options(Config).values() if option.key.rpartition(".")[0] == section]
