@@ -1,4 +1,4 @@
-# Two commands are enough: `make train` and `make test`. Both set up .venv when they have to, again and again.
+# The main commands are `make train` and `make test`. Both create .venv if needed.
 
 PYTHON ?= python3
 CONFIG ?= configs/geo3k_tiny.yaml
@@ -19,7 +19,7 @@ test: $(READY)
 test-all: $(READY)
 	$(RUN) -m pytest tests -m "slow or not slow" $(ARGS)
 
-# EasyR1 in an environment of its own (6.6 GB), as docs/easyr1.md installs it for a CPU. To test in another one:
+# EasyR1 in a separate environment (6.6 GB), installed for a CPU as in docs/easyr1.md. To use another environment:
 # `make test-easyr1 PYTHON_EASYR1=/path/to/its/environment/bin/python`.
 EASYR1_ENV := build/easyr1-env
 EASYR1 ?= git+https://github.com/hiyouga/EasyR1@b44b311
@@ -35,13 +35,13 @@ $(EASYR1_ENV)/.installed: pyproject.toml
 	$(EASYR1_ENV)/bin/python -m pip install --quiet torch torchvision
 	$(EASYR1_ENV)/bin/python -m pip install --quiet "transformers==4.57.6" accelerate codetiming datasets "ray[default]" \
 		mathruler "omegaconf<2.4" peft pylatexenc qwen-vl-utils tensordict torchdata wandb einops msgspec pandas
-	# Its own list of packages asks for flash-attn and vllm, which don't build without CUDA.
+	# EasyR1's own requirements include flash-attn and vllm, which don't build without CUDA.
 	$(EASYR1_ENV)/bin/python -m pip install --quiet --no-deps "$(EASYR1)"
 	$(EASYR1_ENV)/bin/python -m pip install --quiet -e ".[dev]"
 	$(EASYR1_ENV)/bin/python -m echorl_vl.engines.check easyr1 --cpu
 	touch $@
 
-# TRL in an environment of its own (some GB, as torch is); see docs/trl.md.
+# TRL in a separate environment (several GB, mostly torch); see docs/trl.md.
 TRL_ENV := build/trl-env
 test-trl: $(TRL_ENV)/.installed
 	$(TRL_ENV)/bin/python -m pytest tests/trl_trainer -m "slow or not slow" $(ARGS)
@@ -52,7 +52,7 @@ $(TRL_ENV)/.installed: pyproject.toml
 	$(TRL_ENV)/bin/python -m pip install --quiet -e ".[dev,trl]"
 	touch $@
 
-# verl in an environment of its own (2 GB), with the versions that docs/verl.md measured.
+# verl in a separate environment (2 GB), with the versions that docs/verl.md lists.
 VERL_ENV := build/verl-env
 test-verl: verl-env
 	$(VERL_ENV)/bin/python -m pytest tests/verl_engine tests/ray_engines -m "slow or not slow" $(ARGS)
@@ -64,7 +64,7 @@ $(VERL_ENV)/.installed: pyproject.toml
 	$(VERL_ENV)/bin/python -m pip install --quiet --upgrade pip
 	$(VERL_ENV)/bin/python -m pip install --quiet -e ".[dev]" "verl[verl-core]==0.9.1" transformers==5.10.4 \
 		tensordict==0.10.0 TransferQueue==0.1.11 ray==2.60.0 hydra-core==1.3.8 omegaconf==2.3.1 torch==2.13.0
-	# A text engine needs no torchvision, and another build than torch's can't be imported.
+	# Text models don't need torchvision, and a build that does not match torch's fails to import.
 	$(VERL_ENV)/bin/python -m pip uninstall --quiet --yes torchvision
 	$(VERL_ENV)/bin/python -m echorl_vl.engines.check verl --cpu
 	touch $@
@@ -77,7 +77,7 @@ format: $(READY)
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-# The documentation site, in build/site; any warning is an error. `make docs-serve` shows it while it is written.
+# Builds the documentation site in build/site; any warning is an error. `make docs-serve` serves it and reloads on changes.
 DOCS_READY := $(VENV)/.docs
 docs: $(DOCS_READY)
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build
@@ -94,7 +94,7 @@ benchmark: $(READY)
 	$(RUN) benchmarks/rollout_step.py
 	$(RUN) benchmarks/echo_overhead.py
 
-# Goes on where it was stopped; hours on 2 cores. `make evidence ARGS="--task text helps"`; see docs/evidence.md.
+# Resumes where it was stopped; takes hours on 2 cores. `make evidence ARGS="--task text helps"`; see docs/evidence.md.
 EVIDENCE := runs/evidence
 evidence: $(READY)
 	$(RUN) -m eval.evidence --out $(EVIDENCE) $(ARGS)

@@ -1,4 +1,4 @@
-"""Draws docs/figures/clip.png, the rollouts of one prompt with their clip: `python docs/figures.py runs/geo3k_tiny`."""
+"""Draw docs/figures/clip.png, the rollouts of a prompt and their clip: `python docs/figures.py runs/geo3k_tiny`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def rollouts(run: Path, step: int | None) -> list[dict[str, Any]]:
 
 
 def shown(rows: list[dict[str, Any]], group: int | None) -> list[dict[str, Any]]:
-    """The rollouts of one group, the one with the clip first."""
+    """Return up to `MOST` rollouts of a group: first the one with the clip, then the other correct and the incorrect ones.
+
+    The default group has correct and incorrect rollouts, and a clip that ends neither at the first nor at the last step.
+    """
     groups: dict[int, list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row["group"], []).append(row)
@@ -39,7 +42,7 @@ def shown(rows: list[dict[str, Any]], group: int | None) -> list[dict[str, Any]]
             order = sorted(range(len(rest)), key=lambda index: (bool(repeats[index]), not rest[index]["verified"]))
             chosen = sorted(order[: MOST - len(source)], key=lambda index: not rest[index]["verified"])
             return source + [rest[index] for index in chosen]
-    raise SystemExit("no group of that file has correct and incorrect rollouts and a clip in the middle of one")
+    raise SystemExit("no group in this file has correct rollouts, incorrect rollouts and a clip that ends before the last step")
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
@@ -76,8 +79,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="a run folder")
-    parser.add_argument("--step", type=int, help="training step; the last one that was written")
-    parser.add_argument("--group", type=int, help="the first with correct and incorrect rollouts and a clip inside one")
+    parser.add_argument("--step", type=int, help="training step (default: the last saved one)")
+    parser.add_argument("--group", type=int, help="group to draw (default: the first suitable one)")
     given = parser.parse_args()
     draw(shown(rollouts(given.run, given.step), given.group), OUT / "clip.png")
     print(OUT / "clip.png")

@@ -1,4 +1,4 @@
-"""GRPO with EchoRL in a loop of your own: `python docs/own_loop.py [FOLDER OF A CAUSAL LM]`, else a tiny random one."""
+"""A training loop with GRPO and EchoRL: `python docs/own_loop.py [MODEL FOLDER]` (default: a tiny random model)."""
 
 import sys
 
@@ -25,7 +25,7 @@ def train(model, tokenizer, answers, echo, lr=1e-6, steps=40, n=16, length=32):
             reasoning = core.step_ids(ids, mask & ~torch.isin(ids, special), splitter)
             clips = core.mine_echo_clips(entropy, reasoning, group, rewards == 1, echo, truncated=~ends.any(dim=1))
             loss = loss / len(answers) + echo.coef * core.echo_loss(log_probs, clips.token_weights, len(answers))
-            loss.backward()  # of one group; the step below is that of all questions
+            loss.backward()  # one group; the step below covers all questions
             yield {"loss": loss.item(), "accuracy": rewards.mean().item(), "clips": len(clips)}
         optimizer.step()
         optimizer.zero_grad()
