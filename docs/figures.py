@@ -24,9 +24,9 @@ def rollouts(run: Path, step: int | None) -> list[dict[str, Any]]:
 
 
 def shown(rows: list[dict[str, Any]], group: int | None) -> list[dict[str, Any]]:
-    """Return up to `MOST` rollouts of a group: first the one with the clip, then the other correct and the incorrect ones.
+    """Return up to `MOST` rollouts of a group: the one with the clip, then other correct and incorrect ones.
 
-    The default group has correct and incorrect rollouts, and a clip that ends neither at the first nor at the last step.
+    The default group has correct and incorrect rollouts, and a clip that ends between its first and its last step.
     """
     groups: dict[int, list[dict[str, Any]]] = {}
     for row in rows:
@@ -42,7 +42,7 @@ def shown(rows: list[dict[str, Any]], group: int | None) -> list[dict[str, Any]]
             order = sorted(range(len(rest)), key=lambda index: (bool(repeats[index]), not rest[index]["verified"]))
             chosen = sorted(order[: MOST - len(source)], key=lambda index: not rest[index]["verified"])
             return source + [rest[index] for index in chosen]
-    raise SystemExit("no group in this file has correct rollouts, incorrect rollouts and a clip that ends before the last step")
+    raise SystemExit("no group has correct rollouts, incorrect rollouts and a clip that ends before the last step")
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:

@@ -1,6 +1,6 @@
-"""Every command in the README, the docs, the recipes and the benchmarks is one that its program takes.
+"""Every command in the README, the docs, the recipes and the benchmarks is valid.
 
-A training command has to load, with all checks of its engine; the others have to pass their own argument parser.
+A training command must load and pass all checks of its engine. Other commands must pass their own argument parser.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from echorl_vl.config import ENGINES, load_config
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "docs/*.py", "configs/*.yaml", "benchmarks/*.py", "Makefile")
 OURS = ("echorl_vl", "eval", "geometry3k", "benchmarks", "docs")
-ELIDED = re.compile(r"\.\.\.|\[|\$")  # a form of a command ("[key=value ...]", "$(ARGS)"), not one to be typed
+ELIDED = re.compile(r"\.\.\.|\[|\$")  # a template of a command ("[key=value ...]", "$(ARGS)")
 
 
 def commands() -> Iterator[tuple[str, str]]:
-    """(page:line, command) for each `python`, `pytest`, `make` and `echorl` command, once."""
+    """Yield (page:line, command) for each distinct `python`, `pytest`, `make` and `echorl` command."""
     seen = set()
     for pattern in PAGES:
         for page in sorted(REPOSITORY.glob(pattern)):
-            text = re.sub(r"\\\n\s*(#\s*)?", " ", page.read_text(encoding="utf-8"))  # lines that go on
+            text = re.sub(r"\\\n\s*(#\s*)?", " ", page.read_text(encoding="utf-8"))  # continued lines
             for number, line in enumerate(text.splitlines(), 1):
                 found = re.findall(r"`((?:python|pytest|make|echorl) [^`]+)`", line)
                 block = re.fullmatch(r"(?:\s|#)*((?:[A-Z_]+=\S+ )?(?:python|pytest|make|echorl) .*)", line)
@@ -46,11 +46,11 @@ COMMANDS = dict((command, place) for place, command in commands())
 
 
 class Parsed(Exception):
-    """The program has taken its arguments."""
+    """The program has parsed its arguments."""
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: f"{COMMANDS[command]}")
-def test_a_command_of_the_docs_is_one_that_its_program_takes(command, monkeypatch):
+def test_commands_in_the_docs_are_valid(command, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     program, *arguments = [word for word in shlex.split(command) if not re.fullmatch(r"[A-Z_]+=\S+", word)]
     if program == "make":
@@ -66,7 +66,7 @@ def test_a_command_of_the_docs_is_one_that_its_program_takes(command, monkeypatc
     elif arguments[0] == "-m":
         _check_module(arguments[1], arguments[2:], monkeypatch)
     elif arguments[0] == "benchmarks/easyr1_overhead.py":
-        pytest.skip("importing it puts the CPU in the place of CUDA in this process")
+        pytest.skip("importing it replaces CUDA by the CPU in this process")
     elif arguments[0].endswith(".py"):
         monkeypatch.syspath_prepend(str(Path(arguments[0]).parent.resolve()))
         _parse(arguments[0], lambda: runpy.run_path(arguments[0], run_name="__main__"), arguments[1:], monkeypatch)
@@ -76,7 +76,7 @@ def test_a_command_of_the_docs_is_one_that_its_program_takes(command, monkeypatc
 
 
 def test_the_search_finds_the_commands():
-    """The test above is only as good as the search; these stand in different kinds of places."""
+    """The test above depends on the search, so check commands from different kinds of places."""
     assert {
         "python -m echorl_vl.train configs/geo3k_tiny.yaml echo.coef=0",  # head of a recipe
         "python -m echorl_vl.train configs/geo3k_tiny.yaml echo.coef=0 trainer.save_checkpoint_path=runs/grpo",
@@ -87,7 +87,7 @@ def test_the_search_finds_the_commands():
 
 
 def _check_module(module: str, arguments: list[str], monkeypatch) -> None:
-    if module.split(".")[0] not in OURS:  # verl's, lmms-eval's: theirs to check
+    if module.split(".")[0] not in OURS:  # commands of verl and lmms-eval
         return
     if module != "echorl_vl.train":
         _parse(module, lambda: runpy.run_module(module, run_name="__main__", alter_sys=True), arguments, monkeypatch)
@@ -96,9 +96,9 @@ def _check_module(module: str, arguments: list[str], monkeypatch) -> None:
     assert set(arguments) - set(values) <= set(train.FLAGS)
     if not values:
         return
-    if not (REPOSITORY / values[0]).exists():  # one that the reader has made with echorl_vl.init
+    if not (REPOSITORY / values[0]).exists():  # a file that the reader has written with echorl_vl.init
         values[0] = "configs/geo3k_tiny.yaml"
-    config = load_config(values[0], values[1:])  # with the checks of an engine that is named
+    config = load_config(values[0], values[1:])  # includes the checks of an explicit engine
     if config.engine == "local" or (config.engine == "auto" and Path(config.worker.actor.model.model_path).is_dir()):
         ENGINES["local"].check(config)
     elif config.engine == "auto":
@@ -106,7 +106,7 @@ def _check_module(module: str, arguments: list[str], monkeypatch) -> None:
 
 
 def _parse(name: str, run, arguments: list[str], monkeypatch) -> None:
-    """Runs a program of ours up to where its arguments are parsed."""
+    """Run a program until it parses its arguments."""
     parse = argparse.ArgumentParser.parse_known_args
 
     def parse_and_stop(parser, *given, **named):
@@ -120,6 +120,6 @@ def _parse(name: str, run, arguments: list[str], monkeypatch) -> None:
         run()
     except Parsed:
         return
-    except SystemExit as end:  # without arguments it is a mention of the program
-        assert not arguments or end.code in (0, None), f"{name} refuses {arguments}"
-    assert not arguments, f"{name} did not look at {arguments}"
+    except SystemExit as end:  # without arguments, the page only mentions the program
+        assert not arguments or end.code in (0, None), f"{name} rejects {arguments}"
+    assert not arguments, f"{name} did not parse {arguments}"

@@ -1,4 +1,4 @@
-"""docs/own_loop.py runs as it stands, and moves a model that GRPO alone would not."""
+"""docs/own_loop.py runs unchanged, and trains a model that GRPO alone would not change."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ LOOP = REPOSITORY / "docs/own_loop.py"
 
 
 def run(echo: EchoConfig, answers: dict[str, str]) -> tuple[list[dict], dict[str, torch.Tensor]]:
-    """Two optimizer steps by plain gradient descent; the rows of the loop and how far each parameter moved."""
+    """Run two steps of plain gradient descent; return the rows of the loop and the change of each parameter."""
     torch.manual_seed(0)
     sizes = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4)
     model = LlamaForCausalLM(LlamaConfig(vocab_size=592, **sizes))
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     tokenizer = AutoTokenizer.from_pretrained(REPOSITORY / "echorl_vl/tiny/model")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.optim, "AdamW", torch.optim.SGD)  # no weight decay, no steps without a gradient
+        patch.setattr(torch.optim, "AdamW", torch.optim.SGD)  # without a gradient, no step: no weight decay
         rows = list(runpy.run_path(str(LOOP))["train"](model, tokenizer, answers, echo, 1.0, steps=2, n=4, length=16))
     return rows, {name: parameter - before[name] for name, parameter in model.named_parameters()}
 
 
-def test_when_all_succeed_the_echo_term_alone_moves_the_model():
-    succeed = {"1 + 1 = ": "", "2 + 3 = ": ""}  # the empty answer is in every response
+def test_the_echo_term_alone_changes_the_model_if_all_rollouts_succeed():
+    succeed = {"1 + 1 = ": "", "2 + 3 = ": ""}  # every response contains the empty answer
     rows, moved = run(EchoConfig(include_truncated=True), succeed)
     assert [(row["accuracy"], row["clips"]) for row in rows] == [(1.0, 1)] * 4
     assert all(0 < row["loss"] < 0.01 for row in rows)  # 0.001 times a mean of -log p, over two questions
@@ -44,7 +44,7 @@ def test_when_all_succeed_the_echo_term_alone_moves_the_model():
     assert all((change == 0).all() for change in moved.values())
 
 
-def test_the_loop_is_short_enough_to_be_copied():
+def test_the_loop_has_at_most_40_lines():
     assert len(LOOP.read_text().splitlines()) <= 40
 
 

@@ -1,4 +1,4 @@
-"""docs/quickstart.ipynb runs top to bottom in any folder, and what it stores of its last run is clean."""
+"""docs/quickstart.ipynb runs top to bottom in any folder, and its stored outputs are clean."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "docs/quickstart.ipynb"
-MOST_BYTES = 400_000
-OF_ONE_MACHINE = re.compile(r"(?<![\w.:/])/(?:work|home|root|tmp|var|opt|usr|mnt|Users|private)/|[A-Z]:\\Users")
+MAX_BYTES = 400_000
+LOCAL_PATH = re.compile(r"(?<![\w.:/])/(?:work|home|root|tmp|var|opt|usr|mnt|Users|private)/|[A-Z]:\\Users")
 CLUTTER = re.compile(r"warning|traceback|it/s\]|tokens/s", re.IGNORECASE)
 
 
@@ -20,7 +20,7 @@ def cells(kind: str) -> list[dict]:
 
 
 def texts(output: dict) -> list[str]:
-    """Everything that an output shows as text."""
+    """Return everything that an output shows as text."""
     shown = [output.get("text", ""), *(value for kind, value in output.get("data", {}).items() if "image" not in kind)]
     return ["".join(text) for text in shown]
 
@@ -30,7 +30,7 @@ def test_every_code_cell_parses():
         ast.parse("".join(cell["source"]))
 
 
-def test_it_is_stored_as_run_top_to_bottom_without_an_error():
+def test_the_stored_run_is_complete_and_without_errors():
     code = cells("code")
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
     outputs = [output for cell in code for output in cell["outputs"]]
@@ -39,21 +39,21 @@ def test_it_is_stored_as_run_top_to_bottom_without_an_error():
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
 
 
-def test_its_outputs_hold_no_path_of_a_machine_and_no_clutter():
+def test_outputs_contain_no_local_paths_and_no_clutter():
     shown = [text for cell in cells("code") for output in cell["outputs"] for text in texts(output)]
-    assert [text for text in shown if OF_ONE_MACHINE.search(text) or CLUTTER.search(text)] == []
-    assert [cell["source"] for cell in cells("code") if OF_ONE_MACHINE.search("".join(cell["source"]))] == []
+    assert [text for text in shown if LOCAL_PATH.search(text) or CLUTTER.search(text)] == []
+    assert [cell["source"] for cell in cells("code") if LOCAL_PATH.search("".join(cell["source"]))] == []
 
 
-def test_it_is_small_and_its_metadata_name_no_machine():
-    assert NOTEBOOK.stat().st_size < MOST_BYTES
+def test_the_file_is_small_and_its_metadata_is_minimal():
+    assert NOTEBOOK.stat().st_size < MAX_BYTES
     metadata = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["metadata"]
     assert metadata["kernelspec"]["name"] == "python3"
     assert set(metadata) == {"kernelspec", "language_info"}
     assert all(cell["metadata"] == {} for kind in ("code", "markdown") for cell in cells(kind))
 
 
-def test_its_links_lead_to_pages_of_the_docs():
+def test_links_lead_to_existing_pages():
     links = re.findall(r"\]\(([^)#]+)", "".join("".join(cell["source"]) for cell in cells("markdown")))
     assert len(links) > 5
     assert [link for link in links if "://" not in link and not (NOTEBOOK.parent / link).exists()] == []
@@ -62,10 +62,10 @@ def test_its_links_lead_to_pages_of_the_docs():
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_it_runs_top_to_bottom_in_any_folder(tmp_path):
-    reason = "ipykernel, nbclient and nbformat run the notebook: pip install ipykernel nbclient"
+    reason = "running the notebook needs ipykernel, nbclient and nbformat: pip install ipykernel nbclient"
     nbformat, nbclient, _ = (pytest.importorskip(name, reason=reason) for name in ("nbformat", "nbclient", "ipykernel"))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     resources = {"metadata": {"path": str(tmp_path)}}
     client = nbclient.NotebookClient(notebook, timeout=1500, kernel_name="python3", resources=resources)
-    client.execute()  # raises CellExecutionError for a cell that fails, its assertions included
-    assert list(tmp_path.iterdir()) == []  # the run is in a temporary folder of its own
+    client.execute()  # raises CellExecutionError if a cell or an assertion fails
+    assert list(tmp_path.iterdir()) == []  # the run uses its own temporary folder

@@ -1,4 +1,4 @@
-"""The documentation site: its navigation and links lead to pages that are there, and its reference holds every key."""
+"""The navigation and the links of the documentation site work, and its reference lists every key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from echorl_vl.config.options import schema_options
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-MADE = {"configuration.md", "changelog.md"}  # by docs/hooks.py
+GENERATED = {"configuration.md", "changelog.md"}  # by docs/hooks.py
 PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 
 
@@ -37,31 +37,31 @@ def without_code(text: str) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """As mkdocs makes them of headings: words in lower case, joined by dashes."""
+    """Return the anchors that mkdocs generates from headings: lower-case words joined by dashes."""
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower()) for title in titles}
 
 
-def test_every_page_is_in_the_navigation_once_and_the_other_way_round():
+def test_navigation_and_pages_match():
     pages = {page.relative_to(DOCS).as_posix() for kind in ("*.md", "*.ipynb") for page in DOCS.rglob(kind)}
-    assert in_navigation(SITE["nav"]) == pages | MADE
+    assert in_navigation(SITE["nav"]) == pages | GENERATED
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_links_lead_somewhere(page: Path):
-    """Files, and headings of pages, also outside docs/ (mkdocs checks those within)."""
+def test_links_lead_to_existing_files_and_headings(page: Path):
+    """Includes links to files outside docs/. (mkdocs checks only those inside.)"""
     for target in re.findall(r"\]\(([^()\s]+)\)", without_code(page.read_text(encoding="utf-8"))):
         path, _, anchor = target.partition("#")
-        if "://" in target or (page.parent == DOCS and path in MADE):
+        if "://" in target or (page.parent == DOCS and path in GENERATED):
             continue
         linked = page.parent / path if path else page
         assert linked.exists(), target
         assert not anchor or linked.suffix != ".md" or anchor in anchors(linked), target
 
 
-def test_the_reference_holds_every_key():
-    pytest.importorskip("latex2mathml", reason="the extra docs is not installed here: make docs installs it")
+def test_the_reference_lists_every_key():
+    pytest.importorskip("latex2mathml", reason="needs the extra docs; make docs installs it")
     import importlib.util
 
     spec = importlib.util.spec_from_file_location("site_hooks", DOCS / "hooks.py")
@@ -73,5 +73,5 @@ def test_the_reference_holds_every_key():
         for section in sections
         for key in re.findall(r"^\| `(\w+)`", section, re.MULTILINE)
     }
-    wanted = {option.key.rpartition(".")[::2] for option in schema_options(Config).values()}
-    assert {("" if section == key else section, key) for section, key in keys} == wanted
+    expected = {option.key.rpartition(".")[::2] for option in schema_options(Config).values()}
+    assert {("" if section == key else section, key) for section, key in keys} == expected
