@@ -1,1 +1,1 @@
-"""Evaluation of checkpoints: benchmarks -> responses -> grades -> metrics. Each pass reads what the last one wrote."""
+"""Evaluation of checkpoints: benchmarks -> responses -> grades -> metrics. Each pass reads the files of the last."""

@@ -1,4 +1,4 @@
-"""What an evaluation shows on the terminal: progress as a bar or a line now and then, and tables of any width."""
+"""Terminal output of an evaluation: a progress bar, or lines of progress in a file, and tables of any width."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ INDENT = "  "
 
 
 def wide_console() -> Console:
-    """A console that squeezes no table into 80 columns where it writes to a file."""
+    """Return a console that is wider than 80 columns if it writes to a file."""
     console = make_console()
     return console if console.is_terminal else make_console(width=PLAIN_WIDTH)
 
 
 @contextmanager
 def bar(console: Console, title: str, total: int):
-    """Gives `update(done)`, and `update(done, total)` where the total changes."""
+    """Show progress; yields a function `update(done, total=None)`, which can also change the total."""
     if not console.is_terminal:
         yield _PlainProgress(console, title, total)
         return
@@ -48,11 +48,11 @@ def bar(console: Console, title: str, total: int):
 
 
 class _PlainProgress:
-    """One line every 30 seconds, and one at the end."""
+    """Prints a line every 30 seconds and one at the end."""
 
     def __init__(self, console: Console, title: str, total: int) -> None:
         self._console, self._title, self._total = console, title, total
-        self._began = self._printed = time.monotonic()
+        self._started = self._printed = time.monotonic()
         self._first: int | None = None
 
     def __call__(self, done: int, total: int | None = None) -> None:
@@ -63,18 +63,17 @@ class _PlainProgress:
         if now - self._printed < PLAIN_SECONDS and done < self._total:
             return
         self._printed = now
-        pace = (done - self._first) / (now - self._began) if done > self._first else 0.0
+        pace = (done - self._first) / (now - self._started) if done > self._first else 0.0
         left = f", {(self._total - done) / pace:.0f} s left" if pace and done < self._total else ""
         self._console.print(
-            f"{self._title}: {done} of {self._total} in {now - self._began:.0f} s{left}", soft_wrap=True
+            f"{self._title}: {done} of {self._total} in {now - self._started:.0f} s{left}", soft_wrap=True
         )
 
 
 def show_table(console: Console, heads: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str] = ()) -> None:
-    """Prints rows below `heads`, numbers to the right but for the first column and the columns named in `left`.
+    """Print a table, right-aligned except for the first column and the columns in `left`.
 
-    A table that has to be squeezed has its numbers cut in pieces: then each row is its first cell, and below it every
-    other cell behind its head, none of them broken over two lines.
+    If the console is too narrow, each row becomes its first value and, below it, the others as `head = value`.
     """
     rows = [tuple(row) for row in rows]
     table = Table(box=box.SIMPLE_HEAD)
@@ -86,15 +85,15 @@ def show_table(console: Console, heads: Sequence[str], rows: Iterable[Sequence[s
     if console.measure(table, options=unlimited).maximum <= console.width:
         console.print(table)
         return
-    for name, *cells in rows:
+    for name, *values in rows:
         console.print(name, soft_wrap=True)
-        pairs = [f"{head} {cell}".strip() for head, cell in zip(heads[1:], cells, strict=True) if cell]
+        pairs = [f"{head} = {value}" for head, value in zip(heads[1:], values, strict=True) if value]
         for line in _filled(pairs, console.width - len(INDENT)):
             console.print(f"{INDENT}{line}", soft_wrap=True)
 
 
 def _filled(pieces: Sequence[str], width: int) -> list[str]:
-    """The pieces with commas between them, as many in a line as fit."""
+    """Join the pieces by commas and break the lines between pieces."""
     lines: list[str] = []
     for number, piece in enumerate(pieces, 1):
         piece += "," if number < len(pieces) else ""

@@ -1,4 +1,4 @@
-"""The folder of one benchmark in `--out`: settings, questions, responses, grades; whole, or appended durably."""
+"""The folder of one benchmark below `--out`: settings, questions, responses, grades and the result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from echorl_vl.outputs.atomic import write_text
 from echorl_vl.outputs.lock import FolderInUse, FolderLock
 
 Keys = Mapping[str, type | tuple[type, ...]]
-"""What a JSON object has to have: {"settings.samples": int}, the type of a key within a key."""
+"""Required keys of a JSON object and their types; a dot separates nested keys: {"settings.samples": int}."""
 
 _SETTINGS: Keys = {
     "settings": dict,
@@ -32,8 +32,8 @@ _NAMES = {dict: "an object", list: "a list", str: "text", int: "a whole number",
 class BenchmarkFolder:
     """Paths and files of one benchmark's evaluation.
 
-    settings.json says what the responses were drawn with: `settings`, which have to be the same when they are gone on
-    with, and `about`, which need not (the path of the model, the machine, the time).
+    settings.json describes how the responses were sampled: `settings` have to be the same when the evaluation is
+    resumed; `about` (path of the model, machine, time) may differ.
     """
 
     def __init__(self, out: Path, benchmark: str) -> None:
@@ -47,53 +47,56 @@ class BenchmarkFolder:
         self.result_file = self.path / "result.json"
 
     def lock(self) -> FolderLock:
-        """One writer at a time. Raises UserError where another process has the folder."""
+        """Lock the folder for one writer. Raises UserError if another process writes to it."""
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             return FolderLock(self.path)
         except FolderInUse as error:
             raise UserError(
-                f"{self.path} is being written by another process (pid {error.holder}): wait until it ends, or use "
-                "another --out"
+                f"{self.path}: another process (pid {error.holder}) writes to it; wait until it ends, or use another "
+                "--out"
             ) from error
 
     def begin(self, settings: dict[str, Any], about: dict[str, Any], questions: Iterable[Question]) -> None:
-        """Writes settings and questions down, or checks that those that are there are the same.
+        """Write settings and questions; if there are responses already, check that they have the same settings.
 
-        Settings without a response are no one's: a run that was refused for a wrong option leaves nothing in the way.
-        Questions that were lost or changed since are written again. Raises UserError where the settings are others,
-        or are gone and responses are there.
+        Settings without responses are overwritten: a run that failed on an invalid option does not block the next.
+        Lost or changed questions are written again.
+
+        Raises:
+            UserError: there are responses with other settings, or without settings.
         """
         if self.responses_file.exists():
             if not self.settings_file.exists():
                 raise UserError(
-                    f"{self.responses_file}: responses, and no settings.json beside them that says what they were "
-                    "drawn with; put it back, or use another --out, or remove the responses to draw all of them again"
+                    f"{self.responses_file}: there are responses but no settings.json that says how they were sampled; "
+                    "restore it, or use another --out, or remove the responses to sample them again"
                 )
             check_same(self.read_settings()["settings"], settings, self.path)
             if not self._has_questions(settings["questions_sha256"]):
                 write_lines(self.questions_file, (question.record() for question in questions))
             return
-        # The settings come last: where they are, the questions are whole.
+        # The settings come last: if they exist, the questions are complete.
         write_lines(self.questions_file, (question.record() for question in questions))
         write_json(self.settings_file, {"settings": settings, "about": about})
 
     def read_settings(self) -> dict[str, Any]:
-        """{"settings", "about"}. Raises UserError where nothing was generated here, or the file is another's."""
+        """Read {"settings", "about"}. Raises UserError if nothing was generated yet or the file is invalid."""
         if not self.settings_file.exists():
-            raise UserError(f"{self.path}: no settings.json in it: nothing was generated there yet")
+            raise UserError(f"{self.path}: no settings.json: nothing was generated there yet")
         return read_json(self.settings_file, _SETTINGS)
 
     def read_questions(self, sha256: str) -> list[Question]:
-        """The questions, without their pictures, in the order of the benchmark's file.
+        """Read the questions, without their images, in the order of the benchmark's file.
 
-        Raises UserError where they are not those with this `sha256`, which the settings have.
+        Raises:
+            UserError: their SHA-256 is not `sha256`, the one in the settings.
         """
         records = read_questions(self.questions_file, sha256)
         try:
             return [from_record(record) for record in records]
         except (TypeError, KeyError) as error:
-            raise UserError(f"{self.questions_file}: not questions of this version's form: {error}") from error
+            raise UserError(f"{self.questions_file}: questions of another version of this program: {error}") from error
 
     def _has_questions(self, sha256: str) -> bool:
         try:
@@ -102,19 +105,19 @@ class BenchmarkFolder:
             return False
 
     def read_responses(self, questions: Sequence[Question], samples: int) -> list[list[Response]]:
-        """The responses to each of the questions. Raises UserError where some are missing: never a silent skip."""
+        """Read the responses to each question. Raises UserError if some are missing."""
         responses = ResponseStore(self.responses_file).responses
         missing = [q.uid for q in questions if len(responses.get(q.uid, ())) != samples]
         if missing:
             raise UserError(
-                f"{self.responses_file}: {len(missing)} of {len(questions)} questions don't have their {samples} "
-                f"response(s), the first is {missing[0]}: run the command without --grade-only first"
+                f"{self.responses_file}: {len(missing)} of {len(questions)} questions don't have {samples} response(s) "
+                f"yet, the first is {missing[0]}: run the command without --grade-only first"
             )
         return [responses[question.uid] for question in questions]
 
 
 def without_nan(value: Any) -> Any:
-    """`value` with None for NaN and infinity, which JSON has not."""
+    """Replace NaN and infinity, which JSON can't represent, by None."""
     if isinstance(value, dict):
         return {str(key): without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -123,30 +126,34 @@ def without_nan(value: Any) -> Any:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON, whole or not at all. Raises UserError where the disk refuses."""
+    """Write a JSON file atomically. Raises UserError if the disk fails."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_lines(path: Path, entries: Iterable[Any]) -> None:
-    """Writes one JSON value a line, whole or not at all. Raises UserError where the disk refuses."""
+    """Write a file with one JSON value per line atomically. Raises UserError if the disk fails."""
     write_text(path, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
 
 
 def read_questions(path: Path, sha256: str) -> list[dict[str, Any]]:
-    """The records of a questions.jsonl. Raises UserError where they are not those that `sha256` was taken of."""
+    """Read the records of a questions.jsonl. Raises UserError if their SHA-256 is not `sha256`."""
     records = read_lines(path, {"uid": str, "text": str})
     found = records_sha256(records)
     if found != sha256:
         raise UserError(
-            f"{path}: not the questions that were answered: SHA-256 {found[:12]}..., and the settings have "
-            f"{sha256[:12]}...: something changed the file; put it back, or run the command of eval.run that made the "
-            "folder, without --grade-only, which writes the questions again"
+            f"{path}: not the questions that were answered: expected SHA-256 {sha256[:12]}... as in the settings, got "
+            f"{found[:12]}...: the file was changed; restore it, or run the command of eval.run that made the folder "
+            "without --grade-only, which writes the questions again"
         )
     return records
 
 
 def read_json(path: Path, keys: Keys | None = None) -> Any:
-    """Raises UserError, naming file and key, where it is not there, no JSON, or no object with these keys."""
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file can't be read, is not JSON, or is not an object with these keys; names file and key.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -164,13 +171,18 @@ def _check_keys(content: Any, keys: Keys | None, where: str) -> None:
             missing = not isinstance(value, dict) or name not in value
             value = None if missing else value[name]
         if missing or not isinstance(value, types):
-            wanted = " or ".join(_NAMES[one] for one in (types if isinstance(types, tuple) else (types,)))
+            expected = " or ".join(_NAMES[one] for one in (types if isinstance(types, tuple) else (types,)))
             found = "nothing" if missing else shorten(json.dumps(value), 80)
-            raise UserError(f"{where}, {key}: expected {wanted}, got {found}: something else wrote or changed the file")
+            raise UserError(f"{where}, {key}: expected {expected}, got {found}: another program changed the file")
 
 
 def read_lines(path: Path, keys: Keys | None = None) -> list[Any]:
-    """Raises UserError, naming file, line and key, where one is no JSON, or no object with these keys."""
+    """Read a file with one JSON value per line.
+
+    Raises:
+        UserError: the file can't be read, or a line is not JSON or not an object with these keys; names file, line and
+            key.
+    """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:

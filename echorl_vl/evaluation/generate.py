@@ -1,4 +1,4 @@
-"""The generating pass: read and check every benchmark, settle what decides its responses, then draw what is missing."""
+"""The generation pass: load and check every benchmark, write the settings down, then sample missing responses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from echorl_vl.outputs.environment import describe_environment
 
 @dataclass(frozen=True)
 class Plan:
-    """One benchmark of a run: its questions, and how they are answered."""
+    """One benchmark of a run: its questions, its sampling and its folder."""
 
     benchmark: Benchmark
     questions: Questions
@@ -36,15 +36,17 @@ class Plan:
 
 
 def generate(options: Options, console: Console) -> None:
-    """Writes the responses of every benchmark that are not there yet.
+    """Sample and write the missing responses of every benchmark.
 
-    Whatever can be wrong is found before the first response: files, settings of an earlier run, the model, prompts that
-    are too long. Raises UserError.
+    All checks come before the first response: files, settings of an earlier run, the model, the length of the prompts.
+
+    Raises:
+        UserError: a check failed.
     """
     quiet_libraries()
     plans = [_plan(benchmark, options, console) for benchmark in options.benchmarks]
     model = resolve(options.model or "")
-    shared = _shared_settings(options, model, any(plan.benchmark.pictures for plan in plans))
+    shared = _shared_settings(options, model, any(plan.benchmark.images for plan in plans))
     with ExitStack() as locks:
         for plan in plans:
             locks.callback(plan.folder.lock().release)
@@ -78,7 +80,7 @@ def _plan(benchmark: Benchmark, options: Options, console: Console) -> Plan:
 
 def _settings(plan: Plan, shared: dict[str, Any]) -> dict[str, Any]:
     questions = plan.questions
-    if not plan.benchmark.pictures:  # so that it is the same whatever benchmarks it is evaluated beside
+    if not plan.benchmark.images:  # the settings don't depend on the other benchmarks of the command
         shared = shared | {"min_pixels": None, "max_pixels": None}
     return describe(
         plan.sampling,
@@ -91,8 +93,8 @@ def _settings(plan: Plan, shared: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _shared_settings(options: Options, model: str, pictures: bool) -> dict[str, Any]:
-    """What all benchmarks of a run share and what decides the responses: floats depend on the batch and the library."""
+def _shared_settings(options: Options, model: str, images: bool) -> dict[str, Any]:
+    """Return the settings common to all benchmarks that affect the responses, if only by rounding (batch, library)."""
     engine = options.engine
     if engine == "auto":
         engine = "vllm" if vllm_backend.available() else "transformers"
@@ -104,7 +106,7 @@ def _shared_settings(options: Options, model: str, pictures: bool) -> dict[str, 
         else _name(transformers_backend.dtype_on(device, options.dtype))
     )
     template = template_path(options.template)
-    low, high = pixel_limits(model, options.min_pixels, options.max_pixels) if pictures else (None, None)
+    low, high = pixel_limits(model, options.min_pixels, options.max_pixels) if images else (None, None)
     return {
         "engine": engine,
         "template": None if template is None else template.read_text(encoding="utf-8"),
@@ -129,7 +131,7 @@ def _about(options: Options, plan: Plan) -> dict[str, Any]:
 
 
 def _load(model: str, options: Options, settings: dict[str, Any], most_images: int) -> Generator:
-    """The model, as the settings that were written down have it."""
+    """Load the model with the settings that were written down."""
     same = {name: settings[name] for name in ("min_pixels", "max_pixels", "dtype", "batch_size")}
     template = template_path(options.template)
     if settings["engine"] == "vllm":

@@ -1,6 +1,6 @@
 """Metrics of graded responses: avg@k, pass@k, majority@k, cluster-robust standard error, rates, breakdowns.
 
-Q questions with n responses each; `correct` is (Q, n). All values are shares in [0, 1] unless they say otherwise.
+There are Q questions with n responses each; `correct` is (Q, n). Values are shares in [0, 1] unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -11,25 +11,28 @@ from collections.abc import Callable, Hashable, Sequence
 from decimal import Context, Decimal
 
 from echorl_vl.answers.text import plain, squash
-from echorl_vl.evaluation.benchmarks.base import Graded, numbered
+from echorl_vl.evaluation.benchmarks.base import Graded, cluster_numbers
 from echorl_vl.evaluation.grading.graders import value_of
 from echorl_vl.shares import known_error
 
-_ROUNDED = Context(prec=9)  # significant digits; its exponents reach where a float's overflow
+_ROUNDED = Context(prec=9)  # significant digits; Decimal, since a float would overflow
 
 
 def average_at_k(correct: Sequence[Sequence[bool]]) -> float:
-    """avg@n: mean over questions of the mean over their responses. Raises ValueError for no question."""
+    """Return avg@n: the mean over questions of the share of correct responses. Raises ValueError for no questions."""
     if not correct:
         raise ValueError("no questions")
     return sum(sum(row) / len(row) for row in correct) / len(correct)
 
 
 def pass_at_k(correct: Sequence[Sequence[bool]], k: int) -> float:
-    """pass@k without bias: mean over questions of 1 - C(n - c, k) / C(n, k), c of the n responses being correct.
+    """Return the unbiased estimate of pass@k: the mean over questions of 1 - C(n - c, k) / C(n, k).
 
-    The chance that of k of the responses, drawn without replacement, one at least is correct (Chen et al., 2021).
-    Raises ValueError where k is not in 1..n for every question.
+    Here c of the n responses are correct. It is the probability that at least one of k responses, sampled without
+    replacement, is correct (Chen et al., 2021).
+
+    Raises:
+        ValueError: k is not in 1..n for every question.
     """
     if not correct or k < 1 or any(len(row) < k for row in correct):
         raise ValueError(f"k: expected 1 to the number of responses, got {k}")
@@ -38,11 +41,10 @@ def pass_at_k(correct: Sequence[Sequence[bool]], k: int) -> float:
 
 
 def majority_at_k(answers: Sequence[Sequence[str | None]], correct: Sequence[Sequence[bool]]) -> float:
-    """majority@n: share of questions whose most frequent answer is correct (Wang et al., 2023, self-consistency).
+    """Return majority@n: the share of questions whose most frequent answer is correct (Wang et al., 2023).
 
-    Answers count as the same where `answer_key` is; responses without an answer have no vote. Of several answers
-    with as many votes each is taken with the same probability, and within one that graders judged both ways (5 and 5 cm
-    may differ) each response is: the value is an expectation, not a draw.
+    Answers with equal `answer_key` are the same; responses without an answer don't vote. Ties are broken at random, and
+    so are different verdicts on the same answer (5 and 5 cm may differ); the result is the expected value.
     """
     shares = []
     for row, verdicts in zip(answers, correct, strict=True):
@@ -57,8 +59,7 @@ def majority_at_k(answers: Sequence[Sequence[str | None]], correct: Sequence[Seq
 
 
 def answer_key(answer: str) -> Hashable:
-    """What two answers share when they are the same: their number (x = 5 and 5 cm are 5), else their text without
-    LaTeX dressing."""
+    """Return a key that equal answers share: the number (x = 5 and 5 cm are 5), else the text without LaTeX markup."""
     found = value_of(answer)
     if found is None:
         return squash(plain(answer)).lower()
@@ -66,15 +67,14 @@ def answer_key(answer: str) -> Hashable:
 
 
 def ks(samples: int) -> list[int]:
-    """The k of pass@k that are reported: powers of two up to n, and n."""
+    """Return the reported k of pass@k: powers of two up to n, and n."""
     return sorted({2**power for power in range(samples.bit_length()) if 2**power <= samples} | {samples})
 
 
 def summary(graded: Sequence[Graded]) -> dict[str, float]:
-    """Every metric of a benchmark that is not its own. Lengths are in tokens.
+    """Return the metrics that all benchmarks have. Lengths are in tokens.
 
-    `standard_error` is that of the accuracy (avg@n), clustered by question, and by `Question.cluster` where questions
-    share one: nan for fewer than two clusters.
+    `standard_error` is that of the accuracy (avg@n), clustered by `Question.cluster`; nan for fewer than two clusters.
     """
     correct = [one.correct for one in graded]
     samples = min(map(len, correct))
@@ -91,7 +91,7 @@ def summary(graded: Sequence[Graded]) -> dict[str, float]:
 
 
 def breakdown(graded: Sequence[Graded], key: Callable[[Graded], str | None]) -> dict[str, dict[str, float]]:
-    """{group: {questions, accuracy, standard_error}} of the questions that have one, in order of the groups' names."""
+    """Return {group: {questions, accuracy, standard_error}}, sorted by group; questions without a group don't count."""
     sizes = Counter(group for one in graded if (group := key(one)) is not None)
     table = {}
     for group in sorted(sizes):
@@ -105,15 +105,15 @@ def breakdown(graded: Sequence[Graded], key: Callable[[Graded], str | None]) -> 
 
 
 def _standard_error(graded: Sequence[Graded]) -> float:
-    """sqrt(C / (C - 1) * sum over C clusters of (sum of their questions' accuracy - mean)^2) / Q; nan for C < 2.
+    """Return the cluster-robust standard error of the mean accuracy (Liang and Zeger, 1986); nan for C < 2 clusters.
 
-    The cluster-robust error of a mean (Liang and Zeger, 1986). The accuracy of a question is one number, however many
-    responses it has; with one question a cluster it is the usual standard error. Where all questions have the same
-    accuracy, 0 and 1 first of all, it would be 0: Wilson's error of C trials stands for it.
+    It is sqrt(C / (C - 1) * sum over clusters of (sum over the cluster's questions of accuracy - mean)^2) / Q. With one
+    question per cluster this is the usual standard error. If all questions have the same accuracy, such as 0 or 1, it
+    would be 0; Wilson's error for C trials replaces it.
     """
     mean = sum(one.accuracy for one in graded) / len(graded)
     sums: dict[int, float] = {}
-    for one, cluster in zip(graded, numbered([one.question.cluster for one in graded]), strict=True):
+    for one, cluster in zip(graded, cluster_numbers([one.question.cluster for one in graded]), strict=True):
         sums[cluster] = sums.get(cluster, 0.0) + one.accuracy - mean
     count = len(sums)
     if count < 2:

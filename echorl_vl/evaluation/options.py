@@ -19,7 +19,7 @@ ENGINES = ("auto", "vllm", "transformers")
 
 @dataclass(frozen=True)
 class Options:
-    """The command line, checked. `sampling` holds what was given (None: the preset's value)."""
+    """The checked command line. In `sampling`, None stands for the value of the preset."""
 
     model: str | None
     benchmarks: tuple[Benchmark, ...]
@@ -44,82 +44,83 @@ class Options:
     tolerance: float
 
     def place(self, benchmark: Benchmark) -> Path | None:
-        """Where the benchmark's file is looked for; None: the hub."""
+        """Return the file of a benchmark, or the folder to search for it; None for the hub."""
         return self.data.get(benchmark.name, self.folder)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options with their help."""
+    """Build the parser of the command line."""
     made = argparse.ArgumentParser(
         prog=program("eval", "eval.run"),
-        description="Scores a checkpoint on benchmarks. A command that was stopped resumes where it was.",
+        description="Evaluate a checkpoint on benchmarks. To resume after a stop, run the same command again.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="presets:\n" + "\n".join(f"  {name:<13}{preset.about}" for name, preset in PRESETS.items()),
     )
     add = made.add_argument
     add("--model", help="a model folder or a hub id")
-    add("--bench", help="names, with commas between them; --list shows them")
-    add("--out", type=Path, help="the folder to write to")
-    add("--list", action="store_true", help="list the benchmarks and stop")
+    add("--bench", help="names of benchmarks, separated by commas; --list shows them")
+    add("--out", type=Path, help="output folder")
+    add("--list", action="store_true", help="list the benchmarks and exit")
     add(
         "--data",
         action="append",
         default=[],
         metavar="DIR",
-        help="local files: a folder with them, or NAME=FILE; again and again",
+        help="local files: a folder, or NAME=FILE for one benchmark; can be repeated",
     )
-    add("--preset", choices=sorted(PRESETS), help="values for the options that are not given, see below")
-    add("--samples", type=int, help="responses for each question (n)")
+    add("--preset", choices=sorted(PRESETS), help="defaults for options that are not given, see below")
+    add("--samples", type=int, help="responses to each question (n)")
     add("--temperature", type=float)
     add("--top-p", type=float)
     add("--top-k", type=int)
-    add("--max-tokens", type=int, help="longest response")
-    add("--seed", type=int, help="of sampling and of the order of choices (0)")
-    add("--min-pixels", type=int, help="a picture's least area after resizing (the model's own)")
-    add("--max-pixels", type=int, help="and its largest")
+    add("--max-tokens", type=int, help="maximum length of a response")
+    add("--seed", type=int, help="seed of the sampling and of the order of choices (0)")
+    add("--min-pixels", type=int, help="minimum area of an image after resizing (default: the model's)")
+    add("--max-pixels", type=int, help="maximum area of an image after resizing (default: the model's)")
     add(
         "--template",
         default="boxed",
         help="boxed, none, or a jinja file with {{ content }} for the question (%(default)s)",
     )
-    add("--engine", choices=ENGINES, default="auto", help="auto takes vLLM where it is installed")
-    add("--batch-size", type=int, help="responses drawn at once")
+    add("--engine", choices=ENGINES, default="auto", help="auto is vLLM if it is installed, else transformers")
+    add("--batch-size", type=int, help="responses that are sampled together")
     add("--device", help="transformers: cuda or cpu")
     add("--dtype", help="bf16, fp16 or fp32")
-    add("--gpus", type=int, default=1, help="vLLM: GPUs that share the model (tensor parallel)")
+    add("--gpus", type=int, default=1, help="vLLM: number of GPUs for tensor parallelism (%(default)s)")
     add(
         "--limit",
         type=int,
-        help="the first so many questions only, also of a file that holds a part: marked PARTIAL, no result",
+        help="evaluate only the first N questions; the file may be incomplete, and the result is marked PARTIAL",
+        metavar="N",
     )
-    add("--grade-only", action="store_true", help="grade what was generated again; needs no model")
-    add("--workers", type=int, help="grading processes")
-    add("--time-limit", type=float, default=10.0, help="seconds for one answer and grader (%(default)s)")
+    add("--grade-only", action="store_true", help="grade the existing responses again, without the model")
+    add("--workers", type=int, help="number of grading processes")
+    add("--time-limit", type=float, default=10.0, help="seconds per answer and grader (%(default)s)")
     add(
         "--tolerance",
         type=float,
         default=0.01,
-        help="of numbers where a benchmark's are rounded, relative to the larger of 1 and the truth (%(default)s)",
+        help="tolerance for rounded numbers, relative to max(1, |truth|) (%(default)s)",
     )
     return made
 
 
 def parse(arguments: Sequence[str]) -> Options | None:
-    """The checked options; None for --list. Raises UserError, and SystemExit as argparse does."""
+    """Parse and check the options; returns None for --list. Raises UserError, and SystemExit as argparse does."""
     given = parser().parse_args(arguments)
     if given.list:
         return None
     if given.out is None:
-        raise UserError("--out: the folder to write to is missing")
+        raise UserError("--out: expected an output folder, got nothing")
     names = [name.strip() for name in (given.bench or "").split(",") if name.strip()]
     if given.grade_only and not names:
         names = sorted(path.parent.name for path in given.out.glob("*/settings.json"))
         if not names:
             raise UserError(f"--grade-only: nothing was generated in {given.out} yet")
     if not names:
-        raise UserError(f"--bench: which benchmarks? Known are {', '.join(benchmarks())}")
+        raise UserError(f"--bench: expected names out of {', '.join(benchmarks())}, got nothing")
     if given.model is None and not given.grade_only:
-        raise UserError("--model: a model folder or a hub id is missing")
+        raise UserError("--model: expected a model folder or a hub id, got nothing")
     for name in ("limit", "batch_size", "workers", "min_pixels", "max_pixels", "gpus"):
         value = getattr(given, name)
         if value is not None and value < 1:
@@ -139,7 +140,7 @@ def parse(arguments: Sequence[str]) -> Options | None:
 
 
 def _places(given: Sequence[str]) -> tuple[dict[str, Path], Path | None]:
-    """({benchmark: its file or folder}, the folder of all the others)."""
+    """Return {benchmark: its file or folder} and the folder of all others."""
     data: dict[str, Path] = {}
     folder: Path | None = None
     for entry in given:
@@ -147,7 +148,7 @@ def _places(given: Sequence[str]) -> tuple[dict[str, Path], Path | None]:
         if sign and not Path(entry).exists():
             data[get(name).name] = _existing(path, entry)
         elif folder is not None:
-            raise UserError(f"--data {entry}: a second folder; give single files as --data NAME=FILE")
+            raise UserError(f"--data {entry}: expected one folder, got a second; give files as --data NAME=FILE")
         else:
             folder = _existing(entry, entry)
     return data, folder

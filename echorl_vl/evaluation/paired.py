@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from echorl_vl.evaluation.benchmarks.base import numbered
+from echorl_vl.evaluation.benchmarks.base import cluster_numbers
 
 try:
     from scipy import stats
@@ -86,7 +86,7 @@ def paired_bootstrap(
     values = np.asarray(differences, dtype=np.float64)
     if values.size == 0:
         raise ValueError("no questions")
-    numbers = numbered([""] * values.size if clusters is None else clusters)
+    numbers = cluster_numbers([""] * values.size if clusters is None else clusters)
     sums, sizes = np.bincount(numbers, values), np.bincount(numbers)
     shares = sums / values.size
     if sums.size == 1:  # scipy resamples two clusters or more

@@ -1,4 +1,4 @@
-"""Results: result.json of a benchmark, results.json and results.md of a folder, and a table on the terminal."""
+"""Results: result.json of a benchmark, results.json and results.md of a folder, and the table on the terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from echorl_vl.evaluation.benchmarks.base import Benchmark, numbered
+from echorl_vl.evaluation.benchmarks.base import Benchmark, cluster_numbers
 from echorl_vl.evaluation.console import show_table
 from echorl_vl.evaluation.folder import BenchmarkFolder, Keys, read_json, without_nan, write_json, write_lines
 from echorl_vl.evaluation.grading.grade import Grades
@@ -46,10 +46,13 @@ HEADS = ("benchmark", "N", "n", "accuracy", "pass@n", "majority@n", "truncated",
 
 
 def result_of(benchmark: Benchmark, grades: Grades, written: dict[str, Any], grading: dict[str, Any]) -> dict[str, Any]:
-    """Everything that a benchmark's evaluation says, as JSON can hold it.
+    """Return the content of result.json.
 
-    `written` is the folder's settings.json, `grading` what the answers were graded with. `partial` is null for a whole
-    benchmark, and says what was left out otherwise.
+    Args:
+        benchmark: the benchmark.
+        grades: the graded responses.
+        written: content of the folder's settings.json.
+        grading: settings and versions of the graders.
     """
     graded, settings = grades.graded, written["settings"]
     whole = len(graded) == settings["size"]
@@ -58,7 +61,7 @@ def result_of(benchmark: Benchmark, grades: Grades, written: dict[str, Any], gra
         "benchmark": benchmark.name,
         "title": benchmark.title,
         "questions": len(graded),
-        "clusters": len(set(numbered([one.question.cluster for one in graded]))),
+        "clusters": len(set(cluster_numbers([one.question.cluster for one in graded]))),
         "size": settings["size"],
         "partial": None if whole else f"{len(graded)} of {settings['size']} questions (--limit): no result",
         "metrics": summary(graded),
@@ -74,7 +77,7 @@ def result_of(benchmark: Benchmark, grades: Grades, written: dict[str, Any], gra
 
 
 def write_result(folder: BenchmarkFolder, result: dict[str, Any], grades: Grades) -> None:
-    """Writes the grades, the disagreements and the result of one benchmark. Raises UserError where the disk refuses."""
+    """Write the grades, the disagreements and the result of a benchmark. Raises UserError if the disk fails."""
     write_lines(
         folder.grades_file,
         (
@@ -94,9 +97,10 @@ def write_result(folder: BenchmarkFolder, result: dict[str, Any], grades: Grades
 
 
 def write_overview(out: Path) -> dict[str, dict[str, Any]]:
-    """Writes results.json and results.md over all benchmarks that `out` has a result of; gives the results by name.
+    """Write results.json and results.md with all results below `out`; returns the results by benchmark.
 
-    Raises UserError, naming file and key, where one is no result.
+    Raises:
+        UserError: a result.json is invalid; names file and key.
     """
     results = {path.parent.name: read_json(path, _RESULT) for path in sorted(Path(out).glob("*/result.json"))}
     write_json(Path(out) / "results.json", results)
@@ -105,7 +109,7 @@ def write_overview(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def show(results: Mapping[str, dict[str, Any]], console: Console) -> None:
-    """The table of results, and below it the metrics of the benchmarks' own and what is to be known beside them."""
+    """Print the table of results, the model, and notes on each benchmark."""
     show_table(console, HEADS, map(row_of, results.values()))
     for line in _models(results):
         console.print(line, soft_wrap=True)
@@ -115,11 +119,11 @@ def show(results: Mapping[str, dict[str, Any]], console: Console) -> None:
 
 
 def _models(results: Mapping[str, dict[str, Any]]) -> list[str]:
-    """A line that says whose results they are; one for each benchmark where a folder holds those of several models."""
+    """Return a line that names the model, or one line per benchmark if the results are from several models."""
     models = {name: (result["settings"]["model_sha256"], result["about"]["model"]) for name, result in results.items()}
     if len({sha for sha, _ in models.values()}) <= 1:
         return [f"model: {model}" for _, model in list(models.values())[:1]]
-    return ["NOT ONE MODEL:", *(f"{name}: of {model} ({sha[:12]})" for name, (sha, model) in models.items())]
+    return ["SEVERAL MODELS:", *(f"{name}: {model} ({sha[:12]})" for name, (sha, model) in models.items())]
 
 
 def _notes(result: dict[str, Any]) -> list[str]:
@@ -130,14 +134,14 @@ def _notes(result: dict[str, Any]) -> list[str]:
         notes.append(f"mathruler and math-verify disagree on {result['disagreements']} answer(s): disagreements.jsonl")
     if result["grading_failures"]:
         failed = ", ".join(f"{name} on {count}" for name, count in result["grading_failures"].items())
-        notes.append(f"graders that took too long or failed: {failed} answer(s)")
+        notes.append(f"graders that timed out or failed: {failed} answer(s)")
     if result["partial"]:
         notes.append(f"PARTIAL, {result['partial']}")
     return notes
 
 
 def row_of(result: dict[str, Any]) -> tuple[str, ...]:
-    """The cells under `HEADS`."""
+    """Return a row of the table under `HEADS`."""
     metrics = result["metrics"]
     samples = result["settings"]["samples"]
     count = f"{result['questions']} of {result['size']}" if result["partial"] else str(result["questions"])
@@ -155,7 +159,7 @@ def row_of(result: dict[str, Any]) -> tuple[str, ...]:
 
 
 def with_error(value: float, error: float | None) -> str:
-    """ "41.2 ± 2.3 %"; without the error where it is not known."""
+    """Format an accuracy and its standard error: "41.2 ± 2.3 %", or "41.2 %" if the error is not known."""
     known = error is not None and math.isfinite(error)
     return f"{100 * value:.1f} ± {100 * error:.1f} %" if known else f"{100 * value:.1f} %"
 
@@ -165,16 +169,15 @@ def _percent(value: float | None) -> str:
 
 
 def _number(value: float) -> str:
-    """A count (int) as it is, a share in per cent."""
+    """Format a count (int) unchanged and a share as a percentage."""
     return str(value) if isinstance(value, int) else f"{100 * value:.1f} %"
 
 
 def _markdown(results: Mapping[str, dict[str, Any]]) -> str:
-    """Accuracy is avg@n, plus or minus its cluster-robust standard error."""
     lines = [f"| {' | '.join(HEADS)} |", f"| {' | '.join(['---'] * len(HEADS))} |"]
     lines += [f"| {' | '.join(row_of(result))} |" for result in results.values()]
     clustered = (
-        "clustered by question, and by the problem or picture that questions share; Wilson's where all are equal"
+        "clustered by question, or by the problem or image that questions share; Wilson's error if all are equal"
     )
     lines += ["", f"Accuracy is avg@n ± its standard error, {clustered}.", ""]
     lines += [f"- {line}" for line in _models(results)] + [""]
@@ -185,11 +188,11 @@ def _markdown(results: Mapping[str, dict[str, Any]]) -> str:
         lines.append(f"- model: {result['about']['model']}, preset: {result['about']['preset']}")
         lines += [f"- {key}: {value}" for key, value in result["settings"].items() if key != "template"]
         if result.get("clusters", result["questions"]) != result["questions"]:
-            lines.append(f"- clusters: {result['clusters']}, of questions that share a problem or a picture")
+            lines.append(f"- clusters: {result['clusters']}, of questions that share a problem or an image")
         lines += [f"- grading, {key}: {value}" for key, value in result["grading"].items()]
         lines += [f"- {key}: {_number(value)}" for key, value in result["own_metrics"].items()]
-        lines += [f"- {grader}'s accuracy: {_percent(value)}" for grader, value in result["graders"].items()]
-        lines += [f"- answers that mathruler and math-verify disagree on: {result['disagreements']}", ""]
+        lines += [f"- accuracy by {grader}: {_percent(value)}" for grader, value in result["graders"].items()]
+        lines += [f"- answers on which mathruler and math-verify disagree: {result['disagreements']}", ""]
         for title in ("subject", "level"):
             if result[f"by_{title}"]:
                 lines += [f"| {title} | questions | accuracy |", "| --- | --- | --- |"]

@@ -1,4 +1,4 @@
-"""Scores a checkpoint: `echorl eval --model PATH --bench geometry3k,mathvision --out DIR`."""
+"""Evaluate a checkpoint: `echorl eval --model PATH --bench geometry3k,mathvision --out DIR`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from echorl_vl.evaluation.options import Options, parse
 from echorl_vl.evaluation.settings import versions
 from echorl_vl.outputs.command import job
 
-# What training has a key for, in messages of the modules that it shares with this program.
+# Configuration keys in messages of modules shared with training -> the option of this program.
 _OPTIONS = {
     "trainer.save_checkpoint_path": "--out",
     "data.min_pixels": "--min-pixels",
@@ -30,7 +30,7 @@ _OPTIONS = {
 
 @job
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status (0 done, 2 a mistake in the input, 130 stopped by the user)."""
+    """Run the command line; returns the exit status (0 done, 2 invalid input, 130 stopped by the user)."""
     console = wide_console()
     try:
         with settings_called(_OPTIONS):
@@ -41,14 +41,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 run(options, console)
         return 0
     except KeyboardInterrupt:
-        print("stopped; the same command resumes where it was", file=sys.stderr)
+        print("stopped; run the same command again to resume", file=sys.stderr)
         return INTERRUPTED
 
 
 def run(options: Options, console: Console) -> dict[str, dict[str, Any]]:
-    """Generates what is missing, grades all of it, writes the results; gives them by benchmark. Raises UserError."""
+    """Sample missing responses, grade all of them and write the results; returns these by benchmark.
+
+    Raises:
+        UserError: the options, the files or the model are invalid.
+    """
     if not options.grade_only:
-        from echorl_vl.evaluation.generate import generate  # imports torch, which grading needs nothing of
+        from echorl_vl.evaluation.generate import generate  # imports torch, which grading does not need
 
         generate(options, console)
     from echorl_vl.evaluation.grading.grade import Grader
@@ -94,15 +98,15 @@ def _list(console: Console) -> None:
             benchmark.name,
             str(benchmark.size),
             str(benchmark.samples),
-            "yes" if benchmark.pictures else "",
+            "yes" if benchmark.images else "",
             benchmark.title,
             str(benchmark.hub),
         )
         for benchmark in benchmarks().values()
     )
-    show_table(console, ("name", "N", "k", "pictures", "title", "hub"), rows, left=("pictures", "title", "hub"))
+    show_table(console, ("name", "N", "k", "images", "title", "hub"), rows, left=("images", "title", "hub"))
     console.print(
-        "N: questions of the benchmark's usual file; docs/evaluation.md has its other editions.", soft_wrap=True
+        "N: questions in the benchmark's official file; docs/evaluation.md lists other editions.", soft_wrap=True
     )
     console.print("k: responses to each question with --preset paper (avg@k).", soft_wrap=True)
 

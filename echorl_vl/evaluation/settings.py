@@ -1,4 +1,4 @@
-"""What decides the numbers of an evaluation: sampling, template, pixels, seed. Presets, and the check on resume."""
+"""Settings that decide the results of an evaluation: sampling, presets, template, and the check on resume."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ GRADER = (
     "echorl_vl.rewards.supervisor",
     "echorl_vl.rewards.worker",
 )
-"""The grading pass and what it imports of answers and rewards, with the worker processes: they say what is too slow."""
+"""Modules that decide a grade: the grading pass, the answer checker, and the worker processes with their time limit."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How responses are drawn. temperature 0 takes the likeliest token; top_p 1 and top_k -1 leave all tokens in."""
+    """Sampling parameters. temperature 0 is greedy decoding; top_p 1 and top_k -1 keep all tokens."""
 
     samples: int = 1
     temperature: float = 0.0
@@ -43,7 +43,7 @@ class Sampling:
     seed: int = 0
 
     def check(self) -> None:
-        """Raises UserError for a value out of range, naming the option."""
+        """Check the ranges. Raises UserError, naming the option."""
         faults = [
             (self.samples < 1, f"--samples {self.samples}: expected at least 1"),
             (self.temperature < 0, f"--temperature {self.temperature}: expected a number >= 0"),
@@ -63,7 +63,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Preset:
-    """Values that stand where an option is not given. `samples` None: what the benchmark names for the paper."""
+    """Defaults for options that are not given. `samples` None: the number in the paper's protocol for the benchmark."""
 
     about: str
     samples: int | None
@@ -78,7 +78,7 @@ PRESETS = {
         "EchoRL's protocol: temperature 0.6, 8,192 tokens, avg@32 on AIME and AMC, pass@1 on the rest", None, 0.6, 8192
     ),
     "noisyrollout": Preset(
-        "NoisyRollout's for pictures: temperature 0, 2,048 tokens, 262,144 to 1,000,000 pixels",
+        "NoisyRollout's protocol for images: temperature 0, 2,048 tokens, 262,144 to 1,000,000 pixels",
         1,
         0.0,
         2048,
@@ -90,7 +90,7 @@ DEFAULT = Preset("temperature 0, 2,048 tokens, one response", 1, 0.0, 2048)
 
 
 def sampling_for(benchmark: Benchmark, preset: Preset, given: dict[str, Any]) -> Sampling:
-    """The sampling of one benchmark: what was given on the command line, else the preset's. Raises UserError."""
+    """Return the sampling of a benchmark, from the command line or else the preset. Raises UserError."""
     samples = benchmark.samples if preset.samples is None else preset.samples
     base = Sampling(samples=samples, temperature=preset.temperature, max_tokens=preset.max_tokens)
     sampling = replace(base, **{name: value for name, value in given.items() if value is not None})
@@ -99,7 +99,7 @@ def sampling_for(benchmark: Benchmark, preset: Preset, given: dict[str, Any]) ->
 
 
 def template_path(name: str) -> Path | None:
-    """The jinja file of a template: "boxed" ships with the package, "none" is no template, else a path."""
+    """Return the jinja file of a template: "boxed" is in the package, "none" gives None, else a path."""
     if name == "none":
         return None
     if name == "boxed":
@@ -111,37 +111,34 @@ def template_path(name: str) -> Path | None:
 
 
 def describe(sampling: Sampling, **other: Any) -> dict[str, Any]:
-    """All settings as JSON can hold them, in one flat dictionary."""
+    """Return all settings as one flat dictionary of JSON values."""
     return asdict(sampling) | other
 
 
-def check_same(found: dict[str, Any], wanted: dict[str, Any], place: Path) -> None:
-    """Raises UserError where responses already written were drawn with other settings: they don't mix.
-
-    `found` is what the folder `place` has, `wanted` what this command asks for.
-    """
-    differ = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+def check_same(existing: dict[str, Any], requested: dict[str, Any], place: Path) -> None:
+    """Raise UserError if the responses in the folder `place` were sampled with other settings than those requested."""
+    differ = [key for key in {**existing, **requested} if existing.get(key) != requested.get(key)]
     if differ:
-        lines = [f"  {key}: {found.get(key)!r} there, {wanted.get(key)!r} now" for key in sorted(differ)]
+        lines = [f"  {key}: {existing.get(key)!r} there, {requested.get(key)!r} now" for key in sorted(differ)]
         raise UserError(
             "\n".join(
                 [
-                    f"{place} holds responses that were drawn with other settings; they don't mix:",
+                    f"{place} contains responses sampled with other settings, which can't be mixed:",
                     *lines,
-                    "Use the settings there, or another --out",
+                    "Use the same settings, or another --out",
                 ]
             )
         )
 
 
 def versions(*packages: str) -> dict[str, str | None]:
-    """{"torch_version": "2.6.0", ...}; None for a package that is not installed."""
+    """Return the installed versions as {"torch_version": "2.6.0", ...}; None for a package that is not installed."""
     return {f"{package}_version": installed_version(package) for package in packages}
 
 
 def grader_sha256() -> str:
-    """The first 12 digits of a SHA-256 over the sources of `GRADER`; comments count, so it may change where no grade
-    does, and not the other way round."""
+    """Return 12 digits of the SHA-256 of the sources of `GRADER`. Comments count: equal hashes mean equal grades, but
+    different ones need not mean different grades."""
     digest = hashlib.sha256()
     for module in GRADER:
         source = Path(find_spec(module).origin).read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ from echorl_vl.evaluation.benchmarks.base import Benchmark
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEXT_MODEL = REPOSITORY / "echorl_vl" / "tiny" / "arithmetic" / "model"
-PICTURE_MODEL = REPOSITORY / "echorl_vl" / "tiny" / "model"
+IMAGE_MODEL = REPOSITORY / "echorl_vl" / "tiny" / "model"
 
 
 def png(color: str = "red", size: tuple[int, int] = (56, 56)) -> bytes:
@@ -28,7 +28,7 @@ def png(color: str = "red", size: tuple[int, int] = (56, 56)) -> bytes:
 
 
 def image_cell(color: str = "red") -> dict[str, object]:
-    """A picture as `datasets` stores it in parquet."""
+    """An image as `datasets` stores it in parquet."""
     return {"bytes": png(color), "path": f"{color}.png"}
 
 
@@ -45,7 +45,7 @@ def write_jsonl(path: Path, rows: list[dict]) -> Path:
 
 
 def of_size(name: str, size: int) -> Benchmark:
-    """The benchmark as if its official file had `size` questions."""
+    """Return a benchmark whose official file has `size` questions."""
     benchmark = get(name)
     return replace(benchmark, editions=tuple(replace(edition, size=size) for edition in benchmark.editions))
 
@@ -121,5 +121,5 @@ def command(*arguments: object) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """For a command of its own process: this checkout's package, one thread, and no hub."""
+    """Return the environment of a command: the package of this checkout, one thread, no hub."""
     return {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}

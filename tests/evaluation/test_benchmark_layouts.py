@@ -1,4 +1,4 @@
-"""Loaders against small files in the layout of the official ones."""
+"""The loaders on small files in the layout of the official ones."""
 
 from __future__ import annotations
 
@@ -86,10 +86,11 @@ def test_mathvista(tmp_path):
     assert load(of_size("mathvista", 3), file).source == str(file)
 
 
-def test_mathvista_an_answer_that_is_no_choice(tmp_path):
+def test_mathvista_rejects_an_answer_that_is_not_a_choice(tmp_path):
     rows = [{**MATHVISTA[1], "answer": "Maybe"}]
     file = write_parquet(tmp_path / "x.parquet", rows)
-    with pytest.raises(UserError, match=r"x\.parquet, row 0, answer: 'Maybe' is none of the choices \['Yes', 'No'\]"):
+    message = r"x\.parquet, row 0, answer: expected one of the choices \['Yes', 'No'\], got 'Maybe'"
+    with pytest.raises(UserError, match=message):
         load(of_size("mathvista", 1), file)
 
 
@@ -100,14 +101,14 @@ def test_mathverse(tmp_path):
         mathverse_row(3, "Vision Only", "free-form", "", "10 cm"),
     ]
     write_parquet(tmp_path / "MathVerse" / "testmini.parquet", rows)
-    text, picture, free = load(of_size("mathverse", 3), tmp_path)
+    text, image, free = load(of_size("mathverse", 3), tmp_path)
     assert text.text.startswith("<image>\nFind x.\nChoices:\nA:30") and text.choices == ("30", "45", "60")
-    assert picture.text.startswith("<image>\nThe question is in the picture.") and picture.choices == ("30", "45", "60")
+    assert image.text.startswith("<image>\nThe question is in the picture.") and image.choices == ("30", "45", "60")
     assert (text.answer, free.answer, free.kind) == ("C", "10 cm", "free_form")
     assert text.groups == {"version": "Text Dominant"} and text.subject == "Plane Geometry"
 
 
-def test_questions_of_one_problem_or_set_are_a_cluster(tmp_path):
+def test_questions_of_one_problem_or_set_form_a_cluster(tmp_path):
     verse = [mathverse_row(index, "Vision Only", "free-form", "", "1") for index in range(3)]
     verse[2]["problem_index"] = "2"
     math = [wemath_row(problem, key) for problem in "12" for key in ("2steps_1", "2steps_multi")]
@@ -120,7 +121,7 @@ def test_questions_of_one_problem_or_set_are_a_cluster(tmp_path):
         assert from_record(questions[0].record()).cluster == questions[0].cluster
 
 
-def test_a_question_without_a_cluster_has_the_record_that_it_had_before(tmp_path):
+def test_the_record_of_a_question_without_a_cluster_has_no_such_key(tmp_path):
     file = mathvision(tmp_path, MATHVISION)
     question = load(of_size("mathvision", 1), file)[0]
     record = question.record()
@@ -146,7 +147,7 @@ def test_wemath(tmp_path):
         ("A. ①; ③;B. ②; ③", ("①; ③", "②; ③")),
     ],
 )
-def test_wemath_options_as_the_file_has_them(tmp_path, option, choices):
+def test_wemath_options_are_split_at_the_letters(tmp_path, option, choices):
     file = write_parquet(tmp_path / "x.parquet", [{**wemath_row("1", "2steps_1"), "option": option}])
     assert load(of_size("wemath", 1), file)[0].choices == choices
 
@@ -159,7 +160,7 @@ def test_hallusionbench(tmp_path):
     assert yes.subject == "VD/illusion" and yes.uid == "VD_illusion_0_0_0"
 
 
-def test_gpqa_diamond_the_order_of_the_choices_is_the_seeds(tmp_path):
+def test_gpqa_diamond_choices_are_shuffled_by_the_seed(tmp_path):
     lines = [
         "Question,Correct Answer,Incorrect Answer 1,Incorrect Answer 2,Incorrect Answer 3,High-level domain,Record ID"
     ]
@@ -175,7 +176,7 @@ def test_gpqa_diamond_the_order_of_the_choices_is_the_seeds(tmp_path):
     assert by_seed[0] == by_seed[1] != by_seed[2]
 
 
-def test_choices_that_speak_of_others_keep_their_order(tmp_path):
+def test_choices_that_refer_to_others_keep_their_order(tmp_path):
     row = {"question_id": 1, "question": "?", "answer": "D", "answer_index": 3, "category": "law", "src": "x"}
     for last in ("All of the above", "Both A and B", "B and C", "None of these", "As stated above", "Option A"):
         options = ["first", "second", "third", last]
@@ -186,13 +187,13 @@ def test_choices_that_speak_of_others_keep_their_order(tmp_path):
 
 
 @pytest.mark.parametrize("last", ["The price falls below average cost.", "It went above and beyond."])
-def test_choices_that_speak_of_other_things_are_shuffled(tmp_path, last):
+def test_choices_with_similar_words_are_shuffled(tmp_path, last):
     row = {"question_id": 1, "question": "?", "answer": "D", "answer_index": 3, "category": "law", "src": "x"}
     file = write_jsonl(tmp_path / "mmlu_pro.jsonl", [{**row, "options": ["first", "second", "third", last]}])
     assert len({load(of_size("mmlu_pro", 1), file, seed=seed)[0].answer for seed in range(20)}) > 1
 
 
-def test_arc_challenge_as_the_hub_has_it(tmp_path):
+def test_arc_challenge_in_the_format_of_the_hub(tmp_path):
     rows = [
         {"id": "a", "question": "Q?", "choices": {"text": ["x", "y", "z"], "label": ["1", "2", "3"]}, "answerKey": "2"},
         {"id": "b", "question": "Q?", "choices": {"text": ["x", "y"], "label": ["A", "B"]}, "answerKey": "A"},
@@ -202,7 +203,7 @@ def test_arc_challenge_as_the_hub_has_it(tmp_path):
     assert first.choices["ABC".index(first.answer)] == "y" and second.choices["AB".index(second.answer)] == "x"
 
 
-def test_mathvision_markers(tmp_path):
+def test_mathvision_image_markers(tmp_path):
     rows = [MATHVISION, {**MATHVISION, "id": "5", "question": "<image1> and <image2>?", "options": list("ABCDE")}]
     rows[1]["answer"] = "E"
     one, several = load(of_size("mathvision", 2), mathvision(tmp_path, *rows))
@@ -212,12 +213,12 @@ def test_mathvision_markers(tmp_path):
     )
 
 
-def test_answers_that_are_numbers_and_text_are_all_text(tmp_path):
+def test_a_column_of_numbers_and_text_is_read_as_text(tmp_path):
     write_jsonl(tmp_path / "amc23.jsonl", [{"problem": "Q?", "answer": 27.0}, {"problem": "R?", "answer": "36.0"}])
     assert [question.answer for question in load(of_size("amc23", 2), tmp_path)] == ["27", "36.0"]
 
 
-def test_the_documents_example_is_a_benchmark(tmp_path):
+def test_the_example_in_the_documentation_works(tmp_path):
     document = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
     [example] = re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)
     scope: dict[str, object] = {}
@@ -228,7 +229,7 @@ def test_the_documents_example_is_a_benchmark(tmp_path):
     assert len(questions) == 120 and questions[7].answer == "7"
 
 
-def test_the_registry_has_every_file_of_the_folder():
+def test_every_module_of_the_folder_is_registered():
     folder = Path(get.__code__.co_filename).parent
     helpers = {"__init__", "base", "choices", "own", "registry", "rows", "sources"}
     modules = {path.stem for path in folder.glob("*.py")} - helpers
@@ -237,7 +238,7 @@ def test_the_registry_has_every_file_of_the_folder():
         get("mathvison")
 
 
-def test_minerva_questions_on_one_situation_are_a_cluster(tmp_path):
+def test_minerva_questions_with_one_preamble_form_a_cluster(tmp_path):
     problems = ["Preamble: A prism.\n\nFind A.", "Preamble: A prism.\n\nFind B.", "Find C.\nNow.", "Find C.\nNow."]
     problems += ["Subproblem 0: Find D.", "Subproblem 0: Find D.\n\nSolution: 5\n\nSubproblem 1: Find E."]
     rows = [{"problem": text, "solution": "\\boxed{5}"} for text in problems]

@@ -1,4 +1,4 @@
-"""Which file is a benchmark's, how many questions it has to hold, and parts of one."""
+"""Finding the file of a benchmark, its number of questions, and partial files."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from echorl_vl.evaluation.benchmarks import get
 from echorl_vl.evaluation.benchmarks.sources import load
 
 
-def test_n_has_to_be_the_benchmarks(tmp_path):
+def test_the_number_of_questions_has_to_be_the_benchmarks(tmp_path):
     file = mathvision(tmp_path, MATHVISION)
-    with pytest.raises(UserError, match=r"testmini\.jsonl: 1 questions, and mathvision has 304 \(MathLLMs"):
+    with pytest.raises(UserError, match=r"testmini\.jsonl: expected 304 \(MathLLMs.*\) questions of mathvision, got 1"):
         load(get("mathvision"), file)
 
 
-def test_a_part_of_a_file_is_refused_and_taken_with_a_limit(tmp_path):
+def test_a_partial_file_needs_a_limit(tmp_path):
     file = mathvision(tmp_path, *({**MATHVISION, "id": str(index)} for index in range(5)))
-    with pytest.raises(UserError, match=r"5 questions, and mathvision has 304 .*--limit N takes it, marked PARTIAL"):
+    with pytest.raises(UserError, match=r"expected 304 .* got 5; to evaluate a part of the file, .* give --limit N"):
         load(get("mathvision"), file)
     for limit in (2, 5, 400):
         questions = load(get("mathvision"), file, limit=limit)
         assert (len(questions), questions.total) == (min(limit, 5), 304)
-    with pytest.raises(UserError, match=r"5 questions, and mathvision has 4 \([^;]*$"):  # more than a part can have
+    with pytest.raises(UserError, match=r"expected 4 \([^;]*, got 5$"):  # a part can't be larger
         load(of_size("mathvision", 4), file, limit=2)
 
 
-def test_a_part_is_one_of_the_edition_that_its_columns_tell(tmp_path):
+def test_the_columns_decide_the_edition_of_a_partial_file(tmp_path):
     row = {"images": [image_cell()], "problem": "<image>Find x.", "answer": "5"}
     plain = load(get("geometry3k"), write_parquet(tmp_path / "a" / "test.parquet", [row] * 560), limit=3)
     assert (len(plain), plain.total) == (3, 601)
@@ -44,47 +44,47 @@ def test_a_part_is_one_of_the_edition_that_its_columns_tell(tmp_path):
     assert (len(found), found.total) == (4, 553)
 
 
-def test_a_limit_does_not_change_what_n_is(tmp_path):
+def test_a_limit_does_not_change_the_total(tmp_path):
     file = mathvision(tmp_path, *({**MATHVISION, "id": str(index)} for index in range(5)))
     questions = load(of_size("mathvision", 5), file, limit=2)
     assert (len(questions), questions.total) == (2, 5)
 
 
-def test_the_marks_tell_editions_apart(tmp_path):
+def test_the_columns_decide_the_edition(tmp_path):
     row = {"images": [image_cell()], "problem": "<image>Find x.", "answer": "5"}
     benchmark = get("geometry3k")
     whole, part = (edition.size for edition in benchmark.editions)
     assert (whole, part) == (601, 553)
     plain = write_parquet(tmp_path / "a" / "test.parquet", [row] * part)
-    with pytest.raises(UserError, match=f"{part} questions, and geometry3k has {whole} "):
+    with pytest.raises(UserError, match=rf"expected {whole} \(.*, got {part}"):
         load(benchmark, plain)
     annotated = [{**row, "id": index, "literals": ["x"], "theorems": ["y"]} for index in range(part)]
     found = load(benchmark, write_parquet(tmp_path / "b" / "test.parquet", annotated))
     assert found.edition.size == part and "FormalGeo" in found.edition.name
-    with pytest.raises(UserError, match=f"{part - 1} questions, and geometry3k has {part} "):
+    with pytest.raises(UserError, match=rf"expected {part} \(.*, got {part - 1}"):
         load(benchmark, write_parquet(tmp_path / "c" / "test.parquet", annotated[1:]))
 
 
-def test_a_file_of_something_else(tmp_path):
+def test_a_file_with_other_columns_is_refused(tmp_path):
     file = write_jsonl(tmp_path / "testmini.jsonl", [{"prompt": "Q?", "answer": "1"}])
-    with pytest.raises(UserError, match=r"not a file of mathvision: no column id; it has prompt, answer"):
+    with pytest.raises(UserError, match=r"not a file of mathvision: expected a column id, got prompt, answer"):
         load(get("mathvision"), file)
 
 
-def test_a_folder_without_the_file_and_one_with_two(tmp_path):
-    with pytest.raises(UserError, match=r"no file of aime24 in this folder; looked for .*--data aime24=FILE"):
+def test_a_folder_with_no_file_or_two_files_is_an_error(tmp_path):
+    with pytest.raises(UserError, match=r"no file of aime24 in this folder; searched for .*--data aime24=FILE"):
         load(get("aime24"), tmp_path)
     row = {"id": 1, "problem": "Every morning Aya goes for a walk.", "answer": "033", "solution": "..."}
     for part in ("a", "b"):
         write_jsonl(tmp_path / part / "aime24.jsonl", [row])
-    with pytest.raises(UserError, match=r"several files could be aime24: a/aime24\.jsonl, b/aime24\.jsonl"):
+    with pytest.raises(UserError, match=r"several files may be aime24: a/aime24\.jsonl, b/aime24\.jsonl"):
         load(get("aime24"), tmp_path)
     assert load(of_size("aime24", 1), tmp_path / "a")[0].answer == "33"
     with pytest.raises(UserError, match=r"nowhere: no such file or folder"):
         load(get("aime24"), tmp_path / "nowhere")
 
 
-def test_shards_are_one_file(tmp_path):
+def test_shards_are_read_as_one_file(tmp_path):
     row = {"images": [image_cell()], "problem": "<image>Find x.", "answer": "5"}
     for index in range(2):
         write_parquet(tmp_path / "geometry3k" / f"test-{index:05}-of-00002.parquet", [row] * 3)
@@ -92,18 +92,16 @@ def test_shards_are_one_file(tmp_path):
     assert len(questions) == 6 and "2 shards" in questions.source
 
 
-def test_without_a_hub_the_error_says_how_to_give_a_file(monkeypatch):
+def test_without_the_hub_the_error_asks_for_a_file(monkeypatch):
     def no_hub(*arguments, **options):
         raise ConnectionError("no route")
 
     monkeypatch.setattr("datasets.load_dataset", no_hub)
-    with pytest.raises(
-        UserError, match=r"aime25: the Hugging Face hub did not give math-ai/aime25@test .*no route.*--data"
-    ):
+    with pytest.raises(UserError, match=r"aime25: can't load math-ai/aime25@test .*no route.*--data"):
         load(get("aime25"), None)
 
 
-def test_other_questions_have_another_digest(tmp_path):
+def test_the_digest_depends_on_answers_and_images(tmp_path):
     first = load(of_size("mathvision", 1), mathvision(tmp_path, MATHVISION)).sha256
     assert load(of_size("mathvision", 1), mathvision(tmp_path, MATHVISION)).sha256 == first
     other = load(of_size("mathvision", 1), mathvision(tmp_path, {**MATHVISION, "answer": "7"})).sha256

@@ -25,12 +25,12 @@ def write(
     asked: str | None = None,
     **settings,
 ) -> Path:
-    """A benchmark's folder as `eval.run` writes it."""
+    """Write the folder of a benchmark as `eval.run` does."""
     place = folder / name
     place.mkdir(parents=True)
     grading = {"tolerance": settings.pop("tolerance", 0.01)}
     rows = [
-        {"uid": str(index), "truth": "5", "answers": ["5" if right else None for right in row], "correct": row}
+        {"uid": str(index), "truth": "5", "answers": ["5" if each else None for each in row], "correct": row}
         for index, row in enumerate(correct)
     ]
     questions = [{"uid": str(index), "text": f"{asked or name} [{index}]?"} for index in range(len(correct))]
@@ -50,15 +50,15 @@ def write(
 def test_wins_and_losses(tmp_path):
     a = write(tmp_path / "a", "aime24", [[True, True], [False, True], [False, False], [True, True]])
     b = write(tmp_path / "b", "aime24", [[True, True], [True, True], [True, True], [False, True]], temperature=1.0)
-    [one], alone = compare(a, b)
-    assert alone == []
+    [one], only = compare(a, b)
+    assert only == []
     assert (one.a, one.b, one.questions) == (0.625, 0.875, 4)
     assert [entry["uid"] for entry in one.wins] == ["2", "1"] and [entry["uid"] for entry in one.losses] == ["3"]
     assert one.wins[0]["difference"] == 1.0 and one.wins[0]["answers_a"] == [None, None]
     assert one.protocol == ["temperature: 0.6 | 1.0"]
 
 
-def test_clusters_are_read_and_their_number_is_shown(tmp_path, capsys):
+def test_clusters_are_used_and_their_number_is_shown(tmp_path, capsys):
     names = [f"problem {index // 5}" for index in range(20)]
     a = write(tmp_path / "a", "mathverse", [[False]] * 20, clusters=names)
     b = write(tmp_path / "b", "mathverse", [[index < 15] for index in range(20)], clusters=names)
@@ -71,7 +71,7 @@ def test_clusters_are_read_and_their_number_is_shown(tmp_path, capsys):
     assert main([str(plain), str(plain)]) == 0 and "clusters" not in capsys.readouterr().out
 
 
-def test_questions_that_another_benchmark_has_too_count_once_in_the_mean(tmp_path, capsys):
+def test_questions_in_two_benchmarks_count_once_in_the_mean(tmp_path, capsys):
     better = [[False]] * 4, [[True]] * 4
     for folder, rows in zip("ab", better, strict=True):
         write(tmp_path / folder, "amc23", rows, asked="AMC,")
@@ -80,7 +80,7 @@ def test_questions_that_another_benchmark_has_too_count_once_in_the_mean(tmp_pat
     file = tmp_path / "comparison.json"
     assert main([str(tmp_path / "a"), str(tmp_path / "b"), "--json", str(file)]) == 0
     shown, report = capsys.readouterr().out, json.loads(file.read_text())
-    assert "amc23: all of its questions are in amc83 too" in shown and "mean (PARTIAL)" in shown
+    assert "amc23: not in the mean, all of its questions are also in amc83" in shown and "mean (PARTIAL)" in shown
     assert report["benchmarks"]["amc23"]["part_of"] == "amc83" and report["benchmarks"]["amc83"]["part_of"] is None
     assert report["mean"]["benchmarks"] == ["aime24", "amc83"]
     assert report["mean"]["difference"] == pytest.approx((0 + 4 / 6) / 2)
@@ -91,13 +91,13 @@ def test_questions_that_another_benchmark_has_too_count_once_in_the_mean(tmp_pat
     assert "the mean is one test" not in capsys.readouterr().out and json.loads(file.read_text())["mean"] is None
 
 
-def test_questions_with_the_same_picture_are_a_cluster(tmp_path):
-    a, b = (write(tmp_path / side, "geometry3k", [[right]] * 6) for side, right in (("a", False), ("b", True)))
+def test_questions_with_the_same_image_form_a_cluster(tmp_path):
+    a, b = (write(tmp_path / side, "geometry3k", [[correct]] * 6) for side, correct in (("a", False), ("b", True)))
     for folder in (a, b):
         place = folder / "geometry3k"
         records = [json.loads(line) for line in (place / "questions.jsonl").read_text().splitlines()]
         for index, record in enumerate(records):
-            record["images"] = [f"picture {index // 2}"]
+            record["images"] = [f"image {index // 2}"]
         (place / "questions.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
         result = json.loads((place / "result.json").read_text())
         result["settings"]["questions_sha256"] = records_sha256(records)
@@ -126,23 +126,23 @@ def test_the_command(tmp_path, capsys):
     assert "of 2 benchmarks" in report["notes"][0]
 
 
-def test_the_report_has_what_is_shown(tmp_path, capsys):
-    """Of two benchmarks with a third on each side, and of one alone."""
-    right = [[True]] * 8
-    a, b = (write(tmp_path / side, "gsm8k", rows) for side, rows in (("a", [[False]] * 8), ("b", right)))
-    write(tmp_path / "a", "math500", right)
+def test_the_json_file_has_what_is_shown(tmp_path, capsys):
+    """For two common benchmarks with another on each side, and for a single one."""
+    correct = [[True]] * 8
+    a, b = (write(tmp_path / side, "gsm8k", rows) for side, rows in (("a", [[False]] * 8), ("b", correct)))
+    write(tmp_path / "a", "math500", correct)
     write(tmp_path / "b", "math500", [[True]] * 6 + [[False]] * 2)
-    write(tmp_path / "a", "minerva", right)
-    write(tmp_path / "b", "aime24", right)
+    write(tmp_path / "a", "minerva", correct)
+    write(tmp_path / "b", "aime24", correct)
     file = tmp_path / "comparison.json"
     assert main([str(a), str(b), "--json", str(file)]) == 0
     shown, report = capsys.readouterr().out, json.loads(file.read_text())
-    comparisons, alone = compare(a, b)
+    comparisons, only = compare(a, b)
     mean = mean_difference([one.difference for one in comparisons])
     assert report["mean"]["interval_95"] == [mean.low, mean.high] and report["mean"]["sign_flip_p"] == mean.sign_flip_p
     assert report["mean"]["difference"] == pytest.approx((1 - 2 / 8) / 2)
     assert report["mean"]["verdict"] == mean.verdict
-    assert report["not_compared"] == alone and len(alone) == 2 and all(line in shown for line in alone)
+    assert report["not_compared"] == only and len(only) == 2 and all(line in shown for line in only)
     assert all(line in shown for line in report["notes"]) and set(report["benchmarks"]) == {"gsm8k", "math500"}
     assert main([str(a / "gsm8k"), str(b / "gsm8k"), "--json", str(file)]) == 0
     shown, report = capsys.readouterr().out, json.loads(file.read_text())
@@ -156,7 +156,7 @@ def test_a_partial_result_on_either_side_is_marked(tmp_path, capsys):
         assert main([str(a), str(b)]) == 0 and ("PARTIAL" in capsys.readouterr().out) is marked
 
 
-def test_what_is_in_one_folder_alone_and_graded_otherwise_is_said(tmp_path, capsys):
+def test_missing_benchmarks_and_other_grading_are_reported(tmp_path, capsys):
     a = write(tmp_path / "a", "gsm8k", [[True]])
     write(tmp_path / "a", "math500", [[True]])
     b = write(tmp_path / "b", "gsm8k", [[True]], tolerance=0.5)
@@ -164,19 +164,19 @@ def test_what_is_in_one_folder_alone_and_graded_otherwise_is_said(tmp_path, caps
     assert main([str(a), str(b)]) == 0
     shown = capsys.readouterr().out
     assert f"math500: only in {a}, not compared" in shown and f"aime24: only in {b}, not compared" in shown
-    assert "gsm8k: not the same in A and B: grading, tolerance: 0.01 | 0.5" in shown
+    assert "gsm8k: differs between A and B: grading, tolerance: 0.01 | 0.5" in shown
 
 
-def test_one_benchmarks_folder(tmp_path):
+def test_the_folder_of_one_benchmark(tmp_path):
     a, b = (write(tmp_path / side, "gsm8k", [[True]]) for side in "ab")
     assert compare(a / "gsm8k", b / "gsm8k")[0][0].name == "gsm8k"
 
 
-def test_what_can_not_be_compared(tmp_path, capsys):
+def test_folders_that_can_not_be_compared(tmp_path, capsys):
     a = write(tmp_path / "a", "gsm8k", [[True]])
     with pytest.raises(UserError, match=r"no benchmark in common: .*gsm8k.*math500"):
         compare(a, write(tmp_path / "b", "math500", [[True]]))
-    with pytest.raises(UserError, match="were asked other questions"):
+    with pytest.raises(UserError, match="have different questions"):
         compare(a, write(tmp_path / "c", "gsm8k", [[True]], asked="Another one"))
     (tmp_path / "empty").mkdir()
     assert main([str(a), str(tmp_path / "empty")]) == 2
@@ -185,7 +185,7 @@ def test_what_can_not_be_compared(tmp_path, capsys):
 
 
 def change(file: Path, key: str, value: object) -> None:
-    """Sets "settings.edition" of a JSON file, or of the first line of one of lines; None takes it out."""
+    """Set a key such as "settings.edition" in a JSON file, or in its first line; None removes the key."""
     first, *rest = [json.loads(line) for line in file.read_text().splitlines()]
     *outer, last = key.split(".")
     inner = first
@@ -208,7 +208,7 @@ def change(file: Path, key: str, value: object) -> None:
         ("{", r"a/gsm8k/result\.json: can't be read"),
     ],
 )
-def test_a_file_that_is_no_result_is_named(content, message, tmp_path, capsys):
+def test_an_invalid_result_is_named(content, message, tmp_path, capsys):
     a, b = (write(tmp_path / side, "gsm8k", [[True]]) for side in "ab")
     (a / "gsm8k" / "result.json").write_text(content)
     with pytest.raises(UserError, match=message):
@@ -224,8 +224,8 @@ def test_a_file_that_is_no_result_is_named(content, message, tmp_path, capsys):
         ("result.json", "grading", None, "grading: expected an object, got nothing"),
         ("result.json", "partial", False, "partial: expected text or null, got false"),
         ("grades.jsonl", "correct", None, "line 1, correct: expected a list, got nothing"),
-        ("grades.jsonl", "correct", [], "not a verdict for each question"),
-        ("grades.jsonl", "uid", "7", "not a verdict for each question"),
+        ("grades.jsonl", "correct", [], "expected a verdict for each question"),
+        ("grades.jsonl", "uid", "7", "expected a verdict for each question"),
         ("questions.jsonl", "uid", None, "line 1, uid: expected text, got nothing"),
         ("questions.jsonl", "text", "Edited?", "not the questions that were answered"),
         ("questions.jsonl", "cluster", "one", "not the questions that were answered"),

@@ -1,4 +1,4 @@
-"""The whole command on the shipped policies: killed and gone on with, graded again, and its mistakes."""
+"""`echorl eval` on the shipped policies: results, resuming after a kill, grading again, errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 from made_up_benchmarks import (
-    PICTURE_MODEL,
+    IMAGE_MODEL,
     TEXT_MODEL,
     command,
     environment,
@@ -39,7 +39,7 @@ FILES = ("settings.json", "questions.jsonl", "responses.jsonl", "grades.jsonl", 
 
 @pytest.fixture(scope="module")
 def gsm8k(tmp_path_factory) -> Path:
-    """A file with GSM8K's N of questions that the shipped text policy can answer."""
+    """A file of as many questions as GSM8K, which the shipped text policy can answer."""
     problems = load_problems("generated/arithmetic@test")
     rows = [
         {
@@ -71,7 +71,7 @@ def lines(file: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def test_what_is_written(finished):
+def test_the_result_files(finished):
     folder = finished / "gsm8k"
     assert all((folder / name).is_file() for name in FILES)
     result = json.loads((folder / "result.json").read_text())
@@ -97,7 +97,7 @@ def test_what_is_written(finished):
     assert json.loads((finished / "results.json").read_text())["gsm8k"] == result
 
 
-def test_a_part_of_a_benchmarks_file_is_marked(gsm8k, tmp_path, capsys):
+def test_a_partial_file_is_marked(gsm8k, tmp_path, capsys):
     part = tmp_path / "part.jsonl"
     part.write_text("".join(gsm8k.read_text().splitlines(keepends=True)[:3]))
     given = arguments(part, tmp_path / "out", "--samples", 1)
@@ -108,10 +108,10 @@ def test_a_part_of_a_benchmarks_file_is_marked(gsm8k, tmp_path, capsys):
     assert "PARTIAL: 3 of N = 1319" in shown and "gsm8k (PARTIAL)" in shown
     where = given.index("--limit")
     assert main([str(argument) for argument in given[:where] + given[where + 2 :]]) == 2
-    assert "part of a file is no result: --limit N takes it, marked PARTIAL" in capsys.readouterr().err
+    assert "to evaluate a part of the file, marked PARTIAL, give --limit N" in capsys.readouterr().err
 
 
-def test_killed_and_gone_on_with_is_as_if_never_stopped(finished, gsm8k, tmp_path):
+def test_a_killed_run_resumes_with_the_same_results(finished, gsm8k, tmp_path):
     out = tmp_path / "killed"
     process = subprocess.Popen(
         command(*arguments(gsm8k, out)), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -128,11 +128,11 @@ def test_killed_and_gone_on_with_is_as_if_never_stopped(finished, gsm8k, tmp_pat
     assert main([str(argument) for argument in arguments(gsm8k, out)]) == 0
     for name in ("responses.jsonl", "grades.jsonl", "questions.jsonl"):
         assert (out / "gsm8k" / name).read_bytes() == (finished / "gsm8k" / name).read_bytes()
-    result, wanted = (json.loads((place / "gsm8k" / "result.json").read_text()) for place in (out, finished))
-    assert result["metrics"] == wanted["metrics"] and result["settings"] == wanted["settings"]
+    result, expected = (json.loads((place / "gsm8k" / "result.json").read_text()) for place in (out, finished))
+    assert result["metrics"] == expected["metrics"] and result["settings"] == expected["settings"]
 
 
-def test_graded_again_without_the_model_or_the_data(finished, capsys):
+def test_grade_only_needs_neither_model_nor_data(finished, capsys):
     before = (finished / "gsm8k" / "result.json").read_bytes()
     (finished / "gsm8k" / "grades.jsonl").unlink()
     assert main(["--grade-only", "--out", str(finished), "--workers", "1"]) == 0
@@ -140,7 +140,7 @@ def test_graded_again_without_the_model_or_the_data(finished, capsys):
     assert (finished / "gsm8k" / "grades.jsonl").is_file() and "gsm8k (PARTIAL)" in capsys.readouterr().out
 
 
-def test_two_graders_are_told_apart(finished, tmp_path, monkeypatch, capsys):
+def test_another_grader_has_another_hash(finished, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     shutil.copytree(finished, out)
     monkeypatch.setattr("echorl_vl.evaluation.settings.GRADER", ("echorl_vl.evaluation.grading.graders",))
@@ -149,7 +149,7 @@ def test_two_graders_are_told_apart(finished, tmp_path, monkeypatch, capsys):
     one, other = (entry["grader_sha256"] for entry in grading)
     assert one != other and f"grader_sha256: {other}" in (out / "results.md").read_text()
     assert compare_main([str(finished), str(out)]) == 0
-    assert f"gsm8k: not the same in A and B: grading, grader_sha256: {one} | {other}" in capsys.readouterr().out
+    assert f"gsm8k: differs between A and B: grading, grader_sha256: {one} | {other}" in capsys.readouterr().out
 
 
 def test_other_settings_in_the_same_folder_are_refused(finished, gsm8k, capsys):
@@ -158,7 +158,7 @@ def test_other_settings_in_the_same_folder_are_refused(finished, gsm8k, capsys):
     assert "temperature: 1.0 there, 0.7 now" in error and "seed: 0 there, 1 now" in error
 
 
-def test_a_model_whose_files_changed_is_refused(finished, gsm8k, tmp_path, capsys):
+def test_a_model_with_changed_files_is_refused(finished, gsm8k, tmp_path, capsys):
     shutil.copytree(TEXT_MODEL, tmp_path / "model")
     weights = tmp_path / "model" / "model.safetensors"
     content = bytearray(weights.read_bytes())
@@ -168,29 +168,29 @@ def test_a_model_whose_files_changed_is_refused(finished, gsm8k, tmp_path, capsy
     assert "model_sha256" in capsys.readouterr().err
 
 
-def test_grading_what_is_not_finished_is_no_result(finished, tmp_path, capsys):
+def test_grade_only_needs_all_responses(finished, tmp_path, capsys):
     out = tmp_path / "part"
     shutil.copytree(finished, out)
     responses = out / "gsm8k" / "responses.jsonl"
     responses.write_text("".join(responses.read_text().splitlines(keepends=True)[:-3]))
     assert main(["--grade-only", "--out", str(out)]) == 2
-    assert "3 of 24 questions don't have their 2 response(s)" in capsys.readouterr().err
+    assert "3 of 24 questions don't have 2 response(s) yet" in capsys.readouterr().err
 
 
-def test_settings_that_are_gone_are_not_made_up(finished, gsm8k, tmp_path, capsys):
+def test_lost_settings_are_an_error(finished, gsm8k, tmp_path, capsys):
     out = tmp_path / "out"
     shutil.copytree(finished, out)
     (out / "gsm8k" / "settings.json").unlink()
     assert main([str(a) for a in arguments(gsm8k, out, "--temperature", 0.7)]) == 2
     error = capsys.readouterr().err
-    assert f"{out / 'gsm8k' / 'responses.jsonl'}: responses, and no settings.json" in error
-    assert "put it back" in error and not (out / "gsm8k" / "settings.json").exists()
+    assert f"{out / 'gsm8k' / 'responses.jsonl'}: there are responses but no settings.json" in error
+    assert "restore it" in error and not (out / "gsm8k" / "settings.json").exists()
     (out / "gsm8k" / "settings.json").write_text('{"settings": {"samples": "2"}}')
     assert main(["--grade-only", "--out", str(out)]) == 2
     assert 'settings.json, settings.samples: expected a whole number, got "2"' in capsys.readouterr().err
 
 
-def test_questions_that_were_edited_are_not_graded_and_are_made_again(finished, gsm8k, tmp_path, capsys):
+def test_edited_questions_are_not_graded_and_are_written_again(finished, gsm8k, tmp_path, capsys):
     out = tmp_path / "out"
     shutil.copytree(finished, out)
     questions = out / "gsm8k" / "questions.jsonl"
@@ -213,7 +213,7 @@ def test_questions_that_were_edited_are_not_graded_and_are_made_again(finished, 
         ('{"benchmark": "x", "questions": 3, "size": 3, "partial": null}', "result.json, metrics: expected an object"),
     ],
 )
-def test_a_file_in_the_folder_that_is_no_result_is_named(content, message, finished, tmp_path, capsys):
+def test_an_invalid_result_in_the_folder_is_named(content, message, finished, tmp_path, capsys):
     out = tmp_path / "out"
     shutil.copytree(finished, out)
     (out / "other").mkdir()
@@ -222,7 +222,7 @@ def test_a_file_in_the_folder_that_is_no_result_is_named(content, message, finis
     assert f"{out / 'other'}/{message}" in capsys.readouterr().err
 
 
-def test_pictures_end_to_end(tmp_path, monkeypatch, capsys):
+def test_images_end_to_end(tmp_path, monkeypatch, capsys):
     rows = [
         {"images": [image_cell(color)], "problem": "<image>Find x.", "answer": "5"}
         for color in ("red", "blue", "green")
@@ -231,7 +231,7 @@ def test_pictures_end_to_end(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(benchmarks(), "geometry3k", of_size("geometry3k", 3))
     status = main(
         [
-            *("--model", str(PICTURE_MODEL), "--bench", "geometry3k", "--data", f"geometry3k={file}"),
+            *("--model", str(IMAGE_MODEL), "--bench", "geometry3k", "--data", f"geometry3k={file}"),
             *("--out", str(tmp_path / "out"), "--max-tokens", "24", "--max-pixels", "12544", "--min-pixels", "3136"),
             *("--engine", "transformers", "--device", "cpu", "--workers", "1"),
         ]
@@ -244,13 +244,14 @@ def test_pictures_end_to_end(tmp_path, monkeypatch, capsys):
     assert "N = 3 " in capsys.readouterr().out
 
 
-def test_pictures_for_a_text_model_say_so(tmp_path, monkeypatch, capsys):
+def test_a_text_model_rejects_images(tmp_path, monkeypatch, capsys):
     rows = [{"images": [image_cell()], "problem": "<image>Find x.", "answer": "5"}]
     file = write_parquet(tmp_path / "test.parquet", rows)
     monkeypatch.setitem(benchmarks(), "geometry3k", of_size("geometry3k", 1))
     given = ["--model", str(TEXT_MODEL), "--bench", "geometry3k", "--data", f"geometry3k={file}", "--max-tokens", "8"]
     assert main([*given, "--engine", "transformers", "--out", str(tmp_path / "out")]) == 2
-    assert "row 0, image: has pictures, and the model reads text only" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "row 0, image: " in error and "the model reads text only" in error
 
 
 NAMED = ["--out", "OUT", "--bench", "gsm8k", "--model", "M"]
@@ -260,24 +261,24 @@ GIVEN = [*NAMED, "--data", "DATA"]
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (NAMED[2:], "--out: the folder to write to is missing"),
-        ([*NAMED[:2], "--model", "M"], "--bench: which benchmarks? Known are geometry3k"),
+        (NAMED[2:], "--out: expected an output folder, got nothing"),
+        ([*NAMED[:2], "--model", "M"], "--bench: expected names out of geometry3k"),
         ([*NAMED, "--bench", "gsm8"], "--bench gsm8: no such benchmark; did you mean gsm8k?"),
-        (NAMED[:4], "--model: a model folder or a hub id is missing"),
+        (NAMED[:4], "--model: expected a model folder or a hub id, got nothing"),
         ([*NAMED, "--data", "no/such"], "--data no/such: no such file or folder"),
         ([*NAMED, "--limit", "0"], "--limit 0: expected at least 1"),
         (["--out", "OUT", "--grade-only"], "--grade-only: nothing was generated in OUT yet"),
-        ([*GIVEN, "--model", "no/folder/x"], "--model no/folder/x: no such folder"),
-        ([*GIVEN, "--model", "OUT2"], "--model OUT2: no such folder"),
+        ([*GIVEN, "--model", "no/folder/x"], "--model no/folder/x: expected a folder or a hub id"),
+        ([*GIVEN, "--model", "OUT2"], "--model OUT2: expected a folder or a hub id"),
         ([*GIVEN, "--samples", "4"], "--samples 4 at --temperature 0 would be the same response 4 times"),
         ([*GIVEN, "--template", "x.jinja"], "--template x.jinja: expected boxed, none or the path"),
         ([*GIVEN, "--top-p", "0"], "--top-p 0.0: expected"),
-        ([*GIVEN, "--max-tokens", "9999"], "--max-tokens is 9999"),
+        ([*GIVEN, "--max-tokens", "9999"], "got 9999"),
         ([*GIVEN, "--bench", "aime24"], "no file of aime24 in this folder"),
         ([*GIVEN, "--limit", "2", "--device", "cpu", "--max-tokens", "8", "--engine", "vllm"], "vLLM is not installed"),
     ],
 )
-def test_mistakes_are_named(given, message, gsm8k, tmp_path, monkeypatch, capsys):
+def test_invalid_options_are_named(given, message, gsm8k, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {"DATA": str(gsm8k.parent), "M": str(TEXT_MODEL)}
     assert main(["--engine", "transformers", *(names.get(argument, argument) for argument in given)]) == 2
@@ -288,10 +289,10 @@ def test_mistakes_are_named(given, message, gsm8k, tmp_path, monkeypatch, capsys
 @pytest.mark.parametrize(
     "path", ["my_model_path_3b", "model_path_3b", "x/model_path/y", "x/model_path", "a.model_path", "model_path.old"]
 )
-def test_a_path_that_holds_the_name_of_a_key_is_shown_as_it_is(path, gsm8k, tmp_path, capsys):
+def test_a_path_that_contains_the_name_of_a_key_is_shown_unchanged(path, gsm8k, tmp_path, capsys):
     given = ["--bench", "gsm8k", "--data", str(gsm8k.parent), "--out", str(tmp_path / "out")]
     assert main([*given, "--model", f"/no/{path}"]) == 2
-    assert f"--model /no/{path}: no such folder" in capsys.readouterr().err
+    assert f"--model /no/{path}: expected a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -314,14 +315,14 @@ def test_keys_of_training_are_shown_as_options(fails, shown, tmp_path, monkeypat
     assert "--" not in str(caught.value)
 
 
-def test_a_folder_with_a_model_inside_is_hinted_at(gsm8k, tmp_path, capsys):
+def test_the_error_names_a_model_in_a_subfolder(gsm8k, tmp_path, capsys):
     shutil.copytree(TEXT_MODEL, tmp_path / "global_step_9" / "actor" / "huggingface")
     given = ["--bench", "gsm8k", "--data", str(gsm8k.parent), "--out", str(tmp_path / "out")]
     assert main([*given, "--model", str(tmp_path / "global_step_9")]) == 2
     assert "there is a model in" in capsys.readouterr().err
 
 
-def test_an_option_that_was_refused_leaves_nothing_in_the_way(gsm8k, tmp_path, capsys):
+def test_a_run_that_failed_on_an_option_does_not_block_the_next(gsm8k, tmp_path, capsys):
     given = arguments(gsm8k, tmp_path, "--limit", 2, "--samples", 1)
     assert main([str(argument) for argument in [*given, "--max-tokens", 9999]]) == 2
     assert main([str(argument) for argument in [*given, "--max-tokens", 4]]) == 0
@@ -330,13 +331,13 @@ def test_an_option_that_was_refused_leaves_nothing_in_the_way(gsm8k, tmp_path, c
     assert "max_tokens: 4 there, 5 now" in capsys.readouterr().err
 
 
-def test_two_processes_do_not_write_one_folder(finished, gsm8k, capsys):
+def test_a_folder_has_one_writer(finished, gsm8k, capsys):
     lock = BenchmarkFolder(finished, "gsm8k").lock()
     try:
         assert main([str(argument) for argument in arguments(gsm8k, finished)]) == 2
     finally:
         lock.release()
-    assert "is being written by another process" in capsys.readouterr().err
+    assert "another process (pid" in capsys.readouterr().err
 
 
 def test_the_list_names_every_benchmark(capsys):

@@ -1,4 +1,4 @@
-"""Where the answer of a response is, for each kind of question."""
+"""Extracting the answer of a response, for each kind of question."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_free_form(response, answer):
     assert extract(response, FREE) == answer
 
 
-def test_words_are_no_answer_in_a_response_that_was_cut_off():
+def test_a_truncated_response_needs_a_box():
     assert extract("The answer is 5", FREE, truncated=True) is None
     assert extract("B", CHOICE, truncated=True) is None
     assert extract("Yes, since", YES_NO, truncated=True) is None
@@ -45,11 +45,11 @@ def test_words_are_no_answer_in_a_response_that_was_cut_off():
         *(("D", None), ("A or B", None), ("5 m", None), ("6", None), ("", None), ("3, 5", None)),
     ],
 )
-def test_what_a_choice_answer_means(answer, letter):
+def test_the_letter_of_an_answer(answer, letter):
     assert choice_of(answer, CHOICE.choices) == letter
 
 
-def test_a_lone_letter_is_a_label_before_it_is_a_text():
+def test_a_single_letter_is_a_label_before_it_is_a_text():
     assert choice_of("B", ("F", "D", "B")) == "B"
     assert choice_of("B because 10 cm is larger", ("F", "D", "B")) == "B"
     assert choice_of("(C), since it is longer", ("F", "D", "B")) == "C"
@@ -58,7 +58,7 @@ def test_a_lone_letter_is_a_label_before_it_is_a_text():
     assert choice_of("F", ("F", "D", "B")) == "A"
 
 
-def test_a_text_that_two_choices_share_is_no_answer():
+def test_a_text_shared_by_two_choices_is_no_answer():
     assert choice_of("\\frac{1}{2}", ("0.5", "0.50", "3")) is None
     assert choice_of("0.50", ("0.5", "0.50", "3")) == "B"
     assert choice_of("5 cm", ("5 cm", "5 cm", "6 cm")) is None
@@ -83,13 +83,13 @@ def test_yes_or_no(answer, word):
     assert yes_or_no(answer) == word
 
 
-def test_a_yes_or_no_that_opens_the_response():
+def test_a_yes_or_no_at_the_beginning_of_the_response():
     assert extract("No, it is smaller.", YES_NO) == "no"
     assert extract("Nothing says so.", YES_NO) is None
     assert extract("Yes, at first sight. But the answer is no.", YES_NO) == "no"
 
 
-def test_long_responses_take_no_time():
+def test_long_responses_are_read_in_linear_time():
     for text in ("the answer is " * 40_000, "\\boxed{" * 100_000, "<answer>" * 100_000, "a" * 1_000_000):
         extract(text, FREE)
         extract(text, CHOICE)

@@ -1,4 +1,4 @@
-"""Answers that people and models write, right and wrong: what each grader makes of them."""
+"""The graders on correct and incorrect answers, as people and models write them."""
 
 from __future__ import annotations
 
@@ -32,24 +32,20 @@ def grades() -> Grades:
         return grader.grade(questions, [[Response(case["answer"], 1, False)] for case in CASES])
 
 
-def wrong(verdicts: list[bool], said_right: bool) -> list[dict]:
-    """The cases that a grader gets wrong by saying `said_right`."""
-    return [
-        case
-        for case, verdict in zip(CASES, verdicts, strict=True)
-        if verdict == said_right and verdict != case["right"]
-    ]
+def errors(verdicts: list[bool], verdict: bool) -> list[dict]:
+    """Return the cases that a grader judges as `verdict` by mistake."""
+    return [case for case, each in zip(CASES, verdicts, strict=True) if each == verdict != case["correct"]]
 
 
-def test_there_are_enough_of_every_kind():
+def test_every_kind_has_enough_cases():
     assert len(CASES) >= 150
     for kind in ("free_form", "choice", "yes_no"):
-        verdicts = [case["right"] for case in CASES if case["kind"] == kind]
+        verdicts = [case["correct"] for case in CASES if case["kind"] == kind]
         assert sum(verdicts) >= 8 and len(verdicts) - sum(verdicts) >= 8
     for path in ("exact", "error"):  # numbers of MATH-500, OlympiadBench and MATH-Vision
-        verdicts = [case["right"] for case in CASES if path in case]
+        verdicts = [case["correct"] for case in CASES if path in case]
         assert sum(verdicts) >= 15 and len(verdicts) - sum(verdicts) >= 15
-    keys = [json.dumps({key: case[key] for key in case if key != "right"}, sort_keys=True) for case in CASES]
+    keys = [json.dumps({key: case[key] for key in case if key != "correct"}, sort_keys=True) for case in CASES]
     assert len(set(keys)) == len(keys)
 
 
@@ -58,12 +54,12 @@ def test_accuracy_of_each_grader(grades, capsys):
     verdicts |= {name: [row[0] for row in rows] for name, rows in grades.verdicts.items()}
     accuracy = {}
     for name, found in verdicts.items():
-        positives, negatives = wrong(found, True), wrong(found, False)
+        positives, negatives = errors(found, True), errors(found, False)
         accuracy[name] = 1 - (len(positives) + len(negatives)) / len(CASES)
         with capsys.disabled():
             print(
-                f"\n  {name}: {accuracy[name]:.3f} of {len(CASES)} golden cases, "
-                f"{len(positives)} wrong answers taken, {len(negatives)} right ones refused",
+                f"\n  {name}: accuracy {accuracy[name]:.3f} on {len(CASES)} golden cases, "
+                f"{len(positives)} false positives, {len(negatives)} false negatives",
                 end="",
             )
     assert accuracy["default"] > max(accuracy["mathruler"], accuracy["math_verify"])
@@ -71,13 +67,13 @@ def test_accuracy_of_each_grader(grades, capsys):
     assert grades.failures == {}
 
 
-def test_the_default_grader_takes_no_wrong_answer(grades):
-    assert wrong([one.correct[0] for one in grades.graded], True) == []
+def test_the_default_grader_has_no_false_positives(grades):
+    assert errors([one.correct[0] for one in grades.graded], True) == []
 
 
-def test_the_graders_disagree_on_some_and_the_list_names_them(grades):
+def test_disagreements_are_listed(grades):
     listed = grades.disagreements()
     assert {"uid", "answer", "truth", "default", "mathruler", "math_verify"} <= set(listed[0])
     assert all(entry["mathruler"] != entry["math_verify"] for entry in listed)
     rows = zip(grades.verdicts["mathruler"], grades.verdicts["math_verify"], strict=True)
-    assert len(listed) == sum(left != right for left, right in rows) > 0
+    assert len(listed) == sum(one != other for one, other in rows) > 0

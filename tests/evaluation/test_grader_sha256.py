@@ -1,4 +1,4 @@
-"""The hash of the grader: of all sources that decide a grade, and another where one of them is."""
+"""The hash of the grader covers all sources that decide a grade."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DECIDES = re.compile(r"echorl_vl\.evaluation\.grading\.\w+|echorl_vl\.(answers|r
 
 
 def imported(module: str) -> set[str]:
-    """The modules of grading, answers and rewards that a module imports, anywhere in it."""
+    """Return the modules of grading, answers and rewards that a module imports, at the top or in functions."""
     tree = ast.parse(Path(find_spec(module).origin).read_text())
     names = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     names |= {
@@ -29,7 +29,7 @@ def imported(module: str) -> set[str]:
     return {name for name in names if DECIDES.fullmatch(name) and find_spec(name) is not None}
 
 
-def test_every_module_that_the_grading_pass_imports_is_in_it():
+def test_all_imports_of_the_grading_pass_are_hashed():
     left, found = ["echorl_vl.evaluation.grading.grade"], set()
     while left:
         module = left.pop()
@@ -40,7 +40,7 @@ def test_every_module_that_the_grading_pass_imports_is_in_it():
 
 
 @pytest.mark.parametrize("module", GRADER)
-def test_a_change_of_any_of_them_is_another_grader(module, tmp_path, monkeypatch):
+def test_a_change_of_any_module_changes_the_hash(module, tmp_path, monkeypatch):
     before = grader_sha256()
     changed = tmp_path / "changed.py"
     changed.write_text(Path(find_spec(module).origin).read_text() + "\n")

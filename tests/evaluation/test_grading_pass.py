@@ -1,4 +1,4 @@
-"""Grading never hangs, can be run again, and reads what benchmarks ask for beyond a reward."""
+"""Grading never hangs, can be repeated, and supports the tolerances and lists of benchmarks."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from echorl_vl.evaluation.grading.graders import Item, default, quick
 HANGS = "9^{9^{9^{9^{9}}}}"
 
 
-def test_an_answer_that_hangs_a_grader_is_wrong_and_counted_and_the_rest_is_graded():
+def test_an_answer_that_hangs_a_grader_is_incorrect_and_counted_as_a_failure():
     questions = [Question("a", "?", "x^2+1"), Question("b", "?", "\\frac{1}{2}"), Question("c", "?", "7")]
     texts = [f"\\boxed{{x^{{{HANGS}}}}}", "\\boxed{0.5}", "\\boxed{7}"]
-    began = time.monotonic()
+    started = time.monotonic()
     with Grader(workers=1, time_limit=5.0) as grader:
         grades = grader.grade(questions, [[Response(text, 1, False)] for text in texts])
     assert [one.correct for one in grades.graded] == [(False,), (True,), (True,)]
     assert sum(grades.failures.values()) >= 1
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize(
-    ("answer", "truth", "right"),
+    ("answer", "truth", "correct"),
     [
-        ("4.2", "4.25", True),  # within 0.1, which the benchmark states
+        ("4.2", "4.25", True),  # within 0.1, the tolerance of the benchmark
         ("4.36", "4.25", False),
         ("1.7, 0.4", "1.68,0.45", True),
         ("0.4, 1.7", "1.68,0.45", True),
         ("1.7, 1.7", "1.68,0.45", False),
     ],
 )
-def test_the_tolerance_of_a_benchmark(answer, truth, right):
-    assert default(Item("default", answer, truth, error=0.1)) is right
+def test_the_tolerance_of_a_benchmark(answer, truth, correct):
+    assert default(Item("default", answer, truth, error=0.1)) is correct
 
 
-@pytest.mark.parametrize(("answer", "right"), [("5.2", True), ("5.1", False)])
-def test_the_tolerance_of_the_command(answer, right):
-    assert default(Item("default", answer, "3\\sqrt{3}", tolerance=0.01)) is right
+@pytest.mark.parametrize(("answer", "correct"), [("5.2", True), ("5.1", False)])
+def test_the_tolerance_option(answer, correct):
+    assert default(Item("default", answer, "3\\sqrt{3}", tolerance=0.01)) is correct
     assert default(Item("default", answer, "3\\sqrt{3}", tolerance=0.0001)) is False
 
 
@@ -57,15 +57,15 @@ def test_the_tolerance_of_the_command(answer, right):
         ("(1.25, \\frac12)", "(\\frac54, 0.5)", True, True),
     ],
 )
-def test_decimals_of_a_benchmark_whose_numbers_are_exact(answer, truth, rounded, exact):
+def test_decimals_if_the_numbers_of_a_benchmark_are_exact(answer, truth, rounded, exact):
     with Grader(workers=1) as grader:
-        for wanted, kind in ((rounded, False), (exact, True)):
-            question = Question("a", "?", truth, exact=kind)
+        for expected, is_exact in ((rounded, False), (exact, True)):
+            question = Question("a", "?", truth, exact=is_exact)
             [graded] = grader.grade([question], [[Response(f"\\boxed{{{answer}}}", 1, False)]]).graded
-            assert graded.correct == (wanted,)
+            assert graded.correct == (expected,)
 
 
-def test_each_answer_of_a_list_has_a_truth_of_its_own():
+def test_lists_of_answers_are_matched_one_to_one():
     assert default(Item("default", "2, 1", "1, 2"))
     assert not default(Item("default", "1, 1", "1, 2"))
     for answer in ("1.72, 1.60", "1.60, 1.72"):  # 1.72 is near both, 1.60 near one
@@ -74,7 +74,7 @@ def test_each_answer_of_a_list_has_a_truth_of_its_own():
     assert not default(Item("default", "1, 2, 2", "1, 2"))
 
 
-def test_what_needs_no_worker_says_the_same():
+def test_grading_without_a_worker_gives_the_same_verdicts():
     pairs = [("5", "5"), ("5.1", "5"), ("5, 6", "5"), ("4.4e7", "4.4e7"), ("5 minutes", "5"), ("x", "5"), ("5:1", "5")]
     assert not default(Item("default", "4210_6", "4210_{5}"))
     for answer, truth in pairs:
@@ -83,7 +83,7 @@ def test_what_needs_no_worker_says_the_same():
     assert quick(Item("mathruler", "5", "5")) is None
 
 
-def test_choices_are_compared_as_letters_by_every_grader():
+def test_every_grader_compares_choices_as_letters():
     question = Question("a", "?", "B", "choice", ("3", "5"))
     with Grader(workers=1) as grader:
         grades = grader.grade([question], [[Response("\\boxed{5}", 2, False), Response("\\boxed{A}", 2, True)]])
@@ -94,7 +94,7 @@ def test_choices_are_compared_as_letters_by_every_grader():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["geometry3k", "mathvision", "math500", "minerva", "olympiadbench", "gsm8k", "amc83"])
-def test_a_truth_graded_against_itself_is_right(shared_data, name):
+def test_every_ground_truth_is_correct_against_itself(shared_data, name):
     questions = list(load(get(name), shared_data))
     responses = [[Response(f"\\boxed{{{question.answer}}}", 1, False)] for question in questions]
     with Grader(workers=1) as grader:

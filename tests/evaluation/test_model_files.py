@@ -1,4 +1,4 @@
-"""The fingerprint of a model: all of its files, from the first byte to the last."""
+"""The fingerprint of a model depends on every byte of its files."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def model(folder: Path, weights: bytes) -> Path:
     return folder
 
 
-def test_it_is_the_sha_256_of_names_sizes_and_contents(tmp_path):
+def test_the_fingerprint_is_the_sha_256_of_names_sizes_and_contents(tmp_path):
     folder = model(tmp_path / "a", bytes(SIZE))
-    (folder / "notes.md").write_text("no file of a model")
+    (folder / "notes.md").write_text("not a model file")
     whole = b"config.json\n2\n{}" + f"model.safetensors\n{SIZE}\n".encode() + bytes(SIZE)
     assert fingerprint(str(folder)) == hashlib.sha256(whole).hexdigest()
 
 
 @pytest.mark.parametrize("place", [0, SIZE // 2, SIZE - 1])
-def test_one_bit_anywhere_makes_another_model(tmp_path, place):
+def test_any_changed_bit_changes_the_fingerprint(tmp_path, place):
     weights = bytearray(SIZE)
     first = fingerprint(str(model(tmp_path / "a", weights)))
     weights[place] ^= 1

@@ -1,4 +1,4 @@
-"""We-Math's, HallusionBench's and MathVerse's own metrics against references that are written out."""
+"""The metrics of We-Math, HallusionBench and MathVerse against written-out references."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def one(question: Question, *correct: bool) -> Graded:
 
 
 def wemath(problem: str, steps: int, *verdicts: bool) -> list[Graded]:
-    """A problem of `steps` steps: verdicts of the steps, then its own."""
+    """Return a problem of `steps` steps, given the verdicts on the steps and then on the problem."""
     parts = [*map(str, range(1, steps + 1)), "multi"]
     return [
         one(
@@ -33,9 +33,9 @@ def test_wemath_by_hand():
     graded = [
         *wemath("mastered", 2, True, True, True),
         *wemath("not generalized", 2, True, True, False),
-        *wemath("knowledge lacks", 3, True, False, True, False),
-        *wemath("by rote, one step wrong", 3, True, False, True, True),
-        *wemath("by rote, all steps wrong", 2, False, False, True),
+        *wemath("insufficient knowledge", 3, True, False, True, False),
+        *wemath("by rote, one step incorrect", 3, True, False, True, True),
+        *wemath("by rote, all steps incorrect", 2, False, False, True),
     ]
     metrics = four_dimensions(graded)
     assert metrics["problems of several steps"] == 5
@@ -48,7 +48,7 @@ def test_wemath_by_hand():
 
 
 def test_wemath_against_the_published_conditions():
-    """The conditions of the authors' script, on random verdicts."""
+    """Compare with the conditions of the authors' script, on random verdicts."""
     draw = random.Random(3)
     problems = [(f"p{i}", 2 + i % 2, [draw.random() < 0.6 for _ in range(3 + i % 2)]) for i in range(60)]
     metrics = four_dimensions([g for name, steps, verdicts in problems for g in wemath(name, steps, *verdicts)])
@@ -62,11 +62,11 @@ def test_wemath_against_the_published_conditions():
     assert metrics["score (loose)"] == pytest.approx((60 - 0.5 * ig - rm_loose - ik) / 60)
 
 
-def test_wemath_under_a_limit_has_no_problem_with_all_of_its_steps():
+def test_wemath_without_a_complete_problem_has_no_metrics():
     assert four_dimensions(wemath("p", 2, True, True, True)[:2]) == {}
 
 
-def test_counts_stay_counts():
+def test_counts_are_not_averaged():
     metrics = four_dimensions(wemath("p", 2, True, True, True))
     assert metrics["problems of several steps"] == 1 and _number(metrics["problems of several steps"]) == "1"
     assert _number(metrics["score (strict)"]) == "100.0 %"
@@ -87,13 +87,13 @@ def test_hallusionbench_by_hand():
     ]
     assert consistency(graded) == {
         "aAcc": pytest.approx(4 / 5),
-        "qAcc": pytest.approx(1 / 2),  # question 0 is right on all figures, question 1 is not
+        "qAcc": pytest.approx(1 / 2),  # question 0 is correct on all figures, question 1 is not
         "fAcc": pytest.approx(2 / 3),  # figures 0 and 2
     }
 
 
-def test_consistency_is_of_one_draw_at_a_time():
-    """Each question is right in one of two draws: never all of a figure's at once in these draws."""
+def test_consistency_uses_one_response_per_question():
+    """Each question has one correct response of two, and no response index is correct on both questions."""
     graded = [hallusion("0", "0", True, False), hallusion("0", "1", False, True)]
     assert consistency(graded) == {"aAcc": 0.5, "qAcc": 0.5, "fAcc": 0.0}
 

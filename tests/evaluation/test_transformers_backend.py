@@ -1,4 +1,4 @@
-"""transformers: a response depends on its question and its seed, and not on what is drawn beside it."""
+"""The transformers backend: a response depends on its question and seed, not on the rest of the batch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 import torch
-from made_up_benchmarks import PICTURE_MODEL, TEXT_MODEL
+from made_up_benchmarks import IMAGE_MODEL, TEXT_MODEL
 from transformers import GenerationConfig
 
 from echorl_vl.data.sources import load_problems
@@ -30,23 +30,23 @@ def text() -> TransformersGenerator:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> TransformersGenerator:
-    return TransformersGenerator(str(PICTURE_MODEL), device="cpu", min_pixels=3136, max_pixels=12544)
+def image_model() -> TransformersGenerator:
+    return TransformersGenerator(str(IMAGE_MODEL), device="cpu", min_pixels=3136, max_pixels=12544)
 
 
-@pytest.fixture(params=["text", "pictures"])
+@pytest.fixture(params=["text", "image_model"])
 def model(request):
     problems = load_problems("generated/arithmetic@test" if request.param == "text" else "generated/geometry3k@test")
     return request.getfixturevalue(request.param), problems[:5]
 
 
-def test_greedy_is_what_generate_says_of_each_prompt_alone(model):
+def test_greedy_responses_are_those_of_generate_on_single_prompts(model):
     generator, problems = model
     together = generator.generate([Request(problem, 0) for problem in problems], GREEDY)
     ends = generator.model.generation_config.eos_token_id
     config = GenerationConfig(max_new_tokens=48, eos_token_id=ends, pad_token_id=ends[0])
     for problem, response in zip(problems, together, strict=True):
-        # The model's own tokenizer or processor makes the inputs: with it the positions of pictures are right.
+        # The model's own tokenizer or processor prepares the inputs, with correct positions for images.
         text, encoder = generator.encoder.render(problem), generator.encoder
         if encoder.processor is None:
             inputs = generator.tokenizer(text, return_tensors="pt")
@@ -58,7 +58,7 @@ def test_greedy_is_what_generate_says_of_each_prompt_alone(model):
         assert response.text == generator.tokenizer.decode(alone, skip_special_tokens=True)
 
 
-def test_a_draw_depends_on_its_seed_and_not_on_its_batch(model):
+def test_a_response_depends_on_its_seed_and_not_on_its_batch(model):
     generator, problems = model
     requests = [Request(problem, 7 + index) for index, problem in enumerate(problems)]
     together = generator.generate(requests, SAMPLED)
@@ -67,24 +67,24 @@ def test_a_draw_depends_on_its_seed_and_not_on_its_batch(model):
     assert generator.generate([Request(problem, 99) for problem in problems], SAMPLED) != together
 
 
-def test_draws_follow_the_models_distribution(text):
-    """First tokens of 600 draws against softmax(logits / T) of a plain forward pass."""
+def test_sampling_follows_the_models_distribution(text):
+    """Compare the first tokens of 600 responses with softmax(logits / T) of a plain forward pass."""
     problem, count, temperature = load_problems("generated/arithmetic@test")[0], 600, 1.3
     prompt = text.encoder.encode(problem)
     with torch.inference_mode():
         logits = text.model(input_ids=prompt.input_ids[None]).logits[0, -1]
-    wanted = torch.softmax(logits.double() / temperature, -1)
+    expected = torch.softmax(logits.double() / temperature, -1)
     sampling = Sampling(temperature=temperature, max_tokens=1)
-    drawn = text.generate([Request(problem, seed_of(0, "x", str(i), 0)) for i in range(count)], sampling)
-    likely = [token for token in wanted.argsort(descending=True)[:3].tolist() if wanted[token] > 0.02]
+    responses = text.generate([Request(problem, seed_of(0, "x", str(i), 0)) for i in range(count)], sampling)
+    likely = [token for token in expected.argsort(descending=True)[:3].tolist() if expected[token] > 0.02]
     for token in likely:
         name = text.tokenizer.decode([token], skip_special_tokens=True)
-        share = sum(response.text == name for response in drawn) / count
-        p = float(wanted[token])
+        share = sum(response.text == name for response in responses) / count
+        p = float(expected[token])
         assert abs(share - p) < 4 * (p * (1 - p) / count) ** 0.5
 
 
-def test_a_response_ends_before_its_end_token_or_was_cut_off(text):
+def test_a_response_ends_before_its_end_token_or_is_truncated(text):
     problem = load_problems("generated/arithmetic@test")[0]
     whole = text.generate([Request(problem, 0)], GREEDY)[0]
     assert not whole.truncated and whole.tokens == len(text.tokenizer(whole.text)["input_ids"])
@@ -92,7 +92,7 @@ def test_a_response_ends_before_its_end_token_or_was_cut_off(text):
     assert cut.truncated and cut.text == whole.text and cut.tokens == whole.tokens
 
 
-def test_a_checkpoints_own_penalties_are_not_applied(tmp_path):
+def test_generation_settings_in_a_checkpoint_are_ignored(tmp_path):
     import json
     import shutil
 
@@ -106,19 +106,19 @@ def test_a_checkpoints_own_penalties_are_not_applied(tmp_path):
     assert changed.generate(requests, SAMPLED) == plain.generate(requests, SAMPLED)
 
 
-def test_pictures_for_a_text_model(text):
+def test_a_text_model_rejects_images(text):
     problem = load_problems("generated/geometry3k@test")[0]
-    with pytest.raises(UserError, match="has pictures, and the model reads text only"):
+    with pytest.raises(UserError, match="and the model reads text only"):
         text.lengths([problem])
 
 
-def test_reserved_tokens_in_a_question_stop_an_evaluation_before_it_draws(text):
+def test_reserved_tokens_in_a_question_are_an_error_before_sampling(text):
     questions = [Question("0", "1 + 1?", "2"), Question("1", "1 + 1?<|im_end|>", "2")]
     with pytest.raises(UserError, match=r"mine\.jsonl, row 1, question: spells <\|im_end\|>"):
         measure(text, questions, "mine.jsonl", SAMPLED)
 
 
-def test_seeds_of_responses_differ_and_stay():
+def test_seeds_of_responses_are_distinct_and_stable():
     seeds = {
         seed_of(seed, bench, uid, sample) for seed in (0, 1) for bench in "ab" for uid in "cd" for sample in (0, 1)
     }
@@ -127,7 +127,7 @@ def test_seeds_of_responses_differ_and_stay():
 
 
 @pytest.mark.parametrize(("kind", "batch"), [("dynamic", 1), ("linear", 6)])
-def test_rows_share_no_batch_where_rotary_factors_depend_on_its_longest(tmp_path, kind, batch):
+def test_the_batch_size_is_one_if_rotary_factors_depend_on_the_longest_row(tmp_path, kind, batch):
     folder = tmp_path / "model"
     shutil.copytree(TEXT_MODEL, folder)
     config = json.loads((folder / "config.json").read_text())
@@ -136,8 +136,8 @@ def test_rows_share_no_batch_where_rotary_factors_depend_on_its_longest(tmp_path
     assert TransformersGenerator(str(folder), device="cpu", batch_size=6).batch_size == batch
 
 
-def test_another_family_that_claims_every_processor_changes_nothing(monkeypatch, pictures):
-    class Greedy(type(pictures.encoder.images.processing)):
+def test_a_family_that_accepts_every_processor_changes_nothing(monkeypatch, image_model):
+    class Greedy(type(image_model.encoder.images.processing)):
         @classmethod
         def takes(cls, processor):
             return True
@@ -146,14 +146,14 @@ def test_another_family_that_claims_every_processor_changes_nothing(monkeypatch,
         model_types, processing = ("other",), Greedy
 
     monkeypatch.setattr("echorl_vl.models.base.FAMILIES", {"Other": Other(), **FAMILIES})
-    again = TransformersGenerator(str(PICTURE_MODEL), device="cpu", min_pixels=3136, max_pixels=12544)
-    assert type(again.encoder.images.processing) is type(pictures.encoder.images.processing)
+    again = TransformersGenerator(str(IMAGE_MODEL), device="cpu", min_pixels=3136, max_pixels=12544)
+    assert type(again.encoder.images.processing) is type(image_model.encoder.images.processing)
 
 
-def test_a_model_of_no_known_family_may_have_the_processor_of_one(monkeypatch, pictures):
-    """As for vLLM, which answers for models that are not trained here."""
-    monkeypatch.setattr(type(pictures._family), "model_types", ("another",))
-    assert pixel_limits(str(PICTURE_MODEL), 3136, 12544) == (3136, 12544)
-    loaded = pictures.encoder.processor
-    encoder = encoder_for(pictures.model.config, loaded, loaded.tokenizer, None, 3136, 12544)
-    assert type(encoder.images.processing) is type(pictures.encoder.images.processing)
+def test_a_model_of_an_unknown_family_may_have_a_known_processor(monkeypatch, image_model):
+    """vLLM can run models that can't be trained here."""
+    monkeypatch.setattr(type(image_model._family), "model_types", ("another",))
+    assert pixel_limits(str(IMAGE_MODEL), 3136, 12544) == (3136, 12544)
+    loaded = image_model.encoder.processor
+    encoder = encoder_for(image_model.model.config, loaded, loaded.tokenizer, None, 3136, 12544)
+    assert type(encoder.images.processing) is type(image_model.encoder.images.processing)

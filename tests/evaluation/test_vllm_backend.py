@@ -1,4 +1,4 @@
-"""vLLM: what it is asked, checked against a stand-in with vLLM's interface."""
+"""The vLLM backend: its requests, checked with a stand-in that has vLLM's interface."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 
 import pytest
-from made_up_benchmarks import PICTURE_MODEL, TEXT_MODEL
+from made_up_benchmarks import IMAGE_MODEL, TEXT_MODEL
 
 from echorl_vl.data.sources import load_problems
 from echorl_vl.errors import UserError
@@ -29,7 +29,7 @@ class SamplingParams:
 
 
 class LLM:
-    """Answers with the seed; odd seeds are cut off."""
+    """Responds with the seed; responses to odd seeds are truncated."""
 
     def __init__(self, model, dtype, **options):
         self.model, self.dtype, self.options, self.asked = model, dtype, options, []
@@ -59,7 +59,7 @@ def vllm(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", module)
 
 
-def test_every_response_is_asked_for_with_its_own_seed():
+def test_every_request_has_its_own_seed():
     assert available()
     generator = VLLMGenerator(str(TEXT_MODEL), dtype="bfloat16", tensor_parallel_size=2)
     problems = load_problems("generated/arithmetic@test")[:2]
@@ -74,13 +74,13 @@ def test_every_response_is_asked_for_with_its_own_seed():
     assert generator.engine.options == {"tensor_parallel_size": 2} and generator.engine.dtype == "bfloat16"
 
 
-def test_pictures_are_fitted_and_vllm_has_the_same_limits():
-    generator = VLLMGenerator(str(PICTURE_MODEL), min_pixels=3136, max_pixels=12544, max_images=1)
+def test_images_are_resized_and_vllm_gets_the_same_limits():
+    generator = VLLMGenerator(str(IMAGE_MODEL), min_pixels=3136, max_pixels=12544, max_images=1)
     problem = load_problems("generated/geometry3k@test")[0]
     generator.generate([Request(problem, 0)], Sampling())
     [(prompt, _)] = generator.engine.asked
-    [picture] = prompt["multi_modal_data"]["image"]
-    assert picture.size[0] % 28 == picture.size[1] % 28 == 0 and picture.size[0] * picture.size[1] <= 12544
+    [image] = prompt["multi_modal_data"]["image"]
+    assert image.size[0] % 28 == image.size[1] % 28 == 0 and image.size[0] * image.size[1] <= 12544
     assert prompt["prompt"].count("<|image_pad|>") == 1
     assert generator.engine.options["mm_processor_kwargs"] == {"min_pixels": 3136, "max_pixels": 12544}
     assert generator.engine.options["limit_mm_per_prompt"] == {"image": 1}

@@ -11,7 +11,7 @@ from echorl_vl.evaluation.benchmarks.base import Benchmark, Edition, Hub, Questi
 
 
 def read(row: Row) -> Question:
-    """The answer has a column of its own, or stands boxed in the solution. "033" is the integer 33."""
+    """Read the answer from its column, or from the box in the solution. "033" is the integer 33."""
     answer = rows.answer(row, "answer", "solution")
     answer = last_boxed(answer) if "\\boxed" in answer else answer
     if answer is None or not answer.isdecimal() or int(answer) > 999:
@@ -27,13 +27,13 @@ BENCHMARKS = (
         title="AIME 2024",
         hub=Hub("HuggingFaceH4/aime_2024", "train"),
         files=("**/aime24*", "**/aime_2024/**/train*"),
-        editions=(Edition("AIME 2024, I and II", 30, holds="Every morning Aya goes for a"),),
+        editions=(Edition("AIME 2024, I and II", 30, words="Every morning Aya goes for a"),),
     ),
     _aime(
         name="aime25",
         title="AIME 2025",
         hub=Hub("math-ai/aime25", "test"),
         files=("**/aime25.*", "**/aime25/test*"),
-        editions=(Edition("AIME 2025, I and II", 30, holds="Find the sum of all integer bases"),),
+        editions=(Edition("AIME 2025, I and II", 30, words="Find the sum of all integer bases"),),
     ),
 )

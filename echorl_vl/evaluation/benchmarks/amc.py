@@ -1,4 +1,4 @@
-"""AMC 12: the 40 problems of 2023, and the 83 of 2022 and 2023, with the choices turned into integer answers."""
+"""AMC 12: 40 problems of 2023, or 83 of 2022 and 2023, rewritten from multiple choice to integer answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from echorl_vl.evaluation.benchmarks.base import Benchmark, Edition, Hub, Questi
 
 
 def read(row: Row) -> Question:
-    """Answers are whole numbers, stored as floats in some files."""
+    """Answers are integers; some files store them as floats."""
     return Question(
         uid=rows.uid(row, "id"), text=rows.text(row, "problem", "question"), answer=rows.answer(row, "answer")
     )

@@ -13,7 +13,7 @@ _CHOICE = re.compile(r"^([A-E1-5])\) ", re.MULTILINE)
 
 
 def read(row: Row) -> Question:
-    """The hub's columns, or LUFFY's chat messages with the choices as lines `A) ...` (in 22 questions `1) ...`)."""
+    """Read the hub's columns, or LUFFY's chat messages with choices as lines `A) ...` (`1) ...` in 22 questions)."""
     if "prompt" in row.values:
         question, choices, correct = _from_chat(row)
         key = str(row.number)
@@ -23,7 +23,7 @@ def read(row: Row) -> Question:
         choices, labels = list(found.get("text") or ()), list(found.get("label") or ())
         answer = rows.answer(row, "answerKey")
         if answer not in labels:
-            raise UserError(f"{row.where}, answerKey: {answer!r} is none of the choices' labels {labels}")
+            raise UserError(f"{row.where}, answerKey: expected one of the labels {labels}, got {answer!r}")
         correct = labels.index(answer)
     return shuffled_question(key, question, choices, correct, row.seed, f"arc_challenge:{row.number}")
 

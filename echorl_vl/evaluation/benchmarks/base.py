@@ -1,4 +1,4 @@
-"""What a benchmark is: its files and their N, how a row becomes a question, how it is graded, what it reports."""
+"""Benchmarks and their questions: files and sizes, from a row to a question, graded responses, metrics."""
 
 from __future__ import annotations
 
@@ -18,12 +18,20 @@ Kind = Literal["free_form", "choice", "yes_no"]
 class Question:
     """One question of a benchmark.
 
-    `text` is what the model is asked, before the template, with one `<image>` for each of `images`. `answer` is the
-    ground truth: text to grade against (free_form), a letter (choice), "yes" or "no" (yes_no). `choices` are the texts
-    of the choices in the order in which the model sees them. `error` is an absolute tolerance that the benchmark
-    itself states, `exact` says that its numbers are not rounded: a decimal is correct where it is the very value.
-    Questions of one `cluster` share a problem or a picture, so their answers are no independent evidence; an empty one
-    stands for that of the question's pictures (`cluster_of`). `groups` holds what the benchmark's own metrics need.
+    Attributes:
+        uid: id of the question, unique in the benchmark.
+        text: the prompt before the template, with one `<image>` for each of `images`.
+        answer: the ground truth: text (free_form), a letter (choice), "yes" or "no" (yes_no).
+        kind: how the answer is extracted and graded.
+        choices: texts of the choices, in the order of the prompt.
+        images: the images.
+        subject: group of the breakdown by subject.
+        level: group of the breakdown by level.
+        error: absolute tolerance, stated by the benchmark.
+        exact: the benchmark's numbers are not rounded; a decimal is correct only if it equals the ground truth.
+        cluster: name shared by questions about one problem or image, whose answers are not independent. If it is
+            empty, questions with the same images form a cluster (`cluster_of`).
+        groups: values for the benchmark's own metrics.
     """
 
     uid: str
@@ -40,40 +48,44 @@ class Question:
     groups: dict[str, str] = field(default_factory=dict)
 
     def problem(self, where: str) -> Problem:
-        """The question as a prompt encoder takes it; `where` is "<file>:<row>" for messages."""
+        """Return the question as a Problem; `where` is "<file>:<row>" for messages."""
         return Problem(where, self.text, self.answer, self.images, keys=Keys("question", "answer", "image"))
 
     def record(self) -> dict[str, Any]:
-        """All but the pictures, and a SHA-256 of each picture, as JSON can hold it."""
+        """Return the fields as JSON values, with the SHA-256 of each image in its place."""
         values = asdict(self)
         values["choices"] = list(self.choices)
         values["images"] = [_digest(image) for image in self.images]
-        if not self.cluster:  # as before there were clusters: the digest of a benchmark without any stays what it was
+        if not self.cluster:  # keeps the digests from before questions had clusters
             del values["cluster"]
         return values
 
 
 def from_record(record: Mapping[str, Any]) -> Question:
-    """The question of a `Question.record()`, without its pictures."""
+    """Return the question of a `Question.record()`, without its images."""
     return Question(**{**record, "choices": tuple(record["choices"]), "images": (), "cluster": cluster_of(record)})
 
 
 def cluster_of(record: Mapping[str, Any]) -> str:
-    """The cluster of a `Question.record()`: what the benchmark says, else its pictures; "" where it has neither."""
+    """Return the cluster of a `Question.record()`: the benchmark's, else its images; "" if it has neither."""
     return record.get("cluster") or " ".join(record.get("images", ()))
 
 
-def numbered(clusters: Sequence[str]) -> list[int]:
-    """The cluster of each question as a number 0 to C - 1, in order of appearance.
+def cluster_numbers(clusters: Sequence[str]) -> list[int]:
+    """Number the clusters 0 to C - 1 in order of appearance.
 
-    `clusters`: (Q,) `Question.cluster`; a question with an empty one is a cluster of its own.
+    Args:
+        clusters: (Q,) `Question.cluster`. Each empty name is a separate cluster.
+
+    Returns:
+        (Q,) number of each question's cluster.
     """
     numbers: dict[str | int, int] = {}
     return [numbers.setdefault(cluster or index, len(numbers)) for index, cluster in enumerate(clusters)]
 
 
 def records_sha256(records: Iterable[Mapping[str, Any]]) -> str:
-    """SHA-256 over questions, their answers and pictures: the same for `Question.record()`s and for those read back."""
+    """Return the SHA-256 of questions, answers and images, from `Question.record()`s or from the file of these."""
     digest = hashlib.sha256()
     for record in records:
         digest.update(json.dumps(record, sort_keys=True).encode())
@@ -82,7 +94,15 @@ def records_sha256(records: Iterable[Mapping[str, Any]]) -> str:
 
 @dataclass(frozen=True)
 class Graded:
-    """A question with its n graded responses: `answers` as extracted (None: none), `correct` by the default grader."""
+    """A question with its n graded responses.
+
+    Attributes:
+        question: the question.
+        answers: (n,) extracted answers; None for a response without an answer.
+        correct: (n,) verdicts of the default grader.
+        truncated: (n,) whether the response reached the length limit.
+        tokens: (n,) length of the response.
+    """
 
     question: Question
     answers: tuple[str | None, ...]
@@ -92,18 +112,19 @@ class Graded:
 
     @property
     def accuracy(self) -> float:
-        """Mean over the n responses."""
+        """Share of the n responses that are correct."""
         return sum(self.correct) / len(self.correct)
 
 
 Verdicts = Sequence[tuple[Question, bool]]
-"""Questions with the verdict on one response each: what a benchmark's own metric looks at."""
+"""Questions, each with the verdict on one response."""
 
 
 def over_samples(graded: Sequence[Graded], metric: Callable[[Verdicts], dict[str, float]]) -> dict[str, float]:
-    """`metric` of sample 0 of every question, of sample 1, ... and the mean of each of its values; a count is an int.
+    """Compute a metric from the first response to every question, from the second, ..., and average its values.
 
-    A metric that asks whether several questions are all correct has to see one draw at a time.
+    A metric over several questions, such as whether all of them are correct, needs one response to each. Values of
+    type int are counts and are not averaged.
     """
     samples = min(len(one.correct) for one in graded)
     values = [metric([(one.question, one.correct[sample]) for one in graded]) for sample in range(samples)]
@@ -114,7 +135,7 @@ def over_samples(graded: Sequence[Graded], metric: Callable[[Verdicts], dict[str
 
 
 def all_correct_share(verdicts: Verdicts, *keys: str) -> float:
-    """Share of the groups, one for each combination of `Question.groups[key]`, whose questions are all correct."""
+    """Return the share of groups whose questions are all correct; `keys` of `Question.groups` define the groups."""
     groups: dict[tuple[str, ...], bool] = {}
     for question, correct in verdicts:
         group = tuple(question.groups[key] for key in keys)
@@ -124,7 +145,7 @@ def all_correct_share(verdicts: Verdicts, *keys: str) -> float:
 
 @dataclass(frozen=True)
 class Hub:
-    """Where the official file is on the Hugging Face hub."""
+    """Location of the official file on the Hugging Face hub."""
 
     name: str
     split: str
@@ -138,19 +159,30 @@ class Hub:
 class Edition:
     """A published form of a benchmark's file.
 
-    It has `size` questions, and columns (`marks`) that tell it from the benchmark's other editions. `holds` are words
-    of one of its questions, where another benchmark has files of the same columns and size.
+    Attributes:
+        name: name of the edition.
+        size: number of questions.
+        marks: columns that distinguish it from the benchmark's other editions.
+        words: words from one of its questions, needed if another benchmark has the same columns and size.
     """
 
     name: str
     size: int
     marks: tuple[str, ...] = ()
-    holds: str = ""
+    words: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a benchmark's file on its way to becoming a Question. `where` is "<file>, row <n>" for messages."""
+    """A row of a benchmark's file.
+
+    Attributes:
+        values: the cells by column.
+        number: row number, from 0.
+        where: "<file>, row <n>" for messages.
+        folder: folder of the file; None for a file from the hub.
+        seed: seed of the order of choices.
+    """
 
     values: Mapping[str, Any]
     number: int
@@ -164,18 +196,19 @@ class Benchmark:
     """One benchmark.
 
     Attributes:
-        name: what `--bench` takes.
-        title: name in words.
+        name: its name for `--bench`.
+        title: its full name.
         hub: the official file.
-        files: patterns of the file below a local data folder; the first that matches is taken.
-        editions: published forms of the file; N has to be the size of the first one whose marks are all there. Several
-            with the same marks are alternatives of each other.
-        columns: what a file must have; a tuple of names means any one of them.
-        read: makes a question of a row.
-        samples: responses for each question under the paper's protocol (k of avg@k).
-        own_metrics: metrics that this benchmark defines, from all of its graded questions.
-        shuffled: the choices are shuffled, by the seed.
-        note: a sentence on how it is graded, for `--list` and the docs.
+        files: glob patterns of the file below a local data folder, in order of preference.
+        editions: published forms of the file, the official one first. A file is of the first edition whose `marks` it
+            has; editions with the same marks are told apart by `size`.
+        columns: required columns; a tuple stands for any one of its names.
+        read: converts a row to a question.
+        samples: responses to each question in the paper's protocol (k of avg@k).
+        own_metrics: metrics defined by this benchmark, computed from all graded questions.
+        images: the questions have images.
+        shuffled: the choices are shuffled by the seed.
+        note: how answers are graded, for the docs.
     """
 
     name: str
@@ -187,13 +220,13 @@ class Benchmark:
     read: Callable[[Row], Question]
     samples: int = 1
     own_metrics: Callable[[Sequence[Graded]], dict[str, float]] | None = None
-    pictures: bool = False
+    images: bool = False
     shuffled: bool = False
     note: str = ""
 
     @property
     def size(self) -> int:
-        """N of the official file."""
+        """Number of questions of the official edition."""
         return self.editions[0].size
 
 

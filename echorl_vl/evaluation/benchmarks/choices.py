@@ -1,4 +1,4 @@
-"""Multiple choice: the choices below a question, and their seeded order."""
+"""Multiple choice: the prompt with its choices, and their order, shuffled by a seed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from echorl_vl.evaluation.benchmarks.base import Question
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 INSTRUCTION = "Answer with the letter of the right choice."
 
-# A choice that speaks of other choices has its meaning from the order: such questions stay as they are.
+# Choices that refer to other choices, such as "both A and B": shuffling would change their meaning.
 _REFERS = re.compile(
     r"""
       \b(?:all|none|any|both|neither|either|some)\s+(?:of\s+)?(?:the\s+)?
@@ -28,9 +28,9 @@ _REFERS = re.compile(
 
 
 def ask(question: str, choices: Sequence[str]) -> str:
-    """The question, its choices with their letters, and what to answer with.
+    """Return the prompt: the question, its lettered choices and the instruction.
 
-    Choices that are nothing but their own letters stand in the picture.
+    If every choice is only its own letter, the prompt says that the choices are in the image.
     """
     letters = LETTERS[: len(choices)]
     if list(letters) == [choice.strip() for choice in choices]:
@@ -42,16 +42,16 @@ def ask(question: str, choices: Sequence[str]) -> str:
 def shuffled_question(
     uid: str, question: str, choices: Sequence[str], correct: int, seed: int, key: str, subject: str | None = None
 ) -> Question:
-    """A question of multiple choice in the order that `shuffled` gives; `correct` is the place of the answer."""
+    """Return a multiple-choice question with shuffled choices; `correct` is the index of the answer in `choices`."""
     choices, correct = shuffled(choices, correct, seed, key)
     return Question(uid, ask(question, choices), LETTERS[correct], "choice", tuple(choices), subject=subject)
 
 
 def shuffled(choices: Sequence[str], correct: int, seed: int, key: str) -> tuple[list[str], int]:
-    """(choices in the order that `seed` and `key` give, place of the correct one in it).
+    """Shuffle the choices; return them and the new index of the correct one.
 
-    The order depends on nothing but the two, so it is the same in every run and for every model. A question with a
-    choice such as "all of the above" or "both A and B" keeps its order.
+    The order depends only on `seed` and `key`, so it is the same in every run and for every model. Questions with a
+    choice such as "all of the above" or "both A and B" keep their order.
     """
     if any(_REFERS.search(choice.strip()) for choice in choices):
         return list(choices), correct

@@ -1,4 +1,4 @@
-"""Geometry3K test (Lu et al., 2021): geometry problems with a diagram, answered freely with a number."""
+"""Geometry3K test (Lu et al., 2021): geometry problems with a diagram and a numeric answer."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from echorl_vl.evaluation.benchmarks.base import Benchmark, Edition, Hub, Questi
 
 
 def read(row: Row) -> Question:
-    """The hub's questions hold `<image>` already."""
+    """The questions on the hub already contain `<image>`."""
     return Question(
         uid=rows.uid(row, "id"),
         text=rows.text(row, "problem"),
         answer=rows.answer(row, "answer"),
-        images=(rows.picture(row, "images"),),
+        images=(rows.image(row, "images"),),
     )
 
 
@@ -28,7 +28,7 @@ BENCHMARKS = (
         ),
         columns=("problem", "answer", "images"),
         read=read,
-        pictures=True,
-        note="free form; a decimal stands for an exact value where it is that value correctly rounded",
+        images=True,
+        note="free form; a decimal is correct if it is the exact value, correctly rounded",
     ),
 )

@@ -1,4 +1,4 @@
-"""GPQA diamond (Rein et al., 2023): graduate science, four choices. Its authors ask that it is not republished."""
+"""GPQA diamond (Rein et al., 2023): graduate science, four choices. Its authors ask not to republish the questions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _COLUMNS = ("Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incor
 
 
 def read(row: Row) -> Question:
-    """The file names the correct answer and three incorrect ones: their order is the seed's."""
+    """The file has the correct answer and three incorrect ones; the seed decides their order."""
     choices = [rows.answer(row, name) for name in _COLUMNS]
     key = rows.uid(row, "Record ID")
     question, subject = rows.text(row, "Question"), rows.label(row, "High-level domain")

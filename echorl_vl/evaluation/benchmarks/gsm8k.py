@@ -1,4 +1,4 @@
-"""GSM8K test (Cobbe et al., 2021): arithmetic in words, answered with a number."""
+"""GSM8K test (Cobbe et al., 2021): arithmetic word problems with a numeric answer."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from echorl_vl.evaluation.benchmarks.base import Benchmark, Edition, Hub, Questi
 
 
 def read(row: Row) -> Question:
-    """The answer is what follows `####` in the solution."""
+    """The answer follows `####` in the solution."""
     solution = split_solution(rows.answer(row, "answer"))
     if solution is None:
-        raise UserError(f"{row.where}, answer: the solution has no last line '#### ...': a question without an answer")
+        raise UserError(f"{row.where}, answer: expected a last line '#### ANSWER' in the solution, got none")
     return Question(uid=rows.uid(row, "idx"), text=rows.text(row, "question"), answer=solution[1])
 
 

@@ -1,4 +1,4 @@
-"""HallusionBench (Guan et al., 2024): yes-or-no questions about pictures, some of them edited to mislead."""
+"""HallusionBench (Guan et al., 2024): yes-or-no questions about images, some of them edited to mislead."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def read(row: Row) -> Question:
     groups = {name: rows.key(row, name) for name in names}
     return Question(
         uid="_".join(groups.values()),
-        text=rows.with_picture(f"{rows.text(row, 'question')}\nAnswer yes or no."),
+        text=rows.with_image(f"{rows.text(row, 'question')}\nAnswer yes or no."),
         answer="yes" if truth == "1" else "no",
         kind="yes_no",
-        images=(rows.picture(row, "image", "filename"),),
+        images=(rows.image(row, "image", "filename"),),
         subject=f"{groups['category']}/{groups['subcategory']}",
         cluster="/".join(groups[name] for name in ("category", "subcategory", "set_id")),
         groups=groups,
@@ -39,9 +39,10 @@ def read(row: Row) -> Question:
 
 
 def consistency(graded: Sequence[Graded]) -> dict[str, float]:
-    """aAcc, qAcc and fAcc: questions correct, questions correct on every figure, figures with every question correct.
+    """Return the shares of correct answers (aAcc), of questions correct on all figures (qAcc), of figures with all
+    questions correct (fAcc).
 
-    As in the authors' evaluation, on the part of the set that has pictures.
+    They are computed as in the authors' evaluation, on the questions with an image.
     """
     return over_samples(graded, _consistency)
 
@@ -58,15 +59,15 @@ def _consistency(verdicts: Verdicts) -> dict[str, float]:
 BENCHMARKS = (
     Benchmark(
         name="hallusionbench",
-        title="HallusionBench, questions with a picture",
+        title="HallusionBench, questions with an image",
         hub=Hub("lmms-lab/HallusionBench", "image"),
         files=("**/[Hh]allusion[Bb]ench/image*.parquet", "**/[Hh]allusion[Bb]ench/data/image*.parquet"),
         editions=(Edition("lmms-lab/HallusionBench, image", 951),),
         columns=("category", "subcategory", "set_id", "figure_id", "question_id", "question", "gt_answer", "image"),
         read=read,
         own_metrics=consistency,
-        pictures=True,
-        note="yes or no; aAcc, qAcc, fAcc; the 178 questions without a picture are left out, as in lmms-eval; the "
-        "official evaluation has a language model judge",
+        images=True,
+        note="yes or no; aAcc, qAcc, fAcc; the 178 questions without an image are left out, as in lmms-eval; the "
+        "official evaluation uses a language model as judge",
     ),
 )

@@ -1,4 +1,4 @@
-"""MathVerse testmini (Zhang et al., 2024): 788 problems in 5 versions, which move the text into the picture."""
+"""MathVerse testmini (Zhang et al., 2024): 788 problems in 5 versions, from all text to all in the image."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _DEFAULT = ("A", "B", "C", "D")
 
 
 def read(row: Row) -> Question:
-    """The choices stand in the question, as lines `A:2`; in the version "Vision Only" all of it is in the picture."""
+    """The question contains its choices as lines `A:2`; in the version "Vision Only" the image contains everything."""
     question = rows.label(row, "question") or "The question is in the picture."
     choice = rows.cell(row, "question_type") == "multi-choice"
     choices = _choices(rows.cell(row, "question_for_eval", "question") or "") if choice else ()
     metadata = rows.cell(row, "metadata") or {}
     return Question(
         uid=rows.uid(row, "sample_index"),
-        text=rows.with_picture(f"{question}\n{INSTRUCTION}" if choice else question),
+        text=rows.with_image(f"{question}\n{INSTRUCTION}" if choice else question),
         answer=rows.letter(row, "answer", len(choices)) if choice else rows.answer(row, "answer"),
         kind="choice" if choice else "free_form",
         choices=choices,
-        images=(rows.picture(row, "image"),),
+        images=(rows.image(row, "image"),),
         subject=metadata.get("subject"),
         cluster=rows.key(row, "problem_index"),
         groups={"version": rows.text(row, "problem_version")},
@@ -33,7 +33,7 @@ def read(row: Row) -> Question:
 
 
 def by_version(graded: Sequence[Graded]) -> dict[str, float]:
-    """Accuracy of each problem version. Their mean is the benchmark's accuracy: each has the same 788 problems."""
+    """Return the accuracy of each problem version. Each has the same 788 problems: their mean is the accuracy."""
     versions: dict[str, list[float]] = {}
     for one in graded:
         versions.setdefault(one.question.groups["version"], []).append(one.accuracy)
@@ -41,7 +41,7 @@ def by_version(graded: Sequence[Graded]) -> dict[str, float]:
 
 
 def _choices(text: str) -> tuple[str, ...]:
-    """Texts of the choices A, B, ... in order; their letters where the text does not have them."""
+    """Return the texts of the choices A, B, ...; their letters if the question does not contain the texts."""
     found = [match for match in _CHOICE.finditer(text.partition("Choices:")[2] or text)]
     in_order = [m[2] for index, m in enumerate(found) if index < len(LETTERS) and m[1] == LETTERS[index]]
     return tuple(in_order) if len(in_order) == len(found) > 1 else _DEFAULT
@@ -57,8 +57,8 @@ BENCHMARKS = (
         columns=("sample_index", "problem_index", "problem_version", "question", "image", "answer", "question_type"),
         read=read,
         own_metrics=by_version,
-        pictures=True,
+        images=True,
         note="letters for multiple choice, else free form; accuracy of each problem version; the official "
-        "evaluation has a language model extract and score",
+        "evaluation uses a language model to extract and score",
     ),
 )

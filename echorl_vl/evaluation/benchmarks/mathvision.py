@@ -1,4 +1,4 @@
-"""MATH-Vision (Wang et al., 2024): competition problems with a picture, in 16 subjects and 5 levels."""
+"""MATH-Vision (Wang et al., 2024): competition problems with an image, in 16 subjects and 5 levels."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from echorl_vl.evaluation.benchmarks.choices import ask
 
 
 def read(row: Row) -> Question:
-    """About half of the questions have five choices, of which many are drawn in the picture."""
+    """About half of the questions have five choices; many of these are part of the image."""
     question = rows.text(row, "question")
     choices = tuple(str(choice) for choice in rows.cell(row, "options") or ())
     return Question(
         uid=rows.uid(row, "id"),
-        text=rows.with_picture(ask(question, choices) if choices else question),
+        text=rows.with_image(ask(question, choices) if choices else question),
         answer=rows.letter(row, "answer", len(choices)) if choices else rows.answer(row, "answer"),
         kind="choice" if choices else "free_form",
         exact=True,
         choices=choices,
-        images=(rows.picture(row, "decoded_image", "image"),),
+        images=(rows.image(row, "decoded_image", "image"),),
         subject=rows.label(row, "subject"),
         level=rows.label(row, "level"),
     )
@@ -30,7 +30,7 @@ _mathvision = partial(
     Benchmark,
     columns=("id", "question", "options", "answer", "subject", "level", ("decoded_image", "image")),
     read=read,
-    pictures=True,
+    images=True,
     note="letters for multiple choice, else free form; numbers are exact",
 )
 

@@ -1,4 +1,4 @@
-"""MathVista testmini (Lu et al., 2024): mathematics on charts, diagrams and photographs, choices and numbers."""
+"""MathVista testmini (Lu et al., 2024): mathematics on charts, diagrams and photographs; choices and numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from echorl_vl.evaluation.benchmarks.choices import LETTERS, ask
 
 
 def read(row: Row) -> Question:
-    """A question of several choices has the text of the correct one as its answer."""
+    """The answer to a multiple-choice question is the text of the correct choice."""
     question = rows.text(row, "question")
     unit, answer = rows.label(row, "unit"), rows.answer(row, "answer")
     if unit:
@@ -18,22 +18,22 @@ def read(row: Row) -> Question:
     metadata = rows.cell(row, "metadata") or {}
     common = {
         "uid": rows.uid(row, "pid"),
-        "images": (rows.picture(row, "decoded_image", "image"),),
+        "images": (rows.image(row, "decoded_image", "image"),),
         "subject": metadata.get("task"),
         "level": metadata.get("grade"),
     }
     if rows.cell(row, "question_type") == "multi_choice":
         if answer not in choices:
-            raise UserError(f"{row.where}, answer: {answer!r} is none of the choices {list(choices)}")
+            raise UserError(f"{row.where}, answer: expected one of the choices {list(choices)}, got {answer!r}")
         correct = LETTERS[choices.index(answer)]
         return Question(
-            text=rows.with_picture(ask(question, choices)), answer=correct, kind="choice", choices=choices, **common
+            text=rows.with_image(ask(question, choices)), answer=correct, kind="choice", choices=choices, **common
         )
-    return Question(text=rows.with_picture(f"{question}\n{_form(row)}".strip()), answer=answer, **common)
+    return Question(text=rows.with_image(f"{question}\n{_form(row)}".strip()), answer=answer, **common)
 
 
 def _form(row: Row) -> str:
-    """The form that the ground truth has, which the official prompt asks for too."""
+    """Return the sentence of the official prompt that asks for the form of the ground truth."""
     kind = rows.cell(row, "answer_type")
     if kind == "integer":
         return "The answer is an integer."
@@ -52,8 +52,8 @@ BENCHMARKS = (
         editions=(Edition("AI4Math/MathVista, testmini", 1000),),
         columns=("pid", "question", "answer", "question_type", "answer_type", ("decoded_image", "image")),
         read=read,
-        pictures=True,
+        images=True,
         note="letters for multiple choice, else free form at the precision of the ground truth; the official "
-        "evaluation has a language model extract the answer",
+        "evaluation uses a language model to extract the answer",
     ),
 )

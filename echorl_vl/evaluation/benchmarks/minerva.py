@@ -9,15 +9,15 @@ from echorl_vl.evaluation.benchmarks.base import Benchmark, Edition, Hub, Questi
 
 
 def read(row: Row) -> Question:
-    """The unit stands behind the box in the solution, and in the question: it is no part of the answer."""
+    """The unit follows the box in the solution and is given in the question: it is not part of the answer."""
     answer = rows.answer(row, "answer", "solution")
     if "\\boxed" in answer or "answer" not in row.values:
         boxed = last_boxed(answer)
         if not boxed:
-            raise UserError(f"{row.where}, solution: no \\boxed{{...}} in it: a question without an answer")
+            raise UserError(f"{row.where}, solution: expected an answer in \\boxed{{...}}, got none")
         answer = boxed.replace("$", " ").strip()
     text = rows.text(row, "problem", "question")
-    # Questions on one situation open with it: "Preamble: ...", or the question before, "Subproblem 0: ...".
+    # Questions about one setting begin with it: "Preamble: ...", or with the question before, "Subproblem 0: ...".
     opening = text.partition("\n")[0].strip()
     return Question(
         uid=rows.uid(row, "idx"),
@@ -37,6 +37,6 @@ BENCHMARKS = (
         editions=(Edition("OCWCourses", 272),),
         columns=(("problem", "question"), ("answer", "solution")),
         read=read,
-        note="free form; a number such as 4.4e7 at the digits that it is given with",
+        note="free form; a number such as 4.4e7 is compared at its number of digits",
     ),
 )

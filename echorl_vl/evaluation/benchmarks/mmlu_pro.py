@@ -9,12 +9,12 @@ from echorl_vl.evaluation.benchmarks.choices import LETTERS, shuffled_question
 
 
 def read(row: Row) -> Question:
-    """`answer_index` counts from 0; `answer`, its letter, has to agree."""
+    """`answer_index` counts from 0 and has to agree with the letter in `answer`."""
     choices = [str(choice) for choice in rows.cell(row, "options") or ()]
     key, correct = rows.uid(row, "question_id"), rows.whole_number(row, "answer_index")
     if not 0 <= correct < len(choices) or rows.answer(row, "answer") != LETTERS[correct]:
         raise UserError(
-            f"{row.where}, answer: {rows.cell(row, 'answer')!r} and answer_index {correct} are not one and the same of "
+            f"{row.where}, answer: {rows.cell(row, 'answer')!r} and answer_index {correct} don't name the same of "
             f"{len(choices)} choices"
         )
     question, subject = rows.text(row, "question"), rows.label(row, "category")

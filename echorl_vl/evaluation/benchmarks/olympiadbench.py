@@ -8,12 +8,12 @@ from echorl_vl.evaluation.benchmarks.base import Benchmark, Edition, Hub, Questi
 
 
 def read(row: Row) -> Question:
-    """`final_answer` is a list of one text, in which several answers stand with commas between them; `error` an
-    absolute tolerance."""
+    """`final_answer` is a list with one text, which separates several answers by commas; `error` is an absolute
+    tolerance."""
     answers = rows.cell(row, "final_answer", "answer")
     answers = [answers] if isinstance(answers, str) else answers
     if not answers or not all(isinstance(answer, str) and answer.strip() for answer in answers):
-        raise UserError(f"{row.where}, final_answer: a question without an answer (found {answers!r})")
+        raise UserError(f"{row.where}, final_answer: expected a list with the answer as text, got {answers!r}")
     error, unit = rows.label(row, "error"), rows.label(row, "unit")
     context = rows.label(row, "context")
     question = rows.text(row, "question", "problem")
@@ -36,7 +36,7 @@ def read(row: Row) -> Question:
 BENCHMARKS = (
     Benchmark(
         name="olympiadbench",
-        title="OlympiadBench, English mathematics without pictures",
+        title="OlympiadBench, English mathematics without images",
         hub=Hub("Hothan/OlympiadBench", "train", "OE_TO_maths_en_COMP"),
         files=("**/olympiad[_-]bench*", "**/olympiadbench*", "**/OE_TO_maths_en_COMP/*"),
         editions=(
@@ -45,6 +45,6 @@ BENCHMARKS = (
         ),
         columns=(("question", "problem"), ("final_answer", "answer")),
         read=read,
-        note="free form; several answers in any order; the file's tolerance, else exact; level: the answer's type",
+        note="free form; several answers in any order; tolerance of the file, else exact; level: type of the answer",
     ),
 )

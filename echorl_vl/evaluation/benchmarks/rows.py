@@ -1,4 +1,7 @@
-"""Cells of a row: the text, the answer, the picture. What is missing is an error that names file, row and column."""
+"""Read the cells of a row. A missing or invalid cell raises a UserError that names file, row and column.
+
+Where a function takes several column names, it reads the first of these columns that has a value.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,12 @@ from echorl_vl.places import is_url, unsupported_url
 
 
 def cell(row: Row, *names: str) -> Any:
-    """The first of the columns that is there and not null; None without one."""
+    """Return the value of a column; None if there is none."""
     return next((row.values[name] for name in names if row.values.get(name) is not None), None)
 
 
 def text(row: Row, *names: str) -> str:
-    """The text of the first of the columns that is there. Raises UserError where it is empty or no text."""
+    """Return the text in a column. Raises UserError if it is empty or not text."""
     value = cell(row, *names)
     if not isinstance(value, str) or not value.strip():
         raise UserError(f"{row.where}, {' or '.join(names)}: expected text, got {_show(value)}")
@@ -28,18 +31,21 @@ def text(row: Row, *names: str) -> str:
 
 
 def answer(row: Row, *names: str) -> str:
-    """The ground truth as text, a whole float without its ".0", from the first of the columns that the file has.
+    """Return the ground truth as text, a float with an integer value without its ".0".
 
-    Raises UserError where there is none.
+    Unlike the other functions it reads the first column that the file has, even if it is null.
+
+    Raises:
+        UserError: there is no answer.
     """
     value = next((row.values[name] for name in names if name in row.values), None)
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
-        raise UserError(f"{row.where}, {' or '.join(names)}: a question without an answer (found {_show(value)})")
+        raise UserError(f"{row.where}, {' or '.join(names)}: expected an answer, got {_show(value)}")
     return answer_text(value).strip()
 
 
 def whole_number(row: Row, name: str) -> int:
-    """A whole number, as one or as text. Raises UserError for any other."""
+    """Return an integer, given as a number or as text. Raises UserError for anything else."""
     value = cell(row, name)
     try:
         number = float(value)
@@ -51,7 +57,7 @@ def whole_number(row: Row, name: str) -> int:
 
 
 def letter(row: Row, name: str, choices: int) -> str:
-    """A ground truth that is the letter of one of `choices` choices. Raises UserError for any other."""
+    """Return a ground truth that is the letter of one of `choices` choices. Raises UserError for anything else."""
     found = answer(row, name).upper()
     if len(found) != 1 or not 0 <= ord(found) - ord("A") < choices:
         raise UserError(f"{row.where}, {name}: expected a letter of {choices} choices, got {_show(found)}")
@@ -59,13 +65,13 @@ def letter(row: Row, name: str, choices: int) -> str:
 
 
 def uid(row: Row, *names: str) -> str:
-    """The benchmark's own id of the question; the number of the row where the file has none."""
+    """Return the benchmark's id of the question, or the row number if the file has no ids."""
     value = cell(row, *names)
     return str(row.number if value is None else value)
 
 
 def key(row: Row, name: str) -> str:
-    """The set that a question belongs to, as text. Raises UserError where there is none."""
+    """Return the name of the set that a question belongs to. Raises UserError if there is none."""
     found = label(row, name)
     if found is None:
         raise UserError(f"{row.where}, {name}: expected the set that the question belongs to, got nothing")
@@ -73,15 +79,16 @@ def key(row: Row, name: str) -> str:
 
 
 def label(row: Row, *names: str) -> str | None:
-    """A subject or level as text."""
+    """Return a subject or level as text; None if there is none."""
     value = cell(row, *names)
     return None if value is None or not str(value).strip() else str(value).strip()
 
 
-def picture(row: Row, *names: str) -> bytes | str:
-    """The bytes of a picture, or the path of its file, from the first of the columns that is there.
+def image(row: Row, *names: str) -> bytes | str:
+    """Return the bytes of an image, or the path of its file, relative to the data file or to its folder `images`.
 
-    A path is looked up beside the data file. Raises UserError, naming the file, where there is no picture.
+    Raises:
+        UserError: there is no image, it is a URL, or its file does not exist.
     """
     value = cell(row, *names)
     if isinstance(value, list):
@@ -92,20 +99,21 @@ def picture(row: Row, *names: str) -> bytes | str:
     if isinstance(value, bytes) and value:
         return value
     if not isinstance(value, str) or not value:
-        raise UserError(f"{where}: the picture is missing")
+        raise UserError(f"{where}: the image is missing")
     if is_url(value):
-        raise UserError(f"{where}: {unsupported_url(value, 'save the picture to a file and give its path')}")
+        raise UserError(f"{where}: {unsupported_url(value, 'save the image to a file and give its path')}")
     places = [os.path.join(row.folder, part, value) for part in ("", "images")] if row.folder else [value]
     found = next((place for place in places if os.path.isfile(place)), None)
     if found is None:
-        raise UserError(f"{where}: picture file {shorten(places[0])} does not exist")
+        raise UserError(f"{where}: image file {shorten(places[0])} does not exist")
     return found
 
 
-def with_picture(question: str) -> str:
-    """The question with one `<image>`, put first where it has none. A marker `<image1>` of its own stands for it.
+def with_image(question: str) -> str:
+    """Return the question with exactly one `<image>`.
 
-    Where a question has several markers, they are parts of one picture: the picture comes first, and they are named.
+    A single marker such as `<image1>` is replaced; without a marker `<image>` comes first. Several markers refer to
+    parts of one image: `<image>` comes first, and the markers become `[picture 1]`, `[picture 2]`, ...
     """
     markers = re.findall(r"<image\d+>", question)
     if len(markers) == 1:

@@ -1,4 +1,4 @@
-"""From a benchmark and a place to its checked questions. Never a silent skip: N has to be the benchmark's."""
+"""Load and check the questions of a benchmark. No question is skipped: the number has to be the benchmark's."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ from echorl_vl.errors import UserError
 from echorl_vl.evaluation.benchmarks.base import Benchmark, Edition, Question, Row, records_sha256
 from echorl_vl.types import Keys
 
-# The columns are checked here, against the benchmark's own list, so the reader of files is to check none. It is told of
-# answers since a JSON column of numbers and text is text there.
+# `_edition` checks the columns, so `read_file` checks none. It gets the name of the answer column because it reads a
+# JSON column with both numbers and text as text.
 _ANY_COLUMNS = Keys(prompt="", answer="answer", image="", video="")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 class Questions(Sequence[Question]):
-    """The questions of one benchmark, in the order of its file; a row is read each time it is asked for.
+    """The questions of one benchmark, in the order of its file. Each access reads the row again.
 
-    `source` names the file, `edition` says which published form it is, `total` is its N; `len` may be less (--limit).
-    `sha256` is that of all questions, their answers and pictures; `most_images` the number of pictures of the question
-    that has most.
+    Attributes:
+        source: name of the file.
+        edition: which published form the file is.
+        total: number of questions of the edition; `len` is smaller with `--limit`.
+        sha256: SHA-256 of all questions with their answers and images.
+        most_images: largest number of images of a question.
     """
 
     def __init__(self, source: str, edition: Edition, total: int, count: int, read: Callable[[int], Question]) -> None:
@@ -39,7 +42,7 @@ class Questions(Sequence[Question]):
         return self._count
 
     def __getitem__(self, index):
-        """Question `index`; a slice gives a list."""
+        """Return a question, or a list of questions for a slice."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(self._count))]
         if not -self._count <= index < self._count:
@@ -51,16 +54,17 @@ class Questions(Sequence[Question]):
 
 
 def load(benchmark: Benchmark, place: Path | None, seed: int = 0, limit: int | None = None) -> Questions:
-    """The questions of `benchmark`, each of them checked.
+    """Load the questions of a benchmark and check each of them.
 
     Args:
-        place: a folder in which the benchmark's file is looked for, or the file itself; None: the hub.
-        seed: of the order of the choices, for a benchmark that shuffles them.
-        limit: the first so many questions only. The file then need not be whole: fewer rows than an edition's are a
-            part of it, and `total` is the edition's N all the same.
+        benchmark: the benchmark.
+        place: the file, or a folder to search for it; None for the hub.
+        seed: seed of the order of choices, if the benchmark shuffles them.
+        limit: number of questions, counted from the first. With a limit the file may be a part of an edition.
 
-    Raises UserError for a file that isn't there or is another's, an N that is no edition's, a question without an
-    answer, a missing picture, two questions with the same id.
+    Raises:
+        UserError: the file is missing or is not one of this benchmark, its number of questions is not that of an
+            edition, a question has no answer or a missing image, or two questions have the same id.
     """
     source, table, folder = _from_hub(benchmark) if place is None else _from_files(benchmark, place)
     edition = _edition(benchmark, source, table, part=limit is not None)
@@ -74,18 +78,18 @@ def load(benchmark: Benchmark, place: Path | None, seed: int = 0, limit: int | N
     questions = Questions(source, edition, edition.size, count, read)
     questions.sha256 = records_sha256(_checked(questions, source))
     whole = len(table) == edition.size
-    if whole and edition.holds and not any(_holds(read(index).text, edition.holds) for index in range(len(table))):
-        raise UserError(f"{source}: not {edition.name}: none of its questions has the words {edition.holds!r}")
+    if whole and edition.words and not any(_contains(read(index).text, edition.words) for index in range(len(table))):
+        raise UserError(f"{source}: not {edition.name}: no question contains the words {edition.words!r}")
     return questions
 
 
-def _holds(text: str, words: str) -> bool:
-    """Whether a text has these words, whatever stands between them (spaces, dollar signs)."""
+def _contains(text: str, words: str) -> bool:
+    """Whether a text contains these words, apart from spaces and punctuation (such as dollar signs)."""
     return re.sub(r"\W", "", words).lower() in re.sub(r"\W", "", text).lower()
 
 
 def _checked(questions: Questions, source: str) -> Iterator[dict[str, Any]]:
-    """Records of all questions, each read once (a row raises for whatever is missing in it); counts their pictures."""
+    """Yield the records of all questions and count their images. Reading a question checks its cells."""
     uids: Counter[str] = Counter()
     for index, question in enumerate(questions):
         uids[question.uid] += 1
@@ -93,23 +97,24 @@ def _checked(questions: Questions, source: str) -> Iterator[dict[str, Any]]:
             raise UserError(f"{source}, row {index}: a second question with the id {question.uid!r}")
         if question.text.count(IMAGE) != len(question.images):
             raise UserError(
-                f"{source}, row {index}: {question.text.count(IMAGE)} {IMAGE} and {len(question.images)} picture(s)"
+                f"{source}, row {index}: {question.text.count(IMAGE)} {IMAGE} and {len(question.images)} image(s)"
             )
         questions.most_images = max(questions.most_images, len(question.images))
         yield question.record()
 
 
 def _edition(benchmark: Benchmark, source: str, table: datasets.Dataset, part: bool = False) -> Edition:
-    """The edition that the table is, or with `part` may be a part of: of several the first, the official one.
+    """Find the edition of a table, or the first one that it may be a part of if `part` is set.
 
-    Raises UserError for a file of something else or of another N.
+    Raises:
+        UserError: required columns are missing, or the number of questions is not that of an edition.
     """
     for names in benchmark.columns:
         names = (names,) if isinstance(names, str) else names
         if not any(name in table.column_names for name in names):
             raise UserError(
-                f"{source}: not a file of {benchmark.name}: no column {' or '.join(names)}; "
-                f"it has {', '.join(table.column_names)}"
+                f"{source}: not a file of {benchmark.name}: expected a column {' or '.join(names)}, "
+                f"got {', '.join(table.column_names)}"
             )
     marks = next(
         (e.marks for e in benchmark.editions if e.marks and set(e.marks) <= set(table.column_names)),
@@ -123,8 +128,8 @@ def _edition(benchmark: Benchmark, source: str, table: datasets.Dataset, part: b
     if part and larger and len(table):
         return larger[0]
     sizes = " or ".join(f"{edition.size} ({edition.name})" for edition in alternatives)
-    advice = "; part of a file is no result: --limit N takes it, marked PARTIAL" if larger and not part else ""
-    raise UserError(f"{source}: {len(table)} questions, and {benchmark.name} has {sizes}{advice}")
+    advice = "; to evaluate a part of the file, marked PARTIAL, give --limit N" if larger and not part else ""
+    raise UserError(f"{source}: expected {sizes} questions of {benchmark.name}, got {len(table)}{advice}")
 
 
 def _from_files(benchmark: Benchmark, place: Path) -> tuple[str, datasets.Dataset, Path]:
@@ -138,7 +143,7 @@ def _from_files(benchmark: Benchmark, place: Path) -> tuple[str, datasets.Datase
 def _find(benchmark: Benchmark, place: Path) -> list[Path]:
     if place.is_file():
         if place.suffix.lower() not in SUFFIXES:
-            raise UserError(f"{place}: '{place.suffix}' is no format of questions; expected {', '.join(SUFFIXES)}")
+            raise UserError(f"{place}: expected a file with suffix {', '.join(SUFFIXES)}, got '{place.suffix}'")
         return [place]
     if not place.is_dir():
         raise missing_path(place)
@@ -147,13 +152,13 @@ def _find(benchmark: Benchmark, place: Path) -> list[Path]:
         if len(found) > 1 and not all(_SHARD.search(path.stem) for path in found):
             names = ", ".join(str(path.relative_to(place)) for path in found[:4])
             raise UserError(
-                f"{place}: several files could be {benchmark.name}: {names}; give one as --data {benchmark.name}=FILE"
+                f"{place}: several files may be {benchmark.name}: {names}; choose one with --data {benchmark.name}=FILE"
             )
         if found:
             return found
     raise UserError(
-        f"{place}: no file of {benchmark.name} in this folder; looked for {', '.join(benchmark.files)}. Give it as "
-        f"--data {benchmark.name}=FILE, or leave --data out to load {benchmark.hub} from the hub"
+        f"{place}: no file of {benchmark.name} in this folder; searched for {', '.join(benchmark.files)}. Give it as "
+        f"--data {benchmark.name}=FILE, or omit --data to load {benchmark.hub} from the hub"
     )
 
 
@@ -161,8 +166,8 @@ def _from_hub(benchmark: Benchmark) -> tuple[str, datasets.Dataset, None]:
     hub = benchmark.hub
     try:
         return str(hub), datasets.load_dataset(hub.name, hub.config, split=hub.split), None
-    except Exception as error:  # no network, no access to a gated set, a full disk: the hub's client has one each
+    except Exception as error:  # the client raises many types: no network, a gated data set, a full disk
         raise UserError(
-            f"{benchmark.name}: the Hugging Face hub did not give {hub} ({root_cause(error)}). For a local copy: "
+            f"{benchmark.name}: can't load {hub} from the Hugging Face hub ({root_cause(error)}). For a local copy: "
             f"--data FOLDER, or --data {benchmark.name}=FILE"
         ) from error

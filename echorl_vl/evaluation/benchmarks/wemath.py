@@ -1,4 +1,4 @@
-"""We-Math testmini (Qiao et al., 2024): problems of two or three steps, and each step as a problem of its own."""
+"""We-Math testmini (Qiao et al., 2024): problems of two or three steps, and each step as a separate problem."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from echorl_vl.evaluation.benchmarks.base import Benchmark, Edition, Graded, Hub
 from echorl_vl.evaluation.benchmarks.choices import LETTERS, ask
 
 _CHOICE = re.compile(r"(?:^|[;；\s])\s*([A-H])\s*[.．、]\s*(?![;；])")
-# not before a semicolon: the file has some inside names, "AB;C.;" for "ABC."
+# No choice begins before a semicolon: the file has semicolons within names, "AB;C.;" for "ABC."
 _KEY = re.compile(r"([23])steps_([123]|multi)")
 
 
 def read(row: Row) -> Question:
-    """`option` is one text, "A. 3 cm; B. 5 cm; ..."; a problem and its steps share `ID`, and `key` tells them apart."""
+    """`option` is one text, "A. 3 cm; B. 5 cm; ..."; a problem and its steps share `ID` and differ in `key`."""
     choices = _choices(rows.text(row, "option"))
     if len(choices) < 2:
         raise UserError(f"{row.where}, option: expected choices 'A. ...; B. ...', got {rows.text(row, 'option')!r}")
@@ -25,11 +25,11 @@ def read(row: Row) -> Question:
         raise UserError(f"{row.where}, key: expected 2steps_1 to 3steps_multi, got {key!r}")
     return Question(
         uid=f"{problem}/{key}",
-        text=rows.with_picture(ask(rows.text(row, "question"), choices)),
+        text=rows.with_image(ask(rows.text(row, "question"), choices)),
         answer=rows.letter(row, "answer", len(choices)),
         kind="choice",
         choices=choices,
-        images=(rows.picture(row, "image_path", "image"),),
+        images=(rows.image(row, "image_path", "image"),),
         subject=rows.label(row, "knowledge concept"),
         level={"1": "one step", "2": "one step", "3": "one step", "multi": f"{key[0]} steps"}[key.partition("_")[2]],
         cluster=f"{key[0]} steps/{problem}",
@@ -38,13 +38,17 @@ def read(row: Row) -> Question:
 
 
 def four_dimensions(graded: Sequence[Graded]) -> dict[str, float]:
-    """We-Math's four-dimensional metric, strict and loose, as in the authors' `four_dimensional_metrics.py`.
+    """Compute We-Math's four-dimensional metric, strict and loose, as the authors' `four_dimensional_metrics.py` does.
 
-    Each problem of several steps is one of: insufficient knowledge (a step incorrect, the problem incorrect),
-    inadequate generalization (all steps correct, the problem incorrect), complete mastery (the problem correct and all
-    steps correct; loose: any of them), rote memorization (the problem correct, a step incorrect; loose: all of them).
-    Rote memorization is given as a share of the problems that are correct. Score = 1 - 0.5 IG - IK - RM, as shares of
-    all problems.
+    Each problem of several steps falls into one class:
+
+    - insufficient knowledge (IK): the problem and at least one step are incorrect;
+    - inadequate generalization (IG): the problem is incorrect, all steps are correct;
+    - complete mastery: the problem is correct and all steps are (strict), or any step is (loose);
+    - rote memorization (RM): the problem is correct and at least one step is not (strict), or no step is (loose).
+
+    Rote memorization is reported as a share of the correct problems. The score is 1 - 0.5 IG - IK - RM, each as a share
+    of all problems.
     """
     return over_samples(graded, _four_dimensions)
 
@@ -60,7 +64,7 @@ def _four_dimensions(verdicts: Verdicts) -> dict[str, float]:
         if len(parts) == int(steps) + 1 and "multi" in parts
     ]
     count = len(complete)
-    if count == 0:  # --limit may cut every problem off from its steps
+    if count == 0:  # with --limit no problem may be left with all its steps
         return {}
     insufficient = sum(not correct and not all(steps) for correct, steps in complete)
     inadequate = sum(not correct and all(steps) for correct, steps in complete)
@@ -79,7 +83,7 @@ def _four_dimensions(verdicts: Verdicts) -> dict[str, float]:
 
 
 def _choices(option: str) -> tuple[str, ...]:
-    """Texts of "A. 300, 400;B. 400, 300"; a new choice begins only where the next letter does."""
+    """Return the texts in "A. 300, 400;B. 400, 300"; a choice begins only at the next expected letter."""
     starts: list[re.Match[str]] = []
     for match in _CHOICE.finditer(option):
         if match[1] == LETTERS[len(starts)]:
@@ -98,7 +102,7 @@ BENCHMARKS = (
         columns=("ID", "key", "question", "option", "answer", "image_path"),
         read=read,
         own_metrics=four_dimensions,
-        pictures=True,
-        note="letters; the authors' four-dimensional metric, strict and loose, over the 525 problems of several steps",
+        images=True,
+        note="letters; the authors' four-dimensional metric, strict and loose, on the 525 problems of several steps",
     ),
 )

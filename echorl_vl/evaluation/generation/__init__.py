@@ -1,1 +1,1 @@
-"""Generation: questions -> written responses, by transformers or vLLM; resumable at any question."""
+"""Generation: questions -> response files, by transformers or vLLM; resumable at any question."""

@@ -13,7 +13,7 @@ from echorl_vl.types import Problem
 
 @dataclass(frozen=True)
 class Request:
-    """One response to draw. Equal seeds give equal draws, whatever else is drawn beside it."""
+    """A response to sample. Equal seeds give equal responses, independent of the other requests."""
 
     problem: Problem
     seed: int
@@ -21,7 +21,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """A response: its text without special tokens, its length in tokens, whether it was cut off at the limit."""
+    """A response: text without special tokens, length in tokens, whether it reached the length limit."""
 
     text: str
     tokens: int
@@ -29,25 +29,26 @@ class Response:
 
 
 class Generator(Protocol):
-    """A loaded model that draws responses.
+    """A loaded model that samples responses.
 
-    `batch_size` is the number of requests that it takes at once; `context` the longest prompt and response together, in
-    tokens, None where there is no limit.
+    Attributes:
+        batch_size: maximum number of requests per call.
+        context: maximum length of prompt and response together, in tokens; None for no limit.
     """
 
     batch_size: int
     context: int | None
 
     def lengths(self, problems: Sequence[Problem]) -> list[int]:
-        """Tokens of each problem's prompt, pictures included. Raises UserError for one that has no prompt."""
+        """Return the length of each prompt in tokens, with images. Raises UserError for an invalid problem."""
         ...
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Response]:
-        """One response for each request, in order. `sampling.samples` and its seed are the requests' already."""
+        """Return one response per request, in order; ignores `sampling.samples` and `sampling.seed`."""
         ...
 
 
 def seed_of(seed: int, benchmark: str, uid: str, sample: int) -> int:
-    """The seed of one response, 0 to 2**31 - 1: a hash, so that no two questions share a stream of random numbers."""
+    """Return the seed of one response, 0 to 2**31 - 1: a hash, so that questions have independent random numbers."""
     digest = hashlib.sha256(f"{seed}\n{benchmark}\n{uid}\n{sample}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1

@@ -1,4 +1,4 @@
-"""Draw what is missing, in batches by length: the same ones in every run of a command, so that resuming is exact."""
+"""Sample missing responses. The batches are the same in every run of a command, so that resuming is exact."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from echorl_vl.types import Problem
 
 
 def measure(generator: Generator, questions: Sequence[Question], source: str, sampling: Sampling) -> list[int]:
-    """Tokens of each question's prompt.
+    """Return the length of each prompt in tokens, and check all prompts before the first response.
 
-    Raises UserError for a prompt that can't be made, or that leaves no room for `sampling.max_tokens` in the model's
-    context: before anything is drawn, and not after hours.
+    Raises:
+        UserError: a problem is invalid, or prompt and response may exceed the model's context.
     """
     lengths = generator.lengths(_Problems(questions, source))
     longest = max(range(len(lengths)), key=lengths.__getitem__)
     if generator.context is not None and generator.context - lengths[longest] < sampling.max_tokens:
         room = max(generator.context - lengths[longest], 0)
         raise UserError(
-            f"{source}, row {longest} (id {questions[longest].uid}): the prompt has {lengths[longest]} tokens and the "
-            f"model's context {generator.context}: room for {room}, and --max-tokens is {sampling.max_tokens}"
+            f"{source}, row {longest} (id {questions[longest].uid}): the prompt has {lengths[longest]} of the "
+            f"{generator.context} tokens of the model's context; expected --max-tokens of at most {room}, got "
+            f"{sampling.max_tokens}"
         )
     return lengths
 
@@ -39,18 +40,27 @@ def draw(
     store: ResponseStore,
     progress: Callable[[int], None] = lambda done: None,
 ) -> None:
-    """Draws the responses to the questions that `store` does not have, and appends them question by question.
+    """Sample the responses that `store` does not have yet and append them question by question.
 
-    Batches are cut from all questions, longest prompt first, not from those that are left: a row's floats depend on the
-    rows beside it, so a batch that was cut off is computed again as it was. `lengths` are the prompts', as `measure`
-    gives them; `progress` is called with the number of questions done.
+    All questions are divided into batches, longest prompt first, whether or not they are done: floating-point results
+    depend on the other rows of a batch, so an interrupted batch has to be computed again with the same rows.
+
+    Args:
+        generator: the model.
+        benchmark: name of the benchmark, a part of the seeds.
+        questions: all questions.
+        source: name of the data file, for messages.
+        sampling: sampling parameters.
+        lengths: length of each prompt, from `measure`.
+        store: the responses.
+        progress: called with the number of finished questions.
     """
     problems = _Problems(questions, source)
     order = sorted(range(len(questions)), key=lambda index: (-lengths[index], index))
-    together = max(1, generator.batch_size // sampling.samples)
+    per_batch = max(1, generator.batch_size // sampling.samples)
     progress(len(store.responses))
-    for start in range(0, len(order), together):
-        batch = [(index, questions[index].uid) for index in order[start : start + together]]
+    for start in range(0, len(order), per_batch):
+        batch = [(index, questions[index].uid) for index in order[start : start + per_batch]]
         if all(uid in store.responses for _, uid in batch):
             continue
         requests = [
@@ -68,7 +78,7 @@ def draw(
 
 
 class _Problems(Sequence[Problem]):
-    """The questions as problems, read when asked for: pictures of thousands of questions do not fit in memory."""
+    """The questions as problems, read on access: the images of thousands of questions don't fit in memory."""
 
     def __init__(self, questions: Sequence[Question], source: str) -> None:
         self._questions, self._source = questions, source

@@ -1,4 +1,4 @@
-"""What both backends share: the encoder of a model's prompts, with the evaluation's pixel limits and template."""
+"""Prompts for both backends: the encoder with the evaluation's pixel limits and template, and the context length."""
 
 from __future__ import annotations
 
@@ -19,10 +19,18 @@ def encoder_for(
     min_pixels: int | None,
     max_pixels: int | None,
 ) -> PromptEncoder:
-    """The encoder of the prompts of one model; config: transformers' of it. Nothing is kept: each prompt is used once.
+    """Build the prompt encoder of a model. It has no cache, since each prompt is used once.
 
-    Raises UserError for images that no known family's processor reads, a template that is none, or limits that leave no
-    size.
+    Args:
+        config: transformers' configuration of the model.
+        processor: processor of a model with images, else None.
+        tokenizer: the tokenizer.
+        template: jinja file of the prompt template.
+        min_pixels: minimum area of an image.
+        max_pixels: maximum area of an image.
+
+    Raises:
+        UserError: the model's images are not supported, or the template or the limits are invalid.
     """
     return PromptEncoder(
         processor,
@@ -36,15 +44,16 @@ def encoder_for(
 
 
 def context_of(config: Any) -> int | None:
-    """The longest sequence that a model's config allows, in tokens; None where it does not say."""
+    """Return the maximum sequence length of a model in tokens; None if its configuration does not state it."""
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     return getattr(text, "max_position_embeddings", None)
 
 
 def pixel_limits(model: str, min_pixels: int | None, max_pixels: int | None) -> tuple[int | None, int | None]:
-    """The limits that pictures are fitted to: those given, else the processor's own; None for a model of text.
+    """Return the limits of image areas: the given ones, else the processor's; unchanged for a text-only model.
 
-    Raises UserError for images that no known family's processor reads.
+    Raises:
+        UserError: the model's images are not supported.
     """
     config = AutoConfig.from_pretrained(model)
     if not has_images(config):

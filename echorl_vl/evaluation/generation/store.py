@@ -1,4 +1,4 @@
-"""Responses on disk: one line a question, appended durably, read back whole after a kill at any moment."""
+"""Responses on disk: one line per question, appended durably, readable after a kill at any moment."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from echorl_vl.outputs.atomic import disk_error, fsync_folder
 class ResponseStore:
     """The responses of one benchmark in a JSON-lines file: {"uid", "responses": [{"text", "tokens", "truncated"}]}.
 
-    A line that was cut off by a kill is dropped when the store is opened: its question is drawn again. Raises UserError
-    for a line that is damaged otherwise.
+    An incomplete last line, left by a kill, is removed when the store is opened; its question is sampled again.
+
+    Raises:
+        UserError: another line is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,7 +29,7 @@ class ResponseStore:
             self._read()
 
     def append(self, uid: str, responses: Sequence[Response]) -> None:
-        """Writes the responses to one question; when this returns they survive a power cut. Raises UserError."""
+        """Write the responses to one question and sync them to disk. Raises UserError if the disk fails."""
         line = json.dumps({"uid": uid, "responses": [asdict(response) for response in responses]}, ensure_ascii=False)
         try:
             new = not self.path.exists()
@@ -53,6 +55,6 @@ class ResponseStore:
                 self.responses[entry["uid"]] = [Response(**response) for response in entry["responses"]]
             except (ValueError, KeyError, TypeError) as error:
                 raise UserError(
-                    f"{self.path}, line {number}: not the responses to a question ({shorten(str(error))}): something "
-                    "else changed the file; remove that line, and the question is drawn again"
+                    f"{self.path}, line {number}: expected the responses to a question ({shorten(str(error))}): "
+                    "another program changed the file; remove the line to sample the responses again"
                 ) from error

@@ -1,7 +1,7 @@
 """Responses by transformers' `generate`: Qwen2.5-VL of any size, and text-only causal language models.
 
-Left-padded batches. Sampling is done here, by inverse transform with one uniform number a token from a generator of
-each row's own: `generate` itself draws a whole batch from one stream, in which a draw depends on the rows before it.
+Batches are left-padded. Tokens are sampled by inverse transform, with one uniform number per token from a separate
+generator for each row. `generate` itself uses one generator per batch, so that a row would depend on those before it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ BATCH_SIZE = 16
 
 
 class TransformersGenerator:
-    """A model in transformers. `device` None: a GPU where there is one; `dtype` None: bfloat16 on a GPU, else float32.
+    """A model in transformers. By default it runs on a GPU in bfloat16, or on the CPU in float32.
 
-    Raises UserError for a model that is missing, damaged or of a kind that is not known.
+    Raises:
+        UserError: the model is missing, damaged or of an unsupported type.
     """
 
     def __init__(
@@ -51,17 +52,17 @@ class TransformersGenerator:
         self.batch_size = 1 if has_length_dependent_rope(self.model.config) else batch_size or BATCH_SIZE
         self.context = context_of(self.model.config)
         self._ends = _end_tokens(self.model, self.tokenizer)
-        # What a checkpoint's own file asks for (a repetition penalty, top-k) is no part of an evaluation's settings.
+        # Generation settings in the checkpoint (a repetition penalty, top-k) are ignored: they are not recorded.
         self.model.generation_config = GenerationConfig(eos_token_id=self._ends, pad_token_id=self._ends[0])
         self._family = loaded.family
 
     def lengths(self, problems: Sequence[Problem]) -> list[int]:
-        """Tokens of each problem's prompt, from the headers of its pictures."""
+        """Return the length of each prompt in tokens; reads only the headers of images."""
         return self.encoder.lengths(problems)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Response]:
-        """One response for each request."""
-        # The n requests of a question come one after another: its pictures are encoded once.
+        """Return one response per request."""
+        # The n requests of a question are consecutive, so its images are encoded once.
         prompts: list[Prompt] = []
         for index, request in enumerate(requests):
             same = index > 0 and requests[index - 1].problem is request.problem
@@ -69,30 +70,30 @@ class TransformersGenerator:
         inputs = self._batch(prompts)
         width = inputs["input_ids"].shape[1]
         uniform = torch.stack([_uniform(request.seed, sampling.max_tokens) for request in requests])
-        draw = SeededSampling(uniform.to(self.device), width, sampling)
+        sampler = SeededSampling(uniform.to(self.device), width, sampling)
         try:
             with torch.inference_mode():
                 output = self.model.generate(
                     **inputs,
                     max_new_tokens=sampling.max_tokens,
                     do_sample=False,
-                    logits_processor=LogitsProcessorList([draw]),
+                    logits_processor=LogitsProcessorList([sampler]),
                 )
         except torch.OutOfMemoryError as error:
             raise UserError(
-                f"out of memory with {len(requests)} responses at once: lower --batch-size (it is {self.batch_size}) "
+                f"out of memory with a batch of {len(requests)} responses: lower --batch-size (now {self.batch_size}) "
                 "or --max-pixels"
             ) from error
         return [self._response(row) for row in output[:, width:].tolist()]
 
     def _response(self, tokens: list[int]) -> Response:
-        """A response ends before its first end token; without one it was cut off."""
+        """Cut a response before its first end token; without one it is truncated."""
         end = next((index for index, token in enumerate(tokens) if token in self._ends), None)
         kept = tokens if end is None else tokens[:end]
         return Response(self.tokenizer.decode(kept, skip_special_tokens=True), len(kept), end is None)
 
     def _batch(self, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
-        """(B, L) ids and mask, padded on the left; the images of all rows one after another."""
+        """Return (B, L) ids and mask, padded on the left, and the images of all rows in order."""
         width = max(map(len, prompts))
         ids = torch.full((len(prompts), width), self._ends[0], dtype=torch.long)
         mask = torch.zeros_like(ids)
@@ -105,9 +106,12 @@ class TransformersGenerator:
 
 
 class SeededSampling(LogitsProcessor):
-    """Leaves to `generate` one token a row: the one that the row's own uniform number for this step draws.
+    """Samples one token per row from the row's uniform number for this step, and masks all others for `generate`.
 
-    uniform: (B, max_tokens) float64 in [0, 1). `width` is the length of the padded prompts in tokens.
+    Args:
+        uniform: (B, max_tokens) float64 in [0, 1).
+        width: length of the padded prompts in tokens.
+        sampling: temperature, top-p and top-k.
     """
 
     def __init__(self, uniform: Tensor, width: int, sampling: Sampling) -> None:
@@ -122,29 +126,29 @@ class SeededSampling(LogitsProcessor):
 
 
 def dtype_on(device: str, dtype: str | None) -> torch.dtype:
-    """The dtype of that name; without one bfloat16 on a GPU, else float32. Raises UserError for a name that is none."""
+    """Return the named dtype, by default bfloat16 on a GPU and float32 on the CPU. Raises UserError for other names."""
     return to_dtype(dtype) or (torch.bfloat16 if device.startswith("cuda") else torch.float32)
 
 
 def has_length_dependent_rope(config: Any) -> bool:
-    """Whether rotary factors are chosen by the longest row of a batch: a response then depends on the others."""
+    """Whether the rotary factors depend on the longest row of a batch; a response then depends on the others."""
     rope = getattr(config.get_text_config(), "rope_parameters", None) or {}
-    kinds = [rope, *(part for part in rope.values() if isinstance(part, dict))]  # some models have one a kind of layer
-    return any(part.get("rope_type") in ("dynamic", "longrope") for part in kinds)
+    by_layer_type = [rope, *(each for each in rope.values() if isinstance(each, dict))]
+    return any(each.get("rope_type") in ("dynamic", "longrope") for each in by_layer_type)
 
 
 def _uniform(seed: int, count: int) -> Tensor:
-    """(count,) float64, the same on every device."""
+    """Return (count,) float64 uniform numbers, the same on every device."""
     return torch.rand(count, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """Every token that ends a response, the padding token first (it stands where nothing is read)."""
+    """Return all tokens that end a response, the padding token first (`_batch` pads with it)."""
     named = [tokenizer.pad_token_id, tokenizer.eos_token_id]
     for config in (model.generation_config, model.config):
         ends = getattr(config, "eos_token_id", None)
         named += ends if isinstance(ends, list) else [ends]
     ends = list(dict.fromkeys(token for token in named if token is not None))
     if not ends:
-        raise UserError("the model has no token that ends a response: eos_token_id is in none of its files")
+        raise UserError("the model has no token that ends a response: eos_token_id is not in its files")
     return ends

@@ -1,6 +1,6 @@
-"""Responses by vLLM's offline `LLM`: for a GPU and real checkpoints.
+"""Responses by vLLM's offline `LLM`, for GPUs.
 
-Each request has its own seed, but vLLM's floats depend on what it happens to compute together, so two runs at a
+Each request has its own seed, but rounding in vLLM depends on how it schedules requests into batches: two runs at a
 temperature above 0 may differ in a few responses; see docs/evaluation.md.
 """
 
@@ -23,16 +23,25 @@ BATCH_SIZE = 256
 
 
 def available() -> bool:
-    """Whether vLLM is installed; it is not imported, which would take many seconds."""
+    """Whether vLLM is installed. Does not import it, which takes many seconds."""
     return importlib.util.find_spec("vllm") is not None
 
 
 class VLLMGenerator:
-    """A model in vLLM. `dtype` is a name of vLLM's, None for the checkpoint's own; `max_images` the most of one prompt.
+    """A model in vLLM.
 
-    `options` go to `vllm.LLM` (tensor_parallel_size, gpu_memory_utilization).
+    Args:
+        model: folder of the model.
+        template: jinja file of the prompt template.
+        min_pixels: minimum area of an image.
+        max_pixels: maximum area of an image.
+        dtype: vLLM's name of a dtype; None for the checkpoint's.
+        batch_size: maximum number of requests per call.
+        max_images: maximum number of images in a prompt.
+        options: arguments of `vllm.LLM`, such as tensor_parallel_size.
 
-    Raises UserError where vLLM is not installed or can't load the model.
+    Raises:
+        UserError: vLLM is not installed or can't load the model.
     """
 
     def __init__(
@@ -47,8 +56,8 @@ class VLLMGenerator:
         **options: Any,
     ) -> None:
         if not available():
-            raise UserError("--engine vllm: vLLM is not installed here; --engine transformers needs nothing more")
-        check_weight_files(model)  # vLLM answers with nonsense where weights are NaN
+            raise UserError("--engine vllm: vLLM is not installed; install it, or use --engine transformers")
+        check_weight_files(model)  # with NaN in the weights vLLM generates nonsense without an error
         import vllm
         from transformers import AutoConfig, AutoTokenizer
 
@@ -63,7 +72,7 @@ class VLLMGenerator:
         self.batch_size = batch_size or BATCH_SIZE
         self.context = context_of(config)
         if processor is not None:
-            # vLLM resizes once more: by the same limits, which leave a picture that was fitted to them as it is.
+            # vLLM resizes images again; with the same limits it leaves them unchanged.
             processing = self.encoder.images.processing
             limits = {"min_pixels": processing.min_pixels, "max_pixels": processing.max_pixels}
             options["mm_processor_kwargs"] = {key: value for key, value in limits.items() if value is not None}
@@ -71,16 +80,16 @@ class VLLMGenerator:
         self._params = vllm.SamplingParams
         try:
             self.engine = vllm.LLM(model=model, dtype=dtype or "auto", **options)
-        except Exception as error:  # what it raises differs from cause to cause
+        except Exception as error:  # vLLM raises many types
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(f"{model}: vLLM can't load it: {reason}") from error
 
     def lengths(self, problems: Sequence[Problem]) -> list[int]:
-        """Tokens of each problem's prompt, from the headers of its pictures."""
+        """Return the length of each prompt in tokens; reads only the headers of images."""
         return self.encoder.lengths(problems)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Response]:
-        """One response for each request."""
+        """Return one response per request."""
         outputs = self.engine.generate(
             [self._prompt(request.problem) for request in requests],
             [self._sampling(sampling, request.seed) for request in requests],
@@ -89,9 +98,9 @@ class VLLMGenerator:
         return [_response(output.outputs[0]) for output in outputs]
 
     def _prompt(self, problem: Problem) -> dict[str, Any]:
-        """Tokens; with pictures the chat as text, with one image token for each: vLLM puts in the others.
+        """Return vLLM's prompt: tokens, or with images the text with one image token each, which vLLM expands.
 
-        Tokens, since of a text vLLM's tokenizer would begin a second time with the token that begins a text.
+        Text prompts are given as tokens because vLLM's tokenizer would add a second beginning-of-text token.
         """
         if not problem.images:
             return {"prompt_token_ids": self.encoder.encode(problem).input_ids.tolist()}
@@ -111,5 +120,5 @@ class VLLMGenerator:
 
 def _response(output: Any) -> Response:
     ended = output.finish_reason == "stop"
-    # The end token is one of vLLM's tokens, and none of the response's.
+    # vLLM counts the end token; the length of a response does not.
     return Response(output.text, max(len(output.token_ids) - ended, 0), not ended)

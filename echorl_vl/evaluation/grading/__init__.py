@@ -1,1 +1,1 @@
-"""Grading, a pass of its own: written responses -> answers -> verdicts. It can be run again and never hangs."""
+"""The grading pass: response files -> answers -> verdicts. It can be repeated without the model, and never hangs."""

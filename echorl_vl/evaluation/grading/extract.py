@@ -1,7 +1,7 @@
-"""The final answer of a response, for each kind of question. What is not certain is no answer.
+"""Extract the final answer of a response, for each kind of question. An ambiguous answer counts as none.
 
-The content of the last `\\boxed{...}` is the answer. Where there is no box: the last `<answer>...</answer>`, then the
-last "the answer is ..."; but only in a response that ended by itself: in one that was cut off no such words are final.
+The answer is the content of the last `\\boxed{...}`. Without a box it is the last `<answer>...</answer>`, else the last
+"the answer is ...", unless the response was truncated.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ _LABEL = re.compile(
 _LABELLED = re.compile(r"[(\[]?([A-Z])[)\].:]\s*(.+)", re.DOTALL)
 _REASONED = re.compile(r"[(\[]?([A-Z])[)\]]?,?\s+(?:because|since|as)\b.+", re.DOTALL)
 _YES_NO = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
-# "No difference" and "no doubt" open with a no that is none.
+# "No difference" and "no doubt" begin with "no" but don't mean no.
 _OPENING = re.compile(r"\W*(yes|no)\b\s*(?:[,.;:!)*_]|$)", re.IGNORECASE)
 _MAX_ANSWER = 2000
 
 
 def extract(response: str, question: Question, truncated: bool = False) -> str | None:
-    """The answer in `response`: text (free_form), a letter (choice), "yes" or "no" (yes_no); None: no answer.
+    """Return the answer: text (free_form), a letter (choice), "yes" or "no" (yes_no); None if there is no answer.
 
-    Linear in the length of the response.
+    Takes time linear in the length of the response.
     """
     answer = _stated(response, truncated)
     if question.kind == "free_form":
         return answer
     if question.kind == "choice":
         if answer is None and not truncated:
-            line = " ".join(_last_line(response).split())  # one space each: linear time for the pattern
+            line = " ".join(_last_line(response).split())  # single spaces keep the pattern linear
             answer = line if _LABEL.fullmatch(line) else None
         return None if answer is None else choice_of(answer, question.choices)
     if answer is None and not truncated:
@@ -53,11 +53,10 @@ def extract(response: str, question: Question, truncated: bool = False) -> str |
 
 
 def choice_of(answer: str, choices: Sequence[str]) -> str | None:
-    """The letter that an extracted answer means; None where it means none.
+    """Return the letter of the choice that an answer names; None if it names none or several.
 
-    B, (B), "Option B", "so option B", "B. 5 cm", "B because it is longer", "5 cm".
-
-    A lone letter is a label, also where a choice is that letter. A text or number has to be exactly one choice's.
+    Accepts B, (B), "Option B", "so option B", "B. 5 cm", "B because it is longer", and "5 cm" if exactly one choice has
+    this text or value. A single letter is a label, even if a choice's text is that letter.
     """
     letters = LETTERS[: len(choices)]
     text = plain(answer).strip("*_ ")
@@ -75,7 +74,7 @@ def choice_of(answer: str, choices: Sequence[str]) -> str | None:
 
 
 def yes_or_no(answer: str) -> str | None:
-    """ "yes" or "no", which the answer is or opens with; None for any other, and where the answer has both."""
+    """Return "yes" or "no" if the answer begins with it and does not contain the other; else None."""
     text = plain(answer)
     both = len({word.lower() for word in _YES_NO.findall(text)}) > 1
     return None if both else _opening(text)
@@ -95,13 +94,13 @@ def _stated(response: str, truncated: bool) -> str | None:
 
 
 def _last_line(response: str) -> str:
-    """The last line that is not blank, without Markdown's marks around it; "" where there is none."""
+    """Return the last non-blank line without Markdown emphasis; "" if there is none."""
     lines = response.rstrip().splitlines()
     return lines[-1].strip(" *_") if lines else ""
 
 
 def _opening(text: str) -> str | None:
-    """The "yes" or "no" that a text opens with."""
+    """Return the "yes" or "no" at the beginning of a text."""
     match = _OPENING.match(text)
     return match[1].lower() if match else None
 

@@ -1,4 +1,4 @@
-"""The grading pass: extract every answer, grade it with three graders in worker processes, list their disagreements."""
+"""The grading pass: extract all answers, grade them with three graders in worker processes, list disagreements."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class Grades:
-    """The default grader's verdicts, those of the other graders (by question, then sample), and what failed.
+    """The verdicts of all graders.
 
-    `verdicts` has an entry for mathruler and math_verify; choices and yes-no questions are compared as they are, so
-    there all graders agree. `failures` counts answers that a grader took too long for, or crashed on: they are
-    incorrect. Equal answers to one truth are graded once, and count once.
+    Attributes:
+        graded: the questions with the verdicts of the default grader.
+        verdicts: grader -> verdicts by question and response, for mathruler and math_verify. On choices and yes-no
+            questions all graders agree.
+        failures: grader -> number of answers on which it timed out or failed; these are incorrect. Equal answers
+            to the same truth are graded and counted once.
     """
 
     graded: list[Graded]
@@ -32,7 +35,7 @@ class Grades:
     failures: dict[str, int] = field(default_factory=dict)
 
     def disagreements(self) -> list[dict[str, object]]:
-        """The answers that mathruler and math-verify judge differently, with the default grader's verdict."""
+        """Return the answers on which mathruler and math-verify disagree, with the default grader's verdict."""
         found = []
         for index, one in enumerate(self.graded):
             for sample, answer in enumerate(one.answers):
@@ -53,9 +56,12 @@ class Grades:
 
 
 class Grader:
-    """Grades the responses of benchmarks in worker processes; a context manager. Workers start when they are needed.
+    """Grades responses in worker processes, which start on first use. A context manager.
 
-    `time_limit` is in seconds of wall clock for one answer and one grader, `tolerance` that of the default grader.
+    Args:
+        workers: number of processes.
+        time_limit: wall-clock seconds for one answer and grader.
+        tolerance: tolerance of the default grader.
     """
 
     def __init__(
@@ -78,9 +84,15 @@ class Grader:
         responses: Sequence[Sequence[Response]],
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Grades:
-        """Grades of Q questions and their n responses each. `progress` is called with (answers done, answers in all).
+        """Grade the responses to all questions.
 
-        Raises UserError where no worker can be started.
+        Args:
+            questions: (Q,) questions.
+            responses: (Q, n) responses.
+            progress: called with (finished answers, all answers).
+
+        Raises:
+            UserError: no worker process can be started.
         """
         answers = [
             tuple(extract(response.text, question, response.truncated) for response in row)
@@ -108,7 +120,7 @@ class Grader:
         by_grader: dict[str, list[tuple[bool, ...]]] = {name: [] for name in GRADERS}
         for question, row in zip(questions, answers, strict=True):
             for name in GRADERS:
-                by_grader[name].append(tuple(self._right(name, question, answer, verdicts) for answer in row))
+                by_grader[name].append(tuple(self._is_correct(name, question, answer, verdicts) for answer in row))
         graded = [
             Graded(
                 question,
@@ -123,7 +135,7 @@ class Grader:
         ]
         return Grades(graded, by_grader, failures)
 
-    def _right(self, grader: str, question: Question, answer: str | None, verdicts: dict[Item, bool]) -> bool:
+    def _is_correct(self, grader: str, question: Question, answer: str | None, verdicts: dict[Item, bool]) -> bool:
         if answer is None:
             return False
         if question.kind != "free_form":
@@ -144,7 +156,7 @@ class Grader:
             progress(len(verdicts), len(items))
             batch = rest[start : start + _BATCH]
             for item, outcome in zip(batch, self._map(batch), strict=True):
-                # An error in a grader is that grader's failure to read an answer, like a timeout.
+                # An exception in a grader counts as a failure to read the answer, like a timeout.
                 verdicts[item] = outcome.kind == "ok" and bool(outcome.value)
                 if outcome.kind != "ok":
                     failures[item.grader] = failures.get(item.grader, 0) + 1

@@ -1,7 +1,7 @@
-"""Whether a free-form answer is the ground truth: the default grader, mathruler, math-verify. To run in workers.
+"""Graders of free-form answers: the default grader, mathruler, math-verify. They run in worker processes.
 
-The default is `echorl_vl.answers.grading.grade`, with what benchmarks need beyond a reward: several answers in any
-order, numbers in scientific notation, a tolerance that the benchmark states.
+The default is `echorl_vl.answers.grading.grade`, extended for benchmarks: several answers in any order, numbers in
+scientific notation, tolerances stated by the benchmark.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MAX_ANSWER = 2000
 _MAX_LIST = 24
 _MARK = re.compile(r"(?<=[0-9])\s*([:'\"])")
 _BASE = re.compile(r"(?<=[0-9])\s*_\s*\{?\s*(\d+)")
-# Words behind a number that name what it counts. A list, since "5 million" and "5 factorial" are not 5.
+# Nouns that may follow a number without changing its value. An explicit list: "5 million" and "5 factorial" are not 5.
 _COUNTED = re.compile(
     r"(?<=[0-9}])\s*(?:dollars?|cents?|seconds?|minutes?|hours?|days?|weeks?|months?|years?|(?:miles|mi) per hour|mph"
     r"|people|students|points|grams?|kilograms?|kg|lit(?:er|re)s?)$"
@@ -33,7 +33,7 @@ _SCIENTIFIC = re.compile(
 
 @dataclass(frozen=True)
 class Item:
-    """One answer to grade: `grader` is a name in `GRADERS`; `error` an absolute tolerance that the benchmark states."""
+    """An answer to grade. `grader` is a name in `GRADERS`; `error` is an absolute tolerance stated by the benchmark."""
 
     grader: str
     answer: str
@@ -43,13 +43,13 @@ class Item:
 
 
 class Grade:
-    """The function of a `GradingPool`: whether an item's answer is correct, by its grader."""
+    """The function that a `GradingPool` runs: whether an item's answer is correct."""
 
     def __call__(self, item: Item) -> bool:
         return GRADERS[item.grader](item)
 
     def warm_up(self) -> None:
-        """Imports sympy and friends once in each worker, and silences what they log of every answer."""
+        """Import sympy and the parsers once per worker, and silence their log messages about answers."""
         from echorl_vl.answers.grading import warm_up
 
         warm_up()
@@ -57,7 +57,7 @@ class Grade:
 
 
 def default(item: Item) -> bool:
-    """The grader that the metrics use. What is not certain is incorrect."""
+    """The grader behind the metrics. An answer is incorrect unless it is certainly correct."""
     decided = _decided(item)
     if decided is not None:
         return decided
@@ -66,7 +66,7 @@ def default(item: Item) -> bool:
 
 
 def by_mathruler(item: Item) -> bool:
-    """mathruler's `grade_answer`, as EasyR1's own reward uses it. An answer of over 400 characters is incorrect."""
+    """mathruler's `grade_answer`, as in EasyR1's reward. An answer of more than 400 characters is incorrect."""
     from mathruler.grader import grade_answer
 
     if len(item.answer) > MAX_SYMPY_ANSWER:
@@ -75,7 +75,7 @@ def by_mathruler(item: Item) -> bool:
 
 
 def by_math_verify(item: Item) -> bool:
-    """math-verify with its usual extraction of LaTeX, then of plain expressions. Over 400 characters are incorrect."""
+    """math-verify, for LaTeX and plain expressions. An answer of more than 400 characters is incorrect."""
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
     if len(item.answer) > MAX_SYMPY_ANSWER:
@@ -95,7 +95,7 @@ GRADERS: dict[str, Callable[[Item], bool]] = {
 
 
 def quick(item: Item) -> bool | None:
-    """The default grader as far as it goes without sympy, in the time of a few microseconds; None: ask a worker."""
+    """Grade with the default grader if it needs no sympy (a few microseconds); None if a worker has to decide."""
     return _decided(item) if item.grader == "default" else None
 
 
@@ -121,53 +121,53 @@ def _one(answer: str, truth: str, item: Item) -> bool:
 
 
 def _of_one_thing(answer: str, truth: str) -> bool:
-    """Whether the names before "=" and the units of two numbers are the same, where both have one."""
-    (name, _, number), (wanted, _, expected) = (plain(text).rpartition("=") for text in (answer, truth))
-    pairs = [(squash(name), squash(wanted)), (split_unit(number)[1], split_unit(expected)[1])]
+    """Whether two numbers agree in the name before "=" and in the unit; a missing name or unit agrees with any."""
+    (name, _, number), (true_name, _, true_number) = (plain(text).rpartition("=") for text in (answer, truth))
+    pairs = [(squash(name), squash(true_name)), (split_unit(number)[1], split_unit(true_number)[1])]
     return all(not one or not other or one == other for one, other in pairs)
 
 
 def _says_more(answer: str, truth: str) -> bool:
-    """Whether the answer has a mark behind a number that sympy's readers drop, and the truth has not or another.
+    """Whether the answer has a mark after a number that sympy's parsers drop and the truth does not have.
 
-    17:50 may be a ratio or a time, 5' feet or minutes, 4210_6 is in base 6. An answer without a base is in that of
-    the question.
+    17:50 may be a ratio or a time, 5' may be feet or minutes, 4210_6 is in base 6. An answer without a base is in the
+    base of the truth.
     """
     marks, bases = set(_MARK.findall(answer)), _BASE.findall(answer)
     return not marks <= set(_MARK.findall(truth)) or (bases != [] and bases != _BASE.findall(truth))
 
 
 def _without_counted(answer: str, truth: str) -> str:
-    """The answer without "minutes" where the truth is a bare number: the question says what it counts."""
+    """Drop a noun such as "minutes" if the truth is a plain number, whose unit the question states."""
     return _COUNTED.sub("", plain(answer)) if value_of(truth) is not None else answer
 
 
 def _matched(answers: list[str], truths: list[str], item: Item) -> bool:
-    """Whether the answers are the truths in some order: every answer has a truth of its own."""
-    taken: dict[int, int] = {}  # truth -> the answer that has it
+    """Whether the answers match the truths one to one, in any order (bipartite matching by augmenting paths)."""
+    matched: dict[int, int] = {}  # truth -> its answer
 
-    @cache  # sympy may have to be asked
+    @cache  # a comparison may need sympy
     def fits(answer: int, truth: int) -> bool:
         return _one(answers[answer], truths[truth], item)
 
-    def place(answer: int, tried: set[int]) -> bool:
-        """Gives an answer a truth; one that is taken if its answer can have another (Kuhn's augmenting paths)."""
+    def match(answer: int, tried: set[int]) -> bool:
+        """Match an answer to a truth, and move the answers matched before if necessary."""
         for truth in range(len(truths)):
             if truth not in tried and fits(answer, truth):
                 tried.add(truth)
-                if truth not in taken or place(taken[truth], tried):
-                    taken[truth] = answer
+                if truth not in matched or match(matched[truth], tried):
+                    matched[truth] = answer
                     return True
         return False
 
-    return all(place(answer, set()) for answer in range(len(answers)))
+    return all(match(answer, set()) for answer in range(len(answers)))
 
 
 def _scientific(answer: str, truth: str, tolerance: float) -> bool | None:
-    """Whether `answer` is `truth` = 4.4e7 at the digits that it is given with: 4.4e7 stands for 4.35e7 to 4.45e7.
+    """Whether `answer` equals a `truth` in scientific notation at its number of digits: 4.4e7 is 4.35e7 to 4.45e7.
 
-    With a `tolerance` of 0, where numbers are exact, it is 44000000 and nothing else. None where the truth is not in
-    scientific notation, or the answer is no number.
+    With a `tolerance` of 0 numbers are exact: 4.4e7 is 44000000. Returns None if the truth is not in scientific
+    notation or the answer is not a number.
     """
     expected = _SCIENTIFIC.fullmatch(plain(truth))
     if expected is None or len(truth) > MAX_DIGITS:
@@ -180,15 +180,15 @@ def _scientific(answer: str, truth: str, tolerance: float) -> bool | None:
     scaled = Fraction(found) / Fraction(10) ** power
     if tolerance == 0:
         return scaled == exact
-    # Half of the last digit; a whole mantissa such as 1e9 says nothing of digits, so it is exact up to 1 percent.
+    # Half a unit of the last digit. An integer mantissa such as in 1e9 does not show the precision: 1 percent.
     room = Fraction(1, 2) * Fraction(10) ** -digits if digits else abs(exact) / 100
     return abs(scaled - exact) <= room * (1 + Fraction(1, 10**9))
 
 
 def value_of(text: str) -> Fraction | None:
-    """The exact value of a text, also in scientific notation and behind a name (x = 5).
+    """Return the exact value of a number, also in scientific notation or after a name (x = 5).
 
-    None where it is no number, or a chain of several (7 = 5).
+    Returns None if the text is not a number or chains several (7 = 5).
     """
     *names, number = split_unit(plain(text))[0].split("=")
     return _single(number) if all(_single(name) is None for name in names) else None
@@ -209,9 +209,9 @@ def _mantissa(match: re.Match[str]) -> Fraction:
 
 
 def _parts(text: str) -> list[str]:
-    """The answers of "3, 5, 7", split at commas outside brackets; the text alone where it is one answer.
+    """Split "3, 5, 7" at commas outside brackets; a single answer gives a list of one.
 
-    Commas between thousands are no separators, and a set in braces is its elements.
+    Commas between thousands don't separate answers; a set in braces is split into its elements.
     """
     if len(text) > _MAX_ANSWER:
         return [text]
