@@ -1,64 +1,58 @@
-"""One writer per run folder: a lock that the system lets go when its process ends, however it ends."""
+"""One writer per run folder, by a lock file that the system unlocks when the process ends, kill -9 included."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
-import weakref
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from echorl_vl.errors import UserError
 
-try:
-    import fcntl
-except ImportError:  # Windows: two processes in one run folder are not told apart there
-    fcntl = None
-
 NAME = ".lock"
-_held: weakref.WeakSet[FolderLock] = weakref.WeakSet()
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # of a network disk that has no file locks
 
 
 class FolderLock:
-    """An exclusive lock on a folder, held until `release` or the end of the process (kill -9 included).
+    """An exclusive lock on a folder, held until `release` or the end of the process.
 
-    Raises UserError, with the pid of the holder, where another process has it.
+    The lock file contains the pid of its holder and stays after the release. On a disk without file locks the folder is
+    used unlocked. A forked child does not hold the lock of its parent.
+
+    Raises:
+        FolderInUse: another process, or this one, holds the lock.
+        OSError: the lock file can't be opened.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path) -> None:
         self.path = Path(folder) / NAME
-        self._descriptor: int | None = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        # Not the fallback of filelock: a marker file outlives a killed process on another machine.
+        self._lock = FileLock(self.path, blocking=False, thread_local=False, fallback_to_soft=False)
         try:
-            self._acquire(folder)
+            self._lock.acquire()
+        except Timeout:
+            raise FolderInUse(folder, self._holder()) from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        try:
+            self.path.write_text(f"{os.getpid()}\n")
+        except PermissionError:  # Windows: a locked file can't be written through another handle
+            pass
         except BaseException:
-            self._close()
+            self.release()
             raise
-        _held.add(self)
 
-    def _acquire(self, folder: Path) -> None:
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.read(self._descriptor, 64).decode(errors="replace").strip() or "unknown"
-                raise FolderInUse(folder, holder) from None
-            except OSError as error:  # a network disk without locks: better to train unlocked than not at all
-                if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
-                    raise
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+    def _holder(self) -> str:
+        with contextlib.suppress(OSError):
+            return self.path.read_text(errors="replace")[:64].strip() or "unknown"
+        return "unknown"
 
     def release(self) -> None:
-        """Lets another process have the folder. The lock file stays: removing it would open a race."""
-        if fcntl is not None and self._descriptor is not None:
-            with contextlib.suppress(OSError):
-                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-        self._close()
-
-    def _close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        """Unlocks the folder. A second call does nothing."""
+        self._lock.release(force=True)
 
 
 class FolderInUse(UserError):
@@ -70,13 +64,3 @@ class FolderInUse(UserError):
             f"{folder} is being written by another process (pid {holder}). Wait until it ends, stop it with "
             f"`kill -INT {holder}`, or give this run another name with trainer.experiment_name=..."
         )
-
-
-def _close_in_child() -> None:
-    """A forked worker that outlives a killed run must not keep the run's folder locked."""
-    for lock in list(_held):
-        lock._close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_in_child)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from run_folders import CONFIG, files, saved_run, start
@@ -158,23 +158,50 @@ def test_two_processes_never_write_one_folder(tmp_path):
         assert run.path.name == "run"
 
 
+FORK = """
+import os, sys, time
+from echorl_vl.outputs.lock import FolderLock
+lock = FolderLock(sys.argv[1])
+child = os.fork()
+if child:
+    print(child, flush=True)
+time.sleep(60)
+"""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_worker_that_outlives_the_run_does_not_keep_the_lock(tmp_path):
-    lock = FolderLock(tmp_path)
-    there, here = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(here, b"!")
-        time.sleep(30)
-        os._exit(0)
+    holder = subprocess.Popen([sys.executable, "-c", FORK, tmp_path], stdout=subprocess.PIPE, text=True)
+    child = int(holder.stdout.readline())
     try:
-        assert os.read(there, 1) == b"!"
-        os.close(lock._descriptor)  # what the system does when the run is killed
-        lock._descriptor = None
+        with pytest.raises(UserError, match=rf"pid {holder.pid}\)"):
+            FolderLock(tmp_path)
+        holder.kill()
+        holder.wait()
+        os.kill(child, 0)  # the worker is still alive
         FolderLock(tmp_path).release()
     finally:
         os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+
+
+def test_a_refused_process_leaves_the_holders_pid_in_the_lock_file(tmp_path):
+    lock = FolderLock(tmp_path)
+    for _ in range(2):
+        with pytest.raises(UserError, match=rf"another process \(pid {os.getpid()}\)"):
+            FolderLock(tmp_path)
+    lock.release()
+    lock.release()
+    FolderLock(tmp_path).release()
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_disk_without_file_locks_is_used_unlocked(tmp_path, monkeypatch, code):
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    FolderLock(tmp_path).release()
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_config_differences_are_dotted_and_skip_harmless_keys():
