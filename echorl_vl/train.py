@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -11,16 +12,20 @@ from echorl_vl.config import Config, clip_note, full_help, load_config, short_he
 from echorl_vl.engines.hub import check_hub
 from echorl_vl.engines.start import check_start, choose_engine
 from echorl_vl.errors import INTERRUPTED, USAGE_ERROR, UserError
-from echorl_vl.outputs.command import command, forgiving_console, program
+from echorl_vl.outputs.command import LOG_FLAGS, command, forgiving_console, program, set_log_level
+from echorl_vl.outputs.log import is_quiet
 from echorl_vl.outputs.terminal import prepare_console, print_error, visible
 
-FLAGS = ("--help", "-h", "--help-all", "--version", "--print-config", "--dry-run")
+FLAGS = ("--help", "-h", "--help-all", "--version", "--print-config", "--dry-run", *LOG_FLAGS)
+
+logger = logging.getLogger("echorl_vl.train")  # __name__ is __main__ under python -m
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status (0 done, 2 a mistake in the input, 130 stopped by the user)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     prepare_console()
+    set_log_level("--quiet" in arguments, "--verbose" in arguments)
     flags = [argument for argument in arguments if argument.startswith("-")]
     values = [argument for argument in arguments if not argument.startswith("-")]
     try:
@@ -34,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         with forgiving_console():
             print_error(error)
+            logger.debug("raised here:", exc_info=True)
         return USAGE_ERROR
     except KeyboardInterrupt:
         with forgiving_console():
@@ -54,7 +60,7 @@ def _dry_run(config: Config) -> int:
     from echorl_vl.dry_run import dry_run
     from echorl_vl.outputs.console import quiet_libraries
 
-    quiet_libraries()
+    quiet_libraries(progress=not is_quiet())
     for line in dry_run(config, engine):
         print(visible(line), flush=True)
     return 0
@@ -63,6 +69,8 @@ def _dry_run(config: Config) -> int:
 def _run(values: list[str], flags: list[str]) -> int:
     if unknown := [flag for flag in flags if flag not in FLAGS]:
         raise UserError(f"unknown option {unknown[0]}; expected one of {', '.join(FLAGS)} (keys go without --)")
+    if "--quiet" in flags and "--verbose" in flags:
+        raise UserError("--quiet and --verbose exclude each other")
     if not values or "=" in values[0]:
         raise UserError("the first argument has to be a configuration file, for example configs/geo3k_tiny.yaml")
     config = load_config(values[0], values[1:])
@@ -72,13 +80,13 @@ def _run(values: list[str], flags: list[str]) -> int:
         return _dry_run(config)
     engine, reason = choose_engine(config)
     with forgiving_console():
-        print(f"engine: {engine.name} ({reason})", flush=True)
-        for line in (*start_notes(config), *clip_note(config)):
-            print(visible(line), flush=True)
+        logger.info("engine: %s (%s)", engine.name, reason)
+        for note in (*start_notes(config), *clip_note(config)):
+            logger.info(note)
         check_start(config, engine)
         from echorl_vl.outputs.console import quiet_libraries  # imports transformers, which the checks above do without
 
-        quiet_libraries()
+        quiet_libraries(progress=not is_quiet())
         return engine.run(config)
 
 

@@ -17,6 +17,7 @@ from echorl_vl.data.problem import Problems
 from echorl_vl.data.prompts import Outline, PromptEncoder
 from echorl_vl.errors import UserError, counted
 from echorl_vl.outputs.console import make_console
+from echorl_vl.outputs.log import is_quiet
 from echorl_vl.types import Problem
 
 ALL_UP_TO = 10_000  # problems; `auto` decodes the images of all of them
@@ -126,5 +127,5 @@ def _progress(starts: range, problems: Problems, encoder: PromptEncoder) -> Iter
     """A bar on a terminal, which is gone when it is done."""
     console = make_console(stderr=True)
     what = "checking prompts and pictures" if encoder.images else "checking prompts"
-    shown = console.is_terminal and len(starts) > 1
+    shown = console.is_terminal and len(starts) > 1 and not is_quiet()
     return track(starts, f"{what} of {problems.source}", console=console, transient=True, disable=not shown)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import echorl_vl.engines  # noqa: F401 - registers them
 from echorl_vl.config import ENGINES
-from echorl_vl.outputs.command import command, make_parser
+from echorl_vl.outputs.command import command, make_parser, parse_arguments
 
 
 @command
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser("check", "echorl_vl.engines.check", __doc__)
     parser.add_argument("engine", choices=tuple(ENGINES))
     parser.add_argument("--cpu", action="store_true", help="for a CPU dry run, also where there is a GPU")
-    chosen = parser.parse_args(arguments)
+    chosen = parse_arguments(parser, arguments)
     for line in ENGINES[chosen.engine].check_environment(chosen.cpu):
         print(line, flush=True)
     return 0

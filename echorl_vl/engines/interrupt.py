@@ -1,20 +1,26 @@
-"""Ctrl-C or SIGTERM: the first asks for a stop after the step at hand, the second stops at once."""
+"""Ctrl-C and SIGTERM: the first signal stops the run after its current step, the second at once."""
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Callable
 
+logger = logging.getLogger(__name__)
+
 
 class StopRequest:
-    """Catches SIGINT and SIGTERM while it is entered; `asked` tells whether one came.
+    """Handles SIGINT and SIGTERM inside a `with` block.
 
-    The first signal only sets `asked`, so that the step at hand can end and be saved; a second one raises
-    KeyboardInterrupt. Outside the main thread, where Python allows no handlers, it does nothing.
+    The first signal sets `asked`, so that the run can finish and save its step; a second one raises KeyboardInterrupt.
+    Outside the main thread, where Python allows no signal handlers, it does nothing.
+
+    Args:
+        on_first: called at the first signal.
     """
 
-    def __init__(self, on_first: Callable[[], None]) -> None:
+    def __init__(self, on_first: Callable[[], None] = lambda: None) -> None:
         self.asked = False
         self._on_first = on_first
         self._previous: dict[int, object] = {}
@@ -33,4 +39,5 @@ class StopRequest:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        logger.warning("stopping after this step; Ctrl-C again stops at once")
         self._on_first()

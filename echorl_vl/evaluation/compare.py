@@ -18,7 +18,7 @@ from echorl_vl.evaluation.console import show_table, wide_console
 from echorl_vl.evaluation.folder import Keys, read_json, read_lines, read_questions
 from echorl_vl.evaluation.paired import LEVEL, RESAMPLES, Difference, mean_difference, paired_bootstrap
 from echorl_vl.outputs.atomic import write_text
-from echorl_vl.outputs.command import command, make_parser, program
+from echorl_vl.outputs.command import command, make_parser, parse_arguments, program
 
 HEADS = ("", "verdict", "N", "A", "B", "B - A", "95 % interval", "P(B <= A)", "p", "wins", "losses")
 # Settings that are not listed as differences: the questions have to be the same, and the models are compared.
@@ -339,7 +339,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="write the whole comparison to this file")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (%(default)s)")
     parser.add_argument("--resamples", type=int, default=RESAMPLES, help="number of bootstrap resamples (%(default)s)")
-    given = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
+    given = parse_arguments(parser, arguments)
     if given.resamples < 100:
         raise UserError(f"--resamples {given.resamples}: expected at least 100")
     comparisons, only = compare(given.a, given.b, given.seed, given.resamples)

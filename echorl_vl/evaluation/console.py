@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from echorl_vl.outputs.console import make_console
+from echorl_vl.outputs.log import is_quiet, log_above
 
 PLAIN_SECONDS = 30.0
 PLAIN_WIDTH = 160
@@ -26,7 +27,14 @@ def wide_console() -> Console:
 
 @contextmanager
 def bar(console: Console, title: str, total: int):
-    """Show progress; yields a function `update(done, total=None)`, which can also change the total."""
+    """Show progress, unless the program runs with `--quiet`.
+
+    Yields:
+        A function `update(done, total=None)`, which can also change the total.
+    """
+    if is_quiet():
+        yield lambda done, total=None: None
+        return
     if not console.is_terminal:
         yield _PlainProgress(console, title, total)
         return
@@ -38,7 +46,7 @@ def bar(console: Console, title: str, total: int):
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console) as progress, log_above(console):
         task = progress.add_task(title, total=total)
 
         def update(done: int, total: int | None = None) -> None:

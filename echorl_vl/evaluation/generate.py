@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,9 @@ from echorl_vl.evaluation.options import Options
 from echorl_vl.evaluation.settings import Sampling, describe, sampling_for, template_path, versions
 from echorl_vl.outputs.console import quiet_libraries
 from echorl_vl.outputs.environment import describe_environment
+from echorl_vl.outputs.log import is_quiet
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,8 @@ def generate(options: Options, console: Console) -> None:
     Raises:
         UserError: a check failed.
     """
-    quiet_libraries()
-    plans = [_plan(benchmark, options, console) for benchmark in options.benchmarks]
+    quiet_libraries(progress=not is_quiet())
+    plans = [_plan(benchmark, options) for benchmark in options.benchmarks]
     model = resolve(options.model or "")
     shared = _shared_settings(options, model, any(plan.benchmark.images for plan in plans))
     with ExitStack() as locks:
@@ -69,12 +73,12 @@ def generate(options: Options, console: Console) -> None:
                 )
 
 
-def _plan(benchmark: Benchmark, options: Options, console: Console) -> Plan:
+def _plan(benchmark: Benchmark, options: Options) -> Plan:
     sampling = sampling_for(benchmark, options.preset, options.sampling)
     questions = load(benchmark, options.place(benchmark), sampling.seed, options.limit)
     whole = len(questions) == questions.total
     count = f"N = {questions.total}" if whole else f"PARTIAL: {len(questions)} of N = {questions.total}"
-    console.print(f"{benchmark.name}: {count} ({questions.edition.name}; {questions.source})", soft_wrap=True)
+    logger.info("%s: %s (%s; %s)", benchmark.name, count, questions.edition.name, questions.source)
     return Plan(benchmark, questions, sampling, BenchmarkFolder(options.out, benchmark.name))
 
 

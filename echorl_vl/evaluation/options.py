@@ -12,7 +12,7 @@ from echorl_vl.errors import UserError
 from echorl_vl.evaluation.benchmarks import benchmarks, get
 from echorl_vl.evaluation.benchmarks.base import Benchmark
 from echorl_vl.evaluation.settings import DEFAULT, PRESETS, Preset
-from echorl_vl.outputs.command import program
+from echorl_vl.outputs.command import add_log_flags, parse_arguments, program
 
 ENGINES = ("auto", "vllm", "transformers")
 
@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="presets:\n" + "\n".join(f"  {name:<13}{preset.about}" for name, preset in PRESETS.items()),
     )
+    add_log_flags(made)
     add = made.add_argument
     add("--model", help="a model folder or a hub id")
     add("--bench", help="names of benchmarks, separated by commas; --list shows them")
@@ -105,9 +106,9 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def parse(arguments: Sequence[str]) -> Options | None:
+def parse(arguments: Sequence[str] | None = None) -> Options | None:
     """Parse and check the options; returns None for --list. Raises UserError, and SystemExit as argparse does."""
-    given = parser().parse_args(arguments)
+    given = parse_arguments(parser(), arguments)
     if given.list:
         return None
     if given.out is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,8 @@ from echorl_vl.evaluation.folder import BenchmarkFolder
 from echorl_vl.evaluation.options import Options, parse
 from echorl_vl.evaluation.settings import versions
 from echorl_vl.outputs.command import job
+
+logger = logging.getLogger("echorl_vl.evaluation.run")  # __name__ is __main__ under python -m
 
 # Configuration keys in messages of modules shared with training -> the option of this program.
 _OPTIONS = {
@@ -34,14 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = wide_console()
     try:
         with settings_called(_OPTIONS):
-            options = parse(sys.argv[1:] if arguments is None else arguments)
+            options = parse(arguments)
             if options is None:
                 _list(console)
             else:
                 run(options, console)
         return 0
     except KeyboardInterrupt:
-        print("stopped; run the same command again to resume", file=sys.stderr)
+        logger.info("stopped; run the same command again to resume")
         return INTERRUPTED
 
 
@@ -63,9 +66,7 @@ def run(options: Options, console: Console) -> dict[str, dict[str, Any]]:
             _grade(benchmark, options, grader, console)
     results = write_overview(options.out)
     show({name: results[name] for name in (b.name for b in options.benchmarks)}, console)
-    console.print(
-        f"written: {options.out / 'results.md'}, results.json, and a folder for each benchmark", soft_wrap=True
-    )
+    logger.info("written: %s, results.json, and a folder for each benchmark", options.out / "results.md")
     return results
 
 

@@ -12,6 +12,7 @@ What is finished is never run again: the same command goes on where it was stopp
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,9 +28,12 @@ from echorl_vl.evidence.report import fill, report
 from echorl_vl.evidence.results import write_result
 from echorl_vl.evidence.setup import TASKS, Setup, make_setup
 from echorl_vl.evidence.store import Store, estimate
-from echorl_vl.outputs.command import job, program
+from echorl_vl.outputs.command import add_log_flags, job, parse_arguments, program
 from echorl_vl.outputs.console import make_console, quiet_libraries
+from echorl_vl.outputs.log import is_quiet
 from echorl_vl.outputs.terminal import visible
+
+logger = logging.getLogger("echorl_vl.evidence")  # __name__ is __main__ under python -m
 
 REPORT = "report"
 
@@ -37,8 +41,7 @@ REPORT = "report"
 @job
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; the exit status (0 done, 2 a mistake in the input, 130 stopped by the user)."""
-    parser = _parser()
-    options = parser.parse_intermixed_args(arguments)
+    options = parse_arguments(_parser(), arguments)
     names = [word for word in options.words if "=" not in word]
     overrides = [word for word in options.words if "=" in word]
     try:
@@ -48,27 +51,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         setups = _setups(options, overrides)
         return _run(experiments, setups, Store(options.out), options.plan)
     except KeyboardInterrupt:
-        print(visible(f"stopped; the same command goes on where it was ({options.out})"), file=sys.stderr)
+        logger.info("stopped; the same command resumes where it was (%s)", options.out)
         return INTERRUPTED
 
 
 def _run(experiments: dict[str, Experiment], setups: list[Setup], store: Store, plan_only: bool) -> int:
-    quiet_libraries()
+    quiet_libraries(progress=not is_quiet())
     transformers_logging.disable_progress_bar()  # a bar for each model that is opened
     console = make_console()
     runs = [run for setup in setups for experiment in experiments.values() for run in experiment.runs(setup)]
     runs = list({(type(run), run.key): run for run in runs}.values())  # one that several ask for is run once
-    _show_plan(console, store, runs)
+    if plan_only or not is_quiet():
+        _show_plan(console, store, runs)
     if plan_only:
         return 0
     for setup in setups:
         for name, experiment in experiments.items():
-            console.rule(f"{name}, {setup.task}")
-            store.run(experiment.runs(setup), lambda line: print(visible(line), flush=True))
+            if not is_quiet():
+                console.rule(f"{name}, {setup.task}")
+            store.run(experiment.runs(setup), logger.info)
             result = write_result(name, experiment, setup, store)
             console.print(result["sentence"], soft_wrap=True)
     tables = f"{program('evidence', 'eval.evidence')} {REPORT} --out {store.out}"
-    print(f"{store.out / 'results'}: numbers and plots; tables: {tables}")
+    logger.info("%s: numbers and plots; tables: %s", store.out / "results", tables)
     return 0
 
 
@@ -115,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_log_flags(parser)
     names = ", ".join(experiment_names())
     parser.add_argument(
         "words", nargs="*", metavar="NAME or key=value", help=f"{names}, or {REPORT}; none: all of them"

@@ -159,7 +159,7 @@ def _until_ended(command: list[str], out: TextIO, enough: Callable[[], bool]) ->
     """
     told = False
     # From before the process is there, or an interrupt between its start and ours knowing of it would leave it alone.
-    with StopRequest(lambda: None) as stop:
+    with StopRequest() as stop:
         # In a session of its own a terminal's Ctrl-C does not reach it: it would count ours as a second one.
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
         while process.returncode is None:

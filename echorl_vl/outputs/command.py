@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TextIO
@@ -19,6 +20,11 @@ from echorl_vl.errors import INTERRUPTED, USAGE_ERROR, UserError
 from echorl_vl.outputs.terminal import prepare_console, print_error, visible
 
 OUTPUT_LOST = 1
+
+LOG_FLAGS = {
+    "--quiet": "show warnings and errors only, and no progress",
+    "--verbose": "show debug messages too",
+}
 
 P = ParamSpec("P")
 
@@ -30,7 +36,30 @@ def program(name: str, module: str) -> str:
 
 def make_parser(name: str, module: str, about: str) -> argparse.ArgumentParser:
     """The parser of a command, under the name that was typed; the first line of `about` says what the command does."""
-    return argparse.ArgumentParser(prog=program(name, module), description=about.split("\n")[0])
+    parser = argparse.ArgumentParser(prog=program(name, module), description=about.split("\n")[0])
+    add_log_flags(parser)
+    return parser
+
+
+def add_log_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds `--quiet` and `--verbose`, which `parse_arguments` obeys."""
+    flags = parser.add_mutually_exclusive_group()
+    for flag, about in LOG_FLAGS.items():
+        flags.add_argument(flag, action="store_true", help=about)
+
+
+def parse_arguments(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parses options and positional arguments, in any order, and sets up the log."""
+    options = parser.parse_intermixed_args(arguments)
+    set_log_level(options.quiet, options.verbose)
+    return options
+
+
+def set_log_level(quiet: bool, verbose: bool) -> None:
+    """Shows the log of this package on stderr: warnings and errors, notes as well, or everything."""
+    from echorl_vl.outputs.log import set_up_logging  # imports rich, which `echorl init` does without
+
+    set_up_logging(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
 
 
 def positive(text: str) -> int:
@@ -66,6 +95,7 @@ def _framed(main: Callable[P, int], output_counts: bool) -> Callable[P, int]:
                 status = main(*args, **kwargs)
             except UserError as error:
                 print_error(error)
+                logging.getLogger(__name__).debug("raised here:", exc_info=True)
                 return USAGE_ERROR
             except KeyboardInterrupt:
                 print("stopped", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import warnings
@@ -33,11 +34,14 @@ def make_console(**options: Any) -> PlainConsole:
     return PlainConsole(**{"highlight": False, "markup": False, "emoji": False, **options})
 
 
-def quiet_libraries() -> None:
+def quiet_libraries(progress: bool = True) -> None:
     """Hides FutureWarnings and transformers' advice on its own interface: nobody but us can do anything about them.
 
     Python's -W and PYTHONWARNINGS show the warnings again. Reward functions run in processes of their own, which this
     does not touch.
+
+    Args:
+        progress: False hides the progress bars of the Hugging Face libraries too.
     """
     if not sys.warnoptions:
         warnings.simplefilter("ignore", FutureWarning)
@@ -46,6 +50,14 @@ def quiet_libraries() -> None:
     transformers_logging.get_logger()  # makes the handler
     for handler in logging.getLogger("transformers").handlers:
         handler.addFilter(_is_no_advice)
+    if not progress:
+        from huggingface_hub.utils import disable_progress_bars
+
+        disable_progress_bars()
+        transformers_logging.disable_progress_bar()
+        os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"  # read when datasets is imported
+        if "datasets" in sys.modules:
+            sys.modules["datasets"].disable_progress_bars()
 
 
 def _is_no_advice(record: logging.LogRecord) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from rich.text import Text
 from echorl_vl.core import EchoConfig
 from echorl_vl.core import metric_names as names
 from echorl_vl.outputs.console import make_console
+from echorl_vl.outputs.log import is_quiet, log_above
 from echorl_vl.outputs.plot_data import VAL_ACCURACY, VAL_STDERR
 from echorl_vl.outputs.summary import HEADS, why_no_clip, why_no_term
 from echorl_vl.outputs.terminal import visible
@@ -26,6 +28,8 @@ REFRESH_SECONDS = 1.0  # the clock and the phase; a new step shows at once
 SPARK_WIDTH = 28
 THROUGHPUT = ("perf/throughput", "perf/tokens_per_s")
 _BLOCKS = "▁▂▃▄▅▆▇█"
+
+logger = logging.getLogger(__name__)
 
 
 class Display:
@@ -38,7 +42,8 @@ class Display:
         console: a rich console, for tests.
         echo: the configuration of the echo term, to say why a step is without it; None says nothing.
 
-    A live screen costs a few milliseconds a second; plain lines cost nothing that can be measured.
+    With `--quiet` it shows nothing but warnings. A live screen costs a few milliseconds a second; plain lines cost
+    nothing that can be measured.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class Display:
         echo: EchoConfig | None = None,
     ) -> None:
         self._console = console or make_console(soft_wrap=False)
+        self._quiet = is_quiet()
         self._plain = (not self._console.is_terminal or self._console.is_dumb_terminal) if plain is None else plain
         self._total, self._start, self._step = total_steps, start_step, start_step
         self._echo = echo
@@ -60,10 +66,11 @@ class Display:
         self._history: dict[str, list[float]] = {names.ACCURACY: [], names.ALL_SUCCESS: []}
         self._validations: list[tuple[int, float, float]] = []
         self._live: Live | None = None
+        self._log_above = contextlib.ExitStack()
 
     def __enter__(self) -> Display:
         self._began = self._phase_began = time.monotonic()
-        if not self._plain:
+        if not self._plain and not self._quiet:
             self._live = Live(
                 console=self._console,
                 refresh_per_second=1 / REFRESH_SECONDS,
@@ -71,6 +78,7 @@ class Display:
                 transient=False,
             )
             self._live.start()
+            self._log_above.enter_context(log_above(self._console))
         return self
 
     def __exit__(self, *_) -> None:
@@ -94,7 +102,10 @@ class Display:
         if validated is not None:
             error = next((known[name] for name in VAL_STDERR if name in known), math.nan)
             self._validations.append((step, validated, error))
-        if self._plain:
+        if self._quiet:
+            if lost := lost_answers(known):
+                logger.warning("step %d: %s", step, lost)
+        elif self._plain:
             if names.ACCURACY in known:
                 self._print(self._step_line(step, known))
             if validated is not None:
@@ -102,17 +113,11 @@ class Display:
         elif self._live is not None:
             self._live.refresh()
 
-    def note(self, text: str) -> None:
-        """A line for the user that stays: above the live screen, or in the log."""
-        text = visible(text)
-        if self._plain:
-            self._print(text)
-        else:
-            self._console.print(Text("• ", style="dim") + Text(text))
-
     def summary(self, rows: Sequence[tuple[str, ...]], paths: Sequence[Path | str]) -> None:
         """Ends the live screen; prints the final table (under `summary.HEADS`) and what was written where."""
         self._stop()
+        if self._quiet:
+            return
         table = Table(box=box.SIMPLE_HEAD, title="Summary", title_style="bold", title_justify="left")
         columns = max((len(row) for row in rows), default=0)
         for index, head in enumerate(HEADS[:columns]):
@@ -130,6 +135,7 @@ class Display:
             self._phase = "done" if self._step >= self._total else "stopped"
             self._live.stop()
             self._live = None
+            self._log_above.close()
 
     def _print(self, text: str) -> None:
         """A whole line however wide it is, at once in the log."""
@@ -146,7 +152,7 @@ class Display:
             self._no_clip(known) or _part(known, "echo {:.4f}", names.ECHO_LOSS),
             _part(known, "{:.1f} s", "timing_s/step"),
             _part(known, "{:,.0f} tokens/s", *THROUGHPUT),
-            lost_answers(known),
+            _warning(lost_answers(known)),
             f"eta {_clock(self._eta())}" if step < self._total else "",
         ]
         return "  ".join(part for part in parts if part)
@@ -195,7 +201,7 @@ class Display:
                 Text("  ".join(fact for fact in facts if fact), style="dim", no_wrap=True, overflow="ellipsis")
             )
             if lost := lost_answers(known):
-                lines.append(Text(lost, style="bold red", no_wrap=True, overflow="ellipsis"))
+                lines.append(Text(_warning(lost), style="bold red", no_wrap=True, overflow="ellipsis"))
         if self._validations:
             first, last = self._validations[0], self._validations[-1]
             line = Text().append(f"{'validation':<12}", style="dim")
@@ -207,10 +213,14 @@ class Display:
 
 
 def lost_answers(metrics: Mapping[str, float]) -> str:
-    """What the reward function did not score in a step, as a warning; "" where it scored every answer."""
+    """What the reward function did not score in a step; "" where it scored every answer."""
     what = {"reward/timeouts": "timed out", "reward/crashes": "killed their grader", "reward/errors": "raised"}
     lost = ", ".join(f"{metrics[name]:.0f} {verb}" for name, verb in what.items() if metrics.get(name))
-    return f"warning: answers not scored: {lost}" if lost else ""
+    return f"answers not scored: {lost}" if lost else ""
+
+
+def _warning(text: str) -> str:
+    return f"warning: {text}" if text else ""
 
 
 def sparkline(values: Sequence[float], width: int = SPARK_WIDTH, low: float = 0.0, high: float = 1.0) -> str:

@@ -20,7 +20,8 @@ from echorl_vl.core import metric_names as names
 from echorl_vl.errors import UserError
 from echorl_vl.outputs import plot_examples, plot_rollouts, plot_style
 from echorl_vl.outputs import plot_panels as panels
-from echorl_vl.outputs.command import job, make_parser
+from echorl_vl.outputs.command import job, make_parser, parse_arguments
+from echorl_vl.outputs.log import is_quiet
 from echorl_vl.outputs.plot_data import RunData
 from echorl_vl.outputs.plot_style import (
     CYCLE,
@@ -205,12 +206,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser("plots", "echorl_vl.outputs.plots", __doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, e.g. checkpoints/echorl/geo3k_tiny")
     parser.add_argument("--out", help="folder for the plots of several runs")
-    options = parser.parse_args(arguments)
+    options = parse_arguments(parser, arguments)
     if options.out:
         written = compare(options.runs, options.out)
     else:
         written = [path for run in options.runs for path in write_plots(run)]
-    print("\n".join(visible(str(path)) for path in written))
+    if not is_quiet():
+        print("\n".join(visible(str(path)) for path in written))
     return 0
 
 

@@ -19,7 +19,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from echorl_vl.errors import UserError
-from echorl_vl.outputs.command import command, make_parser, positive
+from echorl_vl.outputs.command import command, make_parser, parse_arguments, positive
 from echorl_vl.outputs.console import make_console
 from echorl_vl.outputs.rollout_files import read_rollouts, rollout_files
 from echorl_vl.outputs.terminal import visible
@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None, console: Console | None = None)
     parser.add_argument(
         "--validation", action="store_true", help="rollouts of the validation instead of those of training"
     )
-    options = parser.parse_args(arguments)
+    options = parse_arguments(parser, arguments)
     console = console or make_console()
     path = find_file(options.path, options.step, "validation" if options.validation else "rollouts")
     rows = read_rollouts(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from functools import partial
@@ -18,6 +19,8 @@ from echorl_vl.shares import percent
 if TYPE_CHECKING:
     from echorl_vl.outputs.display import Display
     from echorl_vl.outputs.run_folder import RunFolder
+
+logger = logging.getLogger(__name__)
 
 Row = tuple[str, ...]
 
@@ -145,6 +148,6 @@ def finish_run(folder: RunFolder, display: Display) -> None:
         plots = write_plots(folder.path)
     except Exception as error:  # the run is whole without its plots
         again = f"{program('plots', 'echorl_vl.outputs.plots')} {folder.path}"
-        display.note(f"the plots failed ({type(error).__name__}: {error}); draw them with {again}")
+        logger.warning("the plots failed (%s: %s); draw them with %s", type(error).__name__, error, again)
     folder.finish(facts)
     display.summary(rows, [folder.metrics_file, *plots, *sorted(folder.path.glob("global_step_*"))])

@@ -1,4 +1,7 @@
-"""Show what user code prints in workers, on standard error, limited in length and without control sequences."""
+"""Show what user code prints in workers, on standard error, limited in length and without control sequences.
+
+With `--quiet` nothing is shown.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import sys
 import threading
 from typing import BinaryIO
 
+from echorl_vl.outputs.log import is_quiet
 from echorl_vl.outputs.terminal import visible
 
 LINES = 20
@@ -49,6 +53,8 @@ class WorkerOutput:
                     self._show(part.decode(errors="replace").rstrip() if left >= 0 else "... (more is not shown)")
 
     def _show(self, line: str) -> None:
+        if is_quiet():
+            return
         try:
             print(f"[{visible(self._name)}] {visible(line)}", file=sys.stderr, flush=True)
         except (OSError, ValueError, AttributeError):  # standard error is missing or closed

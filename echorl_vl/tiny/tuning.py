@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
+
+logger = logging.getLogger(__name__)
 
 
 class Batches(Protocol):
@@ -50,4 +53,4 @@ def fine_tune(stage: str, model, batches: Batches, optimizer, rates: Sequence[fl
         optimizer.zero_grad()
         if step % 25 == 0:
             read_loss, minutes = losses[digits.flatten()].mean().item(), (time.monotonic() - started) / 60
-            print(f"{stage} {step} loss {loss.item():.3f} digits {read_loss:.3f} {minutes:.1f} min", flush=True)
+            logger.info("%s %d loss %.3f digits %.3f %.1f min", stage, step, loss.item(), read_loss, minutes)

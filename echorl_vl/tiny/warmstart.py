@@ -12,6 +12,7 @@ entropy peaks, and what reinforcement learning has to decide.
 from __future__ import annotations
 
 import json
+import logging
 import random
 import sys
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from echorl_vl.generators.geometry3k.kinds import KINDS, OOD_KINDS
 from echorl_vl.generators.geometry3k.problem import GeometryProblem
 from echorl_vl.generators.splits import TRAIN, Split
 from echorl_vl.models.qwen2_5_vl import mrope_positions
-from echorl_vl.outputs.command import job, make_parser
+from echorl_vl.outputs.command import job, make_parser, parse_arguments
 from echorl_vl.tiny.build import (
     MODEL_FOLDER,
     SPECIAL_TOKENS,
@@ -40,6 +41,8 @@ from echorl_vl.tiny.build import (
 )
 from echorl_vl.tiny.files import train_tokenizer
 from echorl_vl.tiny.tuning import cosine, fine_tune, new_optimizer
+
+logger = logging.getLogger("echorl_vl.tiny.warmstart")  # __name__ is __main__ under python -m
 
 CORRECT_SHARE = {
     "triangle_angle": 0.60,
@@ -159,7 +162,8 @@ def train(folder: Path, schedule: Schedule, seed: int) -> None:
     write_config(tokenizer, folder)
     processor = AutoProcessor.from_pretrained(folder)
     model = new_model(folder, seed).train()
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, vocabulary {len(processor.tokenizer)}")
+    parameters = sum(p.numel() for p in model.parameters())
+    logger.info("%s parameters, vocabulary %d", f"{parameters:,}", len(processor.tokenizer))
     batches, optimizer = Batches(problems, processor, seed), new_optimizer(model)
     rates = cosine(schedule.learning_rate, schedule.read_steps + schedule.solve_steps, schedule.warmup_steps)
     fine_tune("read", model, batches, optimizer, rates[: schedule.read_steps], schedule.batch_size)
@@ -178,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("read", "solve", "settle"):
         default = getattr(Schedule, f"{name}_steps")
         parser.add_argument(f"--{name}-steps", type=int, default=default, help=f"default: {default}")
-    options = parser.parse_args(arguments)
+    options = parse_arguments(parser, arguments)
     train(options.out, Schedule(options.read_steps, options.solve_steps, options.settle_steps), options.seed)
     return 0
 

@@ -52,7 +52,7 @@ def test_the_command_prints_them(minimal: Path, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr("echorl_vl.engines.start.check_hub", lambda config, engine: None)
     monkeypatch.setattr(type(ENGINES["local"]), "run", lambda self, config: 0)
     assert train.main([str(minimal), "engine=local", "worker.actor.kl_coef=1"]) == 0
-    printed = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr().err.splitlines()
     assert printed[0].startswith("engine: local") and printed[1] == GRPO
     assert printed[2].startswith(
         "worker.actor.kl_coef = 1 (command line) has no effect, as in EasyR1: algorithm.kl_coef"

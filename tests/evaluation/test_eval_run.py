@@ -104,8 +104,8 @@ def test_a_partial_file_is_marked(gsm8k, tmp_path, capsys):
     assert main([str(argument) for argument in given]) == 0
     result = json.loads((tmp_path / "out" / "gsm8k" / "result.json").read_text())
     assert (result["questions"], result["size"]) == (3, 1319) and "3 of 1319" in result["partial"]
-    shown = capsys.readouterr().out
-    assert "PARTIAL: 3 of N = 1319" in shown and "gsm8k (PARTIAL)" in shown
+    shown = capsys.readouterr()
+    assert "PARTIAL: 3 of N = 1319" in shown.err and "gsm8k (PARTIAL)" in shown.out
     where = given.index("--limit")
     assert main([str(argument) for argument in given[:where] + given[where + 2 :]]) == 2
     assert "to evaluate a part of the file, marked PARTIAL, give --limit N" in capsys.readouterr().err
@@ -241,7 +241,7 @@ def test_images_end_to_end(tmp_path, monkeypatch, capsys):
     assert (result["questions"], result["partial"]) == (3, None)
     assert (result["settings"]["max_pixels"], result["settings"]["dtype"]) == (12544, "float32")
     assert "boxed" in result["settings"]["template"]
-    assert "N = 3 " in capsys.readouterr().out
+    assert "N = 3 " in capsys.readouterr().err
 
 
 def test_a_text_model_rejects_images(tmp_path, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import time
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from echorl_vl.core import EchoConfig
 from echorl_vl.outputs import show
 from echorl_vl.outputs.display import Display, sparkline
+from echorl_vl.outputs.log import set_up_logging
 
 
 def console(terminal: bool) -> tuple[Console, io.StringIO]:
@@ -24,17 +26,15 @@ def test_plain_output_is_one_line_a_step():
     terminal, out = console(False)
     rows = metric_rows(4, val_every=2)
     with Display(4, console=terminal) as display:
-        display.note("going on from global_step_1")
         for row in rows:
             display.phase("gen")
             display.step(row["step"], row)
     lines = out.getvalue().splitlines()
-    assert lines[0] == "going on from global_step_1"
-    assert lines[1].startswith("step 0/4  validation accuracy ")
-    assert lines[1].endswith("± 2.0%")
-    assert [line.split("  ")[0] for line in lines[2:]] == [f"step {n}/4" for n in (1, 2, 2, 3, 4, 4)]
+    assert lines[0].startswith("step 0/4  validation accuracy ")
+    assert lines[0].endswith("± 2.0%")
+    assert [line.split("  ")[0] for line in lines[1:]] == [f"step {n}/4" for n in (1, 2, 2, 3, 4, 4)]
     for part in ("accuracy 0.", "all-success ", "degenerate ", "echo 0.", "2.2 s", "3,000 tokens/s", "eta 0:00"):
-        assert part in lines[2]
+        assert part in lines[1]
     assert "eta" not in lines[-2]
     assert "\x1b" not in out.getvalue()
 
@@ -103,12 +103,13 @@ def test_answers_that_were_not_scored_are_in_the_step_line():
 
 def test_live_screen_and_summary(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    set_up_logging()
     terminal, out = console(True)
     with Display(10, 3, console=terminal) as display:
         display.phase("gen")
         for row in metric_rows(10)[:8]:
             display.step(row["step"], row)
-        display.note("a note")
+        logging.getLogger("echorl_vl.engines").info("a note")
         display.summary(
             [("validation accuracy", "48.1% ± 2.0%", "87.0% ± 1.0%", "at step 0 and 10")],
             [tmp_path / "metrics.jsonl", "/x/y.png"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 import subprocess
@@ -25,6 +26,7 @@ from echorl_vl.generators.geometry3k import convert, generate
 from echorl_vl.outputs import plots, show
 from echorl_vl.outputs.console import make_console
 from echorl_vl.outputs.display import Display
+from echorl_vl.outputs.log import set_up_logging
 from echorl_vl.outputs.plot_examples import examples_figure
 from echorl_vl.outputs.plot_rollouts import entropy_figure
 from echorl_vl.outputs.rollout_files import read_rollouts
@@ -100,16 +102,18 @@ def test_plots_show_the_same(tmp_path):
     assert plots._short_names([plots.RunData.read(named)]) == ["run\\x1b[2J"]
 
 
-def test_notes_paths_and_tables_of_a_training(tmp_path):
+def test_notes_paths_and_tables_of_a_training(tmp_path, capsys):
+    set_up_logging()
     out = io.StringIO()
     for terminal in (False, True):
         console = make_console(file=out, force_terminal=terminal, width=150, color_system=None)
         with Display(2, plain=True, console=console) as display:
-            display.note(f"reward raised {ALL}")
+            logging.getLogger("echorl_vl.outputs").warning(f"reward raised {ALL}")
             display.summary([("name" + ALL, "1", "2")], [tmp_path / "run\x1b[2J"])
         console.print("[link=http://x]note[/link] " + ALL)
-    assert not hidden(out.getvalue())
-    assert out.getvalue().count("\\x1b[2J") == 8
+    noted = capsys.readouterr().err
+    assert not hidden(out.getvalue() + noted)
+    assert (out.getvalue().count("\\x1b[2J"), noted.count("\\x1b[2J")) == (6, 2)
     assert "[link=http://x]note[/link]" in out.getvalue()
 
 
@@ -147,7 +151,7 @@ def test_there_is_one_place_for_error_lines_and_one_for_consoles():
 
 
 COMMANDS = """
-import sys
+import logging, sys
 from pathlib import Path
 from echorl_vl import init, train
 from echorl_vl.outputs import plots, show
@@ -162,7 +166,7 @@ assert plots.main([str(folder)]) == 0
 assert evaluation.main(["--list"]) == 0
 for plain in (True, False):
     with Display(2, plain=plain) as display:
-        display.note("\\u6c42 \\u00b1 \\u2022")
+        logging.getLogger("echorl_vl").info("\\u6c42 \\u00b1 \\u2022")
         display.step(0, {"val/accuracy_reward": 0.5, "val/accuracy_se": 0.1})
         display.step(1, {"reward/accuracy": 0.5})
         display.summary([("accuracy", "1 \\u00b1 2", "3")], ["\\u6c42"])

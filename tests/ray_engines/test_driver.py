@@ -122,7 +122,7 @@ def test_a_process_that_is_let_go_of_is_no_loss(driver, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_asks_for_a_stop_and_the_second_ends_the_waiting(driver, tmp_path, capsys, number):
+def test_the_first_signal_asks_for_a_stop_and_the_second_ends_the_waiting(driver, tmp_path, caplog, number):
     """Also where SIGINT is ignored, as in the background of a shell."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     seen = []
@@ -141,4 +141,4 @@ def test_the_first_signal_asks_for_a_stop_and_the_second_ends_the_waiting(driver
     finally:
         timer.join()
         signal.signal(signal.SIGINT, before)
-    assert seen == ["asked"] and "stopping after this step" in capsys.readouterr().out
+    assert seen == ["asked"] and "stopping after this step" in caplog.text

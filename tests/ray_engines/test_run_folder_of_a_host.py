@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from pathlib import Path
 
 import pytest
 from ray_runs import REPOSITORY
-from rich.console import Console
 
 from echorl_vl.config import Config, load_config, tied_to_length
 from echorl_vl.engines.ray.run import train_in_folder
 from echorl_vl.errors import INTERRUPTED
 from echorl_vl.outputs import display, plots
+from echorl_vl.outputs.log import set_up_logging
 
 
 def recipe(folder: Path, *overrides: str) -> Config:
@@ -44,9 +45,11 @@ class Host:
 
 
 def train(config: Config, host: Host) -> tuple[int, str]:
-    console = Console(file=io.StringIO(), width=1000)
-    status = train_in_folder(config, lambda folder: host(config, folder), newest, console)
-    return status, console.file.getvalue()
+    set_up_logging()
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        status = train_in_folder(config, lambda folder: host(config, folder), newest)
+    return status, output.getvalue()
 
 
 def test_the_time_that_it_took_is_that_of_the_training_too(tmp_path, monkeypatch) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
 
+from echorl_vl.outputs.log import set_up_logging
 from echorl_vl.rewards.manager import RewardManager
 from echorl_vl.rewards.output import LINES
 
@@ -37,3 +39,11 @@ def test_only_the_first_lines_are_shown(tmp_path: Path, capfd: pytest.CaptureFix
         assert manager.score(["much"], [1], ["5"])[0]["overall"] == 1.0
     lines = capfd.readouterr().err.splitlines()
     assert lines == ["[mine.py] much"] * LINES + ["[mine.py] ... (more is not shown)"]
+
+
+def test_with_quiet_nothing_of_it_is_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    set_up_logging(logging.WARNING)
+    (tmp_path / "mine.py").write_text(REWARD)
+    with RewardManager(f"{tmp_path / 'mine.py'}:f", {}, 1, 20.0) as manager:
+        assert manager.score(["much"], [1], ["5"])[0]["overall"] == 1.0
+    assert capfd.readouterr().err == ""

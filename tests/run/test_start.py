@@ -156,7 +156,7 @@ def test_an_engine_that_is_not_installed_says_how_to_install_it(
     file = REPOSITORY / ("configs/geo3k.yaml" if engine == "easyr1" else "configs/math_1_5b_verl.yaml")
     assert train.main([str(file), f"engine={engine}", f"trainer.device={device}"]) == 2
     message = capsys.readouterr().err
-    assert message.startswith(f"error: engine {engine}: ") and how in message and "Traceback" not in message
+    assert f"\nerror: engine {engine}: " in message and how in message and "Traceback" not in message
 
 
 # --- the hub ---

@@ -24,7 +24,7 @@ def test_only_a_configuration_that_asks_for_the_term_is_warned_of():
     assert "expected trainer.v1.trainer_mode=echo_sync" in missing_term(config("separate_async", echo={"coef": 1}))
 
 
-def test_the_trainer_warns_and_is_built_as_before(capsys):
+def test_the_trainer_warns_and_is_built_as_before(caplog):
     class Plain:
         def __init__(self, config, size=1):
             self.size = size
@@ -34,9 +34,9 @@ def test_the_trainer_warns_and_is_built_as_before(capsys):
 
     warn_where_the_term_is_missing(Plain, Ours)
     asked = config(echo={"coef": 0.001})
-    assert Ours(asked).size == 1 and capsys.readouterr().err == ""
+    assert Ours(asked).size == 1 and caplog.text == ""
     assert Plain(config=asked, size=3).size == 3
-    assert capsys.readouterr().err.count("WITHOUT the echo term") == 1
+    assert caplog.text.count("WITHOUT the echo term") == 1
 
 
 CODE = """

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ import torch
 
 from echorl_vl.errors import UserError
 from echorl_vl.outputs import atomic
-from echorl_vl.outputs.terminal import visible
 
 MODEL_FOLDER = Path("actor") / "huggingface"
 STATE_FILE = "training_state.pt"
@@ -38,6 +37,8 @@ HASHED_UP_TO = 2**30  # bytes of a file, under `checkpoint_hash: auto`: a second
 _FINISHED = re.compile(r"global_step_(\d+)")
 _PARTIAL = re.compile(r"\..+\.partial-\d+")
 _REPLACED = re.compile(r"\.(global_step_\d+)\.replaced-\d+")
+
+logger = logging.getLogger(__name__)
 
 
 def save_checkpoint(
@@ -109,13 +110,13 @@ def find_last_checkpoint(folder: Path, report: Callable[[str], None] | None = No
 
     Args:
         folder: the run folder.
-        report: takes one line for each damaged checkpoint that is passed over; by default they go to stderr.
+        report: takes one line for each damaged checkpoint that is passed over; by default it is logged as a warning.
 
     Raises:
         UserError: there are checkpoints, and every one is damaged.
     """
     folder = Path(folder)
-    report = report or (lambda line: print(visible(line), file=sys.stderr))
+    report = report or logger.warning
     damaged = []
     for step in sorted(_steps(folder), reverse=True):
         checkpoint = folder / f"global_step_{step}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
 from pathlib import Path
 
 from transformers.utils import logging as transformers_logging
@@ -24,6 +24,8 @@ from echorl_vl.outputs.run_folder import RunFolder
 from echorl_vl.outputs.summary import finish_run
 from echorl_vl.outputs.tracker import Tracker, check_loggers, lost_rows
 
+logger = logging.getLogger(__name__)
+
 
 def run(config: Config) -> int:
     """Trains as `config` says; returns the exit status: 0 when done, 130 when the user stopped it.
@@ -36,35 +38,35 @@ def run(config: Config) -> int:
     transformers_logging.disable_progress_bar()  # they would tear the live display
     trainer = config.trainer
     with RunFolder.open_for(config, recover_last_checkpoint, has_training_state) as folder:
-        notes = list(folder.notes)
+        for note in folder.notes:
+            logger.info(note)
         if folder.trained:
             with Display(folder.resume_step, folder.resume_step) as display:
-                return _end(folder, display, notes)
+                finish_run(folder, display)
+                return 0
         checkpoint = folder.checkpoint or _given_checkpoint(config)
         if trainer.val_only and checkpoint is None:
             path = config.worker.actor.model.model_path
-            notes.append(f"validating {path}; a checkpoint: trainer.load_checkpoint_path=.../global_step_N")
-        context = build_context(starting_model(config, checkpoint), notes.append)
+            logger.info("validating %s; a checkpoint: trainer.load_checkpoint_path=.../global_step_N", path)
+        context = build_context(starting_model(config, checkpoint), logger.info)
         try:
-            return _train(config, context, folder, checkpoint, notes)
+            return _train(config, context, folder, checkpoint)
         finally:
             context.rewards.close()
 
 
-def _train(
-    config: Config, context: TrainingContext, folder: RunFolder, checkpoint: Path | None, notes: list[str]
-) -> int:
+def _train(config: Config, context: TrainingContext, folder: RunFolder, checkpoint: Path | None) -> int:
     trainer = config.trainer
-    notes += folder.write_environment(str(context.policy.device), config.data.seed)
+    for note in folder.write_environment(str(context.policy.device), config.data.seed):
+        logger.warning(note)
     if lost := lost_rows(folder):
-        notes.append(lost)
+        logger.warning(lost)
     with (
         Tracker(
             folder, trainer.logger, trainer.project_name, trainer.experiment_name, config_to_dict(config)
         ) as tracker,
         Display(context.total_steps, checkpoint_step(checkpoint) if checkpoint else 0, echo=config.echo) as display,
     ):
-        _show(notes, display)
         try:
             done = Trainer(config, context, folder, tracker, display).run_all(checkpoint)
         except KeyboardInterrupt:
@@ -72,20 +74,10 @@ def _train(
         if not done:
             saved = list(folder.path.glob("global_step_*"))
             way = "goes on from the newest checkpoint" if saved else "starts again: nothing was saved yet"
-            display.note(f"stopped; the same command {way} ({folder.path})")
+            logger.info("stopped; the same command %s (%s)", way, folder.path)
             return INTERRUPTED
-        return _end(folder, display)
-
-
-def _end(folder: RunFolder, display: Display, notes: Sequence[str] = ()) -> int:
-    _show(notes, display)
-    finish_run(folder, display)
-    return 0
-
-
-def _show(notes: Sequence[str], display: Display) -> None:
-    for note in notes:
-        display.note(note)
+        finish_run(folder, display)
+        return 0
 
 
 def _given_checkpoint(config: Config) -> Path | None:

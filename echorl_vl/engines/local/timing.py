@@ -33,6 +33,9 @@ class PhaseTimer:
                 torch.cuda.synchronize()
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {seconds:.3f} s" for name, seconds in self.seconds.items())
+
     def metrics(self, rollouts: RolloutBatch) -> dict[str, float]:
         """`timing_s/*` in seconds, `perf/*`: tokens (prompts counted once for each rollout), tokens/s, memory."""
         step = time.perf_counter() - self._started

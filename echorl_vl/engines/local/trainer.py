@@ -5,6 +5,7 @@ prompts -> graded rollouts (collect) -> advantages -> EchoClips -> update -> met
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 
@@ -36,6 +37,8 @@ from echorl_vl.outputs.rollout_files import write_rollouts
 from echorl_vl.outputs.run_folder import RunFolder
 from echorl_vl.outputs.tracker import Tracker
 from echorl_vl.types import TrainBatch
+
+logger = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -70,11 +73,13 @@ class Trainer:
             if before == now:  # the strategy's state may be of rows of that very set
                 self.strategy.load_state(progress)
             elif before is not None and now and not nothing_left:
-                self.display.note(
-                    f"the training set had {before:,} problems and has {now:,}: their order from here is another one "
-                    "than in a run never stopped"
+                logger.warning(
+                    "the training set had %s problems and has %s: their order from here is another one than in a run "
+                    "never stopped",
+                    f"{before:,}",
+                    f"{now:,}",
                 )
-        with StopRequest(lambda: self.display.note("stopping after this step; Ctrl-C again stops at once")) as stop:
+        with StopRequest() as stop:
             first = self.run.checkpoint is None  # no validation of its own has come before
             if self.context.validation_set and (trainer.val_only or (trainer.val_before_train and first)):
                 self._validate()
@@ -104,7 +109,7 @@ class Trainer:
                 self.collector.position = position
                 self.strategy.load_state(state)
                 self._save()
-                self.display.note(f"saved step {self.step} before stopping")
+                logger.warning("saved step %d before stopping", self.step)
             raise
 
     def _due(self, frequency: int) -> bool:
@@ -146,6 +151,7 @@ class Trainer:
         metrics |= timer.metrics(rollouts)
         self.tracker.log(self.step, metrics)
         self.display.step(self.step, metrics)
+        logger.debug("step %d: %s", self.step, timer)
 
     def _kl_metrics(self, train_batch: TrainBatch) -> dict[str, float]:
         if train_batch.ref_log_probs is None:
@@ -188,5 +194,6 @@ class Trainer:
             hashes=self.config.trainer.checkpoint_hash,
         )
         self.saved = self.step
+        logger.debug("saved the checkpoint of step %d", self.step)
         if self.config.trainer.save_model_only:
             drop_older_states(self.run.path, self.step)

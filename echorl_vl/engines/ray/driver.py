@@ -19,6 +19,7 @@ from echorl_vl.engines.ray.lost import cause_of, lost_error, lost_processes, pro
 from echorl_vl.engines.ray.recorder import STOP_FILE
 from echorl_vl.engines.ray.resources import cluster_issue
 from echorl_vl.errors import UserError
+from echorl_vl.outputs.log import is_quiet
 
 LOOK_SECONDS = 5.0
 GRACE_SECONDS = 20.0  # the driver may notice by itself, and then knows more
@@ -73,7 +74,7 @@ def _join_or_start(config: Config, run: Path, driver: Driver, dry_run_environmen
         cpus = world + driver.extra_cpus
         options = {"address": "local", "num_cpus": cpus, "num_gpus": world, "include_dashboard": False}
     if not ray.is_initialized():
-        ray.init(runtime_env={"env_vars": environment}, **options)
+        ray.init(runtime_env={"env_vars": environment}, log_to_driver=not is_quiet(), **options)
     if issue := cluster_issue(config, ray.cluster_resources()):
         ray.shutdown()
         raise UserError(issue)
@@ -87,12 +88,7 @@ def wait_for_driver(task: Any, stop: Path) -> bool:
         UserError: what a process of the run found wrong, or which one died. Nobody may be waiting for the one that did:
             verl's trainer asks for rollouts and then polls for them, for ever if their writer is gone.
     """
-
-    def ask() -> None:
-        stop.touch()
-        print("stopping after this step; Ctrl-C again stops at once", flush=True)
-
-    with StopRequest(ask):
+    with StopRequest(stop.touch):
         try:
             return _wait(task, stop.parent)
         except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from echorl_vl.types import RolloutBatch, TrainBatch
 
 STOP_FILE = "stop"
 """A file of this name in the run folder ends the run after the step: Ctrl-C makes it, and so may you."""
+
+logger = logging.getLogger(__name__)
 
 Decode = Callable[[list[list[int]]], Sequence[str]]
 
@@ -86,8 +89,8 @@ class RunRecorder:
 
 
 def lost_answer_metrics(kinds: Sequence[str], where: str) -> dict[str, float]:
-    """Metrics of the answers that got no score (`RewardManager.kinds` of each); prints a warning if there are any."""
+    """Metrics of the answers that got no score (`RewardManager.kinds` of each); logs a warning if there are any."""
     lost = lost_metrics(kinds)
     if warning := lost_answers(lost):
-        print(f"{where}: {warning}", flush=True)
+        logger.warning("%s: %s", where, warning)
     return lost

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
-
-from rich.console import Console
 
 from echorl_vl.config import Config
 from echorl_vl.engines.ray.adjusted import capped, for_dry_run
 from echorl_vl.engines.ray.base import RayEngine
 from echorl_vl.errors import INTERRUPTED
-from echorl_vl.outputs.console import make_console
 from echorl_vl.outputs.display import Display
 from echorl_vl.outputs.run_folder import RunFolder
 from echorl_vl.outputs.summary import finish_run
 from echorl_vl.outputs.tracker import check_loggers, lost_rows
 from echorl_vl.rewards.manager import RewardManager
+
+logger = logging.getLogger(__name__)
 
 
 def run_on_ray(engine: RayEngine, config: Config) -> int:
@@ -25,20 +25,19 @@ def run_on_ray(engine: RayEngine, config: Config) -> int:
     Raises:
         UserError: something about configuration, versions, machine, model, data or disk that the user can mend.
     """
-    console = make_console(soft_wrap=True)
     if config.trainer.device == "cpu":
         engine.start_dry_run()
         config, changes = for_dry_run(config)
         for change in changes:
-            console.print(f"CPU dry run: {change}")
+            logger.info("CPU dry run: %s", change)
     config, changes = capped(config)
     for change in changes:
-        console.print(change)
+        logger.info(change)
     check_loggers(config.trainer.logger)
     reward = config.worker.reward
     RewardManager(reward.reward_function, dict(reward.reward_function_kwargs)).close()  # checks both
     engine.preflight(config)
-    write_sets = engine.part("datasets").prepare_sets(config, console.print)
+    write_sets = engine.part("datasets").prepare_sets(config, logger.info)
 
     def launch(folder: RunFolder) -> bool:
         from echorl_vl.engines.ray.driver import run_driver  # imports Ray
@@ -46,33 +45,32 @@ def run_on_ray(engine: RayEngine, config: Config) -> int:
         ready = write_sets(folder.path)
         return run_driver(ready, folder.path, engine.part("launch").driver(ready, folder), engine.environment)
 
-    return train_in_folder(config, launch, engine.newest_checkpoint, console)
+    return train_in_folder(config, launch, engine.newest_checkpoint)
 
 
 def train_in_folder(
     config: Config,
     launch: Callable[[RunFolder], bool],
     find_checkpoint: Callable[[Path], Path | None],
-    console: Console,
 ) -> int:
     """Trains with `launch` (False: stopped before the last step) in the run folder that `config` names, unless there
     all steps are done; says how it ended and returns the exit status."""
     device = "cpu" if config.trainer.device == "cpu" else "cuda"
     with RunFolder.open_for(config, find_checkpoint) as folder:
-        notes = list(folder.notes)
+        for note in folder.notes:
+            logger.info(note)
         if not folder.trained:
             if config.trainer.save_model_only:
-                notes.append("trainer.save_model_only: on this engine a run that is stopped starts again from step 0")
-            notes += [*folder.write_environment(device, config.data.seed), *filter(None, [lost_rows(folder)])]
-        for note in notes:
-            console.print(note)
-        display = Display(total_steps=folder.resume_step, plain=True, console=console)
-        with display:  # its clock runs from here
+                logger.info("trainer.save_model_only: on this engine a run that is stopped starts again from step 0")
+            for warning in (*folder.write_environment(device, config.data.seed), lost_rows(folder)):
+                if warning:
+                    logger.warning(warning)
+        with Display(folder.resume_step, plain=True) as display:  # its clock runs from here
             if folder.trained or launch(folder):
                 finish_run(folder, display)
                 return 0
             found = find_checkpoint(folder.path)
             again = "starts again: nothing was saved yet that it could go on from"
             way = f"goes on from {found.name}" if found else again
-            display.note(f"stopped; the same command {way} ({folder.path})")
+            logger.info("stopped; the same command %s (%s)", way, folder.path)
             return INTERRUPTED

@@ -4,7 +4,7 @@ trainers train without the echo term, whatever `+echo.` says."""
 from __future__ import annotations
 
 import functools
-import sys
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +12,8 @@ from omegaconf import OmegaConf
 
 from echorl_vl.core import EchoConfig
 from echorl_vl.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 def warn_where_the_term_is_missing(trainer: type, ours: type) -> None:
@@ -22,7 +24,7 @@ def warn_where_the_term_is_missing(trainer: type, ours: type) -> None:
     def build_and_warn(self: Any, *arguments: Any, **options: Any) -> None:
         config = options.get("config", arguments[0] if arguments else {})
         if not isinstance(self, ours) and (line := missing_term(config)):
-            print(line, file=sys.stderr, flush=True)
+            logger.warning(line)
         build(self, *arguments, **options)
 
     trainer.__init__ = build_and_warn
@@ -36,7 +38,7 @@ def missing_term(config: Any) -> str | None:
     mode = config.trainer.get("v1", {}).get("trainer_mode", None)
     found = f"trainer.v1.trainer_mode = {mode}" if config.trainer.get("use_v1", True) else "trainer.use_v1 = false"
     return (
-        f"WARNING: this run trains WITHOUT the echo term. The configuration has echo.* keys, and {found} is verl's own "
+        f"this run trains WITHOUT the echo term. The configuration has echo.* keys, and {found} is verl's own "
         "trainer; expected trainer.v1.trainer_mode=echo_sync. To train without the term on purpose: +echo.coef=0."
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import re
 import sys
 import zipfile
@@ -26,8 +27,11 @@ from echorl_vl.data.images import open_image
 from echorl_vl.data.templates import IMAGE
 from echorl_vl.errors import UserError, settings_called
 from echorl_vl.outputs.atomic import replacing
-from echorl_vl.outputs.command import job, make_parser
+from echorl_vl.outputs.command import job, make_parser, parse_arguments
+from echorl_vl.outputs.log import is_quiet
 from echorl_vl.outputs.terminal import visible
+
+logger = logging.getLogger("echorl_vl.generators.geometry3k.convert")  # __name__ is __main__ under python -m
 
 SPLITS = ("train", "validation", "test")
 _SPLIT_NAMES = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
@@ -67,7 +71,7 @@ def convert(source: str | Path, out: str | Path, split: str | None = None, on_er
         total = len(faults) + sum(map(len, rows.values()))
         if on_error == "stop" or not rows:
             raise UserError(f"{source}: {len(faults)} of {total} problems can't be converted:\n{listing}")
-        print(visible(f"{source}: left out {len(faults)} of {total} problems:\n{listing}"), file=sys.stderr)
+        logger.warning("%s: left out %d of %d problems:\n%s", source, len(faults), total, listing)
     if not rows:
         wanted = f" of the split {split}" if split else ""
         raise UserError(f"{source}: no problems{wanted}; expected folders <split>/<id>/ with data.json and {_PICTURE}")
@@ -229,12 +233,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--on-error", choices=("stop", "skip"), default="stop", help="what bad problems do (default: stop)"
     )
-    options = parser.parse_args(arguments)
+    options = parse_arguments(parser, arguments)
     datasets.disable_progress_bars()
     with settings_called({"trainer.save_checkpoint_path": "--out"}):
         counts = convert(options.source, options.out, options.split, options.on_error)
     for name, count in counts.items():
-        print(f"{visible(str(name))}: {count} problems")
+        if not is_quiet():
+            print(f"{visible(str(name))}: {count} problems")
     return 0
 
 

@@ -26,7 +26,8 @@ from echorl_vl.generators.geometry3k.kinds import KINDS, OOD_KINDS, TRAIN_KINDS,
 from echorl_vl.generators.geometry3k.problem import GeometryProblem
 from echorl_vl.generators.splits import Split, draw_problems, draw_rows, standard_splits
 from echorl_vl.outputs.atomic import replacing
-from echorl_vl.outputs.command import job, make_parser, positive
+from echorl_vl.outputs.command import job, make_parser, parse_arguments, positive
+from echorl_vl.outputs.log import is_quiet
 from echorl_vl.outputs.terminal import visible
 
 if TYPE_CHECKING:
@@ -120,11 +121,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--picture-size", type=int, default=CELLS * PATCH, help="pixels along each side (default: 112)")
     parser.add_argument("--out", type=Path, help="parquet file to write")
     parser.add_argument("--gallery", type=Path, help="write a sheet with one problem of each kind instead")
-    options = parser.parse_args(arguments)
+    options = parse_arguments(parser, arguments)
     with settings_called({"trainer.save_checkpoint_path": "--gallery" if options.gallery else "--out"}):
         if options.gallery:
             gallery(options.gallery)
-            print(visible(str(options.gallery)))
+            _show(str(options.gallery))
             return 0
         if options.out is None or options.out.suffix != ".parquet":
             parser.error(visible(f"--out: expected a .parquet file, got {options.out}"))
@@ -137,8 +138,13 @@ def main(arguments: list[str] | None = None) -> int:
             parser.error(str(error))
         with replacing(options.out, durable=False) as partial:
             rows.to_parquet(str(partial))
-    print(visible(f"{len(rows)} problems -> {options.out}"))
+    _show(f"{len(rows)} problems -> {options.out}")
     return 0
+
+
+def _show(line: str) -> None:
+    if not is_quiet():
+        print(visible(line))
 
 
 if __name__ == "__main__":

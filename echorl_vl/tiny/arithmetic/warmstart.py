@@ -14,6 +14,7 @@ never seen the numbers of ood_sizes. The out-of-domain kinds occur, else they co
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import sys
@@ -31,10 +32,12 @@ from echorl_vl.generators.arithmetic.generate import draw_split
 from echorl_vl.generators.arithmetic.kinds import KINDS, OOD_KINDS, TRAIN_KINDS
 from echorl_vl.generators.arithmetic.problem import SIZE, ArithmeticProblem, calculate
 from echorl_vl.generators.splits import TRAIN, Split
-from echorl_vl.outputs.command import job, make_parser
+from echorl_vl.outputs.command import job, make_parser, parse_arguments
 from echorl_vl.tiny.arithmetic.build import MODEL_FOLDER, SPECIAL_TOKENS, VOCABULARY_SIZE, new_model, write_configs
 from echorl_vl.tiny.files import train_tokenizer, write_json, write_weights
 from echorl_vl.tiny.tuning import cosine, fine_tune, new_optimizer
+
+logger = logging.getLogger("echorl_vl.tiny.arithmetic.warmstart")  # __name__ is __main__ under python -m
 
 CORRECT_SHARE = {
     "bags": 0.45,
@@ -161,7 +164,8 @@ def train(folder: Path, schedule: Schedule, seed: int) -> None:
     write_configs(train_tokenizer(corpus(problems), SPECIAL_TOKENS, VOCABULARY_SIZE), folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = new_model(folder, seed).train()
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, vocabulary {len(tokenizer)}")
+    parameters = sum(p.numel() for p in model.parameters())
+    logger.info("%s parameters, vocabulary %d", f"{parameters:,}", len(tokenizer))
     batches = Batches(problems, tokenizer, schedule.exercise_share, seed)
     optimizer = new_optimizer(model)
     rates = cosine(schedule.learning_rate, schedule.calculate_steps + schedule.solve_steps, schedule.warmup_steps)
@@ -180,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("calculate", "solve"):
         default = getattr(Schedule, f"{name}_steps")
         parser.add_argument(f"--{name}-steps", type=int, default=default, help=f"default: {default}")
-    options = parser.parse_args(arguments)
+    options = parse_arguments(parser, arguments)
     train(options.out, Schedule(options.calculate_steps, options.solve_steps), options.seed)
     return 0
 
