@@ -69,6 +69,8 @@ checkpoint after a stop.
   --dry-run       shows prompts, tries the reward and estimates the memory, and stops
   --version       the version
   --print-config  the whole configuration as YAML after all overrides, and stop
+  --quiet         shows warnings and errors only, and no progress
+  --verbose       shows debug messages too
 """
 
 
