@@ -1,6 +1,6 @@
-"""Model families, one small file each, found by being here; see `base` for what a family says of its models.
+"""Model families and model loading.
 
-The rest is for any model: loading, weights, adapters.
+Each module that is not in `_OTHERS` registers a model family; see `base` for the interface.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import pkgutil
 
 from echorl_vl.models.base import FAMILIES, ModelFamily, family_of, find_family, has_images, image_processing, register
 
-_OTHERS = ("base", "images", "loading", "lora", "tokens", "weights")  # no families; some load much of transformers
+_OTHERS = ("base", "images", "loading", "lora", "tokens", "weights")  # not families; some import most of transformers
 
 for _module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
     if _module not in _OTHERS:

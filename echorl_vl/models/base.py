@@ -1,16 +1,16 @@
-"""What a model family is: all that has to be known of one kind of model, in one class.
+"""`ModelFamily`: the interface to one model architecture.
 
-A family is one file of this folder, found by being there, and `model_type` of a model's config.json picks it. The rest
-of the package asks it, in this order:
+A family is one module of this folder; `model_type` in a model's config.json selects it. The package uses it in this
+order:
 
-    ImageProcessing    sizes and tokens of images, before and when they are encoded     data/prompts
+    ImageProcessing    sizes and tokens of images, encoding                             data/prompts
     split_images       the images of an encoded prompt                                  engines/local/policy
-    image_features     what enters in place of their tokens (and deeper)                engines/local/policy
+    image_features     the features that replace image tokens (and enter deeper layers) engines/local/policy
     positions          rotary positions of a prompt                                     engines/local/policy
     decoder, head      the parts of the network                                         engines/local/policy
-    forward_inputs     what transformers' own forward takes of the images               evaluation/generation
+    forward_inputs     the image inputs of transformers' forward                        evaluation/generation
 
-A family has no state: one object serves all models of its kind.
+A family has no state: one object serves all of its models.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from echorl_vl.types import Prompt
 
 
 class ModelFamily:
-    """A kind of vision-language model that transformers loads.
+    """Base class of model families, for vision-language models in transformers.
 
     Attributes:
-        model_types: `model_type` of the configurations that it reads.
-        image_token: attribute of the configuration and text in the tokenizer of the token that stands for image
-            features, one for each of them.
-        other_visual_tokens: the same of tokens that the policy may not write either; None where the configuration
-            names no such token.
-        processing: the class that knows its image processors.
-        position_axes: axes of a rotary position.
-        tower: what the names of the vision tower's parameters contain.
+        model_types: values of `model_type` in config.json.
+        image_token: attribute in the configuration, and text in the tokenizer, of the token that image features
+            replace; a prompt has one per feature. None for a text-only family.
+        other_visual_tokens: the same for other tokens that the policy must not sample; the attribute is None if the
+            configuration has none.
+        processing: the `ImageProcessing` class of the image processor. None for a text-only family.
+        position_axes: number of axes of a rotary position.
+        tower: substring of the names of the vision tower's parameters.
     """
 
     model_types: ClassVar[tuple[str, ...]]
@@ -49,52 +49,53 @@ class ModelFamily:
 
     @property
     def reads_images(self) -> bool:
-        """Whether a prompt may hold images."""
+        """Whether prompts may contain images."""
         return self.processing is not None
 
     def reads(self, config: Any) -> bool:
-        """Whether a model of this configuration (transformers') is of this family."""
+        """Whether a model with this transformers configuration belongs to the family."""
         return getattr(config, "model_type", None) in self.model_types
 
     def auto_class(self) -> Any:
-        """The class of transformers that loads its models."""
-        from transformers import AutoModelForImageTextToText  # a text run loads nothing of vision
+        """Return the transformers class that loads the models."""
+        from transformers import AutoModelForImageTextToText  # imported here: text runs do not need vision code
 
         return AutoModelForImageTextToText
 
     def decoder(self, network: Any) -> torch.nn.Module:
-        """The stack of layers between embeddings and head."""
+        """Return the layers between the embeddings and the head."""
         return network.model.language_model
 
     def head(self, network: Any) -> torch.nn.Module:
-        """From hidden states (..., hidden) to logits (..., V)."""
+        """Return the module that maps hidden states (..., hidden) to logits (..., V)."""
         return network.get_output_embeddings()
 
     def split_images(self, prompt: Prompt) -> list[EncodedImage]:
-        """The images of a prompt, in the order of its text. Here an image is one entry of `pixel_values`."""
+        """Return the images of a prompt in the order of its text; by default, one per entry of `pixel_values`."""
         return [] if prompt.pixel_values is None else [EncodedImage(pixels) for pixels in prompt.pixel_values.split(1)]
 
     def image_features(self, network: Any, images: Sequence[EncodedImage]) -> Sequence[Tensor]:
-        """(n, hidden) of each image, for its n image tokens; the tower is called once.
+        """Compute the features (n, hidden) of each image, for its n image tokens, in one call of the vision tower.
 
-        Where features enter K layers of the decoder as well they are (n, (1 + K) * hidden), see `deeper_inputs`.
+        If features also enter K layers of the decoder, they are (n, (1 + K) * hidden), see `deeper_inputs`.
         """
         raise NotImplementedError
 
     def deeper_inputs(self, features: Tensor) -> dict[str, Any]:
-        """Keyword arguments of the decoder for features (b, N, K, hidden) that enter its layers, 0 for other tokens."""
+        """Return the decoder's keyword arguments for features (b, N, K, hidden) of its layers, 0 at other tokens."""
         raise NotImplementedError
 
     def positions(self, network: Any, prompt: Prompt, image_id: int | None) -> tuple[Tensor, int]:
-        """(axes, L) rotary positions of a prompt, and the position of the token that follows it. Here they count.
+        """Return the rotary positions (axes, L) of a prompt and the position of the next token. By default, 0 .. L-1.
 
-        Raises UserError if its image tokens don't fit its images.
+        Raises:
+            UserError: the image tokens of the prompt don't match its images.
         """
         length = len(prompt.input_ids)
         return torch.arange(length).expand(self.position_axes, -1), length
 
     def forward_inputs(self, network: Any, ids: Tensor, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
-        """What transformers' own forward and `generate` take beside the prompts' ids (B, L) for their images."""
+        """Return the image inputs of transformers' forward and `generate` for prompts with ids (B, L)."""
         pixels = [prompt.pixel_values for prompt in prompts if prompt.pixel_values is not None]
         return {"pixel_values": torch.cat(pixels)} if pixels else {}
 
@@ -103,31 +104,35 @@ FAMILIES: dict[str, ModelFamily] = {}
 
 
 def register(cls: type[ModelFamily]) -> type[ModelFamily]:
-    """Class decorator: makes a family known by the name of its class."""
+    """Class decorator that registers a family under the name of its class."""
     if cls.__name__ in FAMILIES:
-        raise ValueError(f"two model families are called {cls.__name__}")
+        raise ValueError(f"two model families are named {cls.__name__}")
     FAMILIES[cls.__name__] = cls()
     return cls
 
 
 def has_images(config: Any) -> bool:
-    """Whether a configuration (transformers') is that of a model that reads images."""
+    """Whether a transformers configuration belongs to a model that reads images."""
     return getattr(config, "vision_config", None) is not None
 
 
 def find_family(config: Any) -> ModelFamily | None:
-    """The family of a model of this configuration (transformers'); None for one of no known family."""
+    """Return the family of a model with this transformers configuration, or None if it is unknown."""
     return next((family for family in FAMILIES.values() if family.reads(config)), None)
 
 
 def family_of(config: Any, path: str = "") -> ModelFamily:
-    """As `find_family`. Raises UserError, naming `path`, for a model of no known family."""
+    """Return the family of a model with this transformers configuration.
+
+    Raises:
+        UserError: the family is unknown; the message starts with `path`.
+    """
     family = find_family(config)
     if family is None:
         known = ", ".join(kind for family in FAMILIES.values() for kind in family.model_types)
         raise UserError(
-            f"{path}{': ' * bool(path)}images of a {config.model_type!r} model are not known here; "
-            f"these work: {known}, and text-only causal language models"
+            f"{path}{': ' * bool(path)}vision-language models of type {config.model_type!r} are not supported; "
+            f"expected one of {known}, or a text-only causal language model"
         )
     return family
 
@@ -138,23 +143,24 @@ def image_processing(
     max_pixels: int | None = None,
     family: ModelFamily | None = None,
 ) -> ImageProcessing:
-    """How a processor makes tokens of images, which have from `min_pixels` to `max_pixels` then.
+    """Return the image processing of a processor.
 
     Args:
-        min_pixels: None is the processor's own limit.
-        max_pixels: the same.
-        family: the model's. None: a model of no known family may have the processor of one.
+        processor: a transformers processor.
+        min_pixels: minimum size of a resized image. None: the limit of the processor.
+        max_pixels: maximum size of a resized image. None: the limit of the processor.
+        family: the family of the model. None: unknown; the family is found by the processor.
 
     Raises:
-        UserError: a processor of no known family, or limits that leave no size.
+        UserError: no family supports the processor, or min_pixels exceeds max_pixels.
     """
     if family is not None:
         return family.processing(processor, min_pixels, max_pixels)
-    kinds = dict.fromkeys(family.processing for family in FAMILIES.values() if family.processing is not None)
-    for kind in kinds:
-        if kind.takes(processor):
-            return kind(processor, min_pixels, max_pixels)
+    classes = dict.fromkeys(family.processing for family in FAMILIES.values() if family.processing is not None)
+    for processing in classes:
+        if processing.supports(processor):
+            return processing(processor, min_pixels, max_pixels)
     raise UserError(
-        f"images can't be read with the model's processor {type(processor).__name__}; expected one that "
-        f"{', or '.join(kind.does for kind in kinds)}"
+        f"the model's image processor {type(processor).__name__} is not supported; expected one that "
+        f"{', or '.join(processing.description for processing in classes)}"
     )

@@ -1,4 +1,4 @@
-"""Images as a model takes them: how a processor encodes them, and the distinct ones among the prompts of a step."""
+"""Image encoding, and the distinct images among the prompts of a step."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
 
 class ImageProcessing:
-    """How one processor makes tokens of images; sizes and counts are known before an image is decoded.
+    """Image encoding with one type of processor. Sizes and token counts are known before an image is decoded.
 
     Attributes:
-        does: what sort of processor it knows, in words that follow "one that".
-        min_pixels, max_pixels: bounds of an image when the processor gets it; None where there is none.
+        description: the supported processors; completes "one that ..." in error messages.
+        min_pixels: minimum size of a resized image; None: no limit.
+        max_pixels: maximum size of a resized image; None: no limit.
     """
 
-    does: ClassVar[str]
+    description: ClassVar[str]
     min_pixels: int | None = None
     max_pixels: int | None = None
 
@@ -30,66 +31,79 @@ class ImageProcessing:
         self.image_processor = processor.image_processor
 
     @classmethod
-    def takes(cls, processor: Any) -> bool:
-        """Whether this class knows the processor."""
+    def supports(cls, processor: Any) -> bool:
+        """Whether this class supports the processor."""
         raise NotImplementedError
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) that an image is resized to before the processor gets it. Raises UserError if it can't be."""
+        """Return the (width, height) to resize an image to before the processor encodes it.
+
+        Raises:
+            UserError: no size is within the limits.
+        """
         return width, height
 
     def tokens(self, width: int, height: int) -> int:
-        """Tokens in the prompt of an image that has been resized to this `size`."""
+        """Return the number of prompt tokens of a resized image."""
         raise NotImplementedError
 
     def expand(self, ids: Tensor, image_id: int, images: Sequence[Image.Image]) -> Tensor:
-        """(L,) ids of a prompt in which one token stands for each image -> with all of their tokens."""
+        """Repeat the one token per image in `ids` (L,) by the number of tokens of that image."""
         counts = torch.ones_like(ids)
         counts[ids == image_id] = torch.tensor([self.tokens(*image.size) for image in images])
         return ids.repeat_interleave(counts)
 
     def encode(self, images: Sequence[Image.Image]) -> tuple[Tensor, Tensor | None]:
-        """`pixel_values` and `image_grid_thw` (None where the family has none) of a prompt's images, resized before."""
+        """Encode resized images to `pixel_values` and `image_grid_thw` (None if the family has no grids)."""
         return self.image_processor(images=list(images), return_tensors="pt")["pixel_values"].float(), None
 
 
 class EncodedImage(NamedTuple):
-    """One image as its processor made it: pixel_values, and grid_thw (3,) where the family has grids."""
+    """An encoded image; grid_thw (3,) is None if the family has no grids."""
 
     pixel_values: Tensor
     grid_thw: Tensor | None = None
 
 
 class DistinctImages(NamedTuple):
-    """images: each once. prompt_index: for each prompt the indices of its images, in the order of its text."""
+    """Distinct images of several prompts.
+
+    Attributes:
+        images: each distinct image once.
+        prompt_index: for each prompt, the indices of its images in the order of its text.
+    """
 
     images: list[EncodedImage]
     prompt_index: list[list[int]]
 
 
 def distinct_images(prompts: Sequence[Prompt], split: Callable[[Prompt], list[EncodedImage]]) -> DistinctImages:
-    """The images of `prompts`, each once, so that the vision tower sees it once; `split` gives those of one prompt.
+    """Find the distinct images of prompts, so that the vision tower encodes each once.
 
-    Two images are one if their pixel values are equal, whatever prompt, problem or object they come from.
+    Images with equal pixel values count as one, whatever prompt they come from.
+
+    Args:
+        prompts: encoded prompts.
+        split: returns the images of a prompt (`ModelFamily.split_images`).
     """
-    chosen: list[EncodedImage] = []
+    distinct: list[EncodedImage] = []
     buckets: dict[tuple, list[int]] = {}
-    seen: dict[int, list[int]] = {}  # a Prompt object that comes twice is not compared again
+    indices: dict[int, list[int]] = {}  # by id of the Prompt, so that a repeated Prompt is not compared again
     prompt_index = []
     for prompt in prompts:
-        if id(prompt) not in seen:
-            seen[id(prompt)] = [_index(image, chosen, buckets) for image in split(prompt)]
-        prompt_index.append(seen[id(prompt)])
-    return DistinctImages(chosen, prompt_index)
+        if id(prompt) not in indices:
+            indices[id(prompt)] = [_index(image, distinct, buckets) for image in split(prompt)]
+        prompt_index.append(indices[id(prompt)])
+    return DistinctImages(distinct, prompt_index)
 
 
-def _index(image: EncodedImage, chosen: list[EncodedImage], buckets: dict[tuple, list[int]]) -> int:
-    """Index of an equal image in `chosen`, which gets this one if there is none."""
+def _index(image: EncodedImage, distinct: list[EncodedImage], buckets: dict[tuple, list[int]]) -> int:
+    """Return the index of an equal image in `distinct`; append the image if there is none."""
     grid = () if image.grid_thw is None else tuple(image.grid_thw.tolist())
     key = (*image.pixel_values.shape, *grid, float(image.pixel_values.sum()))
     for index in buckets.setdefault(key, []):
-        if torch.equal(chosen[index].pixel_values, image.pixel_values):
+        if torch.equal(distinct[index].pixel_values, image.pixel_values):
             return index
-    buckets[key].append(len(chosen))
-    chosen.append(image)
-    return len(chosen) - 1
+    buckets[key].append(len(distinct))
+    distinct.append(image)
+    return len(distinct) - 1

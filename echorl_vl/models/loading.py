@@ -1,4 +1,4 @@
-"""From a model folder or hub id to model, tokenizer and processor, with errors that say what is missing."""
+"""Load the model, tokenizer and processor of a model folder or hub id, with errors that name the missing file."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _DTYPES = {
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What `load_inputs` brings: transformers' config, the tokenizer, and the processor (None for a text model)."""
+class ModelInputs:
+    """The result of `load_inputs`: transformers config, tokenizer, processor (None for a text model) and family."""
 
     config: Any
     tokenizer: Any
@@ -36,29 +36,31 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Loaded(Inputs):
-    """What `load` brings."""
+class LoadedModel(ModelInputs):
+    """The result of `load`."""
 
     model: torch.nn.Module
 
 
 def to_dtype(name: str | torch.dtype | None) -> torch.dtype | None:
-    """EasyR1's names for dtypes: fp32, bf16, fp16 and their long forms. Raises UserError for others."""
+    """Convert EasyR1's name of a dtype (fp32, bf16, fp16 or a long form). Raises UserError for other names."""
     if name is None or isinstance(name, torch.dtype):
         return name
     if name.lower() not in _DTYPES:
-        raise UserError(f"unknown dtype {name!r}; expected one of {', '.join(_DTYPES)}")
+        raise UserError(f"expected a dtype ({', '.join(_DTYPES)}), got {name!r}")
     return _DTYPES[name.lower()]
 
 
-def load(model_config, device: torch.device, param_dtype: torch.dtype | None = None) -> Loaded:
-    """Loads what `model_config` (EasyR1's worker.actor.model) names onto `device`, with sdpa attention, in eval mode.
+def load(model_config, device: torch.device, param_dtype: torch.dtype | None = None) -> LoadedModel:
+    """Load a model onto `device`, with sdpa attention and in eval mode.
 
     Args:
-        param_dtype: dtype of the weights; None: float32, but bfloat16 for the frozen ones under LoRA on a GPU.
+        model_config: `worker.actor.model` of the configuration.
+        device: device of the model.
+        param_dtype: dtype of the weights. None: float32, or bfloat16 for the frozen weights of LoRA on a GPU.
 
     Raises:
-        UserError: folder, hub id, tokenizer, processor or weights are missing, damaged or don't fit together.
+        UserError: the folder, hub id, tokenizer, processor or weights are missing, damaged or don't match.
     """
     inputs = load_inputs(model_config)
     path, trust = model_config.model_path, bool(getattr(model_config, "trust_remote_code", False))
@@ -74,14 +76,14 @@ def load(model_config, device: torch.device, param_dtype: torch.dtype | None = N
         for name, parameter in model.named_parameters():
             if inputs.family.tower in f".{name}":
                 parameter.requires_grad_(False)
-    return Loaded(*vars(inputs).values(), model.to(device).eval())
+    return LoadedModel(*vars(inputs).values(), model.to(device).eval())
 
 
-def load_inputs(model_config) -> Inputs:
-    """What prompts are made with: the model's config, tokenizer and processor, without its weights.
+def load_inputs(model_config) -> ModelInputs:
+    """Load what is needed to encode prompts: the model's config, tokenizer and processor, without its weights.
 
     Raises:
-        UserError: folder, hub id, config, tokenizer or processor are missing, damaged or of an unknown kind.
+        UserError: the folder, hub id, config, tokenizer or processor is missing, damaged or not supported.
     """
     path = model_config.model_path
     tokenizer_path = getattr(model_config, "tokenizer_path", None) or path
@@ -95,17 +97,17 @@ def load_inputs(model_config) -> Inputs:
     processor, family = None, family_of(config, path)
     if family.reads_images:
         _check_folder(tokenizer_path, "tokenizer_path", ("preprocessor_config.json", "processor_config.json"))
-        from transformers import AutoProcessor  # loads torchvision, which a text model needs nothing of
+        from transformers import AutoProcessor  # imports torchvision, which text models do not need
 
         processor = _attempt("processor", tokenizer_path, AutoProcessor.from_pretrained, trust_remote_code=trust)
         if getattr(processor, "image_processor", None) is None:
-            raise UserError(f"{tokenizer_path}: no image processor in it; preprocessor_config.json must name one")
+            raise UserError(f"{tokenizer_path}: expected an image processor in preprocessor_config.json, got none")
         tokenizer = processor.tokenizer
-    return Inputs(config, tokenizer, processor, family)
+    return ModelInputs(config, tokenizer, processor, family)
 
 
 def override(config, changes: dict) -> None:
-    """Sets attributes of a transformers config, nested ones by nested dicts. Raises UserError for a name it lacks."""
+    """Set attributes of a transformers config, nested ones by nested dicts. Raises UserError for unknown names."""
     for key, value in dict(changes).items():
         if not hasattr(config, key):
             near = difflib.get_close_matches(key, list(config.to_dict()), 1)
@@ -118,27 +120,29 @@ def override(config, changes: dict) -> None:
 
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: Any, family: ModelFamily, source: str) -> None:
-    """Raises UserError unless every token has an embedding and the image ids of config and tokenizer agree."""
+    """Raise UserError unless all tokens have an embedding and config and tokenizer have the same image token id."""
     rows = model.get_input_embeddings().num_embeddings
     token, top = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
     if top >= rows:
         raise UserError(
-            f"{source}: the tokenizer's token {token!r} has id {top}, the model has embeddings for ids 0 to "
-            f"{rows - 1}: they don't belong together"
+            f"{source}: the tokenizer and the model don't match: token {token!r} has id {top}, but the model has "
+            f"embeddings for ids 0 to {rows - 1}"
         )
     if family.image_token is None:
         return
     attribute, token = family.image_token
     image_id, known = getattr(model.config, attribute, None), tokenizer.get_vocab().get(token)
     if image_id is not None and known is not None and image_id != known:
-        raise UserError(f"{source}: {token} has id {known} in the tokenizer, {attribute} in config.json is {image_id}")
+        raise UserError(
+            f"{source}: the id of {token} is {known} in the tokenizer, but {attribute} is {image_id} in config.json"
+        )
 
 
 def _load_weights(path: str, config: Any, auto: Any, dtype: torch.dtype, trust: bool) -> PreTrainedModel:
     in_folder = Path(path).is_dir()
     if in_folder:
         check_weight_files(path)
-    with _silent_report():  # its table of tensors; `check_keys` says what is wrong
+    with _silent_report():  # hide transformers' table of tensors; `check_keys` reports the errors
         model, info = _attempt(
             "weights", path, auto.from_pretrained, config=config, dtype=dtype, attn_implementation="sdpa",
             trust_remote_code=trust, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True,
@@ -160,7 +164,7 @@ def _silent_report() -> Iterator[None]:
 
 
 def _check_folder(path: str | None, key: str, any_of: tuple[str, ...]) -> None:
-    """A path that can only be a local folder must be one and hold one of these files; a hub id passes."""
+    """Raise UserError unless `path` is a folder with one of the files `any_of`, or may be a hub id."""
     if not path:
         raise UserError(
             f"model.{key} is not set: expected a model folder or a hub id such as Qwen/Qwen2.5-VL-3B-Instruct"
@@ -170,17 +174,16 @@ def _check_folder(path: str | None, key: str, any_of: tuple[str, ...]) -> None:
         if not any((folder / name).is_file() for name in any_of):
             raise UserError(f"{path}: the model folder ({key}) has no {' or '.join(any_of)}")
     elif folder.exists() or folder.is_absolute() or path.startswith((".", "~")) or path.count("/") != 1:
-        raise UserError(f"{key}: {path!r} is no folder, nor a hub id such as Qwen/Qwen2.5-VL-3B-Instruct")
+        raise UserError(f"{key}: expected a folder or a hub id such as Qwen/Qwen2.5-VL-3B-Instruct, got {path!r}")
 
 
 def _attempt(what: str, path: str, loader, **options):
-    """Calls a from_pretrained, turning what it raises for bad or unreachable input into a UserError."""
+    """Call a from_pretrained and convert its errors to UserError."""
     try:
         return loader(path, **options)
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # transformers, tokenizers and safetensors each raise their own for bad files
+    except Exception as error:  # transformers, tokenizers and safetensors raise different errors for invalid files
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        hub = "here there is no such folder, and the hub (or its cache, without a network) did not give it"
-        where = "in this folder" if Path(path).is_dir() else f"({hub})"
-        raise UserError(f"{path}: can't load the {what} {where}: {' '.join(reason[:2])}") from error
+        where = "" if Path(path).is_dir() else " from the hub or its cache, and there is no such folder"
+        raise UserError(f"{path}: can't load the {what}{where}: {' '.join(reason[:2])}") from error

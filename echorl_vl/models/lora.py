@@ -1,4 +1,4 @@
-"""LoRA adapters: put on a model, and merged into a copy of it."""
+"""LoRA adapters: add them to a model, and merge them into a copy of it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from echorl_vl.errors import UserError
 
 
 def add_lora(model: PreTrainedModel, lora) -> torch.nn.Module:
-    """The model with LoRA adapters in float32 and everything else frozen.
+    """Add LoRA adapters in float32 to a model and freeze its other parameters.
 
-    `lora.target_modules` is "all-linear" or a comma-separated list of module names, `lora.exclude_modules` a regular
-    expression over full module names.
+    Args:
+        model: the model, modified in place.
+        lora: `worker.actor.model.lora` of the configuration. `target_modules` is "all-linear" or a comma-separated list
+            of module names; `exclude_modules` is a regular expression for full module names.
+
+    Raises:
+        UserError: target_modules or exclude_modules don't match the model.
     """
     from peft import LoraConfig, TaskType, get_peft_model
 
@@ -31,10 +36,10 @@ def add_lora(model: PreTrainedModel, lora) -> torch.nn.Module:
     )
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*tie_word_embeddings.*")  # `merged` sees to it
+            warnings.filterwarnings("ignore", ".*tie_word_embeddings.*")  # `merged` unties them
             adapted = get_peft_model(model, settings)
     except ValueError as error:
-        raise UserError(f"lora.target_modules or lora.exclude_modules don't fit the model: {error}") from None
+        raise UserError(f"lora.target_modules or lora.exclude_modules don't match the model: {error}") from None
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -42,11 +47,10 @@ def add_lora(model: PreTrainedModel, lora) -> torch.nn.Module:
 
 
 def merged(model: torch.nn.Module) -> PreTrainedModel:
-    """A copy of a peft model with the adapters merged in: what it computes, as a transformers model.
+    """Return a copy of a peft model with merged adapters, as a transformers model.
 
-    A copy, since merging and unmerging in place would change the last bits of the weights in training. A head that is
-    tied to the embeddings has one weight with them, but an adapter is on one of the two alone, or another on each: such
-    a pair is untied before, in the weights and in the configuration.
+    The model is copied because merging and unmerging in place would change the last bits of its weights. If the head is
+    tied to the embeddings and one of them has an adapter, they are untied first, in the weights and the configuration.
     """
     model = copy.deepcopy(model)
     network = model.get_base_model()

@@ -1,11 +1,11 @@
 """Qwen2.5-VL and Qwen2-VL.
 
-Their image processor cuts an image into patches, and the tower merges squares of them into one feature; an image keeps
-its shape, so its tokens are a grid (time, height, width) of its own.
+The image processor cuts an image into patches, and the vision tower merges squares of patches into one feature. Images
+keep their aspect ratio, so each has its own grid of patches (time, height, width).
 
-Positions have three axes (time, height, width). Text advances all three by one a token. An image's tokens share the
-position at which it begins and differ by their row and column in the merged grid; what follows continues after the
-larger of the two. Source: Qwen2-VL (arXiv 2409.12191), section 2.1; equal to `get_rope_index` of transformers'
+Rotary positions have three axes (time, height, width). A text token advances all three by one. The tokens of an image
+start from the same position and add their row and column in the merged grid; the next token follows the larger of the
+grid's height and width. Source: Qwen2-VL (arXiv 2409.12191), section 2.1; equal to `get_rope_index` of transformers'
 Qwen2_5_VLModel.
 """
 
@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 
 
 class MergedPatches(ImageProcessing):
-    """Images of any shape, cut into patches of which `merge_size` x `merge_size` become one token.
+    """Images of any shape, cut into patches; `merge_size` x `merge_size` patches become one token.
 
-    Raises UserError for limits that leave no size.
+    Raises:
+        UserError: min_pixels exceeds max_pixels.
     """
 
-    does = "cuts images into merged patches as Qwen-VL's do"
+    description = "cuts images into merged patches, as in Qwen-VL"
 
     def __init__(self, processor: Any, min_pixels: int | None = None, max_pixels: int | None = None) -> None:
         super().__init__(processor)
@@ -43,13 +44,12 @@ class MergedPatches(ImageProcessing):
         self.max_pixels = high if max_pixels is None else max_pixels
         if self.min_pixels > self.max_pixels:
             raise UserError(
-                f"images of at least {self.min_pixels} pixels ({setting('data.min_pixels')}) and at most "
-                f"{self.max_pixels} ({setting('data.max_pixels')}): none is left; where one is unset, the model's "
-                "processor gives it"
+                f"expected {setting('data.min_pixels')} <= {setting('data.max_pixels')}, got {self.min_pixels} and "
+                f"{self.max_pixels} (the default is the limit of the model's processor)"
             )
 
     @classmethod
-    def takes(cls, processor: Any) -> bool:
+    def supports(cls, processor: Any) -> bool:
         images = getattr(processor, "image_processor", None)
         return hasattr(images, "patch_size") and hasattr(images, "merge_size")
 
@@ -60,19 +60,19 @@ class MergedPatches(ImageProcessing):
         return width * height // (self.patch_size * self.merge_size) ** 2
 
     def encode(self, images: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
-        """Raises UserError if the grids are unlike the sizes, which the number of tokens comes from."""
-        # The images have their size: a second resize by the processor's own limits would undo the configured ones.
+        """Encode resized images. Raises UserError if the grids don't match the sizes, which determine the tokens."""
+        # The images are resized already; resizing by the processor's limits would override the configured ones.
         encoded = self.image_processor(images=list(images), return_tensors="pt", do_resize=False)
         grids = [[1, image.height // self.patch_size, image.width // self.patch_size] for image in images]
         if encoded["image_grid_thw"].tolist() != grids:
             raise UserError(
-                f"images of {[image.size for image in images]} pixels are grids {grids}, but "
-                f"{type(self.image_processor).__name__} made {encoded['image_grid_thw'].tolist()}"
+                f"{type(self.image_processor).__name__}: expected grids {grids} for images of "
+                f"{[image.size for image in images]} pixels, got {encoded['image_grid_thw'].tolist()}"
             )
         return encoded["pixel_values"].float(), encoded["image_grid_thw"].long()
 
     def _own_limits(self) -> tuple[int, int]:
-        """(min_pixels, max_pixels) of the processor: attributes in transformers 4, a size in transformers 5."""
+        """(min_pixels, max_pixels) of the processor: attributes in transformers 4, `size` in transformers 5."""
         size = getattr(self.image_processor, "size", None) or {}
         low = getattr(self.image_processor, "min_pixels", None) or size["shortest_edge"]
         high = getattr(self.image_processor, "max_pixels", None) or size["longest_edge"]
@@ -81,7 +81,7 @@ class MergedPatches(ImageProcessing):
 
 @register
 class Qwen2_5_VL(ModelFamily):
-    """See the module's docstring."""
+    """Qwen2.5-VL and Qwen2-VL."""
 
     model_types = ("qwen2_5_vl", "qwen2_vl")
     image_token = ("image_token_id", "<|image_pad|>")
@@ -121,17 +121,21 @@ class Qwen2_5_VL(ModelFamily):
 
 
 def target_size(width: int, height: int, factor: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
-    """(width, height) that qwen-vl-utils' `smart_resize` gives: multiples of `factor` (patch x merge) pixels.
+    """Return the (width, height) of a resized image by qwen-vl-utils' `smart_resize`.
 
-    Swapping width and height swaps the result. Raises UserError if the limits leave no room for one row of patches.
+    Both are multiples of `factor` (patch size x merge size) pixels. Swapping width and height swaps the result.
+
+    Raises:
+        UserError: a side of the resized image is shorter than `factor`.
     """
-    from qwen_vl_utils.vision_process import smart_resize  # brings torchvision, which a text run does without
+    from qwen_vl_utils.vision_process import smart_resize  # imports torchvision, which text runs do not need
 
     new_height, new_width = smart_resize(height, width, factor, min_pixels, max_pixels)
     if new_height < factor or new_width < factor:
         raise UserError(
-            f"an image of {width} x {height} pixels shrunk to {setting('data.max_pixels')} = {max_pixels} has sides "
-            f"of {new_width} x {new_height}, and {factor} is the least: raise that limit or cut the image"
+            f"an image of {width} x {height} pixels is {new_width} x {new_height} when resized to "
+            f"{setting('data.max_pixels')} = {max_pixels}; expected sides of at least {factor} pixels: raise the limit "
+            "or crop the image"
         )
     return new_width, new_height
 
@@ -139,19 +143,19 @@ def target_size(width: int, height: int, factor: int, min_pixels: int, max_pixel
 def mrope_positions(
     input_ids: Tensor, image_grid_thw: Tensor | None, image_pad: int | None, merge_size: int
 ) -> tuple[Tensor, int]:
-    """Positions of one prompt, and the position of the first token that follows it.
+    """Compute the positions of a prompt, and the position of the next token.
 
     Args:
         input_ids: (L,) int64.
         image_grid_thw: (images, 3) int64, patches of each image along time, height and width; None without images.
-        image_pad: id of the token that stands for one merged patch; None for a text-only model.
-        merge_size: patches along an edge that are merged into one token.
+        image_pad: id of the image token, one per merged patch; None for a text-only model.
+        merge_size: number of patches along each edge that are merged into one token.
 
     Returns:
         positions (3, L) int64 and the next position.
 
     Raises:
-        UserError: the number of image tokens is unlike that of the grid's merged patches.
+        UserError: the number of image tokens differs from the number of merged patches.
     """
     device = input_ids.device
     is_image = torch.zeros_like(input_ids, dtype=torch.bool) if image_pad is None else input_ids == image_pad
@@ -162,11 +166,11 @@ def mrope_positions(
     found, expected = int(is_image.sum()), int(counts.sum())
     if found != expected:
         raise UserError(
-            f"the prompt has {found} image tokens, its {len(counts)} picture(s) have {expected} image features: "
-            "the two must be equal (is the prompt cut, or the picture sized differently from the text?)"
+            f"expected {expected} image tokens in the prompt, one per feature of its {len(counts)} image(s), got "
+            f"{found}; the prompt may be truncated, or the images resized differently from the text"
         )
 
-    # Only an image's last token advances, by the longer edge; so all its tokens share one start.
+    # Only the last token of an image advances, by the longer edge, so that all its tokens have the same start.
     ends = counts.cumsum(0)
     advance = (~is_image).long()
     image_at = is_image.nonzero().squeeze(-1)

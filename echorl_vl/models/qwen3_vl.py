@@ -1,7 +1,7 @@
 """Qwen3-VL.
 
-Images are cut and counted as for Qwen2.5-VL. Their features also enter the first layers of the decoder: the tower hands
-over K further features of each image token, taken from K of its own layers (DeepStack, arXiv 2406.04334), and layer k
+Images are encoded and counted as for Qwen2.5-VL. Their features also enter the first layers of the decoder: the vision
+tower returns K additional features of each image token, from K of its layers (DeepStack, arXiv 2406.04334), and layer k
 of the decoder adds the k-th of them to its output.
 """
 
@@ -20,7 +20,7 @@ from echorl_vl.models.qwen2_5_vl import Qwen2_5_VL
 
 @register
 class Qwen3VL(Qwen2_5_VL):
-    """See the module's docstring."""
+    """Qwen3-VL."""
 
     model_types = ("qwen3_vl",)
 
@@ -28,9 +28,9 @@ class Qwen3VL(Qwen2_5_VL):
         device = next(network.parameters()).device
         pixel_values = torch.cat([image.pixel_values for image in images]).to(device)
         out = network.get_image_features(pixel_values, torch.stack([image.grid_thw for image in images]).to(device))
-        if isinstance(out, tuple):  # transformers 4.57, whose further features are those of all images
+        if isinstance(out, tuple):  # transformers 4.57, where additional features are not split by image
             features, deeper = out
-            deeper = [layer.split([len(own) for own in features]) for layer in deeper]
+            deeper = [layer.split([len(rows) for rows in features]) for layer in deeper]
         else:
             features, deeper = out.pooler_output, out.deepstack_features
         return [torch.cat(layers, -1) for layers in zip(features, *deeper, strict=True)]

@@ -1,4 +1,4 @@
-"""Causal language models of text: Qwen2.5, Llama and the like."""
+"""Text-only causal language models: Qwen2.5, Llama and others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from echorl_vl.models.base import ModelFamily, has_images, register
 
 @register
 class Text(ModelFamily):
-    """Whatever has no vision part; positions count, and no prompt holds an image."""
+    """All models without a vision tower."""
 
     model_types = ()
 

@@ -1,7 +1,7 @@
-"""Which token ids stand for images, which end a response, and which response tokens are text.
+"""Token ids: visual tokens, special tokens, end tokens, and the text tokens of a response.
 
-A visual token is one of the processor's image or video pad ids, vision start or vision end. The policy may never sample
-one (the number of image tokens would differ from the number of image features), and none counts as text.
+Visual tokens are the image and video pad tokens and the vision start and end tokens. The policy must never sample them,
+because the number of image tokens would then differ from the number of image features. They do not count as text.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ _END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")
 
 @dataclass(frozen=True)
 class VisualTokens:
-    """ids: a model's visual tokens, ascending. image_pad: the one of them that stands for image features.
+    """Visual tokens of a model.
 
-    None and () for a text-only model.
+    Attributes:
+        image_pad: id of the token that image features replace; None if there is none.
+        ids: ids of all visual tokens, ascending.
     """
 
     image_pad: int | None = None
@@ -32,26 +34,26 @@ class VisualTokens:
 
     @classmethod
     def find(cls, config: Any, tokenizer: Any) -> VisualTokens:
-        """Reads the ids from the model's configuration (transformers'), and from the tokenizer what it leaves out.
+        """Read the ids from the transformers configuration of the model, or else from the tokenizer.
 
-        Without a configuration, or for a text-only model, they are those of any family that the tokenizer knows: the
-        tokenizer of Qwen2.5 has visual tokens, which a text model may not sample either.
+        Without a configuration, or for a text-only model, these are the visual tokens of all families that the
+        tokenizer has: the tokenizer of Qwen2.5 has visual tokens, which a text-only model must not sample either.
         """
         family = None if config is None else find_family(config)
         families = [family] if family is not None and family.reads_images else FAMILIES.values()
         vocabulary = tokenizer.get_vocab()
 
         def ids(names: Iterable[tuple[str | None, str] | None]) -> list[int]:
-            found = [(getattr(config, name[0] or "", None), vocabulary.get(name[1])) for name in names if name]
-            found = [own if isinstance(own, int) else known for own, known in found]
-            return [token for token in found if token is not None]
+            pairs = [(getattr(config, name[0] or "", None), vocabulary.get(name[1])) for name in names if name]
+            tokens = [configured if isinstance(configured, int) else listed for configured, listed in pairs]
+            return [token for token in tokens if token is not None]
 
         pads = ids(family.image_token for family in families)
         others = ids(name for family in families for name in family.other_visual_tokens)
         return cls(next(iter(pads), None), tuple(sorted({*pads, *others})))
 
     def mask(self, tokens: Tensor) -> Tensor:
-        """True where a token (any shape, int64) is visual."""
+        """Return whether each token (int64, any shape) is visual."""
         if not self.ids:
             return torch.zeros_like(tokens, dtype=torch.bool)
         return torch.isin(tokens, torch.tensor(self.ids, device=tokens.device))
@@ -65,16 +67,16 @@ class VisualTokens:
 
 
 def special_token_ids(tokenizer) -> Tensor:
-    """(S,) int64, ascending: ids of the tokenizer's special tokens, those it names and those it only marks as such."""
+    """(S,) int64, ascending: ids of the named special tokens and of the added tokens that are marked as special."""
     marked = {token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special}
     return torch.tensor(sorted(marked | set(tokenizer.all_special_ids)), dtype=torch.long)
 
 
 def reserved_tokens(tokenizer) -> dict[int, str]:
-    """Id and text of each token that controls a chat or stands for an image: no text of a data set may spell one.
+    """Return the text of each control or image token by id; texts of a data set must not contain them.
 
-    Some tokenizers don't mark all of theirs as special (`<|fim_pad|>`), so what looks like one counts too; `<think>`
-    and `<tool_call>`, which a policy writes, don't.
+    Some tokenizers don't mark all control tokens as special (`<|fim_pad|>`), so added tokens of the form `<|...|>` are
+    included. Tokens that a policy may generate, such as `<think>` and `<tool_call>`, are not.
     """
     added = {token_id: token.content for token_id, token in tokenizer.added_tokens_decoder.items()}
     marked = {token_id for token_id, text in added.items() if re.fullmatch(r"<\|.*\|>", text)}
@@ -89,16 +91,18 @@ def text_mask(
     special_ids: Tensor,
     image_spans: Tensor | None = None,
 ) -> Tensor:
-    """(B, T) bool: response tokens that are text.
+    """Return the response tokens that are text.
 
     Args:
         tokens: (B, T) int64 response tokens.
-        response_mask: (B, T) bool, tokens that the policy wrote.
-        visual: the model's visual tokens; they never count.
-        special_ids: (S,) int64, ids of special tokens (end of turn, pad, ...); they are in `response_mask`, not in
-            here.
-        image_spans: (B, T) bool or None, positions that come from an image in the middle of a trajectory, whatever
-            their ids are.
+        response_mask: (B, T) bool, tokens that the policy generated.
+        visual: the visual tokens of the model, which are not text.
+        special_ids: (S,) int64, ids of special tokens (end of turn, padding, ...), which are not text.
+        image_spans: (B, T) bool, positions of an image in the middle of a trajectory, which are not text whatever their
+            ids. None: no image.
+
+    Returns:
+        (B, T) bool.
     """
     mask = response_mask.bool() & ~visual.mask(tokens)
     if special_ids.numel():
@@ -109,7 +113,11 @@ def text_mask(
 
 
 def eos_ids(network: Any, tokenizer: Any) -> tuple[int, ...]:
-    """Ids that end a response, ascending: those of generation_config, the tokenizer's eos, and an end-of-turn token."""
+    """Return the ids that end a response, ascending: eos of generation_config and tokenizer, and end-of-turn tokens.
+
+    Raises:
+        UserError: there is no such id.
+    """
     ids = set()
     configured = getattr(getattr(network, "generation_config", None), "eos_token_id", None)
     for value in (configured, tokenizer.eos_token_id):
@@ -117,13 +125,14 @@ def eos_ids(network: Any, tokenizer: Any) -> tuple[int, ...]:
     vocabulary = tokenizer.get_vocab()
     ids.update(vocabulary[token] for token in _END_OF_TURN if token in vocabulary)
     if not ids:
-        raise UserError("neither generation_config.json nor the tokenizer names an eos token: no response could end")
+        raise UserError("expected an eos token in generation_config.json or the tokenizer, got none")
     return tuple(sorted(ids))
 
 
 def end_of_turn(tokenizer: Any, ends: tuple[int, ...]) -> int:
-    """The id that a demonstration ends with: what the chat template ends a turn with, else eos, else `ends[0]`."""
+    """Return the end token of demonstrations: the end-of-turn token of the chat template, else eos, else `ends[0]`."""
     template = str(getattr(tokenizer, "chat_template", None) or "")
     vocabulary = tokenizer.get_vocab()
-    written = [vocabulary[token] for token in _END_OF_TURN if token in template and token in vocabulary]
-    return next(iter([*written, tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else written), ends[0])
+    in_template = [vocabulary[token] for token in _END_OF_TURN if token in template and token in vocabulary]
+    candidates = [*in_template, tokenizer.eos_token_id, ends[0]]
+    return next(token for token in candidates if token is not None)

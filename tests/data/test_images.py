@@ -206,7 +206,7 @@ def test_the_longest_image_is_that_of_qwen_vl_utils():
 
 
 def test_limits_that_leave_nothing_are_errors():
-    with pytest.raises(UserError, match=r"at least 5 pixels \(data.min_pixels\) and at most 4 \(data.max_pixels\)"):
+    with pytest.raises(UserError, match=r"expected data.min_pixels <= data.max_pixels, got 5 and 4"):
         images(5, 4)
     flat = Problem("train.parquet:7", "", "", (Image.new("RGB", (3000, 20)),))
     with pytest.raises(UserError, match=r"row 7.*3000 x 20.*data.max_pixels = 20000"):

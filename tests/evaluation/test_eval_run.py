@@ -301,8 +301,11 @@ def test_a_path_that_contains_the_name_of_a_key_is_shown_unchanged(path, gsm8k, 
         (lambda path: atomic.write_text(path / "file/x", ""), "Choose a folder that can be written with --out"),
         (lambda path: load_format_prompt(path / "x.jinja"), "x.jinja (--template): can't be read"),
         (lambda path: load_problems("p", image_dir=path / "no"), "no: no such folder (--data)"),
-        (lambda _: load_inputs(SimpleNamespace(model_path="/no/it")), "--model: '/no/it' is no folder"),
-        (lambda _: target_size(3000, 20, 28, 1, 20000), "shrunk to --max-pixels = 20000"),
+        (
+            lambda _: load_inputs(SimpleNamespace(model_path="/no/it")),
+            "got '/no/it'",
+        ),
+        (lambda _: target_size(3000, 20, 28, 1, 20000), "resized to --max-pixels = 20000"),
     ],
 )
 def test_keys_of_training_are_shown_as_options(fails, shown, tmp_path, monkeypatch, capsys):

@@ -139,7 +139,7 @@ def test_the_batch_size_is_one_if_rotary_factors_depend_on_the_longest_row(tmp_p
 def test_a_family_that_accepts_every_processor_changes_nothing(monkeypatch, image_model):
     class Greedy(type(image_model.encoder.images.processing)):
         @classmethod
-        def takes(cls, processor):
+        def supports(cls, processor):
             return True
 
     class Other(ModelFamily):

@@ -56,11 +56,11 @@ def poison(value: float):
 
 
 CASES = {
-    "nan": (poison(float("nan")), f"{WEIGHTS}: {UP} holds NaN or infinite numbers, expected finite"),
-    "infinite": (poison(float("-inf")), f"{WEIGHTS}: {UP} holds NaN or infinite numbers"),
+    "nan": (poison(float("nan")), f"{WEIGHTS}: expected finite weights, got NaN or infinite values in {UP}"),
+    "infinite": (poison(float("-inf")), f"{WEIGHTS}: expected finite weights, got NaN or infinite values in {UP}"),
     "shape": (
         lambda folder: tensors(folder, lambda held: held.update({UP: torch.zeros(40, 32)})),
-        f"{UP} has the shape (40, 32) in {WEIGHTS}, expected (48, 32) by config.json (Qwen2ForCausalLM)",
+        f"expected shape (48, 32) of {UP} by config.json (Qwen2ForCausalLM), got (40, 32) in {WEIGHTS}",
     ),
     "missing": (
         lambda folder: tensors(folder, lambda held: held.pop(UP)),
@@ -68,17 +68,17 @@ CASES = {
     ),
     "unexpected": (
         lambda folder: tensors(folder, lambda held: held.update({"model.layers.7.a": torch.zeros(3)})),
-        f"{WEIGHTS} has 1 tensor(s) that Qwen2ForCausalLM has no place for, the first is model.layers.7.a",
+        f"{WEIGHTS} has 1 tensor(s) that Qwen2ForCausalLM does not have, the first is model.layers.7.a",
     ),
     "fewer layers": (
         lambda folder: settings(folder, num_hidden_layers=1),
-        "has 12 tensor(s) that Qwen2ForCausalLM has no place",
+        "has 12 tensor(s) that Qwen2ForCausalLM does not have",
     ),
-    "wider": (lambda folder: settings(folder, hidden_size=64), "expected (264, 64) by config.json"),
+    "wider": (lambda folder: settings(folder, hidden_size=64), "expected shape (264, 64) of "),
     "no number": (lambda folder: settings(folder, num_hidden_layers="two"), "num_hidden_layers"),
     "cut off": (
         lambda folder: (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-100]),
-        f"can't load the weights, {WEIGHTS} is damaged or cut off",
+        f"can't load the weights, {WEIGHTS} is damaged or truncated",
     ),
 }
 
@@ -99,7 +99,7 @@ def test_a_missing_shard_is_named(folder: Path) -> None:
     check_weight_files(folder)
     load(folder)
     shard.unlink()
-    with pytest.raises(UserError, match=f"{shard.name} is missing, which model.safetensors.index.json names"):
+    with pytest.raises(UserError, match=rf"{shard.name} \(named in model.safetensors.index.json\) is missing"):
         load(folder)
 
 
