@@ -76,10 +76,10 @@ def configuration() -> str:
     """Return the configuration reference, with one table per section of the schema."""
     import echorl_vl.train  # noqa: F401 (registers the engines)
     from echorl_vl.config import Config
-    from echorl_vl.config.help import described
-    from echorl_vl.config.options import schema_options, schema_sections
+    from echorl_vl.config.fields import schema_options, schema_sections
+    from echorl_vl.help import described
 
-    sections = {"": "the engine that trains"} | {key: text for key, (_, text) in schema_sections(Config).items()}
+    sections = {"": "the engine that trains"} | {key: one.help for key, one in schema_sections(Config).items()}
     page = [CONFIGURATION]
     for section, text in sections.items():
         rows = [option for option in schema_options(Config).values() if option.key.rpartition(".")[0] == section]

@@ -1,13 +1,22 @@
-"""What `data.train_files` names: one place or several (a list, or commas), each with a split, some by a pattern."""
+"""Places that a configuration names: problem sets (one or several, each with a split), files and folders.
+
+A relative path is looked up in this order: the working directory, the folder of the configuration file, the folder
+that holds the `echorl_vl` package (so that `echorl_vl/tiny/model` works from anywhere). What exists in none of them
+stays as it is: a hub id, or a mistake that the checks report.
+"""
 
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import echorl_vl
 from echorl_vl.errors import UserError, shorten
+
+PACKAGE_HOME = Path(echorl_vl.__file__).resolve().parent.parent
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:[\w.+-]*/?[\w.+-]*[;,]")
 
@@ -63,3 +72,60 @@ def unsupported_url(text: str, advice: str) -> str:
     """What is said of a URL in the place of a file."""
     kind = "a data URI" if text.startswith("data:") else "a URL"
     return f"{shorten(text, 80)} is {kind}, which is unsupported: {advice}"
+
+
+def search_folders(config_folder: str | Path | None = None) -> list[Path]:
+    """The folders that relative paths are looked up in, in order, without repeats."""
+    folders = [Path.cwd(), *([Path(config_folder).resolve()] if config_folder is not None else []), PACKAGE_HOME]
+    return list(dict.fromkeys(folders))
+
+
+def find_path(value: str, config_folder: str | Path | None = None) -> str | None:
+    """The absolute path that `value` names, or None where nothing exists there."""
+    if not value or "\0" in value:
+        return None
+    try:
+        path = Path(value).expanduser()
+        for folder in search_folders(config_folder):
+            if (folder / path).exists():  # an absolute path swallows the folder
+                return os.path.abspath(folder / path)
+    except (OSError, RuntimeError):  # a name too long for the file system, or an unknown ~user
+        return None
+    return None
+
+
+def split_suffix(value: str, mark: str) -> tuple[str, str]:
+    """("path", "@split") at the last `mark`; the suffix is empty where there is none."""
+    head, found, tail = value.rpartition(mark)
+    return (head, found + tail) if found else (value, "")
+
+
+def resolve_function(value: str, config_folder: str | Path | None = None) -> str:
+    """`path.py:function` with the absolute path, where the file exists; any other text as it is."""
+    head, suffix = split_suffix(value, ":")
+    found = find_path(head, config_folder) if suffix else None
+    return found + suffix if found else find_path(value, config_folder) or value
+
+
+def resolve_problems(value: str | Sequence[str], config_folder: str | Path | None = None) -> str | list[str]:
+    """Places of problems with absolute paths, as a list if they came as one."""
+    if not isinstance(value, str):
+        return [_resolve_place(place, config_folder) for place in value]
+    if find_path(value, config_folder):  # a path with commas in it
+        return _resolve_place(value, config_folder)
+    return ",".join(_resolve_place(place, config_folder) for place in split_places(value))
+
+
+def _resolve_place(place: str, config_folder: str | Path | None) -> str:
+    whole = find_path(place, config_folder)
+    if whole is not None:
+        return whole
+    head, suffix = split_suffix(place, "@")
+    found = find_path(head, config_folder) or _find_pattern(head or place, config_folder)
+    return found + suffix if found else place
+
+
+def _find_pattern(pattern: str, config_folder: str | Path | None) -> str | None:
+    """The absolute pattern where it matches something."""
+    candidates = [os.path.join(folder, os.path.expanduser(pattern)) for folder in search_folders(config_folder)]
+    return next((candidate for candidate in candidates if matches(candidate)), None)

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 
 import echorl_vl.generators  # noqa: F401 - registers the sources of generated problems
 from echorl_vl import __version__
-from echorl_vl.config import Config, clip_note, full_help, load_config, short_help, start_notes, to_yaml
+from echorl_vl.config import Config, load_config, to_yaml
 from echorl_vl.engines.hub import check_hub
 from echorl_vl.engines.start import check_start, choose_engine
 from echorl_vl.errors import INTERRUPTED, USAGE_ERROR, UserError
+from echorl_vl.help import full_help, short_help
 from echorl_vl.outputs.command import LOG_FLAGS, command, forgiving_console, program, set_log_level
 from echorl_vl.outputs.log import is_quiet
 from echorl_vl.outputs.terminal import prepare_console, print_error, visible
+from echorl_vl.start_notes import clip_note, start_notes
 
 FLAGS = ("--help", "-h", "--help-all", "--version", "--print-config", "--dry-run", *LOG_FLAGS)
 

@@ -1,14 +1,10 @@
-"""Configuration: EasyR1's schema plus `echo:` and `engine:`, loaded from YAML, overridden by dotted keys, checked.
-
-`load_config` is the way in; everything that reads a Config reads plain dataclasses.
-"""
+"""Configuration: EasyR1's schema plus `echo:` and `engine:`, loaded from YAML, overridden by dotted keys, checked."""
 
 from .dump import config_to_dict, to_yaml
-from .help import full_help, short_help
+from .engines import ENGINES, KeyNames
 from .issues import ConfigIssue
 from .load import load_config
-from .notes import clip_note, overridden, start_notes, tied_to_length
-from .schema import ENGINES, AlgorithmConfig, Config, DataConfig, Source, TrainerConfig
+from .schema import AlgorithmConfig, Config, DataConfig, Source, TrainerConfig
 from .worker import (
     ActorConfig,
     CriticConfig,
@@ -32,6 +28,7 @@ __all__ = [
     "CriticConfig",
     "DataConfig",
     "FSDPConfig",
+    "KeyNames",
     "LoraConfig",
     "ModelConfig",
     "OffloadConfig",
@@ -42,13 +39,7 @@ __all__ = [
     "Source",
     "TrainerConfig",
     "WorkerConfig",
-    "clip_note",
     "config_to_dict",
-    "full_help",
     "load_config",
-    "overridden",
-    "short_help",
-    "start_notes",
-    "tied_to_length",
     "to_yaml",
 ]

@@ -22,10 +22,7 @@ class ConfigIssue:
 
 def show(value: Any) -> str:
     """A value as it would stand in YAML, cut to 80 characters."""
-    if isinstance(value, tuple):
-        value = list(value)
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    return cut(text)
+    return cut(json.dumps(value, default=str, ensure_ascii=False))
 
 
 def cut(text: str) -> str:
@@ -39,12 +36,12 @@ def at(config: Any, key: str) -> str:
 
 
 def issue_at(config: Any, key: str, why: str, *more: str) -> ConfigIssue:
-    """The line for one value that does not fit, as it stands in a Config; more: keys that it depends on."""
+    """The issue of one value of a Config; more: keys that it depends on."""
     return ConfigIssue((key, *more), f"{at(config, key)}: {why}")
 
 
 def wrong_value(key: str, value: Any, origin: str, expected: str) -> ConfigIssue:
-    """The line for one value that has the wrong type or is out of range."""
+    """The issue of one value that has the wrong type or is out of range."""
     return ConfigIssue((key,), f"{key} = {show(value)} ({origin}): expected {expected}")
 
 

@@ -1,28 +1,35 @@
-"""`load_config`: file + overrides -> a checked Config. Every mistake is found before anything else is loaded."""
+"""`load_config`: file + overrides -> a checked Config. All mistakes are found before anything else is loaded.
+
+The command line overrides the file, and both the defaults; OmegaConf resolves interpolations; pydantic validates.
+"""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from omegaconf.grammar_parser import parse
+from pydantic import ValidationError
+
 from echorl_vl.algorithms import ALGORITHMS
 from echorl_vl.core.config import EchoConfigError
-from echorl_vl.places import split_places
+from echorl_vl.places import find_path, resolve_function, resolve_problems
 
-from .check import general_issues
-from .convert import WrongType, convert, type_text
 from .dump import config_to_dict
-from .interpolate import has_interpolation, resolve
-from .issues import ConfigIssue, raise_if_any, show, wrong_value
-from .limits import text_fault
-from .names import ALIASES, DERIVED, REFUSED_VALUES
-from .options import field_hints, schema_options, schema_sections
-from .paths import PATHS, PROBLEM_SETS, SELECTOR, resolve_function, resolve_paths
+from .engines import ENGINES, key_names
+from .fields import schema_options, schema_sections
+from .issues import ConfigIssue, cut, raise_if_any, show, wrong_value
+from .names import ALIASES
 from .read import Assignment, read_file, read_overrides, unknown_key
-from .schema import ENGINES, Config, Source
+from .schema import Config, Source
+
+RESOLVERS = ("oc.env", "oc.select")
+NAME = "algorithm.name"
+RANGE_ERRORS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "literal_error")
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -38,30 +45,25 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     if not ENGINES:
         raise RuntimeError("no engine is registered: import echorl_vl.engines before load_config")
     path = Path(path).expanduser()
-    from_file, issues = read_file(path)
-    from_command_line, more = read_overrides(overrides)
-    issues += more
-    assignments = _with_presets(*(_without_aliases(layer, issues) for layer in (from_file, from_command_line)))
-    derived = {one.key: (one.value, one.origin) for one in assignments if one.key in DERIVED}
-    tree, origins = _merge([one for one in assignments if one.key not in DERIVED], issues)
-    _resolve_interpolations(tree, origins, issues)
-    values = _convert_all(tree, origins, issues)
-    if SELECTOR in values:  # EchoConfig looks the selector up when it is made
-        values[SELECTOR] = resolve_function(values[SELECTOR], path.parent)
-    config = _build(values, origins, issues)
-    config.source = Source(path, origins, derived)
-    resolve_paths(config, path.parent)
+    issues: list[ConfigIssue] = []
+    layers = [read_file(path, issues), read_overrides(overrides, issues)]
+    assignments = _with_presets([_without_aliases(layer, issues) for layer in layers])
+    derived = {one.key: (one.value, one.origin) for one in assignments if one.key in key_names().derived}
+    tree, origins = _merge([one for one in assignments if one.key not in derived], issues)
+    _resolve_paths(tree, path.parent)
+    config = _validate(tree, Source(path, origins, derived), issues)
     # A key that is wrong already stands at its default here: what follows from that would be noise.
     known = {key for issue in issues for key in issue.keys}
-    engine = ENGINES.get(config.engine)
-    found = general_issues(config) + (engine.issues(config) if engine else [])
-    issues += [issue for issue in found if not known.intersection(issue.keys)]
-    raise_if_any(issues)
+    any_engine = next(iter(ENGINES.values()))
+    found = any_engine.general_issues(config) + (
+        ENGINES[config.engine].issues(config) if config.engine in ENGINES else []
+    )
+    raise_if_any(issues + [issue for issue in found if not known.intersection(issue.keys)])
     return config
 
 
 def _without_aliases(assignments: list[Assignment], issues: list[ConfigIssue]) -> list[Assignment]:
-    """Assignments of the file, or of the command line, to keys by their own names."""
+    """The assignments of one layer to keys by their own names."""
     last = {one.key: one for one in assignments}
     for alias, key in ALIASES.items():
         if alias in last and key in last and last[alias].value != last[key].value:
@@ -71,166 +73,153 @@ def _without_aliases(assignments: list[Assignment], issues: list[ConfigIssue]) -
     return [replace(one, key=ALIASES.get(one.key, one.key)) for one in assignments]
 
 
-def _with_presets(*layers: list[Assignment]) -> list[Assignment]:
-    """All assignments of the file, then of the command line, in order of precedence: the last one wins.
+def _with_presets(layers: list[list[Assignment]]) -> list[Assignment]:
+    """All assignments in order of precedence: file, command line; the last one wins.
 
-    `algorithm.name` stands for the keys that define the algorithm. They take effect where the name is set, before the
-    keys beside it: in a file, each key of the file wins over them; on the command line they win over the file, and each
-    key of the command line over them. Two names: the last one counts, and the options that stand in the file beside the
-    first one go with it.
+    `algorithm.name` sets the keys that define the algorithm. They take effect before the other keys of the layer that
+    names it: keys of the file override the presets of a name in the file; the presets of a name on the command line
+    override the file. With two names the last one counts, and the options given with the first one go with it.
     """
-    name = "algorithm.name"
-    named = [(number, one) for number, layer in enumerate(layers) for one in layer if one.key == name]
+    named = [(number, one) for number, layer in enumerate(layers) for one in layer if one.key == NAME]
     merged: list[Assignment] = []
     for number, layer in enumerate(layers):
         if named and named[-1][0] == number:
-            chosen = named[-1][1]
-            algorithm = ALGORITHMS.get(chosen.value) if isinstance(chosen.value, str) else None
-            origin = f"{name} = {chosen.value}, {chosen.origin}"
-            merged += [Assignment(key, value, origin) for key, value in (algorithm.preset if algorithm else {}).items()]
-        superseded = bool(named) and number < named[-1][0]
-        merged += [one for one in layer if not (superseded and one.key == "algorithm.options")]
+            name = named[-1][1]
+            algorithm = ALGORITHMS.get(name.value) if isinstance(name.value, str) else None
+            preset = algorithm.preset if algorithm else {}
+            merged += [Assignment(key, value, f"{NAME} = {name.value}, {name.origin}") for key, value in preset.items()]
+        replaced = bool(named) and number < named[-1][0]
+        merged += [one for one in layer if not (replaced and one.key == "algorithm.options")]
     return merged
 
 
 def _merge(assignments: list[Assignment], issues: list[ConfigIssue]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Defaults, overlaid with the assignments in order: nested plain values, and dotted key -> origin."""
-    tree = config_to_dict(Config())
-    origins: dict[str, str] = {}
-    for assignment in assignments:
-        *parents, name = assignment.key.split(".")
-        holder: Any = tree
-        for parent in parents:
-            holder = holder[parent] if isinstance(holder, dict) else holder
-        if not isinstance(holder, dict):
-            message = (
-                f"{assignment.key} ({assignment.origin}): cannot be set, its section is the interpolation {holder}"
-            )
-            issues.append(ConfigIssue((assignment.key,), message))
-            continue
-        for key in [key for key in origins if key.startswith(f"{assignment.key}.")]:
-            del origins[key]
-        if isinstance(holder.get(name), dict) and isinstance(assignment.value, dict):
-            _merge_mapping(holder[name], assignment.value)
+    """The defaults, overlaid with the assignments in order and resolved; and dotted key -> origin."""
+    tree, origins = config_to_dict(Config()), {}
+    interpolated: set[str] = set()
+    for one in assignments:
+        holder, value = _find(tree, one.key)
+        if fault := _interpolation_fault(one.value):
+            issues.append(ConfigIssue((one.key,), f"{one.key} = {cut(str(one.value))} ({one.origin}): {fault}"))
+        elif holder is None:
+            message = f"{one.key} ({one.origin}): cannot be set, its section is an interpolation or a value"
+            issues.append(ConfigIssue((one.key,), message))
         else:
-            holder[name] = copy.deepcopy(assignment.value)
-        origins[assignment.key] = assignment.origin
+            both = isinstance(value, dict) and isinstance(one.value, dict)
+            holder[one.key.rpartition(".")[2]] = _overlaid(value, one.value) if both else one.value
+            origins = {key: origin for key, origin in origins.items() if not key.startswith(f"{one.key}.")}
+            origins[one.key] = one.origin
+            interpolated = (interpolated - {one.key}) | ({one.key} if "${" in str(one.value) else set())
+    _resolve(tree, interpolated & origins.keys(), origins, issues)
     return tree, origins
 
 
-def _merge_mapping(target: dict, source: dict) -> None:
-    for key, value in source.items():
-        if isinstance(target.get(key), dict) and isinstance(value, dict):
-            _merge_mapping(target[key], value)
-        else:
-            target[key] = copy.deepcopy(value)
+def _overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """A mapping with the entries of another one, those of nested mappings one by one."""
+    nested = {
+        key for key in above.keys() & below.keys() if isinstance(above[key], dict) and isinstance(below[key], dict)
+    }
+    return {**below, **above, **{key: _overlaid(below[key], above[key]) for key in nested}}
 
 
-def _resolve_interpolations(tree: dict[str, Any], origins: dict[str, str], issues: list[ConfigIssue]) -> None:
-    """Replaces interpolated values in `tree`; the ones that fail go back to their defaults and are reported."""
-    pending = {key: value for key in origins if has_interpolation(value := _get(tree, key))}
-    if not pending:
-        return
-    defaults = config_to_dict(Config())
-    for key in pending:
-        _set(tree, key, _get(defaults, key))
-    resolved, failed = resolve(tree, pending, origins)
-    issues += failed
-    for key, value in resolved.items():
-        _set(tree, key, value)
-
-
-def _convert_all(tree: dict[str, Any], origins: dict[str, str], issues: list[ConfigIssue]) -> dict[str, Any]:
-    """Dotted key -> value of the field's type; wrong types and values out of range are reported and left out."""
-    values = {}
-    options = schema_options(Config)
-    for key in _unknown_in(tree, ""):
-        issues.append(unknown_key(key, _origin(origins, key)))
-    for key, option in options.items():
-        value = _get(tree, key)
-        expected = str(option.range) or type_text(option.hint)
+def _resolve(tree: dict[str, Any], keys: set[str], origins: dict[str, str], issues: list[ConfigIssue]) -> None:
+    """Replaces the interpolations of some keys by their values, in place; what fails stands at its default."""
+    whole = OmegaConf.create(tree) if keys else None
+    for key in keys:
+        holder, given = _find(tree, key)
         try:
-            converted = convert(value, option.hint)
-        except WrongType as error:
-            issues.append(wrong_value(key, value, _origin(origins, key), str(error)))
-            continue
-        special, why = REFUSED_VALUES.get(key, (None, ""))
-        if special is not None and converted == special:
-            expected += f" ({why})"
-        if value == "???":
-            issues.append(wrong_value(key, value, _origin(origins, key), f"a value ({type_text(option.hint)})"))
-        elif not option.range.accepts(converted):
-            issues.append(wrong_value(key, value, _origin(origins, key), expected))
-        elif fault := _text_fault(key, converted):
-            issues.append(ConfigIssue((key,), f"{key} = {show(value)} ({_origin(origins, key)}): expected {fault}"))
-        else:
-            values[key] = None if option.optional and converted == "" else converted
-    return values
+            value = OmegaConf.select(whole, key)
+            value = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        except (OmegaConfBaseException, RecursionError) as error:
+            reason = str(error).split("\n", 1)[0]
+            if isinstance(error, RecursionError) or "recursi" in reason.lower():
+                reason = "it refers to itself"
+            issues.append(ConfigIssue((key,), f"{key} = {given} ({origins[key]}): {reason}"))
+            value = _find(config_to_dict(Config()), key)[1]
+        holder[key.rpartition(".")[2]] = value
 
 
-def _text_fault(key: str, value: Any) -> str | None:
-    """What is wrong with a text, or with the first bad one of the places of problems; None: nothing."""
-    texts = split_places(value) if key in PROBLEM_SETS else [value]
-    faults = (text_fault(text, key in PATHS) for text in texts if isinstance(text, str))
-    return next(filter(None, faults), None)
+def _interpolation_fault(value: Any) -> str | None:
+    """What is wrong with an interpolation in a value: its form, or a resolver that could run code; None: nothing."""
+    if isinstance(value, (dict, list)):
+        items = value.values() if isinstance(value, dict) else value
+        return next(filter(None, map(_interpolation_fault, items)), None)
+    if not isinstance(value, str) or "${" not in value:
+        return None
+    try:
+        nodes = [parse(value)]
+    except (OmegaConfBaseException, RecursionError) as error:
+        return str(error).split("\n", 1)[0]
+    for node in nodes:
+        if hasattr(node, "resolverName") and (name := node.resolverName().getText()) not in RESOLVERS:
+            return f"the resolver {name!r} is not allowed; only {', '.join(RESOLVERS)} are"
+        nodes += getattr(node, "children", None) or []
+    return None
 
 
-def _build(values: dict[str, Any], origins: dict[str, str], issues: list[ConfigIssue]) -> Config:
-    """The Config of the converted values; a section's own validation (EchoConfig) is reported by key."""
-    sections = schema_sections(Config)
-
-    def make(cls: type, prefix: str) -> Any:
-        arguments = {}
-        for name in field_hints(cls):
-            key = prefix + name
-            if key in sections:
-                arguments[name] = make(sections[key][0], f"{key}.")
-            elif key in values:
-                arguments[name] = values[key]
-        while True:
-            try:
-                return cls(**arguments)
-            except EchoConfigError as error:
-                if error.field not in arguments:  # reported and dropped before, and its default is no better
-                    return cls()
-                key = f"{prefix}{error.field}"
-                issues.append(ConfigIssue((key,), f"{error} ({_origin(origins, key)})"))
-                del arguments[error.field]  # another field may be wrong as well
-
-    return make(Config, "")
+def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
+    """Makes every existing path of a tree absolute, in place."""
+    resolve = {"problems": resolve_problems, "function": resolve_function, "selector": resolve_function}
+    for key, option in schema_options(Config).items():
+        holder, value = _find(tree, key)
+        is_text = isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
+        if value and is_text and option.place in resolve:
+            holder[option.name] = resolve[option.place](value, folder)
+        elif value and is_text and option.place == "input":
+            holder[option.name] = find_path(value, folder) or value
 
 
-def _unknown_in(tree: dict[str, Any], prefix: str) -> list[str]:
-    """Keys of a resolved tree that the schema does not have (a section interpolated from one of another kind)."""
+def _validate(tree: dict[str, Any], source: Source, issues: list[ConfigIssue]) -> Config:
+    """The Config of a tree; keys that are wrong are reported, and stand at their defaults."""
+    while True:
+        try:
+            config = Config.model_validate(tree)
+            config.source = source
+            return config
+        except ValidationError as error:
+            for key, issue in dict(_issues_of(error, tree, source.origin)).items():
+                issues.append(issue)
+                holder, _ = _find(tree, key)
+                section, _, name = key.rpartition(".")
+                if name not in holder:  # the other keys of the section don't fit together without this one
+                    holder, name = _find(tree, section)[0], section.rpartition(".")[2]
+                del holder[name]
+
+
+def _issues_of(
+    error: ValidationError, tree: dict[str, Any], origin_of: Callable[[str], str]
+) -> Iterator[tuple[str, ConfigIssue]]:
+    """Each wrong key with its issue."""
     options, sections = schema_options(Config), schema_sections(Config)
-    found = []
-    for name, value in tree.items():
-        key = f"{prefix}{name}"
-        if key in sections and isinstance(value, dict):
-            found += _unknown_in(value, f"{key}.")
-        elif key not in options and key not in sections:
-            found.append(key)
-    return found
+    for one in error.errors(include_url=False):
+        names = [str(name) for name in one["loc"]]
+        paths = [".".join(names[: end + 1]) for end in range(len(names))]
+        key = next((path for path in paths if path not in sections), paths[-1])
+        cause = one.get("ctx", {}).get("error")
+        if isinstance(cause, EchoConfigError):
+            key = f"{key}.{cause.field}"
+        origin, value = origin_of(key), one["input"]
+        option = options.get(key)
+        if isinstance(cause, EchoConfigError):
+            issue = ConfigIssue((key,), f"{cause} ({origin})")
+        elif key in sections:
+            keys = [name[len(key) + 1 :] for name in options if name.startswith(f"{key}.")]
+            issue = ConfigIssue((key,), f"{key} ({origin}): expected a section with keys such as {', '.join(keys[:3])}")
+        elif option is None:
+            issue = unknown_key(key, origin)
+        else:
+            expected = option.range if one["type"] in RANGE_ERRORS else option.type_text
+            expected = one["ctx"]["expected"] if one["type"] == "expected" else expected
+            special, why = key_names().refused.get(key, (None, ""))
+            why = f" ({why})" if special is not None and value == special else ""
+            issue = wrong_value(key, _find(tree, key)[1], origin, expected + why)
+        yield key, issue
 
 
-def _origin(origins: dict[str, str], key: str) -> str:
-    while key:
-        if key in origins:
-            return origins[key]
-        key = key.rpartition(".")[0]
-    return "default"
-
-
-def _get(tree: dict[str, Any], key: str) -> Any:
-    for name in key.split("."):
-        if not isinstance(tree, dict):
-            return None
-        tree = tree.get(name)
-    return tree
-
-
-def _set(tree: dict[str, Any], key: str, value: Any) -> None:
+def _find(tree: dict[str, Any], key: str) -> tuple[dict[str, Any] | None, Any]:
+    """The mapping that holds a dotted key, None where a parent is none, and the value of the key."""
     *parents, name = key.split(".")
     for parent in parents:
-        tree = tree[parent]
-    tree[name] = value
+        if not isinstance(tree := tree.get(parent), dict):
+            return None, None
+    return tree, tree.get(name)

@@ -1,152 +1,126 @@
 """The whole configuration: EasyR1's data, algorithm, worker and trainer, plus `echo:` and `engine:`.
 
 EasyR1's files load unchanged. One default departs from it, in both sections that have it: `trust_remote_code` is false.
-Fields that it derives (such as `worker.actor.kl_coef`, copied from `algorithm.kl_coef` at start) are accepted and have
-no effect, as there (`names.DERIVED`).
+Keys that EasyR1 sets itself (such as `worker.actor.kl_coef`, a copy of `algorithm.kl_coef`) are accepted and have no
+effect, as there (`KeyNames.derived`).
 """
-
-# ruff: noqa: RUF009  (option() and section() return dataclasses.field)
 
 from __future__ import annotations
 
+import dataclasses
+import typing
 from collections import ChainMap
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, InstanceOf, PrivateAttr, create_model
 
 from echorl_vl.algorithms import ALGORITHMS
-from echorl_vl.core.config import EchoConfig
+from echorl_vl.core.config import EchoConfig, attribute_docs
 
-from .limits import BILLION, LARGE, MOST_DEVICES, MOST_PROCESSES, MOST_ROWS, MOST_SEED, MOST_TOKENS
-from .options import option, section
+from .engines import ENGINES
+from .fields import (
+    Count,
+    CountOrAll,
+    Devices,
+    Input,
+    OneOf,
+    Output,
+    Place,
+    Positive,
+    Problems,
+    Processes,
+    Rows,
+    Section,
+    Seed,
+    Share,
+    Text,
+    Tokens,
+    Weight,
+    option,
+    section,
+)
 from .worker import WorkerConfig
 
-if TYPE_CHECKING:
-    from .issues import ConfigIssue
-
-ADVANTAGE_ESTIMATORS = ("grpo", "grpo_passk", "rloo", "reinforce_rej", "reinforce_plus_plus", "gae", "remax")
-KL_PENALTIES = ("kl", "abs", "mse", "low_var_kl", "full")
-LOGGERS = ("console", "file", "tensorboard", "wandb", "swanlab", "mlflow")
-
-
-class ConfiguredEngine(Protocol):
-    """What a configuration and its help ask of an engine; see `echorl_vl.engines.base.Engine`."""
-
-    summary: str
-    accepts: Mapping[str, tuple[tuple[Any, ...], str]]
-    ignores: Collection[str]
-
-    def issues(self, config: Config) -> list[ConfigIssue]: ...
+EngineName = Annotated[str, OneOf(ChainMap(ENGINES, {"auto": None}))]
+Pixels = Annotated[int, Field(ge=1, le=10**9)]
+Reward = Annotated[float, Field(ge=-(10**6), le=10**6)]
+Logger = Literal["console", "file", "tensorboard", "wandb", "swanlab", "mlflow"]
+Estimator = Literal["grpo", "grpo_passk", "rloo", "reinforce_rej", "reinforce_plus_plus", "gae", "remax"]
 
 
-ENGINES: dict[str, ConfiguredEngine] = {}
-"""What `engine` may be; filled by `import echorl_vl.engines`, so that no engine is named here."""
-
-
-@dataclass
-class DataConfig:
-    train_files: str | list[str] = option(
-        "",
-        "training problems: file, folder, pattern or hub id, each with @split, or a list of them (docs/data.md)",
-        null="",
+class DataConfig(Section):
+    train_files: Problems = option(
+        "", "training problems: a file, folder, pattern or hub id, each with @split, or a list of them"
     )
-    val_files: str | list[str] = option(
-        "", "validation problems, written the same way; empty or null: no validation", null=""
+    val_files: Problems = option("", "validation problems, in the same form; empty or null: none")
+    prompt_key: str = option("prompt", "column of the question (text or chat messages); a.b is nested")
+    answer_key: str = option("answer", "column of the correct answer")
+    image_key: Text = option("images", "column of the images; empty or null: problems of text alone")
+    video_key: Text = option("videos", "column of the videos, for engines that read them; empty or null: none")
+    demonstration_key: str | None = option(None, "column of the worked solution (also called data.trace_key)")
+    bad_rows: Literal["error", "drop"] = option(
+        "error", "rows that can't be used (unreadable image, empty answer, reserved token ...): stop, or skip them"
     )
-    prompt_key: str = option(
-        "prompt", "column of the question: text or chat messages; a dot leads into a nested column"
+    check_images: Literal["auto", "all", "off"] = option(
+        "auto", "decode all images at start; auto: of a set of more than 10000 problems, those of 2000"
     )
-    answer_key: str = option("answer", "column of the right answer")
-    image_key: str = option("images", "column of the pictures; empty or null: a set of texts", null="")
-    video_key: str = option("videos", "column of the videos, if the engine reads any; empty or null: none", null="")
-    demonstration_key: str | None = option(
-        None, "column of the demonstration, a worked solution (also called data.trace_key); null: none"
+    bad_traces: Literal["drop", "error"] = option("drop", "an unusable demonstration: skip its problem, or stop")
+    trace_needs_box: bool = option(True, "demonstrations need \\boxed{}; false for a reward that reads other answers")
+    image_dir: Input | None = option(None, "folder that relative image paths start from")
+    video_fps: Annotated[float, Field(gt=0, le=1000)] = option(2.0, "frames per second taken from a video")
+    max_prompt_length: Tokens = option(512, "maximum tokens of a prompt, image tokens included")
+    max_response_length: Tokens = option(512, "maximum tokens of a response")
+    rollout_batch_size: Rows = option(512, "prompts per step")
+    mini_rollout_batch_size: Rows | None = option(None, "prompts sampled at a time; null: all of a step")
+    val_batch_size: CountOrAll = option(-1, "prompts validated at a time; -1: all")
+    format_prompt: Input | None = option(None, "Jinja file that wraps the question ({{ content }})")
+    override_chat_template: Input | None = option(None, "Jinja file that replaces the model's chat template")
+    shuffle: bool = option(True, "shuffle the problems in each epoch")
+    seed: Seed = option(1, "seed of the shuffling")
+    min_pixels: Annotated[int, Field(ge=1, le=10**8)] | None = option(
+        262144, "images with fewer pixels are enlarged to this number"
     )
-    bad_rows: str = option(
-        "error",
-        "rows that can't be used (unreadable picture, empty answer, reserved token ...): stop, or leave them out",
-        choices=("error", "drop"),
-    )
-    check_images: str = option(
-        "auto",
-        "decode every picture at start; auto: of up to 10000 problems all, of more those of 2000",
-        choices=("auto", "all", "off"),
-    )
-    bad_traces: str = option(
-        "drop", "a demonstration that can't be used: leave its problem out, or stop", choices=("drop", "error")
-    )
-    trace_needs_box: bool = option(
-        True, "a demonstration without \\boxed{} can't be used; false for a reward that reads others"
-    )
-    image_dir: str | None = option(None, "folder that relative picture paths start from")
-    video_fps: float = option(2.0, "frames a second taken from a video", above=0, at_most=1000)
-    max_prompt_length: int = option(
-        512, "most tokens of a prompt, its image tokens included", at_least=1, at_most=MOST_TOKENS
-    )
-    max_response_length: int = option(512, "most tokens of a response", at_least=1, at_most=MOST_TOKENS)
-    rollout_batch_size: int = option(512, "prompts in one step", at_least=1, at_most=MOST_ROWS)
-    mini_rollout_batch_size: int | None = option(
-        None, "prompts sampled at a time; null: all of a step", at_least=1, at_most=MOST_ROWS
-    )
-    val_batch_size: int = option(-1, "prompts validated at a time; -1: all", at_least=-1, at_most=BILLION)
-    format_prompt: str | None = option(None, "Jinja file that wraps the question ({{ content }})")
-    override_chat_template: str | None = option(None, "Jinja file in place of the model's chat template")
-    shuffle: bool = option(True, "new order of problems in each epoch")
-    seed: int = option(1, "seed of the order of problems", at_least=0, at_most=MOST_SEED)
-    min_pixels: int | None = option(
-        262144, "smaller pictures are enlarged to this many pixels", at_least=1, at_most=100_000_000
-    )
-    max_pixels: int | None = option(
-        4194304, "larger pictures are reduced to this many pixels", at_least=1, at_most=BILLION
-    )
+    max_pixels: Pixels | None = option(4194304, "images with more pixels are reduced to this number")
     filter_overlong_prompts: bool = option(
         True,
-        "drop problems above max_prompt_length; false: they are rows that can't be used (data.bad_rows), but EasyR1 "
-        "itself cuts their end off",
+        "drop problems above max_prompt_length; false: they are bad rows (data.bad_rows), but EasyR1 truncates them",
     )
-    filter_overlong_prompts_workers: int = option(
-        16, "processes that measure prompts", at_least=1, at_most=MOST_PROCESSES
-    )
+    filter_overlong_prompts_workers: Processes = option(16, "processes that measure prompts")
 
 
-@dataclass
-class AlgorithmConfig:
-    name: str = option(
-        "grpo", "base algorithm; naming one sets the keys that define it (--help lists them)", choices=ALGORITHMS
-    )
-    options: dict[str, Any] = option({}, "options of the algorithm: {gamma: 0.1} of luffy")
-    gamma: float = option(1.0, "discount of later rewards (gae, reinforce_plus_plus)", at_least=0, at_most=1)
-    lam: float = option(1.0, "lambda of gae", at_least=0, at_most=1)
-    adv_estimator: str = option(
-        "grpo", "how rewards become advantages; remax: no engine yet", choices=ADVANTAGE_ESTIMATORS
-    )
-    norm_adv_by_std_in_grpo: bool = option(True, "divide by the group's standard deviation; false is Dr. GRPO")
+class AlgorithmConfig(Section):
+    name: Annotated[str, OneOf(ALGORITHMS)] = option("grpo", "base algorithm, which sets other keys (see --help)")
+    options: dict[Any, Any] = option({}, "options of the algorithm, such as {gamma: 0.1} for luffy")
+    gamma: Share = option(1.0, "discount of later rewards (gae, reinforce_plus_plus)")
+    lam: Share = option(1.0, "lambda of gae")
+    adv_estimator: Estimator = option("grpo", "how rewards become advantages; remax: no engine yet")
+    norm_adv_by_std_in_grpo: bool = option(True, "divide by the standard deviation of the group; false is Dr. GRPO")
     disable_kl: bool = option(False, "no reference policy and no KL at all")
     use_kl_loss: bool = option(False, "KL as a term of the loss instead of a part of the reward")
-    kl_penalty: str = option("kl", "estimator of the KL; full: no engine yet", choices=KL_PENALTIES)
-    kl_coef: float = option(1e-3, "weight of the KL", at_least=0, at_most=LARGE)
-    kl_type: str = option(
-        "fixed", "fixed weight, or one that steers the KL to kl_target", choices=("fixed", "adaptive")
+    kl_penalty: Literal["kl", "abs", "mse", "low_var_kl", "full"] = option("kl", "KL estimator; full: no engine yet")
+    kl_coef: Weight = option(1e-3, "weight of the KL")
+    kl_type: Literal["fixed", "adaptive"] = option("fixed", "fixed weight, or one that steers the KL to kl_target")
+    kl_horizon: Annotated[float, Field(gt=0, le=1e12)] = option(
+        10000.0, "adaptive: rollouts over which the weight moves"
     )
-    kl_horizon: float = option(10000.0, "adaptive: rollouts over which the weight moves", above=0, at_most=1e12)
-    kl_target: float = option(0.1, "adaptive: mean KL of a token to steer to (nats)", above=0, at_most=LARGE)
-    online_filtering: bool = option(False, "DAPO: drop groups by mean reward and sample again")
-    filter_key: str = option("overall", "part of the reward that filtering looks at")
-    filter_low: float = option(0.01, "groups with this mean or less are dropped", at_least=-LARGE, at_most=LARGE)
-    filter_high: float = option(0.99, "groups with this mean or more are dropped", at_least=-LARGE, at_most=LARGE)
-    dynamic_sampling: str = option(
+    kl_target: Annotated[float, Field(gt=0, le=10**6)] = option(0.1, "adaptive: target of the mean KL per token (nats)")
+    online_filtering: bool = option(False, "DAPO: drop groups by their mean reward and sample again")
+    filter_key: str = option("overall", "part of the reward that filtering reads")
+    filter_low: Reward = option(0.01, "groups with this mean or less are dropped")
+    filter_high: Reward = option(0.99, "groups with this mean or more are dropped")
+    dynamic_sampling: Literal["resample", "echo"] = option(
         "resample",
-        "online_filtering of groups that all succeed: drop and resample, or keep while there is an echo term",
-        choices=("resample", "echo"),
+        "groups that all succeed, with online_filtering: drop them, or keep them while there is an echo term",
     )
     keep_all_success_groups: bool | None = option(
-        None, "online_filtering keeps groups that all succeed, for the echo term alone; null: as dynamic_sampling says"
+        None, "online_filtering keeps groups that all succeed, for the echo term alone; null: see dynamic_sampling"
     )
 
     @property
     def has_critic(self) -> bool:
-        """Whether the advantages are made of the values of a model that is trained beside the policy."""
+        """Whether the advantages come from the values of a critic that is trained with the policy."""
         return self.adv_estimator == "gae"
 
     @property
@@ -161,98 +135,113 @@ class AlgorithmConfig:
         return self.keep_all_success_groups
 
 
-@dataclass
-class TrainerConfig:
-    total_epochs: int = option(15, "passes over the training problems", at_least=1, at_most=BILLION)
-    max_steps: int | None = option(
-        None, "steps to train, over total_epochs; can be raised later", at_least=1, at_most=BILLION
-    )
-    project_name: str = option("easy_r1", "project name in loggers and in the default output folder")
-    experiment_name: str = option("demo", "run name in loggers and in the default output folder")
-    logger: tuple[str, ...] = option(("console", "wandb"), "where metrics go", choices=LOGGERS)
-    nnodes: int = option(1, "machines", at_least=1, at_most=MOST_DEVICES)
-    n_gpus_per_node: int = option(8, "GPUs in each machine", at_least=1, at_most=1024)
-    max_try_make_batch: int = option(
-        20, "most rounds of sampling for a step with online_filtering; -1: no limit", at_least=-1, at_most=BILLION
-    )
-    critic_warmup: int = option(0, "steps in which only the critic learns", at_least=0, at_most=BILLION)
-    val_freq: int = option(
-        -1, "validate every so many steps and after the last; -1: after the last only", at_least=-1, at_most=BILLION
-    )
+class TrainerConfig(Section):
+    total_epochs: Positive = option(15, "passes over the training problems")
+    max_steps: Positive | None = option(None, "training steps, in the place of total_epochs; can be raised later")
+    project_name: Output = option("easy_r1", "project name in loggers and in the default output folder")
+    experiment_name: Output = option("demo", "run name in loggers and in the default output folder")
+    logger: tuple[Logger, ...] = option(("console", "wandb"), "where metrics are logged")
+    nnodes: Devices = option(1, "machines")
+    n_gpus_per_node: Annotated[int, Field(ge=1, le=1024)] = option(8, "GPUs in each machine")
+    max_try_make_batch: CountOrAll = option(20, "online_filtering: maximum rounds of sampling per step; -1: no limit")
+    critic_warmup: Count = option(0, "steps in which only the critic learns")
+    val_freq: CountOrAll = option(-1, "validate every so many steps and after the last; -1: after the last only")
     val_before_train: bool = option(True, "validate before the first step")
     val_only: bool = option(False, "validate and stop")
-    val_generations_to_log: int = option(0, "validation responses sent to the loggers", at_least=0, at_most=BILLION)
-    save_freq: int = option(
-        -1,
-        "save a checkpoint every so many steps and after the last; -1: after the last only",
-        at_least=-1,
-        at_most=BILLION,
-    )
-    save_limit: int = option(-1, "checkpoints to keep; -1: all", at_least=-1, at_most=BILLION)
+    val_generations_to_log: Count = option(0, "validation responses sent to the loggers")
+    save_freq: CountOrAll = option(-1, "save every so many steps and after the last; -1: after the last only")
+    save_limit: CountOrAll = option(-1, "checkpoints to keep; -1: all")
     save_model_only: bool = option(
-        False,
-        "checkpoints without the optimizer's state; an engine may keep the newest one's (docs/runs.md)",
+        False, "checkpoints without the optimizer's state; an engine may keep the newest one's (docs/runs.md)"
     )
-    checkpoint_hash: str = option(
-        "auto",
-        "files of a checkpoint whose sha256 is written, to tell a damaged one: those of at most 1 GiB, all or none",
-        choices=("auto", "all", "off"),
+    checkpoint_hash: Literal["auto", "all", "off"] = option(
+        "auto", "write the sha256 of checkpoint files, which reveals damage; auto: of files of at most 1 GiB"
     )
-    save_checkpoint_path: str | None = option(None, "output folder; null: checkpoints/project_name/experiment_name")
-    load_checkpoint_path: str | None = option(None, "checkpoint to start from")
-    ray_timeline: str | None = option(None, "file for Ray's timeline")
-    find_last_checkpoint: bool = option(True, "go on from the newest checkpoint in the output folder")
-    device: str = option(
-        "auto",
-        "auto: a GPU where there is one; cpu: none is used, which is a CPU dry run of an engine that needs one",
-        choices=("auto", "cpu", "cuda"),
+    save_checkpoint_path: Output | None = option(None, "output folder; null: checkpoints/project_name/experiment_name")
+    load_checkpoint_path: Input | None = option(None, "checkpoint to start from")
+    ray_timeline: Output | None = option(None, "file for Ray's timeline")
+    find_last_checkpoint: bool = option(True, "resume from the newest checkpoint in the output folder")
+    device: Literal["auto", "cpu", "cuda"] = option(
+        "auto", "auto: a GPU if there is one; cpu: none, which is a CPU dry run of an engine that needs one"
     )
-    max_bad_steps: int = option(5, "stop after so many steps in a row skipped for NaN", at_least=1, at_most=BILLION)
-    rollout_save_freq: int = option(
-        1, "write the rollouts to parquet every so many steps; 0: never", at_least=0, at_most=BILLION
-    )
+    max_bad_steps: Positive = option(5, "stop after so many consecutive steps that were skipped for NaN")
+    rollout_save_freq: Count = option(1, "write the rollouts to parquet every so many steps; 0: never")
 
     @property
     def output_folder(self) -> Path:
-        """Where the run goes."""
+        """The folder of the run."""
         return Path(self.save_checkpoint_path or Path("checkpoints") / self.project_name / self.experiment_name)
+
+
+_ECHO_TYPES = typing.get_type_hints(EchoConfig) | {"select": Annotated[str, Place("selector")]}
+EchoSection = create_model(
+    "EchoSection",
+    __base__=Section,
+    **{
+        one.name: (
+            _ECHO_TYPES[one.name],
+            option({} if one.default is dataclasses.MISSING else one.default, attribute_docs(EchoConfig)[one.name]),
+        )
+        for one in dataclasses.fields(EchoConfig)
+    },
+)
+"""The types of `EchoConfig`, which needs no pydantic in the core and checks its ranges itself."""
+
+
+def _echo_config(value: Any) -> EchoConfig:
+    return value if isinstance(value, EchoConfig) else EchoConfig(**EchoSection.model_validate(value).model_dump())
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the values of a Config came from: the file, and dotted key -> "file line 7" or "command line".
+    """Where the values of a Config came from.
 
-    derived: key that EasyR1 writes over at start (`names.DERIVED`) -> the value given for it, and where.
+    Attributes:
+        path: The file.
+        origins: Dotted key -> "file line 7" or "command line".
+        derived: Key that EasyR1 sets itself -> the value given for it, and its origin.
     """
 
     path: Path
     origins: dict[str, str]
     derived: dict[str, tuple[Any, str]] = field(default_factory=dict)
 
+    def origin(self, key: str) -> str:
+        """Where the value of a dotted key came from; "default" where nobody set it."""
+        while key and key not in self.origins:
+            key = key.rpartition(".")[0]
+        return self.origins.get(key, "default")
 
-@dataclass
-class Config:
+
+class Config(Section):
     """The resolved configuration. `load_config` makes checked ones; `Config()` holds the defaults, unchecked."""
 
     data: DataConfig = section(DataConfig, "problems")
     algorithm: AlgorithmConfig = section(AlgorithmConfig, "advantages and KL")
-    worker: WorkerConfig = section(WorkerConfig, "models, sampling, grading")
+    worker: WorkerConfig = section(WorkerConfig, "models, sampling, reward")
     trainer: TrainerConfig = section(TrainerConfig, "length of training, logging, checkpoints")
-    echo: EchoConfig = section(EchoConfig, "EchoRL: which clips are echoed, and how much")
-    engine: str = option(
-        "auto",
-        "what trains (--help lists the engines); auto: the first that this machine has what it needs for",
-        choices=ChainMap(ENGINES, {"auto": None}),
+    echo: Annotated[InstanceOf[EchoConfig], BeforeValidator(_echo_config)] = Field(
+        default_factory=EchoConfig,
+        description="EchoRL: which clips are echoed, and how much",
+        json_schema_extra={"section": EchoSection},
     )
+    engine: EngineName = option("auto", "what trains (see --help); auto: the first engine that fits this machine")
 
-    # Not a field: it is neither written to YAML nor compared. load_config sets it on the instance.
-    source: ClassVar[Source | None] = None
+    _source: Source | None = PrivateAttr(None)
+
+    @property
+    def source(self) -> Source | None:
+        """Where the values came from; None for a Config that `load_config` did not make."""
+        return self._source
+
+    @source.setter
+    def source(self, source: Source | None) -> None:
+        self._source = source
+
+    def __eq__(self, other: object) -> bool:
+        """Equal values, wherever they came from."""
+        return isinstance(other, Config) and self.__dict__ == other.__dict__
 
     def origin(self, key: str) -> str:
-        """Where the value of a dotted key came from, for messages; "default" where nobody set it."""
-        origins = self.source.origins if self.source else {}
-        while key:
-            if key in origins:
-                return origins[key]
-            key = key.rpartition(".")[0]
-        return "default"
+        """Where the value of a dotted key came from, for messages."""
+        return self.source.origin(key) if self.source else "default"

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
+import textwrap
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 _CHOICES = {
@@ -139,6 +144,17 @@ class EchoConfig:
             make_splitter(self.splitter, TokenTable([]), **self.splitter_kwargs)
         except (ValueError, TypeError) as error:
             raise EchoConfigError("splitter_kwargs", self.splitter_kwargs, str(error)) from None
+
+
+@cache
+def attribute_docs(cls: type) -> dict[str, str]:
+    """Field name -> the string literal below it in the class body, which documents the fields of a dataclass."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body
+    docs = {}
+    for attribute, doc in itertools.pairwise(body):
+        if isinstance(attribute, ast.AnnAssign) and isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
+            docs[attribute.target.id] = " ".join(str(doc.value.value).split())
+    return docs
 
 
 def _require(name: str, value: Any, valid: bool, expected: str) -> None:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from echorl_vl.algorithms import ALGORITHMS, Capability
-from echorl_vl.config import ENGINES, Config, ConfigIssue
+from echorl_vl.config import ENGINES, Config, ConfigIssue, KeyNames
 from echorl_vl.config.dump import get_value
 from echorl_vl.config.issues import issue_at, raise_if_any
+from echorl_vl.engines.general_issues import general_issues
 
 if TYPE_CHECKING:
     from echorl_vl.core import Splitter
@@ -30,7 +31,8 @@ class Engine(ABC):
 
     name: what `engine:` calls it. summary: a line for `--help`. capabilities: what algorithms may ask of it
     (`Algorithm.needs`). accepts: keys of which it can run some values only. ignores: patterns of keys
-    that say nothing about a run of it (`worker.critic.*`). auto_order: its place in the order in which
+    that say nothing about a run of it (`worker.critic.*`). key_names: its framework's names of keys. auto_order: its
+    place in the order in which
     `engine: auto` asks the engines; None: it is chosen by name alone. many_gpus: whether it can spread a model over
     several GPUs.
     """
@@ -40,6 +42,7 @@ class Engine(ABC):
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
     accepts: ClassVar[Accepted] = {}
     ignores: ClassVar[Collection[str]] = ()
+    key_names: ClassVar[KeyNames] = KeyNames()
     auto_order: ClassVar[int | None] = None
     many_gpus: ClassVar[bool] = False
 
@@ -50,6 +53,11 @@ class Engine(ABC):
         Raises:
             UserError: something about configuration, versions, machine, model, data or disk that the user can mend.
         """
+
+    @staticmethod
+    def general_issues(config: Config) -> list[ConfigIssue]:
+        """What no engine could run."""
+        return general_issues(config)
 
     def issues(self, config: Config) -> list[ConfigIssue]:
         """What this engine could not run, or would run differently from what the configuration says."""

@@ -8,10 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from echorl_vl.config.paths import PACKAGE_HOME
 from echorl_vl.errors import UserError
 from echorl_vl.evaluation.benchmarks.base import Benchmark
 from echorl_vl.outputs.environment import installed_version
+from echorl_vl.places import PACKAGE_HOME
 
 TEMPLATES = ("boxed", "none")
 GRADER = (

@@ -18,8 +18,8 @@ from typing import Any
 
 from echorl_vl.algorithms import ALGORITHMS
 from echorl_vl.config import config_to_dict
-from echorl_vl.config.paths import PACKAGE_HOME
 from echorl_vl.evidence.setup import Setup
+from echorl_vl.places import PACKAGE_HOME
 
 FORMAT = 2
 """Of what a store holds: counted up where an earlier version's runs would be misread, which are then run again."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from echorl_vl.config import Config, tied_to_length, to_yaml
+from echorl_vl.config import Config, to_yaml
 from echorl_vl.errors import UserError
 from echorl_vl.outputs import atomic
 from echorl_vl.outputs.environment import describe_environment, environment_note
@@ -49,6 +49,7 @@ from echorl_vl.outputs.same_run import (
     show_differences,
     splitting_note,
 )
+from echorl_vl.start_notes import tied_to_length
 
 
 class RunFolder:

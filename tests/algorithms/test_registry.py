@@ -10,11 +10,12 @@ import torch
 
 from echorl_vl.algorithms import ALGORITHMS, Algorithm, make_algorithm, register
 from echorl_vl.algorithms.base import REQUIRED_MEMBERS, Capability
-from echorl_vl.config import clip_note, config_to_dict, load_config, overridden
-from echorl_vl.config.options import schema_options
+from echorl_vl.config import config_to_dict, load_config
+from echorl_vl.config.fields import schema_options
 from echorl_vl.config.schema import Config
 from echorl_vl.core import hint_probability
 from echorl_vl.errors import UserError
+from echorl_vl.start_notes import clip_note, overridden
 
 TINY = Path(__file__).resolve().parents[2] / "configs/geo3k_tiny.yaml"
 DEMONSTRATIONS = "data.demonstration_key=solution"

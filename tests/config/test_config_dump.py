@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from echorl_vl.config import Config, config_to_dict, full_help, load_config, short_help, to_yaml
-from echorl_vl.config.options import schema_options, schema_sections
+from echorl_vl.config import Config, config_to_dict, load_config, to_yaml
+from echorl_vl.config.fields import schema_options, schema_sections
 from echorl_vl.core.config import EchoConfig
+from echorl_vl.help import full_help, short_help
 
 PLAIN = st.one_of(
     st.none(),
@@ -90,8 +91,8 @@ def test_yaml_has_every_key_and_nothing_else() -> None:
 def test_every_field_has_help() -> None:
     for key, option in schema_options(Config).items():
         assert len(option.help) > 5, key
-    for key, (_, text) in schema_sections(Config).items():
-        assert len(text) > 5, key
+    for key, section in schema_sections(Config).items():
+        assert len(section.help) > 5, key
 
 
 def test_help_holds_the_whole_schema() -> None:
@@ -114,4 +115,4 @@ def test_short_help_explains_echo_and_the_command() -> None:
 
 def test_defaults_are_inside_their_own_ranges() -> None:
     for key, option in schema_options(Config).items():
-        assert option.range.accepts(option.default), key
+        assert option.accepts(option.default), key

@@ -65,7 +65,7 @@ def test_missing_file_and_folder(minimal: Path, tmp_path: Path) -> None:
     assert "config.yaml, other.yaml" in error_of(tmp_path / "zzz")
     assert "does not exist either" in error_of(tmp_path / "nowhere" / "config.yaml")
     (tmp_path / "empty").mkdir()
-    assert "holds no YAML file" in error_of(tmp_path / "empty" / "config.yaml")
+    assert "has no YAML file" in error_of(tmp_path / "empty" / "config.yaml")
 
 
 def test_not_text(write: Write, tmp_path: Path) -> None:
@@ -73,4 +73,4 @@ def test_not_text(write: Write, tmp_path: Path) -> None:
     path.write_bytes(b"data: \xff\xfe")
     assert "not UTF-8 text (byte 6)" in error_of(path)
     path.write_bytes(b"#" * 2_000_000)
-    assert "is no configuration file" in error_of(path)
+    assert "expected a YAML file of at most 1,000,000" in error_of(path)

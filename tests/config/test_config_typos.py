@@ -8,9 +8,9 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from echorl_vl.config import Config
+from echorl_vl.config import Config, ConfigIssue
+from echorl_vl.config.fields import schema_options, schema_sections
 from echorl_vl.config.names import nearest_key
-from echorl_vl.config.options import schema_options, schema_sections
 from echorl_vl.config.read import read_overrides
 
 KEYS = list(schema_options(Config))
@@ -39,9 +39,10 @@ def slip(key: str, kind: str, position: int, letter: str) -> str:
 def test_a_slip_is_reported(key: str, kind: str, position: int, letter: str) -> None:
     wrong = slip(key, kind, position, letter)
     assume(wrong not in KEYS and wrong not in schema_sections(Config) and not wrong.endswith("."))
-    mappings = [name for name, option in schema_options(Config).items() if option.is_mapping]
+    mappings = [name for name, option in schema_options(Config).items() if option.kind is dict]
     assume(not any(wrong.startswith(f"{name}.") for name in mappings))
-    assignments, problems = read_overrides([f"{wrong}=1"])
+    problems: list[ConfigIssue] = []
+    assignments = read_overrides([f"{wrong}=1"], problems)
     assert assignments == [] and len(problems) == 1
     assert problems[0].message.startswith(f"{wrong} (command line): unknown key; did you mean ")
 

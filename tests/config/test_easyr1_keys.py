@@ -13,11 +13,14 @@ import pytest
 import yaml
 from refused import error_of
 
-from echorl_vl.config import Config, config_to_dict, load_config, start_notes
+from echorl_vl.config import Config, config_to_dict, load_config
 from echorl_vl.config.dump import get_value
-from echorl_vl.config.names import DERIVED, FORKS, GONE, KNOWN_AS, nearest_key
-from echorl_vl.config.options import schema_options, schema_sections
-from echorl_vl.config.yaml_tree import Loader
+from echorl_vl.config.engines import key_names
+from echorl_vl.config.fields import schema_options, schema_sections
+from echorl_vl.config.names import nearest_key
+from echorl_vl.engines.easyr1.names import DERIVED, FORKS, GONE
+from echorl_vl.safe_yaml import Loader
+from echorl_vl.start_notes import start_notes
 
 DEFAULTS = yaml.load((Path(__file__).parent / "easyr1_defaults.yaml").read_text(), Loader)
 
@@ -200,10 +203,10 @@ def test_the_page_has_a_line_for_every_key_of_a_fork() -> None:
 
 
 def test_every_name_of_the_tables_leads_to_a_key() -> None:
-    for name in KNOWN_AS:
+    for name in key_names().renamed:
         assert nearest_key(name, KEYS) in KEYS, name
     known = {key.rpartition(".")[2] for key in KEYS}
-    assert not known & {*GONE, *FORKS, *KNOWN_AS}
+    assert not known & {*GONE, *FORKS, *key_names().renamed}
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from echorl_vl.config import ENGINES, Config, full_help
-from echorl_vl.config.options import schema_options
+from echorl_vl.config import ENGINES, Config
+from echorl_vl.config.fields import schema_options
+from echorl_vl.help import full_help
 
 OPTIONS = schema_options(Config)
 ENTRY = re.compile(r"^  ([\w.]+) =(.*?)(?=^  \S|\n\n|\Z)", re.M | re.S)
@@ -33,7 +34,7 @@ def test_what_an_engine_ignores_and_accepts_are_keys_and_values(name: str) -> No
     for pattern in engine.ignores:
         assert any(fnmatchcase(key, pattern) for key in OPTIONS), pattern
     for key, (values, why) in engine.accepts.items():
-        assert why and all(OPTIONS[key].range.accepts(value) for value in values), key
+        assert why and all(OPTIONS[key].accepts(value) for value in values), key
 
 
 @pytest.mark.parametrize(
@@ -57,4 +58,4 @@ def test_help_names_the_engines_of_a_key_and_the_values_they_take(entries: dict[
 def test_an_estimator_that_no_engine_has_is_called_that(entries: dict[str, str]) -> None:
     key = "algorithm.adv_estimator"
     had = set().union(*(engine.accepts[key][0] for engine in ENGINES.values() if key in engine.accepts))
-    assert set(OPTIONS[key].range.choices) - had == {"remax"} and "remax: no engine yet" in entries[key]
+    assert set(OPTIONS[key].choices) - had == {"remax"} and "remax: no engine yet" in entries[key]

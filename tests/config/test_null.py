@@ -10,12 +10,12 @@ from refused import error_of
 
 from echorl_vl.config import Config, load_config
 from echorl_vl.config.dump import get_value
-from echorl_vl.config.options import schema_options
+from echorl_vl.config.fields import schema_options
 
 OPTIONS = schema_options(Config)
 OPTIONAL = [key for key, option in OPTIONS.items() if option.optional]
 EMPTY = ["data.train_files", "data.val_files", "data.image_key", "data.video_key"]
-MAPPINGS = [key for key, option in OPTIONS.items() if option.is_mapping]
+MAPPINGS = [key for key, option in OPTIONS.items() if option.kind is dict]
 NEEDED = ("worker.actor.model.model_path", "worker.reward.reward_function", "data.train_files")
 WORDS = ("null", "~", "None", "Null", "NULL", "")
 
@@ -74,11 +74,11 @@ def test_the_word_itself_is_written_in_quotes(minimal: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("trainer.experiment_name=null", "text"),
-        ("data.prompt_key=~", "text"),
-        ("worker.rollout.n=null", "a whole number"),
-        ("data.shuffle=null", "true or false"),
-        ("trainer.logger=null", "a list, each entry text"),
+        ("trainer.experiment_name=null", "a string"),
+        ("data.prompt_key=~", "a string"),
+        ("worker.rollout.n=null", "an int"),
+        ("data.shuffle=null", "a bool"),
+        ("trainer.logger=null", "a list of strings"),
     ],
 )
 def test_a_key_that_can_not_be_unset_says_so(minimal: Path, override: str, expected: str) -> None:
@@ -87,6 +87,6 @@ def test_a_key_that_can_not_be_unset_says_so(minimal: Path, override: str, expec
 
 def test_an_optional_text_of_quotes_is_null_too(minimal: Path) -> None:
     """A folder with no name would be the working directory to whoever asks `is None`."""
-    keys = [key for key in OPTIONAL if OPTIONS[key].is_text and not OPTIONS[key].range.choices and key not in NEEDED]
+    keys = [key for key in OPTIONAL if OPTIONS[key].is_text and not OPTIONS[key].choices and key not in NEEDED]
     config = load_config(minimal, [f'{key}=""' for key in keys])
     assert {get_value(config, key) for key in keys} == {None}

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from echorl_vl import __version__, train
-from echorl_vl.config import ENGINES, load_config, start_notes
+from echorl_vl.config import ENGINES, load_config
+from echorl_vl.start_notes import start_notes
 
 GRPO = "echo term on with coef 0.001: set echo.coef=0 for plain GRPO"
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from echorl_vl.config import Config
-from echorl_vl.config.options import schema_options
+from echorl_vl.config.fields import schema_options
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

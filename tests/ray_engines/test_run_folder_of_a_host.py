@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from ray_runs import REPOSITORY
 
-from echorl_vl.config import Config, load_config, tied_to_length
+from echorl_vl.config import Config, load_config
 from echorl_vl.engines.ray.run import train_in_folder
 from echorl_vl.errors import INTERRUPTED
 from echorl_vl.outputs import display, plots
 from echorl_vl.outputs.log import set_up_logging
+from echorl_vl.start_notes import tied_to_length
 
 
 def recipe(folder: Path, *overrides: str) -> Config:

@@ -10,7 +10,7 @@ import pytest
 
 from echorl_vl.config import ENGINES, Config, load_config
 from echorl_vl.config.dump import get_value, set_value
-from echorl_vl.config.options import Option, inner_type, schema_options
+from echorl_vl.config.fields import Option, schema_options
 from echorl_vl.engines.verl.settings import ACTED_ON, NO_EFFECT, extra_sections, to_verl
 from echorl_vl.errors import UserError
 
@@ -28,17 +28,17 @@ def listed(key: str, names: frozenset[str]) -> bool:
 
 def another(option: Option, value):
     """A value of the option's type and range that is not `value`."""
-    kind = inner_type(option.hint)
-    if option.range.choices:
-        if "fp32" in option.range.choices:  # bf16 and bfloat16 are one
+    kind = option.kind
+    if option.choices:
+        if "fp32" in option.choices:  # bf16 and bfloat16 are one
             return "fp16"
-        other = next(choice for choice in option.range.choices if choice != value and choice not in (value or ()))
+        other = next(choice for choice in option.choices if choice != value and choice not in (value or ()))
         return (other,) if isinstance(value, tuple) else other
     if kind is bool:
         return not value
     if kind in (int, float):
         candidates = [0.25, 0.5, 2, 3, 7] if kind is float else [2, 3, 5, 7]
-        return next(kind(number) for number in candidates if number != value and option.range.accepts(kind(number)))
+        return next(kind(number) for number in candidates if number != value and option.accepts(kind(number)))
     if isinstance(value, tuple):
         return tuple(number / 2 for number in value)
     if option.is_mapping:

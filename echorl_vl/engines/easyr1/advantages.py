@@ -18,9 +18,9 @@ from verl.trainer.core_algos import ADV_ESTIMATOR_MAP, register_adv_estimator
 from verl.utils.torch_functional import masked_whiten
 
 from echorl_vl.config import Config
-from echorl_vl.config.check import GROUP_ESTIMATORS
 from echorl_vl.core import group_advantages
 from echorl_vl.core.groups import degenerate_rows
+from echorl_vl.engines.general_issues import GROUP_ESTIMATORS
 from echorl_vl.engines.ray.batches import number_groups
 
 

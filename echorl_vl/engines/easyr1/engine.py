@@ -10,13 +10,14 @@ from collections.abc import Iterator
 
 from echorl_vl.algorithms import Capability
 from echorl_vl.config import Config, ConfigIssue
-from echorl_vl.config.check import batch_issues
 from echorl_vl.config.dump import get_value
 from echorl_vl.config.issues import at, issue_at
 from echorl_vl.engines.base import Engine, register
 from echorl_vl.engines.easyr1.checkpoints import newest_checkpoint
 from echorl_vl.engines.easyr1.dry_run import ENVIRONMENT
 from echorl_vl.engines.easyr1.hooks import HOST
+from echorl_vl.engines.easyr1.names import KEY_NAMES
+from echorl_vl.engines.general_issues import batch_issues
 from echorl_vl.engines.hub import is_hub_id
 from echorl_vl.engines.ray.adjusted import data_ranks, world_size
 from echorl_vl.engines.ray.base import RayEngine
@@ -60,6 +61,7 @@ class EasyR1Engine(RayEngine):
     summary = "EasyR1: Ray, FSDP and vLLM, on one GPU or many"
     capabilities = frozenset({Capability.POLICY_LOSS, Capability.SHAPED_REWARDS, Capability.OFF_POLICY_ROWS})
     accepts = ACCEPTS
+    key_names = KEY_NAMES
     auto_order = 10
     host = HOST
     smaller = SMALLER

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import BaseModel
 from verl.trainer.config import PPOConfig
 from verl.workers.config import ActorConfig, WorkerConfig
 
@@ -101,13 +102,13 @@ def to_easyr1(config: Config) -> EchoPPOConfig:
 
 def _fill(target: Any, ours: Any, prefix: str) -> None:
     known = {item.name for item in dataclasses.fields(target) if item.init}
-    for item in dataclasses.fields(ours):
-        key, value = prefix + item.name, getattr(ours, item.name)
+    for name in type(ours).model_fields:
+        key, value = prefix + name, getattr(ours, name)
         if key in OUR_KEYS:
             continue
-        if item.name not in known:
+        if name not in known:
             raise ValueError(f"{key}: EasyR1 has no such key, and the adapter does nothing with it")
-        if dataclasses.is_dataclass(value):
-            _fill(getattr(target, item.name), value, f"{key}.")
+        if isinstance(value, BaseModel):
+            _fill(getattr(target, name), value, f"{key}.")
         else:
-            setattr(target, item.name, value)
+            setattr(target, name, value)

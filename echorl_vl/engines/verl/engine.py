@@ -21,6 +21,7 @@ from echorl_vl.engines.ray.checks import gpus, length_issues, rank_issues, set_i
 from echorl_vl.engines.resources import read_model_config
 from echorl_vl.engines.verl.dry_run import ENVIRONMENT
 from echorl_vl.engines.verl.hooks import HOST
+from echorl_vl.engines.verl.names import KEY_NAMES
 from echorl_vl.engines.verl.settings import LAST_OF_A_CHECKPOINT, NO_EFFECT
 
 NOT_TRIED = "engine verl has not been tried with anything else"
@@ -62,6 +63,7 @@ class VerlEngine(RayEngine):
     summary = "verl: Ray, FSDP2 and vLLM, text only, on one GPU or many"
     accepts = ACCEPTS
     ignores = NO_EFFECT
+    key_names = KEY_NAMES
     host = HOST
     smaller = SMALLER
     environment = ENVIRONMENT

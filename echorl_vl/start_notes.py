@@ -4,11 +4,10 @@ its length."""
 from __future__ import annotations
 
 from echorl_vl.algorithms import ALGORITHMS, Capability
-
-from .dump import get_value
-from .issues import at, show
-from .names import DERIVED
-from .schema import AlgorithmConfig, Config
+from echorl_vl.config import AlgorithmConfig, Config
+from echorl_vl.config.dump import get_value
+from echorl_vl.config.engines import key_names
+from echorl_vl.config.issues import at, show
 
 NAME = "algorithm.name"
 
@@ -23,7 +22,7 @@ def _echo(config: Config) -> list[str]:
     origins = config.source.origins if config.source else {}
     if not config.echo.coef or any(key == "echo" or key.startswith("echo.") for key in origins):
         return []
-    default = config.algorithm.name == AlgorithmConfig.name
+    default = config.algorithm.name == AlgorithmConfig().name
     name = config.algorithm.adv_estimator if default else config.algorithm.name
     base = "GRPO" if name == "grpo" else name
     return [f"echo term on with coef {config.echo.coef:g}: set echo.coef=0 for plain {base}"]
@@ -31,11 +30,11 @@ def _echo(config: Config) -> list[str]:
 
 def _derived(config: Config) -> list[str]:
     """Keys that EasyR1 writes over, where what was given is something else."""
-    given = config.source.derived if config.source else {}
+    given, source = config.source.derived if config.source else {}, key_names().derived
     return [
-        f"{key} = {show(value)} ({origin}) has no effect, as in EasyR1: {at(config, DERIVED[key])} stands for it"
+        f"{key} = {show(value)} ({origin}) has no effect, as in EasyR1: {at(config, source[key])} stands for it"
         for key, (value, origin) in given.items()
-        if value != get_value(config, DERIVED[key])
+        if value != get_value(config, source[key])
     ]
 
 

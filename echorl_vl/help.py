@@ -7,50 +7,22 @@ import textwrap
 from fnmatch import fnmatchcase
 
 from echorl_vl.algorithms import ALGORITHMS
-
-from .convert import type_text
-from .issues import show
-from .options import Option, attribute_docs, field_default, schema_options, schema_sections
-from .schema import ENGINES, Config
+from echorl_vl.config import ENGINES, Config
+from echorl_vl.config.fields import Option, schema_options, schema_sections
+from echorl_vl.config.issues import show
+from echorl_vl.core.config import attribute_docs
 
 WIDTH = 110
-MOST_USED = (
-    "engine",
-    "data.train_files",
-    "data.val_files",
-    "data.prompt_key",
-    "data.answer_key",
-    "data.image_key",
-    "data.demonstration_key",
-    "data.format_prompt",
-    "data.max_prompt_length",
-    "data.max_response_length",
-    "data.rollout_batch_size",
-    "data.max_pixels",
-    "algorithm.name",
-    "algorithm.options",
-    "algorithm.adv_estimator",
-    "algorithm.norm_adv_by_std_in_grpo",
-    "algorithm.disable_kl",
-    "algorithm.use_kl_loss",
-    "algorithm.kl_coef",
-    "worker.actor.model.model_path",
-    "worker.actor.model.lora.rank",
-    "worker.actor.optim.lr",
-    "worker.actor.global_batch_size",
-    "worker.actor.micro_batch_size_per_device_for_update",
-    "worker.actor.entropy_coef",
-    "worker.rollout.n",
-    "worker.rollout.temperature",
-    "worker.reward.reward_function",
-    "trainer.max_steps",
-    "trainer.total_epochs",
-    "trainer.logger",
-    "trainer.val_freq",
-    "trainer.save_freq",
-    "trainer.save_checkpoint_path",
-    "trainer.device",
-)
+COMMON = """
+engine data.train_files data.val_files data.prompt_key data.answer_key data.image_key data.demonstration_key
+data.format_prompt data.max_prompt_length data.max_response_length data.rollout_batch_size data.max_pixels
+algorithm.name algorithm.options algorithm.adv_estimator algorithm.norm_adv_by_std_in_grpo algorithm.disable_kl
+algorithm.use_kl_loss algorithm.kl_coef worker.actor.model.model_path worker.actor.model.lora.rank
+worker.actor.optim.lr worker.actor.global_batch_size worker.actor.micro_batch_size_per_device_for_update
+worker.actor.entropy_coef worker.rollout.n worker.rollout.temperature worker.reward.reward_function
+trainer.max_steps trainer.total_epochs trainer.logger trainer.val_freq trainer.save_freq
+trainer.save_checkpoint_path trainer.device
+"""
 
 USAGE = """\
 usage: {program} CONFIG.yaml [key=value ...]
@@ -83,7 +55,7 @@ def short_help(program: str = "python -m echorl_vl.train") -> str:
         "EchoRL\n" + _table(echo),
         "Engines (engine)\n" + "".join(f"  {name}: {engine.summary}\n" for name, engine in sorted(ENGINES.items())),
         "Base algorithms (algorithm.name), the keys that each sets, and its options\n" + _algorithms(),
-        "Most used keys\n" + _table([options[key] for key in MOST_USED]),
+        "Most used keys\n" + _table([options[key] for key in COMMON.split()]),
     ]
     return "\n".join(parts)
 
@@ -92,7 +64,7 @@ def full_help(program: str = "python -m echorl_vl.train") -> str:
     """Usage and every key of the schema, by section."""
     options = schema_options(Config).values()
     parts = [USAGE.format(program=program)]
-    headings = {"": "", **{key: text for key, (_, text) in schema_sections(Config).items()}}
+    headings = {"": "", **{key: one.help for key, one in schema_sections(Config).items()}}
     for section, text in headings.items():
         members = [option for option in options if option.key.rpartition(".")[0] == section]
         if members:
@@ -108,7 +80,7 @@ def _algorithms() -> str:
         lines = [cls.__doc__.strip().splitlines()[0]]
         lines.append("sets " + ", ".join(f"{key} = {show(value)}" for key, value in cls.preset.items()))
         docs = attribute_docs(cls)
-        lines += [f"{f.name} = {show(field_default(f))}: {docs.get(f.name, '')}" for f in dataclasses.fields(cls)]
+        lines += [f"{f.name} = {show(f.default)}: {docs.get(f.name, '')}" for f in dataclasses.fields(cls)]
         indent = " " * 6
         text += f"  {name}\n" + "".join(
             textwrap.fill(line, WIDTH, initial_indent=indent, subsequent_indent=indent + "  ") + "\n" for line in lines
@@ -123,9 +95,8 @@ def _table(options: list[Option]) -> str:
 def described(option: Option) -> tuple[str, str, str]:
     """A key in words: its default, its values, and what it does."""
     default = "null" if option.default is None else show(option.default).strip('"')
-    values = str(option.range) if option.range.choices else type_text(option.hint)
-    if str(option.range) and not option.range.choices:
-        values += f", {option.range}"
+    values = option.range if option.choices else option.type_text.removeprefix("an ").removeprefix("a ")
+    values += f", {option.bounds}" if option.bounds else ""
     values += "".join(f"; {names}: only {accepted}" for accepted, names in _accepted(option.key).items())
     return default, values, f"{_acting(option.key)}{option.help}"
 

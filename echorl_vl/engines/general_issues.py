@@ -11,18 +11,18 @@ from collections.abc import Iterator
 import psutil
 
 from echorl_vl.algorithms import ALGORITHMS, Capability, make_algorithm
-
-from .convert import WrongType, convert, type_text
-from .dump import get_value
-from .issues import ConfigIssue, at, issue_at, show, wrong_value
-from .names import DETOKENIZE, SAMPLING, nearest_key
-from .options import schema_options
-from .paths import search_folders, split_suffix
-from .schema import Config
+from echorl_vl.config import Config, ConfigIssue
+from echorl_vl.config.dump import get_value
+from echorl_vl.config.fields import schema_options
+from echorl_vl.config.issues import at, issue_at, show, wrong_value
+from echorl_vl.config.names import nearest_key
+from echorl_vl.places import search_folders, split_suffix
 
 BYTES_PER_TOKEN = 8  # a token id; whatever else a step holds of a token comes on top
 LEAST_GRADERS, GRADERS_PER_CORE = 32, 4  # processes that grade wait for long answers: a few to a core do no harm
 GROUP_ESTIMATORS = ("grpo", "grpo_passk", "rloo", "reinforce_rej")
+SAMPLING = ("n", "temperature", "top_p", "top_k", "seed", "ignore_eos")  # what vLLM takes with a request
+DETOKENIZE = "it changes no response: they are decoded outside of the sampler (worker.reward.skip_special_tokens)"
 OUR_REWARD = "echorl_vl/rewards/geometry.py:compute_score"
 
 
@@ -198,15 +198,11 @@ def _validation_overrides(config: Config) -> Iterator[ConfigIssue]:
             reason = DETOKENIZE if name == "detokenize" else f"validation has no such key of its own; {hint}"
             yield ConfigIssue((owner, key), f"{key} ({origin}): {reason}")
             continue
-        try:
-            converted = convert(value, option.hint)
-        except WrongType:
-            yield wrong_value(key, value, origin, type_text(option.hint))
-            continue
-        if not option.range.accepts(converted):
-            yield wrong_value(key, value, origin, str(option.range))
+        if option.accepts(value):
+            config.worker.rollout.val_override_config[name] = option.convert(value)  # `n: 2.0` samples twice
         else:
-            config.worker.rollout.val_override_config[name] = converted  # `n: 2.0` samples twice
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            yield wrong_value(key, value, origin, option.range if option.range and number else option.type_text)
 
 
 def _files(config: Config) -> Iterator[ConfigIssue]:
