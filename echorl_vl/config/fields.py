@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 MILLION, BILLION, LARGEST_FLOAT = 10**6, 10**9, int(sys.float_info.max)
 MAX_TEXT, MAX_PATH, MAX_NAME = 10_000, 4096, 255  # bytes: of a string, of a path, of a part of one
@@ -50,16 +49,19 @@ Text = Annotated[str, EMPTY]
 
 
 @dataclass(frozen=True)
-class OneOf:
-    """Annotation of a string that has to be a name of a registry, which may still grow."""
+class Choices:
+    """Annotation of a string that has to be one of the names of a registry, which may still grow."""
 
     names: Collection[str]
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
-        return core_schema.no_info_after_validator_function(self._check, handler(source))
 
-    def _check(self, value: str) -> str:
-        return value if value in self.names else _refuse(f"one of {', '.join(self.names)}")
+def one_of(names: Collection[str]) -> Any:
+    """The type of a name of a registry."""
+
+    def check(value: str) -> str:
+        return value if value in names else _refuse(f"one of {', '.join(names)}")
+
+    return Annotated[str, AfterValidator(check), Choices(names)]
 
 
 def option(default: Any, description: str) -> Any:
@@ -108,8 +110,12 @@ class Section(BaseModel):
         return value
 
 
+class NotExpected(ValueError):
+    """A value that the type and range of its field say too little of; the message follows "expected"."""
+
+
 def _refuse(expected: str) -> typing.NoReturn:
-    raise PydanticCustomError("expected", "expected {expected}", {"expected": expected})
+    raise NotExpected(expected)
 
 
 def _string_fault(value: str, place: str | None) -> str | None:
@@ -198,7 +204,7 @@ def make_option(owner: type[Section], name: str, prefix: str = "") -> Option:
     kinds = [typing.get_origin(hint) or hint for hint in hints]
     kind = next(one for one in kinds if one not in (Annotated, typing.Union, types.UnionType))
     kind = extra.get("section", str if kind is Literal else kind)
-    registry = next((mark.names for mark in marks if isinstance(mark, OneOf)), None)
+    registry = next((mark.names for mark in marks if isinstance(mark, Choices)), None)
     literals = [one for hint in hints if typing.get_origin(hint) is Literal for one in typing.get_args(hint)]
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     bounds = [

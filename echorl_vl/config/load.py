@@ -21,7 +21,7 @@ from echorl_vl.places import find_path, resolve_function, resolve_problems
 
 from .dump import config_to_dict
 from .engines import ENGINES, key_names
-from .fields import schema_options, schema_sections
+from .fields import NotExpected, schema_options, schema_sections
 from .issues import ConfigIssue, cut, raise_if_any, show, wrong_value
 from .names import ALIASES
 from .read import Assignment, read_file, read_overrides, unknown_key
@@ -209,7 +209,7 @@ def _issues_of(
             issue = unknown_key(key, origin)
         else:
             expected = option.range if one["type"] in RANGE_ERRORS else option.type_text
-            expected = one["ctx"]["expected"] if one["type"] == "expected" else expected
+            expected = str(cause) if isinstance(cause, NotExpected) else expected
             special, why = key_names().refused.get(key, (None, ""))
             why = f" ({why})" if special is not None and value == special else ""
             issue = wrong_value(key, _find(tree, key)[1], origin, expected + why)

@@ -25,7 +25,6 @@ from .fields import (
     CountOrAll,
     Devices,
     Input,
-    OneOf,
     Output,
     Place,
     Positive,
@@ -38,12 +37,13 @@ from .fields import (
     Text,
     Tokens,
     Weight,
+    one_of,
     option,
     section,
 )
 from .worker import WorkerConfig
 
-EngineName = Annotated[str, OneOf(ChainMap(ENGINES, {"auto": None}))]
+AlgorithmName, EngineName = one_of(ALGORITHMS), one_of(ChainMap(ENGINES, {"auto": None}))
 Pixels = Annotated[int, Field(ge=1, le=10**9)]
 Reward = Annotated[float, Field(ge=-(10**6), le=10**6)]
 Logger = Literal["console", "file", "tensorboard", "wandb", "swanlab", "mlflow"]
@@ -91,7 +91,7 @@ class DataConfig(Section):
 
 
 class AlgorithmConfig(Section):
-    name: Annotated[str, OneOf(ALGORITHMS)] = option("grpo", "base algorithm, which sets other keys (see --help)")
+    name: AlgorithmName = option("grpo", "base algorithm, which sets other keys (see --help)")
     options: dict[Any, Any] = option({}, "options of the algorithm, such as {gamma: 0.1} for luffy")
     gamma: Share = option(1.0, "discount of later rewards (gae, reinforce_plus_plus)")
     lam: Share = option(1.0, "lambda of gae")
