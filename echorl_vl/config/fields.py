@@ -169,7 +169,7 @@ class Option:
     @property
     def range(self) -> str:
         """The values that are allowed, in words; empty: all of the type."""
-        return f"one of {', '.join(self.choices)}" if self.choices else self.bounds
+        return f"one of {', '.join(self.choices)}{' or null' * self.optional}" if self.choices else self.bounds
 
     @property
     def is_section(self) -> bool:
@@ -207,9 +207,8 @@ def make_option(owner: type[Section], name: str, prefix: str = "") -> Option:
     registry = next((mark.names for mark in marks if isinstance(mark, Choices)), None)
     literals = [one for hint in hints if typing.get_origin(hint) is Literal for one in typing.get_args(hint)]
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-    bounds = [
-        f"{word} {getattr(mark, name):,}" for name, word in words.items() for mark in marks if hasattr(mark, name)
-    ]
+    limits = [(word, getattr(mark, name)) for name, word in words.items() for mark in marks if hasattr(mark, name)]
+    bounds = [f"{word} {int(limit) if int(limit) == limit else limit:,}" for word, limit in limits]
     empty = {} if kind is dict or (isinstance(kind, type) and issubclass(kind, Section)) else ""
     null = empty if empty == {} or EMPTY in marks else None
     optional = type(None) in hints

@@ -41,7 +41,7 @@ def another(option: Option, value):
         return next(kind(number) for number in candidates if number != value and option.accepts(kind(number)))
     if isinstance(value, tuple):
         return tuple(number / 2 for number in value)
-    if option.is_mapping:
+    if option.kind is dict:
         return {"n": 5} if option.name == "val_override_config" else {"something": 1}
     return "something else"
 
