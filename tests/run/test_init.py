@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ def test_a_starter_is_the_shipped_job_under_another_name(tmp_path, flags, shippe
     assert config.trainer.experiment_name == "my_job"
     assert config.trainer.save_checkpoint_path.endswith("runs/my_job")
     names = {name: getattr(job.trainer, name) for name in ("experiment_name", "save_checkpoint_path", "logger")}
-    config.trainer, config.engine = replace(config.trainer, **names), job.engine
+    config.trainer, config.engine = config.trainer.model_copy(update=names), job.engine
     assert config_to_dict(config) == config_to_dict(job)
 
 
