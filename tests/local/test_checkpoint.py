@@ -230,7 +230,7 @@ def test_only_the_newest_checkpoint_keeps_its_training_state(tmp_path):
     assert all(ckpt.checkpoint_fault(path) is None for path in tmp_path.glob("global_step_*"))
     assert ckpt.find_last_checkpoint(tmp_path) == tmp_path / "global_step_15"
     flip_a_byte(tmp_path / "global_step_15" / "training_state.pt")
-    with pytest.raises(UserError, match=r"global_step_10 holds the model alone \(trainer.save_model_only\)"):
+    with pytest.raises(UserError, match=r"global_step_10 has no training state \(trainer.save_model_only\)"):
         ckpt.find_last_checkpoint(tmp_path, lambda line: None)
 
 

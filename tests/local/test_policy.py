@@ -357,7 +357,7 @@ def test_architectures_that_do_not_work_are_refused(tmp_path):
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
     config = MistralConfig(vocab_size=264, num_key_value_heads=2, sliding_window=3, **sizes)
     policy = Policy(MistralForCausalLM(config), tiny.tokenizer())
-    with pytest.raises(UserError, match="sees the last 3 only"):
+    with pytest.raises(UserError, match="attends to the last 3 only"):
         check_architecture(policy)
     wide = MistralConfig(vocab_size=264, num_key_value_heads=2, sliding_window=11, **sizes)
     check_architecture(Policy(MistralForCausalLM(wide), tiny.tokenizer()))
@@ -365,7 +365,7 @@ def test_architectures_that_do_not_work_are_refused(tmp_path):
     settings.data.max_prompt_length, settings.data.max_response_length = 6, 5
     check_window(Policy(MistralForCausalLM(wide), tiny.tokenizer()), settings)
     settings.data.max_response_length = 6
-    with pytest.raises(UserError, match="= 12 tokens, and MistralForCausalLM sees the last 11 only"):
+    with pytest.raises(UserError, match="= 12 tokens: MistralForCausalLM attends to the last 11 tokens only"):
         check_window(Policy(MistralForCausalLM(wide), tiny.tokenizer()), settings)
     check_window(tiny.text_policy(), settings)
     scaled = tiny.text_policy()
@@ -377,7 +377,7 @@ def test_architectures_that_do_not_work_are_refused(tmp_path):
         return out
 
     scaled.network.forward = forward
-    with pytest.raises(UserError, match="does not compute Qwen2ForCausalLM right"):
+    with pytest.raises(UserError, match="does not support Qwen2ForCausalLM: its logits differ"):
         check_architecture(scaled)
     check_architecture(tiny.text_policy())
     tiny.tokenizer().save_pretrained(tmp_path)

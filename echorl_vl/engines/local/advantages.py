@@ -1,4 +1,4 @@
-"""From graded rollouts to what an optimizer step learns from: rewards and advantages."""
+"""Rewards and advantages of graded rollouts."""
 
 from __future__ import annotations
 
@@ -19,16 +19,21 @@ def compute_advantages(
     ref_log_probs: Tensor | None = None,
     kl_coef: float = 0.0,
 ) -> TrainBatch:
-    """Rewards and advantages. With KL in the reward (`use_kl_loss: false`) each on-policy reward loses kl_coef * KL.
+    """Computes rewards and advantages.
 
-    The advantages of reinforce_plus_plus are of single tokens: a token's return is what follows it, discounted.
-
-    Rows that are here for the echo term (`aux_only`) have advantage 0 and are in no other term, so that the others
-    weigh what they weigh without them: their format or length earns nothing either. Without rollouts (SFT) there is
-    nothing to compare, and advantages are 0.
+    With KL in the reward (`use_kl_loss: false`), kl_coef * KL is subtracted from the reward of each on-policy row.
+    reinforce_plus_plus has one advantage per token, from the discounted return that follows it; the other estimators
+    have one per row. Rows of the echo term alone (`aux_only`) and rows of SFT have advantage 0.
 
     Args:
-        algorithm: that of the configuration, unless another one is given.
+        rollouts: graded rollouts, B rows.
+        config: the run's configuration.
+        algorithm: the base algorithm; None takes the one of the configuration.
+        ref_log_probs: (B, T) log-probabilities of the reference policy; None without KL.
+        kl_coef: weight of the KL in the reward.
+
+    Returns:
+        A batch with advantages (B, 1), or (B, T) for reinforce_plus_plus.
     """
     algorithm = algorithm or make_algorithm(config.algorithm.name, config.algorithm.options)
     settings, rewards = config.algorithm, rollouts.score("overall")

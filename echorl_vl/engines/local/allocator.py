@@ -1,4 +1,4 @@
-"""Keeps freed memory in the process instead of handing it back to the kernel."""
+"""Keeps freed memory in the process instead of returning it to the kernel."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # names of malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Tells glibc's malloc to keep what is freed; returns whether it did (Linux with glibc only).
+    """Makes glibc's malloc keep freed memory.
 
-    A training step on a CPU frees and takes back buffers of megabytes thousands of times. glibc takes each from the
-    kernel by mmap and returns it at once, and every page of it is zeroed and faulted in again: a third of the step at
-    448 x 448 pictures. The same as MALLOC_TRIM_THRESHOLD_=-1 (never) and MALLOC_MMAP_MAX_=0 (never mmap) in the
-    environment, which only work if set before the process starts. The price: the peak stays reserved until exit.
+    A training step on a CPU allocates and frees buffers of megabytes thousands of times. By default glibc maps and
+    unmaps each of them, and the kernel zeroes every page again: a third of the step with 448 x 448 images. This call
+    equals MALLOC_TRIM_THRESHOLD_=-1 (never trim) and MALLOC_MMAP_MAX_=0 (never mmap) in the environment, which only
+    work if they are set before the process starts. The cost: the peak memory stays reserved until the process exits.
+
+    Returns:
+        Whether it worked: only on Linux with glibc.
     """
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    # the largest int as threshold; -1 would be read as "trim whenever more than SIZE_MAX is free", equal in effect
+    # The largest int as threshold: never trim.
     return bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)) and bool(mallopt(_M_MMAP_MAX, 0))

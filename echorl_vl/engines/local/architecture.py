@@ -1,4 +1,4 @@
-"""Checks before any work that the engine computes a model as transformers does."""
+"""Checks that the local engine computes the same logits as transformers, before any training."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from echorl_vl.engines.local.attention import WORKING
 from echorl_vl.engines.local.packing import PackedRows
 from echorl_vl.errors import UserError
 
-PROBE = 8  # tokens of the row that is looked at for rotary factors
+PROBE = 8  # tokens of the row that shows whether rotary factors depend on the length
 
 
 @torch.no_grad()
 def check_architecture(policy) -> None:
-    """Compares the packed pass with the model's own forward on a few tokens.
+    """Compares the packed forward pass with the model's own on a few tokens.
 
-    Windows, caps or scalings that the packed pass knows nothing of show here.
+    This finds attention windows, logit caps and scalings that the packed pass does not implement.
 
     Raises:
-        UserError: the logits differ or are not finite, or the attention asks for something that ours does not have.
+        UserError: the logits differ or are not finite, or the model needs an attention option that we don't support.
     """
     ids = _tokens(policy, 11)
     prompt, response = ids[:6], ids[6:]
@@ -33,35 +33,41 @@ def check_architecture(policy) -> None:
         plain = policy.network(input_ids=ids[None, :-1]).logits[0, 5:].float().repeat(2, 1)
     if not torch.isfinite(plain).all():
         raise UserError(
-            f"{policy.config._name_or_path}: the logits of {type(policy.network).__name__} are not finite: its weights "
+            f"{policy.config._name_or_path}: the logits of {type(policy.network).__name__} are not finite; its weights "
             "or its config.json are damaged"
         )
     half = policy.compute_dtype != torch.float32 or policy.head.weight.dtype != torch.float32
     tolerance = (float(plain.std()) + 1e-6) * (0.1 if half else 1e-3)
     if not torch.allclose(packed, plain, rtol=0, atol=tolerance):
         raise UserError(
-            f"the local engine does not compute {type(policy.network).__name__} right (its logits are off by "
-            f"{float((packed - plain).abs().max()):.2g}); {WORKING}"
+            f"the local engine does not support {type(policy.network).__name__}: its logits differ from those of "
+            f"transformers by {float((packed - plain).abs().max()):.2g}; {WORKING}"
         )
 
 
 def check_window(policy, config: Config, added_tokens: int = 0) -> None:
-    """Whether the longest prompt, with what a strategy adds to it, and response are within what the model treats alike.
+    """Checks that the longest possible row fits the attention window and keeps the rotary factors unchanged.
+
+    Args:
+        policy: the policy.
+        config: the run's configuration.
+        added_tokens: tokens that the rollout strategy may add to a prompt.
 
     Raises:
-        UserError: they could exceed what the attention sees, or the length from which rotary factors are others.
+        UserError: the row could exceed the window, or the length above which rotary factors change.
     """
     layers = [
         module for module in policy.decoder.modules() if hasattr(module, "layer_idx") and hasattr(module, "config")
     ]
-    # A layer has a window of its own (None: it sees everything), or reads the model's.
+    # A layer has its own window (None: full attention), or takes the one of the model's configuration.
     windows = [getattr(layer, "sliding_window", getattr(layer.config, "sliding_window", None)) for layer in layers]
     window = min((size for size in windows if size is not None), default=None)
     longest = config.data.max_prompt_length + added_tokens + config.data.max_response_length
     if window is not None and longest > window:
         raise UserError(
-            f"data.max_prompt_length + data.max_response_length = {longest} tokens, and "
-            f"{type(policy.network).__name__} sees the last {window} only; the local engine wants at most {window}"
+            f"data.max_prompt_length + data.max_response_length = {longest} tokens: "
+            f"{type(policy.network).__name__} attends to the last {window} tokens only, which the local engine does "
+            f"not support; expected at most {window}"
         )
     if _depends_on_length(policy, longest):
         known, other = PROBE, longest
@@ -72,16 +78,16 @@ def check_window(policy, config: Config, added_tokens: int = 0) -> None:
         kind = type(policy.network).__name__
         raise UserError(
             f"data.max_prompt_length + data.max_response_length = {longest} tokens: {kind} has rotary factors "
-            f"({rope.get('rope_type', 'of its own')}) that change for a whole batch once one of its rows has more than "
-            f"{known} tokens, so rollout and update would be of two models; expected at most {known}"
+            f"({rope.get('rope_type', 'custom')}) that change for a whole batch once one of its rows has more than "
+            f"{known} tokens, so rollout and update would use two different models; expected at most {known}"
         )
 
 
 @torch.no_grad()
 def _depends_on_length(policy, length: int) -> bool:
-    """Whether the first tokens of a row are computed otherwise if its last one stands at place `length`.
+    """Whether the hidden states of a row's first tokens change if its last token has position `length` - 1.
 
-    Attention is causal, so they can't be but for rotary factors that are chosen by the longest position.
+    Attention is causal, so only rotary factors that are chosen by the largest position can change them.
     """
     if length <= PROBE:
         return False

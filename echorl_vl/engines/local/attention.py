@@ -1,14 +1,17 @@
 """Attention in which the rollouts of a group share their prompt.
 
-Every forward pass of the local engine runs over one row of tokens, without padding: shape (1, N). All that is linear or
-elementwise in a transformer does not mind; only attention has to know which tokens belong together. So attention is
-ours: it is registered with transformers under `SHARED_PREFIX`, and a layout object that says who sees whom travels with
-the forward call as the keyword `shared_prefix`. Without that keyword (`model.generate`, another library) it is plain
-sdpa.
+Every forward pass of the local engine processes one unpadded row of tokens, shape (1, N). Linear and elementwise layers
+need no change; only attention has to know which tokens may attend to which. `shared_prefix_attention` is registered
+with transformers under the name `SHARED_PREFIX`, and the forward call passes a layout object to it as the keyword
+`shared_prefix`. Without that keyword (`model.generate`, another library) it is plain sdpa.
 
-A layout has `span`, the most tokens that one of its tokens sees, and `attend(layer, query, key, value, scaling)`:
-query (1, heads, N, d), key and value (1, kv_heads, N, d), after rotary embedding -> (1, N, heads, d). Layouts:
-`packing.PackedRows` (update), `kv_cache.PromptCache` (prefill) and `kv_cache.ResponseCache` (decode).
+A layout has two members:
+
+- `span`: the most tokens that one of its tokens attends to;
+- `attend(layer, query, key, value, scaling)`: query (1, heads, N, d), key and value (1, kv_heads, N, d), after the
+  rotary embedding -> (1, N, heads, d).
+
+Layouts are `packing.PackedRows` (update), `kv_cache.PromptCache` (prefill) and `kv_cache.ResponseCache` (decode).
 """
 
 from __future__ import annotations
@@ -23,24 +26,24 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from echorl_vl.errors import UserError
 
 SHARED_PREFIX = "echorl_shared_prefix"
-WORKING = "models with plain causal attention work: Qwen2-VL, Qwen2.5-VL, Qwen3-VL, Qwen2.5, Llama and the like"
+WORKING = "expected plain causal attention, as in Qwen2-VL, Qwen2.5-VL, Qwen3-VL, Qwen2.5 and Llama"
 
 
 def shared_prefix_attention(module, query, key, value, attention_mask, scaling=None, shared_prefix=None, **kwargs):
-    """The attention function that transformers' models call; see the module's docstring."""
+    """The attention function that the layers of transformers call (see the module docstring)."""
     if shared_prefix is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     window = kwargs.pop("sliding_window", None)
     if window is not None and shared_prefix.span > window:
         raise UserError(
-            f"a prompt and its response have {shared_prefix.span} tokens, and {type(module).__name__} sees the last "
-            f"{window} only, which the local engine does not compute; shorten data.max_prompt_length or "
+            f"a prompt and its response have {shared_prefix.span} tokens, and {type(module).__name__} attends to the "
+            f"last {window} only, which the local engine does not support; shorten data.max_prompt_length or "
             "data.max_response_length"
         )
     for option in ("softcap", "s_aux", "position_bias"):
         if kwargs.get(option) is not None:
             raise UserError(
-                f"the local engine has no attention with {option}, which {type(module).__name__} asks for; {WORKING}"
+                f"the local engine does not support {option}, which {type(module).__name__} needs; {WORKING}"
             )
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     return shared_prefix.attend(module.layer_idx, query, key, value, scaling), None
@@ -51,12 +54,12 @@ ALL_MASK_ATTENTION_FUNCTIONS.register(SHARED_PREFIX, sdpa_mask)
 
 
 def skip_mask(device: torch.device) -> Tensor:
-    """A mask of four dimensions: transformers takes it for one that is ready and builds none. The layouts ignore it."""
+    """A 4-D mask that keeps transformers from building one. The layouts ignore it."""
     return torch.zeros(1, 1, 1, 1, device=device)
 
 
 def attend_padded(query: Tensor, key: Tensor, value: Tensor, scaling: float, mask: Tensor | None) -> Tensor:
-    """sdpa over (rows, heads, length, d), causal without a mask; key and value may have fewer heads than query."""
+    """sdpa over (rows, heads, length, d). Causal if `mask` is None; key and value may have fewer heads than query."""
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
@@ -64,16 +67,19 @@ def attend_padded(query: Tensor, key: Tensor, value: Tensor, scaling: float, mas
 
 
 def take_rows(x: Tensor, index: Tensor) -> Tensor:
-    """x[index] of (N, ...) rows that may be taken several times, with a gradient that is the same in every run.
+    """x[index] of (N, ...) rows, repeated rows included, with a deterministic gradient.
 
-    The backward of `x[index]` adds up the repeated rows in whatever order threads come to them (on a CPU), that of
-    `index_select` in the order of atomic additions (on a GPU); an embedding's has one order on both, and is no slower.
+    The backward pass of `x[index]` on a CPU and that of `index_select` on a GPU add up repeated rows in any order. The
+    one of an embedding has a fixed order on both, and is as fast.
     """
     return embedding(index, x.flatten(1)).unflatten(1, x.shape[1:])
 
 
 class _Pad(torch.autograd.Function):
-    """x[index]; `inverse` says where each row of x went. Padding gets no gradient, so backward is a gather too."""
+    """x[index], where `inverse` holds the new place of each row of x.
+
+    Padding gets no gradient, so the backward pass is a gather too.
+    """
 
     @staticmethod
     def forward(ctx, x: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
@@ -86,7 +92,7 @@ class _Pad(torch.autograd.Function):
 
 
 class _Unpad(torch.autograd.Function):
-    """x[index] with distinct indices; the gradient of rows that were not taken is 0."""
+    """x[index] with distinct indices; rows that are not taken get gradient 0."""
 
     @staticmethod
     def forward(ctx, x: Tensor, index: Tensor) -> Tensor:
@@ -101,10 +107,10 @@ class _Unpad(torch.autograd.Function):
 
 
 class Ragged:
-    """Rows of different lengths: moves tensors between one long row (N, ...) and padded rows (rows, longest, ...).
+    """Converts between one long row (N, ...) and padded rows of different lengths (rows, longest, ...).
 
-    Padding is on the right and holds copies of a real token (so that nothing in it is NaN); under a causal mask no
-    token sees it, and `flatten` drops it.
+    Padding is on the right and holds copies of a real token, so that it contains no NaN. Under a causal mask no token
+    attends to it, and `flatten` drops it.
     """
 
     def __init__(self, lengths: Tensor, device: torch.device) -> None:

@@ -1,14 +1,14 @@
-"""Checkpoints that are there whole or not at all, with a manifest that tells a damaged one.
+"""Checkpoints that are complete or absent, with a manifest that detects damage.
 
     run_folder/
       global_step_40/
         actor/huggingface/     weights, config, tokenizer, processor: what transformers' from_pretrained loads
-        training_state.pt      optimizer, KL weight, counters (`state`); random numbers are functions of these
-        manifest.json          size of every other file, and sha256 where `trainer.checkpoint_hash` asks for it
+        training_state.pt      optimizer, KL weight, counters (`state`); random numbers are functions of the counters
+        manifest.json          size of every other file, and its sha256 as `trainer.checkpoint_hash` says
       checkpoint_tracker.json  {"last_global_step": 40}, as in EasyR1
 
-A checkpoint is written into a hidden folder beside its place, forced to the disk and only then renamed: a run
-that is killed at any moment leaves the older checkpoints and at most one hidden folder, which the next start removes.
+A checkpoint is written into a hidden folder, flushed to the disk and then renamed. A run that is killed at any moment
+leaves its older checkpoints and at most one hidden folder, which the next start removes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MODEL_FOLDER = Path("actor") / "huggingface"
 STATE_FILE = "training_state.pt"
 MANIFEST = "manifest.json"
 TRACKER = "checkpoint_tracker.json"
-HASHED_UP_TO = 2**30  # bytes of a file, under `checkpoint_hash: auto`: a second
+HASHED_UP_TO = 2**30  # bytes; larger files have no sha256 with `checkpoint_hash: auto`. A GiB takes about a second
 
 _FINISHED = re.compile(r"global_step_(\d+)")
 _PARTIAL = re.compile(r"\..+\.partial-\d+")
@@ -50,25 +50,25 @@ def save_checkpoint(
     model_only: bool = False,
     hashes: str = "auto",
 ) -> Path:
-    """Saves one checkpoint as `folder/global_step_<step>`, whole or not at all.
+    """Saves a checkpoint as `folder/global_step_<step>`.
 
     Args:
         folder: the run folder.
-        step: training steps done, the number in the name. An existing checkpoint of that step is replaced.
-        write: fills the (empty) folder that it is given; it knows nothing of the rest.
-        keep: how many checkpoints to keep, this one included; 0 or less: all (EasyR1's `save_limit`). Older ones
-            are removed only when the new one is safe on the disk.
-        expected_bytes: size of what `write` will write; without it, that of the newest checkpoint is taken.
-        model_only: `write` writes no training state.
-        hashes: `trainer.checkpoint_hash`, the files whose sha256 goes into the manifest: "all", none ("off"), or those
-            of at most `HASHED_UP_TO` bytes ("auto").
+        step: training steps done, the number in the name. An existing checkpoint of this step is replaced.
+        write: writes the files into the empty folder that it gets.
+        keep: how many checkpoints to keep, this one included; 0 or less keeps all (EasyR1's `save_limit`). Older ones
+            are removed after the new one is on the disk.
+        expected_bytes: size of the new checkpoint; None takes that of the newest one.
+        model_only: whether `write` leaves out the training state.
+        hashes: `trainer.checkpoint_hash`. The manifest has the sha256 of all files ("all"), of none ("off"), or of
+            those of at most `HASHED_UP_TO` bytes ("auto").
 
     Returns:
-        the folder of the checkpoint.
+        The folder of the checkpoint.
 
     Raises:
-        UserError: the disk is full or refuses to be written. Nothing of the new checkpoint is left, and the older
-            ones are untouched. What `write` raises for other reasons goes through, after the same clean-up.
+        UserError: the disk is full or can't be written. The new checkpoint is removed, and the older ones stay
+            unchanged. Other errors of `write` are raised as they are, after the same clean-up.
     """
     folder = Path(folder)
     final = folder / f"global_step_{step}"
@@ -104,16 +104,19 @@ def save_checkpoint(
 
 
 def find_last_checkpoint(folder: Path, report: Callable[[str], None] | None = None) -> Path | None:
-    """The newest checkpoint in `folder` whose files are all as they were written; None where there is none.
+    """Finds the newest intact checkpoint in a run folder.
 
-    One of the model alone is given only if it is the newest of all: that of a run's end (`trainer.save_model_only`).
+    A checkpoint without training state counts only if it is the newest of all (`trainer.save_model_only`).
 
     Args:
         folder: the run folder.
-        report: takes one line for each damaged checkpoint that is passed over; by default it is logged as a warning.
+        report: called with a line for each checkpoint that is skipped; None logs a warning.
+
+    Returns:
+        The checkpoint, or None if the folder has none.
 
     Raises:
-        UserError: there are checkpoints, and every one is damaged.
+        UserError: every checkpoint is damaged.
     """
     folder = Path(folder)
     report = report or logger.warning
@@ -123,26 +126,27 @@ def find_last_checkpoint(folder: Path, report: Callable[[str], None] | None = No
         fault = checkpoint_fault(checkpoint)
         if fault is None and (has_training_state(checkpoint) or not damaged):
             return checkpoint
-        why = f"is damaged: {fault}" if fault else "holds the model alone (trainer.save_model_only)"
+        why = f"is damaged: {fault}" if fault else "has no training state (trainer.save_model_only)"
         damaged.append(f"{checkpoint} {why}")
-        report(f"{damaged[-1]}; trying the one before")
+        report(f"{damaged[-1]}; trying the previous one")
     if damaged:
         raise UserError(
-            "\n".join(damaged) + "\nNo checkpoint is left to go on from. Start anew in another folder with "
-            "trainer.find_last_checkpoint=false, or restore one of these from a copy."
+            "\n".join(damaged) + "\nNo checkpoint is left to resume from. Restore one of these from a copy, or start a "
+            "new run in another folder with trainer.find_last_checkpoint=false."
         )
     return None
 
 
 def has_training_state(checkpoint: Path) -> bool:
-    """Whether training can go on from a checkpoint, or only from its weights (`trainer.save_model_only`)."""
+    """Whether a checkpoint can be resumed, or holds weights alone (`trainer.save_model_only`)."""
     return (checkpoint / STATE_FILE).is_file()
 
 
 def drop_older_states(folder: Path, step: int) -> None:
-    """Leaves the model alone in the checkpoints before `step`. A kill at any moment leaves each whole, as it was or is.
+    """Removes the training state from the checkpoints before `step`. A kill at any moment leaves each of them intact.
 
-    Raises UserError: the disk refuses to be written.
+    Raises:
+        UserError: the disk can't be written.
     """
     for older in _steps(folder):
         checkpoint = folder / f"global_step_{older}"
@@ -155,13 +159,13 @@ def drop_older_states(folder: Path, step: int) -> None:
 
 
 def recover_last_checkpoint(folder: Path, report: Callable[[str], None] | None = None) -> Path | None:
-    """Clears what a killed save left behind, then `find_last_checkpoint`. Only for the owner of the run folder."""
+    """Calls `remove_leftovers`, then `find_last_checkpoint`. Only for the process that owns the run folder."""
     remove_leftovers(folder)
     return find_last_checkpoint(folder, report)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes what killed saves left half-written; puts back a checkpoint that was set aside and not replaced."""
+    """Removes the partial folders of killed saves; restores a checkpoint that was moved aside and not replaced."""
     folder = Path(folder)
     if not folder.is_dir():
         return
@@ -180,17 +184,22 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def checkpoint_step(checkpoint: Path) -> int:
-    """The step of `.../global_step_40`: 40. Raises UserError for another name."""
+    """The step in the name of a checkpoint: 40 for `.../global_step_40`.
+
+    Raises:
+        UserError: the folder has another name.
+    """
     match = _FINISHED.fullmatch(Path(checkpoint).name)
     if match is None:
-        raise UserError(f"{checkpoint} is no checkpoint: its name should be global_step_<number>")
+        raise UserError(f"{checkpoint} is not a checkpoint: expected a folder called global_step_<number>")
     return int(match.group(1))
 
 
 def checkpoint_fault(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint: the first file that isn't as the manifest says, and how; None if all are.
+    """Compares the files of a checkpoint with its manifest: sizes, and the sha256 of those that have one.
 
-    A file without a sha256 in the manifest is known by its size.
+    Returns:
+        What is wrong with the first file that differs; None if the checkpoint is intact.
     """
     try:
         files = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))["files"]
@@ -204,7 +213,7 @@ def checkpoint_fault(checkpoint: Path) -> str | None:
         try:
             found = path.stat().st_size
             if found != size:
-                return f"{name} has {found} bytes, {size} were written"
+                return f"{name} has {found} bytes, expected {size}"
             if digest is not None and _sha256(path) != digest:
                 return f"{name} has changed since it was written (sha256 differs)"
         except FileNotFoundError:
@@ -215,29 +224,33 @@ def checkpoint_fault(checkpoint: Path) -> str | None:
 
 
 def save_training_state(path: Path, state: dict[str, Any]) -> None:
-    """Writes `state` with torch.save. Meant for use inside `save_checkpoint`'s `write`.
+    """Writes a training state with torch.save.
 
     Args:
-        path: the file, by custom `training_state.pt`.
-        state: tensors, numbers, strings, bytes and None, in dicts, lists and tuples: what torch.load gives back with
-            weights_only=True, so that a checkpoint from elsewhere can't run code.
+        path: the file.
+        state: tensors, numbers, strings, bytes and None, in dicts, lists and tuples. torch.load reads these with
+            weights_only=True, so a checkpoint from another source can't run code.
 
     Raises:
-        TypeError: something else is in it; names where.
+        TypeError: the state has a value of another type.
     """
     _check_plain(state, "state")
     torch.save(state, path)
 
 
 def load_training_state(path: Path) -> dict[str, Any]:
-    """Reads what `save_training_state` wrote, onto the CPU. Raises UserError for a missing or damaged file."""
+    """Reads a training state onto the CPU.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(
-            f"{path} is missing: this checkpoint holds a model but no training state, so training can't go on from it. "
-            "Give its actor/huggingface folder as worker.actor.model.model_path to start from its weights, or start "
-            "anew beside it with trainer.find_last_checkpoint=false."
+            f"{path} is missing: this checkpoint has a model but no training state, so it can't be resumed. Set "
+            "worker.actor.model.model_path to its actor/huggingface folder to start from its weights, or start a new "
+            "run with trainer.find_last_checkpoint=false."
         ) from error
     except Exception as error:
         raise UserError(f"{path} can't be read as a training state ({type(error).__name__}: {error})") from error
@@ -254,7 +267,7 @@ def _check_space(folder: Path, final: Path, expected_bytes: int | None, model_on
     if expected_bytes is not None and free < expected_bytes:
         raise UserError(
             f"can't save the checkpoint {final}: it needs {atomic.human_bytes(expected_bytes)}, and the disk has "
-            f"{atomic.human_bytes(free)} free. Free some space, or set trainer.save_limit lower.\n"
+            f"{atomic.human_bytes(free)} free. Free some space, or lower trainer.save_limit.\n"
             f"{_older(folder, final)}"
         )
 
@@ -264,11 +277,11 @@ def _older(folder: Path, failed: Path) -> str:
     if not steps:
         return f"There is no older checkpoint in {folder}."
     names = ", ".join(f"global_step_{step}" for step in steps)
-    return f"Checkpoints in {folder} that are intact: {names}."
+    return f"These checkpoints in {folder} are intact: {names}."
 
 
 def _write_manifest(folder: Path, hashes: str) -> None:
-    """Size, and sha256 where `hashes` asks for it, of each file under `folder`, each forced to the disk before."""
+    """Flushes each file under `folder` to the disk and writes its size, and its sha256 as `hashes` says."""
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         atomic.fsync_file(path)
@@ -286,7 +299,7 @@ def _write_manifest(folder: Path, hashes: str) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Renames first, so that a kill in the middle doesn't leave a damaged checkpoint under a good name."""
+    """Renames the folder first, so that a kill leaves no damaged checkpoint under a valid name."""
     aside = folder.with_name(f".removed_{folder.name.lstrip('.')}")
     shutil.rmtree(aside, ignore_errors=True)
     os.replace(folder, aside)

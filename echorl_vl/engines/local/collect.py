@@ -1,7 +1,7 @@
-"""The graded rollouts of a step: batches of problems in their order, and n rollouts of each prompt.
+"""Collects the graded rollouts of a step: takes the next problems and samples n rollouts of each prompt.
 
-Both are functions of the seed, the step and `position` (batches of problems taken so far), so a resumed run
-samples what a run never stopped would have. `strategies/` holds what algorithms do beside this.
+Problems and rollouts are functions of the seed, the step and `position` (batches of problems taken so far), so a
+resumed run samples the same as one that was never stopped. `strategies/` has the strategies of single algorithms.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 
 class RolloutStrategy:
-    """How prompts become graded rollouts, and what a step does with them. This one is plain: n rollouts of each prompt.
+    """Turns prompts into graded rollouts. This base class samples n rollouts of each prompt.
 
-    A capability of `Algorithm.needs` is a subclass in `strategies/`, which overrides the hooks that it is about. An
-    algorithm with several gets a class that inherits all of theirs, so each hook calls `super()` for the rest.
+    Each capability in `Algorithm.needs` has a subclass in `strategies/` that overrides some of the hooks below. An
+    algorithm with several capabilities gets a class that inherits from all of them, so each hook calls `super()`.
     """
 
     def __init__(self, config: Config, context: TrainingContext) -> None:
@@ -44,20 +44,23 @@ class RolloutStrategy:
     def check(
         config: Config, algorithm: Any, train: Problems, demonstrations: DemonstrationEncoder, splitter: Splitter
     ) -> list[str]:
-        """Lines about a training set with demonstrations, for the user, before anything is trained.
+        """Checks a training set with demonstrations before training.
+
+        Returns:
+            Notes for the user.
 
         Raises:
-            UserError: the algorithm could not learn from the set.
+            UserError: the algorithm can't learn from the set.
         """
         return []
 
     @staticmethod
     def added_tokens(config: Config) -> int:
-        """Most tokens that it adds to a prompt."""
+        """The most tokens that the strategy adds to a prompt."""
         return 0
 
     prompt_term: PromptTerm | None = None
-    """A term of the loss over tokens of the prompts, which the update adds."""
+    """A loss term over tokens of the prompts, which the update adds."""
 
     @property
     def params(self) -> SamplingParams:
@@ -65,13 +68,13 @@ class RolloutStrategy:
         return training_params(self.config)
 
     def sample(self, prompts: Sequence[Prompt], step: int, purpose: str, timer: PhaseTimer) -> RolloutBatch:
-        """Graded rollouts of `prompts`; the draws are those of `purpose` in step `step`."""
+        """Samples and grades rollouts of `prompts`, with the random numbers of `purpose` in step `step`."""
         with timer.phase("gen"):
             rollouts = self.generate(prompts, step, purpose)
         return self.grade(rollouts, timer)
 
     def generate(self, prompts: Sequence[Prompt], step: int, purpose: str) -> RolloutBatch:
-        """Rollouts, `data.mini_rollout_batch_size` prompts at a time: less memory for keys and values."""
+        """Samples rollouts of `data.mini_rollout_batch_size` prompts at a time, which limits the memory."""
         generator = step_generator(self.config.worker.rollout.seed, step, purpose)
         size = self.config.data.mini_rollout_batch_size or len(prompts)
         firsts = range(0, len(prompts), size)
@@ -79,34 +82,35 @@ class RolloutStrategy:
         return parts[0] if len(parts) == 1 else concatenate(parts, self.policy.pad_id)
 
     def grade(self, rollouts: RolloutBatch, timer: PhaseTimer, beginnings: Sequence[str] | None = None) -> RolloutBatch:
-        """The batch with its scores; `beginnings` as in `rollout.grade`."""
+        """Adds scores to a batch; see `rollout.grade` for `beginnings`."""
         with timer.phase("reward"):
             return grade(rollouts, self.context.rewards, self.policy, self.config, beginnings)
 
     def demonstrations(self, prompts: Sequence[Prompt]) -> list[Tensor]:
-        """The demonstration of each prompt as the tokens of a response, (L,) each."""
+        """The demonstration of each prompt as response tokens, (L,) each."""
         return [self.context.demonstrations.encode(prompt.problem) for prompt in prompts]
 
     def update_batch(self, train_batch: TrainBatch) -> TrainBatch:
-        """What the update sees of a step, once advantages and clips are there."""
+        """The rows that the update trains on, chosen after advantages and clips are computed."""
         return train_batch
 
     def finish_step(self, train_batch: TrainBatch, updater: Updater, timer: PhaseTimer) -> dict[str, float]:
-        """What is left to do after the update; returns metrics of the step."""
+        """Runs after the update of a step; returns metrics."""
         return {}
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint has to hold of it."""
+        """The state of the strategy for a checkpoint."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Resumes from what `state` gave."""
+        """Restores a state from `state`."""
 
 
 class RolloutCollector:
-    """Takes batches of problems in their order and has them sampled.
+    """Samples the problems of a run batch by batch, in their order.
 
-    position: batches of problems taken so far, a part of the run's state.
+    Attributes:
+        position: batches of problems taken so far; part of a checkpoint.
     """
 
     def __init__(self, config: Config, context: TrainingContext, strategy: RolloutStrategy) -> None:
@@ -114,7 +118,13 @@ class RolloutCollector:
         self.position = 0
 
     def collect(self, step: int, timer: PhaseTimer, echo: bool = True) -> RolloutBatch:
-        """What step `step` (1 the first) learns from; `echo`: the echo term has a weight in it."""
+        """The graded rollouts of training step `step`, counted from 1.
+
+        Args:
+            step: the training step.
+            timer: times the phases.
+            echo: whether the echo term has a weight above 0 in this step.
+        """
         return self.next_batch(step, "rollout", timer)
 
     def next_batch(self, step: int, purpose: str, timer: PhaseTimer) -> RolloutBatch:

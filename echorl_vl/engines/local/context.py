@@ -1,4 +1,4 @@
-"""What a run is made of: problems, prompts, policy, reward and splitter, built from a configuration and checked."""
+"""Builds and checks the components of a run from its configuration: problems, prompts, policy, reward, splitter."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from echorl_vl.rewards.manager import RewardManager
 
 @dataclass
 class TrainingContext:
-    """Everything that reads the configuration once.
+    """The components of a run.
 
-    `order` and `train` are None for `trainer.val_only`; `demonstrations` unless the algorithm learns from them.
+    `order` and `train` are None with `trainer.val_only`. `demonstrations` is None unless the algorithm uses them.
     """
 
     policy: Policy
@@ -49,13 +49,14 @@ class TrainingContext:
 
 
 def build_context(config: Config, note: Callable[[str], None]) -> TrainingContext:
-    """Builds it, cheapest part first, so that a mistake shows before a large model is loaded.
+    """Builds the context, cheap components first, so that mistakes show before a large model is loaded.
 
     Args:
-        note: takes a line about what was found, for the user.
+        config: the run's configuration.
+        note: called with each note for the user.
 
     Raises:
-        UserError: problems, images, model, reward or device are not as expected.
+        UserError: problems, images, model, reward or device are invalid.
     """
     device = _device(config)
     check_memory(config, device)
@@ -106,7 +107,7 @@ def build_context(config: Config, note: Callable[[str], None]) -> TrainingContex
 def _device(config: Config) -> str:
     device = config.trainer.device
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("trainer.device = cuda: this machine has no GPU that torch can use; expected auto or cpu")
+        raise UserError("trainer.device = cuda: torch finds no GPU on this machine; expected auto or cpu")
     return device
 
 
@@ -114,11 +115,11 @@ def _note_micro_batch(config: Config, note: Callable[[str], None]) -> None:
     key, actor = "worker.actor.micro_batch_size_per_device_for_update", config.worker.actor
     rollouts = actor.global_batch_size * config.worker.rollout.n
     if actor.micro_batch_size_per_device_for_update > rollouts:
-        note(f"{key} = {actor.micro_batch_size_per_device_for_update}: capped at {rollouts}, all of an optimizer step")
+        note(f"{key} = {actor.micro_batch_size_per_device_for_update}: capped at {rollouts}, a whole optimizer step")
 
 
 def _order(train: Problems, config: Config) -> BatchOrder:
-    """Batches of a step's prompts, or under dynamic sampling of those of a round."""
+    """The order of problems, in batches of a step or, under dynamic sampling, of a round."""
     data = config.data
     size, key = data.rollout_batch_size, "data.rollout_batch_size"
     if config.algorithm.online_filtering and data.mini_rollout_batch_size:
@@ -127,12 +128,12 @@ def _order(train: Problems, config: Config) -> BatchOrder:
 
 
 def _steps_in_all(train: Problems, config: Config) -> int:
-    """As EasyR1 counts them: an epoch is made of whole batches of `mini_rollout_batch_size` where that is set."""
+    """Steps of all epochs. As in EasyR1, an epoch consists of whole batches of `mini_rollout_batch_size`, if set."""
     batch = config.data.mini_rollout_batch_size or 1
     steps = len(train) // batch * batch // config.data.rollout_batch_size
     if not steps:
         raise UserError(
-            f"{train.source}: {counted(len(train), 'problem')}, data.rollout_batch_size is "
-            f"{config.data.rollout_batch_size}: an epoch has no step; give more problems, or set trainer.max_steps"
+            f"{train.source}: {counted(len(train), 'problem')}, but data.rollout_batch_size is "
+            f"{config.data.rollout_batch_size}, so an epoch has no step; give more problems, or set trainer.max_steps"
         )
     return steps * config.trainer.total_epochs

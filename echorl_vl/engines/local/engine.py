@@ -1,4 +1,4 @@
-"""The local engine as the registry knows it: what it can do with a configuration, and what it asks of the machine."""
+"""The registered local engine: what it supports, and what it needs of the machine."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ LOGGERS = ("console", "file", "tensorboard", "wandb", "swanlab")
 ACCEPTS = {
     "algorithm.adv_estimator": (
         ESTIMATORS,
-        "gae needs a critic and remax needs a greedy baseline rollout of each prompt, which the local engine has not; "
-        f"engine local supports {', '.join(ESTIMATORS)}",
+        "gae needs a critic, and remax needs a greedy baseline rollout of each prompt, which engine local does not "
+        "have; "
+        f"expected {', '.join(ESTIMATORS)}",
     ),
     "algorithm.kl_penalty": (KL_PENALTIES, f"engine local supports {', '.join(KL_PENALTIES)}"),
     "worker.actor.optim.strategy": (("adamw",), "engine local supports adamw"),
     "trainer.critic_warmup": ((0,), "the local engine has no critic; expected 0"),
     "trainer.logger": (LOGGERS, f"engine local supports {', '.join(LOGGERS)}"),
 }
-"""Key -> the values that can be had, and what an error says."""
+"""Key -> the supported values, and the text of an error for others."""
 
 IGNORES = (
     "data.filter_overlong_prompts_workers", "data.video_fps",
@@ -42,7 +43,7 @@ IGNORES = (
     "worker.rollout.limit_images", "worker.rollout.max_model_len", "worker.rollout.max_num_batched_tokens",
     "worker.rollout.name", "worker.rollout.tensor_parallel_size",
 )  # fmt: skip
-"""Keys of Ray, FSDP, vLLM and the critic, which this engine has not."""
+"""Keys of Ray, FSDP, vLLM and the critic, which this engine does not use."""
 
 
 @register
@@ -52,7 +53,7 @@ class LocalEngine(Engine):
     capabilities = frozenset(Capability)
     accepts = ACCEPTS
     ignores = IGNORES
-    auto_order = 100  # it runs anywhere, so it is asked last
+    auto_order = 100  # last: it runs anywhere
 
     def run(self, config: Config) -> int:
         self.check(config)
@@ -80,7 +81,7 @@ class LocalEngine(Engine):
                 config,
                 "worker.actor.model.model_path",
                 f"{parameters / 1e9:.2f} billion parameters, {needed / GIB:,.0f} GiB for {what}; expected at most this "
-                f"machine's {memory / GIB:,.0f} GiB. Take a smaller model, or GPUs with {engines_on_many_gpus()}",
+                f"machine's {memory / GIB:,.0f} GiB. Use a smaller model, or GPUs with {engines_on_many_gpus()}",
             )
 
     def check_demonstrations(self, *arguments: Any) -> None:
@@ -90,20 +91,20 @@ class LocalEngine(Engine):
 
     def memory_warnings(self, config: Config, machine: Machine, parameters: int, needed: int) -> Iterator[str]:
         if needed > (machine.gpus[0] if machine.gpus else machine.memory):
-            yield f"the model does not fit; {engines_on_many_gpus()} spreads it over several GPUs"
+            yield f"the model does not fit; {engines_on_many_gpus()} shards it over several GPUs"
 
 
 def _precision_issues(config: Config) -> Iterator[ConfigIssue]:
-    """Dtypes in which training would go wrong without an error."""
+    """Dtypes in which training would fail silently."""
     fsdp = config.worker.actor.fsdp
     if config.trainer.val_only:
         return
     if not config.worker.actor.model.lora.rank and fsdp.torch_dtype not in (None, "fp32", "float32"):
         why = (
-            "expected fp32 or null without LoRA: at the learning rates of RL a step is less than half the last digit "
-            "of such weights, and most would never move. The forward pass is in fsdp.mp_param_dtype all the same"
+            "expected fp32 or null without LoRA: at the learning rates of RL an update is smaller than the rounding "
+            "error of such weights, and most would never move. The forward pass uses fsdp.mp_param_dtype in any case"
         )
         yield issue_at(config, "worker.actor.fsdp.torch_dtype", why)
     if fsdp.mp_param_dtype in ("fp16", "float16"):
-        why = "expected bf16 or fp32: gradients vanish in float16 without loss scaling, which engine local has not"
+        why = "expected bf16 or fp32: float16 gradients vanish without loss scaling, which engine local does not have"
         yield issue_at(config, "worker.actor.fsdp.mp_param_dtype", why)

@@ -1,4 +1,4 @@
-"""Keys and values during a rollout: each prompt's once, shared by its rollouts; each response's written in place."""
+"""The KV cache of a rollout: one copy per prompt, shared by its rollouts, and a buffer per response."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from echorl_vl.engines.local.attention import Ragged, attend_padded
 
 
 class PromptCache:
-    """Keys and values of P prompts, (P, kv_heads, longest, d) per layer; fills itself as the layout of the prefill.
+    """Keys and values of P prompts, (P, kv_heads, longest, d) per layer; the attention layout of the prefill.
 
-    Prefill goes in chunks of prompts: `begin(lengths)` says which prompts the next forward pass holds.
+    The prefill runs over chunks of prompts; `begin` selects the prompts of the next forward pass.
     """
 
     def __init__(self, lengths: Tensor, device: torch.device) -> None:
@@ -27,12 +27,12 @@ class PromptCache:
         return self.longest
 
     def begin(self, first: int, last: int) -> None:
-        """The next forward pass computes prompts first .. last - 1."""
+        """Selects prompts `first` to `last` - 1 for the next forward pass."""
         self._first = first
         self._rows = Ragged(self.lengths[first:last], self.device)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-        """Causal attention within each prompt of the chunk, keeping keys and values."""
+        """Causal attention within each prompt of the chunk; stores keys and values."""
         q, k, v = (self._rows.pad(x) for x in (query, key, value))
         for store, x in ((self.keys, k), (self.values, v)):
             if layer not in store:
@@ -41,7 +41,7 @@ class PromptCache:
         return self._rows.flatten(attend_padded(q, k, v, scaling, None))[None]
 
     def select(self, prompts: Tensor) -> None:
-        """Keeps these prompts only (indices into the present ones)."""
+        """Keeps some prompts, given by their indices."""
         self.lengths = self.lengths[prompts]
         self.longest = int(self.lengths.max())
         at = prompts.to(self.device)
@@ -50,7 +50,7 @@ class PromptCache:
                 store[layer] = x[at, :, : self.longest]
 
     def bias(self) -> Tensor | None:
-        """(P, 1, 1, longest) float32, -inf on padding; None if all prompts are equally long."""
+        """(P, 1, 1, longest) float32, -inf on padding; None if all prompts have the same length."""
         if bool((self.lengths == self.longest).all()):
             return None
         outside = torch.arange(self.longest) >= self.lengths[:, None]
@@ -58,10 +58,11 @@ class PromptCache:
 
 
 class ResponseCache:
-    """Layout of a decode step: P prompts times m slots, one new token per slot, row g * m + j for slot j of prompt g.
+    """The attention layout of a decode step: P prompts times m slots, one new token per slot.
 
-    A slot's queries see its prompt's keys, which are read where they lie (no copy per rollout), and the slot's own. The
-    own ones lie in buffers (slots, kv_heads, capacity, d) that grow by doubling, so that a step copies nothing.
+    Row g * m + j is slot j of prompt g. The query of a slot attends to the keys of its prompt, which all slots share
+    without a copy, and to its own. A slot's own keys are in buffers (slots, kv_heads, capacity, d) that double in
+    size when they are full, so most steps copy nothing.
     """
 
     def __init__(self, prompts: PromptCache, slots_per_prompt: int, max_tokens: int) -> None:
@@ -73,15 +74,15 @@ class ResponseCache:
 
     @property
     def span(self) -> int:
-        """Tokens of the longest prompt and of the responses so far."""
+        """Tokens of the longest prompt plus those of the responses so far."""
         return self.prompts.longest + self.length
 
     def advance(self) -> None:
-        """A new token per slot follows."""
+        """Makes room for one more token per slot."""
         self.length += 1
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-        """One query per slot over its prompt and its own past, in one softmax."""
+        """One query per slot over its prompt and its own tokens, in one softmax."""
         own_k = self._write(self._keys, layer, key)
         own_v = self._write(self._values, layer, value)
         k, v = self.prompts.keys[layer], self.prompts.values[layer]
@@ -91,7 +92,7 @@ class ResponseCache:
 
         q = (query[0] * scaling).transpose(0, 1).unflatten(1, (kv_heads, groups))  # (slots, kv_heads, groups, d)
         own = q @ own_k.transpose(-1, -2)
-        # all slots of a prompt are rows of one matrix product with its keys
+        # One matrix product with the prompt's keys serves all of its slots.
         shared = self._by_prompt(q, prompts, m) @ k.transpose(-1, -2)
         if self._bias is not None:
             shared = shared + self._bias
@@ -102,7 +103,7 @@ class ResponseCache:
         return out.reshape(1, slots, kv_heads * groups, -1)
 
     def select(self, prompts: Tensor, slots: Tensor, slots_per_prompt: int) -> None:
-        """Goes on with these prompts and, in this order, these slots (indices into the present ones)."""
+        """Keeps some prompts and slots, given by their indices; slots in the given order."""
         if len(prompts) < len(self.prompts.lengths):
             self.prompts.select(prompts)
             self._bias = self.prompts.bias()
@@ -113,7 +114,7 @@ class ResponseCache:
                 store[layer] = x[at]
 
     def _write(self, store: dict[int, Tensor], layer: int, new: Tensor) -> Tensor:
-        """Puts (1, kv_heads, slots, d) behind the slots' past; returns past and new as a view."""
+        """Appends (1, kv_heads, slots, d) to the buffers; returns a view of all tokens so far."""
         _, kv_heads, slots, d = new.shape
         buffer = store.get(layer)
         capacity = 0 if buffer is None else buffer.shape[2]

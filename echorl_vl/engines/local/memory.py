@@ -1,4 +1,4 @@
-"""Whether a model fits the machine, from its shapes alone, before anything of it is loaded."""
+"""Checks from a model's shapes that it fits into memory, before it is loaded."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ _CGROUPS = (
 
 
 def check_memory(config: Config, device: str) -> None:
-    """A lower bound of what weights, gradients and optimizer take against what is free; activations are not counted.
+    """Compares the memory of weights, gradients and optimizer with the free memory. Activations are not counted.
 
     Args:
+        config: the run's configuration.
         device: "auto", "cpu" or "cuda".
 
     Raises:
-        UserError: it is more than the GPU, or the machine, has free; says how much, and what helps.
+        UserError: the GPU, or the machine, has too little free memory. The message says how much, and what helps.
     """
     on_gpu = device != "cpu" and torch.cuda.is_available()
     free = torch.cuda.mem_get_info()[0] if on_gpu else free_memory()
@@ -35,7 +36,7 @@ def check_memory(config: Config, device: str) -> None:
         return
     try:
         memory = model_memory(config, on_gpu)
-    except UserError:  # no such model: loading says it better
+    except UserError:  # no such model: loading it gives a better error
         return
     if memory is None or memory.needed <= free:
         return
@@ -49,21 +50,21 @@ def check_memory(config: Config, device: str) -> None:
     raise UserError(
         f"worker.actor.model.model_path = {model.model_path} ({config.origin('worker.actor.model.model_path')}) has "
         f"{memory.parameters / 1e9:.2f} billion parameters: {memory.what}, {memory.needed / GIB:.1f} GiB before any "
-        f"activation, and {place} has {free / GIB:.1f} GiB free. What helps: {', '.join(helps)}; several GPUs take "
-        f"{engines_on_many_gpus()}"
+        f"activation, and {place} has {free / GIB:.1f} GiB free. What helps: {', '.join(helps)}, or several GPUs "
+        f"with {engines_on_many_gpus()}"
     )
 
 
 def free_memory() -> int:
-    """Bytes of memory that this process can still have, by the machine and by its container."""
+    """Bytes that this process can still allocate, within the limits of the machine and the container."""
     free = psutil.virtual_memory().available
     for limit, used in _CGROUPS:
-        with suppress(OSError, ValueError):  # no such container, or "max"
+        with suppress(OSError, ValueError):  # no container, or no limit ("max")
             free = min(free, int(Path(limit).read_text()) - int(Path(used).read_text()))
     return max(free, 0)
 
 
 def _files_are_small(path: str | None, free: int) -> bool:
-    """Whether the weights in a folder fit in any case; spares a tiny model the building of an empty one."""
+    """Whether the weights in a folder surely fit, so that a tiny model needs no further check."""
     sizes = [file.stat().st_size for file in Path(path or "").glob("*.safetensors")] if path else []
     return bool(sizes) and sum(sizes) * 2 * TRAINED < free

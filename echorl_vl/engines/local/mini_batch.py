@@ -1,4 +1,4 @@
-"""Which rows an optimizer step takes, and what its loss terms are divided by."""
+"""The rows of an optimizer step, and the denominators of its loss terms."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ from echorl_vl.types import TrainBatch
 
 @dataclass(frozen=True)
 class MiniBatch:
-    """Rows of one optimizer step, and the counts of the whole step.
+    """Rows of one optimizer step, and their counts.
 
-    rows: consecutive, whole groups. prompts, clips: how many.
-    rollouts, tokens: rows of the policy term and their response tokens; on_policy_rollouts, on_policy_tokens: those of
-    them that the policy wrote.
+    Attributes:
+        rows: consecutive rows, whole groups.
+        prompts: number of groups.
+        clips: number of EchoClips.
+        rollouts: rows of the policy term.
+        tokens: response tokens of the policy term.
+        on_policy_rollouts: the on-policy rows among `rollouts`.
+        on_policy_tokens: the tokens of on-policy rows among `tokens`.
     """
 
     rows: range
@@ -28,7 +33,7 @@ class MiniBatch:
 
     @classmethod
     def from_groups(cls, train_batch: TrainBatch, first: int, stop: int) -> MiniBatch:
-        """The groups `first` up to, not including, `stop`."""
+        """The mini-batch of groups `first` to `stop` - 1."""
         rollouts = train_batch.rollouts
         bounds = torch.searchsorted(rollouts.group_ids, torch.tensor([first, stop], device=rollouts.group_ids.device))
         rows = range(*bounds.tolist())

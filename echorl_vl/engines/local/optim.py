@@ -1,4 +1,4 @@
-"""AdamW and its learning rate."""
+"""AdamW and its learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from echorl_vl.errors import UserError
 
 
 def learning_rate(config: OptimConfig, step: int, total_steps: int) -> float:
-    """Learning rate of training step `step` (0 is the first) of `total_steps`; all its optimizer steps have it.
+    """Learning rate of training step `step`, counted from 0; all of its optimizer steps use it.
 
-    As in EasyR1: a linear rise over the warm-up, whose first step has the rate 0, then constant, or linear or cosine
-    decay to `min_lr_ratio * lr` at the end.
+    As in EasyR1: a linear warm-up that starts at 0, then a constant rate, or linear or cosine decay to
+    `min_lr_ratio * lr` at the end.
     """
     warmup = config.lr_warmup_steps
     if warmup is None:
@@ -30,17 +30,16 @@ def learning_rate(config: OptimConfig, step: int, total_steps: int) -> float:
 
 
 def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW over the parameters that are trained; on a GPU in its fused form.
+    """Makes AdamW over the trainable parameters; fused on a GPU.
 
-    Raises UserError if nothing is trained, or if something is in a dtype in which its steps would be rounded away.
+    Raises:
+        UserError: no parameter is trainable, or one has a dtype in which its updates would round to zero.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
-        raise UserError("no parameter of the model is trained: check worker.actor.model (lora, freeze_vision_tower)")
+        raise UserError("the model has no trainable parameter: check worker.actor.model (lora, freeze_vision_tower)")
     if half := next((parameter.dtype for parameter in trained if parameter.dtype != torch.float32), None):
-        raise UserError(
-            f"weights of {half} can't be trained: steps of RL are lost in their last digit; expected float32"
-        )
+        raise UserError(f"weights in {half} can't be trained: the updates of RL round to zero; expected float32")
     fused = trained[0].device.type == "cuda"
     return torch.optim.AdamW(
         trained, lr=config.lr, betas=tuple(config.betas), weight_decay=config.weight_decay, fused=fused

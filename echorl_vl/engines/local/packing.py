@@ -1,9 +1,9 @@
-"""One row of tokens for a micro-batch of rollouts, in which each prompt stands once.
+"""Packs a micro-batch of rollouts into one row of tokens that contains each prompt once.
 
-The row is [prompt 0 | prompt 1 | ... | response 0 | response 1 | ...]: a prompt (with all its visual tokens) is
-computed once for all its rollouts of the micro-batch. A response token sees its prompt and its own past, so its
-log-probability is what it would be in a row of its own. The last token of a response is no input: nothing is predicted
-from it.
+The row is [prompt 0 | prompt 1 | ... | response 0 | response 1 | ...]. A prompt, with all of its visual tokens, is
+computed once for all of its rollouts in the micro-batch. A response token attends to its prompt and to its own response
+only, so its log-probability equals that of an unpacked row. The last token of a response is not in the row: nothing is
+predicted from it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from echorl_vl.engines.local.attention import Ragged, attend_padded, take_rows
 
 @dataclass
 class PackedRows:
-    """Layout of a packed micro-batch of P prompts and b responses; an attention layout (see `attention`).
+    """The attention layout of a packed micro-batch of P prompts and b responses (see `attention`).
 
-    prompt_lengths: (P,) tokens; prompt_index: (b,) prompt of each response; response_lengths: (b,) tokens, all at
-    least 1.
+    Attributes:
+        prompt_lengths: (P,) in tokens.
+        prompt_index: (b,) the prompt of each response.
+        response_lengths: (b,) in tokens, at least 1.
+        device: device of the tensors.
     """
 
     prompt_lengths: Tensor
@@ -39,16 +42,21 @@ class PackedRows:
 
     @property
     def span(self) -> int:
-        """Tokens of the longest prompt with a response of its own."""
+        """Tokens of the longest pair of prompt and response."""
         return int((self.prompt_lengths[self.prompt_index] + self.response_lengths).max())
 
     def response_inputs(self, responses: Tensor) -> Tensor:
-        """(n,): of each response (b, T) all tokens but its last, one response after the other."""
+        """(n,): the tokens of the responses (b, T) without the last of each, concatenated."""
         column = torch.arange(responses.shape[1], device=responses.device)
         return responses[column < (self.response_lengths - 1).to(responses.device)[:, None]]
 
     def positions(self, prompts: list[Tensor], next_positions: Tensor) -> Tensor:
-        """(axes, N): the prompts' own (axes, L); each response counts on from its prompt's next position (P,)."""
+        """(axes, N) positions of the row.
+
+        Args:
+            prompts: (axes, L) positions of each prompt.
+            next_positions: (P,) the position after each prompt, at which its responses start.
+        """
         lengths = self.response_lengths - 1
         starts = lengths.cumsum(0) - lengths
         within = torch.arange(int(lengths.sum())) - starts.repeat_interleave(lengths)
@@ -57,9 +65,9 @@ class PackedRows:
         return torch.cat([*prompts, responses.to(prompts[0].device).expand(axes, -1)], 1)
 
     def predictors(self) -> Tensor:
-        """(sum of response lengths,): index in the row of the token that each response token is predicted from.
+        """(sum of response lengths,) index in the row of the token that predicts each response token.
 
-        In row order of the responses. A response's first token is predicted from the last token of its prompt.
+        The responses are in order. The first token of a response is predicted by the last token of its prompt.
         """
         prompt_ends = self.prompt_lengths.cumsum(0) - 1
         lengths = self.response_lengths
@@ -71,7 +79,7 @@ class PackedRows:
         return index.to(self.device)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-        """Causal among the prompts' tokens; response tokens see their prompt and their own past."""
+        """Causal attention; response tokens attend to their prompt and to their own response."""
         parts = [(x[:, :, : self.prompts.total], x[:, :, self.prompts.total :]) for x in (query, key, value)]
         q, k, v = (self.prompts.pad(prompt) for prompt, _ in parts)
         out = self.prompts.flatten(attend_padded(q, k, v, scaling, None))
@@ -84,7 +92,7 @@ class PackedRows:
         return torch.cat([out, self.responses.flatten(own)])[None]
 
     def _response_mask(self, dtype: torch.dtype) -> Tensor:
-        """(b or 1, 1, T, L + T) additive; made once for all layers. Prompts are padded on the right to L."""
+        """(b or 1, 1, T, L + T) additive mask, the same for all layers. Prompts are padded on the right to L."""
         if self._mask is None or self._mask.dtype != dtype:
             length = self.responses.longest
             sees = torch.ones(length, length, dtype=torch.bool, device=self.device).tril()
@@ -97,7 +105,7 @@ class PackedRows:
                 2,
             )
             bias = torch.zeros(sees.shape, dtype=dtype, device=self.device).masked_fill_(~sees, float("-inf"))
-            # CUDA's memory-efficient kernel wants rows of the mask that begin at multiples of 16 bytes
+            # CUDA's memory-efficient kernel needs mask rows that start at multiples of 16 bytes.
             width = bias.shape[-1]
             self._mask = pad(bias, (0, -width % 8))[..., :width][:, None]
         return self._mask

@@ -1,4 +1,4 @@
-"""The policy: a vision-language or text model, and the one forward pass of the update."""
+"""The policy: a vision-language or text model, and its forward pass in the update."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ from echorl_vl.models.images import distinct_images
 from echorl_vl.models.loading import load, to_dtype
 from echorl_vl.models.tokens import VisualTokens, end_of_turn, eos_ids, special_token_ids
 
-HEAD_ELEMENTS = 2**27  # logits held at once in the update: 512 MB in float32
+HEAD_ELEMENTS = 2**27  # most logits at a time in the update: 512 MB in float32
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What the update's forward pass gives for b rows: (b, T) log_probs and entropy, float32, 0 outside the response.
+    """The forward pass of the update over b rows.
 
-    prompt_nll: scalar, the weighted sum of -log p over the tokens of prompts that were asked for; None without any.
+    Attributes:
+        log_probs: (b, T) float32, 0 outside the response.
+        entropy: (b, T) float32 nats, 0 outside the response.
+        prompt_nll: scalar, the weighted sum of -log p over the requested prompt tokens; None without any.
     """
 
     log_probs: Tensor
@@ -38,18 +41,26 @@ class Scores:
 
 
 class Policy:
-    """Model, tokenizer and what the engine needs to know of them.
+    """A model with its tokenizer and processor.
 
     Attributes:
-        model: transformers' model (or peft's around it), always in eval mode: log-probabilities of rollout and update
-            must be those of one network, so there is no dropout.
-        tokenizer, processor: processor is None for a text-only model.
-        visual: ids of visual tokens; special_ids: (S,) int64; eos_ids: ids that end a response;
-            end_of_turn: the one of them that the chat template writes; pad_id.
-        device; compute_dtype: dtype of matrix products (bfloat16 by autocast on a GPU).
-        family: what is known of this kind of model (`echorl_vl.models`).
-        forward_calls: passes of the language model in the update; prefill_calls, decode_calls: those in rollouts.
-        vision_calls: calls of the vision tower; vision_images: images in them.
+        model: the transformers model, or the peft model around it, always in eval mode: without dropout, rollout and
+            update compute the same log-probabilities.
+        tokenizer: the tokenizer.
+        processor: the processor; None for a text-only model.
+        visual: ids of visual tokens.
+        special_ids: (S,) int64 ids of special tokens.
+        eos_ids: ids that end a response.
+        end_of_turn: the one of `eos_ids` that the chat template writes.
+        pad_id: id of padding.
+        device: device of the weights.
+        compute_dtype: dtype of matrix products (bfloat16 by autocast on a GPU).
+        family: the model family (`echorl_vl.models`).
+        forward_calls: forward passes of the language model in updates.
+        prefill_calls: forward passes over prompts in rollouts.
+        decode_calls: forward passes over new tokens in rollouts.
+        vision_calls: forward passes of the vision tower.
+        vision_images: images in these passes.
     """
 
     def __init__(self, model, tokenizer, processor=None, compute_dtype: torch.dtype | str | None = None) -> None:
@@ -83,15 +94,16 @@ class Policy:
         compute_dtype: torch.dtype | str | None = None,
         param_dtype: torch.dtype | str | None = None,
     ) -> Policy:
-        """Loads the model that `model_config` (EasyR1's worker.actor.model) describes.
+        """Loads a model.
 
         Args:
+            model_config: the section worker.actor.model of the configuration.
             device: "auto" takes the GPU if there is one.
-            compute_dtype: fsdp.mp_param_dtype; None: bfloat16 on a GPU. On a CPU it is float32 whatever is asked.
-            param_dtype: fsdp.torch_dtype; None: float32 (bfloat16 for the frozen weights under LoRA on a GPU).
+            compute_dtype: fsdp.mp_param_dtype; None is bfloat16 on a GPU. On a CPU it is always float32.
+            param_dtype: fsdp.torch_dtype; None is float32, and bfloat16 for the frozen weights of LoRA on a GPU.
 
         Raises:
-            UserError: anything is missing or doesn't fit (see `loading.load`), or the architecture doesn't work here.
+            UserError: the model can't be loaded (see `loading.load`), or its architecture is not supported.
         """
         if str(device) == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -106,18 +118,22 @@ class Policy:
         return policy
 
     def autocast(self) -> AbstractContextManager:
-        """Matrix products in `compute_dtype`, whatever the dtype of the weights."""
+        """The context in which matrix products are in `compute_dtype`."""
         if self.device.type == "cpu":
             return nullcontext()
         enabled = self.compute_dtype != torch.float32
         return torch.autocast(self.device.type, dtype=self.compute_dtype if enabled else None, enabled=enabled)
 
-    # --- parts of a forward pass, for the rollout and for the update ---
+    # --- parts of a forward pass, for rollouts and updates ---
 
     def embed_prompts(self, prompts: Sequence) -> list[Tensor]:
-        """(L, width) of each prompt, image features in place; the distinct images pass the tower in one call.
+        """Embeddings of each prompt with its image features, (L, width).
 
-        The width is hidden, or (1 + K) * hidden where features enter K layers of the decoder too.
+        The distinct images pass through the vision tower in one call. The width is hidden, or (1 + K) * hidden if image
+        features also enter K layers of the decoder.
+
+        Raises:
+            UserError: the model is text-only, or image tokens and image features don't match.
         """
         lengths = [len(p.input_ids) for p in prompts]
         ids = torch.cat([p.input_ids for p in prompts]).to(self.device)
@@ -125,7 +141,7 @@ class Policy:
         with_image = [prompt for prompt in prompts if prompt.pixel_values is not None]
         if with_image and not self.family.reads_images:
             kind = type(self.network).__name__
-            raise UserError(f"problem {_uid(with_image[0])} has a picture, {kind} is a text-only model")
+            raise UserError(f"problem {_uid(with_image[0])} has an image, but {kind} is a text-only model")
         if with_image:
             images, prompt_index = distinct_images(prompts, self.family.split_images)
             self.vision_calls += 1
@@ -135,16 +151,17 @@ class Policy:
             at = (ids == self.visual.image_pad).nonzero().squeeze(-1)
             if len(at) != len(features):
                 raise UserError(
-                    f"problem {_uid(with_image[0])} or one beside it: {len(at)} image tokens and {len(features)} "
-                    "image features, the two must be equal"
+                    f"problem {_uid(with_image[0])} or another of its batch: expected as many image tokens as image "
+                    f"features, got {len(at)} tokens and {len(features)} features"
                 )
             embeddings = _as_wide(embeddings, features).index_copy(0, at, features)
         return list(embeddings.split(lengths))
 
     def prompt_positions(self, prompts: Sequence) -> tuple[list[Tensor], Tensor]:
-        """Rotary positions of each prompt, (axes, L), and those that follow, (P,).
+        """Rotary positions of each prompt, (axes, L), and the position after each prompt, (P,).
 
-        Raises UserError naming the problem whose image tokens don't fit its images.
+        Raises:
+            UserError: the image tokens of a problem don't match its images.
         """
         positions, following = [], []
         for prompt in prompts:
@@ -157,11 +174,11 @@ class Policy:
         return positions, torch.tensor(following)
 
     def run_decoder(self, embeddings: Tensor, positions: Tensor, layout) -> Tensor:
-        """Hidden states (N, hidden) of one row: embeddings (N, width), positions (axes, N), an attention layout."""
+        """Hidden states (N, hidden) of one row, from embeddings (N, width), positions (axes, N) and a layout."""
         return self._decode(embeddings[None], positions[:, None], skip_mask(self.device), shared_prefix=layout)[0]
 
     def _decode(self, embeddings: Tensor, positions: Tensor, mask: Tensor, **options) -> Tensor:
-        """Hidden states (b, N, hidden): embeddings (b, N, width), positions (axes, b, N)."""
+        """Hidden states (b, N, hidden), from embeddings (b, N, width) and positions (axes, b, N)."""
         if embeddings.shape[-1] > self.hidden_size:
             embeddings, deeper = embeddings.tensor_split([self.hidden_size], -1)
             options |= self.family.deeper_inputs(deeper.unflatten(-1, (-1, self.hidden_size)))
@@ -185,7 +202,7 @@ class Policy:
         with_grad_entropy: bool = False,
         packed: bool = True,
     ) -> tuple[Tensor, Tensor]:
-        """(b, T) log-probs and (b, T) entropies of the response tokens; `score` without tokens of prompts."""
+        """`score` without prompt tokens: (b, T) log-probs and (b, T) entropies of the response tokens."""
         scores = self.score(batch, rows, temperature, with_grad_entropy, packed)
         return scores.log_probs, scores.entropy
 
@@ -198,16 +215,16 @@ class Policy:
         packed: bool = True,
         prompt_tokens: PromptTokens | None = None,
     ) -> Scores:
-        """Log-probabilities and entropies (nats) of the response tokens of some rows, with gradient, in one pass.
+        """Log-probabilities and entropies (nats) of response tokens, with gradient, in one forward pass.
 
         Args:
-            batch: RolloutBatch (fields prompts, group_ids, tokens, response_mask).
+            batch: a RolloutBatch; its prompts, group_ids, tokens and response_mask are read.
             rows: rows of the batch, in any order.
-            temperature: divides the logits; the rollout's.
-            with_grad_entropy: whether the entropies carry gradient too (an entropy bonus).
-            packed: each prompt is computed once for all its rows (worker.actor.padding_free); otherwise one padded row
-                per rollout, through transformers' own attention. Both give the same numbers.
-            prompt_tokens: of the rows' prompts, for their NLL; logits of no other prompt token are computed.
+            temperature: divides the logits; that of the rollouts.
+            with_grad_entropy: whether the entropies have a gradient too (for an entropy bonus).
+            packed: computes each prompt once for all of its rows (worker.actor.padding_free). False computes one
+                padded row per rollout, with the attention of transformers. Both give the same results.
+            prompt_tokens: prompt tokens to score as well, for `Scores.prompt_nll`.
         """
         index = torch.arange(len(batch.tokens))[rows] if isinstance(rows, slice) else torch.as_tensor(list(rows))
         groups, prompt_index = batch.group_ids.cpu()[index].unique(return_inverse=True)
@@ -236,9 +253,9 @@ class Policy:
     def _packed_hidden(
         self, prompts: list, prompt_index: Tensor, tokens: Tensor, lengths: Tensor, prompt_tokens: PromptTokens | None
     ) -> Tensor:
-        """(sum of lengths, hidden): the states that the response tokens are predicted from, in row order.
+        """(sum of lengths [+ H], hidden): the states that predict the response tokens, in row order.
 
-        Behind them those that the tokens of prompts are predicted from.
+        After them come the states that predict the H prompt tokens.
         """
         prompt_lengths = torch.tensor([len(p.input_ids) for p in prompts])
         layout = PackedRows(prompt_lengths, prompt_index, lengths, self.device)
@@ -257,7 +274,7 @@ class Policy:
     def _padded_hidden(
         self, prompts: list, prompt_index: Tensor, tokens: Tensor, lengths: Tensor, prompt_tokens: PromptTokens | None
     ) -> Tensor:
-        """As `_packed_hidden`, by one right-padded row [prompt, response] per rollout."""
+        """The same as `_packed_hidden`, from one right-padded row [prompt, response] per rollout."""
         positions, following = self.prompt_positions(prompts)
         embedded = self.embed_prompts(prompts)
         starts = torch.tensor([len(p.input_ids) for p in prompts])[prompt_index]
@@ -281,7 +298,10 @@ class Policy:
         return torch.cat([hidden, out[row.to(self.device), predictor.to(self.device)]])
 
     def _score(self, hidden: Tensor, labels: Tensor, temperature: float, entropy_grad: bool) -> tuple[Tensor, Tensor]:
-        """(N,) log-probs and entropies of labels (N,); beyond HEAD_ELEMENTS in pieces, computed again backward."""
+        """(N,) log-probs and entropies of labels (N,).
+
+        More than HEAD_ELEMENTS logits are computed in pieces, and again in the backward pass.
+        """
 
         def piece(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             return log_probs_and_entropy(self.head(hidden), labels, temperature, entropy_grad=entropy_grad)
@@ -295,7 +315,7 @@ class Policy:
 
     @contextmanager
     def _training_layers(self):
-        """Transformers' layers checkpoint only while `training`; their dropout modules stay in eval mode."""
+        """Sets `training` on the layers, which transformers needs for checkpointing; dropout stays in eval mode."""
         layers = []
         if self.gradient_checkpointing and torch.is_grad_enabled():
             layers = [m for m in self.network.modules() if getattr(m, "gradient_checkpointing", False)]
@@ -309,7 +329,7 @@ class Policy:
 
 
 def _as_wide(embeddings: Tensor, other: Tensor) -> Tensor:
-    """Embeddings (N, hidden) with zeros behind them up to the width of `other`."""
+    """Embeddings (N, hidden), padded with zeros to the width of `other`."""
     missing = other.shape[-1] - embeddings.shape[-1]
     return pad(embeddings, (0, missing)) if missing else embeddings
 

@@ -1,4 +1,4 @@
-"""Tokens of prompts that the update scores too, for a term that a rollout strategy adds to the loss."""
+"""Prompt tokens that the update scores, for a loss term of a rollout strategy."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from echorl_vl.types import RolloutBatch
 
 @dataclass(frozen=True)
 class PromptTokens:
-    """H tokens of the prompts of some rows; tensors are (H,).
+    """H prompt tokens of some rows; all tensors are (H,).
 
-    prompt: which of these prompts, in the order of their groups. place: position in it. row: one of the rows, which has
-    this prompt. labels: token ids. weights: of their -log p in the term's sum. denominator: of the sum, over the whole
-    optimizer step.
+    Attributes:
+        prompt: index of the prompt among those of the rows, in the order of their groups.
+        place: position of the token in its prompt.
+        row: index of a row with this prompt.
+        labels: token ids.
+        weights: weights of -log p in the sum.
+        denominator: divides the sum; a count over the whole optimizer step.
     """
 
     prompt: Tensor
@@ -28,13 +32,23 @@ class PromptTokens:
 
 
 class PromptTerm(Protocol):
-    """A term of the loss over tokens of the prompts. metric: its name. coef: its weight."""
+    """A loss term over prompt tokens.
+
+    Attributes:
+        metric: name of its metric.
+        coef: weight in the loss.
+    """
 
     metric: str
     coef: float
 
     def tokens(self, rollouts: RolloutBatch, rows: range, step: range) -> PromptTokens | None:
-        """Those of the prompts of `rows`, some of the rows of an optimizer step; None where the step has none.
+        """The prompt tokens of the term for some rows of an optimizer step; None if the step has none.
 
-        A prompt whose rows are spread over several calls counts once in all.
+        A prompt whose rows are in several calls counts once in total.
+
+        Args:
+            rollouts: the rollouts of the training step.
+            rows: rows of a micro-batch.
+            step: rows of the whole optimizer step.
         """

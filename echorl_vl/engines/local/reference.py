@@ -1,4 +1,4 @@
-"""KL to the reference policy: the policy as it was before training."""
+"""KL divergence from the reference policy, which is the policy before training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from echorl_vl.types import RolloutBatch
 
 
 class Reference:
-    """Log-probs of the policy before training: the base model under LoRA, else a frozen copy loaded again."""
+    """The policy before training: the base model with LoRA, otherwise a second, frozen copy."""
 
     def __init__(self, policy: Policy, config: Config) -> None:
         self._adapter = policy if config.worker.actor.model.lora.rank > 0 else None
@@ -31,7 +31,7 @@ class Reference:
 
     @torch.no_grad()
     def log_probs(self, rollouts: RolloutBatch, temperature: float) -> Tensor:
-        """(B, T) float32, 0 outside the response."""
+        """(B, T) log-probs of the rollouts, float32, 0 outside the response."""
         without_adapter = self._adapter.model.disable_adapter() if self._adapter else nullcontext()
         parts = []
         with without_adapter:
@@ -42,9 +42,10 @@ class Reference:
 
 
 class KLController:
-    """The weight of the KL in the reward: fixed, or steered to `kl_target` (arXiv 1909.08593, section 2.2).
+    """The weight of the KL in the reward: fixed, or adapted to reach `kl_target` (arXiv 1909.08593, section 2.2).
 
-    As in EasyR1 the target is a mean over rollouts of their mean over tokens, in nats. A KL in the loss stays as it is.
+    As in EasyR1, the target is the mean over rollouts of their mean over tokens, in nats. The weight of a KL in the
+    loss is always fixed.
     """
 
     def __init__(self, config: AlgorithmConfig) -> None:
@@ -52,16 +53,13 @@ class KLController:
         self.coef = config.kl_coef
 
     def update(self, kl: float, rollouts: int) -> None:
-        """Adapts the weight after a step in which `rollouts` rollouts had a mean KL of `kl` nats a token."""
+        """Adapts the weight after a step with `rollouts` rollouts and a mean KL of `kl` nats per token."""
         if self._config.kl_type == "adaptive":
             error = min(max(kl / self._config.kl_target - 1, -0.2), 0.2)
             self.coef *= 1 + error * rollouts / self._config.kl_horizon
 
 
 def kl_of_tokens(rollouts: RolloutBatch, ref_log_probs: Tensor, kind: str) -> Tensor:
-    """(B, T) the KL estimate of each response token, nats: what KL in the reward subtracts, times its weight.
-
-    0 for off-policy rows: the policy did not sample them.
-    """
+    """(B, T) KL estimate of each response token, in nats; 0 in off-policy rows, which the policy did not sample."""
     own = rollouts.response_mask & rollouts.is_on_policy[:, None]
     return torch.where(own, kl_penalty(rollouts.log_probs, ref_log_probs, kind), 0.0)

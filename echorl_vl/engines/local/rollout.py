@@ -1,8 +1,7 @@
-"""Group rollouts: every image encoded once, every prompt computed once, n responses sampled.
+"""Samples n responses per prompt; each image is encoded once, and each prompt is computed once.
 
-The log-probability and entropy of each token are recorded as it is sampled, from the very logits that it is sampled
-from: over the full vocabulary, at the rollout's temperature, before visual tokens are forbidden and before top-p and
-top-k.
+The log-probability and the entropy of a token are recorded when it is sampled, from the same logits: over the full
+vocabulary, at the rollout temperature, before visual tokens are masked and before top-p and top-k.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from echorl_vl.models.tokens import text_mask
 from echorl_vl.rewards.manager import RewardManager
 from echorl_vl.types import RolloutBatch
 
-COMPACT_EVERY = 8  # steps between looks at which rows have finished: on a GPU each look waits for the device
-COMPACT_BELOW = 0.75  # share of slots still needed below which the batch is compacted
-PROMPT_CHUNK = 16384  # prompt tokens that are computed at once
+COMPACT_EVERY = 8  # tokens between checks for finished rows: each check synchronizes with the GPU
+COMPACT_BELOW = 0.75  # the batch is compacted when a smaller share of its slots is still running
+PROMPT_CHUNK = 16384  # prompt tokens in one forward pass
 
 
 @torch.no_grad()
@@ -37,12 +36,22 @@ def generate(
     prompt_chunk: int = PROMPT_CHUNK,
     compact_every: int = COMPACT_EVERY,
 ) -> RolloutBatch:
-    """Samples `params.n` responses for each prompt (`types.Prompt`).
+    """Samples `params.n` responses for each prompt.
 
-    The draw of row b at position t depends on the generator's state, B, b and t only; neither on the lengths of other
-    rows nor on `compact_every` (steps between compactions of the batch) or `prompt_chunk` (prompt tokens at once). The
-    generator advances by max_tokens * B numbers, whatever is sampled. `progress(tokens, max_tokens)` is called every
-    few steps.
+    The random number of row b at position t depends only on the generator's state, B, b and t: not on the lengths of
+    other rows, `compact_every` or `prompt_chunk`. The generator always advances by max_tokens * B numbers.
+
+    Args:
+        policy: the policy.
+        prompts: `types.Prompt` each.
+        params: sampling parameters.
+        generator: source of random numbers.
+        progress: called with (tokens, max_tokens) every `compact_every` tokens.
+        prompt_chunk: prompt tokens in one forward pass.
+        compact_every: tokens between compactions of the batch.
+
+    Returns:
+        B = len(prompts) * params.n rows, in the order of the prompts.
     """
     with policy.autocast():
         return _Rollout(policy, list(prompts), params, generator).run(progress, prompt_chunk, compact_every)
@@ -55,9 +64,14 @@ def grade(
     config: Config,
     beginnings: Sequence[str] | None = None,
 ) -> RolloutBatch:
-    """The batch with its scores, graded with or without special tokens (`worker.reward.skip_special_tokens`).
+    """Adds scores to a batch.
 
-    beginnings: of each prompt, what of the responses stands in it already and is graded with them; None: nothing.
+    Args:
+        rollouts: the batch.
+        rewards: scores the responses.
+        policy: decodes special tokens, if `worker.reward.skip_special_tokens` is false.
+        config: the run's configuration.
+        beginnings: for each prompt, text that is put in front of its responses before grading.
     """
     texts, lengths = rollouts.texts, rollouts.response_mask.sum(-1).tolist()
     if not config.worker.reward.skip_special_tokens:
@@ -71,7 +85,7 @@ def grade(
 
 
 class _Rollout:
-    """State of one call of `generate`: per row what was sampled, per slot of the running batch which row it is."""
+    """State of a call of `generate`: the sampled tokens of each row, and the row in each slot of the running batch."""
 
     def __init__(self, policy: Policy, prompts: list, params: SamplingParams, generator: torch.Generator) -> None:
         self.policy, self.prompts, self.params = policy, prompts, params
@@ -110,7 +124,7 @@ class _Rollout:
         return self._result()
 
     def _prefill(self, prompt_chunk: int) -> tuple[Tensor, PromptCache, Tensor]:
-        """Last hidden state (P, hidden) of each prompt, the prompts' keys and values, positions that follow (P,)."""
+        """Last hidden states (P, hidden) of the prompts, their KV cache, and the positions after them (P,)."""
         policy = self.policy
         lengths = torch.tensor([len(p.input_ids) for p in self.prompts])
         cache, last, after = PromptCache(lengths, policy.device), [], []
@@ -125,7 +139,7 @@ class _Rollout:
         return torch.cat(last), cache, torch.cat(after)
 
     def _sample(self, hidden: Tensor, step: int) -> Tensor:
-        """Samples and records the token at position `step` of every slot's row; finished rows get padding."""
+        """Samples and records the next token of each slot, at position `step`; finished rows get padding."""
         params, rows = self.params, self.rows
         logits = self.policy.head(hidden)
         sampled = sample(logits + self.bias, self.noise[step, rows], params)
@@ -150,10 +164,13 @@ class _Rollout:
         return policy.run_decoder(embeddings, positions.expand(policy.family.position_axes, -1), self.cache)
 
     def _compact(self) -> Tensor | None:
-        """Drops finished rows if that saves enough; indices of the slots that stay, None if every row has finished.
+        """Drops finished rows if that saves enough.
 
-        The batch stays a rectangle, prompts times slots: prompts without a running row go, and the slots of a prompt
-        shrink to the most that any prompt needs (spare ones keep a finished row).
+        The batch remains a rectangle of prompts times slots: prompts without a running row are dropped, and each other
+        prompt keeps as many slots as the prompt with the most running rows.
+
+        Returns:
+            Indices of the slots that remain; None if every row has finished.
         """
         per_prompt = self.cache.slots_per_prompt
         running = (~self.finished[self.rows]).cpu().view(-1, per_prompt)
@@ -191,7 +208,7 @@ class _Rollout:
 
 
 def _chunks(lengths: list[int], most: int) -> list[tuple[int, int]]:
-    """Consecutive (first, stop) with at most `most` tokens each, but at least one prompt."""
+    """Consecutive ranges (first, stop) of at most `most` tokens, or of one longer prompt."""
     chunks, first, total = [], 0, 0
     for i, length in enumerate(lengths):
         if i > first and total + length > most:

@@ -1,4 +1,4 @@
-"""A whole run of the local engine: open the run folder, build its context, train, and say how it ended."""
+"""A run of the local engine: opens the run folder, builds the context, trains, and reports the outcome."""
 
 from __future__ import annotations
 
@@ -28,14 +28,17 @@ logger = logging.getLogger(__name__)
 
 
 def run(config: Config) -> int:
-    """Trains as `config` says; returns the exit status: 0 when done, 130 when the user stopped it.
+    """Trains.
+
+    Returns:
+        The exit status: 0, or 130 if the user stopped the run.
 
     Raises:
-        UserError: something about configuration, data, model, disk or numbers that the user can mend.
+        UserError: the user has to change the configuration, the data, the model or the disk.
     """
     check_loggers(config.trainer.logger)
     keep_freed_memory()
-    transformers_logging.disable_progress_bar()  # they would tear the live display
+    transformers_logging.disable_progress_bar()  # progress bars would garble the live display
     trainer = config.trainer
     with RunFolder.open_for(config, recover_last_checkpoint, has_training_state) as folder:
         for note in folder.notes:
@@ -47,7 +50,7 @@ def run(config: Config) -> int:
         checkpoint = folder.checkpoint or _given_checkpoint(config)
         if trainer.val_only and checkpoint is None:
             path = config.worker.actor.model.model_path
-            logger.info("validating %s; a checkpoint: trainer.load_checkpoint_path=.../global_step_N", path)
+            logger.info("validating %s; for a checkpoint: trainer.load_checkpoint_path=.../global_step_N", path)
         context = build_context(starting_model(config, checkpoint), logger.info)
         try:
             return _train(config, context, folder, checkpoint)
@@ -73,7 +76,7 @@ def _train(config: Config, context: TrainingContext, folder: RunFolder, checkpoi
             done = False
         if not done:
             saved = list(folder.path.glob("global_step_*"))
-            way = "goes on from the newest checkpoint" if saved else "starts again: nothing was saved yet"
+            way = "resumes from the newest checkpoint" if saved else "starts again: nothing was saved yet"
             logger.info("stopped; the same command %s (%s)", way, folder.path)
             return INTERRUPTED
         finish_run(folder, display)
@@ -81,7 +84,11 @@ def _train(config: Config, context: TrainingContext, folder: RunFolder, checkpoi
 
 
 def _given_checkpoint(config: Config) -> Path | None:
-    """`trainer.load_checkpoint_path`, checked; None if it is not set."""
+    """The checkpoint of `trainer.load_checkpoint_path`; None if it is not set.
+
+    Raises:
+        UserError: it is not a checkpoint, or it is damaged.
+    """
     if not config.trainer.load_checkpoint_path:
         return None
     checkpoint = Path(config.trainer.load_checkpoint_path)

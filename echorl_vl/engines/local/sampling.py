@@ -1,4 +1,4 @@
-"""How rollouts are sampled, and one token per row from logits, by inverse transform sampling."""
+"""Sampling parameters, and the sampling of tokens by inverse transform sampling."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from echorl_vl.config import Config
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How rollouts are sampled.
+    """Sampling parameters.
 
-    n: rollouts per prompt. temperature: divides the logits; 0 takes the likeliest token, log_probs and entropies are
-    then those at temperature 1. top_p: smallest set of likeliest tokens with at least this probability. top_k: number
-    of likeliest tokens, -1 (or 0) for all. max_tokens: longest response. ignore_eos: go on to max_tokens.
-    entropy_temperature: for the recorded entropies, where it is to be another one (echo.entropy_temperature).
+    Attributes:
+        n: rollouts per prompt.
+        temperature: divides the logits; 0 takes the most likely token and records log-probs and entropies at
+            temperature 1.
+        top_p: samples from the smallest set of most likely tokens with at least this probability.
+        top_k: samples from this many most likely tokens; -1 or 0 is all.
+        max_tokens: longest response.
+        ignore_eos: whether to continue to max_tokens.
+        entropy_temperature: temperature of the recorded entropies (echo.entropy_temperature); None is `temperature`.
     """
 
     n: int = 1
@@ -30,9 +35,10 @@ class SamplingParams:
 
 
 def training_params(config: Config) -> SamplingParams:
-    """How training rollouts are sampled.
+    """Sampling parameters of training.
 
-    Without `ignore_eos`: EasyR1 samples on, but grades and trains on what stands before the first end token.
+    `worker.rollout.ignore_eos` is not used: EasyR1 samples on, but grades and trains on the text up to the first end
+    token.
     """
     rollout = config.worker.rollout
     return SamplingParams(
@@ -46,18 +52,26 @@ def training_params(config: Config) -> SamplingParams:
 
 
 def validation_params(config: Config) -> SamplingParams:
-    """As in training, one response a problem, and what `worker.rollout.val_override_config` changes."""
+    """Sampling parameters of validation: those of training with n = 1 and `worker.rollout.val_override_config`."""
     known = {"n", "temperature", "top_p", "top_k"}
     override = {key: value for key, value in config.worker.rollout.val_override_config.items() if key in known}
     return replace(training_params(config), **{"n": 1, **override})
 
 
 def sample(logits: Tensor, uniform: Tensor, params: SamplingParams) -> Tensor:
-    """(S,) int64 token ids from logits (S, V), one uniform number in [0, 1) per row.
+    """Samples a token per row.
 
-    A token is sampled where the cumulative probability passes the uniform number, so a token of probability 0 never is,
-    and a row's draw depends on its own logits and number only. Cumulated in float64: with 150k tokens, float32 would
-    lose the rare ones.
+    The token is the first whose cumulative probability exceeds the uniform number, so tokens of probability 0 are never
+    sampled, and a row depends on its own logits and number only. Probabilities are summed in float64: with a vocabulary
+    of 150k, float32 would lose rare tokens.
+
+    Args:
+        logits: (S, V).
+        uniform: (S,) in [0, 1).
+        params: sampling parameters.
+
+    Returns:
+        (S,) int64 token ids.
     """
     if params.temperature == 0:
         return logits.argmax(-1)
@@ -72,11 +86,11 @@ def sample(logits: Tensor, uniform: Tensor, params: SamplingParams) -> Tensor:
     total = cumulative[:, -1:]
     below = torch.minimum(uniform[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
     token = torch.searchsorted(cumulative, below, right=True).squeeze(-1)
-    return token.clamp(max=logits.shape[-1] - 1)  # only NaN logits get there: the loss will tell
+    return token.clamp(max=logits.shape[-1] - 1)  # only NaN logits exceed it; the loss will not be finite
 
 
 def _nucleus(probs: Tensor, top_p: float) -> Tensor:
-    """Keeps the smallest set of likeliest tokens with probability `top_p` (Holtzman et al., 2020), 0 elsewhere."""
+    """Sets all but the smallest set of most likely tokens with probability `top_p` to 0 (Holtzman et al., 2020)."""
     ordered, index = probs.sort(dim=-1, descending=True, stable=True)
     before = ordered.cumsum(-1) - ordered
     ordered = ordered.masked_fill(before >= top_p, 0.0)

@@ -1,10 +1,10 @@
-"""What a checkpoint holds, and how a run resumes from it.
+"""Writes the state of a run into a checkpoint, and restores it.
 
-    actor/huggingface/     the policy as transformers' from_pretrained loads it (LoRA merged in)
-    actor/lora_adapter/    under LoRA: the adapter as peft loads it
-    training_state.pt      optimizer, counters, KL weight, and how far the data have been read
+    actor/huggingface/     the policy, for transformers' from_pretrained (LoRA merged in)
+    actor/lora_adapter/    with LoRA: the adapter, for peft
+    training_state.pt      optimizer, counters, KL weight, and the position in the data
 
-Random numbers and the order of problems are functions of the seed and of these counters, so they need no place here.
+Random numbers and the order of problems are functions of the seed and the counters, so they are not saved.
 """
 
 from __future__ import annotations
@@ -30,10 +30,15 @@ ADAPTER = Path("actor/lora_adapter")
 def write_state(
     folder: Path, policy: Policy, updater: Updater, kl: KLController, progress: dict[str, Any], model_only: bool
 ) -> None:
-    """Fills the folder of a checkpoint. `model_only` leaves out what going on would need.
+    """Writes the files of a checkpoint.
 
     Args:
-        progress: counters of the trainer: batches taken, and the state of the rollout strategy.
+        folder: the empty folder of the checkpoint.
+        policy: the policy.
+        updater: has the optimizer and its counters.
+        kl: has the weight of the KL.
+        progress: counters of the trainer, and the state of the rollout strategy.
+        model_only: leaves out the training state.
     """
     model = policy.model
     if policy.network is not policy.model:
@@ -53,9 +58,9 @@ def write_state(
 
 
 def starting_model(config: Config, checkpoint: Path | None) -> Config:
-    """The configuration that loads the policy of `checkpoint`: the same but for the model's path.
+    """A configuration whose model path is that of the checkpoint's policy.
 
-    Under LoRA the base model stays, and `restore_state` fills the adapter.
+    With LoRA the path remains that of the base model, and `restore_state` loads the adapter.
     """
     if checkpoint is None or config.worker.actor.model.lora.rank > 0:
         return config
@@ -67,11 +72,13 @@ def starting_model(config: Config, checkpoint: Path | None) -> Config:
 def restore_state(
     checkpoint: Path, policy: Policy, updater: Updater, kl: KLController, model_only: bool = False
 ) -> dict[str, Any]:
-    """Puts optimizer, counters and (under LoRA) adapter weights back; `model_only` the adapter alone.
+    """Restores optimizer, counters and, with LoRA, the adapter; with `model_only` the adapter alone.
 
-    Returns the trainer's counters; an older checkpoint has none.
+    Returns:
+        The trainer's counters; empty for checkpoints of older versions.
 
-    Raises UserError if the checkpoint holds no training state or that of another model.
+    Raises:
+        UserError: the checkpoint has no training state, or that of another model.
     """
     if policy.network is not policy.model:
         _restore_adapter(checkpoint / ADAPTER / "adapter_model.safetensors", policy)
@@ -83,7 +90,7 @@ def restore_state(
         updater.steps, updater.bad_steps, kl.coef = state["optimizer_steps"], state["bad_steps"], state["kl_coef"]
         return dict(state.get("progress", {}))
     except (ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
-        raise UserError(f"{checkpoint / STATE_FILE}: not the optimizer state of this model ({error})") from error
+        raise UserError(f"{checkpoint / STATE_FILE}: the optimizer state is of another model ({error})") from error
 
 
 def _restore_adapter(path: Path, policy: Policy) -> None:
@@ -95,7 +102,7 @@ def _restore_adapter(path: Path, policy: Policy) -> None:
 
 
 def _like(saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The saved state after a check that its tensors have the shapes of the parameters."""
+    """Checks that the saved tensors have the shapes of the parameters."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for index, entry in saved["state"].items():
         if index >= len(parameters) or entry["exp_avg"].shape != parameters[index].shape:

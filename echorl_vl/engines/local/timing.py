@@ -1,4 +1,4 @@
-"""Seconds per phase of a step, tokens per second, and peak memory."""
+"""Measures seconds per phase of a step, tokens per second, and peak memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from echorl_vl.types import RolloutBatch
 
 
 class PhaseTimer:
-    """Adds up the seconds of named phases; on a GPU each phase waits for the device, so that it is charged its own."""
+    """Adds up the seconds of named phases. On a GPU a phase ends with a synchronization.
+
+    Args:
+        device: device of the policy.
+        announce: called with the name of each phase at its start.
+    """
 
     def __init__(self, device: torch.device, announce: Callable[[str], None]) -> None:
         self._cuda = device.type == "cuda"
@@ -23,7 +28,7 @@ class PhaseTimer:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Times a phase; `announce` is told its name at the start."""
+        """Times a phase."""
         self._announce(name)
         started = time.perf_counter()
         try:
@@ -37,7 +42,7 @@ class PhaseTimer:
         return ", ".join(f"{name} {seconds:.3f} s" for name, seconds in self.seconds.items())
 
     def metrics(self, rollouts: RolloutBatch) -> dict[str, float]:
-        """`timing_s/*` in seconds, `perf/*`: tokens (prompts counted once for each rollout), tokens/s, memory."""
+        """The metrics `timing_s/*` (seconds) and `perf/*`. The prompt counts for each rollout in `total_num_tokens`."""
         step = time.perf_counter() - self._started
         prompts = torch.tensor([len(prompt.input_ids) for prompt in rollouts.prompts])[rollouts.group_ids.cpu()]
         tokens = int(rollouts.response_mask.sum()) + int(prompts.sum())
@@ -50,12 +55,12 @@ class PhaseTimer:
         }
 
     def _peak_memory(self) -> float:
-        """GB of the device, or of the process on a CPU, at most since the start of the process."""
+        """Peak GB of the GPU, or of the process on a CPU, since the process started."""
         if self._cuda:
             return torch.cuda.max_memory_allocated() / 1e9
         try:
             import resource
-        except ImportError:  # not on Windows
+        except ImportError:  # Windows
             return float("nan")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9

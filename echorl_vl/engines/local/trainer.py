@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 class Trainer:
-    """Trains a policy as `config` says. `Trainer(config, context, run, tracker, display).run_all()`."""
+    """The training loop: `Trainer(config, context, run, tracker, display).run_all()`."""
 
     def __init__(
         self, config: Config, context: TrainingContext, run: RunFolder, tracker: Tracker, display: Display
@@ -58,9 +58,16 @@ class Trainer:
         self.step = self.saved = 0
 
     def run_all(self, checkpoint: Path | None = None) -> bool:
-        """Trains from `checkpoint` (or from the start) to the last step; False if the user stopped it before.
+        """Trains to the last step.
 
-        Raises UserError with a way out: bad data on the way, a full disk, too many steps that are not finite.
+        Args:
+            checkpoint: where to resume; None starts at step 0.
+
+        Returns:
+            Whether the run is complete; False if the user stopped it.
+
+        Raises:
+            UserError: bad data, a full disk, or too many optimizer steps in a row that are not finite.
         """
         trainer = self.config.trainer
         if checkpoint is not None:
@@ -70,17 +77,17 @@ class Trainer:
             progress = restore_state(checkpoint, self.policy, self.updater, self.kl, model_only)
             self.collector.position = progress.get("position", self.step)
             before, now = progress.get("problems"), len(self.context.train or ())
-            if before == now:  # the strategy's state may be of rows of that very set
+            if before == now:  # the strategy's state may refer to rows of the training set
                 self.strategy.load_state(progress)
             elif before is not None and now and not nothing_left:
                 logger.warning(
-                    "the training set had %s problems and has %s: their order from here is another one than in a run "
-                    "never stopped",
+                    "the training set had %s problems and has %s now: from here their order differs from that of a run "
+                    "without a stop",
                     f"{before:,}",
                     f"{now:,}",
                 )
         with StopRequest() as stop:
-            first = self.run.checkpoint is None  # no validation of its own has come before
+            first = self.run.checkpoint is None  # this run has not validated yet
             if self.context.validation_set and (trainer.val_only or (trainer.val_before_train and first)):
                 self._validate()
             if stop.asked:
@@ -97,14 +104,14 @@ class Trainer:
         return True
 
     def _train_step_or_save(self) -> None:
-        """A step; what it raises before it has changed the policy costs no step that came before."""
+        """Runs a training step. If it fails before it changes the policy, the previous step is saved first."""
         done, updater = self.step, self.updater
         before = updater.taken, updater.steps, updater.bad_steps, self.kl.coef
         position, state = self.collector.position, self.strategy.state()
         try:
             self._train_step()
         except UserError:
-            if updater.taken == before[0] and done > self.saved:  # else the weights are no longer those of step `done`
+            if updater.taken == before[0] and done > self.saved:  # the weights are still those of step `done`
                 self.step, (_, updater.steps, updater.bad_steps, self.kl.coef) = done, before
                 self.collector.position = position
                 self.strategy.load_state(state)
@@ -133,7 +140,7 @@ class Trainer:
         if coef:
             with timer.phase("echo"):
                 train_batch = mine_clips(train_batch, config.echo, self.context.splitter, self.step)
-        if self._due(config.trainer.rollout_save_freq):  # before the update: a full disk then costs no step
+        if self._due(config.trainer.rollout_save_freq):  # before the update, so that a full disk loses no step
             with timer.phase("write"):
                 write_train_batch(self.run.rollouts_file(self.step), self.step, train_batch, self._decode)
         with timer.phase("update_actor"):
@@ -181,7 +188,7 @@ class Trainer:
         return self.policy.tokenizer.batch_decode(pieces, skip_special_tokens=True)
 
     def _save(self, model_only: bool = False) -> None:
-        """A checkpoint; under `trainer.save_model_only` those before it, and the last, are of the model alone."""
+        """Saves a checkpoint. With `trainer.save_model_only` older ones, and the last, have no training state."""
         self.run.check_there()
         self.display.phase("save")
         progress = {"position": self.collector.position, "problems": len(self.context.train)} | self.strategy.state()

@@ -2,11 +2,11 @@
 
     L = L_policy + kl_coef * L_KL - entropy_coef * L_entropy + echo_coef * L_echo.
 
-Each term is a sum over the rows of a micro-batch divided by a denominator of the whole optimizer step (tokens or rows
-for the first three, prompts for the echo term), so the gradients of micro-batches add up to the same whichever way the
-rows are split, and no term changes the weight of another. L_policy is the base algorithm's; KL and entropy are of
-on-policy rows. The echo term reads the log-probs that the policy term has computed anyway. A rollout strategy may add
-a term over tokens of the prompts (`PromptTerm`).
+Each term is a sum over the rows of a micro-batch, divided by a denominator of the whole optimizer step: tokens or rows
+for the first three, prompts for the echo term. So the gradients of the micro-batches add up to the same sum for any
+split of the rows, and no term changes the weight of another. L_policy is the loss of the base algorithm; KL and entropy
+are over on-policy rows. The echo term reuses the log-probs of the policy term. A rollout strategy may add a term over
+prompt tokens (`PromptTerm`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from echorl_vl.types import TrainBatch
 
 @dataclass(frozen=True)
 class Objective:
-    """What an optimizer step minimises: the algorithm's loss, the echo and KL terms by their weights, a strategy's."""
+    """The loss terms of an optimizer step: the algorithm, the weights of echo and KL, and the strategy's term."""
 
     algorithm: Algorithm
     echo_coef: float = 0.0
@@ -42,11 +42,13 @@ class Objective:
 
 
 class Updater:
-    """Changes the policy by the train batch of a step.
+    """Updates the policy.
 
-    total_steps: training steps of the run, over which the learning rate follows its schedule.
-    steps: optimizer steps so far, skipped ones included; taken: those of this process that changed the policy.
-    bad_steps: optimizer steps skipped in a row because a loss or gradient was not finite.
+    Attributes:
+        total_steps: training steps of the run, the length of the learning-rate schedule.
+        steps: optimizer steps so far, with skipped ones.
+        taken: optimizer steps of this process that changed the policy.
+        bad_steps: optimizer steps skipped in a row because the loss or its gradient was not finite.
     """
 
     def __init__(self, policy: Policy, optimizer: torch.optim.Optimizer, config: Config, total_steps: int) -> None:
@@ -65,12 +67,16 @@ class Updater:
         kl_coef: float = 0.0,
         prompt_term: PromptTerm | None = None,
     ) -> dict[str, float]:
-        """All epochs and mini-batches of a step; returns its metrics (means over optimizer steps).
+        """Runs all epochs and mini-batches of a training step.
 
         Args:
-            echo_coef: lambda of this step; 0 leaves the echo term out.
-            kl_coef: weight of the KL term of the loss; used with `algorithm.use_kl_loss`.
-            prompt_term: of the rollout strategy, None without one.
+            train_batch: the rows to train on.
+            echo_coef: lambda of this step; 0 leaves out the echo term.
+            kl_coef: weight of the KL term, with `algorithm.use_kl_loss`.
+            prompt_term: a loss term of the rollout strategy.
+
+        Returns:
+            Metrics: means over optimizer steps.
 
         Raises:
             UserError: `trainer.max_bad_steps` optimizer steps in a row were not finite.
@@ -89,10 +95,13 @@ class Updater:
         return means | {"actor/skipped_steps": sum(skipped)}
 
     def fine_tune(self, train_batch: TrainBatch, algorithm: Algorithm) -> dict[str, float]:
-        """One optimizer step on all rows with another algorithm's loss (SFT), at the current learning rate.
+        """Runs one optimizer step on all rows with the loss of another algorithm (SFT).
 
-        It is no step of the learning-rate schedule; like any other it counts for `bad_steps` if it is not finite.
-        Metrics carry the algorithm's name.
+        It uses the current learning rate and does not advance its schedule. If it is not finite, it counts as one of
+        `bad_steps`.
+
+        Returns:
+            Metrics, prefixed with the name of the algorithm.
         """
         steps, batch = self.steps, MiniBatch.from_groups(train_batch, 0, len(train_batch.rollouts.prompts))
         try:
@@ -103,7 +112,7 @@ class Updater:
         return ours | {f"{algorithm.name}/{name}": metrics[f"actor/{name}"] for name in ("grad_norm", "skipped_steps")}
 
     def _mini_batches(self, train_batch: TrainBatch) -> list[MiniBatch]:
-        """Groups in order, `global_batch_size` prompts each: a group is never cut."""
+        """Mini-batches of `global_batch_size` whole groups each, in order."""
         size, prompts = self.config.worker.actor.global_batch_size, len(train_batch.rollouts.prompts)
         return [
             MiniBatch.from_groups(train_batch, first, min(first + size, prompts)) for first in range(0, prompts, size)
@@ -139,10 +148,7 @@ class Updater:
     def _losses(
         self, train_batch: TrainBatch, rows: range, batch: MiniBatch, objective: Objective
     ) -> dict[str, Tensor]:
-        """Loss of some rows, its terms and statistics.
-
-        All are shares of their value for the whole mini-batch.
-        """
+        """The loss of some rows, its terms and statistics, as parts of the sums over the whole mini-batch."""
         actor, settings, rollouts = self.config.worker.actor, self.config.algorithm, train_batch.rollouts
         algorithm = objective.algorithm
         part = slice(rows.start, rows.stop)
@@ -181,7 +187,8 @@ class Updater:
 
             def on_policy_mean(values: Tensor) -> Tensor:
                 denominator = self._denominator(batch.on_policy_rollouts, batch.on_policy_tokens)
-                return aggregate(values, on_policy_mask, mode, max(1, denominator))  # 0: all rows are in the echo term
+                # The denominator is 0 if all rows are in the echo term alone.
+                return aggregate(values, on_policy_mask, mode, max(1, denominator))
 
             def on_policy_share(values: Tensor) -> Tensor:
                 return aggregate(values.detach().float(), on_policy_mask, "token", max(1, batch.on_policy_tokens))
@@ -218,10 +225,10 @@ class Updater:
         return loss_denominator(mode, rollouts, tokens, self.config.data.max_response_length)
 
     def _separate_norms(self, train_batch: TrainBatch, batch: MiniBatch, objective: Objective) -> dict[str, float]:
-        """Gradient norms, before clipping, of the echo term (with its weight) and of all other terms.
+        """Gradient norms, before clipping, of the weighted echo term and of the sum of the other terms.
 
-        On request only: a pass more, of the echo term; the others' gradient is what it leaves of the whole. Leaves the
-        gradients as they were.
+        This takes another forward and backward pass for the echo term; the gradient of the other terms is the
+        difference. The gradients of the parameters are unchanged afterwards.
         """
         whole = [parameter.grad for parameter in self._parameters]
         self.optimizer.zero_grad(set_to_none=True)
@@ -248,14 +255,14 @@ class Updater:
             raise UserError(
                 f"the last {self.bad_steps} optimizer steps were not finite (loss {loss}, gradient norm {grad_norm}) "
                 "and were skipped: lower worker.actor.optim.lr, or look at the reward and the model. "
-                f"Raise trainer.max_bad_steps (now {self.config.trainer.max_bad_steps}) to go on longer; with another "
+                f"Raise trainer.max_bad_steps (now {self.config.trainer.max_bad_steps}) to allow more; to change the "
                 "learning rate, start from the last checkpoint with trainer.load_checkpoint_path=.../global_step_N and "
                 "another trainer.save_checkpoint_path."
             )
 
 
 def _clip(actor: ActorConfig) -> dict[str, Any]:
-    """The configuration of `core.policy_losses`."""
+    """The clip arguments of `core.policy_losses`."""
     return {
         "clip_low": actor.clip_ratio_low,
         "clip_high": actor.clip_ratio_high,

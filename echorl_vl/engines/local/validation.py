@@ -18,7 +18,7 @@ from echorl_vl.types import Problem, RolloutBatch, concatenate
 
 @dataclass(frozen=True)
 class Validation:
-    """What a validation found: metrics, and the graded rollouts."""
+    """Metrics of a validation, and its graded rollouts."""
 
     metrics: dict[str, float]
     rollouts: RolloutBatch
@@ -27,12 +27,11 @@ class Validation:
 def validate(
     policy: Policy, encoder: PromptEncoder, problems: Sequence[Problem], rewards: RewardManager, config: Config
 ) -> Validation:
-    """Metrics over all `problems`: mean reward, accuracy and its standard error, lengths.
+    """Validates the policy: mean reward, accuracy and its standard error, lengths.
 
-    `data.val_batch_size` problems are encoded and answered at a time, all of them for -1.
-
-    The draws depend on `worker.rollout.seed` alone, so two validations of one policy agree and those of two policies
-    differ by the policies only.
+    `data.val_batch_size` problems are processed at a time; -1 is all of them. The random numbers depend on
+    `worker.rollout.seed` alone, so validations of the same policy agree, and those of different policies differ by the
+    policies only.
     """
     params = validation_params(config)
     size = config.data.val_batch_size if config.data.val_batch_size > 0 else len(problems)

@@ -1,4 +1,4 @@
-"""What algorithms do beside plain sampling: a class for each capability that an algorithm may need of this engine."""
+"""Rollout strategies: a class for each capability that an algorithm may need of this engine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from echorl_vl.engines.local.strategies.sft_steps import SFTSteps
 if TYPE_CHECKING:
     from echorl_vl.engines.local.context import TrainingContext
 
-# In the order in which each wraps the next: hints are cut once for all rounds, and a round has its off-policy rows.
+# Each class wraps the next: hints are chosen once for all rounds, and each round has its off-policy rows.
 STRATEGIES: dict[Capability, type[RolloutStrategy]] = {
     Capability.SFT_STEPS: SFTSteps,
     Capability.HINTS: Hints,
@@ -31,7 +31,7 @@ STRATEGIES: dict[Capability, type[RolloutStrategy]] = {
 
 
 def strategy_classes(algorithm: Algorithm) -> Iterator[type[RolloutStrategy]]:
-    """Those of the algorithm's needs."""
+    """The strategies that an algorithm needs."""
     return (cls for capability, cls in STRATEGIES.items() if capability in algorithm.needs)
 
 
@@ -42,10 +42,17 @@ def check_training_set(
     splitter: Splitter,
     note: Callable[[str], None],
 ) -> None:
-    """Looks whether the configuration's algorithm can learn from a set; ``note`` takes lines about it, for the user.
+    """Checks that the configured algorithm can learn from a training set.
+
+    Args:
+        config: the run's configuration.
+        train: the training set.
+        demonstrations: encodes its demonstrations.
+        splitter: splits responses into reasoning steps.
+        note: called with each note for the user.
 
     Raises:
-        UserError: it can not.
+        UserError: the algorithm can't learn from the set.
     """
     algorithm = make_algorithm(config.algorithm.name, config.algorithm.options)
     for cls in strategy_classes(algorithm):
@@ -54,18 +61,18 @@ def check_training_set(
 
 
 def added_tokens(config: Config) -> int:
-    """Most tokens that the strategies of the configuration's algorithm add to a prompt."""
+    """The most tokens that the strategies of the configured algorithm add to a prompt."""
     algorithm = make_algorithm(config.algorithm.name, config.algorithm.options)
     return sum(cls.added_tokens(config) for cls in strategy_classes(algorithm))
 
 
 def make_strategy(config: Config, context: TrainingContext) -> RolloutStrategy:
-    """That of the configuration's algorithm: plain, or with all that the algorithm needs."""
+    """Makes the strategy of the configured algorithm, a class with all that it needs."""
     algorithm = make_algorithm(config.algorithm.name, config.algorithm.options)
     return type("Strategy", (*strategy_classes(algorithm), RolloutStrategy), {})(config, context)
 
 
 def make_collector(config: Config, context: TrainingContext) -> RolloutCollector:
-    """Collects batches with the strategy of the configuration's algorithm."""
+    """Makes the collector of the configured algorithm."""
     collector = DynamicSampling if config.algorithm.online_filtering else RolloutCollector
     return collector(config, context, make_strategy(config, context))

@@ -1,5 +1,5 @@
-"""Dynamic sampling (DAPO): groups at or outside of filter_low and filter_high are dropped, and further problems sampled
-until rollout_batch_size groups are there.
+"""Dynamic sampling (DAPO): drops groups whose mean is not between filter_low and filter_high, and samples further
+problems until there are rollout_batch_size groups.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from echorl_vl.types import RolloutBatch, concatenate, take_rows
 class DynamicSampling(RolloutCollector):
     """Collects groups by their mean of `algorithm.filter_key`.
 
-    A step learns from groups that were chosen by their rewards, so `reward/...` in the metrics of its batch are of all
-    rollouts that were sampled: what the policy scores, on problems as they come.
+    The groups of a step are selected by their rewards, so the metrics `reward/*` are computed over all sampled
+    rollouts: they measure the policy on unselected problems.
     """
 
     def collect(self, step: int, timer: PhaseTimer, echo: bool = True) -> RolloutBatch:
-        """As `RolloutCollector.collect`.
+        """See `RolloutCollector.collect`.
 
         Raises:
-            UserError: too few groups were left after `trainer.max_try_make_batch` rounds.
+            UserError: too few groups are left after `trainer.max_try_make_batch` rounds.
         """
         keep_success = self.config.algorithm.keeps_all_success(echo)
         needed, limit = self.config.data.rollout_batch_size, self.config.trainer.max_try_make_batch
@@ -51,22 +51,22 @@ class DynamicSampling(RolloutCollector):
         return replace(_take_groups(whole, torch.arange(found) < needed), metrics=metrics)
 
     def _filtered(self, batch: RolloutBatch, keep_success: bool, means: list[float]) -> list[RolloutBatch]:
-        """The batch without its dropped groups, [] if none is left; notes the groups' `means` of the filter key."""
+        """The batch without its dropped groups, [] if none is left; appends the mean of each group to `means`."""
         algorithm, groups = self.config.algorithm, len(batch.prompts)
         if missing := [row for row in batch.scores if algorithm.filter_key not in row]:
             raise UserError(
-                f"algorithm.filter_key = {algorithm.filter_key}: the reward has no such part; it gave "
+                f"algorithm.filter_key = {algorithm.filter_key}: the reward has no such part; expected one of "
                 f"{', '.join(sorted(missing[0]))}"
             )
         on_policy, group_ids = batch.is_on_policy.cpu(), batch.group_ids.cpu()
-        own_groups = group_ids[on_policy]
+        on_policy_groups = group_ids[on_policy]
         values = torch.tensor([row[algorithm.filter_key] for row in batch.scores], dtype=torch.float64)[on_policy]
-        mean = group_reduce(values, own_groups, groups, "sum") / own_groups.bincount(minlength=groups)
+        mean = group_reduce(values, on_policy_groups, groups, "sum") / on_policy_groups.bincount(minlength=groups)
         means += mean.tolist()
-        kept = (mean > algorithm.filter_low) & (mean < algorithm.filter_high)  # as EasyR1: neither bound is inside
+        kept = (mean > algorithm.filter_low) & (mean < algorithm.filter_high)  # as in EasyR1, both bounds are excluded
         if keep_success:
             accuracies = torch.tensor([row["accuracy"] for row in batch.scores], dtype=torch.float64)[on_policy]
-            success = all_of_group(accuracies >= self.config.echo.verify_threshold, own_groups, groups)
+            success = all_of_group(accuracies >= self.config.echo.verify_threshold, on_policy_groups, groups)
             aux_only = (success & ~kept)[group_ids].to(batch.group_ids.device)
             batch, kept = replace(batch, aux_only=aux_only), kept | success
         return [_take_groups(batch, kept)] if kept.any() else []
@@ -77,13 +77,12 @@ class DynamicSampling(RolloutCollector):
             f"step {step}: {rounds} rounds of sampling left {kept} groups of {self.config.data.rollout_batch_size} "
             f"(data.rollout_batch_size): algorithm.online_filtering drops those whose mean {algorithm.filter_key} is "
             f"not between filter_low = {algorithm.filter_low} and filter_high = {algorithm.filter_high}; the means "
-            f"went from {min(means):.3g} to {max(means):.3g}. Easier or harder problems, other bounds, a larger "
-            "worker.rollout.n, algorithm.dynamic_sampling=echo, or a higher trainer.max_try_make_batch (-1: no limit) "
-            "help"
+            f"ranged from {min(means):.3g} to {max(means):.3g}. Use easier or harder problems, other bounds, a larger "
+            "worker.rollout.n, algorithm.dynamic_sampling=echo, or a higher trainer.max_try_make_batch (-1: no limit)"
         )
 
 
 def _take_groups(rollouts: RolloutBatch, kept: Tensor) -> RolloutBatch:
-    """The groups of a (P,) bool mask."""
+    """The groups that a (P,) bool mask selects."""
     rows = kept.to(rollouts.group_ids.device)[rollouts.group_ids].nonzero().squeeze(1)
     return take_rows(rollouts, rows)

@@ -1,4 +1,4 @@
-"""Prompts that carry a hint, the beginning of their demonstration (UFT)."""
+"""Prompts that end with a hint: the first pieces of their demonstration (UFT)."""
 
 from __future__ import annotations
 
@@ -21,24 +21,26 @@ from echorl_vl.engines.local.update import Updater
 from echorl_vl.types import Prompt, RolloutBatch, TrainBatch
 
 BOX = r"\boxed"
-LOOKED_AT = 1000  # problems, at the start of a run
+CHECKED = 1000  # demonstrations that are checked at the start of a run
 
 
 class AlgorithmWithHints(Protocol):
-    """What an algorithm brings that needs `Capability.HINTS`.
+    """The interface of an algorithm with `Capability.HINTS`.
 
-    pieces: most pieces that a demonstration is cut in. coef: weight in the loss of the mean NLL of hint tokens.
+    Attributes:
+        pieces: the most pieces of a demonstration.
+        coef: weight of the mean NLL of hint tokens in the loss.
     """
 
     pieces: int
     coef: float
 
     def keep_hint(self, step: int, total_steps: int, pieces: Tensor, generator: torch.Generator) -> Tensor:
-        """(P,) pieces of each demonstration, of (P,) `pieces`, that stand in its prompt at `step` (1 the first)."""
+        """(P,) how many of the (P,) `pieces` of each demonstration its prompt contains at `step`, counted from 1."""
 
 
 class Hints(RolloutStrategy):
-    """The response of a prompt continues the first pieces of its demonstration, as many as the algorithm says."""
+    """Appends the first pieces of its demonstration to each prompt, as many as the algorithm says."""
 
     algorithm: AlgorithmWithHints
 
@@ -50,25 +52,25 @@ class Hints(RolloutStrategy):
         demonstrations: DemonstrationEncoder,
         splitter: Splitter,
     ) -> list[str]:
-        looked_at = min(len(train), LOOKED_AT)
-        tokens = (demonstrations.encode(train[index]) for index in range(looked_at))
+        checked = min(len(train), CHECKED)
+        tokens = (demonstrations.encode(train[index]) for index in range(checked))
         hints = (cut_hints(one, demonstrations.tokenizer, splitter, algorithm.pieces) for one in tokens)
         without = sum(not found for found in hints)
         if not without:
             return []
-        what = f"{without:,} of {looked_at:,} demonstrations are one step up to their answer and give no hint"
-        return [f"{what}: their problems are trained on without one (echo.splitter says where steps end)"]
+        what = f"{without:,} of {checked:,} demonstrations have a single step up to their answer and give no hint"
+        return [f"{what}: their problems are trained on without one (echo.splitter defines the steps)"]
 
     @staticmethod
     def added_tokens(config: Config) -> int:
-        return config.data.max_response_length  # a demonstration is no longer than a response may be
+        return config.data.max_response_length  # the most that a demonstration may have
 
     @property
     def prompt_term(self) -> HintTerm:
         return HintTerm(self.algorithm.coef)
 
     def grade(self, rollouts: RolloutBatch, timer: PhaseTimer, beginnings: Sequence[str] | None = None) -> RolloutBatch:
-        """The batch with the scores of whole solutions: the hint, and what the policy made of it."""
+        """Scores whole solutions: the hint, and the response that continues it."""
         decode = self.policy.tokenizer.decode
         hints = [decode(p.input_ids[-p.hint_tokens :]) if p.hint_tokens else "" for p in rollouts.prompts]
         return super().grade(rollouts, timer, hints)
@@ -98,13 +100,13 @@ class Hints(RolloutStrategy):
 
 @dataclass(frozen=True)
 class HintTerm:
-    """The NLL of the hints: the mean over the hint tokens of an optimizer step, each prompt's once."""
+    """The NLL of the hints: the mean over the hint tokens of an optimizer step. Each prompt counts once."""
 
     coef: float
     metric: str = "hint/loss"
 
     def tokens(self, rollouts: RolloutBatch, rows: range, step: range) -> PromptTokens | None:
-        """See `PromptTerm`. A prompt counts by the share of its rows that are in `rows`."""
+        """See `PromptTerm`. A prompt has the share of its rows that are in `rows` as its weight."""
         group_ids = rollouts.group_ids.cpu()
         in_step = group_ids[step.start : step.stop].unique().tolist()
         total = sum(rollouts.prompts[group].hint_tokens for group in in_step)
@@ -126,22 +128,28 @@ class HintTerm:
 
 
 def cut_hints(demonstration: Tensor, tokenizer: Any, splitter: Splitter, most: int) -> list[Tensor]:
-    """The hints of one piece, two pieces, ..., at most `most`, of a demonstration (L,); tokens, (l,) each.
+    """Makes the hints of one piece, two pieces, ... of a demonstration.
 
-    The first step that has a boxed answer (or else the last step) and what comes after it are in none.
+    Hints end before the first step with a boxed answer, or before the last step if there is none.
 
     Args:
-        demonstration: tokens of a response, with the end of the turn. splitter: says where steps end; hints end there.
+        demonstration: (L,) tokens of a response, with the end of the turn.
+        tokenizer: decodes the tokens.
+        splitter: splits the demonstration into steps; a hint consists of whole steps.
+        most: the most pieces.
+
+    Returns:
+        Tokens (l,) of each hint.
     """
     tokens = demonstration[:-1]
     steps = step_ids(tokens[None], torch.ones(1, len(tokens), dtype=torch.bool), splitter)[0]
     last = int(steps.max())
     texts = tokenizer.batch_decode([tokens[steps == step] for step in range(last)])
-    # A box may be spread over steps: the text up to its end tells.
+    # A box may be spread over several steps, so the text up to each step is searched.
     answer = next((step for step in range(last) if BOX in "".join(texts[: step + 1])), last)
     return [tokens[:end] for end in piece_ends(steps[steps <= answer], most)]
 
 
 def with_hint(prompt: Prompt, hint: Tensor) -> Prompt:
-    """The prompt with a hint (l,) behind it: the response continues it."""
+    """Appends a hint (l,) to a prompt; the response continues it."""
     return replace(prompt, input_ids=torch.cat([prompt.input_ids, hint]), hint_tokens=len(hint))

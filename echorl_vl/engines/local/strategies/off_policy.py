@@ -1,4 +1,4 @@
-"""Demonstrations as rows of a batch: one beside the rollouts of each prompt (LUFFY, SRFT), or alone (SFT)."""
+"""Demonstrations as rows of a batch: next to the rollouts of their prompts (LUFFY, SRFT), or alone (SFT)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from echorl_vl.types import Prompt, RolloutBatch, merge_groups
 
 
 class OffPolicyRows(RolloutStrategy):
-    """n - 1 rollouts of each prompt, and its demonstration as the last row of the group."""
+    """Samples n - 1 rollouts of each prompt; its demonstration is the last row of the group."""
 
     @property
     def params(self) -> SamplingParams:
@@ -30,14 +30,14 @@ class OffPolicyRows(RolloutStrategy):
 
 
 class DemonstrationsOnly(RolloutStrategy):
-    """The demonstration of each prompt; nothing is sampled."""
+    """Takes the demonstration of each prompt and samples nothing."""
 
     def sample(self, prompts: Sequence[Prompt], step: int, purpose: str, timer: PhaseTimer) -> RolloutBatch:
         return self.grade(off_policy_rows(self.policy, prompts, self.demonstrations(prompts)), timer)
 
 
 def off_policy_rows(policy: Policy, prompts: Sequence[Prompt], demonstrations: Sequence[Tensor]) -> RolloutBatch:
-    """One row for each prompt: its demonstration (L,), as if it were a response. Log-probs and entropies are 0."""
+    """A row for each prompt with its demonstration (L,) as the response. Log-probs and entropies are 0."""
     lengths = torch.tensor([len(tokens) for tokens in demonstrations])
     tokens = pad_sequence([tokens.to(policy.device) for tokens in demonstrations], True, policy.pad_id)
     mask = torch.arange(tokens.shape[1], device=policy.device) < lengths.to(policy.device)[:, None]
@@ -58,7 +58,7 @@ def off_policy_rows(policy: Policy, prompts: Sequence[Prompt], demonstrations: S
 
 
 def with_off_policy_rows(rollouts: RolloutBatch, policy: Policy, demonstrations: Sequence[Tensor]) -> RolloutBatch:
-    """The demonstration (L,) of each prompt as the last row of its group."""
+    """Adds the demonstration (L,) of each prompt as the last row of its group."""
     every = torch.arange(len(rollouts.prompts))
     rows = off_policy_rows(policy, rollouts.prompts, demonstrations)
     return merge_groups([rollouts, rows], [every, every], policy.pad_id)

@@ -1,4 +1,4 @@
-"""More rounds of sampling for the prompts that need them, and a choice of rows for the update (Reinforce-Ada)."""
+"""Further rounds of sampling for some prompts, and a selection of rows for the update (Reinforce-Ada)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,26 @@ from echorl_vl.types import Prompt, RolloutBatch, TrainBatch, merge_groups
 
 
 class AlgorithmWithRounds(Protocol):
-    """What an algorithm brings that needs `Capability.ROUNDS`. max_rounds: of sampling for one prompt, at most."""
+    """The interface of an algorithm with `Capability.ROUNDS`.
+
+    Attributes:
+        max_rounds: the most rounds of sampling for a prompt.
+    """
 
     max_rounds: int
 
     def is_done(self, correct: Tensor, group_ids: Tensor) -> Tensor:
-        """(P,) bool: prompts that need no further round, from their rollouts so far (B,)."""
+        """(P,) bool: prompts that need no further round, by their rollouts so far (B,)."""
 
     def select_rows(self, correct: Tensor, group_ids: Tensor) -> Tensor:
         """(B,) bool: rows that go into the update."""
 
 
 class Rounds(RolloutStrategy):
-    """n rollouts of each prompt, n more of those that are not done, and so on; rows stay in the order of sampling."""
+    """Samples n rollouts of each prompt, n more of those that are not done, and so on.
+
+    The rows of a group are in the order of sampling.
+    """
 
     algorithm: AlgorithmWithRounds
 
@@ -49,13 +56,13 @@ class Rounds(RolloutStrategy):
             scores = scores + parts[-1].scores
             group_ids = torch.cat([group_ids, undone[parts[-1].group_ids.cpu()]])
         metrics = {"sampling/rounds": float(len(parts)), "sampling/rollouts_per_prompt": len(scores) / len(prompts)}
-        # Rewards are those of the first round: the others are of prompts that went ill, or too well.
+        # Reward metrics are those of the first round: further rounds have prompts that were selected by their rewards.
         metrics |= reward_metrics(first.scores)
         merged = first if len(parts) == 1 else merge_groups(parts, numbers, self.policy.pad_id)
         return replace(merged, metrics=metrics)
 
     def update_batch(self, train_batch: TrainBatch) -> TrainBatch:
-        """The algorithm's rows and those with a clip, which are in no other term of the loss if they are not its."""
+        """The algorithm's rows, and other rows with a clip, which are in the echo term alone."""
         train_batch = super().update_batch(train_batch)
         kept = self.algorithm.select_rows(train_batch.verified, train_batch.rollouts.group_ids)
         with_clip = torch.zeros_like(kept)

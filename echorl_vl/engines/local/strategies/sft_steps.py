@@ -1,4 +1,4 @@
-"""Steps of supervised fine-tuning on the problems that no rollout solves, in between (ReLIFT)."""
+"""Additional steps of supervised fine-tuning on problems that no rollout solves (ReLIFT)."""
 
 from __future__ import annotations
 
@@ -22,19 +22,27 @@ from echorl_vl.types import TrainBatch
 
 
 class AlgorithmWithSFTSteps(Protocol):
-    """What an algorithm brings that needs `Capability.SFT_STEPS`. buffer: problems that make a step."""
+    """The interface of an algorithm with `Capability.SFT_STEPS`.
+
+    Attributes:
+        buffer: problems of an SFT step.
+    """
 
     buffer: int
 
 
 class SFTSteps(RolloutStrategy):
-    """Problems whose rollouts all fail wait in `waiting`; `buffer` of them make a step on their demonstrations."""
+    """Fine-tunes on the demonstrations of problems whose rollouts all fail, `buffer` problems at a time.
+
+    Attributes:
+        waiting: failed problems that are not used yet, by their index in the training set.
+    """
 
     algorithm: AlgorithmWithSFTSteps
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.waiting: list[int] = []  # by their place in the training set
+        self.waiting: list[int] = []
 
     @staticmethod
     def check(
@@ -47,7 +55,7 @@ class SFTSteps(RolloutStrategy):
         if algorithm.buffer > len(train):
             raise UserError(
                 f"algorithm.options.buffer = {algorithm.buffer} ({config.origin('algorithm.options')}): the buffer "
-                f"holds each problem once, and {train.source} has {len(train):,} with a demonstration, so it would "
+                f"contains each problem once, and {train.source} has {len(train):,} with a demonstration, so it would "
                 f"never be full; expected at most {len(train):,}"
             )
         return []
@@ -70,7 +78,7 @@ class SFTSteps(RolloutStrategy):
         return means | {"sft/steps": float(len(steps)), "sft/buffer": float(len(self.waiting))}
 
     def _batches(self, failed: Sequence[int]) -> Iterator[list[int]]:
-        """Appends problems that are not waiting yet; yields every full batch and takes it out."""
+        """Adds problems that are not waiting yet; removes and yields each full batch."""
         self.waiting += [problem for problem in dict.fromkeys(failed) if problem not in self.waiting]
         while len(self.waiting) >= self.algorithm.buffer:
             batch, self.waiting = self.waiting[: self.algorithm.buffer], self.waiting[self.algorithm.buffer :]
