@@ -1,4 +1,4 @@
-"""The command `echorl`: every program of this package by a short name, the same code as its `python -m` form."""
+"""The command `echorl`, which runs each program of this package under a short name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ from echorl_vl.outputs.terminal import print_error
 
 
 class Command(NamedTuple):
-    """`module` has the `main`, `extra` ("": none) what it needs, `summary` is its line in `echorl --help`."""
+    """A program.
+
+    Attributes:
+        module: has its function `main`.
+        extra: the extra of the package that it needs; "" for none.
+        summary: its line in `echorl --help`.
+    """
 
     module: str
     extra: str
@@ -25,25 +31,29 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "init": Command("echorl_vl.init", "", "write a starter configuration, and a reward to start from"),
-    "train": Command("echorl_vl.train", "train", "train a policy; --dry-run shows first what would be trained on"),
+    "train": Command("echorl_vl.train", "train", "train a policy; --dry-run shows the data and tries the reward first"),
     "show": Command("echorl_vl.outputs.show", "train", "print rollouts of a run, with step entropies and EchoClips"),
-    "plots": Command("echorl_vl.outputs.plots", "train", "draw the plots of a run again, or lay several runs over it"),
+    "plots": Command(
+        "echorl_vl.outputs.plots", "train", "draw the plots of a run again, or compare several runs in one plot"
+    ),
     "eval": Command("echorl_vl.evaluation.run", "eval", "score a checkpoint on benchmarks; --list names them"),
-    "compare": Command("echorl_vl.evaluation.compare", "eval", "tell whether B is better than A on benchmarks"),
-    "generate": Command("echorl_vl.generators.geometry3k.generate", "train", "make geometry problems from a seed"),
-    "convert": Command("echorl_vl.generators.geometry3k.convert", "train", "write the Geometry3K release as parquet"),
-    "check": Command("echorl_vl.engines.check", "train", "say whether this environment has what an engine needs"),
-    "evidence": Command("echorl_vl.evidence.__main__", "train", "make the paper's analyses again (from a checkout)"),
-    "warmstart": Command("echorl_vl.tiny.warmstart", "train", "make the tiny policy for images again"),
-    "warmstart-text": Command("echorl_vl.tiny.arithmetic.warmstart", "train", "make the tiny policy for text again"),
+    "compare": Command(
+        "echorl_vl.evaluation.compare", "eval", "test whether model B is better than model A on benchmarks"
+    ),
+    "generate": Command("echorl_vl.generators.geometry3k.generate", "train", "generate geometry problems from a seed"),
+    "convert": Command("echorl_vl.generators.geometry3k.convert", "train", "convert the Geometry3K release to parquet"),
+    "check": Command("echorl_vl.engines.check", "train", "check that this environment has what an engine needs"),
+    "evidence": Command("echorl_vl.evidence.__main__", "train", "repeat the paper's analyses (from a checkout)"),
+    "warmstart": Command("echorl_vl.tiny.warmstart", "train", "train the tiny policy for images again"),
+    "warmstart-text": Command("echorl_vl.tiny.arithmetic.warmstart", "train", "train the tiny policy for text again"),
 }
 
 BROUGHT_BY = {"train": "peft", "eval": "math_verify"}
-"""Extra -> a module that is there where it is installed."""
+"""Extra -> a module that only this extra installs."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status of the command, or 2 where there is no such command."""
+    """Runs the command line; returns the exit status of the program, or 2 if there is no such command."""
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or [""]
     if name in ("--version", "--help", "-h", ""):
         return _print(f"echorl-vl {__version__}" if name == "--version" else _help()) or (0 if name else USAGE_ERROR)
@@ -76,7 +86,7 @@ def _print(text: str) -> int:
 def _help() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {each.summary}" for name, each in COMMANDS.items()]
-    return "\n".join(["usage: echorl COMMAND ...", "", *lines, "", "`echorl COMMAND --help` says what it takes."])
+    return "\n".join(["usage: echorl COMMAND ...", "", *lines, "", "`echorl COMMAND --help` describes its options."])
 
 
 def _unknown(name: str) -> str:

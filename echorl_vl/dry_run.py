@@ -1,4 +1,4 @@
-"""`python -m echorl_vl.train my.yaml --dry-run`: what a run would read, grade and need, without training anything."""
+"""The dry run (`--dry-run`): shows the prompts, tries the reward and estimates the memory, without training."""
 
 from __future__ import annotations
 
@@ -28,18 +28,20 @@ from echorl_vl.outputs.folders import check_writable
 from echorl_vl.rewards.manager import RewardManager
 
 PROMPTS = 3
-_LONGEST_PROMPT = 2000  # characters of it that are shown
+_LONGEST_PROMPT = 2000  # characters; of longer prompts, the start and the end are shown
 
 
 def dry_run(config: Config, engine: Engine) -> Iterator[str]:
-    """Lines about problems, prompts, reward and memory, each as soon as it is known.
+    """Checks a configuration without training and without loading the weights of the model.
 
-    The data are loaded and checked as a run would, three prompts are rendered and encoded, and the reward is tried on
-    the ground truths of these problems. The model's weights are not loaded.
+    Loads and checks the data as a run does, encodes three prompts, and scores the ground truths of these problems.
+
+    Yields:
+        Lines about problems, prompts, reward and memory.
 
     Raises:
-        UserError: what would stop a run at its start: data, images, templates, tokenizer, processor, demonstrations,
-            reward or a run folder that can't be written.
+        UserError: a run would fail at its start, because of data, images, templates, tokenizer, processor,
+            demonstrations, reward or run folder.
     """
     check_writable(config.trainer.output_folder)
     data, inputs = config.data, load_inputs(config.worker.actor.model)
@@ -59,7 +61,7 @@ def dry_run(config: Config, engine: Engine) -> Iterator[str]:
 def _set_lines(
     key: str, demonstration_key: str | None, encoder: PromptEncoder, config: Config
 ) -> Generator[str, None, Problems]:
-    """Lines about a problem set; returns the problems that a run would take from it."""
+    """Yields lines about a problem set; returns the problems that a run would use."""
     notes: list[str] = []
     problems = load_set(config, getattr(config.data, key), demonstration_key)
     kept = screen_set(config, problems, encoder, notes.append)
@@ -71,7 +73,7 @@ def _set_lines(
 def _demonstration_lines(
     problems: Problems, encoder: PromptEncoder, tokenizer: Any, config: Config, engine: Engine
 ) -> Generator[str, None, Problems]:
-    """Lines about the demonstrations that the algorithm learns from, if it does; returns the problems with one."""
+    """Yields notes on the demonstrations, if the algorithm uses them; returns the problems that have one."""
     algorithm = make_algorithm(config.algorithm.name, config.algorithm.options)
     if not algorithm.needs_demonstrations or config.trainer.val_only:
         return problems
@@ -107,7 +109,7 @@ def _prompt_lines(problems: Problems, index: int, encoder: PromptEncoder) -> Ite
 
 
 def _reward_lines(answers: Sequence[str], config: Config) -> Iterator[str]:
-    """The scores of the ground truths, as they stand and as the boxed answer of a response."""
+    """Mean scores of the ground truths, given alone, in a box, and in a <think> response."""
     reward = config.worker.reward
     forms = {
         "the answer alone": "{}",
@@ -132,18 +134,18 @@ def _reward_lines(answers: Sequence[str], config: Config) -> Iterator[str]:
     if not verified:
         yield (
             "  warning: none of these responses is verified (accuracy below echo.verify_threshold = "
-            f"{config.echo.verify_threshold:g}). Either the reward expects another form of answer, or it is at fault"
+            f"{config.echo.verify_threshold:g}). The reward expects another form of answers, or has a bug"
         )
 
 
 def _memory_lines(config: Config, engine: Engine, model_config: Any) -> Iterator[str]:
-    """A lower bound: weights, gradients, AdamW, and the keys and values of a step's rollouts; no activations."""
+    """The memory of weights, gradients, AdamW, and keys and values of a step; activations are not included."""
     machine = Machine.here()
     yield ""
     memory = model_memory(config, bool(machine.gpus))
     if memory is None:
         path = config.worker.actor.model.model_path
-        yield f"memory: the number of parameters of {path} can't be told before its weights are loaded"
+        yield f"memory: the number of parameters of {path} is unknown until its weights are loaded"
         return
     text = model_config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads

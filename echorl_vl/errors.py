@@ -1,4 +1,4 @@
-"""The one exception that stands for a mistake the user can mend, and the exit statuses of our commands."""
+"""The exception for mistakes that the user can fix, and the exit statuses of the commands."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from contextlib import contextmanager
 from typing import Any
 
 USAGE_ERROR = 2
-"""Exit status of a command that was given something it can't use, as `argparse` has it."""
+"""Exit status after a `UserError`; the same as that of `argparse`."""
 
 INTERRUPTED = 130
-"""Exit status of a run that the user stopped, as of any program that SIGINT ends."""
+"""Exit status of a run that the user stopped; the same as that of a program that SIGINT ends."""
 
 
 class UserError(Exception):
-    """Bad input. The message names the file, row or key, what was found and what is wanted.
+    """Invalid input. The message names the file, row or key, and says what was expected and what was given.
 
     The command line prints it without a traceback and exits with status 2.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Subclasses make their message of other arguments, so what comes out of a pickle is not made by __init__."""
+        """Unpickles without `__init__`, whose arguments are not the message in subclasses."""
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__
 
 
@@ -29,13 +29,17 @@ _NAMES: dict[str, str] = {}
 
 
 def setting(key: str) -> str:
-    """A configuration key for a message, as the running program calls it (`settings_called`)."""
+    """The name of a configuration key in messages of the running program (see `settings_called`)."""
     return _NAMES.get(key, key)
 
 
 @contextmanager
 def settings_called(names: Mapping[str, str]) -> Iterator[None]:
-    """For a program that has options in the place of configuration keys: `names` gives the option of a key."""
+    """Names configuration keys as the options of a program in its messages.
+
+    Args:
+        names: configuration key -> option.
+    """
     _NAMES.update(names)
     try:
         yield
@@ -44,11 +48,11 @@ def settings_called(names: Mapping[str, str]) -> Iterator[None]:
 
 
 def counted(number: int, noun: str) -> str:
-    """As in "1 problem" and "1,234 problems"."""
+    """A number with a noun: "1 problem", "1,234 problems"."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def shorten(text: str, limit: int = 200) -> str:
-    """``text`` on one line, cut in the middle if it is longer than ``limit`` characters."""
+    """The text on one line; longer than `limit` characters, its middle is cut out."""
     text = " ".join(text.split())
     return text if len(text) <= limit else f"{text[: limit // 2]} ... {text[-limit // 2 :]}"

@@ -21,7 +21,7 @@ SHIPPED_REWARD = "echorl_vl/rewards/geometry.py:compute_score"
 
 @job
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status (0 done, 2 a mistake in the input)."""
+    """Runs the command line; returns the exit status: 0, or 2 after a `UserError`."""
     options = _parser().parse_args(arguments)
     written = write_starter(options.config, options.text, options.reward)
     print(visible("wrote " + ", ".join(str(path) for path in written)))
@@ -30,18 +30,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def write_starter(config: Path, text: bool = False, reward: Path | None = None) -> list[Path]:
-    """Writes a configuration that runs as it stands, and a reward file where asked for; nothing is overwritten.
+    """Writes a configuration that runs without changes, and optionally a reward file.
 
     Args:
-        config: path of the configuration (.yaml); its name without the suffix names the run.
-        text: a job on text instead of one on images.
-        reward: path of the reward file (.py) that the configuration then uses; None for the shipped reward.
+        config: path of the configuration (.yaml). Its name without the suffix becomes the name of the run.
+        text: whether the problems are text instead of images.
+        reward: path of a reward file (.py) to write and use; None uses the reward of the package.
 
     Returns:
         The files that were written.
 
     Raises:
-        UserError: a file is there already, has another suffix, or can't be written.
+        UserError: a file exists, has an invalid suffix, or can't be written.
     """
     for path, suffixes in ((config, (".yaml", ".yml")), (reward, (".py",))):
         if path is not None:
@@ -50,7 +50,7 @@ def write_starter(config: Path, text: bool = False, reward: Path | None = None) 
     name = re.sub(r"[^\w.-]+", "_", config.stem)
     content = content.replace("RUN_NAME", name).replace("NAME.yaml", str(config))
     files = {config: content}
-    if reward is not None:  # a relative path is looked up in the configuration's folder, too
+    if reward is not None:  # relative paths also start from the configuration's folder
         function = f"{os.path.relpath(reward, config.parent)}:compute_score"
         files[config] = content.replace(
             f"reward_function: {SHIPPED_REWARD}", f"reward_function: {json.dumps(function)}"
@@ -65,17 +65,17 @@ def _check(path: Path, suffixes: tuple[str, ...]) -> None:
     if path.suffix not in suffixes:
         raise UserError(f"{path}: expected a file name that ends in {' or '.join(suffixes)}")
     if path.exists():
-        raise UserError(f"{path} exists and is not overwritten; give another name, or remove it")
+        raise UserError(f"{path} exists and is not overwritten; choose another name, or remove it")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=program("init", "echorl_vl.init"),
-        description="Writes a starter configuration that runs as it stands; its comments say what to change.",
+        description="Writes a starter configuration that runs without changes; its comments say what to adapt.",
     )
-    parser.add_argument("config", type=Path, help="the configuration to write, for example my.yaml")
-    parser.add_argument("--text", action="store_true", help="a job on text instead of one on images")
-    parser.add_argument("--reward", type=Path, metavar="FILE.py", help="also write a reward file to start from")
+    parser.add_argument("config", type=Path, help="configuration to write, for example my.yaml")
+    parser.add_argument("--text", action="store_true", help="problems of text instead of images")
+    parser.add_argument("--reward", type=Path, metavar="FILE.py", help="also write a reward file to adapt")
     return parser
 
 

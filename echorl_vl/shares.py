@@ -1,7 +1,7 @@
-"""Shares, such as an accuracy: as people read them, and their standard error where they are all or nothing.
+"""Formats shares, such as an accuracy, and estimates their standard errors.
 
-The sample's own error is 0 there: with 0 of 6 correct the truth may well be 10 %, and the spread of six equal values
-knows nothing of that. Wilson's interval (1927) does.
+If all values of a sample are equal, its standard error is 0. But with 0 of 6 correct, the true share may well be 10 %:
+Wilson's interval (1927) covers that.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-_EXACT = 1e-9  # a mean of ones may miss 1 by this much
+_EXACT = 1e-9  # rounding error of a mean of ones
 _MOST_DECIMALS = 2
-_ROUNDING = 1e-12  # equal values summed in floating point
+_ROUNDING = 1e-12  # rounding error of the standard error of equal values
 
 
 def percent(share: float, decimals: int = 0, sign: str = " %") -> str:
     """0.5 -> "50 %", 0.996 -> "99.6 %", 0.00001 -> "< 0.01 %"; "?" for NaN and infinity.
 
     Args:
-        share: 1 is all.
-        decimals: how many where they don't round to 0 or 100; else there are as many more as that takes.
-        sign: what follows the number.
+        share: a share; 1 is 100 %.
+        decimals: number of decimals. More are added if the result would round to 0 or 100.
+        sign: text after the number.
     """
     if not math.isfinite(share):
         return "?"
@@ -36,7 +36,7 @@ def percent(share: float, decimals: int = 0, sign: str = " %") -> str:
 def wilson_interval(share: float, trials: float, z: float = 1.0) -> tuple[float, float]:
     """(low, high) of Wilson's score interval: the shares p with |share - p| <= z sqrt(p (1 - p) / trials).
 
-    Within [0, 1], and never of no width: 0 of 6 gives 0 to 0.14 at z = 1, and 0 to 0.39 at z = 1.96.
+    It is within [0, 1], and its width is never 0: 0 of 6 gives 0 to 0.14 at z = 1, and 0 to 0.39 at z = 1.96.
     """
     shrink = 1 + z * z / trials
     centre = (share + z * z / (2 * trials)) / shrink
@@ -45,27 +45,30 @@ def wilson_interval(share: float, trials: float, z: float = 1.0) -> tuple[float,
 
 
 def wilson_error(share: float, trials: float) -> float:
-    """How far the interval at z = 1 reaches from `share`: 1 / (n + 1) at 0 of n and at n of n."""
+    """The larger distance of the interval's ends at z = 1 from `share`: 1 / (n + 1) at 0 of n and at n of n."""
     low, high = wilson_interval(share, trials)
     return max(share - low, high - share)
 
 
 def known_error(sample_error: float, share: float, trials: float) -> float:
-    """The sample's standard error, but where it is 0 (all trials came out the same) Wilson's; nan stays nan.
+    """The sample's standard error, or Wilson's if it is 0 because all trials are equal.
 
-    A mean of scores that are no shares, outside [0, 1], keeps what it has.
+    A NaN error, and that of a mean outside [0, 1], which is not a share, are returned unchanged.
     """
     nothing = sample_error < _ROUNDING and 0 <= share <= 1
     return wilson_error(share, trials) if nothing else sample_error
 
 
 def clustered_standard_error(accuracies: Sequence[float], n: int) -> float:
-    """Standard error of a mean accuracy, clustered by problem; Wilson's where all problems have the same accuracy,
-    which is no certainty; nan for fewer than two problems.
+    """Standard error of a mean accuracy, clustered by problem: responses to one problem are not independent.
 
     Args:
-        accuracies: (P * n,) in problem order, n responses each. The error is that of the mean over problems of each
-            problem's own mean: responses to one problem are no independent evidence.
+        accuracies: (P * n,) in the order of the problems, n responses each.
+        n: responses to each problem.
+
+    Returns:
+        The standard error of the mean over problems of each problem's mean; Wilson's if all problems have the same
+        accuracy; NaN for fewer than two problems.
     """
     problems = [sum(accuracies[first : first + n]) / n for first in range(0, len(accuracies), n)]
     count = len(problems)

@@ -24,7 +24,11 @@ logger = logging.getLogger("echorl_vl.train")  # __name__ is __main__ under pyth
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status (0 done, 2 a mistake in the input, 130 stopped by the user)."""
+    """Runs the command line.
+
+    Returns:
+        The exit status: 0, 2 after a `UserError`, or 130 if the user stopped the run.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     prepare_console()
     set_log_level("--quiet" in arguments, "--verbose" in arguments)
@@ -70,11 +74,11 @@ def _dry_run(config: Config) -> int:
 
 def _run(values: list[str], flags: list[str]) -> int:
     if unknown := [flag for flag in flags if flag not in FLAGS]:
-        raise UserError(f"unknown option {unknown[0]}; expected one of {', '.join(FLAGS)} (keys go without --)")
+        raise UserError(f"unknown option {unknown[0]}; expected one of {', '.join(FLAGS)} (keys have no --)")
     if "--quiet" in flags and "--verbose" in flags:
         raise UserError("--quiet and --verbose exclude each other")
     if not values or "=" in values[0]:
-        raise UserError("the first argument has to be a configuration file, for example configs/geo3k_tiny.yaml")
+        raise UserError("expected a configuration file as the first argument, for example configs/geo3k_tiny.yaml")
     config = load_config(values[0], values[1:])
     if "--print-config" in flags:
         return _print(to_yaml(config).removesuffix("\n"))
@@ -86,7 +90,7 @@ def _run(values: list[str], flags: list[str]) -> int:
         for note in (*start_notes(config), *clip_note(config)):
             logger.info(note)
         check_start(config, engine)
-        from echorl_vl.outputs.console import quiet_libraries  # imports transformers, which the checks above do without
+        from echorl_vl.outputs.console import quiet_libraries  # imports transformers, so after the checks
 
         quiet_libraries(progress=not is_quiet())
         return engine.run(config)

@@ -1,4 +1,4 @@
-"""Engines run a training. Each is a folder here with an `engine.py`; importing this package registers them all."""
+"""Engines run the training. Each is a folder here with an `engine.py`; importing this package registers all of them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What an engine is, and the engines by name: one folder each beside this file, found by being there.
+"""The interface of an engine, and the registry of engines.
 
-To add one, write `engines/NAME/engine.py` with a subclass of `Engine` below `@register`. That module is imported
-wherever a configuration is read, so it imports nothing heavy: `run` and the like import what they need.
+To add an engine, write `engines/NAME/engine.py` with a subclass of `Engine` decorated with `@register`. That module is
+imported whenever a configuration is read, so it must not import heavy packages; `run` and other methods import them.
 """
 
 from __future__ import annotations
@@ -23,18 +23,21 @@ if TYPE_CHECKING:
     from echorl_vl.engines.resources import Machine
 
 Accepted = Mapping[str, tuple[tuple[Any, ...], str]]
-"""Key -> the values of it that an engine can run (of a list: the members), and what an error says of others."""
+"""Key -> the values (for a list: the members) that an engine supports, and the text of the error for others."""
 
 
 class Engine(ABC):
-    """Trains what a configuration says. Subclasses are registered with `@register` and hold no state.
+    """Runs a training as its configuration says. Subclasses are registered with `@register` and have no state.
 
-    name: what `engine:` calls it. summary: a line for `--help`. capabilities: what algorithms may ask of it
-    (`Algorithm.needs`). accepts: keys of which it can run some values only. ignores: patterns of keys
-    that say nothing about a run of it (`worker.critic.*`). key_names: its framework's names of keys. auto_order: its
-    place in the order in which
-    `engine: auto` asks the engines; None: it is chosen by name alone. many_gpus: whether it can spread a model over
-    several GPUs.
+    Attributes:
+        name: its value of the key `engine`.
+        summary: a line for `--help`.
+        capabilities: what algorithms may need of it (`Algorithm.needs`).
+        accepts: the supported values of keys of which it does not support all.
+        ignores: patterns of keys that have no effect on its runs (`worker.critic.*`).
+        key_names: its framework's names of keys.
+        auto_order: its rank in `engine: auto`, lowest first; None if it is chosen by name only.
+        many_gpus: whether it can shard a model over several GPUs.
     """
 
     name: ClassVar[str]
@@ -48,31 +51,38 @@ class Engine(ABC):
 
     @abstractmethod
     def run(self, config: Config) -> int:
-        """Trains; returns the exit status: 0 when done, 130 when the user stopped it.
+        """Trains.
+
+        Returns:
+            The exit status: 0, or 130 if the user stopped the run.
 
         Raises:
-            UserError: something about configuration, versions, machine, model, data or disk that the user can mend.
+            UserError: the user has to change the configuration, the environment, the model, the data or the disk.
         """
 
     @staticmethod
     def general_issues(config: Config) -> list[ConfigIssue]:
-        """What no engine could run."""
+        """The keys whose values no engine supports."""
         return general_issues(config)
 
     def issues(self, config: Config) -> list[ConfigIssue]:
-        """What this engine could not run, or would run differently from what the configuration says."""
+        """The keys whose values this engine does not support."""
         return [*self._missing_capabilities(config), *self._values(config)]
 
     def check(self, config: Config) -> None:
-        """Raises UserError with everything in `config` that this engine does not do."""
+        """Checks a configuration.
+
+        Raises:
+            UserError: lists all `issues`.
+        """
         raise_if_any(self.issues(config))
 
     def _missing_capabilities(self, config: Config) -> Iterator[ConfigIssue]:
         needs, key = ALGORITHMS[config.algorithm.name].needs, "algorithm.name"
         if missing := sorted(need.value for need in needs - self.capabilities):
             others = [name for name, engine in ENGINES.items() if needs <= engine.capabilities]
-            having = f"engine {' or '.join(others)} has" if others else "no engine has"
-            what = f"it needs {' and '.join(missing)}, which engine {self.name} has not; {having}"
+            having = f"engine {' or '.join(others)} does" if others else "no engine does"
+            what = f"it needs {' and '.join(missing)}, which engine {self.name} does not support; {having}"
             yield issue_at(config, key, what)
 
     def _values(self, config: Config) -> Iterator[ConfigIssue]:
@@ -82,28 +92,29 @@ class Engine(ABC):
                 yield issue_at(config, key, why)
 
     def is_installed(self) -> bool:
-        """Whether its host framework, if it has one, is in this environment. Imports nothing of it."""
+        """Whether its host framework, if it has one, is installed. Does not import it."""
         return True
 
     def suits(self, config: Config) -> tuple[bool, str]:
-        """Whether `engine: auto` takes this engine here, and why or why not."""
+        """Whether `engine: auto` chooses this engine on this machine, and the reason."""
         return True, f"engine {self.name} runs anywhere"
 
     def fault_of_fallback(self, config: Config, taken: Engine) -> str | None:
-        """Why a configuration that is made for this engine should not be trained by `taken`, which `auto` took instead.
+        """Why the engine `taken`, which `engine: auto` chose instead of this one, should not train the configuration.
 
-        None where that is no mistake.
+        Returns:
+            An error message; None if `taken` may train it.
         """
         return None
 
     def inputs(self, config: Config) -> list[str]:
-        """Keys of the models and problem sets that a run reads."""
+        """The keys of the models and problem sets that a run reads."""
         names = ("model_path", "tokenizer_path")
         models = [f"worker.{role}.model.{name}" for role in config.algorithm.trained_roles for name in names]
         return [*models, "data.train_files", "data.val_files"]
 
     def size_issues(self, config: Config, parameters: int) -> Iterator[ConfigIssue]:
-        """Whether a model of the hub with this many parameters is too large for this machine, before it is loaded."""
+        """Checks, before a model of the hub is downloaded, whether it is too large for this machine."""
         return iter(())
 
     def check_demonstrations(
@@ -114,22 +125,42 @@ class Engine(ABC):
         splitter: Splitter,
         note: Callable[[str], None],
     ) -> None:
-        """Looks whether the algorithm can learn from a training set; ``note`` takes lines about it, for the user.
+        """Checks that the algorithm can learn from a training set.
+
+        Args:
+            config: the run's configuration.
+            train: the training set.
+            demonstrations: encodes its demonstrations.
+            splitter: splits responses into reasoning steps.
+            note: called with each note for the user.
 
         Raises:
-            UserError: it can not.
+            UserError: the algorithm can't learn from the set.
         """
         return None
 
     def memory_warnings(self, config: Config, machine: Machine, parameters: int, needed: int) -> Iterator[str]:
-        """What `--dry-run` says of a model that does not fit; needed: bytes of weights, gradients and optimizer."""
+        """Warnings of `--dry-run` about a model that does not fit into memory.
+
+        Args:
+            config: the run's configuration.
+            machine: this machine.
+            parameters: number of parameters of the model.
+            needed: bytes of weights, gradients and optimizer.
+        """
         return iter(())
 
     def check_environment(self, cpu: bool = False) -> Iterator[str]:
-        """Lines about what a run needs and what was found, in the order of the checks; cpu: for a CPU dry run.
+        """Checks the environment.
+
+        Args:
+            cpu: whether to check for a CPU dry run.
+
+        Yields:
+            A line for each check: what a run needs, and what the environment has.
 
         Raises:
-            UserError: what keeps a run from starting.
+            UserError: a run could not start.
         """
         import torch
 
@@ -138,7 +169,7 @@ class Engine(ABC):
 
 
 def register(cls: type[Engine]) -> type[Engine]:
-    """Class decorator: makes an engine available as `engine: NAME`."""
+    """Registers an engine, a class decorator."""
     if cls.name in ENGINES:
         raise ValueError(f"two engines are called {cls.name!r}: {type(ENGINES[cls.name]).__name__} and {cls.__name__}")
     ENGINES[cls.name] = cls()
@@ -146,5 +177,5 @@ def register(cls: type[Engine]) -> type[Engine]:
 
 
 def engines_on_many_gpus() -> str:
-    """As in "engine=easyr1 or verl": the engines that can spread a model over several GPUs."""
+    """The engines that can shard a model over several GPUs, for messages: "engine=easyr1 or verl"."""
     return f"engine={' or '.join(name for name, engine in ENGINES.items() if engine.many_gpus)}"

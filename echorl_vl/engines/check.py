@@ -1,8 +1,8 @@
-"""Whether this environment has what an engine needs: `echorl check ENGINE`.
+"""Checks that this environment has what an engine needs: `echorl check ENGINE`.
 
-Prints the versions that were found and, for an engine around a host framework, whether every name that the adapter
-hooks into is there; exits with 0 if a run could start, else with 2 and what is missing. Without a GPU it checks for a
-CPU dry run, which needs no vllm.
+Prints the installed versions and, for an engine with a host framework, whether the host has every name that the adapter
+uses. The exit status is 0 if a run can start, and 2 otherwise. Without a GPU it checks for a CPU dry run, which does
+not need vllm.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = make_parser("check", "echorl_vl.engines.check", __doc__)
     parser.add_argument("engine", choices=tuple(ENGINES))
-    parser.add_argument("--cpu", action="store_true", help="for a CPU dry run, also where there is a GPU")
+    parser.add_argument("--cpu", action="store_true", help="check for a CPU dry run, even if there is a GPU")
     chosen = parse_arguments(parser, arguments)
     for line in ENGINES[chosen.engine].check_environment(chosen.cpu):
         print(line, flush=True)

@@ -1,6 +1,6 @@
-"""Models and data sets of the Hugging Face hub: asked for once, with a short time limit, before anything is loaded.
+"""Checks that the Hugging Face hub has the models and data sets of a run, before anything is loaded.
 
-The hub's own clients try for half a minute each, and name no key of the configuration.
+The hub's own clients retry for half a minute, and their errors name no configuration key.
 """
 
 from __future__ import annotations
@@ -22,34 +22,37 @@ if TYPE_CHECKING:
     from echorl_vl.engines.base import Engine
 
 TIME_LIMIT = 5.0
-"""Seconds that the hub has for an answer."""
+"""Seconds to wait for an answer of the hub."""
 
 _ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _FILES = (".parquet", ".jsonl", ".json", ".csv", ".arrow")
 
 
 def is_hub_id(place: str) -> bool:
-    """Whether a path of a model or of problems is an id of the hub, `owner/name`: nothing of that name is here."""
+    """Whether the path of a model or problem set is a hub id, `owner/name`, and not a file or folder."""
     if is_generated(place) or place.lower().endswith(_FILES) or not _ID.fullmatch(place):
         return False
     return not Path(place).exists() and not ("/" in place and Path(place).parent.is_dir())
 
 
 def check_hub(config: Config, engine: Engine, with_size: bool = True) -> None:
-    """Asks the hub for what `engine` takes from it for `config` and the cache does not hold.
+    """Asks the hub for the models and data sets of a configuration that are not in the cache.
 
-    with_size: also whether the model could be trained on this machine.
+    Args:
+        config: the run's configuration.
+        engine: the engine, which knows the keys that a run reads.
+        with_size: whether to check that the model can be trained on this machine.
 
     Raises:
-        UserError: names every key whose model or data set is not there, not to be had without access, or too large; or
-            says that the hub can't be reached.
+        UserError: the hub can't be reached, or a model or data set is missing, needs access, or is too large; lists the
+            key of each.
     """
     if asked := [entry for entry in _asked(config, engine) if not _is_cached(*entry[1:])]:
         raise_if_any(_faults(config, engine if with_size else None, asked))
 
 
 def _asked(config: Config, engine: Engine) -> Iterator[tuple[str, str, str]]:
-    """(key, "model" or "dataset", id) of each thing that comes from the hub."""
+    """(key, "model" or "dataset", id) of each model and data set of the hub."""
     for key in engine.inputs(config):
         kind, given = ("dataset" if key.startswith("data.") else "model"), get_value(config, key) or ""
         for place in split_places(given) if kind == "dataset" else [given]:
@@ -59,7 +62,7 @@ def _asked(config: Config, engine: Engine) -> Iterator[tuple[str, str, str]]:
 
 
 def _is_cached(kind: str, name: str) -> bool:
-    """Whether an earlier run has loaded it: then it is the loader's to say what is missing."""
+    """Whether an earlier run has downloaded it, maybe in part; the loader reports missing files."""
     from huggingface_hub import constants
 
     flat = name.replace("/", "--")
@@ -81,16 +84,16 @@ def _faults(config: Config, engine: Engine | None, asked: list[tuple[str, str, s
             info = _within(TIME_LIMIT, lambda ask=ask, name=name: ask(name, timeout=TIME_LIMIT))
         except RepositoryNotFoundError:
             access = "or it is private or gated and this machine is not logged in (hf auth login)"
-            yield issue_at(config, key, f"no such {kind} on the hub, {access}; nor is it a path here")
-        except HfHubHTTPError:  # an answer, if a strange one: the loader asks again and says more
+            yield issue_at(config, key, f"no such {kind} on the hub, {access}; and no local path of this name")
+        except HfHubHTTPError:  # an unexpected answer; the loader asks again and its error says more
             continue
-        except Exception as error:  # whatever HTTP client this version of the hub's has: no network, no name, no answer
+        except Exception as error:  # no network, no name server, no answer; the type depends on the HTTP client
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
             for other in asked[number:]:
                 yield issue_at(
                     config,
                     other[0],
-                    "no file or folder of this name is here, the cache of the Hugging Face hub has none, and "
+                    "there is no file or folder of this name, the cache of the Hugging Face hub does not have it, and "
                     f"{constants.ENDPOINT} can't be reached ({why}); expected a path, or a network",
                 )
             return
@@ -101,7 +104,11 @@ def _faults(config: Config, engine: Engine | None, asked: list[tuple[str, str, s
 
 
 def _within(seconds: float, ask: Callable[[], Any]) -> Any:
-    """What `ask` returns or raises. Raises TimeoutError: a silent name server heeds no limit of the client's."""
+    """Calls `ask` with a time limit: the client's own does not cover a name server that never answers.
+
+    Raises:
+        TimeoutError: `ask` took longer. What `ask` raises is raised as it is.
+    """
     answer: dict[str, Any] = {}
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""The machine and the model of a run: memory, GPUs, and what is known of a model before its weights are loaded."""
+"""The memory of the machine, and the memory that a model needs, before its weights are loaded."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 TRAINED = 16
-"""Bytes of a parameter that is trained: float32 weight and gradient, and AdamW's two moments."""
+"""Bytes per trained parameter: float32 weight and gradient, and the two moments of AdamW."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run can use: bytes of memory of each GPU of this machine, and of the machine itself."""
+    """Bytes of memory of each GPU, and of the machine."""
 
     gpus: tuple[int, ...]
     memory: int
@@ -36,7 +36,13 @@ class Machine:
 
 @dataclass(frozen=True)
 class ModelMemory:
-    """parameters: their number. needed: bytes of weights, gradients and optimizer. what: how they come about."""
+    """The memory of a model.
+
+    Attributes:
+        parameters: number of parameters.
+        needed: bytes of weights, gradients and optimizer.
+        what: explains `needed`, for messages.
+    """
 
     parameters: int
     needed: int
@@ -44,7 +50,14 @@ class ModelMemory:
 
 
 def model_memory(config: Config, on_gpu: bool) -> ModelMemory | None:
-    """What a run keeps of its model on one device, without activations; None if the model's shapes can't be told.
+    """The memory of the model of a run on one device, without activations.
+
+    Args:
+        config: the run's configuration.
+        on_gpu: whether it is on a GPU, where frozen weights may be in bfloat16.
+
+    Returns:
+        The memory; None if the shapes of the model are unknown.
 
     Raises:
         UserError: there is no such model.
@@ -77,13 +90,13 @@ def model_memory(config: Config, on_gpu: bool) -> ModelMemory | None:
 
 
 def count_parameters(model: ModelConfig) -> int | None:
-    """Parameters of the model that `worker.actor.model` names, built without memory; None if that can't be told."""
+    """The number of parameters of the model of `worker.actor.model`; None if its shapes are unknown."""
     empty = empty_model(model)
     return None if empty is None else sum(parameter.numel() for parameter in empty.parameters())
 
 
 def empty_model(model: ModelConfig) -> torch.nn.Module | None:
-    """The model that `worker.actor.model` names, with shapes and without numbers; None if that can't be told."""
+    """The model of `worker.actor.model` on the meta device; None if it can't be built without its weights."""
     from accelerate import init_empty_weights
 
     from echorl_vl.models import ModelFamily, find_family
@@ -93,20 +106,24 @@ def empty_model(model: ModelConfig) -> torch.nn.Module | None:
     try:
         with init_empty_weights():
             empty = kind.from_config(config, trust_remote_code=model.trust_remote_code)
-        empty.tie_weights()  # a tied head is one parameter
-    except Exception:  # a model of its own code, or newer than this transformers: the engine will say
+        empty.tie_weights()  # a tied head is counted once
+    except Exception:  # custom code, or a model that this transformers does not know; loading it raises the error
         return None
     return empty
 
 
 def read_model_config(model: ModelConfig) -> Any:
-    """transformers' config of a model, from its folder or the hub. Raises UserError if it can't be had."""
+    """The transformers config of a model, from a folder or the hub.
+
+    Raises:
+        UserError: it can't be read.
+    """
     from transformers import AutoConfig
 
     try:
         return AutoConfig.from_pretrained(model.model_path, trust_remote_code=model.trust_remote_code)
     except Exception as error:
         raise UserError(
-            f"model_path = {model.model_path}: the configuration of this model can't be had "
+            f"model_path = {model.model_path}: the config.json of this model can't be read "
             f"({type(error).__name__}: {str(error).splitlines()[0]}); expected a folder, or a hub id and a network"
         ) from error

@@ -1,4 +1,4 @@
-"""What a step learns from: rollouts with their rewards, advantages and EchoClips. The same for every engine."""
+"""Mines, measures and writes the train batch of a step, for all engines."""
 
 from __future__ import annotations
 
@@ -24,12 +24,19 @@ from echorl_vl.types import RolloutBatch, TrainBatch
 
 
 def mine_clips(train_batch: TrainBatch, config: EchoConfig, splitter: Splitter, step: int) -> TrainBatch:
-    """The batch with its reasoning steps and its EchoClips, from the entropies recorded with the rollouts.
+    """Adds reasoning steps and EchoClips to a batch, from the entropies that were recorded with the rollouts.
 
-    Raises UserError for a selector (`echo.select`) of the user's own that fails or answers with something else.
+    Args:
+        train_batch: graded rollouts with advantages.
+        config: the section `echo`.
+        splitter: splits responses into reasoning steps.
+        step: the training step, which seeds random selectors.
+
+    Raises:
+        UserError: a custom selector (`echo.select`) fails or returns an invalid selection.
     """
     rollouts = train_batch.rollouts
-    # Off-policy rows are in no step: they are not mined, and the policy's entropies there were never recorded.
+    # Off-policy rows have no steps: they have no recorded entropies, and are not mined.
     on_policy_text = rollouts.text_mask & rollouts.is_on_policy[:, None]
     steps = step_ids(rollouts.tokens, on_policy_text, splitter)
     try:
@@ -52,9 +59,9 @@ def mine_clips(train_batch: TrainBatch, config: EchoConfig, splitter: Splitter, 
 def write_train_batch(
     path: Path, step: int, train_batch: TrainBatch, decode: Callable[[list[list[int]]], Sequence[str]]
 ) -> None:
-    """The step's rollouts as a file (see `outputs.rollout_files`, also for `decode`).
+    """Writes the rollouts of a step to a file (see `outputs.rollout_files`, also for `decode`).
 
-    Where advantages are of single tokens, that of a rollout is their mean.
+    The advantage of a rollout is the mean over its tokens.
     """
     advantages, mask = train_batch.advantages, train_batch.rollouts.response_mask
     if advantages.shape[1] > 1:
@@ -73,10 +80,10 @@ def write_train_batch(
 
 
 def batch_metrics(train_batch: TrainBatch, config: EchoConfig) -> dict[str, float]:
-    """Metrics of rollouts, rewards, groups and clips, by the names of the specification and of EasyR1.
+    """Metrics of rollouts, rewards, groups and clips, with EasyR1's names where it has them.
 
-    Those of on-policy rollouts, but for `group/degenerate` and `adv/zero_share`: a demonstration in a group counts for
-    its advantages.
+    They are computed over on-policy rows, except `group/degenerate` and `adv/zero_share`: demonstrations take part in
+    the advantages of their group.
     """
     rollouts = train_batch.rollouts
     on_policy = rollouts.is_on_policy
@@ -117,7 +124,7 @@ def batch_metrics(train_batch: TrainBatch, config: EchoConfig) -> dict[str, floa
 
 
 def reward_metrics(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """`reward/...`: the mean of each part of the reward over the rows that have it."""
+    """The metrics `reward/*`: the mean of each part of the reward over the rows that have it."""
     metrics = {}
     for part in sorted({part for score in scores for part in score}):
         values = [score[part] for score in scores if part in score]
@@ -131,7 +138,12 @@ def _prompt_lengths(rollouts: RolloutBatch) -> dict[str, float]:
 
 
 def validation_metrics(rollouts: RolloutBatch, n: int) -> dict[str, float]:
-    """What `val/*` has beside the means of the reward's parts: of n graded responses to each problem, in order."""
+    """The metrics `val/*` other than rewards.
+
+    Args:
+        rollouts: n graded responses to each problem, in order.
+        n: responses to each problem.
+    """
     scores = rollouts.scores
     return {
         "val/accuracy_se": clustered_standard_error([score["accuracy"] for score in scores], n),

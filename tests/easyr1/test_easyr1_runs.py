@@ -37,7 +37,7 @@ def questions(path) -> dict[str, str]:
 
 def test_a_run_ends_well_and_writes_what_the_local_engine_writes(one_worker):
     check_files(one_worker, "tensorboard")
-    assert "engine: easyr1 (the configuration asks for it)" in one_worker.output
+    assert "engine: easyr1 (as configured)" in one_worker.output
 
 
 def test_metrics_have_the_names_of_the_specification(one_worker):

@@ -134,7 +134,7 @@ def test_a_model_of_which_nothing_is_known(monkeypatch):
         raise OSError("We couldn't connect")
 
     monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", no_network)
-    with pytest.raises(UserError, match="nobody/nothing: the configuration of this model can't be had"):
+    with pytest.raises(UserError, match=r"nobody/nothing: the config\.json of this model can't be read"):
         count_parameters(config("worker.actor.model.model_path=nobody/nothing").worker.actor.model)
 
 

@@ -1,5 +1,4 @@
-"""An engine is one folder: a toy one that is put beside the others is listed, checked and run; and nothing that is
-shared names an engine."""
+"""An engine is one folder: a toy engine is listed, checked and run; and no shared code names an engine."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "echorl_vl"
 CONFIG = REPOSITORY / "configs/math_tiny.yaml"
 
-TOY = "toy_of_this_test"  # no engine that someone adds is called that
+TOY = "toy_of_this_test"
 CODE = f"""
 from echorl_vl.config.issues import issue_at
 from echorl_vl.engines.base import Engine, register
@@ -47,7 +46,7 @@ class ToyEngine(Engine):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the package as it is, and two folders more among its engines: the toy, the documentation's."""
+    """A folder with the package and two more engines: the toy, and the example of the documentation."""
     home = tmp_path_factory.mktemp("home")
     engines = home / "echorl_vl/engines"
     engines.mkdir(parents=True)
@@ -69,7 +68,7 @@ def run(home: Path, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=120)
 
 
-def test_it_is_listed(home: Path) -> None:
+def test_an_engine_is_listed_in_the_help(home: Path) -> None:
     assert f"  {TOY}: says what it would train\n" in run(home, "echorl_vl.train", "--help").stdout
     text = " ".join(run(home, "echorl_vl.train", "--help-all").stdout.split())
     assert f"(one of auto, {', '.join(sorted({*ENGINES, TOY, 'nothing'}))})" in text
@@ -78,38 +77,39 @@ def test_it_is_listed(home: Path) -> None:
     assert {"easyr1", "local", "nothing", "verl"} <= acting and TOY not in acting
 
 
-def test_its_issues_are_told_with_the_others(home: Path) -> None:
-    wrong = ["worker.rollout.n=1", "worker.rollout.top_p=0.9", "data.seed=13"]
-    error = run(home, "echorl_vl.train", str(CONFIG), f"engine={TOY}", *wrong).stderr
+def test_issues_of_an_engine_are_listed_with_all_others(home: Path) -> None:
+    invalid = ["worker.rollout.n=1", "worker.rollout.top_p=0.9", "data.seed=13"]
+    error = run(home, "echorl_vl.train", str(CONFIG), f"engine={TOY}", *invalid).stderr
     assert error.startswith("error: 3 problems in the configuration:")
     for part in ("expected at least 2", f"engine {TOY} supports 1", f"engine {TOY} is superstitious"):
         assert part in error
 
 
-def test_an_algorithm_that_it_has_not_is_refused_by_its_name(home: Path) -> None:
+def test_an_algorithm_without_support_is_refused(home: Path) -> None:
     luffy = ["algorithm.name=luffy", "data.trace_key=x"]
     error = run(home, "echorl_vl.train", str(CONFIG), f"engine={TOY}", *luffy).stderr
-    having = r"engine (\w+ or )*easyr1 or (\w+ or )*local( or \w+)* has"
-    assert re.search(f"demonstrations among the rows of a group, which engine {TOY} has not; {having}", error), error
+    having = r"engine (\w+ or )*easyr1 or (\w+ or )*local( or \w+)* does"
+    needs = "demonstrations among the rows of a group"
+    assert re.search(f"{needs}, which engine {TOY} does not support; {having}", error), error
 
 
-def test_it_runs(home: Path) -> None:
+def test_an_engine_runs(home: Path) -> None:
     done = run(home, "echorl_vl.train", str(CONFIG), f"engine={TOY}", "trainer.max_steps=7")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"engine: {TOY} (the configuration asks for it)\n")
-    assert done.stdout.endswith(f"{TOY} trains 7 steps\n")
+    assert done.stderr.startswith(f"engine: {TOY} (as configured)\n")
+    assert done.stdout == f"{TOY} trains 7 steps\n"
     assert run(home, "echorl_vl.engines.check", TOY).stdout.startswith("torch ")
 
 
 def test_the_engine_of_the_documentation_runs(home: Path) -> None:
     done = run(home, "echorl_vl.train", str(CONFIG), "engine=nothing")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("\n2000\n")
+    assert done.stdout == "2000\n"
 
 
-def test_an_engine_of_ones_own_need_not_be_in_the_package() -> None:
+def test_an_engine_can_be_registered_outside_the_package() -> None:
     class Mine(Engine):
-        name, summary = "mine_in_this_test", "one of my own"
+        name, summary = "mine_in_this_test", "a custom engine"
 
         def run(self, config):
             return 0
@@ -125,20 +125,20 @@ def test_an_engine_of_ones_own_need_not_be_in_the_package() -> None:
         load_config(CONFIG, [f"engine={Mine.name}"])
 
 
-# --- nothing that is shared names an engine ---
+# --- no shared code names an engine ---
 
-CALLED = "|".join(f"{name} engine|engine {name}" for name in ENGINES)  # `local` and the like are words as well
+CALLED = "|".join(f"{name} engine|engine {name}" for name in ENGINES)  # `local` alone is an ordinary word
 NAMES = re.compile(rf"\b(easyr1|verl|{CALLED}|EasyR1 engine|engines? on Ray)\b")
 
 
 ABOVE = ("engines", "evidence")
-INTERFACES = ("rewards",)  # of functions that were written for EasyR1 or for verl
+INTERFACES = ("rewards",)  # has the interfaces of EasyR1's and verl's reward functions
 PLACES = {one.name for one in PACKAGE.iterdir() if one.suffix in ("", ".py")} - {*ABOVE, *INTERFACES, "__pycache__"}
 
 
 @pytest.mark.parametrize("place", sorted(PLACES))
 def test_no_engine_is_named_in(place: str) -> None:
-    """Comments aside; `EasyR1` alone is the format of the configuration file."""
+    """Except in comments; `EasyR1` alone is the format of the configuration file."""
     path = PACKAGE / place
     for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
         with tokenize.open(file) as stream:
@@ -147,7 +147,7 @@ def test_no_engine_is_named_in(place: str) -> None:
         assert not named, f"{file.relative_to(REPOSITORY)}: {named}"
 
 
-# --- nothing heavy ---
+# --- no heavy imports ---
 
 PROGRAM = """
 import sys
@@ -171,6 +171,6 @@ print("status", status, "imported", sorted(heavy & set(sys.modules)))
     ],
     ids=["help", "help-all", "print", "easyr1", "verl", "local"],
 )
-def test_a_configuration_is_read_and_refused_without_torch(arguments: list[str], status: int) -> None:
+def test_a_configuration_is_checked_without_importing_torch(arguments: list[str], status: int) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, timeout=120)
     assert done.stdout.splitlines()[-1] == f"status {status} imported []", done.stderr

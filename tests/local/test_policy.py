@@ -1,4 +1,4 @@
-"""The update's forward pass against transformers' own, in values and gradients; loading, LoRA, and bad input."""
+"""The forward pass of the update equals that of transformers; loading, LoRA, and invalid models."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TEMPERATURE = 0.8
 
 
 def batch_of(policy, prompts, n=3, max_tokens=10):
-    """Rollouts with rows of different lengths, one of a single token."""
+    """Rollouts of different lengths, down to a single token."""
     params = SamplingParams(n=n, temperature=TEMPERATURE, max_tokens=max_tokens, ignore_eos=True)
     batch = generate(policy, prompts, params, torch.Generator().manual_seed(0))
     lengths = 1 + torch.arange(len(batch.tokens)) * 7 % max_tokens
@@ -46,7 +46,7 @@ def gradients(policy, loss) -> dict[str, torch.Tensor]:
 
 
 def naive(policy, batch):
-    """Values and gradients by one plain forward per row."""
+    """Values and gradients from one forward pass of transformers per row."""
     values, loss, weights = [], 0.0, weights_of(batch)
     for row, mask in enumerate(batch.response_mask):
         own = tiny.naive_forward(policy, batch.prompts[int(batch.group_ids[row])], batch.tokens[row, mask], TEMPERATURE)
@@ -60,7 +60,7 @@ def naive(policy, batch):
 
 
 def ours(policy, batch, packed, splits):
-    """Values and gradients summed over micro-batches of these rows."""
+    """Values and gradients of our forward pass, summed over micro-batches of these rows."""
     values = [torch.zeros(batch.tokens.shape) for _ in range(2)]
     loss, weights = 0.0, weights_of(batch)
     for rows in splits:
@@ -71,11 +71,11 @@ def ours(policy, batch, packed, splits):
     return values, gradients(policy, loss)
 
 
-def assert_close(got, wanted):
-    for value, other in zip(got[0], wanted[0], strict=True):
+def assert_close(got, expected):
+    for value, other in zip(got[0], expected[0], strict=True):
         assert torch.allclose(value, other, atol=1e-5), float((value - other).abs().max())
-    assert got[1].keys() == wanted[1].keys()
-    for name, gradient in wanted[1].items():
+    assert got[1].keys() == expected[1].keys()
+    for name, gradient in expected[1].items():
         scale = max(1.0, float(gradient.abs().max()))
         assert torch.allclose(got[1][name], gradient, atol=1e-5 * scale), (
             name,
@@ -93,7 +93,7 @@ SPLITS = {
 
 @pytest.fixture(scope="module")
 def calm():
-    """Narrow weights: gradients of moderate size, so that 1e-5 is a strict bound in float32."""
+    """Small weights, which give gradients of moderate size: 1e-5 is then a strict tolerance in float32."""
     return tiny.vl_policy(spread=0.1)
 
 
@@ -105,24 +105,24 @@ def vl_case(calm, mixed_prompts):
 
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
 @pytest.mark.parametrize("split", SPLITS)
-def test_values_and_gradients_equal_the_plain_forward_for_any_split(calm, vl_case, packed, split):
-    batch, wanted = vl_case
-    assert any("visual" in name for name in wanted[1])
-    assert_close(ours(calm, batch, packed, SPLITS[split]), wanted)
+def test_values_and_gradients_equal_those_of_transformers_for_any_split(calm, vl_case, packed, split):
+    batch, expected = vl_case
+    assert any("visual" in name for name in expected[1])
+    assert_close(ours(calm, batch, packed, SPLITS[split]), expected)
 
 
 @pytest.mark.parametrize("kind", ["qwen2", "llama"])
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
-def test_text_models(kind, packed, text_prompts):
+def test_values_and_gradients_of_text_models_equal_those_of_transformers(kind, packed, text_prompts):
     policy = tiny.text_policy(kind, spread=0.1)
     batch = batch_of(policy, text_prompts, n=4)
     assert_close(ours(policy, batch, packed, [[0, 5, 2, 7], [1, 3, 4, 6, 8, 9, 10, 11]]), naive(policy, batch))
 
 
-def test_pieces_of_the_head_and_checkpointing_change_nothing(calm, vl_case, monkeypatch):
-    batch, wanted = vl_case
+def test_splitting_the_head_and_checkpointing_change_nothing(calm, vl_case, monkeypatch):
+    batch, expected = vl_case
     monkeypatch.setattr(policy_module, "HEAD_ELEMENTS", calm.vocab_size * 7)
-    assert_close(ours(calm, batch, True, SPLITS["whole"]), wanted)
+    assert_close(ours(calm, batch, True, SPLITS["whole"]), expected)
     policy = tiny.vl_policy(spread=0.1)
     policy.network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     policy.gradient_checkpointing = True
@@ -130,31 +130,31 @@ def test_pieces_of_the_head_and_checkpointing_change_nothing(calm, vl_case, monk
     policy.decoder.layers[0].mlp.register_forward_pre_hook(lambda *_: again.append(1))
     for packed in (True, False):
         again.clear()
-        assert_close(ours(policy, batch, packed, SPLITS["whole"]), wanted)
-        assert len(again) == 2  # forward, and once more in backward
+        assert_close(ours(policy, batch, packed, SPLITS["whole"]), expected)
+        assert len(again) == 2  # once forward, once backward
     assert not any(m.training for m in policy.model.modules())
 
 
-def test_a_hole_in_the_response_mask_keeps_later_tokens_in_place(calm, vl_case):
-    """Tokens of a tool in the middle of a trajectory: seen by what follows, not scored."""
-    batch, (wanted, _) = vl_case
+def test_masked_tokens_within_a_response_are_attended_to_and_not_scored(calm, vl_case):
+    """As tool output in a trajectory needs it."""
+    batch, (expected, _) = vl_case
     holed = copy.copy(batch)
     holed.response_mask = batch.response_mask.clone()
     holed.response_mask[:, 2] = False
     got = calm.response_log_probs(holed, slice(None), TEMPERATURE)
-    for value, other in zip(got, wanted, strict=True):
+    for value, other in zip(got, expected, strict=True):
         assert torch.allclose(value, other * holed.response_mask, atol=1e-5)
 
 
-def test_entropy_carries_gradient_only_when_asked(calm, vl_case):
+def test_entropy_has_a_gradient_on_request_only(calm, vl_case):
     batch, _ = vl_case
     assert not calm.response_log_probs(batch, [0], 1.0)[1].requires_grad
     assert calm.response_log_probs(batch, [0], 1.0, with_grad_entropy=True)[1].requires_grad
 
 
-def test_one_language_forward_a_micro_batch_and_each_picture_once(mixed_prompts):
+def test_a_micro_batch_takes_one_forward_pass_and_encodes_each_image_once(mixed_prompts):
     policy = tiny.vl_policy()
-    again = copy.copy(mixed_prompts[0])  # the same picture in another problem
+    again = copy.copy(mixed_prompts[0])  # the same image in another problem
     batch = batch_of(policy, [*mixed_prompts, again], n=4)
     before = policy.vision_images
     tokens = []
@@ -169,7 +169,7 @@ def test_one_language_forward_a_micro_batch_and_each_picture_once(mixed_prompts)
     assert (policy.forward_calls, policy.vision_images - before) == (2, 5)
 
 
-def test_log_probs_are_those_that_the_rollout_recorded(vl, mixed_prompts):
+def test_log_probs_equal_those_of_the_rollout(vl, mixed_prompts):
     params = SamplingParams(n=3, temperature=1.3, top_p=0.9, max_tokens=20)
     batch = generate(vl, mixed_prompts, params, torch.Generator().manual_seed(5))
     with torch.no_grad():
@@ -179,7 +179,7 @@ def test_log_probs_are_those_that_the_rollout_recorded(vl, mixed_prompts):
 
 
 def test_transformers_generate_still_works(vl, mixed_prompts):
-    """Our attention steps aside where nobody asks for it."""
+    """Without a layout, our attention function is plain sdpa."""
     item = mixed_prompts[2]
     out = vl.model.generate(
         input_ids=item.input_ids[None], max_new_tokens=5, do_sample=False, suppress_tokens=vl.visual.ids
@@ -193,7 +193,7 @@ def test_transformers_generate_still_works(vl, mixed_prompts):
 
 @dataclass
 class ModelConfig:
-    """EasyR1's fields."""
+    """The fields of EasyR1's model configuration."""
 
     model_path: str
     tokenizer_path: str | None = None
@@ -227,7 +227,7 @@ def text_folder(tmp_path_factory):
 
 @pytest.fixture
 def broken(tmp_path, vl_folder):
-    """A copy of the good folder to damage."""
+    """A copy of the valid folder, to damage."""
     return shutil.copytree(vl_folder, tmp_path / "broken")
 
 
@@ -235,7 +235,7 @@ def load(folder, **options) -> Policy:
     return Policy.load(ModelConfig(str(folder), **options), device="cpu")
 
 
-def test_loads_a_vision_model_with_its_processor(vl_folder, vl_case, calm):
+def test_a_vision_model_is_loaded_with_its_processor(vl_folder, vl_case, calm):
     policy = load(vl_folder, enable_gradient_checkpointing=True)
     assert policy.processor.image_processor is not None and policy.family.reads_images and policy.gradient_checkpointing
     assert policy.eos_ids == (tiny.token_id("<|im_end|>"),) and policy.pad_id == tiny.token_id("<|endoftext|>")
@@ -246,7 +246,7 @@ def test_loads_a_vision_model_with_its_processor(vl_folder, vl_case, calm):
     assert torch.allclose(got, vl_case[1][0][0], atol=1e-5)
 
 
-def test_a_saved_model_does_not_know_our_attention(text_folder, tmp_path):
+def test_a_saved_model_does_not_name_our_attention(text_folder, tmp_path):
     policy = load(text_folder)
     assert policy.processor is None and not policy.family.reads_images
     policy.model.save_pretrained(tmp_path)
@@ -254,19 +254,19 @@ def test_a_saved_model_does_not_know_our_attention(text_folder, tmp_path):
     AutoModelForCausalLM.from_pretrained(tmp_path)
 
 
-def test_freezing_the_vision_tower(vl_folder, vl_case):
+def test_a_frozen_vision_tower_gets_no_gradient(vl_folder, vl_case):
     policy = load(vl_folder, freeze_vision_tower=True)
     _, grads = ours(policy, vl_case[0], True, [[0, 1, 2]])
     assert grads and not any("visual" in name for name in grads)
 
 
 @pytest.mark.parametrize("targets", ["all-linear", "q_proj, v_proj"])
-def test_lora_starts_as_the_base_model_and_only_its_weights_learn(vl_folder, vl_case, targets):
+def test_lora_starts_as_the_base_model_and_trains_its_own_weights_only(vl_folder, vl_case, targets):
     lora = SimpleNamespace(rank=4, alpha=8, target_modules=targets, exclude_modules=".*visual.*")
     policy = load(vl_folder, lora=lora, enable_gradient_checkpointing=True)
-    batch, (wanted, _) = vl_case
+    batch, (expected, _) = vl_case
     (log_probs, _), grads = ours(policy, batch, True, SPLITS["by group"])
-    assert torch.allclose(log_probs, wanted[0], atol=1e-5)
+    assert torch.allclose(log_probs, expected[0], atol=1e-5)
     assert grads and all("lora_" in name and "visual" not in name for name in grads)
     assert any("gate_proj" in name for name in grads) == (targets == "all-linear")
     with torch.no_grad():
@@ -279,10 +279,10 @@ def test_lora_starts_as_the_base_model_and_only_its_weights_learn(vl_folder, vl_
             again = policy.response_log_probs(changed, slice(None), 1.0, packed=packed)[0]
             assert torch.allclose(again, changed.log_probs, atol=1e-4)
     (new, _), _ = ours(policy, batch, True, SPLITS["by group"])
-    assert not torch.allclose(new, wanted[0], atol=1e-2)
+    assert not torch.allclose(new, expected[0], atol=1e-2)
 
 
-def test_override_config(text_folder):
+def test_override_config_is_applied_and_checked(text_folder):
     assert load(text_folder, override_config={"rms_norm_eps": 0.5}).config.rms_norm_eps == 0.5
     with pytest.raises(UserError, match=r"override_config\.rms_norm_epps: .*'rms_norm_eps'"):
         load(text_folder, override_config={"rms_norm_epps": 0.5})
@@ -297,7 +297,7 @@ def test_override_config(text_folder):
         ("no-such-owner-0/no-such-model-0", "can't load the model config"),
     ],
 )
-def test_unknown_models(path, message, monkeypatch):
+def test_unknown_models_are_refused(path, message, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=message):
         Policy.load(ModelConfig(path), device="cpu")
@@ -321,14 +321,14 @@ def test_incomplete_folders_name_the_missing_file(broken, files, message):
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors", "preprocessor_config.json"])
-def test_damaged_files(broken, name):
+def test_damaged_files_are_refused(broken, name):
     content = (broken / name).read_bytes()
     (broken / name).write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match="can't load the"):
         load(broken)
 
 
-def test_weights_of_another_model(broken, tmp_path):
+def test_weights_of_another_model_are_refused(broken, tmp_path):
     config = json.loads((broken / "config.json").read_text())
     config["text_config"]["num_hidden_layers"] = 3
     config["text_config"].pop("layer_types", None)
@@ -337,7 +337,7 @@ def test_weights_of_another_model(broken, tmp_path):
         load(broken)
 
 
-def test_a_tokenizer_of_another_model(broken, text_folder):
+def test_a_tokenizer_of_another_model_is_refused(broken, text_folder):
     settings = json.loads((broken / "tokenizer.json").read_text())
     settings["added_tokens"].append(settings["added_tokens"][0] | {"id": 5000, "content": "<|extra|>", "special": True})
     for i in range(264, 280):
@@ -353,7 +353,7 @@ def test_a_tokenizer_of_another_model(broken, text_folder):
         load(broken)
 
 
-def test_architectures_that_do_not_work_are_refused(tmp_path):
+def test_unsupported_architectures_are_refused(tmp_path):
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
     config = MistralConfig(vocab_size=264, num_key_value_heads=2, sliding_window=3, **sizes)
     policy = Policy(MistralForCausalLM(config), tiny.tokenizer())
@@ -390,7 +390,7 @@ def test_architectures_that_do_not_work_are_refused(tmp_path):
         Policy(tiny.text_model(), tiny.tokenizer(), compute_dtype="fp8")
 
 
-def test_a_picture_for_a_text_model_is_refused(any_policy):
+def test_an_image_for_a_text_model_is_refused(any_policy):
     if not any_policy.family.reads_images:
         with pytest.raises(UserError, match=r"tiny:area.*text-only"):
             any_policy.embed_prompts([tiny.prompt("area", (4, 4))])

@@ -1,4 +1,4 @@
-"""An algorithm of one's own is one decorated dataclass: here the one that the documentation writes."""
+"""A custom algorithm is one decorated dataclass, here the example of the documentation."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ TINY = REPOSITORY / "configs/geo3k_tiny.yaml"
 
 @pytest.fixture
 def toy(monkeypatch, tmp_path) -> type:
-    """The class in the documentation, registered as if its file stood beside the other algorithms."""
+    """The class in the documentation, registered like a file in the folder of algorithms."""
     page = (REPOSITORY / "docs/algorithms.md").read_text()
     [code] = re.findall(r"```python\n(.*?)```", page.split("## A new one")[1].split("## ")[0], re.DOTALL)
     path, name = tmp_path / "toy.py", "echorl_vl.algorithms.toy"
     path.write_text(code)
     before = dict(ALGORITHMS)
-    ALGORITHMS.pop("toy", None)  # where someone has put it there
+    ALGORITHMS.pop("toy", None)  # if a developer has added the example
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, name, module)
@@ -38,7 +38,7 @@ def toy(monkeypatch, tmp_path) -> type:
     ALGORITHMS.update(before)
 
 
-def test_it_trains_by_its_name(toy: type, run, tmp_path) -> None:
+def test_a_custom_algorithm_trains_by_its_name(toy: type, run, tmp_path) -> None:
     def metrics(*overrides: str) -> list[dict]:
         done = run(*overrides, folder=tmp_path / re.sub(r"\W", "", "".join(overrides)))
         assert done.status == 0, done.output
@@ -46,13 +46,13 @@ def test_it_trains_by_its_name(toy: type, run, tmp_path) -> None:
 
     made = metrics("algorithm.name=toy")
     assert len(made) == 2 and all(row["actor/pg_loss"] is not None for row in made)
-    # Its preset is GRPO's, and with this option its loss is GRPO's as well.
+    # With this option, its loss equals that of GRPO.
     same = metrics("algorithm.name=toy", "algorithm.options={below_mean: 1}")
     grpo = metrics("algorithm.name=grpo", "algorithm.disable_kl=true")
     assert same == grpo and made[0]["actor/pg_loss"] != grpo[0]["actor/pg_loss"]
 
 
-def test_help_and_checks_know_it(toy: type, capsys) -> None:
+def test_a_custom_algorithm_is_in_the_help_and_its_options_are_checked(toy: type, capsys) -> None:
     assert train.main(["--help"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "toy GRPO in which rollouts below the mean of their group weigh less" in shown
@@ -68,15 +68,15 @@ def test_help_and_checks_know_it(toy: type, capsys) -> None:
             load_config(TINY, ["algorithm.name=toy", f"algorithm.options={options}"])
 
 
-def test_an_engine_without_its_needs_refuses_it(toy: type) -> None:
-    """What it overrides is among its needs without being named."""
+def test_an_engine_that_does_not_support_it_refuses_it(toy: type) -> None:
+    """The methods that it overrides are added to its needs."""
     assert toy.needs == {Capability.POLICY_LOSS}
-    having = r"engine (\w+ or )*easyr1 or (\w+ or )*local( or \w+)* has"
-    with pytest.raises(UserError, match=f"a custom policy loss, which engine verl has not; {having}"):
+    having = r"engine (\w+ or )*easyr1 or (\w+ or )*local( or \w+)* does"
+    with pytest.raises(UserError, match=f"a custom policy loss, which engine verl does not support; {having}"):
         load_config(TINY, ["algorithm.name=toy", "engine=verl"])
 
 
-def test_two_needs_are_two_strategies(run, monkeypatch) -> None:
+def test_an_algorithm_can_have_two_strategies(run, monkeypatch) -> None:
     """Prompts with hints, sampled in rounds."""
 
     @dataclass(frozen=True)
@@ -96,11 +96,11 @@ def test_two_needs_are_two_strategies(run, monkeypatch) -> None:
         assert row["hint/tokens"] > 0 and row["hint/loss"] > 0 and row["sampling/rounds"] > 1
 
 
-def test_every_capability_has_its_strategy() -> None:
+def test_every_capability_has_a_strategy_or_a_method() -> None:
     assert set(STRATEGIES) | set(base.METHODS.values()) == set(Capability) == ENGINES["local"].capabilities
 
 
-def test_options_may_be_switches_and_texts() -> None:
+def test_types_of_options_are_checked() -> None:
     for kind, good, bad in ((bool, True, 1), (str, "a", 1), (int, 1, True), (float, 1, "a")):
         base._check_type("x", good, kind)
         with pytest.raises(ValueError, match=r"algorithm\.options\.x is"):

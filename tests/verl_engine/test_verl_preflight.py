@@ -42,7 +42,7 @@ def messages(problems) -> str:
 def test_the_engine_is_chosen_by_name_alone():
     config = load_config(RECIPE)
     engine, reason = choose_engine(config)
-    assert (engine.name, reason) == ("verl", "the configuration asks for it")
+    assert (engine.name, reason) == ("verl", "as configured")
     config.engine, config.trainer.device = "auto", "cpu"
     assert choose_engine(config)[0].name == "local"
 

@@ -38,7 +38,7 @@ QUESTIONS = [f"What is {number} + {number}?" for number in range(24)]
 
 def test_a_run_writes_the_local_engine_s_files(one_worker):
     check_files(one_worker, "data")
-    assert "engine: verl (the configuration asks for it)" in one_worker.output
+    assert "engine: verl (as configured)" in one_worker.output
 
 
 def test_metrics_have_the_names_of_the_specification(one_worker):

@@ -120,8 +120,8 @@ def test_steps_beyond_the_epochs_are_taken() -> None:
     ("overrides", "expected"),
     [
         (["algorithm.name=luffy", "data.demonstration_key=solution"],
-         "needs a custom policy loss and demonstrations among the rows of a group, which engine verl has not"),
-        (["algorithm.name=dapo"], "it needs shaped rewards, which engine verl has not"),
+         "needs a custom policy loss and demonstrations among the rows of a group, which engine verl does not support"),
+        (["algorithm.name=dapo"], "it needs shaped rewards, which engine verl does not support"),
         (["algorithm.adv_estimator=rloo"], "expected grpo: engine verl has not been tried with anything else"),
         (["worker.actor.loss_type=gspo"], "expected default"),
         (["worker.actor.model.lora.rank=8"], "expected 0 (no adapters)"),

@@ -82,7 +82,7 @@ class ResponseCache:
         self.length += 1
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-        """One query per slot over its prompt and its own tokens, in one softmax."""
+        """One query per slot over its prompt and its response so far, in one softmax."""
         own_k = self._write(self._keys, layer, key)
         own_v = self._write(self._values, layer, value)
         k, v = self.prompts.keys[layer], self.prompts.values[layer]
