@@ -1,4 +1,4 @@
-"""`echorl`: one name for every program, which imports the chosen one alone and says what to install for it."""
+"""`echorl` runs each program, imports that program alone, and names the extra that it needs."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def required(name, found):
                 required(re.match(r"[\\w.-]+", line)[0].lower().replace("_", "-"), found)
     return found
 
-wanted = required("torch", set())
+expected = required("torch", set())
 names = importlib.metadata.packages_distributions()
-allowed = {module for module, owners in names.items() if {o.lower().replace("_", "-") for o in owners} & wanted}
+allowed = {module for module, owners in names.items() if {o.lower().replace("_", "-") for o in owners} & expected}
 allowed |= set(sys.stdlib_module_names) | {"echorl_vl", "torch", "sitecustomize", "usercustomize"}
 
 class Alone(importlib.abc.MetaPathFinder):
@@ -61,11 +61,11 @@ print(len(clips), clips.token_weights.count_nonzero().item(), bool(log_probs.gra
 
 
 def run_alone(script: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """A script in a process that can import torch and nothing that is not its own."""
+    """Runs a script that can import torch, its requirements and this package only."""
     return subprocess.run([sys.executable, "-c", ALONE + script, *arguments], capture_output=True, text=True, cwd=cwd)
 
 
-def test_core_mines_and_echoes_with_torch_alone(tmp_path) -> None:
+def test_core_works_with_torch_alone(tmp_path) -> None:
     done = run_alone(CORE, cwd=tmp_path)
     assert done.stdout.split() == ["1", "4", "True"], done.stderr[-2000:]
 
@@ -83,7 +83,7 @@ def test_init_needs_no_extra(tmp_path) -> None:
     assert done.returncode == 0 and (tmp_path / "my.yaml").is_file(), done.stderr
 
 
-def test_an_import_that_fails_in_our_own_code_is_no_missing_extra(monkeypatch) -> None:
+def test_an_import_error_in_our_own_code_is_not_a_missing_extra(monkeypatch) -> None:
     def broken(name: str):
         raise ModuleNotFoundError("No module named 'echorl_vl.gone'", name="echorl_vl.gone")
 
@@ -93,7 +93,7 @@ def test_an_import_that_fails_in_our_own_code_is_no_missing_extra(monkeypatch) -
 
 
 @pytest.mark.parametrize("flags", [["--help"], ["-h"], []])
-def test_help_lists_every_command_in_a_line(flags, capsys) -> None:
+def test_help_lists_every_command_on_one_line(flags, capsys) -> None:
     assert main(flags) == (0 if flags else 2)
     lines = capsys.readouterr().out.splitlines()
     for name, command in COMMANDS.items():
@@ -101,7 +101,7 @@ def test_help_lists_every_command_in_a_line(flags, capsys) -> None:
     assert max(map(len, lines)) <= 100
 
 
-def test_version(capsys) -> None:
+def test_the_version_is_printed(capsys) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"echorl-vl {__version__}\n"
 
@@ -116,14 +116,14 @@ def test_version(capsys) -> None:
         ("\x1b[2J", "expected one of init, train,"),
     ],
 )
-def test_an_unknown_command_names_the_nearest(typed, advice, capsys) -> None:
+def test_an_unknown_command_suggests_the_nearest_one(typed, advice, capsys) -> None:
     assert main([typed]) == 2
     error = capsys.readouterr().err
     assert advice in error and "\x1b" not in error
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_is_the_program_under_the_name_that_was_typed(name, monkeypatch, capsys) -> None:
+def test_help_shows_the_command_as_it_was_typed(name, monkeypatch, capsys) -> None:
     monkeypatch.setattr(sys, "argv", ["/usr/bin/echorl", name, "--help"])
     program = import_module(COMMANDS[name].module)
     try:
@@ -138,7 +138,7 @@ def test_a_command_is_the_program_under_the_name_that_was_typed(name, monkeypatc
     assert capsys.readouterr().out.startswith("usage: python -m ")
 
 
-def test_the_other_programs_are_not_imported(tmp_path) -> None:
+def test_other_programs_are_not_imported(tmp_path) -> None:
     script = "import sys\nfrom echorl_vl import cli\ncli.main(['init', 'my.yaml'])\nprint(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
     loaded = {name for name in eval(done.stdout.splitlines()[-1]) if name.split(".")[0] not in sys.stdlib_module_names}

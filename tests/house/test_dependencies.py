@@ -1,4 +1,4 @@
-"""Every package that the code imports is declared in pyproject.toml, and every declared one is imported."""
+"""pyproject.toml declares every package that the code imports, and no other."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ UNSEEN = {
 
 
 def all_imports() -> dict[str, set[str]]:
-    """Import name -> files that import it, those of a host environment aside."""
+    """Import name -> files that import it, except packages of host environments."""
     found: dict[str, set[str]] = {}
     for path in sorted(path for root in OURS for path in (ROOT / root).rglob("*.py")):
         place = path.relative_to(ROOT).as_posix()
@@ -52,7 +52,7 @@ def all_imports() -> dict[str, set[str]]:
 
 
 def extras() -> dict[str, set[str]]:
-    """Extra ("": none) -> the packages that pip installs for it, those of extras that it names among them."""
+    """Extra ("" for none) -> the packages that pip installs for it, with those of the extras that it includes."""
     tomllib = pytest.importorskip("tomllib", reason="Python 3.11 reads TOML by itself")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = {"": project["dependencies"], **project["optional-dependencies"]}
@@ -70,7 +70,7 @@ def declared() -> set[str]:
 
 
 def below(package: str) -> set[str]:
-    """The modules of a package of ours, itself among them."""
+    """A package of ours and its modules."""
     return {module for module in modules() if f"{module}.".startswith(f"{package}.")}
 
 
@@ -87,8 +87,8 @@ def test_every_declared_package_is_imported() -> None:
     assert set(UNSEEN) <= declared() and not set(UNSEEN) & seen
 
 
-def test_a_command_starts_with_the_packages_of_its_extra() -> None:
-    """What each command of `echorl` imports when it starts, and what evaluation imports at any time."""
+def test_commands_import_only_packages_of_their_extra() -> None:
+    """At the start for each command of `echorl`; at any time for evaluation."""
     for name, command in COMMANDS.items():
         starts = set().union(*(foreign(imports_of(module).top) for module in loaded_by(command.module)))
         assert {CALLED.get(each, each) for each in starts} <= extras()[command.extra], f"echorl {name}"
@@ -96,33 +96,33 @@ def test_a_command_starts_with_the_packages_of_its_extra() -> None:
     assert {CALLED.get(each, each) for each in used} <= extras()["eval"]
 
 
-def test_trl_alone_is_enough_for_the_trl_trainer() -> None:
+def test_the_trl_trainer_imports_only_trl_transformers_and_torch() -> None:
     loaded = set().union(*map(loaded_by, below("echorl_vl.trl"))) | below("echorl_vl.core")
     used = set().union(*(foreign(imports_of(module).all) for module in loaded))
     assert {"torch", "trl"} <= used <= {"torch", "transformers", "trl"}  # TRL requires transformers itself
 
 
-def test_core_needs_torch_alone() -> None:
+def test_core_imports_only_torch() -> None:
     assert extras()[""] == {"torch"}
     loaded = set().union(*map(loaded_by, below("echorl_vl.core")))
     assert set().union(*(foreign(imports_of(module).all) for module in loaded)) == {"torch"}
 
 
-def test_the_mark_of_an_extra_comes_with_it_alone() -> None:
-    """`echorl` tells by one module whether an extra is installed."""
+def test_the_package_that_identifies_an_extra_is_in_no_other() -> None:
+    """`echorl` checks for this package to see whether an extra is installed."""
     marks = {extra: CALLED.get(module, module) for extra, module in BROUGHT_BY.items()}
     assert marks["train"] in extras()["train"] - extras()["eval"] and marks["eval"] in extras()["eval"] - extras()[""]
     assert {command.extra for command in COMMANDS.values()} - {""} == set(marks)
 
 
-def test_dev_has_what_the_tests_import() -> None:
+def test_dev_has_every_package_that_the_tests_import() -> None:
     found = set().union(*(foreign(read(path).all) for path in (ROOT / "tests").rglob("*.py")))
     near = {path.stem for path in (ROOT / "tests").rglob("*.py")} | {path.stem for path in ROOT.glob("benchmarks/*.py")}
     hosts = set().union(*HOSTS.values()) | {"conftest", "tests", "vllm", "wandb", "swanlab"}
     assert {CALLED.get(name, name) for name in found - near - hosts} <= extras()["dev"]
 
 
-def test_a_host_is_imported_where_it_is_said_to_be() -> None:
+def test_packages_of_hosts_are_imported_where_they_are_listed() -> None:
     for where, names in HOSTS.items():
         path = ROOT / where
         files = [path] if path.is_file() else list(path.rglob("*.py"))

@@ -1,4 +1,4 @@
-"""The rooms of the package lie above each other: a module imports its own room and those below, at run time too."""
+"""The folders of the package are layers: a module imports from its own layer and those below, also at run time."""
 
 from __future__ import annotations
 
@@ -48,28 +48,28 @@ print(sorted(heavy & set(sys.modules)))
 
 
 def room(module: str) -> str:
-    """The folder or file below the package that a module belongs to."""
+    """The folder or file of the package that contains a module."""
     return module.split(".")[1] if "." in module else module
 
 
-def test_every_room_has_its_place() -> None:
+def test_every_folder_has_a_layer() -> None:
     assert sorted({room(module) for module in modules()}) == sorted(ROOMS)
 
 
 @pytest.mark.parametrize("lower", ROOMS)
-def test_a_room_names_no_room_above_it(lower: str) -> None:
+def test_no_layer_imports_one_above_it(lower: str) -> None:
     above = ROOMS[ROOMS.index(lower) + 1 :]
     for module in (each for each in modules() if room(each) == lower):
         named = {room(name) for name in imports_of(module).all if name in modules()} & set(above)
         assert not named, f"{module} names {', '.join(sorted(named))}, which lies above {lower}"
 
 
-def test_registering_the_generators_draws_nothing() -> None:
+def test_registering_the_generators_imports_no_heavy_packages() -> None:
     done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_the_walk_sees_imports_of_every_kind(tmp_path) -> None:
+def test_all_forms_of_imports_are_found(tmp_path) -> None:
     file = tmp_path / "module.py"
     file.write_text(
         "from __future__ import annotations\nimport os.path, yaml\nfrom typing import TYPE_CHECKING\n"

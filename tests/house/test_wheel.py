@@ -1,4 +1,4 @@
-"""The wheel holds one package with all its files, and trains from an empty folder where nothing else of ours is."""
+"""The wheel contains one package with all of its files, and trains from an empty folder."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ SHORT = [
 
 
 def sources() -> set[str]:
-    """Every file of the package in this checkout."""
+    """The files of the package in this checkout."""
     files = (path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return {path.relative_to(ROOT).as_posix() for path in files}
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """The wheel, built without the network in a copy of the checkout, which the build writes into."""
+    """The wheel, built without a network in a copy of the checkout."""
     folder = tmp_path_factory.mktemp("build")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
@@ -53,7 +53,7 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(wheel, tmp_path_factory) -> Path:
-    """A fresh environment with the wheel in it, which finds what it depends on in the one that runs the tests."""
+    """A new environment with the wheel, which uses the dependencies of the environment that runs the tests."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False)
     place = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)}))
@@ -66,26 +66,26 @@ def environment(wheel, tmp_path_factory) -> Path:
 
 
 def run(environment: Path, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """A program of the environment, from a folder, that finds nothing by PYTHONPATH or on the hub."""
+    """Runs a program of the environment without PYTHONPATH and without the hub."""
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     variables |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     arguments = [str(environment / command[0]), *command[1:]]
     return subprocess.run(arguments, capture_output=True, text=True, cwd=folder, env=variables)
 
 
-def test_the_wheel_holds_the_package_with_every_file_of_it_and_nothing_else(wheel) -> None:
+def test_the_wheel_contains_exactly_the_files_of_the_package(wheel) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if not name.endswith("/")}
     assert {name for name in names if ".dist-info/" not in name} == sources()
 
 
-def test_the_package_alone_is_there(environment, tmp_path) -> None:
+def test_the_wheel_installs_no_other_package(environment, tmp_path) -> None:
     script = "import echorl_vl; from importlib.util import find_spec as find\n"
     script += "print(echorl_vl.__file__, find('eval'), find('geometry3k'))"
     where, *others = run(environment, tmp_path, "python", "-c", script).stdout.split()
     assert Path(where).is_relative_to(environment.parent) and others == ["None", "None"]
 
 
-def test_it_starts_a_job_and_trains_from_an_empty_folder(environment, tmp_path) -> None:
+def test_an_installed_wheel_trains_from_an_empty_folder(environment, tmp_path) -> None:
     assert run(environment, tmp_path, "echorl", "--version").stdout == f"echorl-vl {__version__}\n"
     for flags in ([], ["--text"]):
         name = "text" if flags else "images"
@@ -101,7 +101,7 @@ def test_it_starts_a_job_and_trains_from_an_empty_folder(environment, tmp_path) 
     assert run(environment, tmp_path, "echorl", "plots", "runs/text").returncode == 0
 
 
-def test_its_other_commands_start(environment, tmp_path) -> None:
+def test_other_commands_of_the_wheel_start(environment, tmp_path) -> None:
     benchmarks = run(environment, tmp_path, "echorl", "eval", "--list")
     assert benchmarks.returncode == 0 and "geometry3k" in benchmarks.stdout, benchmarks.stderr[-2000:]
     made = run(environment, tmp_path, "echorl", "generate", "--size", "2", "--out", "made.parquet")

@@ -1,4 +1,4 @@
-"""What each module of the package imports, read from the sources: at the top, inside functions, and by text."""
+"""Reads from the sources what each module of the package imports: at the top, in functions, and by name."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "echorl_vl"
 _TEXT = re.compile(r"(echorl_vl(?:\.\w+)+)\.?")
-_ADVICE = ("make_parser", "program")  # what they are given is a command for the user to type
+_ADVICE = ("make_parser", "program")  # their arguments are commands for the user to type
 
 
 @dataclass
 class Imports:
-    """Dotted names of what a module imports: `top` when it is imported, `late` inside functions.
+    """The imports of a module, without those for types and optional third-party ones (`except ImportError`).
 
-    `by_name`: modules of ours that stand in a text, as `importlib` takes them. What is imported for types alone is
-    left out, and what is not ours below a `try: ... except ImportError` that goes on without it.
+    Attributes:
+        top: imported at the top of the module.
+        late: imported inside functions.
+        by_name: our own modules in string literals, as for `importlib`.
     """
 
     top: set[str] = field(default_factory=set)
@@ -35,7 +37,7 @@ class Imports:
 
 @cache
 def modules() -> dict[str, Path]:
-    """Every module of the package by its dotted name."""
+    """The modules of the package by their dotted names."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -90,13 +92,13 @@ def _names(node: ast.AST, package: str) -> Iterator[str]:
 
 
 def foreign(names: set[str]) -> set[str]:
-    """The top-level names among them that are neither ours nor the standard library's."""
+    """The top-level packages among them that are third-party."""
     ours = {"", "echorl_vl", "eval", "geometry3k"}  # "" is a relative import in a file that is none of the package
     return {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - ours
 
 
 def loaded_by(module: str) -> set[str]:
-    """The modules of ours that importing `module` loads, itself and the packages around them among them."""
+    """Our own modules that importing `module` loads, with itself and the enclosing packages."""
     found: set[str] = set()
     left = [module]
     while left:

@@ -11,7 +11,7 @@ from echorl_vl.engines.local.policy import Policy
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
-    """Tiny matrices gain nothing from threads, and results then don't depend on the machine's number of cores."""
+    """Results with one thread don't depend on the number of cores, and tiny matrices are no slower."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -30,7 +30,7 @@ def any_policy(request, vl) -> Policy:
 
 @pytest.fixture(scope="session")
 def mixed_prompts() -> list[tiny.Prompt]:
-    """Different lengths, picture sizes and numbers of pictures; one without."""
+    """Prompts of different lengths, with none, one or two images of different sizes."""
     return [
         tiny.prompt("side AB?", (4, 4), seed=1),
         tiny.prompt("a longer question about two pictures", (4, 8), (6, 4), seed=2),

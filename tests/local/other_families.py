@@ -1,7 +1,7 @@
 """Tiny models and processors of families other than Qwen2.5-VL.
 
-LLaVA, whose class is that of docs/models.md: a CLIP tower, images cropped to one size, one axis of positions.
-Qwen3-VL: image features also enter the first layers of the decoder. Qwen2-VL shares its family with Qwen2.5-VL.
+LLaVA, with the class in docs/models.md, has a CLIP tower, images cropped to one size, and one axis of positions. In
+Qwen3-VL image features also enter the first layers of the decoder. Qwen2-VL has the same family as Qwen2.5-VL.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TEMPLATE = (
 
 @dataclass(frozen=True)
 class Case:
-    """A family by the name of its class in docs/models.md (None: the package has it), a model and a processor of it."""
+    """A model and a processor of a family; `family` is the class in docs/models.md, None if the package has it."""
 
     family: str | None
     model: Callable[[], Any]

@@ -1,4 +1,4 @@
-"""The update under every base algorithm: gradients against a naive one, pictures and text, under every split."""
+"""Updates of all base algorithms: their gradients equal naive ones, for images and text and for every split of rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from echorl_vl.types import TrainBatch, merge_groups
 
 PROMPTS, N, COEF, ENTROPY, LONGEST = 3, 4, 0.05, 0.02, 12
 HINTS = {"uft": (5, 0, 3)}
-TRACES = ("so\n7\n", "first this\nthen 8", "9")
+DEMONSTRATIONS = ("so\n7\n", "first this\nthen 8", "9")
 
 
 def config(name: str, **actor) -> Config:
@@ -45,13 +45,13 @@ def config(name: str, **actor) -> Config:
     return made
 
 
-@pytest.fixture(scope="module", params=["pictures", "text"])
+@pytest.fixture(scope="module", params=["images", "text"])
 def policy(request) -> Policy:
-    return tiny.vl_policy() if request.param == "pictures" else tiny.text_policy()
+    return tiny.vl_policy() if request.param == "images" else tiny.text_policy()
 
 
-def traces(policy: Policy) -> list[Tensor]:
-    return [torch.tensor([*policy.tokenizer(text)["input_ids"], policy.end_of_turn]) for text in TRACES]
+def demonstrations(policy: Policy) -> list[Tensor]:
+    return [torch.tensor([*policy.tokenizer(text)["input_ids"], policy.end_of_turn]) for text in DEMONSTRATIONS]
 
 
 def strategy(policy: Policy, settings: Config) -> RolloutStrategy:
@@ -59,28 +59,28 @@ def strategy(policy: Policy, settings: Config) -> RolloutStrategy:
 
 
 def train_batch(policy: Policy, settings: Config, noise: float = 0.3) -> TrainBatch:
-    """Three prompts: mixed, all correct, all incorrect but for the demonstration; old log-probs moved by `noise`."""
+    """Three groups: mixed, all correct, all incorrect except the demonstration. Old log-probs are off by `noise`."""
     name = settings.algorithm.name
     sizes = [((4, 4),), ((4, 8),), ()] if policy.family.reads_images else [(), (), ()]
     prompts = [tiny.prompt(text, *sizes[i], seed=i) for i, text in enumerate(("ab", "cde", "f"))]
     for i, count in enumerate(HINTS.get(name, ())):
-        ids = torch.cat([prompts[i].input_ids, traces(policy)[1][:count]])
+        ids = torch.cat([prompts[i].input_ids, demonstrations(policy)[1][:count]])
         prompts[i] = replace(prompts[i], input_ids=ids, hint_tokens=count)
-    expert = name in ("luffy", "srft")
+    off_policy = name in ("luffy", "srft")
     if name == "sft":
-        rollouts = off_policy_rows(policy, prompts, traces(policy))
+        rollouts = off_policy_rows(policy, prompts, demonstrations(policy))
     else:
-        params = SamplingParams(n=N - expert, max_tokens=LONGEST)
+        params = SamplingParams(n=N - off_policy, max_tokens=LONGEST)
         rollouts = generate(policy, prompts, params, torch.Generator().manual_seed(3))
         rollouts.truncated[:] = False  # a random model hardly ever ends a response
         moved = noise * torch.randn(rollouts.log_probs.shape, generator=torch.Generator().manual_seed(1))
         rollouts.log_probs = rollouts.log_probs + moved * rollouts.response_mask
-    if expert:
-        rollouts = with_off_policy_rows(rollouts, policy, traces(policy))
-    right = {0: (1, 0, 1, 0), 1: (1, 1, 1, 1), 2: (0, 0, 0, 0)}
+    if off_policy:
+        rollouts = with_off_policy_rows(rollouts, policy, demonstrations(policy))
+    correct = {0: (1, 0, 1, 0), 1: (1, 1, 1, 1), 2: (0, 0, 0, 0)}
     seen, scores = dict.fromkeys(range(PROMPTS), 0), []
     for group, own in zip(rollouts.group_ids.tolist(), rollouts.is_on_policy.tolist(), strict=True):
-        value = float(right[group][seen[group]]) if own else 1.0
+        value = float(correct[group][seen[group]]) if own else 1.0
         seen[group] += 1
         scores.append({"overall": value, "accuracy": value})
     made = compute_advantages(replace(rollouts, scores=scores), settings)
@@ -90,7 +90,7 @@ def train_batch(policy: Policy, settings: Config, noise: float = 0.3) -> TrainBa
 
 
 class Recorder(torch.optim.SGD):
-    """Keeps the gradients of the last step and changes nothing."""
+    """An optimizer that records the gradients of its last step and changes no parameter."""
 
     def __init__(self, policy: Policy) -> None:
         super().__init__([p for p in policy.model.parameters() if p.requires_grad], lr=0.0)
@@ -110,7 +110,7 @@ def gradient(policy: Policy, settings: Config, made: TrainBatch, coef: float = C
 
 
 def naive_loss(policy: Policy, settings: Config, made: TrainBatch) -> Tensor:
-    """One row at a time through transformers' own forward, from the formulas of the papers."""
+    """The loss of the papers' formulas, from transformers' own forward pass over one row at a time."""
     name, rollouts, total = settings.algorithm.name, made.rollouts, torch.zeros(())
     lengths = rollouts.response_mask.sum(-1).tolist()
     trained = [True] * len(lengths) if made.rollouts.aux_only is None else (~made.rollouts.aux_only).tolist()
@@ -157,50 +157,50 @@ NAMES = ("grpo", "dr_grpo", "luffy", "srft", "uft", "sft", "reinforce_rej", "rei
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_gradient_equals_a_naive_one(policy: Policy, name: str) -> None:
+def test_the_gradient_equals_a_naive_one(policy: Policy, name: str) -> None:
     settings = config(name)
     made = train_batch(policy, settings)
     found, _ = gradient(policy, settings, made, 0.0 if name == "sft" else COEF)
     policy.model.zero_grad()
     naive_loss(policy, settings, made).backward()
-    wanted = torch.cat(
+    expected = torch.cat(
         [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in policy.model.parameters()]
     )
     policy.model.zero_grad()
-    assert wanted.norm() > 0
-    assert (found - wanted).norm() <= 1e-4 * wanted.norm()
+    assert expected.norm() > 0
+    assert (found - expected).norm() <= 1e-4 * expected.norm()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_gradient_and_metrics_are_the_same_under_every_split(policy: Policy, name: str) -> None:
+def test_gradient_and_metrics_are_the_same_for_every_split(policy: Policy, name: str) -> None:
     made = train_batch(policy, config(name))
     coef = 0.0 if name == "sft" else COEF
-    wanted, whole = gradient(policy, config(name), made, coef)
+    expected, whole = gradient(policy, config(name), made, coef)
     for size, packed in itertools.product((1, 3, 5), (True, False)):
         split = config(name, micro_batch_size_per_device_for_update=size, padding_free=packed)
         found, metrics = gradient(policy, split, made, coef)
-        assert (found - wanted).norm() <= 1e-5 * max(1.0, float(wanted.norm())), (size, packed)
+        assert (found - expected).norm() <= 1e-5 * max(1.0, float(expected.norm())), (size, packed)
         for key, value in whole.items():
             assert metrics[key] == pytest.approx(value, rel=1e-4, abs=1e-5), (key, size, packed)
 
 
 @pytest.mark.parametrize("name", ["luffy", "srft"])
-def test_expert_rows_are_last_in_their_group_and_never_mined(policy: Policy, name: str) -> None:
+def test_demonstrations_are_last_in_their_group_and_never_mined(policy: Policy, name: str) -> None:
     settings = config(name)
     made = train_batch(policy, settings)
     own = made.rollouts.is_on_policy
     assert own.view(PROMPTS, N).tolist() == [[True] * (N - 1) + [False]] * PROMPTS
-    assert own[made.clips.rows].all() and len(made.clips) == 2  # the third prompt has a right answer of the expert only
+    assert own[made.clips.rows].all() and len(made.clips) == 2  # only the demonstration of the third prompt is correct
     assert (made.steps[~own] == -1).all() and (made.clips.token_weights[~own] == 0).all()
     assert made.verified[~own].all() and not made.verified.view(PROMPTS, N)[2, :-1].any()
     metrics = batch_metrics(made, settings.echo)
-    assert metrics["reward/accuracy"] == pytest.approx(5 / 9)  # own rollouts: 2 of 3, 3 of 3, 0 of 3
+    assert metrics["reward/accuracy"] == pytest.approx(5 / 9)  # on-policy rows: 2 of 3, 3 of 3, 0 of 3
     assert metrics["group/all_fail"] == metrics["group/all_success"] == pytest.approx(1 / 3)
-    assert metrics["group/degenerate"] == pytest.approx(1 / 3)  # the expert gives the third group an advantage
+    assert metrics["group/degenerate"] == pytest.approx(1 / 3)  # the demonstration gives the third group advantages
     assert made.advantages.view(PROMPTS, N)[2, -1] > 0
 
 
-def test_hint_tokens_are_in_no_clip_and_in_no_response(policy: Policy) -> None:
+def test_hint_tokens_are_not_in_clips_or_responses(policy: Policy) -> None:
     made = train_batch(policy, config("uft"))
     assert [prompt.hint_tokens for prompt in made.rollouts.prompts] == list(HINTS["uft"])
     assert made.clips.token_weights.shape == made.rollouts.tokens.shape
@@ -208,7 +208,7 @@ def test_hint_tokens_are_in_no_clip_and_in_no_response(policy: Policy) -> None:
         assert int(made.rollouts.text_mask[row, : end + 1].sum()) == length
 
 
-def test_only_the_hints_own_logits_are_computed_of_a_prompt(policy: Policy, monkeypatch) -> None:
+def test_of_prompt_tokens_only_hint_tokens_are_scored(policy: Policy, monkeypatch) -> None:
     seen = []
     score = Policy._score
     monkeypatch.setattr(
@@ -219,8 +219,8 @@ def test_only_the_hints_own_logits_are_computed_of_a_prompt(policy: Policy, monk
     assert seen == [int(made.rollouts.response_mask.sum()) + sum(HINTS["uft"])]
 
 
-def test_a_row_kept_for_its_clip_alone_is_in_no_other_term(policy: Policy) -> None:
-    """Reinforce-Ada keeps 2 of 4 here; where the clip's row is not among them it stays, for the echo term."""
+def test_a_row_kept_for_its_clip_is_in_the_echo_term_alone(policy: Policy) -> None:
+    """Reinforce-Ada selects 2 rows of 4; the row of a clip that is not selected remains for the echo term."""
     settings = config("reinforce_ada")
     settings.algorithm.options = {"keep": 2}
     whole = train_batch(policy, config("grpo"))

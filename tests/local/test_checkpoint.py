@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, whatever happens in the middle."""
+"""Checkpoints are complete or absent, even if a save is killed or fails."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def flip_a_byte(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_layout_tracker_and_limit(tmp_path):
+def test_the_layout_the_tracker_file_and_the_limit(tmp_path):
     for step in (5, 10, 15, 20):
         assert ckpt.save_checkpoint(tmp_path, step, writer(step), keep=2) == tmp_path / f"global_step_{step}"
     assert names(tmp_path) == {"global_step_15", "global_step_20", "checkpoint_tracker.json"}
@@ -57,7 +57,7 @@ def test_layout_tracker_and_limit(tmp_path):
 
 
 @pytest.mark.parametrize(("hashes", "hashed"), [("all", 2), ("auto", 1), ("off", 0)])
-def test_files_that_are_not_hashed_are_known_by_their_size(tmp_path, monkeypatch, hashes, hashed):
+def test_files_without_a_hash_are_checked_by_their_size(tmp_path, monkeypatch, hashes, hashed):
     monkeypatch.setattr(ckpt, "HASHED_UP_TO", 100)  # the configuration, not the training state
     checkpoint = ckpt.save_checkpoint(tmp_path, 1, writer(1), hashes=hashes)
     files = json.loads((checkpoint / ckpt.MANIFEST).read_text())["files"]
@@ -70,13 +70,13 @@ def test_files_that_are_not_hashed_are_known_by_their_size(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("keep", [0, -1])
-def test_without_a_limit_all_are_kept(tmp_path, keep):
+def test_without_a_limit_all_checkpoints_are_kept(tmp_path, keep):
     for step in (1, 2, 3):
         ckpt.save_checkpoint(tmp_path, step, writer(step), keep=keep)
     assert names(tmp_path) >= {"global_step_1", "global_step_2", "global_step_3"}
 
 
-def test_the_same_step_again_replaces_it(tmp_path):
+def test_saving_a_step_again_replaces_its_checkpoint(tmp_path):
     ckpt.save_checkpoint(tmp_path, 5, writer(1))
     ckpt.save_checkpoint(tmp_path, 5, writer(2))
     assert value_of(ckpt.find_last_checkpoint(tmp_path)) == 2
@@ -84,7 +84,7 @@ def test_the_same_step_again_replaces_it(tmp_path):
 
 
 def _die_at(operation: int, action) -> bool:
-    """Does `action` in a forked process that is killed (kill -9) at its nth disk operation; True if it was killed."""
+    """Runs `action` in a forked process that kills itself (SIGKILL) at its nth disk operation; True if it did."""
     child = os.fork()
     if child == 0:
         count = 0
@@ -111,8 +111,8 @@ def _die_at(operation: int, action) -> bool:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("replaces", [False, True], ids=["new-step", "same-step-again"])
-def test_killed_at_every_moment_of_a_save(tmp_path, replaces):
-    """After a kill there is the old checkpoint or the new one, whole; nothing else is left after the next start."""
+def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_checkpoint(tmp_path, replaces):
+    """After a kill the old or the new checkpoint is intact; the next start removes everything else."""
     outcomes = []
     for operation in range(1, 100):
         folder = tmp_path / str(operation)
@@ -123,17 +123,17 @@ def test_killed_at_every_moment_of_a_save(tmp_path, replaces):
         outcomes.append(value_of(found))
         assert not reported
         assert not [name for name in names(folder) if name.startswith(".")]
-        ckpt.save_checkpoint(folder, 15, writer(3), keep=1)  # and it goes on
+        ckpt.save_checkpoint(folder, 15, writer(3), keep=1)  # the run continues
         assert names(folder) == {"global_step_15", "checkpoint_tracker.json"}
         if not killed:
             break
-    assert len(outcomes) > 10, "the save did fewer disk operations than it should"
+    assert len(outcomes) > 10, "the save did fewer disk operations than expected"
     assert outcomes[0] == 1
     assert outcomes[-1] == 2
-    assert outcomes == sorted(outcomes), "once the new checkpoint is there it stays"
+    assert outcomes == sorted(outcomes), "the new checkpoint disappeared again"
 
 
-def test_no_space_in_the_middle(tmp_path):
+def test_a_disk_that_fills_up_during_a_save_keeps_the_older_checkpoints(tmp_path):
     ckpt.save_checkpoint(tmp_path, 5, writer(1))
 
     def full(folder: Path) -> None:
@@ -151,7 +151,7 @@ def test_no_space_in_the_middle(tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 def test_torch_on_a_full_disk_is_a_user_error(tmp_path):
-    """torch.save raises a RuntimeError with words of its own, not an OSError."""
+    """torch.save raises a RuntimeError instead of an OSError."""
 
     def full(folder: Path) -> None:
         os.symlink("/dev/full", folder / "training_state.pt")
@@ -162,7 +162,7 @@ def test_torch_on_a_full_disk_is_a_user_error(tmp_path):
     assert names(tmp_path) == set()
 
 
-def test_space_is_looked_at_before_anything_is_written(tmp_path, monkeypatch):
+def test_free_space_is_checked_before_anything_is_written(tmp_path, monkeypatch):
     ckpt.save_checkpoint(tmp_path, 5, writer(1))
     monkeypatch.setattr(atomic, "free_bytes", lambda path: 1000)
     called = []
@@ -173,7 +173,7 @@ def test_space_is_looked_at_before_anything_is_written(tmp_path, monkeypatch):
     assert not called
 
 
-def test_what_the_writer_raises_goes_through(tmp_path):
+def test_other_errors_of_the_writer_are_raised_unchanged(tmp_path):
     def broken(folder: Path) -> None:
         (folder / "half").write_text("x")
         raise KeyboardInterrupt
@@ -183,7 +183,7 @@ def test_what_the_writer_raises_goes_through(tmp_path):
     assert names(tmp_path) == set()
 
 
-def test_a_folder_that_cannot_be_written(tmp_path):
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="a part of the path is a file"):
         ckpt.save_checkpoint(tmp_path / "file" / "run", 1, writer(1))
@@ -200,7 +200,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     ],
     ids=["flipped-byte", "truncated", "missing-file", "no-manifest", "bad-manifest"],
 )
-def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path, damage, words):
+def test_a_damaged_checkpoint_is_reported_and_skipped(tmp_path, damage, words):
     for step in (5, 10):
         ckpt.save_checkpoint(tmp_path, step, writer(step))
     damage(tmp_path / "global_step_10")
@@ -217,7 +217,7 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path, damage, words):
 
 
 def save_model_only(folder: Path, step: int) -> None:
-    """As the trainer does it under trainer.save_model_only, but for the last step."""
+    """Saves like the trainer with trainer.save_model_only, before the last step."""
     ckpt.save_checkpoint(folder, step, writer(step))
     ckpt.drop_older_states(folder, step)
 
@@ -234,7 +234,7 @@ def test_only_the_newest_checkpoint_keeps_its_training_state(tmp_path):
         ckpt.find_last_checkpoint(tmp_path, lambda line: None)
 
 
-def test_the_last_checkpoint_of_all_may_be_of_the_model_alone(tmp_path):
+def test_the_newest_checkpoint_may_have_no_training_state(tmp_path):
     save_model_only(tmp_path, 5)
     (tmp_path / "global_step_5" / "training_state.pt").stat()
 
@@ -248,7 +248,7 @@ def test_the_last_checkpoint_of_all_may_be_of_the_model_alone(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_killed_while_older_states_are_dropped(tmp_path):
+def test_a_kill_while_older_states_are_dropped_damages_no_checkpoint(tmp_path):
     for operation in range(1, 20):
         folder = tmp_path / str(operation)
         for step in (5, 10):
@@ -257,14 +257,14 @@ def test_killed_while_older_states_are_dropped(tmp_path):
         for step in (5, 10):
             assert ckpt.checkpoint_fault(folder / f"global_step_{step}") is None
         assert ckpt.recover_last_checkpoint(folder) == folder / "global_step_10"
-        save_model_only(folder, 15)  # and the next save drops what is left
+        save_model_only(folder, 15)  # the next save drops the rest
         assert [path.parent.name for path in folder.glob("global_step_*/training_state.pt")] == ["global_step_15"]
         if not killed:
             break
     assert operation > 3
 
 
-def test_the_model_alone_needs_less_space(tmp_path, monkeypatch):
+def test_a_checkpoint_without_training_state_needs_less_space(tmp_path, monkeypatch):
     ckpt.save_checkpoint(tmp_path, 5, writer(1))
     state = (tmp_path / "global_step_5" / "training_state.pt").stat().st_size
     whole = sum(path.stat().st_size for path in (tmp_path / "global_step_5").rglob("*") if path.is_file())
@@ -274,14 +274,14 @@ def test_the_model_alone_needs_less_space(tmp_path, monkeypatch):
     ckpt.save_checkpoint(tmp_path, 10, writer(2), model_only=True)
 
 
-def test_no_checkpoint_is_none(tmp_path):
+def test_a_folder_without_checkpoints_gives_none(tmp_path):
     assert ckpt.find_last_checkpoint(tmp_path) is None
     assert ckpt.recover_last_checkpoint(tmp_path / "not there") is None
     (tmp_path / "global_step_x").mkdir()
     assert ckpt.find_last_checkpoint(tmp_path) is None
 
 
-def test_training_state_round_trip(tmp_path):
+def test_a_training_state_is_read_back_unchanged(tmp_path):
     import random
 
     state = {
@@ -302,7 +302,7 @@ def test_training_state_round_trip(tmp_path):
     assert {key: loaded[key] for key in ("note", "flag", "bytes")} == {"note": None, "flag": True, "bytes": b"\x00\xff"}
 
 
-def test_training_state_takes_plain_values_only(tmp_path):
+def test_a_training_state_with_other_types_is_refused(tmp_path):
     with pytest.raises(TypeError, match=r"state\['a'\]\[1\] is a PosixPath"):
         ckpt.save_training_state(tmp_path / "s.pt", {"a": [1, Path("x")]})
     assert not (tmp_path / "s.pt").exists()
@@ -313,7 +313,7 @@ class _Evil:
         return (os.mkdir, ("evil",))
 
 
-def test_a_training_state_from_elsewhere_runs_no_code(tmp_path, monkeypatch):
+def test_a_training_state_with_code_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s.pt").write_bytes(pickle.dumps(_Evil()))
     with pytest.raises(UserError, match="can't be read as a training state"):

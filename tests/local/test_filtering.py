@@ -1,4 +1,4 @@
-"""Dynamic sampling: which groups it keeps, by the mean of the filter key, and that greedy validation is greedy."""
+"""The groups that dynamic sampling keeps, and the sampling parameters of validation."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from echorl_vl.engines.local.strategies.dynamic_sampling import DynamicSampling
         (-0.1, 1.1, [*range(5)]),
     ],
 )
-def test_both_bounds_are_outside_as_in_easyr1(low: float, high: float, kept: list[int]) -> None:
-    """Five groups of four with means 0, 0.25, 0.5, 0.75, 1; DAPO's own bounds drop the first and the last."""
+def test_both_bounds_of_the_filter_are_excluded_as_in_easyr1(low: float, high: float, kept: list[int]) -> None:
+    """Five groups of four with means 0, 0.25, 0.5, 0.75, 1."""
     policy = tiny.text_policy()
     prompts = [tiny.prompt(text) for text in "abcde"]
     rollouts = generate(policy, prompts, SamplingParams(n=4, max_tokens=3), torch.Generator().manual_seed(0))
@@ -39,7 +39,7 @@ def test_both_bounds_are_outside_as_in_easyr1(low: float, high: float, kept: lis
     assert [group for group, prompt in enumerate(prompts) if any(prompt is one for one in left)] == kept
 
 
-def test_validation_at_temperature_0_is_greedy_and_training_stays_as_it_is() -> None:
+def test_validation_at_temperature_0_is_greedy_and_training_is_not() -> None:
     settings = Config()
     settings.worker.rollout.val_override_config = {"temperature": 0.0}
     assert validation_params(settings).temperature == 0 and training_params(settings).temperature == 1
@@ -50,8 +50,8 @@ def test_validation_at_temperature_0_is_greedy_and_training_stays_as_it_is() -> 
     assert torch.equal(rows[0], rows[1]) and torch.equal(rows[0], likeliest.argmax(-1))
 
 
-def test_a_response_ends_at_its_first_end_token_whatever_vllm_is_told() -> None:
-    """EasyR1 cuts there too: what vLLM samples after it is neither graded nor trained on."""
+def test_a_response_ends_at_its_first_end_token_even_with_ignore_eos() -> None:
+    """EasyR1 samples further tokens, but neither grades them nor trains on them."""
     settings = Config()
     settings.worker.rollout.ignore_eos = True
     assert not training_params(settings).ignore_eos and not validation_params(settings).ignore_eos

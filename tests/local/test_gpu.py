@@ -1,4 +1,4 @@
-"""The local engine on a GPU against itself on a CPU, and whole runs there. Skipped where torch finds no GPU."""
+"""The local engine on a GPU: the same numbers as on a CPU, and whole runs. Skipped without a GPU."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def load(config, device: str, **dtypes) -> Policy:
     return Policy.load(config.worker.actor.model, device, **dtypes)
 
 
-def test_in_float32_both_devices_give_the_same_numbers(config, prompts, monkeypatch) -> None:
-    """Log-probs, entropies and gradients of one batch of rollouts; convolutions would be in TF32 by default."""
+def test_gpu_and_cpu_give_the_same_numbers_in_float32(config, prompts, monkeypatch) -> None:
+    """Log-probs, entropies and gradients of a batch. By default convolutions are in TF32."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     params = SamplingParams(n=4, max_tokens=48)
     on_gpu, on_cpu = load(config, "cuda", compute_dtype="fp32"), load(config, "cpu")
@@ -65,13 +65,13 @@ def test_in_float32_both_devices_give_the_same_numbers(config, prompts, monkeypa
         assert torch.allclose(one, other, atol=1e-4), float((one - other).abs().max())
     assert torch.allclose(batch.log_probs.cpu(), values[1][0], atol=1e-4)
     assert gradients[0].keys() == gradients[1].keys()
-    for name, wanted in gradients[1].items():
-        scale = max(1.0, float(wanted.abs().max()))
-        assert torch.allclose(gradients[0][name], wanted, atol=2e-4 * scale), name
+    for name, expected in gradients[1].items():
+        scale = max(1.0, float(expected.abs().max()))
+        assert torch.allclose(gradients[0][name], expected, atol=2e-4 * scale), name
 
 
-def test_in_bfloat16_rollout_and_update_agree(config, prompts) -> None:
-    """The default on a GPU: matrix products in bfloat16, logits and entropies in float32."""
+def test_rollout_and_update_agree_in_bfloat16(config, prompts) -> None:
+    """By default matrix products are in bfloat16, logits and entropies in float32."""
     policy = load(config, "cuda")
     assert policy.compute_dtype == torch.bfloat16
     assert next(policy.model.parameters()).dtype == torch.float32
@@ -95,7 +95,7 @@ def test_in_bfloat16_rollout_and_update_agree(config, prompts) -> None:
     ids=["default", "fp32", "lora", "kl", "checkpointing"],
 )
 def test_runs_learn_and_resume(tmp_path, changes) -> None:
-    """Four steps, then the same run resumed from its second: finite numbers, and a policy that has moved."""
+    """Trains four steps, then resumes the run from its second step."""
     load_split("train").select(range(64)).to_parquet(tmp_path / "train.parquet")
     arguments = [str(REPOSITORY / "configs/geo3k_tiny.yaml"), *SMALL, f"data.train_files={tmp_path}/train.parquet"]
     arguments += [f"trainer.save_checkpoint_path={tmp_path}/run", *changes]
@@ -107,7 +107,7 @@ def test_runs_learn_and_resume(tmp_path, changes) -> None:
     assert environment["device"].startswith("cuda")
 
     for path in (tmp_path / "run/summary.json", tmp_path / "run/global_step_4"):
-        path.rename(tmp_path / path.name)  # as if the run had been killed after its second step
+        path.rename(tmp_path / path.name)  # as after a kill in the third step
     assert train.main(arguments) == 0
     again = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in again] == [1, 2, 3, 4] and again[:2] == rows[:2]

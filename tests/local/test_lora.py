@@ -1,4 +1,4 @@
-"""LoRA on a head or embeddings that are tied: the saved model is the trained one, and a resumed one goes on from it."""
+"""LoRA on tied embeddings or heads: the saved model equals the trained one, and so does a resumed one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TARGETS = ("lm_head", "embed_tokens", "lm_head, embed_tokens", "q_proj, lm_head"
 
 
 def adapted(kind: str, targets: str, tied: bool = True) -> Policy:
-    model = tiny.vl_model(spread=0.1) if kind == "pictures" else tiny.text_model(spread=0.1)
+    model = tiny.vl_model(spread=0.1) if kind == "images" else tiny.text_model(spread=0.1)
     if kind == "text" and tied:
         model.config.tie_word_embeddings = True
         model.tie_weights()
@@ -27,7 +27,7 @@ def adapted(kind: str, targets: str, tied: bool = True) -> Policy:
     return Policy(add_lora(model, lora), tiny.tokenizer())
 
 
-def train_somewhat(policy: Policy) -> None:
+def change_adapters(policy: Policy) -> None:
     noise = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in policy.model.named_parameters():
@@ -40,17 +40,17 @@ def logits(model) -> torch.Tensor:
     return model(input_ids=torch.arange(30)[None]).logits
 
 
-@pytest.mark.parametrize("kind", ["pictures", "text"])
+@pytest.mark.parametrize("kind", ["images", "text"])
 @pytest.mark.parametrize("targets", TARGETS)
-def test_the_saved_model_is_the_trained_one(tmp_path: Path, kind: str, targets: str) -> None:
+def test_the_saved_model_equals_the_trained_one(tmp_path: Path, kind: str, targets: str) -> None:
     policy = adapted(kind, targets)
     before = logits(policy.network)
-    train_somewhat(policy)
+    change_adapters(policy)
     trained = logits(policy.network)
     assert float((trained - before).abs().max()) > 0.1
     write_state(tmp_path, policy, None, None, {}, model_only=True)
-    assert torch.equal(logits(policy.network), trained)  # training goes on with what it had
-    auto = AutoModelForImageTextToText if kind == "pictures" else AutoModelForCausalLM
+    assert torch.equal(logits(policy.network), trained)  # saving does not change the policy
+    auto = AutoModelForImageTextToText if kind == "images" else AutoModelForCausalLM
     saved = auto.from_pretrained(tmp_path / MODEL_FOLDER)
     assert float((logits(saved) - trained).abs().max()) < 1e-4
     settings = json.loads((tmp_path / MODEL_FOLDER / "config.json").read_text())
@@ -64,9 +64,9 @@ def test_the_saved_model_is_the_trained_one(tmp_path: Path, kind: str, targets: 
     assert (tmp_path / ADAPTER).is_dir() and torch.equal(logits(resumed.network), trained)
 
 
-def test_a_head_that_is_not_tied_stays_as_it_is(tmp_path: Path) -> None:
+def test_an_untied_head_is_saved_with_its_adapter(tmp_path: Path) -> None:
     policy = adapted("text", "lm_head", tied=False)
-    train_somewhat(policy)
+    change_adapters(policy)
     write_state(tmp_path, policy, None, None, {}, model_only=True)
     saved = AutoModelForCausalLM.from_pretrained(tmp_path / MODEL_FOLDER)
     assert float((logits(saved) - logits(policy.network)).abs().max()) < 1e-4

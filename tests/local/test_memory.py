@@ -1,4 +1,4 @@
-"""A model that can't fit is refused from its shapes, before anything is loaded."""
+"""A model that does not fit into memory is refused before it is loaded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
-    """Qwen2.5-7B's configuration and no weights: whoever tries to load it finds none."""
+    """A folder with the configuration of Qwen2.5-7B and no weights."""
     Qwen2Config(
         vocab_size=152064,
         hidden_size=3584,
@@ -49,14 +49,15 @@ def settings(path: Path, **changes) -> Config:
     return made
 
 
-def test_a_run_says_what_is_needed_and_what_helps(large: Path, monkeypatch, capsys, tmp_path: Path) -> None:
+def test_the_error_says_how_much_is_needed_and_what_helps(large: Path, monkeypatch, capsys, tmp_path: Path) -> None:
     monkeypatch.setattr(memory, "free_memory", lambda: 30 * GIB)
     config = str(REPOSITORY / "configs/math_tiny.yaml")
     own = [f"worker.actor.model.model_path={large}", f"trainer.save_checkpoint_path={tmp_path / 'run'}"]
     assert train.main([config, *own, "trainer.device=cpu", "trainer.logger=[console, file]"]) == 2
-    said = capsys.readouterr().err
-    assert "has 7.62 billion parameters" in said and "113.5 GiB before any activation" in said, said
-    assert "has 30.0 GiB free" in said and "lora.rank=64" in said and "a GPU" in said and "a smaller model" in said
+    error = capsys.readouterr().err
+    assert "has 7.62 billion parameters" in error and "113.5 GiB before any activation" in error, error
+    for part in ("has 30.0 GiB free", "lora.rank=64", "a GPU", "a smaller model"):
+        assert part in error
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,9 @@ def test_a_run_says_what_is_needed_and_what_helps(large: Path, monkeypatch, caps
         ({"trainer__val_only": True}, 28.4),
     ],
 )
-def test_what_is_counted(large: Path, monkeypatch, changes: dict, needed: float) -> None:
+def test_weights_gradients_optimizer_and_reference_are_counted(
+    large: Path, monkeypatch, changes: dict, needed: float
+) -> None:
     monkeypatch.setattr(memory, "free_memory", lambda: int((needed + 0.1) * GIB))
     check_memory(settings(large, **changes), "cpu")
     monkeypatch.setattr(memory, "free_memory", lambda: int((needed - 0.1) * GIB))
@@ -76,20 +79,20 @@ def test_what_is_counted(large: Path, monkeypatch, changes: dict, needed: float)
         check_memory(settings(large, **changes), "cpu")
 
 
-def test_a_frozen_tower_is_not_trained(tmp_path: Path, monkeypatch) -> None:
+def test_a_frozen_tower_has_no_optimizer_state(tmp_path: Path, monkeypatch) -> None:
     tiny.vl_model(depth=2).save_pretrained(tmp_path)
     monkeypatch.setattr(memory, "free_memory", lambda: 1)
     with pytest.raises(UserError, match="a frozen tower less"):
         check_memory(settings(tmp_path, worker__actor__model__freeze_vision_tower=True), "cpu")
 
 
-def test_a_tiny_model_is_not_even_built(monkeypatch) -> None:
+def test_a_tiny_model_is_not_built_for_the_check(monkeypatch) -> None:
     monkeypatch.setattr(resources, "empty_model", lambda model: pytest.fail("built"))
     check_memory(settings(REPOSITORY / "echorl_vl/tiny/model"), "cpu")
     assert free_memory() > 0
 
 
-def test_a_folder_without_a_model_is_left_to_the_loader(tmp_path: Path) -> None:
+def test_the_check_ignores_a_folder_without_a_model(tmp_path: Path) -> None:
     check_memory(settings(tmp_path), "cpu")
     shutil.rmtree(tmp_path)
     check_memory(settings(tmp_path), "cpu")

@@ -1,4 +1,4 @@
-"""Model families other than Qwen2.5-VL: compared with transformers, and trained for two steps."""
+"""Other model families than Qwen2.5-VL: the same numbers as transformers, and two steps of training."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def score(reward_inputs):
 
 @pytest.fixture(params=other_families.CASES)
 def case(request):
-    """The documentation's family is known for as long as the test runs, and no other that reads such models."""
+    """Registers the family of the documentation during a test, instead of others for the same models."""
     made, before = other_families.CASES[request.param], dict(FAMILIES)
     if made.family is not None:
         for name, family in before.items():
@@ -63,7 +63,7 @@ def noise(width: int, height: int, seed: int) -> Image.Image:
 
 @pytest.fixture
 def batch(policy) -> RolloutBatch:
-    """Rows of different lengths for prompts with no image, one and two, of which one is shared."""
+    """Rows of different lengths, for prompts with none, one and two images; two prompts share an image."""
     encoder = PromptEncoder(policy.processor, policy.tokenizer, family=policy.family)
     one, other = noise(64, 40, 1), noise(70, 90, 2)
     asked = [("<image>area?", (one,)), ("two: <image>, <image>", (other, one)), ("text", ())]
@@ -77,7 +77,7 @@ def batch(policy) -> RolloutBatch:
 
 
 def plain(policy: Policy, batch: RolloutBatch) -> Tensor:
-    """(B, T) log-probs by one call of transformers' own forward a row."""
+    """(B, T) log-probs by transformers' own forward pass over one row at a time."""
     rows = []
     for tokens, mask, group in zip(batch.tokens, batch.response_mask, batch.group_ids.tolist(), strict=True):
         prompt = batch.prompts[group]
@@ -90,23 +90,23 @@ def plain(policy: Policy, batch: RolloutBatch) -> Tensor:
 
 
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
-def test_log_probs_and_gradients_are_those_of_transformers(policy, batch, packed):
+def test_log_probs_and_gradients_equal_those_of_transformers(policy, batch, packed):
     weights = torch.randn(batch.tokens.shape, generator=torch.Generator().manual_seed(1))
     named = dict(policy.model.named_parameters())
     found = []
     for values in (policy.response_log_probs(batch, slice(None), TEMPERATURE, packed=packed)[0], plain(policy, batch)):
         gradients = torch.autograd.grad((weights * values).sum(), list(named.values()), allow_unused=True)
         found.append((values, dict(zip(named, gradients, strict=True))))
-    (ours, own), (theirs, wanted) = found
+    (ours, own), (theirs, expected) = found
     assert torch.allclose(ours, theirs, atol=1e-5), float((ours - theirs).abs().max())
     assert any(policy.family.tower in name and bool(g.any()) for name, g in own.items() if g is not None)
-    for name, gradient in wanted.items():
+    for name, gradient in expected.items():
         if gradient is not None:
             scale = max(1.0, float(gradient.abs().max()))
             assert torch.allclose(own[name], gradient, atol=1e-5 * scale), name
 
 
-def test_the_rollout_records_the_same_and_the_tower_sees_each_image_once(policy, batch):
+def test_rollouts_record_the_same_log_probs_and_encode_each_image_once(policy, batch):
     assert (policy.vision_calls, policy.vision_images) == (1, 2)
     assert not policy.visual.mask(batch.tokens).any()
     recorded = batch.log_probs * batch.response_mask

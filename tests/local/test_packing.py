@@ -1,4 +1,4 @@
-"""Layouts of shared prompts, against loops over rows and tokens."""
+"""Attention layouts with shared prompts, compared with loops over rows and tokens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def random_qkv(tokens: int, seed: int = 0):
 
 
 def naive_attention(query, key, value, sees: list[list[int]]) -> torch.Tensor:
-    """(1, N, heads, d): token i attends to the tokens sees[i]."""
+    """(1, N, heads, d): token i attends to the tokens in sees[i]."""
     out = []
     for i, seen in enumerate(sees):
         heads = []
@@ -33,7 +33,7 @@ def naive_attention(query, key, value, sees: list[list[int]]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("lengths", [[3, 3], [2, 5, 1], [4, 0, 2], [0, 3]])
-def test_padding_and_back_with_gradients(lengths):
+def test_padding_is_undone_by_flattening_with_its_gradients(lengths):
     total = sum(lengths)
     x = torch.randn(1, 2, total, 3, dtype=torch.float64, requires_grad=True)
     rows = Ragged(torch.tensor(lengths), CPU)
@@ -48,18 +48,18 @@ def test_padding_and_back_with_gradients(lengths):
     assert torch.allclose(grad[0].transpose(0, 1), weights * x[0].transpose(0, 1).cos())
 
 
-def test_rows_taken_several_times_against_indexing():
+def test_take_rows_equals_indexing_with_repeated_rows():
     x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
     index = torch.tensor([1, 1, 4, 0, 1])
     weights = torch.randn(5, 2, 3, dtype=torch.float64)
     assert torch.equal(take_rows(x, index), x[index])
     (grad,) = torch.autograd.grad((take_rows(x, index).sin() * weights).sum(), x)
-    (wanted,) = torch.autograd.grad((x[index].sin() * weights).sum(), x)
-    assert torch.allclose(grad, wanted)
+    (expected,) = torch.autograd.grad((x[index].sin() * weights).sum(), x)
+    assert torch.allclose(grad, expected)
 
 
-def test_their_gradient_does_not_depend_on_how_threads_take_turns():
-    """Else two equal runs part in the last bit on some steps, more often on a busy machine."""
+def test_the_gradient_of_take_rows_does_not_depend_on_the_order_of_threads():
+    """Otherwise equal runs differ in the last bit of some steps, more often on a busy machine."""
     noise = torch.Generator().manual_seed(0)
     x = torch.randn(300, 128, generator=noise, requires_grad=True)
     index = torch.cat([torch.tensor([row // 4, *range(100, 130)]) for row in range(16)])
@@ -81,7 +81,7 @@ CASES = [  # prompt lengths, prompt of each response, response lengths
 
 
 def rows_by_hand(prompt_lengths, prompt_index, lengths):
-    """Per token of the packed row: what it sees; per response: its predictors; both by loops."""
+    """The tokens that each token of the packed row attends to, and the predictors of each response, by loops."""
     starts = [sum(prompt_lengths[:g]) for g in range(len(prompt_lengths))]
     sees = [list(range(s, s + i + 1)) for s, n in zip(starts, prompt_lengths, strict=True) for i in range(n)]
     predictors = []
@@ -93,7 +93,7 @@ def rows_by_hand(prompt_lengths, prompt_index, lengths):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_packed_rows_against_loops(case):
+def test_packed_rows_equal_loops(case):
     prompt_lengths, prompt_index, lengths = case
     layout = PackedRows(*map(torch.tensor, case), CPU)
     sees, predictors = rows_by_hand(*case)
@@ -120,8 +120,8 @@ def test_packed_rows_against_loops(case):
 
 @torch.no_grad()
 @pytest.mark.parametrize("prompt_lengths", [[3, 3, 3], [2, 5, 3]])
-def test_decode_attention_with_compaction_against_full_attention(prompt_lengths):
-    """Two prompts' chunk, then one; 70 steps (the buffers grow), with slots dropped after 30."""
+def test_decode_attention_with_compaction_equals_full_attention(prompt_lengths):
+    """A prefill of two prompts, then one; 70 steps, which grow the buffers; slots are dropped after 30."""
     lengths = torch.tensor(prompt_lengths)
     q, k, v = (x.detach() for x in random_qkv(int(lengths.sum())))
     bounds = [0, *lengths.cumsum(0).tolist()]
@@ -147,5 +147,5 @@ def test_decode_attention_with_compaction_against_full_attention(prompt_lengths)
             keys.append(k[0, :, i : i + 1])
             values.append(v[0, :, i : i + 1])
             row = torch.cat(keys, 1)[None], torch.cat(values, 1)[None]
-            wanted = naive_attention(q[:, :, i : i + 1], *row, [list(range(row[0].shape[2]))])
-            assert torch.allclose(out[0, i], wanted[0, 0], atol=1e-6)  # the softmax is in float32
+            expected = naive_attention(q[:, :, i : i + 1], *row, [list(range(row[0].shape[2]))])
+            assert torch.allclose(out[0, i], expected[0, 0], atol=1e-6)  # the softmax is in float32

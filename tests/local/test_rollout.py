@@ -1,4 +1,4 @@
-"""Rollouts against teacher-forced passes of transformers' plain model, and what sampling promises."""
+"""Rollouts record the numbers of a teacher-forced pass of transformers, and sample as their parameters say."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def roll(policy, prompts, seed=0, **options):
 
 
 def furthest_from_teacher(policy, batch, temperature) -> float:
-    """Largest distance of a recorded log-prob or entropy from that of a pass over the whole sequence."""
+    """The largest difference of a recorded log-prob or entropy from that of a teacher-forced pass."""
     worst = 0.0
     for row, length in enumerate(batch.response_mask.sum(1).tolist()):
         response = batch.tokens[row, :length]
         with torch.no_grad():
             naive = tiny.naive_forward(policy, batch.prompts[int(batch.group_ids[row])], response, temperature)
-        for recorded, wanted in zip((batch.log_probs, batch.entropy), naive, strict=True):
-            worst = max(worst, float((recorded[row, :length] - wanted).abs().max()))
+        for recorded, expected in zip((batch.log_probs, batch.entropy), naive, strict=True):
+            worst = max(worst, float((recorded[row, :length] - expected).abs().max()))
             assert not recorded[row, length:].any()
     return worst
 
 
 def prefer(policy, ids, logit: float) -> None:
-    """Rigs the head: these tokens' logits are higher by that much, for rollouts and for the naive pass."""
+    """Adds a bias to the logits of some tokens, in rollouts and in the naive pass."""
     original, wish = policy.head.forward, torch.zeros(policy.vocab_size)
     wish[list(ids)] = logit
     policy.head.forward = lambda hidden: original(hidden) + wish
@@ -41,37 +41,37 @@ def prefer(policy, ids, logit: float) -> None:
 @pytest.mark.parametrize(
     "options", [{}, {"top_p": 0.8}, {"top_k": 5}, {"temperature": 1.7, "ignore_eos": True}, {"compact_every": 2}]
 )
-def test_recorded_numbers_are_the_teachers(vl, mixed_prompts, options):
+def test_recorded_numbers_equal_those_of_a_teacher_forced_pass(vl, mixed_prompts, options):
     batch = roll(vl, mixed_prompts, **options)
     assert batch.tokens.shape[0] == 12 and batch.group_ids.tolist() == [g for g in range(4) for _ in range(3)]
     assert furthest_from_teacher(vl, batch, options.get("temperature", 0.9)) < 1e-4
 
 
-def test_entropies_at_a_temperature_of_their_own(vl, mixed_prompts):
+def test_entropies_can_have_another_temperature(vl, mixed_prompts):
     batch = roll(vl, mixed_prompts, max_tokens=6)
     other = roll(vl, mixed_prompts, max_tokens=6, entropy_temperature=2.0)
     assert torch.equal(batch.tokens, other.tokens) and torch.equal(batch.log_probs, other.log_probs)
     with torch.no_grad():
         for row in range(12):
             response = batch.tokens[row, batch.response_mask[row]]
-            wanted = tiny.naive_forward(vl, mixed_prompts[row // 3], response, 2.0)[1]
-            assert torch.allclose(other.entropy[row, : len(response)], wanted, atol=1e-4)
+            expected = tiny.naive_forward(vl, mixed_prompts[row // 3], response, 2.0)[1]
+            assert torch.allclose(other.entropy[row, : len(response)], expected, atol=1e-4)
 
 
-def test_recorded_numbers_are_the_teachers_without_pictures(any_policy, text_prompts):
+def test_recorded_numbers_without_images_equal_those_of_a_teacher_forced_pass(any_policy, text_prompts):
     batch = roll(any_policy, text_prompts, n=4)
     assert furthest_from_teacher(any_policy, batch, 0.9) < 1e-4
 
 
 @pytest.fixture(scope="module")
 def ender():
-    """A policy that ends most of its responses early: eos is likely, and any token may come."""
+    """A policy that ends most of its responses early."""
     policy = tiny.text_policy(spread=0.1)
     prefer(policy, [tiny.token_id("<|im_end|>")], 3.0)
     return policy
 
 
-def test_rows_end_at_eos_and_truncation_is_told(ender, text_prompts):
+def test_rows_end_at_eos_and_others_are_marked_truncated(ender, text_prompts):
     batch = roll(ender, text_prompts, n=16, max_tokens=20)
     end = tiny.token_id("<|im_end|>")
     lengths = batch.response_mask.sum(1)
@@ -89,7 +89,7 @@ def test_rows_end_at_eos_and_truncation_is_told(ender, text_prompts):
     assert furthest_from_teacher(ender, batch, 0.9) < 1e-4
 
 
-def test_ignore_eos_goes_on_to_the_limit(ender, text_prompts):
+def test_ignore_eos_samples_up_to_the_limit(ender, text_prompts):
     batch = roll(ender, text_prompts, n=4, max_tokens=12, ignore_eos=True)
     assert batch.response_mask.all() and batch.truncated.all()
     assert (batch.tokens == tiny.token_id("<|im_end|>")).any()
@@ -104,7 +104,7 @@ def test_neither_compaction_nor_prefill_chunks_change_the_rollouts(ender, text_p
 
 
 def test_finished_rows_leave_the_batch(ender, text_prompts):
-    """Counts the slots of each decode step: they must shrink, and end with the last row."""
+    """The number of slots decreases, and decoding ends with the last row."""
     slots = []
     original = ender.run_decoder
 
@@ -124,7 +124,7 @@ def test_finished_rows_leave_the_batch(ender, text_prompts):
     assert all(a >= b for a, b in zip(decode, running, strict=True))
 
 
-def test_same_seed_same_rollouts_bit_for_bit(vl, mixed_prompts):
+def test_the_same_seed_gives_the_same_rollouts_bit_for_bit(vl, mixed_prompts):
     first, again, other = (roll(vl, mixed_prompts, seed=seed) for seed in (1, 1, 2))
     for name in ("tokens", "log_probs", "entropy", "response_mask", "truncated"):
         assert torch.equal(getattr(first, name), getattr(again, name))
@@ -141,7 +141,7 @@ def test_the_generator_advances_by_the_same_amount_whatever_is_sampled(ender, vl
     assert torch.equal(*states)
 
 
-def test_greedy_at_temperature_0(vl, mixed_prompts):
+def test_temperature_0_is_greedy(vl, mixed_prompts):
     batch = roll(vl, mixed_prompts, n=2, temperature=0.0)
     assert torch.equal(batch.tokens[::2], batch.tokens[1::2])
     assert furthest_from_teacher(vl, batch, 1.0) < 1e-4
@@ -152,18 +152,18 @@ def test_greedy_at_temperature_0(vl, mixed_prompts):
         assert torch.equal(logits.masked_fill(vl.visual.mask(torch.arange(272)), -math.inf).argmax(-1), response)
 
 
-def test_visual_tokens_are_never_sampled_and_the_recorded_numbers_know_no_bias(mixed_prompts):
+def test_visual_tokens_are_never_sampled_and_recorded_numbers_have_no_bias(mixed_prompts):
     policy = tiny.vl_policy(seed=5)
     prefer(policy, policy.visual.ids, 30.0)
     for options in ({}, {"temperature": 0.0}, {"top_k": 3}, {"top_p": 0.5}):
         batch = roll(policy, mixed_prompts, **options)
         assert not policy.visual.mask(batch.tokens).any()
-        # nearly all probability is on visual tokens, and the full-vocabulary log-probs must say so
+        # Nearly all probability is on visual tokens, so log-probs over the full vocabulary are low.
         assert float(batch.log_probs[batch.response_mask].max()) < -5
         assert furthest_from_teacher(policy, batch, options.get("temperature", 0.9) or 1.0) < 1e-4
 
 
-def test_each_picture_passes_the_tower_once_and_each_prompt_the_decoder_once(mixed_prompts):
+def test_each_image_and_each_prompt_is_computed_once(mixed_prompts):
     policy = tiny.vl_policy()
     tokens = []
     original = policy.run_decoder
@@ -177,23 +177,23 @@ def test_each_picture_passes_the_tower_once_and_each_prompt_the_decoder_once(mix
     assert batch.tokens.shape == (20, 6)
 
 
-def test_progress_is_told(vl, text_prompts):
-    told = []
-    roll(vl, text_prompts, max_tokens=20, ignore_eos=True, progress=lambda done, most: told.append((done, most)))
-    assert told == [(8, 20), (16, 20), (20, 20)]
+def test_progress_is_reported(vl, text_prompts):
+    reported = []
+    roll(vl, text_prompts, max_tokens=20, ignore_eos=True, progress=lambda *counts: reported.append(counts))
+    assert reported == [(8, 20), (16, 20), (20, 20)]
 
 
-def test_one_token_responses(vl, mixed_prompts):
+def test_responses_may_have_one_token(vl, mixed_prompts):
     batch = roll(vl, mixed_prompts, max_tokens=1)
     assert batch.tokens.shape == (12, 1)
     assert furthest_from_teacher(vl, batch, 0.9) < 1e-4
 
 
 def distribution(logits: torch.Tensor, params: SamplingParams, draws: int = 4000) -> torch.Tensor:
-    """Frequencies of tokens over evenly spaced uniform numbers: exact to 1 / draws."""
+    """Token frequencies over evenly spaced uniform numbers, exact to 1 / draws."""
     uniform = (torch.arange(draws, dtype=torch.float64) + 0.5) / draws
-    drawn = sample(logits.expand(draws, -1), uniform, params)
-    return torch.bincount(drawn, minlength=logits.shape[-1]) / draws
+    sampled = sample(logits.expand(draws, -1), uniform, params)
+    return torch.bincount(sampled, minlength=logits.shape[-1]) / draws
 
 
 def test_sampling_follows_the_distribution():
@@ -203,18 +203,18 @@ def test_sampling_follows_the_distribution():
         assert torch.allclose(got, torch.softmax(logits / temperature, 0), atol=1e-3)
 
 
-def test_top_k_and_top_p_keep_the_likeliest():
+def test_top_k_and_top_p_keep_the_most_likely_tokens():
     probs = torch.tensor([0.1, 0.4, 0.05, 0.3, 0.15])
     assert torch.allclose(
         distribution(probs.log(), SamplingParams(top_k=2)), torch.tensor([0, 4 / 7, 0, 3 / 7, 0]), atol=1e-3
     )
-    wanted = torch.tensor([0, 0.4, 0, 0.3, 0.15]) / 0.85  # 0.4 + 0.3 is less than 0.75, so a third one is in
-    assert torch.allclose(distribution(probs.log(), SamplingParams(top_p=0.75)), wanted, atol=1e-3)
+    expected = torch.tensor([0, 0.4, 0, 0.3, 0.15]) / 0.85  # 0.4 + 0.3 < 0.75, so a third token is kept
+    assert torch.allclose(distribution(probs.log(), SamplingParams(top_p=0.75)), expected, atol=1e-3)
     only = distribution(probs.log(), SamplingParams(top_p=1e-6))
     assert only.tolist() == [0, 1, 0, 0, 0]
 
 
-def test_a_token_of_probability_0_is_not_drawn_at_the_ends_of_the_interval():
+def test_a_token_of_probability_0_is_not_sampled_at_the_ends_of_the_interval():
     logits = torch.tensor([[-math.inf, 0.0, 0.0, -math.inf]]).expand(3, -1)
     uniform = torch.tensor([0.0, 0.5, 1 - 2**-53], dtype=torch.float64)
     assert sample(logits, uniform, SamplingParams()).tolist() == [1, 2, 2]

@@ -1,4 +1,4 @@
-"""Rotary factors that depend on length: refused where a prompt and its response can get there."""
+"""Rotary factors that change with the length are refused if a prompt and its response can be that long."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def test_factors_that_change_with_length_are_refused_beyond_the_window(kind: str
         check_window(made, lengths(32, 33))
     with pytest.raises(UserError, match="at most 64"):
         check_window(made, lengths(33, 16), added_tokens=16)
-    check_window(made, lengths(32, 32))  # a look at a long row leaves nothing behind
+    check_window(made, lengths(32, 32))  # checking a long row has no side effect
 
 
 @pytest.mark.parametrize("rope", FIXED)
-def test_factors_that_do_not_are_taken(rope: str) -> None:
+def test_fixed_factors_are_accepted(rope: str) -> None:
     check_window(policy("llama", FIXED[rope]), lengths(100, 100))
 
 
-def test_a_vision_model_is_taken() -> None:
+def test_a_vision_model_is_accepted() -> None:
     check_window(tiny.vl_policy(), lengths(1000, 1000))

@@ -1,6 +1,7 @@
-"""What the local engine relies on in transformers, one test each: a failure names the version and what has changed.
+"""The behavior of transformers that the local engine relies on. A failure names the version and what has changed.
 
-Elsewhere an upgrade that breaks one of these shows as wrong numbers, or as an error deep inside a forward pass.
+Without these tests, an upgrade that breaks one of them would show as incorrect numbers, or as an error deep inside a
+forward pass.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ RELIES_ON = "engines/local/{} relies on it"
 
 
 def holds(condition: bool, promise: str, where: str = RELIES_ON.format("attention.py")) -> None:
-    """Fails with what transformers no longer does, and what of ours needs it."""
+    """Fails with the behavior that transformers no longer has, and the code that needs it."""
     assert condition, f"transformers {transformers.__version__} broke a promise: {promise}; {where}"
 
 
@@ -33,7 +34,7 @@ def policy(request) -> Policy:
 
 
 class Recorder:
-    """An attention layout that notes what reaches it."""
+    """An attention layout that records its calls."""
 
     span = 4
 
@@ -58,7 +59,7 @@ def test_attention_functions_can_be_registered():
     )
 
 
-def test_every_layer_asks_the_attention_that_the_config_names_and_passes_our_keyword(policy):
+def test_every_layer_calls_the_configured_attention_with_our_keyword(policy):
     recorder = Recorder()
     with torch.no_grad():
         run(policy, recorder)
@@ -77,7 +78,7 @@ def test_every_layer_asks_the_attention_that_the_config_names_and_passes_our_key
     holds(all(call[4] == size**-0.5 for call in recorder.calls), "`scaling` is passed to the attention function")
 
 
-def test_a_mask_of_four_dimensions_is_taken_as_it_is(policy):
+def test_a_mask_with_four_dimensions_is_used_unchanged(policy):
     seen = []
 
     def attention(module, query, key, value, attention_mask, **_):
@@ -94,11 +95,11 @@ def test_a_mask_of_four_dimensions_is_taken_as_it_is(policy):
     mask = skip_mask(policy.device)
     holds(
         all(own is not None and own.shape == mask.shape for own in seen),
-        "a 4-dimensional attention_mask goes to the layers unchanged, whatever the length of the row",
+        "a 4-dimensional attention_mask reaches the layers unchanged, for rows of any length",
     )
 
 
-def test_layers_say_their_index_and_window(policy):
+def test_layers_have_an_index_and_a_window(policy):
     layers = [module for module in policy.decoder.modules() if hasattr(module, "layer_idx")]
     where = RELIES_ON.format("architecture.py (check_window)")
     holds(len(layers) >= policy.decoder.config.num_hidden_layers, "attention modules have `layer_idx`", where)
@@ -107,7 +108,7 @@ def test_layers_say_their_index_and_window(policy):
     holds(window == [None] * len(layers), f"without sliding windows `sliding_window` is None (got {window})", where)
 
 
-def test_a_layer_with_a_window_has_it_as_an_attribute():
+def test_the_window_of_a_layer_is_an_attribute():
     sizes = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4)
     config = transformers.MistralConfig(vocab_size=264, num_key_value_heads=2, sliding_window=3, **sizes)
     decoder = transformers.MistralForCausalLM(config).get_decoder()
@@ -117,8 +118,8 @@ def test_a_layer_with_a_window_has_it_as_an_attribute():
     holds(3 in found, f"a layer's window is its `sliding_window`, or its config's (got {found})", where)
 
 
-def test_positions_are_those_that_are_given(policy):
-    """Rotary factors come of `position_ids`, not of the place in the row."""
+def test_given_positions_are_used(policy):
+    """Rotary factors depend on `position_ids`, not on the index in the row."""
     layout = Recorder()
     layout.attend = lambda layer, query, key, value, scaling: query.transpose(1, 2)
     with torch.no_grad():
@@ -127,7 +128,7 @@ def test_positions_are_those_that_are_given(policy):
     holds(not torch.allclose(near, far), "`position_ids` decide the rotary factors", where)
 
 
-def test_rope_kinds_are_named_in_rope_parameters():
+def test_rope_parameters_name_the_rope_type():
     model = tiny.text_model("llama", rope_parameters={"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10_000.0})
     rope = getattr(model.config, "rope_parameters", None) or {}
     where = "engines/local/architecture.py and evaluation/generation/transformers_backend.py rely on it"
@@ -147,7 +148,7 @@ def test_get_rope_index_gives_the_positions_of_qwen(vl, sizes):
     holds(following == len(item.input_ids) + int(delta), "its second result is what follows, less the length", where)
 
 
-def test_image_features_come_by_image(vl):
+def test_image_features_are_listed_by_image(vl):
     item = tiny.prompt("question", (4, 4), (4, 6))
     with torch.no_grad():
         features = vl.family.image_features(vl.network, vl.family.split_images(item))
@@ -156,14 +157,14 @@ def test_image_features_come_by_image(vl):
     holds(shapes == [(4, vl.hidden_size), (6, vl.hidden_size)], promise, "models/qwen2_5_vl.py relies on it")
 
 
-def test_checkpointing_is_a_switch_on_the_layers(policy):
+def test_checkpointing_is_an_attribute_of_the_layers(policy):
     policy.network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     switched = [module for module in policy.decoder.modules() if getattr(module, "gradient_checkpointing", False)]
     promise = "`gradient_checkpointing_enable` sets `gradient_checkpointing` on the layers of the decoder"
     holds(len(switched) >= policy.decoder.config.num_hidden_layers, promise, RELIES_ON.format("policy.py"))
 
 
-def test_loading_says_what_did_not_fit(tmp_path):
+def test_loading_lists_keys_that_do_not_match(tmp_path):
     tiny.text_model().save_pretrained(tmp_path)
     options = dict(output_loading_info=True, ignore_mismatched_sizes=True, dtype=torch.float32)
     config = transformers.AutoConfig.from_pretrained(tmp_path)
@@ -178,7 +179,7 @@ def test_loading_says_what_did_not_fit(tmp_path):
     holds(set(names) == expected, f"a mismatched key is a name, or a tuple that begins with it (got {names})", where)
 
 
-def test_the_parts_of_a_network(policy):
+def test_decoder_head_and_embeddings_are_found(policy):
     where = "models/base.py and models/text.py rely on it"
     holds(hasattr(policy.decoder, "layers"), "the decoder is `model.language_model`, or `get_decoder()` of text", where)
     holds(hasattr(policy.head, "out_features"), "`get_output_embeddings()` is the linear head", where)

@@ -1,4 +1,4 @@
-"""The update: its gradient against a naive one, under every split, and what must hold of the echo term."""
+"""The update: its gradient equals a naive one for every split of rows; properties of the echo term."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def policy() -> Policy:
 
 
 def train_batch(policy: Policy, settings: Config, accuracies, noise: float = 0.0) -> TrainBatch:
-    """Rollouts of four prompts, three of them with pictures, with given accuracies; old log-probs moved by `noise`."""
+    """Rollouts of four prompts, three with images, and their accuracies. Old log-probs are off by `noise`."""
     prompts = [tiny.prompt("ab", (4, 4)), tiny.prompt("cd", (4, 8), seed=1), tiny.prompt("e"), tiny.prompt("f", (4, 4))]
     params = SamplingParams(n=N, max_tokens=12)
     rollouts = generate(policy, prompts, params, torch.Generator().manual_seed(3))
@@ -62,7 +62,7 @@ def train_batch(policy: Policy, settings: Config, accuracies, noise: float = 0.0
     )
     scores = [{"overall": float(a), "accuracy": float(a)} for a in accuracies]
     made = compute_advantages(replace(rollouts, scores=scores), settings)
-    splitter = make_splitter("window", tiny.tokenizer(), size=3)  # random bytes hold hardly a newline
+    splitter = make_splitter("window", tiny.tokenizer(), size=3)  # random bytes have few newlines
     return mine_clips(made, settings.echo, splitter, step=1)
 
 
@@ -70,7 +70,7 @@ MIXED = [1, 0, 1, 0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0]
 
 
 class Recorder(torch.optim.SGD):
-    """Keeps the gradients that each step gets and changes nothing."""
+    """An optimizer that records the gradients of each step and changes no parameter."""
 
     def __init__(self, model) -> None:
         super().__init__([p for p in model.parameters() if p.requires_grad], lr=0.0)
@@ -88,7 +88,7 @@ def gradients(policy: Policy, settings: Config, made: TrainBatch, coef: float) -
 
 
 def naive_loss(policy: Policy, settings: Config, made: TrainBatch, coef: float) -> torch.Tensor:
-    """The whole loss, one rollout at a time through transformers' own forward, from the formulas."""
+    """The loss of the formulas, from transformers' own forward pass over one rollout at a time."""
     rollouts, tokens = made.rollouts, int(made.rollouts.response_mask.sum())
     total = torch.zeros(())
     for row in range(len(rollouts.tokens)):
@@ -109,7 +109,7 @@ def naive_loss(policy: Policy, settings: Config, made: TrainBatch, coef: float) 
 
 
 @pytest.mark.parametrize("entropy_coef", [0.0, 0.1])
-def test_gradient_equals_a_naive_one(policy: Policy, entropy_coef: float) -> None:
+def test_the_gradient_equals_a_naive_one(policy: Policy, entropy_coef: float) -> None:
     settings = config(worker__actor__entropy_coef=entropy_coef)
     made = train_batch(policy, settings, MIXED, noise=0.3)
     assert len(made.clips) == 3
@@ -117,14 +117,14 @@ def test_gradient_equals_a_naive_one(policy: Policy, entropy_coef: float) -> Non
     policy.model.zero_grad()
     naive_loss(policy, settings, made, COEF).backward()
     for (name, parameter), gradient in zip(policy.model.named_parameters(), found, strict=True):
-        wanted = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        torch.testing.assert_close(gradient, wanted, atol=2e-5, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
+        expected = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        torch.testing.assert_close(gradient, expected, atol=2e-5, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
     policy.model.zero_grad()
 
 
-def test_gradient_is_the_same_under_every_split(policy: Policy) -> None:
+def test_the_gradient_is_the_same_for_every_split(policy: Policy) -> None:
     made = train_batch(policy, config(), MIXED, noise=0.3)
-    wanted_by_mode = {
+    expected_by_mode = {
         mode: gradients(policy, config(worker__actor__entropy_coef=0.01, worker__actor__loss_avg_mode=mode), made, COEF)
         for mode in ("token", "seq")
     }
@@ -135,13 +135,13 @@ def test_gradient_is_the_same_under_every_split(policy: Policy) -> None:
             worker__actor__loss_avg_mode=mode,
             worker__actor__entropy_coef=0.01,
         )
-        found, wanted = gradients(policy, split, made, COEF), wanted_by_mode[mode]
-        scale = max(gradient.abs().max() for gradient in wanted)
-        worst = max((a - b).abs().max() for a, b in zip(found, wanted, strict=True))
+        found, expected = gradients(policy, split, made, COEF), expected_by_mode[mode]
+        scale = max(gradient.abs().max() for gradient in expected)
+        worst = max((a - b).abs().max() for a, b in zip(found, expected, strict=True))
         assert worst <= 1e-5 * max(1.0, float(scale)), (size, packed, float(worst))
 
 
-def test_all_success_groups_have_an_echo_gradient_and_no_other(policy: Policy) -> None:
+def test_all_success_groups_have_a_gradient_of_the_echo_term_alone(policy: Policy) -> None:
     settings = config(echo=EchoConfig(log_grad_share=True))
     made = train_batch(policy, settings, [1] * (PROMPTS * N))
     assert all(not gradient.any() for gradient in gradients(policy, settings, made, 0.0))
@@ -152,15 +152,15 @@ def test_all_success_groups_have_an_echo_gradient_and_no_other(policy: Policy) -
     assert metrics["echo/grad_share"] == pytest.approx(1.0)
 
 
-def test_the_norms_apart_are_those_of_the_terms_by_themselves(policy: Policy) -> None:
+def test_separate_gradient_norms_are_those_of_the_single_terms(policy: Policy) -> None:
     settings = config(echo=EchoConfig(log_grad_share=True), worker__actor__micro_batch_size_per_device_for_update=2)
     made = train_batch(policy, settings, MIXED)
     base, whole = gradients(policy, settings, made, 0.0), gradients(policy, settings, made, COEF)
     echo = [one - other for one, other in zip(whole, base, strict=True)]
     metrics = Updater(policy, Recorder(policy.model), settings, 1).update(made, COEF)
     for name, found in (("actor/policy_grad_norm", base), ("echo/grad_norm", echo), ("actor/grad_norm", whole)):
-        wanted = torch.cat([gradient.flatten() for gradient in found]).norm()
-        assert metrics[name] == pytest.approx(float(wanted), rel=1e-4), name
+        expected = torch.cat([gradient.flatten() for gradient in found]).norm()
+        assert metrics[name] == pytest.approx(float(expected), rel=1e-4), name
 
 
 def test_an_echo_term_of_weight_zero_is_the_base_algorithm_bit_for_bit(policy: Policy) -> None:
@@ -178,7 +178,7 @@ def test_an_echo_term_of_weight_zero_is_the_base_algorithm_bit_for_bit(policy: P
     assert all(torch.equal(a, b) for a, b in zip(results[0][1], results[1][1], strict=True))
 
 
-def test_echo_costs_no_forward_pass(policy: Policy) -> None:
+def test_the_echo_term_takes_no_forward_pass(policy: Policy) -> None:
     settings = config(worker__actor__micro_batch_size_per_device_for_update=4)
     made = train_batch(policy, settings, MIXED)
     calls = []
@@ -190,8 +190,8 @@ def test_echo_costs_no_forward_pass(policy: Policy) -> None:
     assert calls[0] == calls[1] and calls[0][0] == PROMPTS * N // 4
 
 
-def test_components_keep_their_own_weight(policy: Policy) -> None:
-    """Ten times as much echo changes the gradient by nine times the echo gradient, whatever else there is."""
+def test_the_echo_term_does_not_change_the_weight_of_others(policy: Policy) -> None:
+    """Ten times the weight adds nine more times the gradient of the echo term."""
     settings = config(worker__actor__entropy_coef=0.02)
     made = train_batch(policy, settings, MIXED, noise=0.2)
     base, once, tenfold = (gradients(policy, settings, made, coef) for coef in (0.0, COEF, 10 * COEF))
@@ -199,7 +199,7 @@ def test_components_keep_their_own_weight(policy: Policy) -> None:
         torch.testing.assert_close(c - a, 10 * (b - a), atol=2e-5, rtol=1e-3)
 
 
-def test_mini_batches_keep_groups_whole_and_count_their_own_prompts(policy: Policy) -> None:
+def test_mini_batches_keep_groups_whole(policy: Policy) -> None:
     settings = config(worker__actor__global_batch_size=2, worker__actor__ppo_epochs=2)
     recorder = Recorder(policy.model)
     updater = Updater(policy, recorder, settings, 5)
@@ -208,7 +208,7 @@ def test_mini_batches_keep_groups_whole_and_count_their_own_prompts(policy: Poli
     assert metrics["actor/skipped_steps"] == 0
 
 
-def test_a_step_that_is_not_finite_is_skipped_and_several_stop_the_run(policy: Policy) -> None:
+def test_steps_that_are_not_finite_are_skipped_and_several_stop_the_run(policy: Policy) -> None:
     settings = config(trainer__max_bad_steps=2)
     own = copy.deepcopy(policy)
     before = [p.detach().clone() for p in own.model.parameters()]
@@ -222,7 +222,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_several_stop_the_run(policy: P
         updater.update(made, COEF)
 
 
-def test_chunks_of_prompts_make_one_batch(policy: Policy) -> None:
+def test_rollouts_in_chunks_of_prompts_are_one_batch(policy: Policy) -> None:
     prompts = [tiny.prompt("ab", (4, 4)), tiny.prompt("cd", (4, 8), seed=1), tiny.prompt("e")]
     settings = config(data__mini_rollout_batch_size=2, data__max_response_length=9, worker__rollout__n=2)
     joined = RolloutStrategy(settings, SimpleNamespace(policy=policy)).generate(prompts, 1, "rollout")
@@ -235,7 +235,7 @@ def test_chunks_of_prompts_make_one_batch(policy: Policy) -> None:
     assert not joined.response_mask[4:, width:].any()
 
 
-def test_kl_in_the_reward_moves_advantages(policy: Policy) -> None:
+def test_kl_in_the_reward_changes_advantages(policy: Policy) -> None:
     settings = config(algorithm__kl_penalty="kl", algorithm__norm_adv_by_std_in_grpo=False)
     made = train_batch(policy, settings, [1] * (PROMPTS * N))
     reference = made.rollouts.log_probs - 0.1 * made.rollouts.response_mask
@@ -261,7 +261,7 @@ def test_metrics_have_the_names_of_the_specification(policy: Policy) -> None:
 @pytest.mark.parametrize("gamma", [1.0, 0.7])
 @pytest.mark.parametrize("with_kl", [False, True])
 def test_reinforce_plus_plus_discounts_token_by_token(policy: Policy, gamma: float, with_kl: bool) -> None:
-    """EasyR1's estimator, written out: the outcome at the last token, less each token's KL; then one whitening."""
+    """EasyR1's estimator, written out: the outcome at the last token, minus the KL of each token; then whitened."""
     settings = config(algorithm__adv_estimator="reinforce_plus_plus", algorithm__gamma=gamma)
     made = train_batch(policy, settings, MIXED)
     mask, coef = made.rollouts.response_mask, 0.5
@@ -276,13 +276,13 @@ def test_reinforce_plus_plus_discounts_token_by_token(policy: Policy, gamma: flo
         for place in range(length):
             returns[row, place] = sum(gamma ** (late - place) * rewards[late] for late in range(place, length))
     values = returns[mask]
-    wanted = torch.zeros(mask.shape).masked_scatter(mask, (values - values.mean()) * (values.var() + 1e-8).rsqrt())
-    torch.testing.assert_close(found * mask, wanted, atol=1e-5, rtol=1e-5)
+    expected = torch.zeros(mask.shape).masked_scatter(mask, (values - values.mean()) * (values.var() + 1e-8).rsqrt())
+    torch.testing.assert_close(found * mask, expected, atol=1e-5, rtol=1e-5)
     assert gradients(policy, settings, replace(made, advantages=found), 0.0)
 
 
-def test_an_adaptive_kl_steers_the_mean_of_a_token() -> None:
-    """EasyR1's controller sees a mean over tokens: a response of any length at kl_target leaves the weight as it is."""
+def test_an_adaptive_kl_controls_the_mean_per_token() -> None:
+    """As in EasyR1: responses of any length at kl_target leave the weight unchanged."""
     settings = config(algorithm__kl_type="adaptive", algorithm__kl_target=0.25, algorithm__kl_horizon=100.0)
     mask = torch.arange(40) < torch.tensor([[40], [8]])
     every = torch.tensor([True, True])
@@ -299,7 +299,7 @@ def test_an_adaptive_kl_steers_the_mean_of_a_token() -> None:
 
 
 def test_the_schedule_counts_training_steps(policy: Policy) -> None:
-    """All optimizer steps of a training step have its rate; the first step of a warm-up has 0, as in EasyR1."""
+    """All optimizer steps of a training step have the same rate; the warm-up starts at 0, as in EasyR1."""
     settings = config(worker__actor__ppo_epochs=2, worker__actor__global_batch_size=2)
     settings.worker.actor.optim.lr_warmup_ratio = 0.5
     made = train_batch(policy, settings, MIXED)
@@ -308,26 +308,26 @@ def test_the_schedule_counts_training_steps(policy: Policy) -> None:
     assert updater.steps == 16
 
 
-def test_a_micro_batch_larger_than_the_batch_is_the_batch(policy: Policy) -> None:
+def test_a_micro_batch_is_at_most_the_whole_batch(policy: Policy) -> None:
     settings = config(worker__actor__micro_batch_size_per_device_for_update=1000)
     made = train_batch(policy, settings, MIXED)
-    got, wanted = (gradients(policy, one, made, COEF) for one in (settings, config()))
-    assert all(torch.equal(one, other) for one, other in zip(got, wanted, strict=True))
+    got, expected = (gradients(policy, one, made, COEF) for one in (settings, config()))
+    assert all(torch.equal(one, other) for one, other in zip(got, expected, strict=True))
 
 
 @pytest.mark.parametrize("kind", ["constant", "linear", "cosine"])
-def test_learning_rate_rises_then_follows_its_kind(kind: str) -> None:
+def test_the_learning_rate_warms_up_and_follows_its_schedule(kind: str) -> None:
     optim = Config().worker.actor.optim
     optim.lr, optim.lr_warmup_steps, optim.lr_scheduler_type, optim.min_lr_ratio = 1.0, 4, kind, 0.1
     rates = [learning_rate(optim, step, 24) for step in range(25)]
-    assert rates[:5] == pytest.approx([0.0, 0.25, 0.5, 0.75, 1.0])  # EasyR1's: from 0
+    assert rates[:5] == pytest.approx([0.0, 0.25, 0.5, 0.75, 1.0])  # from 0, as in EasyR1
     assert rates[14] == pytest.approx({"constant": 1.0, "linear": 0.55, "cosine": 0.55}[kind])
     assert rates[24] == pytest.approx(1.0 if kind == "constant" else 0.1)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_weights_that_would_not_move_are_not_trained(dtype: torch.dtype) -> None:
-    """At the default learning rate a step of AdamW is below half the last digit of nearly every bfloat16 weight."""
+def test_weights_in_half_precision_are_not_trained(dtype: torch.dtype) -> None:
+    """At the default learning rate, AdamW's updates of nearly all bfloat16 weights round to zero."""
     optim = Config().worker.actor.optim
     weights = torch.randn(1000, generator=torch.Generator().manual_seed(0)).mul(0.05).to(dtype)
     assert float(((weights - optim.lr).to(dtype) == weights).float().mean()) > 0.9

@@ -1,4 +1,4 @@
-"""A model folder that is damaged or of two models: an error that names folder, file and tensor, before any training."""
+"""A damaged model folder, or one with files of two models, is refused with the names of folder, file and tensor."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def good(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path, good: Path) -> Path:
-    """A copy to damage."""
+    """A copy of the valid folder, to damage."""
     return shutil.copytree(good, tmp_path / "model")
 
 
@@ -103,7 +103,7 @@ def test_a_missing_shard_is_named(folder: Path) -> None:
         load(folder)
 
 
-def test_logits_that_are_not_finite_are_named() -> None:
+def test_logits_that_are_not_finite_are_refused() -> None:
     policy = tiny.text_policy()
     with torch.no_grad():
         policy.head.weight[3] = 3e38

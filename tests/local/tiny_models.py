@@ -1,4 +1,4 @@
-"""Tiny models with random weights, a tokenizer with Qwen's special tokens, and prompts; all made in memory."""
+"""Tiny models with random weights, a tokenizer with Qwen's special tokens, and prompts, all made in memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PATCH_DIM = 3 * 2 * 14 * 14
 
 
 def fresh_tokenizer(*more: str) -> PreTrainedTokenizerFast:
-    """Bytes as tokens, then Qwen's special tokens: 264 ids, and more of them."""
+    """A tokenizer of bytes with Qwen's special tokens, 264 ids, and optionally more tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     core = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -42,7 +42,7 @@ def fresh_tokenizer(*more: str) -> PreTrainedTokenizerFast:
 
 @lru_cache
 def tokenizer() -> PreTrainedTokenizerFast:
-    """The one that the tests share."""
+    """The tokenizer that the tests share."""
     return fresh_tokenizer()
 
 
@@ -51,7 +51,7 @@ def token_id(token: str) -> int:
 
 
 def vl_config(hidden: int = 32, layers: int = 2, vision: int = 16, intermediate: int = 48, depth: int = 2):
-    """Two heads of queries per head of keys; head_dim 8 or more, split in mRoPE sections."""
+    """Two query heads per key head; head_dim is at least 8, split into mRoPE sections."""
     head = hidden // 4
     quarter = head // 8
     return Qwen2_5_VLConfig(
@@ -92,7 +92,7 @@ def vl_model(seed: int = 0, spread: float = 0.3, **sizes) -> Qwen2_5_VLForCondit
 
 
 def text_model(kind: str = "qwen2", seed: int = 0, spread: float = 0.3, max_positions: int = 4096, **changes):
-    """A Qwen2 or Llama model of 2 layers, not tied."""
+    """A Qwen2 or Llama model of 2 layers, untied."""
     torch.manual_seed(seed)
     sizes = dict(
         vocab_size=264,
@@ -113,7 +113,7 @@ def text_model(kind: str = "qwen2", seed: int = 0, spread: float = 0.3, max_posi
 
 
 def spread_weights(model, width: float):
-    """Random weights this wide, so that attention and distributions are far from flat."""
+    """Makes the weights random with this standard deviation, so that distributions are far from uniform."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
@@ -131,7 +131,7 @@ def text_policy(kind: str = "qwen2", **options) -> Policy:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the engine needs of data.Prompt."""
+    """The fields of `types.Prompt` that the engine needs."""
 
     problem: object
     input_ids: torch.Tensor
@@ -141,7 +141,7 @@ class Prompt:
 
 
 def prompt(text: str, *sizes: tuple[int, int], seed: int = 0) -> Prompt:
-    """A prompt with random pictures of these sizes (rows, columns of 14-pixel patches, even) in front of its text."""
+    """A prompt with random images before its text; sizes are even numbers of 14-pixel patches (rows, columns)."""
     noise = torch.Generator().manual_seed(seed)
     encoded = tokenizer()(text)["input_ids"]
     ids = [token_id("<|im_start|>")]
@@ -161,7 +161,7 @@ def prompt(text: str, *sizes: tuple[int, int], seed: int = 0) -> Prompt:
 
 
 def naive_logits(policy: Policy, item: Prompt, response: torch.Tensor) -> torch.Tensor:
-    """(T, V) logits of one response's tokens by transformers' own forward over the whole sequence, with gradient."""
+    """(T, V) logits of a response from transformers' own forward pass over the whole sequence, with gradient."""
     ids = torch.cat([item.input_ids, response])[None]
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if item.pixel_values is not None:

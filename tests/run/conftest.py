@@ -15,7 +15,7 @@ from echorl_vl import train
 
 @pytest.fixture(scope="session")
 def problems(tmp_path_factory) -> Path:
-    """A file of 24 generated problems, quicker to open than drawing the whole split."""
+    """A file of 24 generated problems, faster than generating the whole split."""
     from echorl_vl.generators.geometry3k.generate import main
 
     path = tmp_path_factory.mktemp("problems") / "train.parquet"
@@ -25,9 +25,9 @@ def problems(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def run(tmp_path, problems, capfd):
-    """`run(*overrides, folder=..., task="pictures")` trains in this process, on pictures or on text."""
+    """`run(*overrides, folder=..., task="images")` trains in this process, on images or on text."""
 
-    def start(*overrides: str, folder: Path | None = None, task: str = "pictures") -> Run:
+    def start(*overrides: str, folder: Path | None = None, task: str = "images") -> Run:
         folder = folder or tmp_path / "run"
         status = train.main(arguments(folder, problems, overrides, task))
         captured = capfd.readouterr()
@@ -38,7 +38,7 @@ def run(tmp_path, problems, capfd):
 
 @pytest.fixture
 def start_process(problems):
-    """`start_process(folder, *overrides)` trains in another process, to be killed."""
+    """`start_process(folder, *overrides)` trains in another process, which a test can kill."""
 
     def start(folder: Path, *overrides: str) -> subprocess.Popen:
         return subprocess.Popen(

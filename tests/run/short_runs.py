@@ -1,4 +1,4 @@
-"""Short runs of the local engine: what they change of the tiny configurations, and what may differ between two."""
+"""Short runs of the local engine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SMALL = [
 """Overrides of the tiny configurations for a run of a few seconds."""
 
 NOT_REPEATABLE = ("timing_s/", "perf/", "time")
-"""Metrics that may differ between two equal runs."""
+"""Metrics that differ between equal runs."""
 
 
 class Run(FinishedRun):
@@ -37,8 +37,8 @@ class Run(FinishedRun):
         ]
 
 
-def arguments(folder: Path, problems: Path, overrides: tuple[str, ...], task: str = "pictures") -> list[str]:
+def arguments(folder: Path, problems: Path, overrides: tuple[str, ...], task: str = "images") -> list[str]:
     name, own = "math_tiny", [f"trainer.save_checkpoint_path={folder}"]
-    if task == "pictures":
+    if task == "images":
         name, own = "geo3k_tiny", [*own, f"data.train_files={problems}"]
     return [str(REPOSITORY / f"configs/{name}.yaml"), *SMALL, *own, *overrides]

@@ -1,4 +1,4 @@
-"""Every base algorithm in a run of a few steps through the command line, with EchoRL and without, pictures and text."""
+"""Short runs of every base algorithm, with and without EchoRL, on images and text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from echorl_vl.algorithms import ALGORITHMS
 
-TRACES = "data.demonstration_key=solution"
+DEMONSTRATIONS = "data.demonstration_key=solution"
 CHANGES = {
     "relift": ["algorithm.options.buffer=1"],
     "uft": ["algorithm.options.hint_share=1.0"],
@@ -21,25 +21,24 @@ REWARD_TYPE = "batch"
 CALLS = 0
 
 def compute_score(reward_inputs):
-    # In turn: a group that is all right, one that is all wrong, one that is mixed.
+    # In turn: all correct, all incorrect, mixed.
     scores = []
     for row, _ in enumerate(reward_inputs):
         group, place = divmod(row, 4)
-        right = float((group % 3 == 0) or (group % 3 == 2 and place < 2))
-        scores.append({"overall": right, "accuracy": right})
+        correct = float((group % 3 == 0) or (group % 3 == 2 and place < 2))
+        scores.append({"overall": correct, "accuracy": correct})
     return scores
 """
 
 
-TASKS = pytest.mark.parametrize("task", ["pictures", "text"])
+TASKS = pytest.mark.parametrize("task", ["images", "text"])
 
 
 @TASKS
 @pytest.mark.parametrize("coef", [0.001, 0], ids=["echo", "base"])
 @pytest.mark.parametrize("name", ["grpo", "dapo", "luffy", "uft"])
-def test_the_papers_algorithms(run, name: str, coef: float, task: str) -> None:
-    """The cells of the README's table."""
-    done = run(f"algorithm.name={name}", TRACES, f"echo.coef={coef}", *CHANGES.get(name, []), task=task)
+def test_the_algorithms_of_the_paper_train(run, name: str, coef: float, task: str) -> None:
+    done = run(f"algorithm.name={name}", DEMONSTRATIONS, f"echo.coef={coef}", *CHANGES.get(name, []), task=task)
     assert done.status == 0, done.output
     assert len(done.metrics) == 2
     for row in done.metrics:
@@ -49,17 +48,17 @@ def test_the_papers_algorithms(run, name: str, coef: float, task: str) -> None:
         assert ("hint/loss" in row) == ("hint/prompts" in row) == (name == "uft")
         if name == "luffy":
             assert row["expert/accuracy"] == 1.0
-        if name == "uft":  # hint and continuation are graded together, so no format is lost with a long hint
+        if name == "uft":  # hint and response are graded together, so a long hint does not change the format
             assert row["reward/format"] > 0.5
 
 
 @TASKS
 @pytest.mark.parametrize("name", sorted(set(ALGORITHMS) - {"grpo", "dapo", "luffy", "uft"}))
-def test_the_baselines(run, tmp_path, name: str, task: str) -> None:
+def test_the_other_algorithms_train(run, tmp_path, name: str, task: str) -> None:
     changes = ["trainer.max_steps=3", *CHANGES.get(name, [])]
-    if name == "relift":  # it takes its SFT steps on groups that all fail
+    if name == "relift":  # its SFT steps need groups that all fail
         changes.append(scripted_reward(tmp_path))
-    done = run(f"algorithm.name={name}", TRACES, *changes, task=task)
+    done = run(f"algorithm.name={name}", DEMONSTRATIONS, *changes, task=task)
     assert done.status == 0, done.output
     assert len(done.metrics) == 3
     if name in ("sft", "relift"):
@@ -91,25 +90,25 @@ def counted(run, tmp_path: Path, sampling: str, *more: str) -> list[dict]:
 
 
 def test_echo_sampling_needs_fewer_rounds_and_clips_come_from_all_success_groups(run, tmp_path) -> None:
-    """Of six groups a round two are mixed, two all right, two all wrong: a step of six takes three rounds, or two."""
+    """Two of six groups in a round are mixed, two all correct, two all incorrect: six take three rounds, or two."""
     resample, echo = (counted(run, tmp_path, f"dynamic_sampling={sampling}") for sampling in ("resample", "echo"))
     assert [row["sampling/rounds"] for row in resample] == [3.0, 3.0]
     assert [row["sampling/rounds"] for row in echo] == [2.0, 2.0]
     assert [row["group/all_success"] for row in resample] == [0.0, 0.0]
     assert [row["group/all_success"] for row in echo] == [0.5, 0.5]
     assert all(row["echo/clips"] == 6 for row in echo + resample)
-    assert all(row["reward/accuracy"] == 0.5 for row in echo + resample)  # of all that was sampled, kept or dropped
+    assert all(row["reward/accuracy"] == 0.5 for row in echo + resample)  # over all sampled groups
     assert all(row["group/degenerate"] == row["group/all_success"] for row in echo)
 
 
 @pytest.mark.parametrize("off", ["echo.start_step=10", "echo.coef=0"])
-def test_echo_sampling_is_resampling_without_an_echo_term(run, tmp_path, off: str) -> None:
-    """Groups that all succeed would fill the batch and train nothing."""
+def test_echo_sampling_without_an_echo_term_is_resampling(run, tmp_path, off: str) -> None:
+    """Otherwise groups that all succeed would fill the batch without a gradient."""
     assert [row["sampling/rounds"] for row in counted(run, tmp_path, "dynamic_sampling=echo", off)] == [3.0, 3.0]
 
 
 def test_groups_that_all_succeed_are_kept_with_or_without_an_echo_term(run, tmp_path) -> None:
-    """So that runs with and without the term can be compared on the same groups: at first they are the same."""
+    """Runs with and without the term can then be compared: their first step has the same groups."""
     key = "keep_all_success_groups=true"
     folders = [tmp_path / coef for coef in ("0.001", "0")]
     for folder in folders:
@@ -123,17 +122,18 @@ def test_groups_that_all_succeed_are_kept_with_or_without_an_echo_term(run, tmp_
         assert with_term[0][name] == without[0][name], name
 
 
-def test_reinforce_ada_reports_what_prompts_score_as_they_come(run, tmp_path) -> None:
-    """Not what the rows of all rounds score: the later ones are of the prompts that went ill, or too well."""
+def test_reinforce_ada_reports_the_rewards_of_the_first_round(run, tmp_path) -> None:
+    """The prompts of later rounds are selected by their rewards."""
     sizes = ("data.rollout_batch_size=6", "worker.actor.global_batch_size=6", "algorithm.options={keep: 4}")
     done = run("algorithm.name=reinforce_ada", scripted_reward(tmp_path), *sizes)
     assert done.status == 0, done.output
     assert all(row["sampling/rounds"] > 1 and row["sampling/rollouts_per_prompt"] > 4 for row in done.metrics)
     assert [row["reward/accuracy"] for row in done.metrics] == [0.5, 0.5]
-    assert all(row["group/all_success"] < 2 / 6 for row in done.metrics)  # of all rounds: some have become mixed
+    # Over all rounds, some of these groups have become mixed.
+    assert all(row["group/all_success"] < 2 / 6 for row in done.metrics)
 
 
-def test_too_few_groups_within_the_limit_say_what_helps(run, tmp_path) -> None:
+def test_too_few_groups_are_an_error_that_says_what_helps(run, tmp_path) -> None:
     (tmp_path / "always.py").write_text(SCRIPTED.replace("(group % 3 == 0) or", "True or"))
     reward = f"worker.reward.reward_function={tmp_path / 'always.py'}:compute_score"
     done = run("algorithm.name=dapo", reward, "trainer.max_try_make_batch=2")
@@ -144,10 +144,10 @@ def test_too_few_groups_within_the_limit_say_what_helps(run, tmp_path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["dapo", "relift", "uft"])
-def test_a_resumed_run_goes_on_where_it_was(run, tmp_path, name: str) -> None:
-    """What has been sampled, and who waits in the buffer, is a part of the checkpoint."""
-    patient = "worker.reward.time_limit=60"  # an answer that a busy machine grades too late would differ between runs
-    settings = [f"algorithm.name={name}", TRACES, patient, "trainer.save_freq=2", *CHANGES.get(name, [])]
+def test_a_resumed_run_equals_one_without_a_stop(run, tmp_path, name: str) -> None:
+    """The position in the data and the buffer of a strategy are saved."""
+    patient = "worker.reward.time_limit=60"  # a timeout on a busy machine would make the runs differ
+    settings = [f"algorithm.name={name}", DEMONSTRATIONS, patient, "trainer.save_freq=2", *CHANGES.get(name, [])]
     whole = run(*settings, "trainer.max_steps=4", folder=tmp_path / "whole")
     run(*settings, "trainer.max_steps=4", folder=tmp_path / "parts")
     for path in (tmp_path / "parts").glob("global_step_4"):
@@ -162,13 +162,13 @@ def test_a_resumed_run_goes_on_where_it_was(run, tmp_path, name: str) -> None:
     assert strip[0] == strip[1]
 
 
-def test_a_key_that_wins_over_its_algorithms_is_said(run) -> None:
+def test_a_key_that_overrides_the_preset_of_its_algorithm_is_reported(run) -> None:
     done = run("algorithm.name=reinforce_rej", "algorithm.adv_estimator=grpo", "trainer.max_steps=1")
     assert "algorithm.name = reinforce_rej has algorithm.adv_estimator = " in done.output
 
 
 def test_a_buffer_that_could_never_be_full_is_refused(run) -> None:
-    done = run("algorithm.name=relift", TRACES, "algorithm.options.buffer=25")
+    done = run("algorithm.name=relift", DEMONSTRATIONS, "algorithm.options.buffer=25")
     assert done.status == 2 and "would never be full; expected at most 11" in done.output
 
 

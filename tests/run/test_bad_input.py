@@ -1,4 +1,4 @@
-"""Mistakes that a user makes: each ends with status 2 and one message that names what is wrong and what is expected."""
+"""Invalid input ends a run with status 2 and a message that says what was given and what is expected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CASES = {
     "micro-batches that don't divide": (("worker.actor.micro_batch_size_per_device_for_update=5",), "divisor of 16"),
     "unknown model": (("worker.actor.model.model_path=/nowhere/model",), "/nowhere/model"),
     "missing data": (("data.train_files=/nowhere/train.parquet",), "/nowhere/train.parquet"),
-    "wrong column": (("data.prompt_key=qestion",), "data.prompt_key"),
+    "unknown column": (("data.prompt_key=qestion",), "data.prompt_key"),
     "prompts too long": (("data.max_prompt_length=20",), "data.max_prompt_length"),
     "set smaller than a batch": (
         ("data.rollout_batch_size=32", "worker.actor.global_batch_size=32"),
@@ -27,14 +27,14 @@ CASES = {
         ("worker.reward.reward_function=echorl_vl/rewards/geometry.py:compute_scores",),
         "compute_score",
     ),
-    "what another engine needs": (("engine=easyr1", "trainer.n_gpus_per_node=1"), "always validates"),
-    "no such loss": (("worker.actor.loss_type=pppo",), "default"),
+    "a key for another engine": (("engine=easyr1", "trainer.n_gpus_per_node=1"), "always validates"),
+    "unknown loss": (("worker.actor.loss_type=pppo",), "default"),
     "no GPU": (("trainer.device=cuda",), "no GPU"),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_mistake_is_named_before_anything_is_written(case: str, run) -> None:
+def test_an_invalid_value_is_reported_before_anything_is_written(case: str, run) -> None:
     if case == "no GPU":
         torch = pytest.importorskip("torch")
         if torch.cuda.is_available():
@@ -47,7 +47,7 @@ def test_a_mistake_is_named_before_anything_is_written(case: str, run) -> None:
     assert not list(done.folder.glob("global_step_*")) and not (done.folder / "metrics.jsonl").exists()
 
 
-def test_no_file_and_unknown_options(capsys) -> None:
+def test_a_missing_file_and_unknown_options_are_errors(capsys) -> None:
     assert train.main(["configs/geo3k_tinny.yaml"]) == 2
     assert "geo3k_tiny.yaml" in capsys.readouterr().err
     assert train.main(["--helpp", "configs/geo3k_tiny.yaml"]) == 2
@@ -56,14 +56,14 @@ def test_no_file_and_unknown_options(capsys) -> None:
     assert "configuration file" in capsys.readouterr().err
 
 
-def test_help_and_print_config(capsys) -> None:
+def test_help_and_the_configuration_are_printed(capsys) -> None:
     assert train.main(["--help"]) == 0
     assert "echo.coef" in capsys.readouterr().out
     assert train.main(["configs/geo3k_tiny.yaml", "echo.coef=0.25", "--print-config"]) == 0
     assert "coef: 0.25" in capsys.readouterr().out
 
 
-def test_a_broken_picture_stops_the_run_and_names_its_row(run, tmp_path, problems) -> None:
+def test_a_broken_image_stops_the_run_and_names_its_row(run, tmp_path, problems) -> None:
     import pyarrow.parquet as pq
 
     rows = pq.read_table(problems).to_pylist()
@@ -83,7 +83,7 @@ def test_a_broken_picture_stops_the_run_and_names_its_row(run, tmp_path, problem
     assert done.status == 2 and "set.jsonl, row 5, images[0]" in done.output, done.output
 
 
-def test_another_configuration_does_not_go_on_with_an_unfinished_run(run) -> None:
+def test_an_unfinished_run_is_not_resumed_with_another_configuration(run) -> None:
     first = run("trainer.max_steps=2", "trainer.save_freq=1")
     (first.folder / "summary.json").unlink()
     shutil.rmtree(first.folder / "global_step_2")
@@ -99,7 +99,7 @@ def test_after_a_failed_start_the_corrected_command_uses_the_same_folder(run) ->
     assert not (done.folder.parent / "run_2").exists() and done.metrics
 
 
-def test_an_error_in_the_middle_saves_the_steps_before_it(run, tmp_path) -> None:
+def test_an_error_in_a_later_step_saves_the_steps_before_it(run, tmp_path) -> None:
     (tmp_path / "later.py").write_text(
         "import os\n"
         "REWARD_TYPE = 'batch'\n"
@@ -131,8 +131,8 @@ def compute_score(rows):
 """
 
 
-def test_a_step_whose_rollouts_can_t_be_written_leaves_the_one_before(run, tmp_path) -> None:
-    """What is saved are the weights after the last whole step, not those of the step that failed."""
+def test_a_step_whose_rollouts_cannot_be_written_saves_the_step_before_it(run, tmp_path) -> None:
+    """The saved weights are those after the last complete step."""
     folders = {name: tmp_path / name for name in ("whole", "blocked")}
     rewards = {}
     for name, folder in folders.items():
@@ -152,8 +152,8 @@ def test_a_step_whose_rollouts_can_t_be_written_leaves_the_one_before(run, tmp_p
     assert (blocked.folder / name).read_bytes() == (whole.folder / name).read_bytes()
 
 
-def test_a_stop_for_nan_saves_nothing_once_the_step_has_changed_the_weights(run, monkeypatch) -> None:
-    """Two optimizer steps a step: the first of step 2 is taken, the second is not finite."""
+def test_a_stop_for_nan_saves_nothing_if_the_step_has_changed_the_weights(run, monkeypatch) -> None:
+    """With two optimizer steps per step: the first of step 2 changes the weights, the second is not finite."""
     import torch
 
     from echorl_vl.engines.local import update
@@ -168,4 +168,4 @@ def test_a_stop_for_nan_saves_nothing_once_the_step_has_changed_the_weights(run,
     halves = ("worker.actor.global_batch_size=2", "trainer.max_bad_steps=1", "trainer.max_steps=3")
     done = run(*halves)
     assert done.status == 2 and "not finite" in done.output
-    assert not list(done.folder.glob("global_step_*"))  # step 1 can't be had any more
+    assert not list(done.folder.glob("global_step_*"))  # the weights of step 1 are gone

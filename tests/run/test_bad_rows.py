@@ -1,4 +1,4 @@
-"""Rows that can't be used are left out of a run, the same ones after a kill, and a changed set is said at resume."""
+"""Invalid rows are left out of a run, also after a kill; a resumed run reports a training set that has changed."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ pytestmark = pytest.mark.timeout(400)
 
 
 class Killed(BaseException):
-    """A kill, as far as a process can go on after one."""
+    """Simulates a kill within a process."""
 
 
 @pytest.fixture
 def broken(problems, tmp_path):
-    """The problems with four rows that can't be used, and one more if wanted."""
+    """The problems with four invalid rows, and optionally a fifth."""
 
     def make(more: bool = False):
         rows = pq.read_table(problems).to_pylist()
-        picture = rows[3]["images"][0]["bytes"]
-        rows[3]["images"][0]["bytes"] = picture[: len(picture) // 2]
+        image = rows[3]["images"][0]["bytes"]
+        rows[3]["images"][0]["bytes"] = image[: len(image) // 2]
         rows[8]["problem"] += "<|im_end|>"
         rows[11]["answer"] = ""
         rows[20]["problem"] += "<image>"
@@ -35,7 +35,7 @@ def broken(problems, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_without_its_bad_rows_goes_on_as_if_never_stopped(run, broken, monkeypatch, tmp_path) -> None:
+def test_a_resumed_run_leaves_out_the_same_rows(run, broken, monkeypatch, tmp_path) -> None:
     path = broken()
     stopped = run(f"data.train_files={path}", folder=tmp_path / "stopped")
     assert stopped.status == 2 and "4 of 24 rows can't be used" in stopped.output

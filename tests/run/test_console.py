@@ -1,4 +1,4 @@
-"""A run whose console goes away, or was never there, trains all the same."""
+"""A run trains without a console, or with one that closes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ sys.exit(3)
 
 
 def shell(command: str, **environment: str) -> subprocess.CompletedProcess:
-    """Runs a line of sh; `$PYTHON` is this interpreter."""
+    """Runs a command in sh; `$PYTHON` is this interpreter."""
     environment = {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1", **environment}
     run = ["sh", "-c", command]
     return subprocess.run(run, cwd=REPOSITORY, env=os.environ | environment, capture_output=True, text=True)
@@ -50,8 +50,8 @@ def shell(command: str, **environment: str) -> subprocess.CompletedProcess:
         pytest.param("> /dev/full 2>&1", marks=FULL),
     ],
 )
-def test_the_exit_status_is_the_programs_own(tmp_path, redirection: str) -> None:
-    """And no file that is opened later becomes stdout."""
+def test_a_lost_console_does_not_change_the_exit_status(tmp_path, redirection: str) -> None:
+    """And no file that is opened later takes the place of stdout."""
     (tmp_path / "say.py").write_text(SAY)
     status = tmp_path / "status"
     done = shell(f"{{ $PYTHON {tmp_path}/say.py {tmp_path}/file; echo $? > {status}; }} {redirection}")
@@ -65,7 +65,7 @@ def test_the_exit_status_is_the_programs_own(tmp_path, redirection: str) -> None
 
 
 @pytest.mark.parametrize("redirection", ["2>&-", "2>&1 | true", pytest.param("2> /dev/full", marks=FULL)])
-def test_an_error_that_nobody_can_read_has_its_exit_status(tmp_path, redirection: str) -> None:
+def test_an_error_without_a_console_keeps_its_exit_status(tmp_path, redirection: str) -> None:
     status = tmp_path / "status"
     shell(f"{{ $PYTHON -m echorl_vl.train nowhere.yaml; echo $? > {status}; }} {redirection}")
     assert status.read_text() == "2\n"

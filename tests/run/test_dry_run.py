@@ -1,4 +1,4 @@
-"""`--dry-run`: shows what a run would read, grade and need, finds what would stop it, and writes nothing."""
+"""`--dry-run` shows prompts, rewards and memory, finds errors of a start, and writes nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def dry_run(tmp_path, monkeypatch, capsys):
     return start
 
 
-def test_it_shows_prompts_reward_and_memory(dry_run, problems) -> None:
+def test_a_dry_run_shows_prompts_reward_and_memory(dry_run, problems) -> None:
     status, out = dry_run(GEO3K, f"data.train_files={problems}", *NO_VALIDATION)
     assert status == 0
     assert f"data.train_files = {problems}: 24 problems" in out
@@ -41,7 +41,7 @@ def test_it_shows_prompts_reward_and_memory(dry_run, problems) -> None:
     assert "warning" not in out
 
 
-def test_the_engines_on_ray_are_shown_without_being_installed(dry_run, problems) -> None:
+def test_a_dry_run_for_easyr1_needs_no_easyr1(dry_run, problems) -> None:
     status, out = dry_run(
         GEO3K, f"data.train_files={problems}", f"data.val_files={problems}", "engine=easyr1", "trainer.device=cpu"
     )
@@ -56,7 +56,7 @@ def test_a_reward_that_verifies_nothing_is_a_warning(dry_run, tmp_path) -> None:
     assert "accuracy 0, speed 2.5" in out and "warning: none of these responses is verified" in out
 
 
-def test_what_would_stop_a_run_stops_it_here(dry_run, tmp_path) -> None:
+def test_errors_of_a_start_end_a_dry_run(dry_run, tmp_path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"problem": "1 + 1", "answer": "2"}\n{"problem": "2 + 2", "answer": ""}\n')
     status, out = dry_run(MATH, f"data.train_files={rows}")
@@ -75,7 +75,7 @@ def test_long_prompts_are_counted(dry_run, tmp_path) -> None:
     assert status == 0 and "left out 1 prompt longer than data.max_prompt_length = 128" in out
 
 
-def test_it_counts_what_is_kept_and_says_all_bad_rows_at_once(dry_run, tmp_path) -> None:
+def test_all_bad_rows_are_listed_and_dropped_ones_are_not_counted(dry_run, tmp_path) -> None:
     rows = tmp_path / "rows.jsonl"
     bad = [
         '{"problem": "2 + 2", "answer": ""}',
@@ -91,7 +91,7 @@ def test_it_counts_what_is_kept_and_says_all_bad_rows_at_once(dry_run, tmp_path)
     assert out.count("left out ") == 1 and "left out 3 of 4 rows" in out and "1 problem a step, 1 step an epoch" in out
 
 
-def test_demonstrations_are_looked_at_as_at_a_start(dry_run, tmp_path) -> None:
+def test_demonstrations_are_checked(dry_run, tmp_path) -> None:
     rows = tmp_path / "rows.jsonl"
     luffy = (f"data.train_files={rows}", "algorithm.name=luffy", "data.demonstration_key=trace", *NO_VALIDATION)
 
@@ -111,7 +111,7 @@ def test_demonstrations_are_looked_at_as_at_a_start(dry_run, tmp_path) -> None:
     assert status == 2 and f"{rows}, row 1, trace" in out
 
 
-def test_a_run_folder_that_can_not_be_written_is_said(dry_run, tmp_path) -> None:
+def test_a_run_folder_that_cannot_be_written_is_an_error(dry_run, tmp_path) -> None:
     (tmp_path / "file").write_text("")
     for path in ("/dev/null", tmp_path / "file", tmp_path / "file" / "run"):
         status, out = dry_run(MATH, f"trainer.save_checkpoint_path={path}")

@@ -1,4 +1,4 @@
-"""`python -m echorl_vl.init`: what it writes runs as it stands, says what it should, and overwrites nothing."""
+"""`python -m echorl_vl.init` writes a configuration and a reward that work unchanged, and overwrites nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RESPONSE = "A = 12 * 5 / 2\nA = 30\nThe answer is \\boxed{30}."
 
 
 @pytest.mark.parametrize(("flags", "shipped"), [([], "geo3k_tiny"), (["--text"], "math_tiny")])
-def test_a_starter_is_the_shipped_job_under_another_name(tmp_path, flags, shipped, capsys):
+def test_a_starter_equals_the_shipped_configuration_but_for_names(tmp_path, flags, shipped, capsys):
     path = tmp_path / "my job.yaml"
     assert main([str(path), *flags]) == 0
     assert str(path) in capsys.readouterr().out
@@ -27,11 +27,11 @@ def test_a_starter_is_the_shipped_job_under_another_name(tmp_path, flags, shippe
     assert config_to_dict(config) == config_to_dict(job)
 
 
-def test_its_reward_scores_the_responses_of_the_shipped_job(tmp_path, monkeypatch):
+def test_the_starter_reward_scores_boxed_answers(tmp_path, monkeypatch):
     (tmp_path / "configs").mkdir()
     config, reward = tmp_path / "configs/my.yaml", tmp_path / "my_reward.py"
     assert main([str(config), "--reward", str(reward)]) == 0
-    monkeypatch.chdir(tmp_path.parent)  # found from any folder, since it stands beside the configuration
+    monkeypatch.chdir(tmp_path.parent)  # the path is relative to the configuration
     function = load_config(config).worker.reward.reward_function
     assert function == f"{reward}:compute_score"
     with RewardManager(function) as rewards:
@@ -43,7 +43,7 @@ def test_its_reward_scores_the_responses_of_the_shipped_job(tmp_path, monkeypatc
     assert plain == {"overall": 0.0, "accuracy": 0.0, "format": 0.0}
 
 
-def test_nothing_is_overwritten_and_nothing_half_written(tmp_path, capsys):
+def test_nothing_is_overwritten_or_partly_written(tmp_path, capsys):
     config, reward = tmp_path / "my.yaml", tmp_path / "reward.py"
     reward.write_text("mine")
     assert main([str(config), "--reward", str(reward)]) == 2

@@ -1,4 +1,4 @@
-"""benchmarks/kill_and_resume.py, a few runs of it, and that it sees what differs."""
+"""benchmarks/kill_and_resume.py: its runs resume to the same result, and it finds differences."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SCRIPT = REPOSITORY / "benchmarks" / "kill_and_resume.py"
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    "arguments", [(), ("--config", "configs/math_tiny.yaml", "--algorithms", "relift")], ids=["pictures", "relift"]
+    "arguments", [(), ("--config", "configs/math_tiny.yaml", "--algorithms", "relift")], ids=["images", "relift"]
 )
-def test_killed_runs_end_as_one_left_alone(tmp_path, arguments) -> None:
+def test_killed_and_resumed_runs_equal_an_undisturbed_one(tmp_path, arguments) -> None:
     command = [sys.executable, str(SCRIPT), "--runs", "3", "--jobs", "2", "--out", str(tmp_path / "out"), *arguments]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
@@ -41,7 +41,7 @@ def script():
 
 @pytest.fixture
 def two_runs(script, tmp_path) -> tuple[Path, Path]:
-    """Folders that are the same but for times, as those of runs are."""
+    """Run folders that differ in times only."""
     for name in ("one", "other"):
         folder = tmp_path / name
         for part in (
@@ -62,7 +62,7 @@ def test_equal_runs_are_equal(script, two_runs) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "content", "told"),
+    ("part", "content", "reported"),
     [
         ("metrics.jsonl", '{"step": 0, "a": 0.5}\n{"step": 1, "a": 0.4999}\n', ["metrics.jsonl, step 1: a"]),
         ("metrics.jsonl", '{"step": 0, "a": 0.5}\n', ["metrics.jsonl: 2 and 1 rows"]),
@@ -72,12 +72,12 @@ def test_equal_runs_are_equal(script, two_runs) -> None:
         ("global_step_8/actor/huggingface/model.safetensors", "x", None),
     ],
 )
-def test_a_difference_is_told(script, two_runs, part: str, content: str, told: list[str] | None) -> None:
+def test_a_difference_is_reported(script, two_runs, part: str, content: str, reported: list[str] | None) -> None:
     (two_runs[1] / part).write_text(content)
-    assert list(script.differences(*two_runs)) == (told or [part])
+    assert list(script.differences(*two_runs)) == (reported or [part])
 
 
-def test_what_is_missing_is_told(script, two_runs) -> None:
+def test_missing_files_are_reported(script, two_runs) -> None:
     shutil.rmtree(two_runs[1] / "global_step_8")
     shutil.rmtree(two_runs[1] / "plots")
     two_runs[1].with_name("other_2").mkdir()

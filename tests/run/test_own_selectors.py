@@ -1,4 +1,4 @@
-"""A selector of one's own is one function with a name: in a test, and as the documentation writes it."""
+"""A custom selector is one named function, here in a test and in the documentation."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ SMALL = ("trainer.max_steps=2", "echo.include_truncated=true", "echo.normalize_b
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch):
-    """What a test registers is gone after it."""
+    """Unregisters the selectors of a test."""
     monkeypatch.setattr("echorl_vl.core.selectors.SELECTORS", dict(SELECTORS))
     monkeypatch.setattr("echorl_vl.core.selectors._FILES", {})
 
 
 def solved(folder: Path) -> str:
-    """A reward that verifies every answer."""
+    """A reward with accuracy 1 for every answer."""
     reward = "def compute_score(rows):\n    return [{'overall': 1.0, 'accuracy': 1.0} for _ in rows]\n"
     (folder / "solved.py").write_text(reward)
     return f"worker.reward.reward_function={folder / 'solved.py'}:compute_score"
 
 
-def test_one_function_is_a_selector(run, tmp_path) -> None:
+def test_a_registered_function_is_a_selector(run, tmp_path) -> None:
     @register_selector("toy")
     def toy(step_entropy, eligible, groups, config, generator):
-        """The first step that may be chosen, once a batch."""
+        """The first eligible step of a batch."""
         rows, steps = eligible.nonzero()[:1].unbind(1)
         return rows, steps, torch.full(rows.shape, 0.5)
 
@@ -50,7 +50,7 @@ def test_one_function_is_a_selector(run, tmp_path) -> None:
     assert all(row["echo/loss"] > 0 for row in done.metrics)
 
 
-def test_the_selector_of_the_documentation(run, tmp_path) -> None:
+def test_the_selector_of_the_documentation_trains(run, tmp_path) -> None:
     page = (REPOSITORY / "docs/algorithms.md").read_text()
     [code] = re.findall(r"```python\n(.*?)```", page.split("## A new selector")[1], re.DOTALL)
     (tmp_path / "my_selectors.py").write_text(code)
@@ -73,7 +73,7 @@ def test_the_selector_of_the_documentation(run, tmp_path) -> None:
         ("return groups[:1], groups[:1] - 1, torch.ones(1)", "expected eligible steps, got one that is not"),
     ],
 )
-def test_a_selector_that_fails_is_named(run, tmp_path, body, fault) -> None:
+def test_a_selector_that_fails_ends_the_run_with_its_name(run, tmp_path, body, fault) -> None:
     code = f"""
 import torch
 from echorl_vl.core import register_selector
@@ -89,6 +89,6 @@ def faulty(step_entropy, eligible, groups, config, generator):
     assert f"echo.select = {select}: {fault}" in " ".join(done.output.split())
 
 
-def test_a_file_without_a_name_is_asked_for_one() -> None:
+def test_a_file_without_the_name_of_a_selector_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected mine\.py:NAME for a selector of this file"):
         EchoConfig(select="mine.py")

@@ -1,4 +1,4 @@
-"""A run that was killed or stopped goes on as if nothing had happened."""
+"""A run that was killed or stopped resumes with the results of one without a stop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SETTINGS = ("trainer.max_steps=6", "trainer.save_freq=2", "worker.actor.ppo_epoc
 
 
 def wait_for_step(folder, step: int, process) -> None:
-    """Returns once metrics.jsonl holds this step."""
+    """Waits until metrics.jsonl has this step."""
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
         if (folder / "metrics.jsonl").is_file() and any(row["step"] >= step for row in read_metrics(folder)):
@@ -38,13 +38,13 @@ def outcome(folder, step: int = 6):
 
 
 def assert_same(one, other) -> None:
-    """Two outcomes, bit for bit."""
+    """Compares two outcomes bit for bit."""
     assert one[0] == other[0]
     assert one[1].keys() == other[1].keys() and all((one[1][name] == other[1][name]).all() for name in one[1])
 
 
 class Killed(BaseException):
-    """A kill, as far as a process can go on after one: nothing catches it but `finally`."""
+    """Simulates a kill within a process: no `except` catches it, only `finally` blocks run."""
 
 
 def kill(*_, **__):
@@ -58,7 +58,7 @@ def finish(process) -> str:
 
 
 @pytest.mark.slow
-def test_after_kill_9_the_numbers_are_those_of_a_run_never_stopped(start_process, tmp_path) -> None:
+def test_a_run_killed_by_sigkill_resumes_with_the_same_numbers(start_process, tmp_path) -> None:
     finish(start_process(tmp_path / "whole", *SETTINGS))
     killed = start_process(tmp_path / "killed", *SETTINGS)
     wait_for_step(tmp_path / "killed", 3, killed)
@@ -71,14 +71,14 @@ def test_after_kill_9_the_numbers_are_those_of_a_run_never_stopped(start_process
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_and_says_how_to_go_on(start_process, tmp_path) -> None:
+def test_ctrl_c_saves_a_checkpoint_and_says_how_to_resume(start_process, tmp_path) -> None:
     settings = (*SETTINGS, "trainer.save_freq=-1", "trainer.max_steps=40")
     process = start_process(tmp_path / "run", *settings)
     wait_for_step(tmp_path / "run", 2, process)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
-    assert "the same command goes on" in output
+    assert "the same command resumes from the newest checkpoint" in output
     saved = sorted((tmp_path / "run").glob("global_step_*"))
     assert len(saved) == 1 and int(saved[0].name.rpartition("_")[2]) >= 2
     assert (tmp_path / "run/metrics.jsonl").is_file() and not (tmp_path / "run/summary.json").exists()
@@ -89,11 +89,11 @@ def states(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_with_save_model_only_a_killed_run_goes_on(run, monkeypatch, tmp_path) -> None:
+def test_with_save_model_only_a_killed_run_resumes(run, monkeypatch, tmp_path) -> None:
     settings = ("trainer.save_model_only=true", "trainer.max_steps=3", "trainer.save_freq=1")
     whole = run(*settings, folder=tmp_path / "whole")
     assert whole.status == 0, whole.output
-    assert states(whole.folder) == []  # the last one is of the model alone, and so are those before it
+    assert states(whole.folder) == []  # no checkpoint has a training state
     original, killed = local_trainer.Trainer._train_step, tmp_path / "killed"
 
     def killed_in_the_last(self) -> None:
@@ -122,8 +122,10 @@ def test_with_save_model_only_a_killed_run_goes_on(run, monkeypatch, tmp_path) -
         (plots, "write_plots", "the end"),
     ],
 )
-def test_killed_between_the_last_step_and_the_end(run, problems, monkeypatch, tmp_path, place, name, left) -> None:
-    """The same command does what is left, in the same folder."""
+def test_a_kill_between_the_last_step_and_the_end_is_recovered(
+    run, problems, monkeypatch, tmp_path, place, name, left
+) -> None:
+    """The same command does the rest, in the same folder."""
     settings = (f"data.val_files={problems}", "trainer.save_model_only=true", "trainer.max_steps=1")
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
@@ -131,7 +133,7 @@ def test_killed_between_the_last_step_and_the_end(run, problems, monkeypatch, tm
         with pytest.raises(Killed):
             run(*settings, folder=folder)
     assert not (folder / "summary.json").exists()
-    if left == "the end":  # then no model is needed any more
+    if left == "the end":  # the model is not needed any more
         monkeypatch.setattr("echorl_vl.engines.local.run.build_context", kill)
     done = run(*settings, folder=folder)
     assert done.status == 0, done.output
@@ -143,7 +145,7 @@ def test_killed_between_the_last_step_and_the_end(run, problems, monkeypatch, tm
 
 
 @pytest.mark.slow
-def test_a_longer_run_goes_on_from_the_end_of_a_finished_one(run, tmp_path) -> None:
+def test_a_longer_run_resumes_at_the_end_of_a_finished_one(run, tmp_path) -> None:
     settings = ("trainer.save_freq=2",)
     whole = run(*settings, "trainer.max_steps=3", folder=tmp_path / "whole")
     short = run(*settings, "trainer.max_steps=2", folder=tmp_path / "run")
@@ -159,7 +161,7 @@ def test_a_longer_run_goes_on_from_the_end_of_a_finished_one(run, tmp_path) -> N
     assert "run_2" in decays.output  # another config
 
 
-def test_a_run_folder_that_vanishes_ends_the_run_with_its_name(run, monkeypatch, tmp_path) -> None:
+def test_a_run_folder_that_disappears_ends_the_run(run, monkeypatch, tmp_path) -> None:
     original = local_trainer.Trainer._train_step
 
     def vanishing(self) -> None:
@@ -175,7 +177,7 @@ def test_a_run_folder_that_vanishes_ends_the_run_with_its_name(run, monkeypatch,
         assert not (tmp_path / "run").exists()
 
 
-def test_metrics_that_were_removed_are_said(run, tmp_path) -> None:
+def test_removed_metrics_are_reported(run, tmp_path) -> None:
     settings = ("trainer.save_freq=1",)
     first = run(*settings, "trainer.max_steps=2")
     for name in ("metrics.jsonl", "summary.json"):
@@ -187,7 +189,7 @@ def test_metrics_that_were_removed_are_said(run, tmp_path) -> None:
     assert [row["step"] for row in again.metrics] == [2]
 
 
-def test_a_validation_alone_speaks_of_no_steps_and_no_training_problems(run, problems, tmp_path) -> None:
+def test_a_validation_alone_does_not_mention_training(run, problems, tmp_path) -> None:
     first = run("trainer.max_steps=1", folder=tmp_path / "first")
     done = run(
         f"data.val_files={problems}",

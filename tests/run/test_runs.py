@@ -1,4 +1,4 @@
-"""Whole runs: what they leave behind, what must hold in their metrics, and the ways to set one up."""
+"""Whole runs: their files, their metrics, and some of their settings."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from echorl_vl.engines.local.policy import Policy
 from echorl_vl.outputs.rollout_files import read_rollouts
 from echorl_vl.outputs.tracker import read_metrics
 
-ALWAYS_RIGHT = """
-REWARD_NAME = "always_right"
+ALWAYS_CORRECT = """
+REWARD_NAME = "always_correct"
 REWARD_TYPE = "sequential"
 
 def compute_score(reward_input):
@@ -22,7 +22,7 @@ def compute_score(reward_input):
 """
 
 EASYR1_STYLE = '''
-"""A reward file as EasyR1 takes them: batch type by default, any name of function, keyword arguments."""
+"""A reward file for EasyR1: batch type by default, any function name, keyword arguments."""
 
 import re
 
@@ -30,13 +30,13 @@ def score_all(reward_inputs, bonus=0.0):
     scores = []
     for item in reward_inputs:
         found = re.findall(r"boxed\\{([^}]*)\\}", item["response"])
-        right = float(bool(found) and found[-1] == item["ground_truth"])
-        scores.append({"overall": right + bonus, "accuracy": right, "length": float(item["response_length"])})
+        correct = float(bool(found) and found[-1] == item["ground_truth"])
+        scores.append({"overall": correct + bonus, "accuracy": correct, "length": float(item["response_length"])})
     return scores
 '''
 
 
-def test_a_run_leaves_what_it_promises(run) -> None:
+def test_a_run_writes_metrics_rollouts_plots_and_checkpoints(run) -> None:
     done = run("trainer.logger=[console, file, tensorboard]", "trainer.save_freq=1", "echo.log_grad_share=true")
     assert done.status == 0, done.output
     rows = done.metrics
@@ -61,15 +61,15 @@ def test_a_run_leaves_what_it_promises(run) -> None:
     assert sum(p.numel() for p in model.parameters()) < 3e6 and "<|image_pad|>" in processor.tokenizer.get_vocab()
 
 
-def test_the_same_command_again_starts_a_new_run_beside_the_finished_one(run) -> None:
+def test_the_same_command_after_a_finished_run_starts_a_new_one(run) -> None:
     first = run("trainer.max_steps=1")
     again = run("trainer.max_steps=1")
     assert first.status == again.status == 0
     assert "run_2" in again.output and (first.folder.parent / "run_2" / "summary.json").is_file()
 
 
-def test_all_success_groups_give_an_echo_gradient_and_no_policy_gradient(run, tmp_path) -> None:
-    (tmp_path / "always.py").write_text(ALWAYS_RIGHT)
+def test_all_success_groups_have_a_gradient_of_the_echo_term_alone(run, tmp_path) -> None:
+    (tmp_path / "always.py").write_text(ALWAYS_CORRECT)
     done = run(
         f"worker.reward.reward_function={tmp_path / 'always.py'}:compute_score",
         "echo.log_grad_share=true",
@@ -87,7 +87,7 @@ def test_all_success_groups_give_an_echo_gradient_and_no_policy_gradient(run, tm
 
 
 def test_steps_without_a_clip_say_why(run, tmp_path) -> None:
-    (tmp_path / "always.py").write_text(ALWAYS_RIGHT)
+    (tmp_path / "always.py").write_text(ALWAYS_CORRECT)
     reward = f"worker.reward.reward_function={tmp_path / 'always.py'}:compute_score"
     done = run(reward, "data.max_response_length=2", "echo.start_step=1")
     assert done.status == 0, done.output
@@ -98,7 +98,7 @@ def test_steps_without_a_clip_say_why(run, tmp_path) -> None:
     assert not [name for row in done.metrics for name in row if name.startswith("echo/clip_")]
 
 
-def test_echo_makes_no_forward_pass_of_its_own(run, monkeypatch) -> None:
+def test_the_echo_term_takes_no_forward_pass(run, monkeypatch) -> None:
     counts = []
     load = Policy.load.__func__
 
@@ -173,7 +173,7 @@ def test_a_reward_that_raises_stops_the_run_or_scores_zero(run, tmp_path) -> Non
     reward = f"worker.reward.reward_function={tmp_path / 'mine.py'}:raises"
     stopped = run(reward, folder=tmp_path / "stop")
     assert stopped.status == 2 and "mine.py:raises raised an error: ValueError: an odd length" in stopped.output
-    # The same run goes on with the other setting.
+    # The same run resumes with the other setting.
     done = run(reward, "worker.reward.on_error=zero", folder=tmp_path / "stop")
     assert done.status == 0, done.output
     row = done.metrics[0]

@@ -1,5 +1,5 @@
-"""What keeps a run from starting is said at once: an engine that is not installed, a recipe for another machine, a hub
-that can't be reached."""
+"""Errors of a start are reported before anything is loaded: an engine that is not installed, a configuration for
+another machine, a hub that can't be reached."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ MODEL = "worker.actor.model.model_path"
 
 @pytest.fixture(autouse=True)
 def no_easyr1(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether or not it is in this environment."""
+    """Hides EasyR1, if it is installed."""
     monkeypatch.setattr(host, "_verl_folder", lambda: None)
 
 
 @pytest.fixture(autouse=True)
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A hub cache without anything in it, and a hub that refuses every connection."""
+    """An empty hub cache, and a hub that refuses every connection."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HOME", str(tmp_path))
     monkeypatch.delenv("HF_DATASETS_CACHE", raising=False)
@@ -49,7 +49,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class FakeHub(BaseHTTPRequestHandler):
-    """Knows the model `small/model` (1,000 parameters), `large/model` (10^15) and the data set `some/set`."""
+    """Has the models `small/model` (1,000 parameters) and `large/model` (10^15), and the data set `some/set`."""
 
     KNOWN: ClassVar = {"models/small/model": 1000, "models/large/model": 10**15, "datasets/some/set": None}
 
@@ -93,10 +93,10 @@ def error_of(*overrides: str) -> str:
     return str(caught.value)
 
 
-# --- a recipe for GPUs on a machine without ---
+# --- a configuration for GPUs on a machine without ---
 
 
-def test_a_recipe_for_gpus_says_what_is_missing_and_the_ways_out() -> None:
+def test_a_configuration_for_gpus_is_refused_with_ways_out() -> None:
     with pytest.raises(UserError) as caught:
         check_start(config(path=GEO3K), LOCAL)
     message = str(caught.value)
@@ -107,8 +107,8 @@ def test_a_recipe_for_gpus_says_what_is_missing_and_the_ways_out() -> None:
         assert way in message
 
 
-def test_it_comes_before_anything_heavy_and_without_the_hub() -> None:
-    """In a process of its own, whose hub would take a minute: a server that accepts and never answers."""
+def test_it_is_refused_before_heavy_imports_and_without_the_hub() -> None:
+    """In another process, with a hub that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         code = (
             "import sys\nfrom echorl_vl import train\nfrom echorl_vl.engines.ray import host\n"
@@ -133,12 +133,12 @@ def test_it_comes_before_anything_heavy_and_without_the_hub() -> None:
         (f"{MODEL}=echorl_vl/tiny/model",),
     ],
 )
-def test_whoever_asks_for_it_gets_the_local_engine(overrides: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_trains_on_the_local_engine_on_request(overrides: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("echorl_vl.engines.start.check_hub", lambda config, engine: None)
     check_start(config(*overrides, path=GEO3K), LOCAL)
 
 
-def test_a_file_that_asks_for_no_devices_trains_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configuration_without_devices_trains_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("echorl_vl.engines.start.check_hub", lambda config, engine: None)
     check_start(config("engine=auto", f"{MODEL}=small/model"), LOCAL)
 
@@ -162,7 +162,7 @@ def test_an_engine_that_is_not_installed_says_how_to_install_it(
 # --- the hub ---
 
 
-def test_a_hub_that_refuses_is_told_by_key() -> None:
+def test_a_hub_that_refuses_connections_is_reported_for_each_key() -> None:
     message = error_of(f"{MODEL}=some/model", "data.train_files=some/set@train", "data.val_files=some/set@test")
     lines = message.splitlines()
     assert lines[0] == "3 problems in the configuration:"
@@ -171,14 +171,14 @@ def test_a_hub_that_refuses_is_told_by_key() -> None:
         assert "http://127.0.0.1:9 can't be reached" in line and "expected a path, or a network" in line
 
 
-def test_a_hub_that_is_silent_is_left_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_never_answers_is_given_up_after_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "TIME_LIMIT", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
         assert "can't be reached" in error_of("data.train_files=some/set@train")
 
 
-def test_a_client_that_heeds_no_limit_is_left_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_without_a_time_limit_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
     forever = threading.Event()
     monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", lambda *_, **__: forever.wait(60))
     monkeypatch.setattr(hub, "TIME_LIMIT", 0.2)
@@ -186,12 +186,12 @@ def test_a_client_that_heeds_no_limit_is_left_too(monkeypatch: pytest.MonkeyPatc
     forever.set()
 
 
-def test_offline_mode_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "can't be reached (" in error_of(f"{MODEL}=some/model")
 
 
-def test_what_is_here_asks_nothing(empty_cache: Path) -> None:
+def test_local_and_cached_inputs_need_no_hub(empty_cache: Path) -> None:
     check_hub(config(), LOCAL)  # folders and generators
     (empty_cache / "hub/models--some--model/snapshots/1").mkdir(parents=True)
     (empty_cache / "hub/datasets--some--set/snapshots/1").mkdir(parents=True)
@@ -199,29 +199,29 @@ def test_what_is_here_asks_nothing(empty_cache: Path) -> None:
     check_hub(config(f"{MODEL}=some/model", "data.train_files=some/set@train", "data.val_files=other/set@test"), LOCAL)
 
 
-def test_what_the_hub_has_passes(fake_hub) -> None:
+def test_inputs_that_the_hub_has_pass(fake_hub) -> None:
     check_hub(config(f"{MODEL}=small/model", "data.train_files=some/set@train"), LOCAL)
 
 
-def test_what_the_hub_has_not_is_named_all_at_once(fake_hub) -> None:
+def test_all_inputs_that_the_hub_does_not_have_are_listed(fake_hub) -> None:
     message = error_of(f"{MODEL}=smal/model", "data.train_files=some/set@train", "data.val_files=some/st@test")
     assert message.startswith("2 problems in the configuration:")
     assert f'{MODEL} = "smal/model" (command line): no such model on the hub' in message
     assert 'data.val_files = "some/st@test" (command line): no such dataset on the hub' in message
 
 
-def test_a_model_that_this_machine_can_not_train_is_refused_before_it_is_loaded(fake_hub) -> None:
+def test_a_model_that_is_too_large_for_this_machine_is_refused(fake_hub) -> None:
     torch = pytest.importorskip("torch")
     large = (f"{MODEL}=large/model", "trainer.device=cpu")
     message = error_of(*large)
     assert message.startswith(f'{MODEL} = "large/model" (command line): 1000000.00 billion parameters')
     assert "weights, gradients and AdamW" in message and "expected at most this machine's" in message
     assert "frozen weights" in error_of(*large, "worker.actor.model.lora.rank=8")
-    check_hub(config(*large), ENGINES["easyr1"])  # which has its own sums
+    check_hub(config(*large), ENGINES["easyr1"])  # has its own check
     assert torch is not None
 
 
-def test_a_strange_answer_is_left_to_the_loader(fake_hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_answer_of_the_hub_is_ignored(fake_hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeHub, "do_GET", lambda self: self.send_error(500))
     check_hub(config(f"{MODEL}=small/model"), LOCAL)
 
@@ -241,6 +241,6 @@ def test_a_strange_answer_is_left_to_the_loader(fake_hub, monkeypatch: pytest.Mo
         ("https://huggingface.co/a/b", False),
     ],
 )
-def test_an_id_is_told_from_a_path(place: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_ids_and_paths_are_distinguished(place: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     assert is_hub_id(place) is expected

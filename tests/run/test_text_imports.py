@@ -1,6 +1,6 @@
-"""A text run loads nothing of vision: neither our modules for pictures, nor qwen-vl-utils, nor vision models.
+"""A text run imports no vision code: no image modules of ours, no qwen-vl-utils, no vision models.
 
-Transformers itself imports torchvision with any model (its losses of object detection do); that is not ours to change.
+Transformers itself imports torchvision with any model, for its object-detection losses.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ print("LOADED", status, sorted(seen))
 """
 
 
-def test_a_text_run_imports_nothing_of_vision(tmp_path) -> None:
+def test_a_text_run_imports_no_vision_code(tmp_path) -> None:
     keys = ["data.rollout_batch_size=2", "data.max_response_length=8", "worker.rollout.n=2"]
     keys += ["worker.actor.global_batch_size=2", "worker.actor.micro_batch_size_per_device_for_update=4"]
     keys += ["trainer.max_steps=1", "trainer.logger=[file]", f"trainer.save_checkpoint_path={tmp_path / 'run'}"]
