@@ -126,7 +126,7 @@ def test_quiet_keeps_what_a_command_is_run_for(tmp_path, capsys):
     assert "ground truth: " in shown[()] and set(shown.values()) == {shown[()]}
 
 
-def test_quiet_plots_are_drawn_without_a_word(tmp_path, capsys):
+def test_plots_with_quiet_print_nothing(tmp_path, capsys):
     write_metrics(tmp_path, metric_rows(3))
     assert plots.main([str(tmp_path), "--quiet"]) == 0
     captured = capsys.readouterr()
