@@ -1,6 +1,6 @@
-"""YAML that people write: read with limits, so that no file hangs or fills the memory, and with the line of each key.
+"""Reads YAML with limits on size, depth and aliases, and with the line of each key.
 
-What can't be read raises yaml.MarkedYAMLError, whose `problem` says why.
+Invalid YAML raises `yaml.MarkedYAMLError`, whose `problem` gives the reason.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NUMBERS = {
 
 
 class Loader(yaml.SafeLoader):
-    """Reads numbers as YAML 1.2 and OmegaConf do: `1e-6` is one, `2024-01-01` and `010` are strings."""
+    """Reads numbers like YAML 1.2 and OmegaConf: `1e-6` is a number; `2024-01-01` and `010` are strings."""
 
     yaml_implicit_resolvers: ClassVar = {
         first: [rule for rule in rules if rule[0].removeprefix(TAG) not in ("int", "float", "timestamp")]
@@ -39,18 +39,18 @@ for _kind, _pattern in NUMBERS.items():
 
 
 class Dumper(yaml.SafeDumper):
-    """Quotes the strings that `Loader` would read as something else."""
+    """Quotes strings that `Loader` would read as another type."""
 
     yaml_implicit_resolvers: ClassVar = Loader.yaml_implicit_resolvers
 
 
 def compose(text: str, on_duplicate: Callable[[str, yaml.Node, int], None], key: str = "") -> yaml.Node | None:
-    """The root node of a text, None for an empty one.
+    """The root node of a text; None if the text is empty.
 
     Args:
         text: The YAML.
-        on_duplicate: Called with a dotted key, its node and the line of the first one, where a mapping has it twice.
-        key: The dotted key that the text is the value of.
+        on_duplicate: Called for each duplicate key of a mapping, with the dotted key, its node and the first line.
+        key: The dotted key whose value the text is.
     """
     if len(text) > MAX_BYTES:
         raise yaml.MarkedYAMLError(problem=f"{len(text):,} characters; expected at most {MAX_BYTES:,}")
@@ -97,7 +97,7 @@ def _expanded_size(
 
 
 def value_of(node: yaml.Node) -> Any:
-    """The value of a node, of plain types."""
+    """The value of a node, in plain Python types."""
     try:
         return Loader("").construct_object(node, deep=True)
     except (ValueError, OverflowError, TypeError) as error:
@@ -105,18 +105,18 @@ def value_of(node: yaml.Node) -> Any:
 
 
 def entries(node: yaml.MappingNode) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
-    """The entries of a mapping with those of its merge keys (`<<`), which come first."""
+    """The entries of a mapping, after those of its merge keys (`<<`)."""
     Loader("").flatten_mapping(node)
     return node.value
 
 
 def is_null(node: yaml.Node | None) -> bool:
-    """True for null and for nothing at all."""
+    """Whether a node is null or missing."""
     return node is None or node.tag == f"{TAG}null"
 
 
 def line_of(node: yaml.Node) -> int:
-    """The line of a node in its text, from 1."""
+    """The line of a node, counted from 1."""
     return node.start_mark.line + 1
 
 
@@ -128,7 +128,7 @@ def read_text(path: Path) -> str:
     """The text of a YAML file.
 
     Raises:
-        UserError: there is no such file, with the names of those near it, or it can't be read.
+        UserError: the file does not exist (the message lists similar names) or can't be read.
     """
     if not path.exists():
         raise UserError(f"{path}: no such file{_yaml_files_near(path)}")

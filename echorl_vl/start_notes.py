@@ -1,5 +1,4 @@
-"""What a right configuration means beyond its values: lines to read before the first step, and what ties its steps to
-its length."""
+"""Notes on a valid configuration that are printed at the start of a run, and whether the run can be extended."""
 
 from __future__ import annotations
 
@@ -13,12 +12,12 @@ NAME = "algorithm.name"
 
 
 def start_notes(config: Config) -> list[str]:
-    """Lines to print at start."""
+    """The notes on a configuration."""
     return [*overridden(config), *_echo(config), *_derived(config)]
 
 
 def _echo(config: Config) -> list[str]:
-    """A file of EasyR1's has no `echo:` block, and trains EchoRL here."""
+    """A note if the echo term is on by default: a configuration of EasyR1 has no section `echo`."""
     origins = config.source.origins if config.source else {}
     if not config.echo.coef or any(key == "echo" or key.startswith("echo.") for key in origins):
         return []
@@ -29,7 +28,7 @@ def _echo(config: Config) -> list[str]:
 
 
 def _derived(config: Config) -> list[str]:
-    """Keys that EasyR1 writes over, where what was given is something else."""
+    """A note for each given value that EasyR1 overwrites."""
     given, source = config.source.derived if config.source else {}, key_names().derived
     return [
         f"{key} = {show(value)} ({origin}) has no effect, as in EasyR1: {at(config, source[key])} stands for it"
@@ -39,7 +38,7 @@ def _derived(config: Config) -> list[str]:
 
 
 def overridden(config: Config) -> list[str]:
-    """A line for each key that `algorithm.name` sets and that a key of the user's sets otherwise."""
+    """A note for each key of the algorithm's preset that the user overrides."""
     name = config.algorithm.name
     if config.origin(NAME) == "default":
         return []
@@ -51,7 +50,7 @@ def overridden(config: Config) -> list[str]:
 
 
 def clip_note(config: Config) -> list[str]:
-    """A line: the clip of the probability ratio that a run trains with, and who set it; none for a loss without one."""
+    """A note on the clip range of the probability ratio and where it is set; none for a loss without a clip."""
     if config.worker.actor.loss_type == "sapo" or Capability.NO_ROLLOUTS in ALGORITHMS[config.algorithm.name].needs:
         return []
     keys = {side: f"worker.actor.clip_ratio_{side}" for side in ("low", "high")}
@@ -60,9 +59,9 @@ def clip_note(config: Config) -> list[str]:
 
 
 def tied_to_length(config: Config) -> str | None:
-    """The setting by which a step depends on the number of all steps; None: the run can be made longer on the way.
+    """The setting that makes steps depend on the length of the run; None if the run can be extended.
 
-    The decay of the echo term's weight is none: it has a length of its own (`echo.decay_steps`).
+    The decay of the echo term does not count: it has its own length (`echo.decay_steps`).
     """
     for role in config.algorithm.trained_roles:
         optim = getattr(config.worker, role).optim

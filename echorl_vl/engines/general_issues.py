@@ -1,6 +1,6 @@
-"""Checks across fields, once each value has its type and its own range: what works together on any engine.
+"""Checks across keys that hold for all engines, after each value has been checked on its own.
 
-A check yields `ConfigIssue`s; one that rests on a key which is wrong already is dropped by `load_config`.
+A check yields `ConfigIssue`s. `load_config` drops those that depend on a key with an invalid value.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from echorl_vl.config.issues import at, issue_at, show, wrong_value
 from echorl_vl.config.names import nearest_key
 from echorl_vl.places import search_folders, split_suffix
 
-BYTES_PER_TOKEN = 8  # a token id; whatever else a step holds of a token comes on top
-LEAST_GRADERS, GRADERS_PER_CORE = 32, 4  # processes that grade wait for long answers: a few to a core do no harm
+BYTES_PER_TOKEN = 8  # of a token id; a step needs more memory per token
+LEAST_GRADERS, GRADERS_PER_CORE = 32, 4  # graders mostly wait, so several per core are fine
 GROUP_ESTIMATORS = ("grpo", "grpo_passk", "rloo", "reinforce_rej")
-SAMPLING = ("n", "temperature", "top_p", "top_k", "seed", "ignore_eos")  # what vLLM takes with a request
+SAMPLING = ("n", "temperature", "top_p", "top_k", "seed", "ignore_eos")  # the sampling parameters of a request
 DETOKENIZE = "it changes no response: they are decoded outside of the sampler (worker.reward.skip_special_tokens)"
 OUR_REWARD = "echorl_vl/rewards/geometry.py:compute_score"
 
 
 def general_issues(config: Config) -> list[ConfigIssue]:
-    """What no engine could run."""
+    """The keys whose values no engine supports."""
     return [
         *_required(config),
         *_algorithm(config),
@@ -123,20 +123,20 @@ def _batches(config: Config) -> Iterator[ConfigIssue]:
 
 
 def batch_issues(config: Config, role: str) -> Iterator[ConfigIssue]:
-    """Batches of `worker.<role>` that don't come out even."""
+    """Batch sizes of `worker.<role>` that don't divide each other."""
     prompts, n = config.data.rollout_batch_size, config.worker.rollout.n
     batch_key, micro_key = f"worker.{role}.global_batch_size", f"worker.{role}.micro_batch_size_per_device_for_update"
     batch, micro = get_value(config, batch_key), get_value(config, micro_key)
     if prompts % batch:
         yield issue_at(config, "data.rollout_batch_size", f"expected a multiple of {at(config, batch_key)}", batch_key)
-    if batch * n > micro and batch * n % micro:  # a larger one is capped
+    if batch * n > micro and batch * n % micro:  # larger micro-batches are capped
         rollouts = f"{at(config, batch_key)} times {at(config, 'worker.rollout.n')}"
         why = f"expected a divisor of {batch * n}, which is {rollouts}"
         yield issue_at(config, micro_key, why, batch_key, "worker.rollout.n")
 
 
 def _machine(config: Config) -> Iterator[ConfigIssue]:
-    """What no machine of this size could hold or run."""
+    """Values that are too large for the memory or the cores of this machine."""
     tokens = config.data.max_prompt_length + config.data.max_response_length
     rollouts = config.data.rollout_batch_size * config.worker.rollout.n
     memory = psutil.virtual_memory().total
@@ -155,7 +155,7 @@ def _machine(config: Config) -> Iterator[ConfigIssue]:
 
 
 def _orders(config: Config) -> Iterator[ConfigIssue]:
-    """Pairs of which the first may not exceed the second."""
+    """Pairs of keys whose first value must not exceed the second."""
     for low, high in (("data.min_pixels", "data.max_pixels"), ("algorithm.filter_low", "algorithm.filter_high")):
         smallest, largest = get_value(config, low), get_value(config, high)
         if smallest is not None and largest is not None and smallest > largest:
@@ -183,9 +183,9 @@ def _temperature(config: Config) -> Iterator[ConfigIssue]:
 
 
 def _validation_overrides(config: Config) -> Iterator[ConfigIssue]:
-    """`val_override_config` holds `SAMPLING` keys of `worker.rollout`, with its ranges.
+    """Checks that `val_override_config` has only `SAMPLING` keys of `worker.rollout`, with values in their ranges.
 
-    Converts the values in place, as those of other keys are when they are read.
+    Converts the values in place.
     """
     owner = "worker.rollout.val_override_config"
     options = {name: schema_options(Config)[f"worker.rollout.{name}"] for name in SAMPLING}
@@ -199,14 +199,14 @@ def _validation_overrides(config: Config) -> Iterator[ConfigIssue]:
             yield ConfigIssue((owner, key), f"{key} ({origin}): {reason}")
             continue
         if option.accepts(value):
-            config.worker.rollout.val_override_config[name] = option.convert(value)  # `n: 2.0` samples twice
+            config.worker.rollout.val_override_config[name] = option.convert(value)  # `n: 2.0` becomes 2
         else:
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             yield wrong_value(key, value, origin, option.range if option.range and number else option.type_text)
 
 
 def _files(config: Config) -> Iterator[ConfigIssue]:
-    """Local files and folders that have to be there. Problem sets are the data loader's to find."""
+    """Local files and folders that don't exist. The data loader checks problem sets."""
     expected = {
         "data.format_prompt": "a file",
         "data.override_chat_template": "a file",
@@ -233,7 +233,7 @@ def _files(config: Config) -> Iterator[ConfigIssue]:
 
 
 def _looks_local(value: str) -> bool:
-    """True for a model path that can't be a hub id (`owner/name`)."""
+    """Whether a model path can't be a hub id (`owner/name`)."""
     return value.startswith(("/", "./", "../", "~")) or value.count("/") > 1 or os.path.isfile(value)
 
 
