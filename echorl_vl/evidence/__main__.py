@@ -1,12 +1,12 @@
-"""The command line of the evidence.
+"""Replicate the paper's analyses.
 
-    python -m eval.evidence --out runs/evidence                                   all experiments, pictures and text
-    python -m eval.evidence helps --task text --seeds 1 2 3 --out runs/evidence   one of them
-    python -m eval.evidence traces --config my.yaml --out DIR worker.rollout.n=16 another configuration, any key
-    python -m eval.evidence report --out runs/evidence --into docs/evidence.md    the tables
-    python -m eval.evidence --plan --out runs/evidence                            what would be run, and how long
+    python -m eval.evidence --out runs/evidence                                   all experiments, images and text
+    python -m eval.evidence helps --task text --seeds 1 2 3 --out runs/evidence   one experiment
+    python -m eval.evidence traces --config my.yaml --out DIR worker.rollout.n=16 your configuration, any key
+    python -m eval.evidence report --out runs/evidence --into docs/evidence.md    tables for the documentation
+    python -m eval.evidence --plan --out runs/evidence                            list the missing runs and their time
 
-What is finished is never run again: the same command goes on where it was stopped.
+Finished runs are never repeated: to resume after a stop, run the same command again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ REPORT = "report"
 
 @job
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; the exit status (0 done, 2 a mistake in the input, 130 stopped by the user)."""
+    """Run the command line; returns the exit status (0 done, 2 invalid input, 130 stopped by the user)."""
     options = parse_arguments(_parser(), arguments)
     names = [word for word in options.words if "=" not in word]
     overrides = [word for word in options.words if "=" in word]
@@ -51,16 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         setups = _setups(options, overrides)
         return _run(experiments, setups, Store(options.out), options.plan)
     except KeyboardInterrupt:
-        logger.info("stopped; the same command resumes where it was (%s)", options.out)
+        logger.info("stopped; run the same command again to resume (%s)", options.out)
         return INTERRUPTED
 
 
 def _run(experiments: dict[str, Experiment], setups: list[Setup], store: Store, plan_only: bool) -> int:
     quiet_libraries(progress=not is_quiet())
-    transformers_logging.disable_progress_bar()  # a bar for each model that is opened
+    transformers_logging.disable_progress_bar()  # one bar per loaded model
     console = make_console()
     runs = [run for setup in setups for experiment in experiments.values() for run in experiment.runs(setup)]
-    runs = list({(type(run), run.key): run for run in runs}.values())  # one that several ask for is run once
+    runs = list({(type(run), run.key): run for run in runs}.values())  # shared runs count once
     if plan_only or not is_quiet():
         _show_plan(console, store, runs)
     if plan_only:
@@ -82,7 +82,7 @@ def _show_plan(console: Console, store: Store, runs: list) -> None:
     if not plan:
         console.print(f"all {len(runs)} runs are finished")
         return
-    table = Table("to be run", "how many", "minutes, about")
+    table = Table("runs", "number", "minutes, about")
     for label, (count, seconds) in plan.items():
         table.add_row(label, str(count), "not known yet" if seconds is None else f"{seconds / 60:.0f}")
     known = [seconds for _, seconds in plan.values() if seconds is not None]
@@ -94,7 +94,7 @@ def _show_plan(console: Console, store: Store, runs: list) -> None:
 
 def _report(options: argparse.Namespace, names: list[str]) -> int:
     if len(names) > 1:
-        raise UserError(f"report takes no experiment's name, got {', '.join(set(names) - {REPORT})}")
+        raise UserError(f"report: expected no experiment, got {', '.join(set(names) - {REPORT})}")
     if options.into is None:
         print(visible(report(options.out)), end="")
     else:
@@ -104,7 +104,7 @@ def _report(options: argparse.Namespace, names: list[str]) -> int:
 
 def _setups(options: argparse.Namespace, overrides: list[str]) -> list[Setup]:
     if options.task and options.config:
-        raise UserError("--task and --config exclude each other: a task has a configuration of its own")
+        raise UserError("expected --task or --config, got both: a task has its own configuration")
     if len(set(options.seeds)) != len(options.seeds):
         raise UserError(f"--seeds {' '.join(map(str, options.seeds))}: expected each seed once")
     if min(options.samples, 1 if options.problems is None else options.problems) < 1:
@@ -123,17 +123,17 @@ def _parser() -> argparse.ArgumentParser:
     add_log_flags(parser)
     names = ", ".join(experiment_names())
     parser.add_argument(
-        "words", nargs="*", metavar="NAME or key=value", help=f"{names}, or {REPORT}; none: all of them"
+        "words", nargs="*", metavar="NAME or key=value", help=f"{names}, or {REPORT}; default: all experiments"
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs and results; may hold some already")
-    parser.add_argument("--task", choices=sorted(TASKS), help="one of the tiny tasks; none: both")
-    parser.add_argument("--config", help="a configuration of your own in the place of a task")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], metavar="N")
+    parser.add_argument("--out", type=Path, required=True, help="folder of runs and results; existing runs are kept")
+    parser.add_argument("--task", choices=sorted(TASKS), help="one of the tiny tasks (default: both)")
+    parser.add_argument("--config", help="your configuration, instead of a task")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], metavar="N", help="(1 2 3 4 5)")
     parser.add_argument("--test", nargs="+", default=[], metavar="NAME=SET", help="problem sets to test on")
-    parser.add_argument("--samples", type=int, default=4, help="responses to each problem of a test (4)")
-    parser.add_argument("--problems", type=int, help="most problems of a measurement; none: what each takes by itself")
-    parser.add_argument("--plan", action="store_true", help="say what would be run, and stop")
-    parser.add_argument("--into", type=Path, help=f"with {REPORT}: the document that is filled in")
+    parser.add_argument("--samples", type=int, default=4, help="responses to each test problem (%(default)s)")
+    parser.add_argument("--problems", type=int, help="limit on the problems of a measurement (default: its own number)")
+    parser.add_argument("--plan", action="store_true", help="list the missing runs and exit")
+    parser.add_argument("--into", type=Path, help=f"with {REPORT}: the document to fill in")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What an experiment is, and where the experiments are: every module of `experiments/` holds one, `EXPERIMENT`."""
+"""The interface of an experiment. Every module of `experiments/` defines one, `EXPERIMENT`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells as text, under named columns."""
+    """A table of text with named columns."""
 
     columns: tuple[str, ...]
     rows: list[tuple[str, ...]]
@@ -30,10 +30,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Results:
-    """What came of an experiment on one task.
+    """The results of an experiment on one task.
 
-    claims: the contrasts that the verdict rests on. others: contrasts that are reported beside them. table: for the
-    documentation. raw: every number that the plot and the table are made of, seed by seed.
+    Attributes:
+        claims: contrasts that decide the verdict.
+        table: table for the documentation.
+        raw: all numbers of the plot and the table, by seed.
+        others: contrasts that are reported but don't decide the verdict.
     """
 
     claims: list[Contrast]
@@ -48,10 +51,14 @@ class Results:
 
 @dataclass(frozen=True)
 class Experiment:
-    """title: what the plot and the documentation call it. claim: what the paper says, to follow "that".
+    """One experiment.
 
-    runs: what it needs, trainings before the measurements that look at them. analyse: numbers out of the finished
-    runs. draw: a plot of the results' raw numbers (`raw`, path).
+    Attributes:
+        title: name in plots and documentation.
+        claim: the paper's claim, as a sentence.
+        runs: returns the required runs, with trainings before the measurements of their policies.
+        analyse: computes the results from finished runs.
+        draw: plots `Results.raw` to a file.
     """
 
     title: str
@@ -62,32 +69,32 @@ class Experiment:
 
 
 def experiment_names() -> list[str]:
-    """Names of the experiments, in alphabetical order."""
+    """Return the names of all experiments, in alphabetical order."""
     return sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
 
 
 def find_experiments(names: Sequence[str]) -> dict[str, Experiment]:
-    """The experiments of these names, all of them for none. Raises UserError for a name that there is not."""
+    """Return the named experiments, by default all of them. Raises UserError for an unknown name."""
     known = experiment_names()
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
             raise UserError(f"no experiment is called {name!r}; {hint}")
-    wanted = list(dict.fromkeys(names)) or known
-    return {name: importlib.import_module(f"{experiments.__name__}.{name}").EXPERIMENT for name in wanted}
+    selected = list(dict.fromkeys(names)) or known
+    return {name: importlib.import_module(f"{experiments.__name__}.{name}").EXPERIMENT for name in selected}
 
 
 def sentence(experiment: Experiment, results: Results, seeds: int) -> str:
-    """Whether the claim is supported, in one sentence, with the numbers that say so."""
+    """Return the claim and its verdict in one sentence, with the numbers."""
     verdict = results.verdict
     parts = []
     for contrast in results.claims:
-        own = "" if len(results.claims) == 1 else f", {contrast.verdict}"
-        parts.append(f"{contrast.name} = {contrast.interval}{own}")
+        its_verdict = "" if len(results.claims) == 1 else f", {contrast.verdict}"
+        parts.append(f"{contrast.name} = {contrast.interval}{its_verdict}")
     one = seeds == 1
     how = f"mean and interval over {seeds} seed{'' if one else 's'}"
     if missing := max((seeds - contrast.known for contrast in results.claims), default=0):
         how += f", up to {missing} without a value"
     why = "" if verdict == SUPPORTED else "; one seed gives no interval" if one else ""
-    return f"That {experiment.claim} is {verdict} ({how}: {'; '.join(parts)}{why})."
+    return f"The claim that {experiment.claim} is {verdict} ({how}: {'; '.join(parts)}{why})."

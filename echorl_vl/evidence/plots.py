@@ -1,4 +1,4 @@
-"""Plots that several experiments share, in the house style."""
+"""Plots shared by several experiments."""
 
 from __future__ import annotations
 
@@ -23,10 +23,15 @@ def forest(
     xlabel: str,
     linear: float | None = None,
 ) -> Path:
-    """One row a contrast (`Contrast.to_json`): seeds as faint dots, mean and interval.
+    """Draw a forest plot: one row per contrast with its seeds (faint dots), mean and interval.
 
-    Contrasts whose names begin alike up to ": " share a colour. linear: beyond so far from zero the axis is
-    logarithmic, where one row is ten times as wide as the others.
+    Args:
+        path: the file.
+        contrasts: the contrasts, from `Contrast.to_json`; those with the same name up to ": " share a colour.
+        title: title of the plot.
+        subtitle: line below the title.
+        xlabel: label of the x axis.
+        linear: distance from zero beyond which the x axis is logarithmic; None for a linear axis.
     """
     families = list(dict.fromkeys(_family(contrast["name"]) for contrast in contrasts))
     with style():
@@ -56,7 +61,7 @@ def forest(
 
 
 def banded(axes, x: Sequence[float], lines: Mapping[str, Sequence[Sequence[float]]], markers: bool = True) -> None:
-    """Lines of means over seeds with their intervals; lines: label -> (seeds, points)."""
+    """Draw lines of means over seeds with their intervals; lines: label -> (seeds, points)."""
     labels = []
     for colour, (label, values) in zip((*CYCLE, *CYCLE), lines.items(), strict=False):
         columns = [
@@ -72,13 +77,13 @@ def banded(axes, x: Sequence[float], lines: Mapping[str, Sequence[Sequence[float
 
 
 def share_axis(axes, values: Iterable[float | None]) -> None:
-    """A percent axis as high as the values need, a little below 0, so that lines at 0 and their labels are seen."""
+    """Fit a percent axis to the values; it starts a little below 0, so that lines at 0 and their labels are visible."""
     highest = max((value for value in values if value is not None and math.isfinite(value)), default=1.0)
     percent_axis(axes, -0.04 * max(highest, 0.1), min(1.02, max(0.1, highest * 1.3)))
 
 
 def log_axis(axes) -> None:
-    """A logarithmic y axis with plain numbers."""
+    """Make the y axis logarithmic, with plain numbers."""
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())

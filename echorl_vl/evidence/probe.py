@@ -1,4 +1,4 @@
-"""A policy that is looked at and not trained: problems in; rollouts, grades and entropies out."""
+"""Measurements of a policy without training: rollouts, grades and entropies on given problems."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from echorl_vl.evidence.setup import Setup
 from echorl_vl.rewards.manager import RewardManager
 from echorl_vl.types import Problem, Prompt, RolloutBatch, concatenate
 
-ROWS = 1024  # rollouts that are sampled at once
+ROWS = 1024  # rollouts sampled in one batch
 
 
 @dataclass(frozen=True)
 class Sample:
-    """B rollouts with verified (B,) bool, accuracies at or above `echo.verify_threshold`; rows in group order."""
+    """B graded rollouts in group order; verified: (B,) bool, accuracy >= `echo.verify_threshold`."""
 
     rollouts: RolloutBatch
     verified: Tensor
 
     def correct_counts(self) -> Tensor:
-        """(P,) int64: verified rollouts of each prompt."""
+        """Return (P,) int64, the number of verified rollouts of each prompt."""
         groups = self.rollouts.group_ids.cpu()
         return torch.zeros(len(self.rollouts.prompts), dtype=torch.long).index_add_(0, groups, self.verified.long())
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Samples, grades and scores with one policy, as the configuration trains it: prompts, temperature, reward."""
+    """Samples, grades and scores with one policy, with the prompts, temperature and reward of its training."""
 
     setup: Setup
     config: Config
@@ -55,34 +55,36 @@ class Probe:
     splitter: Splitter
 
     def problems(
-        self, spec: str, limit: int | None = None, seed: int | None = None, traces: bool = False
+        self, spec: str, limit: int | None = None, seed: int | None = None, demonstrations: bool = False
     ) -> list[Problem]:
-        """The problems of a set whose prompts are short enough.
+        """Return the problems of a set whose prompts are not too long.
 
         Args:
-            spec: as `data.train_files` takes it. limit: at most so many; `Setup.problems` lowers it further. seed: of
-            their choice; None takes the first ones. traces: only those with a worked solution that can be used.
+            spec: the set, as in `data.train_files`.
+            limit: maximum number of problems; `Setup.problems` may lower it.
+            seed: seed of a random choice; None takes the first problems.
+            demonstrations: only problems with a usable demonstration.
         """
-        found = load_set(self.config, spec, self.setup.demonstration_key if traces else None)
+        found = load_set(self.config, spec, self.setup.demonstration_key if demonstrations else None)
         found = screen(found, self.encoder, check_images="off")
         kept = list(range(len(found)))
-        if traces:
-            with_trace = set(usable_demonstrations(found, self.demonstration_encoder(found[kept[0]])).kept)
-            kept = [index for index in kept if index in with_trace]
+        if demonstrations:
+            usable = set(usable_demonstrations(found, self.demonstration_encoder(found[kept[0]])).kept)
+            kept = [index for index in kept if index in usable]
         if seed is not None:
             random.Random(seed).shuffle(kept)
         limits = [value for value in (limit, self.setup.problems) if value is not None]
         return [found[index] for index in kept[: min(limits, default=None)]]
 
     def demonstration_encoder(self, problem: Problem) -> DemonstrationEncoder:
-        """Encodes worked solutions as training does; `problem` shows how the chat template opens an answer."""
+        """Return the encoder of demonstrations; it learns from `problem` how the chat template begins a response."""
         return demonstration_encoder(self.config, self.encoder, problem, self.policy.end_of_turn)
 
     def prompts(self, problems: Sequence[Problem]) -> list[Prompt]:
         return [self.encoder.encode(problem) for problem in problems]
 
     def sample(self, prompts: Sequence[Prompt], n: int, seed: int, purpose: str) -> Sample:
-        """n graded rollouts of each prompt, sampled as in training; the same for the same seed and purpose."""
+        """Sample n rollouts of each prompt as in training and grade them; `seed` and `purpose` seed the sampling."""
         params = replace(training_params(self.config), n=n)
         generator = step_generator(seed, 0, purpose)
         size = max(1, ROWS // n)
@@ -94,16 +96,16 @@ class Probe:
         return Sample(rollouts, verified_rollouts(rollouts.score("accuracy").cpu(), self.config.echo))
 
     def steps(self, rollouts: RolloutBatch) -> Tensor:
-        """(B, T) reasoning step of each text token, -1 elsewhere."""
+        """Return (B, T), the reasoning step of each text token, -1 elsewhere."""
         return step_ids(rollouts.tokens, rollouts.text_mask, self.splitter)
 
     @torch.no_grad()
-    def traces(self, problems: Sequence[Problem]) -> RolloutBatch:
-        """The worked solutions as rollouts, one a problem, with the policy's entropies at their tokens."""
+    def demonstrations(self, problems: Sequence[Problem]) -> RolloutBatch:
+        """Return the demonstrations as rollouts, one per problem, with the policy's entropies at their tokens."""
         prompts = self.prompts(problems)
         encoder = self.demonstration_encoder(problems[0])
         rollouts = off_policy_rows(self.policy, prompts, [encoder.encode(problem) for problem in problems])
-        # That of the entropies that are recorded with rollouts.
+        # The temperature of the entropies recorded with rollouts.
         temperature = self.config.echo.entropy_temperature or self.config.worker.rollout.temperature or 1.0
         scored = [
             self.policy.score(rollouts, range(first, min(first + ROWS, len(problems))), temperature)
@@ -116,9 +118,9 @@ class Probe:
 
 @contextmanager
 def open_probe(setup: Setup, model: Path | None):
-    """A Probe of the model in a folder, None for the one that the configuration starts from; frees it at the end."""
+    """Yield a Probe of the model in a folder, by default the configuration's initial model; close it at the end."""
     own = {"engine": "local", "trainer.val_only": "true", "data.val_files": next(iter(setup.splits.values()))}
-    if model is not None:  # a checkpoint holds the whole model: LoRA is merged in
+    if model is not None:  # checkpoints have LoRA merged into the weights
         own |= {"worker.actor.model.model_path": str(model), "worker.actor.model.lora.rank": "0"}
     config = setup.load(own)
     context = build_context(config, lambda _: None)

@@ -1,11 +1,11 @@
-"""Tables for the documentation: results as markdown, printed, or put in their marked places of a document.
+"""Results as markdown tables, printed or inserted into a document.
 
-    python -m eval.evidence report --out DIR                               prints them
-    python -m eval.evidence report --out DIR --into docs/evidence.md       puts them in, and the raw numbers beside it
+    python -m eval.evidence report --out DIR                               print the tables
+    python -m eval.evidence report --out DIR --into docs/evidence.md       insert them, and copy the raw numbers
 
-A place is what stands between `<!-- evidence: NAME -->` and `<!-- end -->`. The raw numbers and plots go to a folder of
-the document's name, and what is there already stays unless DIR has a result of the same experiment and task: a document
-can be filled from several folders, one after the other.
+Tables go between `<!-- evidence: NAME -->` and `<!-- end -->`. Raw numbers and plots go to a folder with the document's
+name. Results that are already there stay unless DIR has one of the same experiment and task, so that a document can be
+filled from several folders.
 """
 
 from __future__ import annotations
@@ -27,37 +27,42 @@ _PLACE = re.compile(r"(<!-- evidence: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def markdown(results: Mapping[str, Mapping[str, Any]], plots: str | None = None) -> str:
-    """The results of one experiment, by the names of their files; `NOT_RUN` where there is none.
+    """Format the results of one experiment, or `NOT_RUN` if there are none.
 
-    plots: the folder of the plots, as the document names it; None shows none.
+    Args:
+        results: the results by file name.
+        plots: folder of the plots, relative to the document; None for no plots.
     """
     return "\n".join(_one(name, result, plots) for name, result in results.items()) if results else f"{NOT_RUN}\n"
 
 
 def report(out: Path) -> str:
-    """All experiments, those without a result too. Raises UserError for a folder without any."""
-    results = _found(out)
-    return "\n".join(f"## {name}\n\n{markdown(_of(results, name))}" for name in experiment_names())
+    """Format all experiments, also those without results. Raises UserError for a folder without any result."""
+    results = _read(out)
+    return "\n".join(f"## {name}\n\n{markdown(_select(results, name))}" for name in experiment_names())
 
 
 def fill(document: Path, out: Path) -> list[str]:
-    """Copies the JSON of results beside a document, draws all plots anew, and puts the tables in their marked places.
+    """Insert the results in `out` into a document, copy their JSON files next to it, and redraw all plots.
 
-    Results that an earlier call put beside the document count where `out` has none of the same experiment, task and
-    settings; a place without any stays as it is. Returns the names of `out`'s experiments.
+    Results from earlier calls are kept unless `out` has one of the same experiment, task and settings.
 
-    Raises UserError for a document that can't be read, or without a place for a result, and for a result of fewer seeds
-    than the one in the document.
+    Returns:
+        The names of the experiments in `out`.
+
+    Raises:
+        UserError: the document can't be read or has no place for a result, or a result has fewer seeds than the one in
+            the document.
     """
     try:
         text = document.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"--into {document}: can't be read ({error.strerror})") from error
-    results = _found(out)
+    results = _read(out)
     experiments = list(dict.fromkeys(result["experiment"] for result in results.values()))
     places = [match[2] for match in _PLACE.finditer(text)]
     if missing := [name for name in experiments if name not in places]:
-        raise UserError(f"{document}: has no place for {', '.join(missing)}; expected <!-- evidence: {missing[0]} -->")
+        raise UserError(f"{document}: no place for {', '.join(missing)}; expected <!-- evidence: {missing[0]} -->")
 
     folder = document.with_suffix("")
     known = read_results(folder)
@@ -65,38 +70,38 @@ def fill(document: Path, out: Path) -> list[str]:
         there = known.get(name, {"seeds": []})
         if len(there["seeds"]) > len(result["seeds"]):
             raise UserError(
-                f"{name}: {out} has a result of {len(result['seeds'])} seed(s), {folder} one of "
-                f"{len(there['seeds'])}; remove that one if it is to be replaced"
+                f"{name}: expected a result of at least {len(there['seeds'])} seed(s) as in {folder}, got "
+                f"{len(result['seeds'])} in {out}; to replace the larger result, remove it first"
             )
         known[name] = result
 
     def filled(match: re.Match) -> str:
-        own = _of(known, match[2])
-        return f"{match[1]}{markdown(own, folder.name)}{match[3]}" if own else match[0]
+        selected = _select(known, match[2])
+        return f"{match[1]}{markdown(selected, folder.name)}{match[3]}" if selected else match[0]
 
     for name in results:
         atomic.write_text(folder / f"{name}.json", (out / FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     for name, result in known.items():
         find_experiments([result["experiment"]])[result["experiment"]].draw(result["raw"], folder / f"{name}.png")
-    atomic.write_text(document, _PLACE.sub(filled, text))  # last: what it shows is there
+    atomic.write_text(document, _PLACE.sub(filled, text))  # last, since it refers to the other files
     return experiments
 
 
-def _of(results: Mapping[str, dict[str, Any]], experiment: str) -> dict[str, dict[str, Any]]:
-    """Those of one experiment, by task."""
-    own = {name: result for name, result in results.items() if result["experiment"] == experiment}
-    return dict(sorted(own.items(), key=lambda item: (item[1]["task"], item[0])))
+def _select(results: Mapping[str, dict[str, Any]], experiment: str) -> dict[str, dict[str, Any]]:
+    """Return the results of one experiment, sorted by task."""
+    selected = {name: result for name, result in results.items() if result["experiment"] == experiment}
+    return dict(sorted(selected.items(), key=lambda item: (item[1]["task"], item[0])))
 
 
-def _found(out: Path) -> dict[str, dict[str, Any]]:
+def _read(out: Path) -> dict[str, dict[str, Any]]:
     results = read_results(out / FOLDER)
     if not results:
-        raise UserError(f"{out}: no results in it; `python -m eval.evidence --out {out}` makes some")
+        raise UserError(f"{out}: no results; run `python -m eval.evidence --out {out}` first")
     return results
 
 
 def _contrasts(result: Mapping[str, Any]) -> list[str]:
-    """Every contrast, folded up: those that the claim rests on, and those beside it."""
+    """Format all contrasts as a collapsed table, those that decide the verdict first."""
     rows = []
     for kind in ("claims", "others"):
         for contrast in result[kind]:
@@ -115,7 +120,7 @@ def _one(name: str, result: Mapping[str, Any], plots: str | None) -> str:
     seeds, minutes = result["seeds"], result["seconds"] / 60
     lines = [
         f"**{result['task']}**, {len(seeds)} seed{'' if len(seeds) == 1 else 's'}, {result['steps']} steps, "
-        f"{minutes:.0f} minutes of runs in all:",
+        f"{minutes:.0f} minutes of runs in total:",
         "",
         f"    {result['command']}",
         "",

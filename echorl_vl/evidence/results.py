@@ -1,6 +1,6 @@
-"""What an experiment leaves: OUT/results/NAME_TASK.json, with every number, and a plot beside it.
+"""Result files: OUT/results/NAME_TASK.json with all numbers, and a plot.
 
-Keys, sizes and problem sets of the user's own add a hash to the name, so that one does not take the other's place.
+If the user changes keys, sizes or problem sets, a hash of these is added to the name, so that results coexist.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Setup)}
 
 
 def write_result(name: str, experiment: Experiment, setup: Setup, store: Store) -> dict[str, Any]:
-    """Works an experiment's numbers out of its finished runs, writes and draws them; returns what was written."""
+    """Analyse the finished runs of an experiment, write the result and draw the plot; returns the result."""
     results = experiment.analyse(setup, store)
     runs = {run.key: run for run in experiment.runs(setup)}.values()
     result = {
@@ -64,15 +64,17 @@ def write_result(name: str, experiment: Experiment, setup: Setup, store: Store) 
 
 
 def result_name(name: str, setup: Setup) -> str:
-    """The name of an experiment's result, without the suffix."""
-    own = _settings(setup)
-    return f"{name}_{setup.task}" + (f"_{hashlib.sha256(shlex.join(own).encode()).hexdigest()[:6]}" if own else "")
+    """Return the file name of a result, without the suffix."""
+    changed = _settings(setup)
+    digest = hashlib.sha256(shlex.join(changed).encode()).hexdigest()[:6]
+    return f"{name}_{setup.task}" + (f"_{digest}" if changed else "")
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:
-    """The results in a folder, by the names of their files.
+    """Read the results in a folder, by file name.
 
-    Raises UserError, naming file and key, for a file that is something else or of an earlier version.
+    Raises:
+        UserError: a file is not a result, or is one of an earlier version; names file and key.
     """
     results = {path.stem: read_json(path, _RESULT) for path in sorted(folder.glob("*.json"))}
     for name, result in results.items():
@@ -80,26 +82,26 @@ def read_results(folder: Path) -> dict[str, dict[str, Any]]:
             if (verdict := contrast["verdict"]) not in VERDICTS:
                 raise UserError(
                     f"{folder / name}.json, verdict: expected one of {', '.join(VERDICTS)}, got {verdict!r} of an "
-                    "earlier version; make the result again"
+                    "earlier version; run the experiment again"
                 )
     return results
 
 
 def command(name: str, setup: Setup) -> str:
-    """The command line that makes this result."""
+    """Return the command line that produces this result."""
     words = [name, *(("--task", setup.task) if setup.is_task else ("--config", setup.config))]
     words += ["--seeds", *map(str, setup.seeds), "--out", "OUT", *_settings(setup)]
     return f"python -m eval.evidence {shlex.join(words)}"
 
 
 def _settings(setup: Setup) -> list[str]:
-    """What the user has set beside the task and the seeds, as words of the command line."""
-    own = TASKS[setup.task].splits if setup.is_task else {"test": setup.base.data.val_files}
+    """Return the user's settings other than task and seeds, as words of the command line."""
+    default_splits = TASKS[setup.task].splits if setup.is_task else {"test": setup.base.data.val_files}
     words = [f"{key}={value}" for key, value in setup.overrides.items()]
     for option in ("samples", "problems"):
         value = getattr(setup, option)
         words += [] if value == _DEFAULTS[option] else [f"--{option}", str(value)]
-    if dict(setup.splits) != dict(own):
+    if dict(setup.splits) != dict(default_splits):
         words += ["--test", *(f"{name}={spec}" for name, spec in setup.splits.items())]
     return words
 

@@ -1,8 +1,7 @@
-"""Runs: the trainings and measurements that experiments are made of, each with a hash of the settings that decide it.
+"""Runs: the trainings and measurements of experiments, identified by a hash of their settings.
 
-Not in the hash: the code with its constants, and what files of data and models hold.
-
-Two experiments that ask for the same settings ask for the same run, which is run once.
+Experiments with the same settings share a run. The hash does not cover the code and its constants, nor the contents of
+data and model files.
 """
 
 from __future__ import annotations
@@ -22,26 +21,28 @@ from echorl_vl.evidence.setup import Setup
 from echorl_vl.places import PACKAGE_HOME
 
 FORMAT = 2
-"""Of what a store holds: counted up where an earlier version's runs would be misread, which are then run again."""
+"""Version of the stored runs. A new number makes the runs of earlier versions be repeated."""
 
 BASE = "grpo"
-"""The algorithm of the experiments that are not about algorithms."""
+"""The algorithm of experiments that don't compare algorithms."""
 
 START, BUDGET = "start", "budget"
-"""Where along a training a policy is looked at: before its first step, or when the budget of rollouts is used up."""
+"""Points of a training at which a policy is measured: before the first step, and at the end of the rollout budget."""
 
 KEPT = {"last": 1, "stages": 3, "budget": 15}
-"""What a run keeps -> the parts that its steps are cut in, with a checkpoint at the end of each.
-
-Its last policy; policies at a few stages; or as many that the one which uses up a budget is among them, nearly.
-"""
+"""Which checkpoints a run keeps -> their number, at equal distances: the last policy; a few stages; or enough to have
+one near the end of the rollout budget."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """A run of the local engine.
+    """A training on the local engine.
 
-    own: keys that the experiment sets. keep: which checkpoints, of `KEPT`.
+    Attributes:
+        setup: the task.
+        label: name of the run, for folders.
+        own: configuration keys set by the experiment.
+        keep: which checkpoints are kept, a key of `KEPT`.
     """
 
     setup: Setup
@@ -62,17 +63,22 @@ class Training:
 
     @property
     def arguments(self) -> list[str]:
-        """Of the command line, but for the run's folder."""
+        """Arguments of the command line, without the run folder."""
         return [self.setup.config, *self.setup.arguments(self.own)]
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Numbers of one policy.
+    """A measurement of one policy.
 
-    measure: function (probe, seed, **options) -> what JSON can hold; its module and name are a part of the hash.
-    training: the run whose policy it is, None for the model that the configuration starts from. at: a checkpoint's
-    step, `START`, or `BUDGET`. seconds: a guess of what it takes, on two CPU cores.
+    Attributes:
+        setup: the task.
+        measure: function (probe, seed, **options) -> JSON values; its module and name are part of the hash.
+        seed: seed of the measurement.
+        training: the run with the policy; None for the configuration's initial model.
+        at: step of the checkpoint, `START` or `BUDGET`.
+        options: further arguments of `measure`.
+        seconds: estimated time on two CPU cores.
     """
 
     setup: Setup
@@ -119,10 +125,19 @@ def train(
     extra: Mapping[str, str] | None = None,
     keep: str = "last",
 ) -> Training:
-    """The run of one algorithm with lambda `coef` (None: the setup's) and one seed.
+    """Return the training with one algorithm, lambda and seed.
 
-    The seed is that of the problems' order, of the rollouts and of the clips' draw. UFT's hints end at 60 % of the
-    steps, as in its paper (300 of 500). The test problems are not looked at: `Measurement`s do that.
+    UFT's hints end at 60 % of the steps, as in its paper (300 of 500). The run has no validation; `Measurement`s test
+    its policies.
+
+    Args:
+        setup: the task.
+        seed: seed of the order of problems, the rollouts and the choice of clips.
+        coef: lambda; None for the configuration's.
+        algorithm: name of the base algorithm.
+        variant: name of the variant, for the label.
+        extra: further configuration keys.
+        keep: which checkpoints are kept, a key of `KEPT`.
     """
     coef = setup.coef if coef is None else coef
     steps, number = setup.steps, str(seed)
@@ -145,19 +160,23 @@ def train(
 
 
 KEEPS_GROUPS = {"algorithm.keep_all_success_groups": "true"}
-"""DAPO's sampling as EchoRL wants it, with the echo term or without."""
+"""Dynamic sampling that keeps all-success groups, which EchoRL learns from."""
 
 
 def filters_groups(name: str) -> bool:
-    """Whether an algorithm samples until it has enough groups to learn from, so that its steps cost unlike many."""
+    """Whether an algorithm samples until it has enough groups to learn from; its steps then differ in rollouts."""
     return bool(ALGORITHMS[name].preset.get("algorithm.online_filtering"))
 
 
 def algorithm_keys(name: str, coef: float, demonstration_key: Callable[[], str]) -> dict[str, str]:
-    """Keys that make a run one of an algorithm, with EchoRL (coef > 0) or without.
+    """Return the configuration keys of an algorithm with EchoRL (coef > 0) or without.
 
-    DAPO with EchoRL keeps the groups that all succeed. `demonstration_key` gives the column of worked solutions and is
-    asked by those alone that learn from them.
+    DAPO with EchoRL keeps all-success groups.
+
+    Args:
+        name: name of the algorithm.
+        coef: lambda.
+        demonstration_key: returns the column of demonstrations; called only if the algorithm needs them.
     """
     keys = {"algorithm.name": name, "echo.coef": str(coef)}
     if ALGORITHMS[name]().needs_demonstrations:
@@ -170,27 +189,28 @@ def algorithm_keys(name: str, coef: float, demonstration_key: Callable[[], str])
 
 
 def train_pair(setup: Setup, seed: int, algorithm: str = BASE) -> dict[str, Training]:
-    """The runs without and with EchoRL that the experiments share, by these names.
+    """Return the two trainings shared by the experiments, "without" and "with" EchoRL.
 
-    Those of `BASE` keep their stages; with EchoRL its gradient norms are logged apart, which changes no number of it.
+    Those of `BASE` keep a few stages; the one with EchoRL also logs the gradient norm of the echo term, which does not
+    change the training.
     """
     shared = algorithm == BASE
     keep = "stages" if shared else "budget" if filters_groups(algorithm) else "last"
-    apart = {"echo.log_grad_share": "true"} if shared else {}
+    grad_norms = {"echo.log_grad_share": "true"} if shared else {}
     return {
         "without": train(setup, seed, 0.0, algorithm, keep=keep),
-        "with": train(setup, seed, None, algorithm, extra=apart, keep=keep),
+        "with": train(setup, seed, None, algorithm, extra=grad_norms, keep=keep),
     }
 
 
 def checkpoint_steps(steps: int, keep: str) -> list[int]:
-    """Steps at which a run has a checkpoint, in order; the start, 0, has none. A run that was stopped may have more."""
+    """Return the steps at which a run has a checkpoint. A run that was stopped and resumed may have more."""
     every = math.ceil(steps / KEPT[keep])
     return sorted({*range(every, steps + 1, every), steps})
 
 
 def _read_by_measurements(settings: dict[str, Any]) -> dict[str, Any]:
-    """How prompts are made, sampled, graded and split into steps: nothing of how the policy is trained."""
+    """Return the settings of prompts, sampling, grading and step splitting, without those of the training."""
     worker, echo = settings["worker"], settings["echo"]
     read = {key: worker[key] for key in ("rollout", "reward")} | {"model": worker["actor"]["model"]}
     steps = {key: echo[key] for key in ("verify_threshold", "splitter", "splitter_kwargs", "entropy_temperature")}
@@ -198,7 +218,7 @@ def _read_by_measurements(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _digest(settings: Mapping[str, Any]) -> str:
-    """Ten hex digits; paths below the repository count without it, so that they agree in every checkout."""
+    """Return ten hex digits. Paths in the repository are made relative, so that all checkouts agree."""
     text = json.dumps({"format": FORMAT, **settings}, sort_keys=True, default=str)
     for folder in {str(PACKAGE_HOME), str(Path.cwd())}:
         text = text.replace(f"{folder}/", "")

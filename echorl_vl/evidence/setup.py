@@ -1,4 +1,4 @@
-"""What an evidence run is about: the task, its configuration and problems, the seeds, and how much is measured."""
+"""The setup of experiments: task, configuration, problem sets, seeds, and sizes of measurements."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Task:
-    """A configuration, the problem sets that a trained policy is tested on, and a step's seconds on two CPU cores."""
+    """A configuration, the problem sets for tests, and the seconds per training step on two CPU cores."""
 
     config: str
     splits: Mapping[str, str]
@@ -28,13 +28,13 @@ def _generated(name: str, config: str, step_seconds: float) -> Task:
     return Task(config, splits, step_seconds)
 
 
-# Seconds of a step: those of the README (150 steps of pictures in 4.9 minutes, 120 of text in less than three).
+# Seconds per step as in the README: 150 steps on images take 4.9 minutes, 120 on text less than three.
 TASKS = {
     "pictures": _generated("geometry3k", "configs/geo3k_tiny.yaml", 2.0),
     "text": _generated("arithmetic", "configs/math_tiny.yaml", 1.4),
 }
 
-# Keys that the experiments set themselves: a value of the user's would be lost, or would mix up what is compared.
+# Keys that the experiments set; a value from the user would be overwritten or would invalidate the comparison.
 RESERVED = (
     "algorithm.dynamic_sampling",
     "algorithm.keep_all_success_groups",
@@ -60,11 +60,17 @@ RESERVED = (
 
 @dataclass(frozen=True)
 class Setup:
-    """One task as the experiments see it.
+    """The setup of all experiments on one task.
 
-    task: its name, for file names. config: path of the configuration. overrides: the user's keys. splits: name ->
-    problem set; the first is in the domain of training. samples: responses to each problem when a policy is tested.
-    problems: most problems that a measurement takes; None: what each of them takes by itself.
+    Attributes:
+        task: name of the task, for file names.
+        config: path of the configuration.
+        overrides: the user's configuration keys.
+        splits: name -> problem set; the first is in the training domain.
+        seeds: seeds of the trainings.
+        samples: responses to each test problem.
+        problems: limit on the problems of a measurement; None for each measurement's own number.
+        step_seconds: estimated seconds per training step on two CPU cores.
     """
 
     task: str
@@ -78,20 +84,20 @@ class Setup:
 
     @cached_property
     def base(self) -> Config:
-        """The configuration with the user's keys, which every run starts from."""
+        """The configuration with the user's keys."""
         return self.load({})
 
     def load(self, own: Mapping[str, str]) -> Config:
-        """The configuration with the user's keys and, over them, those of an experiment."""
+        """Load the configuration with the user's keys and those of an experiment, which take precedence."""
         return load_config(self.config, self.arguments(own))
 
     def arguments(self, own: Mapping[str, str]) -> list[str]:
-        """The same as arguments of the command line."""
+        """Return the user's and the experiment's keys as arguments of the command line."""
         return [f"{key}={value}" for key, value in {**self.overrides, **own}.items()]
 
     @property
     def is_task(self) -> bool:
-        """Whether it is one of `TASKS`, and not a configuration of the user's."""
+        """Whether this is one of `TASKS`, and not a configuration of the user."""
         return self.task in TASKS and Path(self.config).name == Path(TASKS[self.task].config).name
 
     @property
@@ -100,33 +106,33 @@ class Setup:
 
     @property
     def rollout_budget(self) -> int:
-        """Rollouts of a run: what `trainer.max_steps` steps take without any further sampling."""
+        """Rollout budget of a run: that of `trainer.max_steps` steps without dynamic sampling."""
         return self.steps * self.base.data.rollout_batch_size * self.base.worker.rollout.n
 
     @property
     def coef(self) -> float:
-        """lambda of the runs with EchoRL."""
+        """Lambda of the runs with EchoRL."""
         return self.base.echo.coef
 
     @property
     def demonstration_key(self) -> str:
-        """The column of worked solutions. Raises UserError where the configuration names none."""
+        """The column of demonstrations. Raises UserError if the configuration does not name one."""
         key = self.base.data.demonstration_key or ("solution" if self.is_task else None)
         if key is None:
             raise UserError(
-                f"{self.config}: no column of worked solutions is named, which traces, luffy and uft need; "
-                "set data.demonstration_key"
+                f"{self.config}, data.demonstration_key: expected a column, got nothing; the experiment traces and the "
+                "algorithms luffy and uft need demonstrations"
             )
         return key
 
     def check(self) -> None:
-        """Raises UserError for a configuration that the experiments can't work with."""
+        """Raise UserError for a configuration that the experiments can't use."""
         if not self.steps:
-            raise UserError(f"{self.config}: trainer.max_steps is not set; the experiments need a number of steps")
+            raise UserError(f"{self.config}, trainer.max_steps: expected a number of steps, got nothing")
         if not self.coef:
-            raise UserError("echo.coef is 0; expected the weight of the runs with EchoRL, those without are added")
+            raise UserError("echo.coef: expected the weight for the runs with EchoRL, got 0; runs without it are added")
         if not self.splits:
-            raise UserError(f"{self.config}: data.val_files is empty; name a problem set to test on: --test NAME=SET")
+            raise UserError(f"{self.config}, data.val_files: expected a problem set, got nothing; give --test NAME=SET")
 
 
 def make_setup(
@@ -136,24 +142,27 @@ def make_setup(
     splits: Sequence[str] = (),
     **sizes,
 ) -> Setup:
-    """A checked Setup from the command line.
+    """Make a checked Setup from the command line.
 
     Args:
-        task: a name out of `TASKS`. config: another configuration in its place; its problems are data.val_files.
-        overrides: `key=value`. splits: `name=problem set`, in place of the task's own.
+        task: a name in `TASKS`.
+        config: another configuration instead of a task; its test problems are data.val_files.
+        overrides: `key=value` words.
+        splits: `name=problem set` words, instead of the default test problems.
+        sizes: `seeds`, `samples` and `problems` of the Setup.
 
     Raises:
-        UserError: a key that the experiments set themselves, an argument without "=", or a bad configuration.
+        UserError: a key is set by the experiments, a word has no "=", or the configuration is invalid.
     """
     keys = _pairs(overrides, "key=value")
     for key in keys:
         if key in RESERVED:
-            raise UserError(f"{key} is set by the experiments; it can't be given")
+            raise UserError(f"{key} is set by the experiments and can't be given")
     if config is None:
         chosen, name = TASKS[task or "pictures"], task or "pictures"
         path = next((str(file) for file in (Path(chosen.config), REPOSITORY / chosen.config) if file.is_file()), None)
         if path is None:
-            raise UserError(f"{chosen.config} is in a checkout of this project: run the tasks there, or give --config")
+            raise UserError(f"{chosen.config} not found: run tasks in a checkout of this project, or give --config")
         found = Setup(name, path, chosen.splits, keys, step_seconds=chosen.step_seconds, **sizes)
     else:
         found = Setup(Path(config).stem, config, {}, keys, **sizes)
@@ -177,6 +186,6 @@ def _pairs(arguments: Sequence[str], expected: str) -> dict[str, str]:
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals or not key:
-            raise UserError(f"got {argument!r}; expected {expected}")
+            raise UserError(f"expected {expected}, got {argument!r}")
         pairs[key] = value
     return pairs

@@ -1,7 +1,7 @@
-"""Numbers over seeds: a mean with Student's interval, and what they say of a claim.
+"""Statistics over seeds: means with Student's intervals, and verdicts on claims.
 
-A claim is about the side of zero that a quantity lies on. It is *supported* if the whole interval lies on that
-side, *not supported* if the whole interval lies on the other one, and *undecided* while the interval includes zero.
+A claim says on which side of zero a quantity is. It is *supported* if the whole interval is on that side, *not
+supported* if the whole interval is on the other side, and *undecided* if the interval includes zero.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNDECIDED)
 
 
 def tenths(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
-    """Means over the first and the last tenth of the known values along a run: at least one step, at most ten."""
+    """Return the means over the first and the last tenth of a run's known values, each over one to ten steps."""
     known = np.asarray(values, dtype=float)
     known = known[np.isfinite(known)]
     return ends(known, edge=min(max(1, round(len(known) / 10)), 10))[:2]
@@ -30,14 +30,14 @@ def tenths(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Interval:
-    """Mean of some values and the ends of its interval; nan ends for fewer than two values."""
+    """A mean and its interval, with nan as ends for fewer than two values."""
 
     mean: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        """All three with as many decimals: three, or what shows three digits of the largest if that is below 0.01."""
+        """Format with three decimals, or more if all numbers are below 0.01: then the largest has three digits."""
         values = [self.mean, self.low, self.high] if math.isfinite(self.low) else [self.mean]
         largest = max(map(abs, values))
         small = 0 < largest < 0.01
@@ -46,9 +46,9 @@ class Interval:
 
 
 def interval(values: Sequence[float], comparisons: int = 1) -> Interval:
-    """Student's interval of a mean at 95 %, or at 1 - 0.05 / comparisons (Bonferroni) where it is one of several.
+    """Return the mean and Student's interval at the level 1 - 0.05 / comparisons (Bonferroni).
 
-    Values that are not finite are passed over: a seed for which the quantity does not exist.
+    Values that are not finite are ignored: the quantity may not exist for a seed.
     """
     known = [value for value in values if math.isfinite(value)]
     if not known:
@@ -61,10 +61,13 @@ def interval(values: Sequence[float], comparisons: int = 1) -> Interval:
 
 @dataclass(frozen=True)
 class Contrast:
-    """A quantity that a claim puts on one side of zero, one value a seed.
+    """A quantity that is compared with zero.
 
-    claimed: "above" or "below" zero; None where nothing is claimed. comparisons: contrasts of the same family, which
-    share its error of 5 %.
+    Attributes:
+        name: name of the quantity.
+        values: one value per seed.
+        claimed: "above" or "below" zero; None for no claim.
+        comparisons: number of contrasts in the same family, which share an error of 5 %.
     """
 
     name: str
@@ -78,27 +81,27 @@ class Contrast:
 
     @property
     def known(self) -> int:
-        """Seeds that have a value."""
+        """Number of seeds with a value."""
         return sum(map(math.isfinite, self.values))
 
     @property
     def verdict(self) -> str:
-        """supported, not supported or undecided; undecided too where nothing is claimed or one seed alone is there."""
-        found = self.interval
-        above, below = found.low > 0, found.high < 0  # nan ends are neither
+        """supported, not supported or undecided; undecided also without a claim or with a single seed."""
+        bounds = self.interval
+        above, below = bounds.low > 0, bounds.high < 0  # both false for nan
         if self.claimed is None or not (above or below):
             return UNDECIDED
         return SUPPORTED if above == (self.claimed == "above") else NOT_SUPPORTED
 
     def to_json(self) -> dict[str, Any]:
-        found = self.interval
+        bounds = self.interval
         return {
             "name": self.name,
             "claimed": self.claimed,
             "values": list(self.values),
-            "mean": found.mean,
-            "low": found.low,
-            "high": found.high,
+            "mean": bounds.mean,
+            "low": bounds.low,
+            "high": bounds.high,
             "comparisons": self.comparisons,
             "sign_flip_p": sign_flip_p(self.values),
             "verdict": self.verdict,
@@ -106,7 +109,7 @@ class Contrast:
 
 
 def verdict_of(contrasts: Sequence[Contrast]) -> str:
-    """Of a claim with several parts: supported if all are, not supported if one is not, else undecided."""
+    """Return the verdict on a claim of several parts: supported if all are, not supported if one is not."""
     verdicts = {contrast.verdict for contrast in contrasts}
     if NOT_SUPPORTED in verdicts:
         return NOT_SUPPORTED
@@ -114,12 +117,12 @@ def verdict_of(contrasts: Sequence[Contrast]) -> str:
 
 
 def number(value: float, decimals: int = 3) -> str:
-    """A rounded number, "-0.000" without its sign; "?" for nan."""
+    """Format a number; "0.000" for "-0.000", "?" for nan."""
     if not math.isfinite(value):
         return "?"
     return f"{value:.{decimals}f}" if round(value, decimals) else f"{0:.{decimals}f}"
 
 
 def p_value(p: float) -> str:
-    """With four decimals, since the least that five seeds can give is 0.0625."""
+    """Format a p value with four decimals: the smallest one of five seeds is 0.0625."""
     return number(p, 4)

@@ -1,7 +1,7 @@
-"""A folder of finished runs. What is in it is never run again; what a stop has cut short goes on.
+"""A folder of runs. Finished runs are never repeated; interrupted ones are resumed.
 
 OUT/runs/NAME/            the run folder of a training, with its checkpoints
-OUT/logs/NAME.txt         what that training printed
+OUT/logs/NAME.txt         the output of that training
 OUT/measured/NAME.json    {"seconds": ..., "git_commit": ..., "result": {...}} of a measurement
 """
 
@@ -28,14 +28,14 @@ from echorl_vl.outputs import atomic
 from echorl_vl.outputs.environment import git_commit
 from echorl_vl.outputs.tracker import read_metrics
 
-POLL = 0.5  # seconds between looks at whether the user has asked for a stop
+POLL = 0.5  # seconds between checks for a stop
 _MEASURED: Keys = {"seconds": (int, float), "git_commit": (str, type(None)), "result": dict}
 _ENVIRONMENT: Keys = {"git_commit": (str, type(None)), "torch": str, "transformers": str, "platform": str}
-LOG_LINES = 5  # of a failed training, in the error
+LOG_LINES = 5  # shown in the error of a failed training
 
 
 class Store:
-    """The runs below one folder."""
+    """The runs in one folder."""
 
     def __init__(self, out: Path) -> None:
         self.out = Path(out)
@@ -49,51 +49,56 @@ class Store:
         return (self.run_folder(run) / "summary.json").is_file() or self._used_up(run)
 
     def result(self, measurement: Measurement) -> dict[str, Any]:
-        """The numbers of a finished measurement."""
+        """Return the numbers of a finished measurement."""
         return self._read(measurement)["result"]
 
     def seconds(self, run: Run) -> float:
-        """What a finished run took: wall clock of a measurement, the sum of a training's steps."""
+        """Return the time of a finished run: wall clock of a measurement, sum over the steps of a training."""
         if isinstance(run, Measurement):
             return self._read(run)["seconds"]
         return sum(row.get("timing_s/step") or 0.0 for row in read_metrics(self.run_folder(run)))
 
     def commit(self, run: Run) -> str | None:
-        """The commit that a finished run was run at; None where that is not known."""
+        """Return the commit that produced a finished run; None if it is not known."""
         return (self._read(run) if isinstance(run, Measurement) else self._environment(run))["git_commit"]
 
     def versions(self, training: Training) -> str:
-        """What a finished run was made with; its numbers differ a little with other versions."""
+        """Return the library versions of a finished run, since other versions change its numbers slightly."""
         found = self._environment(training)
         return f"torch {found['torch']}, transformers {found['transformers']}, {found['platform']}"
 
     def metrics(self, training: Training) -> list[dict[str, Any]]:
-        """What the steps of a run logged, in order."""
+        """Return the logged metrics of a run, by step."""
         return read_metrics(self.run_folder(training))
 
     def step(self, measurement: Measurement) -> int:
-        """The step of a run whose policy a measurement looks at; 0 for the start."""
+        """Return the training step of the measured policy; 0 for the start."""
         training, at = measurement.training, measurement.at
         if training is None or at == START:
             return 0
         return step_within_budget(self.run_folder(training), measurement) if at == BUDGET else int(at)
 
     def budget_used(self, measurement: Measurement) -> float:
-        """Rollouts that a run had sampled up to the policy that a measurement looks at, as a share of the budget."""
+        """Return the share of the rollout budget that was used up to the measured policy."""
         training, at = measurement.training, self.step(measurement)
         if training is None or not at:
             return 0.0
         return dict(_sampled(self.run_folder(training), training))[at] / training.setup.rollout_budget
 
     def checkpoint(self, measurement: Measurement) -> Path | None:
-        """The model that a measurement looks at; None for the one that the configuration starts from."""
+        """Return the folder of the measured model; None for the configuration's initial model."""
         at = self.step(measurement)
         return self.run_folder(measurement.training) / f"global_step_{at}" / MODEL_FOLDER if at else None
 
     def run(self, runs: Iterable[Run], report=print) -> None:
-        """Makes the runs that are not done, in order; trainings in processes of their own.
+        """Execute the unfinished runs in order; trainings run in separate processes.
 
-        `report` takes a line for each. Raises UserError for one that fails, with what it said last.
+        Args:
+            runs: the runs.
+            report: called with a line per finished run.
+
+        Raises:
+            UserError: a run failed; shows the end of its output.
         """
         todo = [run for run in runs if not self.done(run)]
         with ExitStack() as opened:
@@ -114,13 +119,13 @@ class Store:
         folder, log = self.run_folder(training), self.out / "logs" / f"{training.name}.txt"
         command = [sys.executable, "-m", "echorl_vl.train", *training.arguments]
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("a") as out:  # what is gone on with after a stop has said something before
+        with log.open("a") as out:  # a resumed training has earlier output
             arguments = [*command, f"trainer.save_checkpoint_path={folder}"]
             status = _until_ended(arguments, out, lambda: self._used_up(training))
         if not self.done(training):
             last = "\n  ".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
             raise UserError(f"the training {training.name} failed (status {status}); {log} ends in\n  {last}")
-        for state in folder.glob(f"global_step_*/{STATE_FILE}"):  # a finished run needs no optimizer to go on with
+        for state in folder.glob(f"global_step_*/{STATE_FILE}"):  # a finished run is not resumed
             state.unlink()
 
     def _measure(self, measurement: Measurement, probe: Probe) -> None:
@@ -135,7 +140,7 @@ class Store:
         atomic.write_text(self._file(measurement), json.dumps(facts) + "\n")
 
     def _used_up(self, training: Training) -> bool:
-        """Whether a run that is looked at within its budget has gone beyond: what comes then is never looked at."""
+        """Whether a training that is measured within its budget has exceeded it; later steps are not needed."""
         folder = self.run_folder(training)
         if training.keep != "budget" or not (folder / "metrics.jsonl").is_file():
             return False
@@ -152,15 +157,15 @@ class Store:
 
 
 def _until_ended(command: list[str], out: TextIO, enough: Callable[[], bool]) -> int:
-    """The exit status of a training, which is asked to stop when there is `enough` of it.
+    """Run a training and return its exit status. It is stopped once `enough()` is true.
 
-    Ctrl-C is passed on to it, and raised once it has saved where it is. A second Ctrl-C is passed on too, which stops
-    it at once.
+    Ctrl-C is forwarded and raised here once the training has saved its state; a second Ctrl-C, also forwarded, stops
+    the training immediately.
     """
     told = False
-    # From before the process is there, or an interrupt between its start and ours knowing of it would leave it alone.
+    # Before the process starts: an interrupt right after its start has to be forwarded.
     with StopRequest() as stop:
-        # In a session of its own a terminal's Ctrl-C does not reach it: it would count ours as a second one.
+        # In a new session the training does not get the terminal's Ctrl-C in addition to the forwarded one.
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
         while process.returncode is None:
             try:
@@ -178,10 +183,10 @@ def _until_ended(command: list[str], out: TextIO, enough: Callable[[], bool]) ->
 
 
 def step_within_budget(folder: Path, measurement: Measurement) -> int:
-    """The last checkpoint of a run that was there before it had sampled more rollouts than the budget; 0 for none.
+    """Return the step of the last checkpoint within the rollout budget; 0 if there is none.
 
-    Dynamic sampling samples more than a batch in some steps (`sampling/groups`), so equal steps are not equal rollouts.
-    Checkpoints from a stop on the way are passed over: a run that was stopped is tested where any other is.
+    With dynamic sampling the number of rollouts per step varies (`sampling/groups`). Checkpoints that a run wrote
+    because it was stopped are ignored, so that all runs are tested at the same steps.
     """
     training, budget = measurement.training, measurement.setup.rollout_budget
     last = max((step for step, sampled in _sampled(folder, training) if sampled <= budget), default=0)
@@ -190,7 +195,7 @@ def step_within_budget(folder: Path, measurement: Measurement) -> int:
 
 
 def _sampled(folder: Path, training: Training) -> Iterator[tuple[int, float]]:
-    """(step, rollouts sampled up to its end), step by step of a run."""
+    """Yield (step, rollouts sampled until its end) for each step of a run."""
     base, sampled = training.setup.base, 0.0
     for row in read_metrics(folder):
         sampled += row.get("sampling/groups", base.data.rollout_batch_size) * base.worker.rollout.n
@@ -198,9 +203,12 @@ def _sampled(folder: Path, training: Training) -> Iterator[tuple[int, float]]:
 
 
 def estimate(store: Store, runs: Iterable[Run]) -> dict[str, tuple[int, float | None]]:
-    """Kind of run -> (how many are to be run, seconds or None where nothing is known yet).
+    """Estimate the time of the missing runs.
 
-    Seconds of a training are those of the finished ones of its task in this store, else of the task.
+    Seconds are the mean of finished runs in this store, else the estimate of the task or the measurement.
+
+    Returns:
+        Type of run -> (number of missing runs, seconds or None if unknown).
     """
     runs = list(runs)
     plan: dict[str, tuple[int, float | None]] = {}

@@ -1,4 +1,4 @@
-"""Accuracy of trained policies on the problem sets of a setup, and differences between two arms over seeds."""
+"""Test accuracy of trained policies, and paired differences between arms over seeds."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from echorl_vl.evidence.statistics import Contrast
 from echorl_vl.evidence.store import Store
 
 Tests = Mapping[int, Mapping[str, Measurement]]
-"""seed -> name of the arm -> its test."""
+"""seed -> name of the arm -> its test measurement."""
 
 
 def accuracies(probe: Probe, seed: int, splits: Mapping[str, str], samples: int) -> dict[str, Any]:
-    """Mean accuracy of `samples` responses a problem on every set, sampled as in training.
+    """Measure the mean accuracy on every problem set, with `samples` responses per problem, sampled as in training.
 
-    The draws of two policies use the same random numbers, problem by problem.
+    All policies are sampled with the same random numbers on each problem.
     """
     found = {}
     for name, spec in splits.items():
@@ -33,19 +33,19 @@ def accuracies(probe: Probe, seed: int, splits: Mapping[str, str], samples: int)
 
 
 def final_test(setup: Setup, seed: int, training: Training | None) -> Measurement:
-    """The test of a run's policy when the budget of rollouts is used up; None: of the model before training."""
+    """Return the test of a run's policy at the end of the rollout budget, or of the model before training (None)."""
     options = {"splits": dict(setup.splits), "samples": setup.samples}
     where = START if training is None else BUDGET
     return Measurement(setup, accuracies, seed, training, where, options, seconds=15.0)
 
 
 def final_tests(setup: Setup, seed: int, runs: Mapping[str, Training]) -> dict[str, Measurement]:
-    """The same of several runs, by their names."""
+    """Return the final tests of several runs, by name."""
     return {name: final_test(setup, seed, run) for name, run in runs.items()}
 
 
 def with_tests(setup: Setup, arms: Callable[[int], Mapping[str, Training]]) -> list[Run]:
-    """The runs of every seed, each followed by its test."""
+    """Return the runs of all seeds, each followed by its final test."""
     pairs = ((seed, run) for seed in setup.seeds for run in arms(seed).values())
     return [one for seed, run in pairs for one in (run, final_test(setup, seed, run))]
 
@@ -64,13 +64,13 @@ def differences(
     claimed: str | None = None,
     comparisons: int = 1,
 ) -> Contrast:
-    """Accuracy of arm `one` less that of arm `other`, seed by seed."""
+    """Return the accuracy of arm `one` minus that of arm `other`, for each seed."""
     values = tuple(accuracy(store, of[one], split) - accuracy(store, of[other], split) for of in tests.values())
     return Contrast(name, values, claimed, comparisons)
 
 
 def raw_accuracies(store: Store, tests: Tests, splits: Sequence[str]) -> dict[str, Any]:
-    """split -> arm -> accuracies, seed by seed."""
+    """Return split -> arm -> accuracies by seed."""
     names = list(next(iter(tests.values())))
     return {
         split: {name: [accuracy(store, of[name], split) for of in tests.values()] for name in names} for split in splits

@@ -1,4 +1,4 @@
-"""Setups of the tiny tasks, as small as they go."""
+"""Small setups of the tiny tasks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from echorl_vl.evidence.setup import Setup, make_setup
 
 @pytest.fixture
 def setup():
-    """`setup(*overrides, task=..., config=..., splits=..., **sizes)`: a small Setup."""
+    """Return `setup(*overrides, task=..., config=..., splits=..., **sizes)`, which makes a small Setup."""
 
     def make(*overrides: str, task: str | None = "text", config: str | None = None, splits=(), **sizes) -> Setup:
         sizes = {"seeds": (1, 2), "samples": 2, "problems": 4} | sizes

@@ -1,4 +1,4 @@
-"""Overrides of the tiny configurations for runs of a few seconds."""
+"""Overrides that make runs of the tiny configurations take a few seconds."""
 
 SMALL = (
     "trainer.max_steps=2",

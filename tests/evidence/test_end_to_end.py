@@ -1,4 +1,4 @@
-"""Every experiment from the command line at two steps, and what its arms hold equal in a training."""
+"""Every experiment from the command line with two steps per training, and how the arms of a training differ."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ NOT_REPEATABLE = ("timing_s/", "perf/", "time")
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
-    """One folder for all, so that experiments share their runs."""
+    """One folder for all experiments, which share runs."""
     return tmp_path_factory.mktemp("evidence")
 
 
 def in_this_process(command, out, enough):
-    """Stands for a training in a process of its own, which takes ten seconds to import what is here already."""
+    """Replaces a training in a separate process, which needs ten seconds for its imports."""
     assert command[1:3] == ["-m", "echorl_vl.train"]
     return program.main(command[3:])
 
@@ -43,7 +43,7 @@ def in_this_process(command, out, enough):
 def test_an_experiment_writes_numbers_a_plot_and_a_sentence(out, name, task, monkeypatch, capsys):
     monkeypatch.setattr(sweep, "COEFS", (0.001,))
     monkeypatch.setattr(sweep, "CHANGES", FEWER)
-    if name != "degeneration":  # one with the real thing
+    if name != "degeneration":  # one with a real process
         monkeypatch.setattr(store, "_until_ended", in_this_process)
     arguments = [name, "--task", task, "--seeds", "1", "--samples", "2", "--problems", "8", "--out", str(out), *SMALL]
     assert main(arguments) == 0
@@ -68,7 +68,7 @@ def test_an_experiment_writes_numbers_a_plot_and_a_sentence(out, name, task, mon
 
 
 def train(folder, *keys):
-    """Metrics of a training of two steps."""
+    """Return the metrics of a training of two steps."""
     own = ["echo.coef=0.1", "trainer.val_freq=-1", "trainer.val_before_train=false", "data.val_files=''"]
     own += ["trainer.logger=[file]", f"trainer.save_checkpoint_path={folder}", "engine=local"]
     arguments = ["configs/math_tiny.yaml", *SMALL, *own, *keys]
@@ -78,29 +78,29 @@ def train(folder, *keys):
     ]
 
 
-def test_the_arm_that_only_keeps_groups_starts_on_the_groups_of_the_arm_with_the_term(tmp_path):
+def test_the_arms_with_and_without_the_term_start_with_the_same_groups(tmp_path):
     of = make_setup("text", None, [*SMALL, "trainer.max_steps=2"], seeds=(1,))
     arms = helps.arms(of, 1, "dapo")
     first = {}
     for name in (helps.SAMPLING, "with"):
         assert program.main([*arms[name].arguments, f"trainer.save_checkpoint_path={tmp_path / name}"]) == 0
         first[name] = read_metrics(tmp_path / name)[0]
-    kept, whole = first[helps.SAMPLING], first["with"]
-    assert "echo/clips" not in kept and "echo/clips" in whole
+    without, with_term = first[helps.SAMPLING], first["with"]
+    assert "echo/clips" not in without and "echo/clips" in with_term
     for name in ("sampling/groups", "sampling/kept", "group/all_success", "adv/zero_share", "actor/pg_loss"):
-        assert kept[name] == whole[name], name
+        assert without[name] == with_term[name], name
 
 
-def test_the_papers_choice_is_the_papers_run(tmp_path):
-    moved, own = train(tmp_path / "moved", "echo.clip_tokens=as_max"), train(tmp_path / "own")
-    assert [row.pop(OVERLAP) for row in moved] == pytest.approx([1.0] * len(moved))
-    assert moved == own
+def test_clips_as_long_as_the_papers_are_the_papers_for_the_same_step(tmp_path):
+    as_max, paper = train(tmp_path / "as_max", "echo.clip_tokens=as_max"), train(tmp_path / "paper")
+    assert [row.pop(OVERLAP) for row in as_max] == pytest.approx([1.0] * len(as_max))
+    assert as_max == paper
 
 
-def test_another_choice_has_clips_as_many_and_as_long(tmp_path):
-    own, last = train(tmp_path / "own")[0], train(tmp_path / "last", *LAST)[0]
+def test_other_steps_give_as_many_clips_of_the_same_length(tmp_path):
+    paper, last = train(tmp_path / "paper")[0], train(tmp_path / "last", *LAST)[0]
     assert 0 <= last[OVERLAP] < 1
-    assert own["echo/clips"] > 0
+    assert paper["echo/clips"] > 0
     for name in ("echo/clips", "echo/clip_tokens", "reward/accuracy", "actor/entropy"):
-        assert own[name] == pytest.approx(last[name]), name
-    assert own["echo/loss"] != pytest.approx(last["echo/loss"], rel=1e-3)
+        assert paper[name] == pytest.approx(last[name]), name
+    assert paper["echo/loss"] != pytest.approx(last["echo/loss"], rel=1e-3)

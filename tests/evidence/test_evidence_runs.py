@@ -1,4 +1,4 @@
-"""Settings that agree make one run; settings that differ make another."""
+"""Equal settings give the same run, different settings give different runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_experiments_share_their_runs(setup):
         assert trainings(name, of) < pairs
 
 
-def test_seeds_lambdas_algorithms_and_choices_are_cells_of_their_own(setup):
+def test_seeds_lambdas_algorithms_and_selectors_give_different_runs(setup):
     of = setup()
     runs = [
         train(of, 1),
@@ -44,12 +44,12 @@ def test_seeds_lambdas_algorithms_and_choices_are_cells_of_their_own(setup):
     assert len({run.key for run in runs}) == len({run.name for run in runs}) == len(runs)
 
 
-def test_the_same_settings_said_otherwise_are_the_same_cell(setup):
+def test_equal_settings_in_another_form_give_the_same_run(setup):
     assert train(setup(), 1, 0.001).key == train(setup("echo.coef=1e-3"), 1).key
     assert train(setup(), 1).key == train(setup(config="configs/math_tiny.yaml", task=None), 1).key
 
 
-def test_a_measurement_is_of_its_policy_and_its_options(setup):
+def test_the_hash_of_a_measurement_covers_policy_and_options(setup):
     of = setup()
     run, other = train(of, 1), train(of, 2)
     runs = [
@@ -69,7 +69,7 @@ def test_a_measurement_is_of_its_policy_and_its_options(setup):
     assert Measurement(of, accuracies, 1, run, START).key == Measurement(of, accuracies, 1).key
 
 
-def test_every_variant_of_the_sweep_is_another_run_and_lambda_is_the_pairs(setup):
+def test_the_variants_of_the_sweep_are_different_runs_and_share_the_pair(setup):
     of = setup()
     runs = sweep.variants(of, 1)
     assert len({run.key for run in runs.values()}) == len(runs) == 1 + 6 + 8
@@ -86,77 +86,77 @@ def test_every_variant_of_the_sweep_is_another_run_and_lambda_is_the_pairs(setup
     assert {"lambda 0.02", "lambda 0.2"} < {*lambdas}
 
 
-def test_the_choices_differ_in_the_selector_alone(setup):
+def test_the_arms_of_step_choice_differ_only_in_the_selector(setup):
     runs = step_choice.arms(setup(), 1)
-    paper, moved = dict(runs["highest"].own), {name: dict(runs[name].own) for name in step_choice.OTHERS}
-    assert {name: own.pop("echo.select") for name, own in moved.items()} == {name: name for name in moved}
-    first = moved["random"]
-    assert all(own == first for own in moved.values()) and first["echo.clip_tokens"] == "as_max"
+    paper, others = dict(runs["highest"].own), {name: dict(runs[name].own) for name in step_choice.OTHERS}
+    assert {name: own.pop("echo.select") for name, own in others.items()} == {name: name for name in others}
+    first = others["random"]
+    assert all(own == first for own in others.values()) and first["echo.clip_tokens"] == "as_max"
     differing = {key for key in paper.keys() | first.keys() if paper.get(key) != first.get(key)}
-    only_how_it_is_kept = {"trainer.save_freq", "trainer.save_limit", "echo.log_grad_share"}
-    assert differing == only_how_it_is_kept | {"echo.clip_tokens"}
+    checkpoints_and_logging = {"trainer.save_freq", "trainer.save_limit", "echo.log_grad_share"}
+    assert differing == checkpoints_and_logging | {"echo.clip_tokens"}
 
 
 @pytest.mark.parametrize(("steps", "stages"), [(150, [50, 100, 150]), (120, [40, 80, 120]), (2, [1, 2]), (1, [1])])
-def test_stages_end_with_the_last_step(steps, stages):
+def test_the_last_stage_is_the_last_step(steps, stages):
     assert checkpoint_steps(steps, "stages") == stages
 
 
-def test_what_the_paper_fixes_of_the_algorithms(setup):
+def test_the_keys_of_the_algorithms(setup):
     of = setup("trainer.max_steps=10")
     assert train(of, 1, algorithm="uft").own["data.demonstration_key"] == "solution"
     assert train(of, 1, algorithm="dapo").own["algorithm.keep_all_success_groups"] == "true"
     assert "algorithm.keep_all_success_groups" not in train(of, 1, 0.0, "dapo").own
 
 
-def test_the_arm_without_the_term_differs_from_dapo_with_echorl_by_lambda_alone(setup):
+def test_the_sampling_arm_differs_from_dapo_with_echorl_only_in_lambda(setup):
     runs = helps.arms(setup(), 1, "dapo")
-    kept, whole = runs[helps.SAMPLING], runs["with"]
-    assert {key for key in whole.own if kept.own[key] != whole.own[key]} == {"echo.coef"}
-    assert kept.own.keys() == whole.own.keys() and kept.keep == whole.keep
+    without, with_term = runs[helps.SAMPLING], runs["with"]
+    assert {key for key in with_term.own if without.own[key] != with_term.own[key]} == {"echo.coef"}
+    assert without.own.keys() == with_term.own.keys() and without.keep == with_term.keep
     assert helps.arms(setup(), 1, "luffy").keys() == {"without", "with"}
 
 
-def test_no_key_of_the_users_is_lost(setup):
-    """What a run sets itself is refused, but for lambda and the solutions' column, which are the user's own there."""
+def test_all_keys_set_by_runs_are_reserved(setup):
+    """Except for lambda and the column of demonstrations, which are taken from the user's configuration."""
     of = setup()
     runs = [run for name in helps.ALGORITHMS for run in helps.arms(of, 1, name).values()]
     assert {key for run in runs for key in run.own} - {"echo.coef", "data.demonstration_key"} <= {*RESERVED}
 
 
 @pytest.mark.parametrize("key", RESERVED)
-def test_keys_of_the_experiments_are_refused(setup, key):
+def test_reserved_keys_are_refused(setup, key):
     with pytest.raises(UserError, match=f"{key} is set by the experiments"):
         setup(f"{key}=1")
 
 
-def test_a_configuration_that_can_not_be_used_says_why(setup, tmp_path):
-    with pytest.raises(UserError, match=r"echo\.coef is 0; expected the weight"):
+def test_an_unusable_configuration_is_an_error(setup, tmp_path):
+    with pytest.raises(UserError, match=r"echo\.coef: expected the weight .*, got 0"):
         setup("echo.coef=0")
-    with pytest.raises(UserError, match="got 'oops'; expected key=value"):
+    with pytest.raises(UserError, match="expected key=value, got 'oops'"):
         setup("oops")
-    with pytest.raises(UserError, match="got 'test'; expected name=problem set"):
+    with pytest.raises(UserError, match="expected name=problem set, got 'test'"):
         setup(splits=["test"])
-    with pytest.raises(UserError, match=r"trainer\.max_steps is not set"):
+    with pytest.raises(UserError, match=r"trainer\.max_steps: expected a number of steps, got nothing"):
         setup("trainer.max_steps=null")
     own, text = tmp_path / "own.yaml", Path("configs/math_tiny.yaml").read_text()
     text = text.replace("generated/arithmetic@validation", "''").replace("val_freq: 30", "val_freq: -1")
     own.write_text(text.replace("val_before_train: true", "val_before_train: false"))
-    with pytest.raises(UserError, match=r"name a problem set to test on: --test NAME=SET"):
+    with pytest.raises(UserError, match=r"data\.val_files: expected a problem set, got nothing; give --test NAME=SET"):
         setup(config=str(own), task=None)
 
 
-def test_a_task_without_a_checkout_says_where_its_configuration_is(setup, tmp_path, monkeypatch):
+def test_a_task_needs_a_checkout(setup, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("echorl_vl.evidence.setup.REPOSITORY", tmp_path)
-    with pytest.raises(UserError, match=r"configs/math_tiny\.yaml is in a checkout of this project: .* --config"):
+    with pytest.raises(UserError, match=r"configs/math_tiny\.yaml not found: run tasks in a checkout .* --config"):
         setup()
 
 
-def test_a_configuration_of_the_users_is_tested_on_its_own_problems(setup):
+def test_a_users_configuration_is_tested_on_its_validation_problems(setup):
     of = setup(config="configs/math_tiny.yaml", task=None)
     assert (of.task, dict(of.splits)) == ("math_tiny", {"test": "generated/arithmetic@validation"})
     own = setup(config="configs/math_tiny.yaml", task=None, splits=["far=generated/arithmetic@ood_kinds"])
     assert dict(own.splits) == {"far": "generated/arithmetic@ood_kinds"}
-    with pytest.raises(UserError, match=r"no column of worked solutions is named.*data\.demonstration_key"):
+    with pytest.raises(UserError, match=r"data\.demonstration_key: expected a column, got nothing"):
         own.demonstration_key  # noqa: B018

@@ -1,4 +1,4 @@
-"""A policy that is looked at: samples, grades and entropies, against naive ones."""
+"""The probe: samples, grades and entropies of a policy, against naive ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def probe(setup):
 
 
 def naive_entropies(policy, prompt, tokens: list[int]) -> torch.Tensor:
-    """(l,) entropies of the distributions that the tokens come from, by one forward pass of plain transformers."""
+    """Return (l,) the entropies at the tokens, by one forward pass of plain transformers."""
     from transformers import AutoModelForCausalLM
 
     path = policy.network.name_or_path
@@ -36,7 +36,7 @@ def test_problems_are_chosen_by_the_seed(probe):
     assert len(probe.problems(TEST, limit=3)) == 3
 
 
-def test_samples_are_the_seeds_and_counted_by_problem(probe):
+def test_samples_depend_on_the_seed_and_are_counted_by_problem(probe):
     prompts = probe.prompts(probe.problems(TEST))
     one, same, other = (probe.sample(prompts, 3, seed, "x") for seed in (1, 1, 2))
     assert one.rollouts.texts == same.rollouts.texts != other.rollouts.texts
@@ -47,9 +47,9 @@ def test_samples_are_the_seeds_and_counted_by_problem(probe):
     assert rows[:, 0].tolist() == [f"boxed{{{prompt.problem.answer}}}" in text for prompt, text in first]
 
 
-def test_entropies_of_traces_are_those_of_a_plain_forward_pass(probe):
-    problems = probe.problems(TEST, limit=2, traces=True)
-    rollouts = probe.traces(problems)
+def test_entropies_of_demonstrations_are_those_of_a_plain_forward_pass(probe):
+    problems = probe.problems(TEST, limit=2, demonstrations=True)
+    rollouts = probe.demonstrations(problems)
     for row, prompt in enumerate(probe.prompts(problems)):
         length = int(rollouts.response_mask[row].sum())
         naive = naive_entropies(probe.policy, prompt, rollouts.tokens[row, :length].tolist())
@@ -57,7 +57,7 @@ def test_entropies_of_traces_are_those_of_a_plain_forward_pass(probe):
         assert rollouts.texts[row].strip() == prompt.problem.extra["solution"].strip()
 
 
-def test_means_by_problem_pool_its_rows():
+def test_the_rows_of_a_problem_are_pooled():
     entropy = torch.tensor([[1.0, 2.0, 3.0, 9.0], [4.0, 6.0, 9.0, 9.0], [7.0, 9.0, 9.0, 9.0]])
     steps_of = torch.tensor([[0, 0, 1, -1], [0, 1, -1, -1], [0, -1, -1, -1]])
     found = traces._by_problem(entropy, steps_of, torch.tensor([0, 0, 3]), [0, 3])
@@ -74,7 +74,7 @@ def test_solutions_end_before_the_answer(probe):
         assert len(solution.entropies) == len(solution.steps)
 
 
-def test_nothing_deleted_is_finished_alike_in_every_order(probe):
+def test_without_deletions_all_orders_have_the_same_accuracy(probe):
     found = steps.deletions(probe, 1, TEST)
     assert len({values[0] for values in found["accuracy"].values()}) == 1
     for order in steps.ORDERS:

@@ -1,4 +1,4 @@
-"""Tables for the documentation, and the command line around them."""
+"""Tables for the documentation, and errors of the command line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ The end.
 """
 
 
-def write(out, name, task, cell="0.5", seeds=(1, 2)):
+def write(out, name, task, value="0.5", seeds=(1, 2)):
     folder = out / "results"
     folder.mkdir(parents=True, exist_ok=True)
     result = {
@@ -41,26 +41,26 @@ def write(out, name, task, cell="0.5", seeds=(1, 2)):
         "steps": 150,
         "seconds": 600,
         "command": f"python -m eval.evidence {name}",
-        "sentence": "That x is supported (y).",
-        "table": {"columns": ["a", "b"], "rows": [["x", cell]]},
+        "sentence": "The claim that x is supported (y).",
+        "table": {"columns": ["a", "b"], "rows": [["x", value]]},
         "claims": [Contrast("the claim", (0.1, 0.12), "above", 2).to_json()],
-        "others": [Contrast("beside it", (math.nan, math.nan)).to_json()],
+        "others": [Contrast("another", (math.nan, math.nan)).to_json()],
         "raw": {"contrasts": []},
     }
     (folder / f"{name}_{task}.json").write_text(json.dumps(without_nan(result)))
 
 
-def test_every_experiment_has_its_table_or_says_that_it_was_not_run(tmp_path):
+def test_every_experiment_has_a_table_or_a_note_that_it_was_not_run(tmp_path):
     write(tmp_path, "helps", "text")
     text = report(tmp_path)
-    assert "| a | b |\n| --- | --- |\n| x | 0.5 |" in text and "*That x is supported (y).*" in text
+    assert "| a | b |\n| --- | --- |\n| x | 0.5 |" in text and "*The claim that x is supported (y).*" in text
     assert "**text**, 2 seeds, 150 steps, 10 minutes" in text
     assert text.count("not run yet") == 6
     assert "| the claim | 0.110 (-0.145 to 0.365) | 97.5 % | 0.5000 | undecided |" in text
-    assert "| beside it | ? | 95.0 % | ? |  |" in text
+    assert "| another | ? | 95.0 % | ? |  |" in text
 
 
-def test_results_go_to_their_places(tmp_path):
+def test_results_are_inserted_at_their_places(tmp_path):
     document = tmp_path / "docs" / "evidence.md"
     document.parent.mkdir()
     document.write_text(DOCUMENT)
@@ -78,7 +78,7 @@ def test_results_go_to_their_places(tmp_path):
     assert "0.2" not in document.read_text() and "| x | 0.3 |" in document.read_text()
 
 
-def test_what_another_folder_gave_stays(tmp_path):
+def test_results_from_another_folder_are_kept(tmp_path):
     document = tmp_path / "evidence.md"
     document.write_text(DOCUMENT)
     first, second = tmp_path / "first", tmp_path / "second"
@@ -95,19 +95,21 @@ def test_what_another_folder_gave_stays(tmp_path):
     assert document.read_text() == once
 
 
-def test_fewer_seeds_do_not_take_the_place_of_more(tmp_path):
+def test_a_result_of_fewer_seeds_does_not_replace_one_of_more(tmp_path):
     document = tmp_path / "evidence.md"
     document.write_text(DOCUMENT)
     write(tmp_path / "five", "helps", "text", seeds=(1, 2, 3, 4, 5))
     fill(document, tmp_path / "five")
     once = document.read_text()
     write(tmp_path / "one", "helps", "text", "0.9", seeds=(1,))
-    with pytest.raises(UserError, match=r"helps_text: .*one has a result of 1 seed\(s\), .*evidence one of 5"):
+    with pytest.raises(
+        UserError, match=r"helps_text: expected a result of at least 5 seed\(s\) as in .*evidence, got 1 in .*one"
+    ):
         fill(document, tmp_path / "one")
     assert document.read_text() == once
 
 
-def test_a_result_of_other_settings_stands_beside_the_tasks_own(tmp_path):
+def test_results_of_other_settings_coexist_with_those_of_the_task(tmp_path):
     names = {
         result_name("helps", make_setup("text", None, keys, splits, **sizes))
         for keys, splits, sizes in (
@@ -147,14 +149,14 @@ def test_a_result_without_a_place_is_named(tmp_path):
     assert document.read_text() == DOCUMENT
 
 
-def test_a_file_that_is_no_result_is_named(tmp_path):
+def test_an_invalid_result_is_named(tmp_path):
     write(tmp_path, "helps", "text")
     (tmp_path / "results" / "helps_text.json").write_text("{}")
     with pytest.raises(UserError, match=r"helps_text\.json, experiment: expected text, got nothing"):
         report(tmp_path)
 
 
-def test_a_result_of_an_earlier_version_is_not_mixed_with_those_of_this_one(tmp_path):
+def test_a_result_of_an_earlier_version_is_refused(tmp_path):
     write(tmp_path, "helps", "text")
     file = tmp_path / "results" / "helps_text.json"
     file.write_text(file.read_text().replace('"undecided"', '"not seen"'))
@@ -168,17 +170,17 @@ def test_a_result_of_an_earlier_version_is_not_mixed_with_those_of_this_one(tmp_
     ("arguments", "said"),
     [
         (["hepls"], "no experiment is called 'hepls'; did you mean helps?"),
-        (["xyz"], "no experiment is called 'xyz'; there are degeneration, group_size,"),
-        (["helps", "--task", "text", "--config", "x.yaml"], "--task and --config exclude each other"),
+        (["xyz"], "no experiment is called 'xyz'; expected one of degeneration, group_size,"),
+        (["helps", "--task", "text", "--config", "x.yaml"], "expected --task or --config, got both"),
         (["helps", "--seeds", "1", "1"], "--seeds 1 1: expected each seed once"),
         (["helps", "--samples", "0"], "--samples and --problems: expected whole numbers of at least 1"),
         (["helps", "data.seed=3"], "data.seed is set by the experiments"),
         (["helps", "--task", "text", "echo.coeff=1"], "echo.coeff"),
-        (["report", "helps"], "report takes no experiment's name"),
+        (["report", "helps"], "report: expected no experiment, got helps"),
         (["report", "--into", "nowhere.md"], "--into nowhere.md: can't be read"),
     ],
 )
-def test_mistakes_are_named(tmp_path, capsys, arguments, said):
+def test_invalid_arguments_are_named(tmp_path, capsys, arguments, said):
     assert main([*arguments, "--out", str(tmp_path)]) == 2
     assert f"error: {said}" in (error := capsys.readouterr().err) or said in error
     assert "Traceback" not in error

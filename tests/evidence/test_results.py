@@ -1,4 +1,4 @@
-"""Numbers in, verdict out: each analysis on made-up runs, held to sums done by hand."""
+"""The analysis of each experiment on made-up runs, against sums done by hand."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from echorl_vl.evidence.statistics import NOT_SUPPORTED, SUPPORTED, UNDECIDED, C
 SEEDS = (1, 2, 3, 4, 5)
 
 
-class Made:
-    """A store whose measurements are a function's: value(run) -> result."""
+class FakeStore:
+    """A store with made-up measurements: value(run) -> result."""
 
     def __init__(self, value):
         self.result = value
@@ -35,7 +35,7 @@ class Made:
 
 
 def by_label(values, noise=0.002):
-    """Accuracy by what a label has in it; a little noise by seed, the same in every arm."""
+    """Return made-up accuracies by a part of the run's label, plus noise by seed that is the same in every arm."""
 
     def found(run: Measurement):
         label = "before" if run.training is None else run.training.label
@@ -46,8 +46,8 @@ def by_label(values, noise=0.002):
     return found
 
 
-def lopsided(values, noise=0.002):
-    """As `by_label`, with noise that differs between arms."""
+def with_arm_noise(values, noise=0.002):
+    """Return accuracies as `by_label` does, with noise that differs between arms."""
     plain = by_label(values, noise)
 
     def found(run):
@@ -57,22 +57,22 @@ def lopsided(values, noise=0.002):
     return found
 
 
-def test_a_sentence_is_worked_out_from_the_numbers():
+def test_the_sentence_states_verdict_and_numbers():
     experiment = find_experiments(["helps"])["helps"]
 
-    def said(values):
+    def sentence_of(values):
         results = Results([Contrast("difference", values, "above")], Table((), []), {})
         return sentence(experiment, results, len(values))
 
-    assert "is supported (mean and interval over 3 seeds: difference = 0.110 (" in said((0.1, 0.11, 0.12))
-    assert "is not supported (" in said((-0.1, -0.11, -0.12))
-    assert "is undecided (" in said((0.1, -0.1, 0.05))
-    assert "one seed gives no interval" in said((0.1,))
+    assert "is supported (mean and interval over 3 seeds: difference = 0.110 (" in sentence_of((0.1, 0.11, 0.12))
+    assert "is not supported (" in sentence_of((-0.1, -0.11, -0.12))
+    assert "is undecided (" in sentence_of((0.1, -0.1, 0.05))
+    assert "one seed gives no interval" in sentence_of((0.1,))
 
 
 @pytest.mark.parametrize(("gain", "verdict"), [(0.05, SUPPORTED), (-0.05, NOT_SUPPORTED), (0.0, UNDECIDED)])
-def test_help_is_the_paired_difference(setup, gain, verdict):
-    store = Made(lopsided({"base": 0.5, "kept": 0.5, "echo": 0.5 + gain, "before": 0.3}))
+def test_helps_compares_paired_accuracies(setup, gain, verdict):
+    store = FakeStore(with_arm_noise({"base": 0.5, "kept": 0.5, "echo": 0.5 + gain, "before": 0.3}))
     results = helps.analyse(setup(seeds=SEEDS), store)
     assert results.verdict == verdict
     assert len(results.claims) == 3 * 2 and len(results.others) == 3 * 6
@@ -80,8 +80,8 @@ def test_help_is_the_paired_difference(setup, gain, verdict):
         parts = (
             3 / 4 if "term" in contrast.name else 1
         )  # the noise of DAPO's arm without the term is that of the one with
-        wanted = [gain + parts * 0.002 * (-1) ** seed for seed in SEEDS]
-        assert contrast.values == pytest.approx(wanted) and contrast.comparisons == 6
+        expected = [gain + parts * 0.002 * (-1) ** seed for seed in SEEDS]
+        assert contrast.values == pytest.approx(expected) and contrast.comparisons == 6
     names = [contrast["name"] for contrast in results.raw["contrasts"]]
     assert [name.split(":")[0] for name in names] == ["test"] * 8 + ["ood_kinds"] * 8 + ["ood_sizes"] * 8
     assert len(results.table.rows) == 3 * 9 and results.table.rows[0][:2] == ("before training", "test")
@@ -91,8 +91,8 @@ def test_help_is_the_paired_difference(setup, gain, verdict):
     assert results.raw["steps_tested"]["dapo"] == {"without": [80] * 5, "with": [80] * 5, "sampling": [80] * 5}
 
 
-def test_dapos_gain_is_parted_into_that_of_the_sampling_and_that_of_the_term(setup):
-    store = Made(lopsided({"base": 0.5, "kept": 0.54, "echo": 0.55, "before": 0.3}))
+def test_dapos_gain_is_the_sum_of_sampling_and_term(setup):
+    store = FakeStore(with_arm_noise({"base": 0.5, "kept": 0.54, "echo": 0.55, "before": 0.3}))
     results = helps.analyse(setup(seeds=SEEDS), store)
     found = (*results.others, *results.claims)
     means = {one.name: one.interval.mean for one in found if one.name.startswith("test: ")}
@@ -112,16 +112,18 @@ def test_dapos_gain_is_parted_into_that_of_the_sampling_and_that_of_the_term(set
     assert {one.comparisons for one in results.others} == {18}
 
 
-def test_the_sweep_is_judged_as_one_of_many(setup):
+def test_the_sweep_is_corrected_for_the_number_of_variants(setup):
     of = setup(seeds=SEEDS)
-    store = Made(lopsided({"base": 0.5, "echo": 0.504, "coef0.1": 0.3, "coef0.01": 0.45, "2-highest": 0.48, "": 0.5}))
+    store = FakeStore(
+        with_arm_noise({"base": 0.5, "echo": 0.504, "coef0.1": 0.3, "coef0.01": 0.45, "2-highest": 0.48, "": 0.5})
+    )
     results = sweep.analyse(of, store)
     [claim] = results.claims
     assert claim.name == "lambda 0.001" and claim.comparisons == 14 and claim.verdict == UNDECIDED
     assert Contrast("alone", claim.values, "above").verdict == SUPPORTED
     worst = next(one for one in results.others if one.name == "lambda 0.1")
     assert worst.interval.mean == pytest.approx(-0.2, abs=0.001)
-    against = next(one for one in results.others if one.name == "2 highest steps, less lambda 0.01")
+    against = next(one for one in results.others if one.name == "2 highest steps, minus lambda 0.01")
     assert against.values == pytest.approx([0.03] * 5) and against.comparisons == 8 and len(results.others) == 13 + 8
     rows = {row[0]: row for row in results.table.rows}
     assert next(iter(rows)) == "without" and len(rows) == 15 and all(len(row) == 8 for row in rows.values())
@@ -129,16 +131,16 @@ def test_the_sweep_is_judged_as_one_of_many(setup):
     assert rows["lambda 0.01, 2 highest steps"][-1].startswith("0.030 (")
 
 
-def test_the_choice_is_compared_with_each_other_choice(setup):
+def test_the_papers_step_is_compared_with_each_other_choice(setup):
     values = {"base": 0.5, "echo": 0.6, "step-random": 0.55, "step-first": 0.5, "step-last": 0.5, "step-lowest": 0.65}
-    results = step_choice.analyse(setup(seeds=SEEDS), Made(lopsided(values, 0.0)))
+    results = step_choice.analyse(setup(seeds=SEEDS), FakeStore(with_arm_noise(values, 0.0)))
     means = {one.name: one.interval.mean for one in results.claims}
     assert means == pytest.approx(
         {
-            "highest less random": 0.05,
-            "highest less first": 0.1,
-            "highest less last": 0.1,
-            "highest less lowest": -0.05,
+            "highest minus random": 0.05,
+            "highest minus first": 0.1,
+            "highest minus last": 0.1,
+            "highest minus lowest": -0.05,
         }
     )
     assert results.verdict == NOT_SUPPORTED
@@ -149,11 +151,11 @@ def test_the_choice_is_compared_with_each_other_choice(setup):
 @pytest.mark.parametrize(
     ("counts", "verdict"), [([64, 64, 0, 0], NOT_SUPPORTED), ([60, 61, 62, 0], SUPPORTED), ([0, 0, 0, 1], UNDECIDED)]
 )
-def test_the_objection_is_that_large_groups_rarely_all_succeed(setup, counts, verdict):
+def test_group_size_compares_the_shares_at_8_and_64(setup, counts, verdict):
     def found(run):
         return {"counts": [*counts, min(64, run.seed)], "sampled": 64}
 
-    results = group_size.analyse(setup(seeds=SEEDS), Made(found))
+    results = group_size.analyse(setup(seeds=SEEDS), FakeStore(found))
     assert results.verdict == verdict
     eight, large = (sum(math.comb(count, n) for count in counts) / math.comb(64, n) / 5 for n in (8, 64))
     assert results.claims[0].values[0] == pytest.approx(eight / 2 - large)
@@ -167,7 +169,7 @@ FINISHED = {
 }
 
 
-def test_deletions_are_compared_at_the_same_share(setup):
+def test_deletions_are_compared_at_equal_shares(setup):
     def found(run):
         accuracy = {order: list(values) for order, values in FINISHED.items()}
         accuracy["lowest"] = [value - 0.001 * run.seed for value in accuracy["lowest"]]
@@ -177,7 +179,7 @@ def test_deletions_are_compared_at_the_same_share(setup):
         places = {order: [None, 0.1, 0.2, 0.3, 0.5] for order in FINISHED}
         return {"accuracy": accuracy, "tokens": tokens, "places": places, "solutions": 9, "body_steps": 3.0}
 
-    results = steps.analyse(setup(seeds=SEEDS), Made(found))
+    results = steps.analyse(setup(seeds=SEEDS), FakeStore(found))
     lowest, randomly = results.claims
     assert lowest.interval.mean == pytest.approx(0.25 - 0.003) and randomly.interval.mean == pytest.approx(0.075)
     assert results.verdict == SUPPORTED
@@ -185,7 +187,7 @@ def test_deletions_are_compared_at_the_same_share(setup):
     assert results.table.rows[0][-2:] == ("0.28", "0.28")  # the mean over 10 to 50 %
 
 
-def test_traces_are_compared_with_rollouts(setup):
+def test_demonstrations_are_compared_with_rollouts(setup):
     def found(run):
         own = [0.1, 0.2, 0.3]
         return {
@@ -194,7 +196,7 @@ def test_traces_are_compared_with_rollouts(setup):
             "solved": 3,
         }
 
-    results = traces.analyse(setup(seeds=SEEDS), Made(found))
+    results = traces.analyse(setup(seeds=SEEDS), FakeStore(found))
     token, step = results.claims
     assert token.values == pytest.approx([0.1 + 0.01 * seed for seed in SEEDS]) and token.verdict == SUPPORTED
     assert step.verdict == UNDECIDED and results.verdict == UNDECIDED
@@ -224,17 +226,17 @@ def test_degeneration_compares_the_last_tenth_with_the_first(setup, tmp_path):
 
     results = degeneration.analyse(of, Runs())
     success, zero, norm = results.claims
-    assert success.values == pytest.approx([0.36 + 0.036 * seed for seed in SEEDS])  # steps 37-40 less 1-4
+    assert success.values == pytest.approx([0.36 + 0.036 * seed for seed in SEEDS])  # steps 37-40 minus 1-4
     assert zero.values == pytest.approx([0.72] * 5) and norm.values == pytest.approx([-0.36] * 5)
     assert results.verdict == SUPPORTED
-    assert results.raw["with"]["policy_grad_norm"][0][0] == 0.5  # not the norm of the whole
+    assert results.raw["with"]["policy_grad_norm"][0][0] == 0.5  # not the norm of the whole gradient
     of_others = results.raw["without"]["advantage_grad_norm"][0]
     assert of_others[9] == pytest.approx(0.9 / 0.8) and of_others[39] == pytest.approx(0.6 / 0.2)
     degeneration.draw(json.loads(json.dumps(without_nan(results.raw))), tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
 
 
-def test_every_file_is_an_experiment():
+def test_every_module_is_an_experiment():
     names = experiment_names()
     assert names == ["degeneration", "group_size", "helps", "step_choice", "steps", "sweep", "traces"]
     assert list(find_experiments([])) == names

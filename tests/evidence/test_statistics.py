@@ -18,7 +18,7 @@ from echorl_vl.evidence.statistics import (
 )
 
 
-def test_the_interval_is_students():
+def test_the_interval_is_students_t():
     values = [0.1, 0.3, -0.1, 0.4, 0.2]
     reach = 2.77645 * statistics.stdev(values) / math.sqrt(5)
     found = interval(values)
@@ -37,17 +37,17 @@ def test_the_interval_is_students():
         (Interval(math.nan, math.nan, math.nan), "?"),
     ],
 )
-def test_the_three_numbers_of_an_interval_are_written_alike(found, text):
+def test_the_numbers_of_an_interval_have_the_same_decimals(found, text):
     assert str(found) == text
 
 
-def test_one_of_several_comparisons_has_a_wider_interval():
+def test_intervals_of_several_comparisons_are_wider():
     values = [0.1, 0.3, -0.1, 0.4, 0.2]
     five = interval(values, 5)
     assert five.high - five.mean == pytest.approx(4.60409 * statistics.stdev(values) / math.sqrt(5), abs=1e-4)
 
 
-def test_values_that_are_not_there_are_passed_over():
+def test_missing_values_are_ignored():
     assert interval([0.1, math.nan, 0.3]) == interval([0.1, 0.3])
     one = interval([0.1])
     assert one.mean == 0.1 and math.isnan(one.low) and math.isnan(one.high)
@@ -71,19 +71,19 @@ HIGH, LOW, MIXED = (0.1, 0.11, 0.12), (-0.1, -0.11, -0.12), (0.1, -0.2, 0.05)
         ((math.nan,), "above", UNDECIDED),
     ],
 )
-def test_the_verdict_is_the_side_of_zero_that_the_interval_is_on(values, claimed, verdict):
+def test_the_verdict_is_decided_by_the_side_of_zero(values, claimed, verdict):
     assert Contrast("x", values, claimed).verdict == verdict
 
 
-def test_what_is_seen_alone_may_be_undecided_among_many():
+def test_a_supported_claim_may_be_undecided_among_many():
     values = (0.02, 0.07, 0.05, 0.09, 0.03)
     assert Contrast("x", values, "above").verdict == SUPPORTED
     assert Contrast("x", values, "above", comparisons=100).verdict == UNDECIDED
 
 
-def test_a_claim_of_several_parts_is_as_good_as_its_worst():
-    seen, contrary, open_ = (Contrast("x", values, "above") for values in (HIGH, LOW, MIXED))
-    assert verdict_of([seen, seen]) == SUPPORTED
-    assert verdict_of([seen, open_]) == UNDECIDED
-    assert verdict_of([seen, open_, contrary]) == NOT_SUPPORTED
+def test_the_verdict_of_several_parts_is_the_worst():
+    supported, contrary, undecided = (Contrast("x", values, "above") for values in (HIGH, LOW, MIXED))
+    assert verdict_of([supported, supported]) == SUPPORTED
+    assert verdict_of([supported, undecided]) == UNDECIDED
+    assert verdict_of([supported, undecided, contrary]) == NOT_SUPPORTED
     assert verdict_of([]) == UNDECIDED

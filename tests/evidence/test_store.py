@@ -1,4 +1,4 @@
-"""Finished runs stay finished, and what fails leaves nothing."""
+"""The store: finished runs are not repeated, failed ones leave nothing, stopped ones are resumed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def counted(probe, seed, fail=False):
 
 @pytest.fixture
 def no_models(monkeypatch):
-    """Probes that open nothing; the list of what was asked for."""
+    """Replace probes by ones that load no model; returns the list of requested models."""
     opened = []
 
     class Opened:
@@ -50,7 +50,7 @@ def no_models(monkeypatch):
 
 
 def finish(store, run, rows=(), checkpoints=()):
-    """What a finished training leaves, as far as the store reads it."""
+    """Write the files of a finished training that the store reads."""
     folder = store.run_folder(run)
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text("{}")
@@ -60,7 +60,7 @@ def finish(store, run, rows=(), checkpoints=()):
     return folder
 
 
-def test_a_finished_measurement_is_not_made_again(setup, tmp_path, no_models):
+def test_a_finished_measurement_is_not_repeated(setup, tmp_path, no_models):
     of, lines = setup(), []
     runs = [Measurement(of, counted, seed) for seed in (1, 2)]
     store = Store(tmp_path)
@@ -86,7 +86,7 @@ def test_a_damaged_measurement_is_named(setup, tmp_path, no_models):
             store.result(run)
 
 
-def test_measurements_of_one_policy_open_it_once(setup, tmp_path, no_models):
+def test_measurements_of_one_policy_load_it_once(setup, tmp_path, no_models):
     of = setup()
     run = train(of, 1)
     store = Store(tmp_path)
@@ -103,7 +103,7 @@ def test_a_measurement_that_fails_leaves_nothing(setup, tmp_path, no_models):
     assert not Store(tmp_path).done(run) and not list(tmp_path.rglob("*.json"))
 
 
-def test_a_training_that_fails_is_named_with_what_it_said(setup, tmp_path, monkeypatch):
+def test_the_error_of_a_failed_training_shows_its_output(setup, tmp_path, monkeypatch):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho reading\necho 'error: no such file'\nexit 2\n")
     python.chmod(0o755)
@@ -118,8 +118,8 @@ def test_a_training_that_fails_is_named_with_what_it_said(setup, tmp_path, monke
 
 
 @pytest.mark.parametrize("presses", [1, 2])
-def test_ctrl_c_reaches_a_training_and_ends_after_it(setup, tmp_path, monkeypatch, presses):
-    """The training counts the presses, and ends at the last; what comes after it is not run."""
+def test_ctrl_c_is_forwarded_to_the_training(setup, tmp_path, monkeypatch, presses):
+    """The training counts the interrupts and ends at the last one; later runs are not started."""
     python, said = tmp_path / "python", tmp_path / "said"
     python.write_text(
         f"#!/bin/sh\ncount=0\ntrap 'count=$((count + 1)); echo $count > {said}' INT\necho up > {said}\n"
@@ -143,8 +143,8 @@ def test_ctrl_c_reaches_a_training_and_ends_after_it(setup, tmp_path, monkeypatc
     assert len(list((tmp_path / "logs").iterdir())) == 1
 
 
-def test_a_run_that_has_used_up_its_budget_is_ended(setup, tmp_path, monkeypatch):
-    """Asked once, when a step beyond the budget is logged; one that is looked at after its last step never is."""
+def test_a_training_is_stopped_when_its_budget_is_used_up(setup, tmp_path, monkeypatch):
+    """It gets one interrupt, after the first step beyond the budget; a run tested at its last step gets none."""
     of = setup("trainer.max_steps=4")  # a budget of 4 steps x 4 prompts x 4 rollouts
     store, pair = Store(tmp_path), train_pair(of, 1, "dapo")
     python, said = tmp_path / "python", tmp_path / "said"
@@ -169,15 +169,15 @@ def test_a_run_that_has_used_up_its_budget_is_ended(setup, tmp_path, monkeypatch
     assert said.read_text() == "asked "
 
 
-def test_a_run_that_was_stopped_is_looked_at_where_others_are(setup, tmp_path):
+def test_a_resumed_run_is_tested_at_a_regular_checkpoint(setup, tmp_path):
     of, store = setup("trainer.max_steps=30"), Store(tmp_path)
     run = train_pair(of, 1, "dapo")["without"]
     rows = [{"step": step, "sampling/groups": 4 if step < 8 else 400} for step in range(1, 31)]
-    finish(store, run, rows, (2, 4, 6, 7, 8))  # 7: where it was stopped
+    finish(store, run, rows, (2, 4, 6, 7, 8))  # 7: written when it was stopped
     assert step_within_budget(store.run_folder(run), final_test(of, 1, run)) == 6
 
 
-def test_a_run_is_looked_at_when_its_rollouts_are_used_up(setup, tmp_path):
+def test_a_run_is_tested_at_the_end_of_its_budget(setup, tmp_path):
     of = setup("trainer.max_steps=4")  # a budget of 4 steps x 4 prompts x 4 rollouts
     store = Store(tmp_path)
     pair = train_pair(of, 1, "dapo")
@@ -191,7 +191,7 @@ def test_a_run_is_looked_at_when_its_rollouts_are_used_up(setup, tmp_path):
     assert final_test(of, 2, other).at == BUDGET and store.checkpoint(final_test(of, 2, other)) is None
 
 
-def test_the_estimate_learns_from_what_is_finished(setup, tmp_path):
+def test_the_estimate_uses_the_times_of_finished_runs(setup, tmp_path):
     of = setup()
     store = Store(tmp_path)
     runs = [train(of, seed) for seed in (1, 2, 3)]

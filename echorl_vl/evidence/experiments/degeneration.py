@@ -1,11 +1,12 @@
-"""Advantage degeneration along a run: groups and tokens without an advantage, and the norm of the policy's gradient.
+"""Advantage degeneration during training: groups and tokens with zero advantage, and the norm of the policy gradient.
 
-GRPO without EchoRL: the share of groups whose rollouts all succeed, the share of response tokens with advantage 0, and
-the norm of the gradient (before clipping), step by step. With EchoRL the same, the gradient of all other terms apart
-from that of the echo term. Each is compared between the last tenth of the steps (at most ten) and the first.
+For GRPO without EchoRL, measured at every step: the share of all-success groups, the share of response tokens with
+advantage 0, and the gradient norm before clipping. The same with EchoRL, where the gradient of the echo term is
+measured separately. Each quantity is compared between the first and the last tenth of the steps (at most ten).
 
-The loss is a mean over tokens, and those without an advantage add 0 to its sum: the norm over the share of the others
-is that of the mean gradient of the tokens that have one. It says why a gradient fades less than its tokens do.
+The loss is a mean over tokens, and tokens with zero advantage contribute 0 to the sum. So the gradient norm divided by
+the share of the other tokens is the norm of their mean gradient. It shows whether the gradient fades only because
+fewer tokens contribute.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ COLUMNS = {
     "all_fail": "all-fail groups",
     "zero_advantage": "tokens with zero advantage",
     "policy_grad_norm": "norm of the policy gradient",
-    "advantage_grad_norm": "the same, of the tokens with an advantage alone",
+    "advantage_grad_norm": "the same, over tokens with non-zero advantage",
     "echo_grad_norm": "norm of the echo gradient",
-    "echo_loss": "echo loss, nats: NLL a token of the clips, mean over prompts (0 without a clip)",
+    "echo_loss": "echo loss, nats per clip token, mean over prompts (0 without a clip)",
 }
 CLAIMED = {"all_success": "above", "zero_advantage": "above", "policy_grad_norm": "below"}
 
@@ -57,15 +58,15 @@ def analyse(setup: Setup, store: Store) -> Results:
         runs = [_columns(RunData.read(store.run_folder(pair[arm]))) for pair in pairs.values()]
         raw[arm] = {column: [run[column] for run in runs] for column in ("steps", *COLUMNS)}
     claims = [
-        Contrast(f"{COLUMNS[column]}, last tenth less first", _changes(raw["without"][column]), side, len(CLAIMED))
+        Contrast(f"{COLUMNS[column]}, last tenth minus first", _changes(raw["without"][column]), side, len(CLAIMED))
         for column, side in CLAIMED.items()
     ]
     late = {arm: [tenths(values)[1] for values in raw[arm]["all_success"]] for arm in raw}
     difference = tuple(with_echo - base for with_echo, base in zip(late["with"], late["without"], strict=True))
     others = [
-        Contrast("all-success groups in the last tenth, with EchoRL less without", difference),
+        Contrast("all-success groups in the last tenth, with EchoRL minus without", difference),
         Contrast(
-            f"{COLUMNS['policy_grad_norm']} of the tokens with an advantage alone, last tenth less first",
+            f"{COLUMNS['policy_grad_norm']} over tokens with non-zero advantage, last tenth minus first",
             _changes(raw["without"]["advantage_grad_norm"]),
         ),
     ]
@@ -80,10 +81,10 @@ def analyse(setup: Setup, store: Store) -> Results:
 
 
 def draw(raw: dict[str, Any], path: Path) -> None:
-    """Three panels: all-success groups, tokens without advantage, gradient norms; each seed's run smoothed."""
+    """Draw three panels: all-success groups, tokens with zero advantage, gradient norms; smoothed per seed."""
     panels = (
         (
-            "Groups that all succeed",
+            "All-success groups",
             "share of groups",
             {"GRPO": ("without", "all_success"), "with EchoRL": ("with", "all_success")},
         ),
@@ -125,7 +126,7 @@ def _smoothed(run: list[float | None]) -> list[float]:
 
 def _columns(run: RunData) -> dict[str, list[float | None]]:
     zero_advantage = run.get(names.ZERO_ADVANTAGE)
-    # Without the echo term the whole gradient is the policy's.
+    # Without the echo term the policy gradient is the whole gradient.
     policy_grad_norm = run.get(*POLICY_GRAD) if run.has(*POLICY_GRAD) else run.get(names.GRAD_NORM)
     with np.errstate(divide="ignore", invalid="ignore"):
         over_others = policy_grad_norm / (1 - zero_advantage)
@@ -134,7 +135,7 @@ def _columns(run: RunData) -> dict[str, list[float | None]]:
         "all_fail": run.get(names.ALL_FAIL),
         "zero_advantage": zero_advantage,
         "policy_grad_norm": policy_grad_norm,
-        "advantage_grad_norm": np.where(zero_advantage < 1, over_others, math.nan),  # none of them: no such mean
+        "advantage_grad_norm": np.where(zero_advantage < 1, over_others, math.nan),  # undefined without such tokens
         "echo_grad_norm": run.get(*ECHO_GRAD),
         "echo_loss": run.get(names.ECHO_LOSS),
     }
@@ -147,7 +148,8 @@ def _changes(runs: list[list[float]]) -> tuple[float, ...]:
 
 EXPERIMENT = Experiment(
     "Advantage degeneration",
-    "along a GRPO run all-success groups and tokens with zero advantage become more and the policy gradient fades",
+    "during GRPO training the shares of all-success groups and zero-advantage tokens grow and the policy gradient "
+    "fades",
     runs,
     analyse,
     draw,

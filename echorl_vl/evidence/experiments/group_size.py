@@ -1,15 +1,17 @@
-"""Reinforce-Ada's objection: are groups that all succeed an artefact of few samples? Their share by group size.
+"""Reinforce-Ada's objection: are all-success groups an artefact of small groups? Their share by group size.
 
-Of N rollouts of a prompt, c are correct. A group of n rollouts is n of them sampled without replacement, and all of it
-succeeds with probability
+If c of N rollouts of a prompt are correct, a group of n of them, sampled without replacement, is an all-success group
+with probability
 
     C(c, n) / C(N, n),
 
-the unbiased estimate of p^n for the prompt's success rate p. It is the estimator of pass@k (Chen et al., 2021, arXiv
-2107.03374, eq. 1), 1 - C(N - c, k) / C(N, k), with correct and incorrect exchanged. One sample of N gives every n.
+an unbiased estimate of p^n for the prompt's success rate p. This is the estimator of pass@k (Chen et al., 2021, arXiv
+2107.03374, eq. 1), 1 - C(N - c, k) / C(N, k), with correct and incorrect exchanged. One sample of N rollouts gives the
+shares for all n.
 
-The objection (Xiong et al., 2025, arXiv 2510.04996) holds if most groups that all succeed at n = 8 would not at n = 64:
-if the share at 64 is less than half of the share at 8. Measured on training problems, at a few stages of a GRPO run.
+The objection (Xiong et al., 2025, arXiv 2510.04996) is supported if most all-success groups of size 8 would not be ones
+at size 64: if the share at 64 is less than half of the share at 8. It is measured on training problems, at a few stages
+of a GRPO run.
 """
 
 from __future__ import annotations
@@ -33,9 +35,15 @@ PROBLEMS = 100
 
 
 def all_success_share(counts: list[int], sampled: int, size: int) -> float:
-    """Expected share of groups of `size` that all succeed, of prompts with `counts` correct of `sampled` rollouts each.
+    """Return the expected share of all-success groups.
 
-    Raises ValueError for a size above `sampled`: it would need a draw with replacement, which is biased.
+    Args:
+        counts: number of correct rollouts of each prompt.
+        sampled: number of rollouts of each prompt.
+        size: group size.
+
+    Raises:
+        ValueError: `size` is not in 1..`sampled`; sampling with replacement would be biased.
     """
     if not 1 <= size <= sampled:
         raise ValueError(f"groups of {size} can't be sampled from {sampled} rollouts")
@@ -43,7 +51,7 @@ def all_success_share(counts: list[int], sampled: int, size: int) -> float:
 
 
 def success_counts(probe: Probe, seed: int, spec: str, sampled: int) -> dict[str, Any]:
-    """Correct rollouts, of `sampled`, of some problems of a set that the seed chooses."""
+    """Measure the number of correct rollouts, out of `sampled`, on problems chosen by the seed."""
     prompts = probe.prompts(probe.problems(spec, PROBLEMS, seed))
     sample = probe.sample(prompts, sampled, seed, "group size")
     return {"counts": sample.correct_counts().tolist(), "sampled": sampled}
@@ -75,7 +83,7 @@ def analyse(setup: Setup, store: Store) -> Results:
         ]
     usual, large = SIZES.index(USUAL), SIZES.index(LARGE)
     last = raw["shares"][str(stages[-1])]
-    name = f"half of the all-success share at n = {USUAL} less the share at n = {LARGE}, after training"
+    name = f"half of the all-success share at n = {USUAL} minus the share at n = {LARGE}, after training"
     claim = Contrast(name, tuple(shares[usual] / 2 - shares[large] for shares in last), "above")
     rows = []
     for stage in stages:
@@ -92,14 +100,14 @@ def draw(raw: dict[str, Any], path: Path) -> None:
         axes.set_xticks(raw["sizes"], [str(size) for size in raw["sizes"]])
         share_axis(axes, (value for of in raw["shares"].values() for shares in of for value in shares))
         banded(axes, raw["sizes"], {f"step {stage}": raw["shares"][str(stage)] for stage in raw["stages"]})
-        subtitle = "Share of groups, from 64 rollouts a problem; mean and 95 % interval over seeds"
-        dress(axes, "Groups that all succeed, by group size", subtitle, "all-success groups", "rollouts in a group, n")
+        subtitle = "Share of groups, from 64 rollouts per problem; mean and 95 % interval over seeds"
+        dress(axes, "All-success groups by group size", subtitle, "all-success groups", "rollouts in a group, n")
         save(figure, path)
 
 
 EXPERIMENT = Experiment(
     "Group size",
-    "most groups that all succeed are under-sampling, as Reinforce-Ada objects (at n = 64 less than half as many as at "
+    "most all-success groups are due to small groups, as Reinforce-Ada objects (at n = 64 less than half as many as at "
     "n = 8)",
     runs,
     analyse,

@@ -1,17 +1,17 @@
-"""EchoRL beside each base algorithm: accuracy after training, with it less without it, paired over seeds.
+"""EchoRL with each base algorithm: accuracy after training with EchoRL minus without it, paired over seeds.
 
-Both runs of a pair have the same seed (order of problems, rollouts), configuration and budget of rollouts: what
-`trainer.max_steps` steps take without further sampling. DAPO's dynamic sampling draws more than a batch in a step, and
-more without EchoRL than with it; each of its runs is tested at its last checkpoint within the budget, so at different
-steps. LUFFY's off-policy rows are no rollouts and are the same in both runs of a pair.
+Both runs of a pair have the same seed (order of problems, rollouts), configuration and rollout budget, which is that of
+`trainer.max_steps` steps without dynamic sampling. DAPO's dynamic sampling takes more than a batch per step, and more
+without EchoRL than with it; each of its runs is tested at its last checkpoint within the budget, so at different steps.
+LUFFY's off-policy rows don't count as rollouts and are the same in both runs.
 
-DAPO with EchoRL differs from DAPO in two ways: it keeps the groups that all succeed, so that a step takes fewer
-rollouts and the budget more steps, and it adds the echo term. A third arm keeps the groups without the term
-(`algorithm.keep_all_success_groups`); it parts DAPO's difference into that of the sampling and that of the term.
+DAPO with EchoRL differs from DAPO in two ways: it keeps all-success groups, so that a step needs fewer rollouts and the
+budget lasts for more steps, and it adds the echo term. A third arm keeps the groups without the term
+(`algorithm.keep_all_success_groups`); it separates the effects of sampling and term.
 
-Tested on problems like those of training, on kinds and on sizes that the RL training never saw (a warm start may have);
-the test's draws use the same random numbers for both runs. The claim is about two means over the four algorithms on
-each of the problem sets: of the pairs as the paper has them, and of the term alone.
+The tests are on problems like those of training, and on kinds and sizes that are not in the RL training (a warm start
+may have seen them), with the same random numbers for both runs. The claim is about two means over the four algorithms
+on each problem set: of the pairs as in the paper, and of the effects of the term alone.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ COMPARISONS = {
     "luffy": ("luffy", "without", "with"),
     "uft": ("uft", "without", "with"),
 }
-"""Name of a row -> (algorithm, arm, the arm that is compared with it)."""
+"""Name of a row -> (algorithm, reference arm, compared arm)."""
 TERM_ALONE = ("grpo", "dapo, the term alone", "luffy", "uft")
-"""What is compared in these differs by the echo term and by nothing else."""
+"""Comparisons whose arms differ only in the echo term."""
 MEANS = {"mean of the four": ALGORITHMS, "mean, the term alone": TERM_ALONE}
 
 
 def arms(setup: Setup, seed: int, algorithm: str) -> dict[str, Training]:
-    """The arms of an algorithm: without EchoRL, with it, and for DAPO the sampling of EchoRL without its term."""
+    """Return the arms of an algorithm: without EchoRL, with it, and for DAPO with its sampling but not its term."""
     pair = train_pair(setup, seed, algorithm)
     if not filters_groups(algorithm):
         return pair
@@ -113,13 +113,13 @@ def analyse(setup: Setup, store: Store) -> Results:
 
 
 def _mean(name: str, contrasts: Sequence[Contrast], comparisons: int) -> Contrast:
-    """Seed by seed the mean of several contrasts, which is claimed to be above zero."""
+    """Return the mean of several contrasts by seed, claimed to be above zero."""
     by_seed = zip(*(contrast.values for contrast in contrasts), strict=True)
     return Contrast(name, tuple(map(statistics.fmean, by_seed)), "above", comparisons)
 
 
 def _tested(read: Callable[[Measurement], float], tests: Tests) -> dict[str, list[float]]:
-    """Arm -> what `read` says of its policy under test, seed by seed."""
+    """Return arm -> the value that `read` gives for its tested policy, by seed."""
     names = next(iter(tests.values()))
     return {name: [read(of[name]) for of in tests.values()] for name in names}
 
@@ -138,9 +138,9 @@ def draw(raw: dict[str, Any], path: Path) -> None:
 
 
 EXPERIMENT = Experiment(
-    "EchoRL beside its base algorithms",
-    "EchoRL, and its term by itself, raise the accuracy on average over GRPO, DAPO, LUFFY and UFT, on problems like "
-    "those of training and on kinds and sizes that the RL training never saw",
+    "EchoRL with each base algorithm",
+    "EchoRL, and its term alone, increase the mean accuracy over GRPO, DAPO, LUFFY and UFT, on problems like those of "
+    "training and on kinds and sizes that are not in the RL training",
     runs,
     analyse,
     draw,

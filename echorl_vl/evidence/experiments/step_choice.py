@@ -1,8 +1,8 @@
-"""Does the step matter? Clips of the same length and weight from a random, first, last or lowest-entropy step.
+"""The choice of the step: clips of equal length and weight that end at a random, first, last or lowest-entropy step.
 
-Each arm is GRPO with the echo term on the clips of one selector (`echo.select`), as long as the paper's clip of the
-same group (`echo.clip_tokens: as_max`), so that the losses differ in nothing but which tokens they echo. The paper's,
-the step of highest entropy, is compared with the others, paired over seeds.
+Each arm is GRPO with the echo term on the clips of one selector (`echo.select`). All clips have the length of the
+paper's clip in the same group (`echo.clip_tokens: as_max`), so that the losses differ only in the echoed tokens. The
+paper's choice, the step of highest entropy, is compared with the others, paired over seeds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PAPER, BASE = "highest", "without"
 
 
 def arms(setup: Setup, seed: int) -> dict[str, Training]:
-    """name of the arm -> run; the paper's clips and the base are the pair that all experiments share."""
+    """Return the arms: the paper's clips and the base, which all experiments share, and the other selectors."""
     pair = train_pair(setup, seed)
     others = {
         name: train(setup, seed, variant=f"step-{name}", extra={"echo.select": name, "echo.clip_tokens": "as_max"})
@@ -44,7 +44,7 @@ def analyse(setup: Setup, store: Store) -> Results:
     tests: Tests = {seed: final_tests(setup, seed, arms(setup, seed)) for seed in setup.seeds}
     split = next(iter(setup.splits))
     claims = [
-        differences(store, tests, PAPER, other, split, f"{PAPER} less {other}", "above", len(OTHERS))
+        differences(store, tests, PAPER, other, split, f"{PAPER} minus {other}", "above", len(OTHERS))
         for other in OTHERS
     ]
     accuracies = raw_accuracies(store, tests, list(setup.splits))
@@ -61,24 +61,30 @@ def analyse(setup: Setup, store: Store) -> Results:
         "overlaps": overlaps,
         "contrasts": [contrast.to_json() for contrast in claims],
     }
-    columns = ("clip by", "shared with the paper's", *setup.splits, f"{split}: {PAPER} less this", "sign-flip p")
+    columns = (
+        "clip by",
+        "overlap with the paper's",
+        *setup.splits,
+        f"{split}: {PAPER} minus this",
+        "sign-flip p",
+    )
     return Results(claims, Table(columns, rows), raw)
 
 
 def _overlap(store: Store, run: Training) -> float:
-    """Mean over the steps that have clips of the share of their tokens that the paper's clips have too."""
+    """Return the share of clip tokens that are also in the paper's clips, averaged over the steps with clips."""
     found = [row[names.ECHO_OVERLAP] for row in store.metrics(run) if row.get(names.ECHO_OVERLAP) is not None]
     return statistics.fmean(found) if found else math.nan
 
 
 def draw(raw: dict[str, Any], path: Path) -> None:
-    subtitle = "Clips as long from other steps; dots: seeds; bars: simultaneous 95 % intervals"
+    subtitle = "Clips of equal length from other steps; dots: seeds; bars: simultaneous 95 % intervals"
     forest(path, raw["contrasts"], "Does the choice of the step matter?", subtitle, "difference in accuracy")
 
 
 EXPERIMENT = Experiment(
     "The choice of the step",
-    "clips that end at the step of highest entropy beat clips of the same length from any other step",
+    "clips that end at the step of highest entropy give a higher accuracy than clips of equal length from other steps",
     runs,
     analyse,
     draw,

@@ -1,19 +1,18 @@
-"""Do high-entropy steps matter? Steps of correct solutions are deleted, and the policy finishes from what is left.
+"""High-entropy steps: delete steps from correct solutions and let the policy complete the rest.
 
-A solution is a verified rollout of the policy, one a problem: the first that ended by itself and has at least two steps
-before the answer's. Its *body* is all that comes before the first step that holds \\boxed{} (without a box, before the
-last step): the answer itself is always cut, so that it can't be read off. The last calculation stays in the body if it
-is not chosen, and so does what it says.
+A solution is a verified rollout, the first one of its problem that is not truncated and has at least two steps before
+the answer. Its *body* consists of the steps before the first one with \\boxed{} (without a box, before the last step).
+The step with the answer is always removed; a final calculation is part of the body and may remain.
 
-Of the S steps of the body, a share q is deleted: floor(q S) steps, and one more with probability q S - floor(q S), so
-that q is met on average although S is small. Which ones: those of highest entropy H(s), of lowest, or random ones.
-What is left is joined in order behind the prompt, as a hint is, and the policy goes on from there; the reward reads the
-continuation alone, which has to give the answer, with room for a whole response.
+Of the S steps in the body, a share q is deleted: floor(q S) steps, and one more with probability q S - floor(q S), so
+that the mean share is q even for small S. The deleted steps are those of highest entropy H(s), of lowest entropy, or
+random ones. The remaining steps follow the prompt, like a hint, and the policy continues from there. The reward grades
+only the continuation, which has to state the answer and may have the length of a whole response.
 
-What makes it a comparison: the three orders delete the same number of steps of the same solutions and are finished with
-the same random numbers. A larger share deletes what the smaller one did and more. They need not delete the same number
-of tokens, or at the same places, so the share of the body's tokens that went and where the deleted steps stood are
-reported too. The policy may write a deleted step anew: what is measured is whether it needs to, and can.
+The three orders delete the same number of steps from the same solutions, and the continuations use the same random
+numbers. A larger share deletes a superset of a smaller one. The number of tokens and the positions may differ, so the
+share of deleted tokens and the mean position of deleted steps are reported too. The policy may regenerate a deleted
+step: the experiment measures whether it has to, and can.
 """
 
 from __future__ import annotations
@@ -43,13 +42,13 @@ from echorl_vl.types import Prompt
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.5)
 ORDERS = ("highest", "lowest", "random")
 PROBLEMS = 300
-TRIES = 4  # rollouts of a problem among which a solution is looked for
+TRIES = 4  # rollouts per problem to find a solution
 LEAST_STEPS = 2
 COLUMNS = ("accuracy", "tokens", "places")
 
 
 class Solution(NamedTuple):
-    """prompt; the tokens (l,) of each body step; the steps' entropies in nats."""
+    """A prompt, the tokens (l,) of each step of the body, and the entropy of each step in nats."""
 
     prompt: Prompt
     steps: list[Tensor]
@@ -57,7 +56,7 @@ class Solution(NamedTuple):
 
 
 def deletion_order(entropies: Sequence[float], order: str, rng: random.Random) -> list[int]:
-    """Steps in the order in which they are deleted; equal entropies in the order of the steps."""
+    """Return the steps in the order of deletion; ties keep the order of the steps."""
     steps = list(range(len(entropies)))
     if order == "random":
         rng.shuffle(steps)
@@ -66,13 +65,13 @@ def deletion_order(entropies: Sequence[float], order: str, rng: random.Random) -
 
 
 def deleted_count(steps: int, share: float, chance: float) -> int:
-    """floor(share * steps), and one more where `chance`, uniform in [0, 1), is below the rest."""
+    """Return floor(share * steps), plus one if `chance`, uniform in [0, 1), is below the remainder."""
     exact = share * steps
     return math.floor(exact) + (chance < exact - math.floor(exact))
 
 
 def find_solutions(probe: Probe, seed: int, spec: str) -> list[Solution]:
-    """One solution of each problem that has one."""
+    """Sample rollouts and return one solution of each problem that has one."""
     prompts = probe.prompts(probe.problems(spec, PROBLEMS, seed))
     sample = probe.sample(prompts, TRIES, seed, "solutions")
     rollouts, decode = sample.rollouts, probe.policy.tokenizer.batch_decode
@@ -92,55 +91,58 @@ def find_solutions(probe: Probe, seed: int, spec: str) -> list[Solution]:
 
 
 def deletions(probe: Probe, seed: int, spec: str) -> dict[str, Any]:
-    """By order and share: accuracy of finishing, share of the body's tokens deleted, and where the deleted steps stood.
+    """Measure the accuracy of continuations by order and share.
 
-    The place of a step is 0 for the first of its body and 1 for the last; the mean is None where none was deleted.
+    Also returns the share of deleted tokens and the mean position of the deleted steps, from 0 for the first step of
+    the body to 1 for the last; None if no step was deleted.
 
-    Raises UserError if there is no solution to delete from.
+    Raises:
+        UserError: there are no solutions.
     """
     solutions = find_solutions(probe, seed, spec)
     if not solutions:
-        raise UserError(f"{spec}: no correct solution with {LEAST_STEPS} steps before the answer; nothing to delete")
+        raise UserError(f"{spec}: expected a correct solution with {LEAST_STEPS} steps before the answer, got none")
     rng = random.Random(seed)
     chances = [rng.random() for _ in solutions]
     found: dict[str, dict[str, list]] = {name: {order: [] for order in ORDERS} for name in COLUMNS}
-    nothing: float | None = None  # accuracy with nothing deleted, the same in every order
+    baseline: float | None = None  # accuracy without deletions, the same for every order
     for order in ORDERS:
         ranked = [deletion_order(solution.entropies, order, rng) for solution in solutions]
         for share in SHARES:
-            lost = [
+            deleted = [
                 set(steps[: deleted_count(len(steps), share, chance)])
                 for steps, chance in zip(ranked, chances, strict=True)
             ]
-            if share or nothing is None:
-                prompts = [left_over(solution, gone) for solution, gone in zip(solutions, lost, strict=True)]
+            if share or baseline is None:
+                pairs = zip(solutions, deleted, strict=True)
+                prompts = [prompt_without(solution, its_deleted) for solution, its_deleted in pairs]
                 accuracy = probe.sample(prompts, 1, seed, "finish").verified.double().mean().item()
-                nothing = accuracy if nothing is None else nothing
-            found["accuracy"][order].append(accuracy if share else nothing)
-            found["tokens"][order].append(_token_share(solutions, lost))
-            found["places"][order].append(_place(solutions, lost))
+                baseline = accuracy if baseline is None else baseline
+            found["accuracy"][order].append(accuracy if share else baseline)
+            found["tokens"][order].append(_token_share(solutions, deleted))
+            found["places"][order].append(_mean_position(solutions, deleted))
     steps = sum(len(solution.steps) for solution in solutions) / len(solutions)
     return {"solutions": len(solutions), "body_steps": steps, **found}
 
 
-def _token_share(solutions: Sequence[Solution], lost: Sequence[set[int]]) -> float:
-    gone = sum(len(solution.steps[step]) for solution, steps in zip(solutions, lost, strict=True) for step in steps)
-    return gone / sum(len(piece) for solution in solutions for piece in solution.steps)
+def _token_share(solutions: Sequence[Solution], deleted: Sequence[set[int]]) -> float:
+    pairs = zip(solutions, deleted, strict=True)
+    tokens = sum(len(solution.steps[step]) for solution, steps in pairs for step in steps)
+    return tokens / sum(len(step) for solution in solutions for step in solution.steps)
 
 
-def _place(solutions: Sequence[Solution], lost: Sequence[set[int]]) -> float | None:
-    places = [
-        step / (len(solution.steps) - 1) for solution, steps in zip(solutions, lost, strict=True) for step in steps
-    ]
-    return sum(places) / len(places) if places else None
+def _mean_position(solutions: Sequence[Solution], deleted: Sequence[set[int]]) -> float | None:
+    pairs = zip(solutions, deleted, strict=True)
+    positions = [step / (len(solution.steps) - 1) for solution, steps in pairs for step in steps]
+    return sum(positions) / len(positions) if positions else None
 
 
-def left_over(solution: Solution, lost: set[int]) -> Prompt:
-    """The prompt with the steps that were not deleted behind it, in their order."""
+def prompt_without(solution: Solution, deleted: set[int]) -> Prompt:
+    """Return the prompt followed by the steps that are not deleted."""
     prompt = solution.prompt
-    for step, piece in enumerate(solution.steps):
-        if step not in lost:
-            prompt = with_hint(prompt, piece.to(prompt.input_ids.device))
+    for index, tokens in enumerate(solution.steps):
+        if index not in deleted:
+            prompt = with_hint(prompt, tokens.to(prompt.input_ids.device))
     return prompt
 
 
@@ -171,7 +173,7 @@ def analyse(setup: Setup, store: Store) -> Results:
             means = (f"{_mean(_mean(one[1:]) for one in of[name][order]):.2f}" for name in COLUMNS[1:])
             rows.append((stage, order, *columns, *means))
     shares = (f"{percent(share)} of the steps" for share in SHARES)
-    columns = ("training step", "deleted", *shares, "tokens deleted, mean", "place (0 first, 1 last)")
+    columns = ("training step", "deleted", *shares, "mean share of tokens", "mean position (0 first, 1 last)")
     return Results(contrasts[setup.steps], Table(columns, rows), raw, contrasts[0])
 
 
@@ -181,12 +183,12 @@ def _contrast(accuracy: dict[str, list[list[float]]], order: str, stage: int) ->
         _mean(other[1:]) - _mean(highest[1:])
         for other, highest in zip(accuracy[order], accuracy["highest"], strict=True)
     )
-    name = f"accuracy with {order} deleted less with highest deleted, mean of the shares, {when} training"
+    name = f"accuracy with {order} deleted minus with highest deleted, mean over shares, {when} training"
     return Contrast(name, values, "above", len(ORDERS) - 1)
 
 
 def _mean(values: Iterable[float | None]) -> float:
-    """Mean of the values that are there; nan for none."""
+    """Return the mean of the values that are not None; nan if there are none."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else math.nan
 
@@ -197,17 +199,17 @@ def draw(raw: dict[str, Any], path: Path) -> None:
         for index, (stage, of) in enumerate(raw["stages"].items()):
             axes = figure.add_axes((0.07 + 0.5 * index, 0.13, 0.28, 0.7))
             lines = {f"{order} entropy" if order != "random" else order: of["accuracy"][order] for order in ORDERS}
-            percent_axis(axes, 0, 1.03)  # the points at 100 % in full
+            percent_axis(axes, 0, 1.03)  # a little above 100 %, so that markers are not cut
             axes.set_xticks(raw["shares"], [percent(share) for share in raw["shares"]])
             banded(axes, raw["shares"], lines)
             subtitle = f"Policy at training step {stage}; mean and 95 % interval over seeds"
-            dress(axes, "Finishing without some steps", subtitle, "accuracy", "steps deleted")
+            dress(axes, "Continuing without some steps", subtitle, "accuracy", "deleted steps")
         save(figure, path)
 
 
 EXPERIMENT = Experiment(
     "High-entropy steps",
-    "deleting the steps of highest entropy from correct solutions costs more accuracy than deleting others",
+    "deleting the steps of highest entropy from correct solutions costs more accuracy than deleting other steps",
     runs,
     analyse,
     draw,

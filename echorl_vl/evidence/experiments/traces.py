@@ -1,12 +1,12 @@
-"""Entropy of expert traces under the policy, against that of the policy's own verified rollouts.
+"""Entropy of demonstrations under the policy, compared with that of the policy's verified rollouts.
 
 For each problem that the policy solves at least once in n rollouts: the mean entropy (nats, full vocabulary) of the
-text tokens of its verified rollouts, and of the worked solution that comes with the problem, scored by the same policy.
-Per step: the mean of the step entropies H(s) that EchoRL ranks. A problem's verified rollouts are pooled; problems
-count equally. Rollouts that hit the length limit and problems whose trace can't be used are left out.
+text tokens in its verified rollouts, and in the problem's demonstration, scored by the same policy; and the mean of the
+step entropies H(s), which EchoRL ranks. The verified rollouts of a problem are pooled; problems have equal weight.
+Truncated rollouts and problems without a usable demonstration are left out.
 
-The claim is judged on the policy after its GRPO run; the one before is reported beside it. The tiny policies were
-warm-started on worked solutions of this very form, so they find the traces less strange than a real model would.
+The verdict is on the policy after its GRPO run; the numbers before training are reported too. The tiny policies were
+warm-started on solutions in the same format, so demonstrations are less surprising to them than to a real model.
 """
 
 from __future__ import annotations
@@ -31,33 +31,34 @@ from echorl_vl.outputs.plot_style import MUTED, dress, plt, save, style
 
 PROBLEMS = 200
 UNITS = ("token", "step")
-KINDS = {"own": "own verified rollouts", "expert": "expert traces"}
+KINDS = {"own": "verified rollouts", "expert": "demonstrations"}  # the keys of stored measurements and results
 
 
 def trace_entropies(probe: Probe, seed: int, spec: str) -> dict[str, Any]:
-    """kind -> unit -> entropies in nats, one for each of the problems that were solved.
+    """Measure kind -> unit -> entropies in nats, one per solved problem.
 
-    Raises UserError if no problem was solved: there would be nothing to compare.
+    Raises:
+        UserError: no problem was solved.
     """
-    problems = probe.problems(spec, PROBLEMS, seed, traces=True)
+    problems = probe.problems(spec, PROBLEMS, seed, demonstrations=True)
     prompts = probe.prompts(problems)
     sample = probe.sample(prompts, probe.config.worker.rollout.n, seed, "traces")
     rollouts = sample.rollouts
     usable = sample.verified.to(rollouts.tokens.device) & ~rollouts.truncated
     solved = sorted(set(rollouts.group_ids[usable].tolist()))
     if not solved:
-        raise UserError(f"{spec}: the policy solved none of {len(problems)} problems; there are no rollouts to compare")
-    expert = probe.traces([problems[index] for index in solved])
-    own_ids = rollouts.group_ids[usable]
+        raise UserError(f"{spec}: expected a solved problem, got none of {len(problems)}: no rollouts to compare")
+    demonstrations = probe.demonstrations([problems[index] for index in solved])
+    group_ids = rollouts.group_ids[usable]
     found = {
-        "own": _by_problem(rollouts.entropy[usable], probe.steps(rollouts)[usable], own_ids, solved),
-        "expert": _by_problem(expert.entropy, probe.steps(expert), torch.tensor(solved), solved),
+        "own": _by_problem(rollouts.entropy[usable], probe.steps(rollouts)[usable], group_ids, solved),
+        "expert": _by_problem(demonstrations.entropy, probe.steps(demonstrations), torch.tensor(solved), solved),
     }
     return {"problems": len(problems), "solved": len(solved), **found}
 
 
 def _by_problem(entropy: Tensor, steps: Tensor, groups: Tensor, solved: list[int]) -> dict[str, list[float]]:
-    """unit -> mean entropy of each problem, its rows pooled; (B, T) entropies and steps, (B,) groups."""
+    """Return unit -> mean entropy of each problem over its rows; takes (B, T) entropies and steps, (B,) groups."""
     groups, inside, by_step = groups.to(entropy.device), steps >= 0, step_entropies(entropy, steps)
     found: dict[str, list[float]] = {unit: [] for unit in UNITS}
     for problem in solved:
@@ -91,10 +92,12 @@ def analyse(setup: Setup, store: Store) -> Results:
     contrasts = {
         stage: [
             Contrast(
-                f"traces less own rollouts, per {unit}, {'after' if index else 'before'} training",
+                f"demonstrations minus rollouts, per {unit}, {'after' if index else 'before'} training",
                 tuple(
-                    expert[index] - own[index]
-                    for expert, own in zip(raw["means"]["expert"][unit], raw["means"]["own"][unit], strict=True)
+                    demonstrations[index] - rollouts[index]
+                    for demonstrations, rollouts in zip(
+                        raw["means"]["expert"][unit], raw["means"]["own"][unit], strict=True
+                    )
                 ),
                 "above",
                 len(UNITS),
@@ -113,19 +116,19 @@ def analyse(setup: Setup, store: Store) -> Results:
 
 
 def draw(raw: dict[str, Any], path: Path) -> None:
-    """The means per token, and, since each seed has both of them, their differences."""
+    """Draw the means per token, and the differences paired by seed."""
     stages = raw["stages"]
     means = {
         kind: {unit: np.array(runs, dtype=float) for unit, runs in of.items()} for kind, of in raw["means"].items()
     }
-    own = {name: means[kind]["token"] for kind, name in KINDS.items()}
+    per_token = {name: means[kind]["token"] for kind, name in KINDS.items()}
     differences = {f"per {unit}": means["expert"][unit] - means["own"][unit] for unit in UNITS}
     with style():
         figure = plt.figure(figsize=(11.4, 4.1))
         for index, (title, subtitle, label, lines) in enumerate(
             (
-                ("Entropy per token", "Under the policy", "entropy, nats", own),
-                ("Traces less own rollouts", "Paired by seed", "difference, nats", differences),
+                ("Entropy per token", "Under the policy", "entropy, nats", per_token),
+                ("Demonstrations minus rollouts", "Paired by seed", "difference, nats", differences),
             )
         ):
             axes = figure.add_axes((0.07 + 0.5 * index, 0.13, 0.27, 0.7))
@@ -133,7 +136,7 @@ def draw(raw: dict[str, Any], path: Path) -> None:
             known = np.concatenate([[0.0], *(values[np.isfinite(values)] for values in lines.values())])
             low, high = float(known.min()), float(known.max())
             pad = 0.25 * (high - low) or 1.0
-            axes.set_ylim(low - pad * (low < 0), high + pad)  # before the labels, which are placed by it
+            axes.set_ylim(low - pad * (low < 0), high + pad)  # before the labels, whose positions depend on it
             axes.axhline(0, color=MUTED, linewidth=1)
             banded(axes, stages, {name: values.tolist() for name, values in lines.items()})
             dress(axes, title, f"{subtitle}; mean and 95 % interval over seeds", label, "training step of the policy")
@@ -141,8 +144,8 @@ def draw(raw: dict[str, Any], path: Path) -> None:
 
 
 EXPERIMENT = Experiment(
-    "Expert traces against own rollouts",
-    "expert traces have a higher entropy under the policy than its own verified rollouts, per token and per step",
+    "Demonstrations and verified rollouts",
+    "demonstrations have a higher entropy under the policy than its verified rollouts, per token and per step",
     runs,
     analyse,
     draw,
