@@ -1,11 +1,11 @@
-"""The paper's base algorithms with EchoRL and without, images and text, over seeds: the table of the README.
+"""The paper's base algorithms with and without EchoRL, on images and text, over seeds: the table of the README.
 
-    python benchmarks/algorithms.py --out runs/algorithms                       # everything: 48 runs, hours on 2 cores
+    python benchmarks/algorithms.py --out runs/algorithms                       # all 48 runs, hours on 2 cores
     python benchmarks/algorithms.py --out runs/algorithms --only text --seeds 1
 
-Each cell is a run through the command line, of the configuration of the task with `algorithm.name` and `echo.coef`.
-A run that is finished is not run again, so the command resumes where it was stopped. Reported: accuracy on validation
-problems after training, mean and standard error over the seeds, beside the accuracy before.
+Each run is started from the command line, with the configuration of the task, `algorithm.name` and `echo.coef`.
+Finished runs are not repeated: to resume after a stop, run the same command again. Prints the validation accuracy after
+training, mean and standard error over seeds, and the accuracy before training.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ COEFS = {"without": 0.0, "with": 0.001}
 
 
 def overrides(task: str, name: str, coef: float, seed: int, steps: int, folder: Path) -> list[str]:
-    """What the run of one cell changes of the task's configuration."""
+    """Return the keys of a run that differ from the task's configuration."""
     keys = algorithm_keys(name, coef, demonstration_key=lambda: "solution")
     return [
         *(f"{key}={value}" for key, value in keys.items()),
@@ -43,8 +43,8 @@ def overrides(task: str, name: str, coef: float, seed: int, steps: int, folder: 
     ]
 
 
-def run_cell(task: str, name: str, kind: str, seed: int, options: argparse.Namespace) -> dict[str, float]:
-    """summary.json of the cell's run, which is started if it has not been."""
+def run(task: str, name: str, kind: str, seed: int, options: argparse.Namespace) -> dict[str, float]:
+    """Return the summary.json of a run; start the run if it is not finished."""
     steps = options.steps or load_config(TASKS[task]).trainer.max_steps
     folder = options.out / f"{task}_{name}_{kind}_{seed}_{steps}_steps"
     if not (folder / "summary.json").is_file():
@@ -53,7 +53,7 @@ def run_cell(task: str, name: str, kind: str, seed: int, options: argparse.Names
     return json.loads((folder / "summary.json").read_text())
 
 
-def cell(values: list[float]) -> str:
+def mean_and_error(values: list[float]) -> str:
     error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
     return f"{statistics.mean(values):.3f} ± {error:.3f}"
 
@@ -63,25 +63,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--only", choices=sorted(TASKS), help="one of the tasks")
+    parser.add_argument("--only", choices=sorted(TASKS), help="run one of the tasks (default: both)")
     parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=ALGORITHMS)
-    parser.add_argument("--steps", type=int, help="fewer training steps than the configurations have")
+    parser.add_argument("--steps", type=int, help="training steps (default: those of the configuration)")
     options = parser.parse_args()
     tasks = [options.only] if options.only else list(TASKS)
-    found = {}
-    for seed in options.seeds:  # seed by seed, so that a table can be had early
+    summaries = {}
+    for seed in options.seeds:  # seed by seed: all algorithms have results after the first seed
         for task in tasks:
             for name in options.algorithms:
                 for kind in COEFS:
-                    found.setdefault((task, name, kind), []).append(run_cell(task, name, kind, seed, options))
+                    summaries.setdefault((task, name, kind), []).append(run(task, name, kind, seed, options))
     print(f"\nvalidation accuracy after training, mean ± standard error of {len(options.seeds)} seeds")
     print("| | " + " | ".join(f"{task}, {kind} EchoRL" for task in tasks for kind in COEFS) + " |")
     print("|" + " --- |" * (1 + len(tasks) * len(COEFS)))
     for name in options.algorithms:
-        cells = [cell([f["val/accuracy_after"] for f in found[task, name, kind]]) for task in tasks for kind in COEFS]
-        print(f"| {name} | " + " | ".join(cells) + " |")
+        rows = [
+            [each["val/accuracy_after"] for each in summaries[task, name, kind]] for task in tasks for kind in COEFS
+        ]
+        print(f"| {name} | " + " | ".join(map(mean_and_error, rows)) + " |")
     for task in tasks:
-        before = [f["val/accuracy_before"] for (its, _, _), facts in found.items() if its == task for f in facts]
+        runs = [each for (its_task, _, _), group in summaries.items() if its_task == task for each in group]
+        before = [each["val/accuracy_before"] for each in runs]
         print(f"before training, {task}: {statistics.mean(before):.3f}")
 
 

@@ -1,12 +1,12 @@
-"""What EchoRL costs in a step of EasyR1: steps of plain EasyR1 and of the adapter in turn, in one process, on a CPU.
+"""The overhead of EchoRL in a step of EasyR1: paired steps of plain EasyR1 and of the adapter, in one process on a CPU.
 
-    python benchmarks/easyr1_overhead.py                # where EasyR1 is installed; see docs/easyr1.md
+    python benchmarks/easyr1_overhead.py                # needs EasyR1; see docs/easyr1.md
 
-EasyR1's own worker (FSDP over gloo, one rank), data set, reward and advantages; sampling by the local engine, as in
-a CPU dry run. A step goes from prompts to the end of the update. The plain one has EasyR1's actor, the other the
-adapter's: entropies with the old log-probs, mining and its metrics on the driver, the echo term. Both of a pair start
-from the same weights and draw the same rollouts; which goes first changes from pair to pair. Ray's transport is left
-out: the adapter adds two (B, T) tensors of float32 to some twenty of the batch.
+Uses EasyR1's worker (FSDP over gloo, one rank), data set, reward and advantages, and samples with the local engine, as
+in a CPU dry run. A step is timed from the prompts to the end of the update. The plain step uses EasyR1's actor, the
+other the adapter's: entropies with the old log-probs, mining and its metrics on the driver, the echo term. Both steps
+of a pair start from the same weights and sample the same rollouts, in random order. Ray's transport is not included;
+the adapter adds two (B, T) float32 tensors to about twenty in the batch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import torch
 from ratios import describe
 
 import echorl_vl.engines
-import echorl_vl.engines.easyr1  # noqa: F401  (puts the CPU in the place of CUDA)
+import echorl_vl.engines.easyr1  # noqa: F401 - replaces CUDA by the CPU
 from echorl_vl.config import load_config
 from echorl_vl.core import make_splitter
 from echorl_vl.engines.ray.adjusted import for_dry_run
@@ -44,7 +44,7 @@ OVERRIDES = [
 
 
 class Bench:
-    """The parts of a step, built once."""
+    """The components of a step, built once."""
 
     def __init__(self, overrides: list[str]) -> None:
         from torchdata.stateful_dataloader import StatefulDataLoader
@@ -100,7 +100,7 @@ class Bench:
         self.batches = list(loader)
 
     def step(self, echo: bool, number: int) -> tuple[float, float]:
-        """Seconds on the clock and of the CPU of one step; the weights are put back first."""
+        """Run one step from the initial weights; returns wall-clock and CPU seconds."""
         from verl.protocol import DataProto
         from verl.trainer.ray_trainer import compute_advantage
         from verl.workers.fsdp_workers import FSDPWorker
@@ -159,7 +159,7 @@ def main() -> None:
             ratios.append(found[True][0] / found[False][0])
             cpu_ratios.append(found[True][1] / found[False][1])
             base.append(found[False][0])
-    print(f"{options.pairs} pairs, {options.threads} threads, {statistics.median(base):.2f} s a step of plain EasyR1")
+    print(f"{options.pairs} pairs, {options.threads} threads, {statistics.median(base):.2f} s per step of plain EasyR1")
     for name, values in (("seconds", ratios), ("CPU seconds", cpu_ratios)):
         print(f"{name} with / without EchoRL: {describe(values)}")
 

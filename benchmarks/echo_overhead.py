@@ -1,10 +1,10 @@
-"""What EchoRL costs: steps with and without the echo term in turn, in one process.
+"""The overhead of EchoRL: paired steps with and without the echo term, in one process.
 
     python benchmarks/echo_overhead.py                  # pairs of steps of configs/geo3k_tiny.yaml
 
-Both steps of a pair start from the same weights, draw the same rollouts and write no files; which goes first changes
-from pair to pair. The figures are medians of the paired ratios, from sampling to the end of the update: of the seconds
-on the clock, and of CPU seconds over all threads, which other programs on the machine disturb less.
+Both steps of a pair start from the same weights, sample the same rollouts and write no files, in random order. Prints
+the medians of the paired ratios, from sampling to the end of the update: of wall-clock seconds, and of CPU seconds over
+all threads, which depend less on other programs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from echorl_vl.engines.train_batch import batch_metrics, mine_clips
 def one_step(
     config: Config, context: TrainingContext, updater: Updater, step: int, coef: float
 ) -> tuple[float, float, float]:
-    """Seconds of a whole step on the clock and of the CPU, and seconds of mining alone."""
+    """Run one step; returns its wall-clock and CPU seconds, and the wall-clock seconds of mining."""
     prompts = [context.encoder.encode(context.train[index]) for index in context.order.batch(step)]
     started, cpu = time.perf_counter(), time.process_time()
     rollouts = generate(context.policy, prompts, training_params(config), step_generator(1, step, "rollout"))
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("config", nargs="?", default="configs/geo3k_tiny.yaml")
     parser.add_argument("overrides", nargs="*", help="key=value")
     parser.add_argument("--pairs", type=int, default=30)
-    parser.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
+    parser.add_argument("--threads", type=int, help="torch threads (default: torch's choice)")
     options = parser.parse_args()
     keep_freed_memory()
     if options.threads:
@@ -78,7 +78,7 @@ def main() -> None:
             cpu_ratios.append(cpu[config.echo.coef] / cpu[0.0])
             base.append(seconds[0.0])
     context.rewards.close()
-    print(f"{options.pairs} pairs, {torch.get_num_threads()} threads, {statistics.median(base):.2f} s a step without")
+    print(f"{options.pairs} pairs, {torch.get_num_threads()} threads, {statistics.median(base):.2f} s per step without")
     for name, values in (("seconds", ratios), ("CPU seconds", cpu_ratios)):
         print(f"{name} with / without EchoRL: {describe(values)}")
     print(f"mining alone: {statistics.median(mining_shares):.2%} of the step")

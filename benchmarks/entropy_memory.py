@@ -1,15 +1,15 @@
-"""What entropies cost beside log-probs that are computed anyway: peak memory and time, at the size of a 7B policy.
+"""The cost of entropies in addition to log-probs: peak memory and time, with the logits of a 7B policy.
 
     python benchmarks/entropy_memory.py                     # 8,192 packed tokens, vocabulary 151,936, bfloat16 logits
 
-Each figure comes from a process of its own that makes the logits and then does one thing:
+Each measurement runs in a separate process, which creates the logits and then computes:
 
-    logits      nothing more
-    host        log-probs as EasyR1 computes them without flash-attn: cross entropy of the logits in float32
-    host+echo   those, and the entropies by `core.token_entropy` in chunks of the adapter's size
-    echo        the entropies alone: what they add where the host's log-probs need no memory (flash-attn's kernel)
+    logits      nothing
+    host        log-probs as in EasyR1 without flash-attn: cross entropy of the logits in float32
+    host+echo   the same, and the entropies by `core.token_entropy` in chunks of the adapter's size
+    echo        only the entropies: the added memory if log-probs need none (flash-attn's kernel)
 
-On a GPU the peak is the allocator's, on a CPU that of the process.
+The peak is that of the allocator on a GPU, and that of the process on a CPU.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ KINDS = ("logits", "host", "host+echo", "echo")
 
 
 def measure(kind: str, tokens: int, vocabulary: int, device: str, repeats: int) -> dict[str, float]:
-    """Peak bytes and median seconds of one kind, in this process."""
+    """Measure peak bytes and median seconds of one kind, in this process."""
     generator = torch.Generator(device).manual_seed(0)
     logits = torch.empty(tokens, vocabulary, dtype=torch.bfloat16, device=device).normal_(generator=generator)
     labels = torch.randint(0, vocabulary, (tokens,), device=device, generator=generator)

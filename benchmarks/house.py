@@ -1,9 +1,9 @@
-"""How large the code is: lines of Python by folder, and files that are very small or very large.
+"""Count the lines of Python by folder, and the files that are very small or very large.
 
     python benchmarks/house.py                          # this checkout
     git worktree add ../before COMMIT && python benchmarks/house.py ../before
 
-The product is what users run: echorl_vl/, eval/ and geometry3k/. Every line counts, comments and blank ones too.
+The product consists of echorl_vl/, eval/ and geometry3k/. Comments and blank lines count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SMALL, LARGE = 40, 400
 
 
 def lines_of(checkout: Path, *folders: str) -> dict[str, int]:
-    """Path -> number of lines of every Python file below the folders, sorted."""
+    """Return path -> number of lines of every Python file below the folders, sorted."""
     files = sorted(path for folder in folders for path in (checkout / folder).rglob("*.py"))
     return {str(path.relative_to(checkout)): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
 
@@ -29,14 +29,14 @@ def main() -> None:
     options = parser.parse_args()
     product = lines_of(options.checkout, *PRODUCT)
     if not product:
-        parser.error(f"{options.checkout}: none of {', '.join(PRODUCT)} is there; expected a checkout of this project")
+        parser.error(f"{options.checkout}: expected a checkout of this project, with {', '.join(PRODUCT)}")
     modules = {path: lines for path, lines in product.items() if not path.endswith("__init__.py")}
     small = [path for path, lines in modules.items() if lines < SMALL]
     large = [path for path, lines in modules.items() if lines > LARGE]
     print(f"{sum(product.values()):>7,}  lines of product")
     for folder in FOLDERS:
         print(f"{sum(lines_of(options.checkout, folder).values()):>7,}  lines of {folder}/")
-    print(f"{len(modules):>7,}  modules of product, beside {len(product) - len(modules)} __init__.py")
+    print(f"{len(modules):>7,}  modules of product, and {len(product) - len(modules)} __init__.py")
     for files, what in ((small, f"under {SMALL}"), (large, f"over {LARGE}")):
         print(f"{len(files):>7,}  of them {what} lines")
         if options.list:

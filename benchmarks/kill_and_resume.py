@@ -1,12 +1,12 @@
-"""Small runs that are killed by SIGKILL at random moments and resumed until they are finished have to be the same, in
-metrics, rollouts, validations and final weights, bit for bit, as one that is left alone.
+"""Kill small runs at random moments, resume them, and compare with an uninterrupted run, bit for bit.
 
     python benchmarks/kill_and_resume.py
     python benchmarks/kill_and_resume.py --config configs/math_tiny.yaml --algorithms dapo luffy relift reinforce_ada
 
-Prints a line a run; exit status 1 if one differs, or doesn't finish. The moments are drawn (`--seed`) over the time
-that the undisturbed run takes, from the opening of its folder to its end; a run is killed one to three times. Processes
-are forked from one that has imported torch: most of a small run's time would else be imports.
+Metrics, rollouts, validations and final weights have to be the same. Prints a line per run; the exit status is 1 if a
+run differs or does not finish. A run is killed by SIGKILL one to three times. The moments are uniform over the duration
+of the uninterrupted run (`--seed`). Processes are forked from one that has imported torch, since imports would take
+most of a small run's time.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ FORKED.set_forkserver_preload(["echorl_vl.train", "echorl_vl.engines.local.run",
 
 
 def train(arguments: list[str], log: Path) -> None:
-    """`python -m echorl_vl.train ...` in this process, with its output in a file."""
+    """Run `python -m echorl_vl.train ...` in this process, with its output in a file."""
     from echorl_vl.train import main
 
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -64,7 +64,7 @@ def train(arguments: list[str], log: Path) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """One run: its configuration, where it goes, and where it says so."""
+    """A run: its arguments and its folder."""
 
     arguments: list[str]
     folder: Path
@@ -74,7 +74,7 @@ class Job:
         return self.folder.with_suffix(".log")
 
     def start(self) -> multiprocessing.Process:
-        """Starts it, or goes on with it; returns once it has its folder."""
+        """Start or resume the run; returns once it has locked its folder."""
         arguments = [*self.arguments, f"trainer.save_checkpoint_path={self.folder}"]
         process = FORKED.Process(target=train, args=(arguments, self.log))
         process.start()
@@ -85,7 +85,7 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        """Whether all of it is written: a kill from here on comes too late, and the same command starts another run."""
+        """Whether the run is complete: the same command would then start another run."""
         return (self.folder / "summary.json").exists()
 
     def last_step(self) -> int:
@@ -96,7 +96,7 @@ class Job:
 
 
 def disturb(job: Job, seconds: float, rng: random.Random) -> str:
-    """Kills a run one to three times and lets it finish; returns what was done. Raises RuntimeError if it fails."""
+    """Kill a run one to three times, then let it finish; returns a description. Raises RuntimeError if it fails."""
     kills, planned = [], rng.choice((1, 1, 2, 3))
     while True:
         process = job.start()
@@ -114,12 +114,12 @@ def disturb(job: Job, seconds: float, rng: random.Random) -> str:
             raise RuntimeError(f"exit status {process.exitcode}: see {job.log}")
         if kills:
             return "killed after " + ", ".join(kills)
-        shutil.rmtree(job.folder)  # it was quicker than the kill: once more, earlier
+        shutil.rmtree(job.folder)  # it finished before the kill: try again, with an earlier kill
         seconds *= 0.8
 
 
 def differences(one: Path, other: Path) -> Iterator[str]:
-    """What differs between two run folders that should be the same but for their times."""
+    """Yield the differences between two run folders, apart from times."""
     rows = [
         [{k: v for k, v in row.items() if not k.startswith(NOT_REPEATABLE)} for row in read_metrics(folder)]
         for folder in (one, other)
@@ -127,8 +127,8 @@ def differences(one: Path, other: Path) -> Iterator[str]:
     if len(rows[0]) != len(rows[1]):
         yield f"metrics.jsonl: {len(rows[0])} and {len(rows[1])} rows"
     for ours, theirs in zip(*rows, strict=False):
-        if wrong := [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]:
-            yield f"metrics.jsonl, step {ours['step']}: {', '.join(sorted(wrong)[:5])}"
+        if differing := [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]:
+            yield f"metrics.jsonl, step {ours['step']}: {', '.join(sorted(differing)[:5])}"
     for kind in ("rollouts", "validation"):
         names = [{path.name for path in (folder / kind).glob("step_*.parquet")} for folder in (one, other)]
         if names[0] != names[1]:
@@ -140,15 +140,15 @@ def differences(one: Path, other: Path) -> Iterator[str]:
     if not all(path.is_file() for path in weights) or weights[0].read_bytes() != weights[1].read_bytes():
         yield str(WEIGHTS)
     if other.with_name(f"{other.name}_2").exists():
-        yield f"{other.name}_2: it was trained anew"
+        yield f"{other.name}_2: a new run was started"
     if not (other / "plots").is_dir():
         yield "plots"
 
 
 def small_arguments(config: str, algorithm: str | None, folder: Path) -> list[str]:
-    """The command line of a small run of `config`, on a few of its validation problems."""
+    """Return the arguments of a small run of `config`, on a few of its validation problems."""
     import echorl_vl.engines
-    import echorl_vl.generators  # noqa: F401 - both register what they hold
+    import echorl_vl.generators  # noqa: F401 - both register their contents
     from echorl_vl.algorithms import ALGORITHMS
     from echorl_vl.config import load_config
     from echorl_vl.data.generated import load_generated
@@ -169,27 +169,27 @@ def small_arguments(config: str, algorithm: str | None, folder: Path) -> list[st
 
 
 def run_all(arguments: list[str], name: str, options: argparse.Namespace, out: Path) -> int:
-    """Runs with one configuration; returns how many continuations were identical."""
+    """Run one configuration; returns the number of identical continuations."""
     whole = Job(arguments, out / "whole")
     process, started = whole.start(), time.monotonic()
     process.join()
     seconds = time.monotonic() - started
     if process.exitcode:
-        raise RuntimeError(f"the undisturbed run ended with exit status {process.exitcode}: see {whole.log}")
-    print(f"{name}: {STEPS} steps, {seconds:.1f} s undisturbed", flush=True)
+        raise RuntimeError(f"the uninterrupted run ended with exit status {process.exitcode}: see {whole.log}")
+    print(f"{name}: {STEPS} steps, {seconds:.1f} s uninterrupted", flush=True)
 
     def one(number: int) -> bool:
         job = Job(arguments, out / f"run_{number:03d}")
         try:
-            told = disturb(job, seconds, random.Random(f"{options.seed} {name} {number}"))
-            wrong = list(differences(whole.folder, job.folder))
+            description = disturb(job, seconds, random.Random(f"{options.seed} {name} {number}"))
+            differing = list(differences(whole.folder, job.folder))
         except (RuntimeError, UserError) as error:
-            told, wrong = "failed", [str(error)]
-        verdict = "identical" if not wrong else f"DIFFERS: {'; '.join(wrong[:4])} ({job.folder})"
-        print(f"{name} {number:3d}: {told}: {verdict}", flush=True)
-        if not wrong:
+            description, differing = "failed", [str(error)]
+        verdict = "identical" if not differing else f"DIFFERS: {'; '.join(differing[:4])} ({job.folder})"
+        print(f"{name} {number:3d}: {description}: {verdict}", flush=True)
+        if not differing:
             shutil.rmtree(job.folder)
-        return not wrong
+        return not differing
 
     with ThreadPoolExecutor(options.jobs) as pool:
         return sum(pool.map(one, range(1, options.runs + 1)))
@@ -198,14 +198,14 @@ def run_all(arguments: list[str], name: str, options: argparse.Namespace, out: P
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--config", default="configs/geo3k_tiny.yaml", help="a configuration with generated problems")
-    parser.add_argument("--algorithms", nargs="+", help="base algorithms; by default the configuration's own")
-    parser.add_argument("--runs", type=int, default=40, help="killed runs of each algorithm")
-    parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1) // 2), help="runs at a time")
-    parser.add_argument("--seed", type=int, default=1, help="of the moments at which runs are killed")
-    parser.add_argument("--out", type=Path, help="folder for the runs (it stays); by default a temporary one")
+    parser.add_argument("--algorithms", nargs="+", help="base algorithms (default: the configuration's)")
+    parser.add_argument("--runs", type=int, default=40, help="killed runs per algorithm")
+    parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1) // 2), help="parallel runs")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the moments of the kills")
+    parser.add_argument("--out", type=Path, help="folder of the runs, which is kept (default: a temporary folder)")
     options = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes to come: another number of threads rounds in another way
-    os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker"  # a killed process leaves things to it: that is meant
+    os.environ["OMP_NUM_THREADS"] = "1"  # rounding depends on the number of threads
+    os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker"  # killed processes leave resources behind
     out = options.out or Path(tempfile.mkdtemp(prefix="kill_and_resume_"))
     same = total = 0
     for algorithm in options.algorithms or [None]:

@@ -1,12 +1,11 @@
-"""Time of EchoClip mining alone: steps by newline, their entropies, and the choice of clips.
+"""The time of EchoClip mining: splitting at newlines, step entropies, and the selection of clips.
 
-    python benchmarks/mining.py                      # 1,024 rollouts of 2,048 tokens, 8 a group, 2 threads
+    python benchmarks/mining.py                      # 1,024 rollouts of 2,048 tokens, groups of 8, 2 threads
     python benchmarks/mining.py --rows 4096 --select topk
 
-Prints the median and the spread over repeats, for each part and for the whole, and the CPU time over all threads (on a
-busy machine the wall time says more about the other processes).
-Rollouts are random tokens of a made-up vocabulary as large as Qwen2.5's, in which about one token in `--step-tokens`
-has a newline; response lengths are ragged, between half and the whole of `--length`.
+Prints the median and spread of the wall-clock time over repeats, for each part and in total, and the CPU time over all
+threads, which depends less on other processes. Rollouts are random tokens of a made-up vocabulary of Qwen2.5's size, in
+which about one token in `--step-tokens` has a newline. Response lengths are between half and all of `--length`.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ def make_batch(rows: int, length: int, group: int, seed: int) -> Batch:
 
 
 def make_splitter(step_tokens: int) -> NewlineSplitter:
-    """A vocabulary in which one token in `step_tokens` has a newline, a third of those with nothing else."""
+    """Make a vocabulary in which one token in `step_tokens` has a newline, and a third of these nothing else."""
     ending = [("\n", ".\n", ")\n\n")[token // step_tokens % 3] for token in range(VOCABULARY)]
     texts = [ending[token] if token % step_tokens == 0 else " word" for token in range(VOCABULARY)]
     return NewlineSplitter(TokenTable(texts))
@@ -69,7 +68,7 @@ def mine_clips(batch: Batch, splitter: NewlineSplitter, config: EchoConfig) -> E
 
 
 def measure(call: Callable[[], object], repeats: int) -> list[tuple[float, float]]:
-    """(wall, CPU) milliseconds of each repeat, after two that warm up."""
+    """Measure (wall-clock, CPU) milliseconds of each repeat, after two warm-up calls."""
     times = []
     for _ in range(repeats + 2):
         wall, cpu = time.perf_counter(), time.process_time()
@@ -89,10 +88,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1024, help="rollouts (default: %(default)s)")
     parser.add_argument("--length", type=int, default=2048, help="tokens, padded (default: %(default)s)")
-    parser.add_argument("--group", type=int, default=8, help="rollouts a prompt (default: %(default)s)")
+    parser.add_argument("--group", type=int, default=8, help="rollouts per prompt (default: %(default)s)")
     parser.add_argument("--step-tokens", type=int, default=20, help="mean length of a step (default: %(default)s)")
     parser.add_argument("--select", choices=SELECTORS, default="max")
-    parser.add_argument("--k", type=int, default=4, help="clips a group for topk (default: %(default)s)")
+    parser.add_argument("--k", type=int, default=4, help="clips per group for topk (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=20, help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)

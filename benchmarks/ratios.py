@@ -1,16 +1,18 @@
-"""How paired ratios are reported."""
+"""Format paired ratios."""
 
 from __future__ import annotations
 
-import random
 import statistics
 from collections.abc import Sequence
 
+import numpy as np
+from scipy.stats import bootstrap
+
 
 def describe(ratios: Sequence[float]) -> str:
-    """Median with its 95 % interval (bootstrap of 2,000, seeded), and the quartiles."""
-    rng = random.Random(0)
-    medians = sorted(statistics.median(rng.choices(ratios, k=len(ratios))) for _ in range(2000))
-    low, _, high = statistics.quantiles(ratios, n=4)
+    """Return the median with its 95 % interval (percentile bootstrap, seeded), and the quartiles."""
+    found = bootstrap((ratios,), np.median, n_resamples=10_000, method="percentile", rng=np.random.default_rng(0))
+    low, high = found.confidence_interval
+    first, _, third = statistics.quantiles(ratios, n=4)
     middle = statistics.median(ratios)
-    return f"median {middle:.4f} (95 % {medians[50]:.4f} to {medians[1949]:.4f}), quartiles {low:.4f} to {high:.4f}"
+    return f"median {middle:.4f} (95 % {low:.4f} to {high:.4f}), quartiles {first:.4f} to {third:.4f}"

@@ -1,9 +1,10 @@
-"""Time of a rollout and of an update's forward and backward, with pictures of two sizes, on a CPU.
+"""The time of rollouts and of an update, with images of two sizes, on a CPU.
 
     python benchmarks/rollout_step.py [--threads 2] [--repeats 3] [--padded]
 
-8 prompts x 8 rollouts x 64 tokens (no end before), a Qwen2.5-VL with about 2M parameters and random weights, float32.
-`update` is one optimizer step over the 64 rows in micro-batches of `--micro` rows: forward, backward, clipping, AdamW.
+8 prompts x 8 rollouts x 64 tokens (end tokens are ignored), with a Qwen2.5-VL of about 2M parameters, random weights,
+float32. `update` is one optimizer step over the 64 rows in micro-batches of `--micro` rows: forward, backward, gradient
+clipping, AdamW.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ PROMPTS, PER_PROMPT, TOKENS = 8, 8, 64
 
 
 def measure(policy, optimizer, edge: int, micro: int, packed: bool, repeats: int) -> tuple[float, float]:
-    """Median seconds of rollout and update with pictures of edge x edge pixels."""
+    """Measure the median seconds of rollout and update with images of edge x edge pixels."""
     patches = edge // 14
     prompts = [prompt("What is the length of side AB?", (patches, patches), seed=i) for i in range(PROMPTS)]
     params = SamplingParams(n=PER_PROMPT, temperature=1.0, max_tokens=TOKENS, ignore_eos=True)
@@ -46,16 +47,16 @@ def measure(policy, optimizer, edge: int, micro: int, packed: bool, repeats: int
         end = time.perf_counter()
         rollout.append(middle - start)
         update.append(end - middle)
-    return median(rollout[1:]), median(update[1:])  # the first one warms up
+    return median(rollout[1:]), median(update[1:])  # without the warm-up
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--micro", type=int, default=32, help="rows of a micro-batch")
+    parser.add_argument("--micro", type=int, default=32, help="rows per micro-batch")
     parser.add_argument("--padded", action="store_true", help="one padded row per rollout instead of packing")
-    parser.add_argument("--give-back", action="store_true", help="leave glibc's malloc as it is")
+    parser.add_argument("--give-back", action="store_true", help="don't change the settings of glibc's malloc")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if not options.give_back:

@@ -1,13 +1,12 @@
-"""Do two commits train the same? Runs both on this machine and compares their metrics, row by row, but for times.
+"""Compare the training metrics of two commits, row by row, apart from times.
 
-    python benchmarks/same_numbers.py BASE HEAD             # every algorithm, images and text, resumed runs, a KL
+    python benchmarks/same_numbers.py BASE HEAD             # all algorithms, images and text, resumed runs, KL
     python benchmarks/same_numbers.py BASE HEAD --tasks math_tiny --algorithms grpo dapo --steps 4
 
-For a change that should not alter results. Each run is the task's configuration with `algorithm.name`, its first
-steps and the validation after the last; a resumed run is stopped half-way and started again; `kl` is GRPO with a
-reference policy and a validation before the first step as well. The two commits are checked out beside each other and
-run by the Python that runs this script, so both see the same libraries. Prints a line a run; the exit status is 1
-where two differ.
+For changes that should not alter results. Each run takes the first steps of the task's configuration with
+`algorithm.name`, and a validation after the last step. A resumed run is stopped half-way and started again; `kl` is
+GRPO with a reference policy, and also validates before the first step. Both commits are checked out and run by the
+Python that runs this script, with the same libraries. Prints a line per run; the exit status is 1 if runs differ.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ TIMES = ("time", "timing_s/", "perf/")
 
 
 def arguments(task: str, name: str, steps: int, folder: Path) -> list[str]:
-    """What the run changes of the task's configuration. The schedules are those of the whole run."""
+    """Return the arguments of a run: the task's configuration and the keys that differ from it."""
     algorithm = RUNS[name]
     needs_demonstrations = algorithm in ("luffy", "uft", "sft", "relift", "srft")
     return [
@@ -60,12 +59,12 @@ def arguments(task: str, name: str, steps: int, folder: Path) -> list[str]:
         "trainer.rollout_save_freq=0",
         "trainer.logger=[console, file]",
         f"trainer.save_checkpoint_path={folder}",
-        *OWN_KEYS.get(name, []),  # the last of two values of a key counts
+        *OWN_KEYS.get(name, []),  # later values override earlier ones
     ]
 
 
 def train(tree: Path, task: str, name: str, steps: int, folder: Path) -> str | None:
-    """Runs one training of the code in `tree`; None, or the end of what it printed where it failed."""
+    """Run a training of the code in `tree`; returns None, or the end of its output if it failed."""
     command = [sys.executable, "-m", "echorl_vl.train", *arguments(task, name, steps, folder)]
     environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
 
@@ -89,26 +88,26 @@ def train(tree: Path, task: str, name: str, steps: int, folder: Path) -> str | N
 
 
 def metrics(folder: Path) -> list[dict]:
-    """The rows of a run, without what may differ between two equal runs."""
+    """Read the metrics of a run, without times."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{key: value for key, value in row.items() if not key.startswith(TIMES)} for row in rows]
 
 
 def difference(base: list[dict], head: list[dict]) -> str | None:
-    """The first thing in which two runs differ, values as the file has them; None where they are equal."""
+    """Return the first difference between two runs; None if they are equal."""
     if len(base) != len(head):
         return f"{len(base)} rows and {len(head)}"
     for one, other in zip(base, head, strict=True):
         for key in sorted(one.keys() | other.keys()):
-            # As texts: NaN is NaN, and a key that a side has not is no null.
-            values = [json.dumps(row[key]) if key in row else "not there" for row in (one, other)]
+            # Compared as text, so that NaN equals NaN and a missing key differs from null.
+            values = [json.dumps(row[key]) if key in row else "missing" for row in (one, other)]
             if values[0] != values[1]:
                 return f"step {one.get('step')}: {key} is {values[0]} and {values[1]}"
     return None
 
 
 def compare(trees: dict[str, Path], task: str, name: str, steps: int, out: Path) -> str | None:
-    """Runs one training of both commits; what differs or failed, None for equal runs."""
+    """Run a training of both commits; returns the difference or failure, None if they are equal."""
     found = {}
     for side, tree in trees.items():
         folder = out / side / f"{task}_{name}"
@@ -125,7 +124,7 @@ def main() -> int:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--algorithms", nargs="+", choices=RUNS, default=list(RUNS))
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--jobs", type=int, default=2, help="parallel runs, one thread each")
     options = parser.parse_args()
     differing = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -148,7 +147,7 @@ def main() -> int:
             for tree in trees.values():
                 command = ["git", "-C", str(REPOSITORY), "worktree", "remove", "--force", str(tree)]
                 subprocess.run(command, check=False, capture_output=True)
-    print(f"{len(runs) - differing} of {len(runs)} runs are equal in all metrics but times ({options.steps} steps)")
+    print(f"{len(runs) - differing} of {len(runs)} runs are equal in all metrics except times ({options.steps} steps)")
     return int(differing > 0)
 
 

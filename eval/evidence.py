@@ -1,4 +1,4 @@
-"""`python -m eval.evidence`: the paper's analyses made again. The same as `echorl evidence`."""
+"""`python -m eval.evidence`, the same as `echorl evidence`; see `echorl_vl.evidence`."""
 
 import sys
 

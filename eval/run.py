@@ -1,4 +1,4 @@
-"""`python -m eval.run`: a checkpoint on benchmarks. The same as `echorl eval`; see `echorl_vl.evaluation.run`."""
+"""`python -m eval.run`, the same as `echorl eval`; see `echorl_vl.evaluation.run`."""
 
 import sys
 

@@ -81,4 +81,4 @@ def test_missing_files_are_reported(script, two_runs) -> None:
     shutil.rmtree(two_runs[1] / "global_step_8")
     shutil.rmtree(two_runs[1] / "plots")
     two_runs[1].with_name("other_2").mkdir()
-    assert list(script.differences(*two_runs)) == [str(script.WEIGHTS), "other_2: it was trained anew", "plots"]
+    assert list(script.differences(*two_runs)) == [str(script.WEIGHTS), "other_2: a new run was started", "plots"]
