@@ -35,7 +35,7 @@ _GRADES: Keys = {"uid": str, "truth": str, "answers": list, "correct": list}
 
 
 @dataclass(frozen=True)
-class Side:
+class BenchmarkResult:
     """One benchmark in one folder.
 
     Attributes:
@@ -113,7 +113,7 @@ def compare(a: Path, b: Path, seed: int = 0, resamples: int = RESAMPLES) -> tupl
     return [_compare(name, sides_a[name], sides_b[name], larger.get(name), seed, resamples) for name in names], only
 
 
-def _part_of(sides: dict[str, Side]) -> dict[str, str]:
+def _part_of(sides: dict[str, BenchmarkResult]) -> dict[str, str]:
     """Map a benchmark to a larger one that contains all of its questions, such as amc23 to amc83."""
     texts = {
         name: {re.sub(r"\W+", "", question["text"]) for question in side.questions.values()}
@@ -129,7 +129,9 @@ def _part_of(sides: dict[str, Side]) -> dict[str, str]:
     return parts
 
 
-def _compare(name: str, a: Side, b: Side, part_of: str | None, seed: int, resamples: int) -> Comparison:
+def _compare(
+    name: str, a: BenchmarkResult, b: BenchmarkResult, part_of: str | None, seed: int, resamples: int
+) -> Comparison:
     if a.settings["questions_sha256"] != b.settings["questions_sha256"]:
         raise UserError(
             f"{name}: {a.path} and {b.path} have different questions ({len(a.grades)} of {a.settings['edition']}, "
@@ -175,7 +177,7 @@ def _protocol(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[st
     ]
 
 
-def _sides(folder: Path) -> dict[str, Side]:
+def _sides(folder: Path) -> dict[str, BenchmarkResult]:
     """Read the benchmarks in a folder of `eval.run`, or in the folder of one benchmark."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
@@ -196,7 +198,7 @@ def _sides(folder: Path) -> dict[str, Side]:
                 f"{path / 'grades.jsonl'}: expected a verdict for each question of questions.jsonl, in the same order: "
                 f"grade again with `{program('eval', 'eval.run')} --grade-only`"
             )
-        sides[result["benchmark"]] = Side(
+        sides[result["benchmark"]] = BenchmarkResult(
             path, result["settings"], result["grading"], grades, questions, result["partial"]
         )
     return sides

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 from decimal import Context, Decimal
 
 from echorl_vl.answers.text import plain, squash
-from echorl_vl.evaluation.benchmarks.base import Graded, cluster_numbers
+from echorl_vl.evaluation.benchmarks.base import GradedQuestion, cluster_numbers
 from echorl_vl.evaluation.grading.graders import value_of
 from echorl_vl.shares import known_error
 
@@ -71,7 +71,7 @@ def ks(samples: int) -> list[int]:
     return sorted({2**power for power in range(samples.bit_length()) if 2**power <= samples} | {samples})
 
 
-def summary(graded: Sequence[Graded]) -> dict[str, float]:
+def summary(graded: Sequence[GradedQuestion]) -> dict[str, float]:
     """Return the metrics that all benchmarks have. Lengths are in tokens.
 
     `standard_error` is that of the accuracy (avg@n), clustered by `Question.cluster`; nan for fewer than two clusters.
@@ -90,7 +90,9 @@ def summary(graded: Sequence[Graded]) -> dict[str, float]:
     return metrics
 
 
-def breakdown(graded: Sequence[Graded], key: Callable[[Graded], str | None]) -> dict[str, dict[str, float]]:
+def breakdown(
+    graded: Sequence[GradedQuestion], key: Callable[[GradedQuestion], str | None]
+) -> dict[str, dict[str, float]]:
     """Return {group: {questions, accuracy, standard_error}}, sorted by group; questions without a group don't count."""
     sizes = Counter(group for one in graded if (group := key(one)) is not None)
     table = {}
@@ -104,7 +106,7 @@ def breakdown(graded: Sequence[Graded], key: Callable[[Graded], str | None]) -> 
     return table
 
 
-def _standard_error(graded: Sequence[Graded]) -> float:
+def _standard_error(graded: Sequence[GradedQuestion]) -> float:
     """Return the cluster-robust standard error of the mean accuracy (Liang and Zeger, 1986); nan for C < 2 clusters.
 
     It is sqrt(C / (C - 1) * sum over clusters of (sum over the cluster's questions of accuracy - mean)^2) / Q. With one

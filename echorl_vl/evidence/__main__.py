@@ -88,7 +88,7 @@ def _show_plan(console: Console, store: Store, runs: list) -> None:
     known = [seconds for _, seconds in plan.values() if seconds is not None]
     least = "" if len(known) == len(plan) else "at least "
     count = str(sum(count for count, _ in plan.values()))
-    table.add_row("in all", count, f"{least}{sum(known) / 60:.0f}", style="bold")
+    table.add_row("total", count, f"{least}{sum(known) / 60:.0f}", style="bold")
     console.print(table)
 
 
@@ -128,7 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="folder of runs and results; existing runs are kept")
     parser.add_argument("--task", choices=sorted(TASKS), help="one of the tiny tasks (default: both)")
     parser.add_argument("--config", help="your configuration, instead of a task")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], metavar="N", help="(1 2 3 4 5)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], metavar="N", help="seeds of the trainings (1 2 3 4 5)"
+    )
     parser.add_argument("--test", nargs="+", default=[], metavar="NAME=SET", help="problem sets to test on")
     parser.add_argument("--samples", type=int, default=4, help="responses to each test problem (%(default)s)")
     parser.add_argument("--problems", type=int, help="limit on the problems of a measurement (default: its own number)")

@@ -9,16 +9,18 @@ from itertools import combinations, product
 
 import pytest
 
-from echorl_vl.evaluation.benchmarks.base import Graded, Question
+from echorl_vl.evaluation.benchmarks.base import GradedQuestion, Question
 from echorl_vl.evaluation.metrics import answer_key, average_at_k, breakdown, ks, majority_at_k, pass_at_k, summary
 from echorl_vl.evaluation.report import with_error
 
 QUESTION = Question("q", "?", "1")
 
 
-def graded(*rows: tuple[bool, ...], **fields) -> list[Graded]:
+def graded(*rows: tuple[bool, ...], **fields) -> list[GradedQuestion]:
     return [
-        Graded(Question(str(index), "?", "1", **fields), ("1",) * len(row), row, (False,) * len(row), (3,) * len(row))
+        GradedQuestion(
+            Question(str(index), "?", "1", **fields), ("1",) * len(row), row, (False,) * len(row), (3,) * len(row)
+        )
         for index, row in enumerate(rows)
     ]
 
@@ -138,8 +140,8 @@ def test_one_response_per_question_gives_no_pass_at_k():
 
 def test_rates_are_shares_of_responses():
     rows = [
-        Graded(QUESTION, ("1", None), (True, False), (False, True), (10, 20)),
-        Graded(QUESTION, (None, None), (False, False), (True, True), (20, 30)),
+        GradedQuestion(QUESTION, ("1", None), (True, False), (False, True), (10, 20)),
+        GradedQuestion(QUESTION, (None, None), (False, False), (True, True), (20, 30)),
     ]
     metrics = summary(rows)
     assert (metrics["truncated"], metrics["no_answer"], metrics["response_tokens"]) == (0.75, 0.75, 20.0)

@@ -6,18 +6,18 @@ import random
 
 import pytest
 
-from echorl_vl.evaluation.benchmarks.base import Graded, Question
+from echorl_vl.evaluation.benchmarks.base import GradedQuestion, Question
 from echorl_vl.evaluation.benchmarks.hallusionbench import consistency
 from echorl_vl.evaluation.benchmarks.mathverse import by_version
 from echorl_vl.evaluation.benchmarks.wemath import four_dimensions
 from echorl_vl.evaluation.report import _number
 
 
-def one(question: Question, *correct: bool) -> Graded:
-    return Graded(question, ("x",) * len(correct), correct, (False,) * len(correct), (1,) * len(correct))
+def one(question: Question, *correct: bool) -> GradedQuestion:
+    return GradedQuestion(question, ("x",) * len(correct), correct, (False,) * len(correct), (1,) * len(correct))
 
 
-def wemath(problem: str, steps: int, *verdicts: bool) -> list[Graded]:
+def wemath(problem: str, steps: int, *verdicts: bool) -> list[GradedQuestion]:
     """Return a problem of `steps` steps, given the verdicts on the steps and then on the problem."""
     parts = [*map(str, range(1, steps + 1)), "multi"]
     return [
@@ -72,7 +72,7 @@ def test_counts_are_not_averaged():
     assert _number(metrics["score (strict)"]) == "100.0 %"
 
 
-def hallusion(figure: str, question: str, *correct: bool) -> Graded:
+def hallusion(figure: str, question: str, *correct: bool) -> GradedQuestion:
     groups = {"category": "VD", "subcategory": "map", "set_id": "0", "figure_id": figure, "question_id": question}
     return one(Question(f"{figure}{question}", "?", "yes", "yes_no", groups=groups), *correct)
 
@@ -99,7 +99,7 @@ def test_consistency_uses_one_response_per_question():
 
 
 def test_mathverse_versions():
-    def row(version: str, *correct: bool) -> Graded:
+    def row(version: str, *correct: bool) -> GradedQuestion:
         return one(Question(f"{version}{correct}", "?", "A", groups={"version": version}), *correct)
 
     graded = [row("Text Lite", True, False), row("Text Lite", True, True), row("Vision Only", False, False)]

@@ -93,7 +93,7 @@ def records_sha256(records: Iterable[Mapping[str, Any]]) -> str:
 
 
 @dataclass(frozen=True)
-class Graded:
+class GradedQuestion:
     """A question with its n graded responses.
 
     Attributes:
@@ -120,7 +120,7 @@ Verdicts = Sequence[tuple[Question, bool]]
 """Questions, each with the verdict on one response."""
 
 
-def over_samples(graded: Sequence[Graded], metric: Callable[[Verdicts], dict[str, float]]) -> dict[str, float]:
+def over_samples(graded: Sequence[GradedQuestion], metric: Callable[[Verdicts], dict[str, float]]) -> dict[str, float]:
     """Compute a metric from the first response to every question, from the second, ..., and average its values.
 
     A metric over several questions, such as whether all of them are correct, needs one response to each. Values of
@@ -219,7 +219,7 @@ class Benchmark:
     columns: tuple[str | tuple[str, ...], ...]
     read: Callable[[Row], Question]
     samples: int = 1
-    own_metrics: Callable[[Sequence[Graded]], dict[str, float]] | None = None
+    own_metrics: Callable[[Sequence[GradedQuestion]], dict[str, float]] | None = None
     images: bool = False
     shuffled: bool = False
     note: str = ""

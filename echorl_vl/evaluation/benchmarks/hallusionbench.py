@@ -9,7 +9,7 @@ from echorl_vl.evaluation.benchmarks import rows
 from echorl_vl.evaluation.benchmarks.base import (
     Benchmark,
     Edition,
-    Graded,
+    GradedQuestion,
     Hub,
     Question,
     Row,
@@ -38,7 +38,7 @@ def read(row: Row) -> Question:
     )
 
 
-def consistency(graded: Sequence[Graded]) -> dict[str, float]:
+def consistency(graded: Sequence[GradedQuestion]) -> dict[str, float]:
     """Return the shares of correct answers (aAcc), of questions correct on all figures (qAcc), of figures with all
     questions correct (fAcc).
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from echorl_vl.evaluation.benchmarks import rows
-from echorl_vl.evaluation.benchmarks.base import Benchmark, Edition, Graded, Hub, Question, Row
+from echorl_vl.evaluation.benchmarks.base import Benchmark, Edition, GradedQuestion, Hub, Question, Row
 from echorl_vl.evaluation.benchmarks.choices import INSTRUCTION, LETTERS
 
 _CHOICE = re.compile(r"^\s*\(?([A-H])\s*[:.)]\s*(.+?)\s*$", re.MULTILINE)
@@ -32,7 +32,7 @@ def read(row: Row) -> Question:
     )
 
 
-def by_version(graded: Sequence[Graded]) -> dict[str, float]:
+def by_version(graded: Sequence[GradedQuestion]) -> dict[str, float]:
     """Return the accuracy of each problem version. Each has the same 788 problems: their mean is the accuracy."""
     versions: dict[str, list[float]] = {}
     for one in graded:

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 
 from echorl_vl.errors import UserError
 from echorl_vl.evaluation.benchmarks import rows
-from echorl_vl.evaluation.benchmarks.base import Benchmark, Edition, Graded, Hub, Question, Row, Verdicts, over_samples
+from echorl_vl.evaluation.benchmarks.base import (
+    Benchmark,
+    Edition,
+    GradedQuestion,
+    Hub,
+    Question,
+    Row,
+    Verdicts,
+    over_samples,
+)
 from echorl_vl.evaluation.benchmarks.choices import LETTERS, ask
 
 _CHOICE = re.compile(r"(?:^|[;；\s])\s*([A-H])\s*[.．、]\s*(?![;；])")
@@ -37,7 +46,7 @@ def read(row: Row) -> Question:
     )
 
 
-def four_dimensions(graded: Sequence[Graded]) -> dict[str, float]:
+def four_dimensions(graded: Sequence[GradedQuestion]) -> dict[str, float]:
     """Compute We-Math's four-dimensional metric, strict and loose, as the authors' `four_dimensional_metrics.py` does.
 
     Each problem of several steps falls into one class:

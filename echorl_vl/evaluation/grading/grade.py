@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from echorl_vl.answers.grading import TOLERANCE
 from echorl_vl.errors import UserError
-from echorl_vl.evaluation.benchmarks.base import Graded, Question
+from echorl_vl.evaluation.benchmarks.base import GradedQuestion, Question
 from echorl_vl.evaluation.generation.base import Response
 from echorl_vl.evaluation.grading.extract import extract
 from echorl_vl.evaluation.grading.graders import GRADERS, Grade, Item, quick
@@ -30,7 +30,7 @@ class Grades:
             to the same truth are graded and counted once.
     """
 
-    graded: list[Graded]
+    graded: list[GradedQuestion]
     verdicts: dict[str, list[tuple[bool, ...]]]
     failures: dict[str, int] = field(default_factory=dict)
 
@@ -122,7 +122,7 @@ class Grader:
             for name in GRADERS:
                 by_grader[name].append(tuple(self._is_correct(name, question, answer, verdicts) for answer in row))
         graded = [
-            Graded(
+            GradedQuestion(
                 question,
                 row,
                 correct,
