@@ -46,7 +46,7 @@ def write_starter(config: Path, text: bool = False, reward: Path | None = None) 
     for path, suffixes in ((config, (".yaml", ".yml")), (reward, (".py",))):
         if path is not None:
             _check(path, suffixes)
-    content = (STARTER / ("text.yaml" if text else "pictures.yaml")).read_text(encoding="utf-8")
+    content = (STARTER / ("text.yaml" if text else "images.yaml")).read_text(encoding="utf-8")
     name = re.sub(r"[^\w.-]+", "_", config.stem)
     content = content.replace("RUN_NAME", name).replace("NAME.yaml", str(config))
     files = {config: content}

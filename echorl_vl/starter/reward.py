@@ -1,16 +1,16 @@
-"""A reward to start from: is the last \\boxed{...} the answer, and is there reasoning before it?"""
+"""A reward to adapt: whether the last \\boxed{...} is the answer, and whether there is reasoning before it."""
 
 import re
 
 REWARD_NAME = "my_reward"
-REWARD_TYPE = "sequential"  # one response at a time; "batch", the default, gets a list of them
+REWARD_TYPE = "sequential"  # gets one response at a time; "batch", the default, gets a list
 
 
 def compute_score(reward_input, format_weight=0.1):
     """Score one rollout: a dict with "response", "response_length" (tokens) and "ground_truth".
 
-    "overall" is what the policy is trained on. "accuracy" says whether the answer is correct: rollouts with 1 are
-    verified, and EchoRL clips come from these alone. Every further part is logged as reward/<part>.
+    "overall" is the reward. "accuracy" says whether the answer is correct: rollouts with 1 are verified, and EchoRL
+    takes clips from these only. Each other part is logged as reward/<part>.
     """
     response = reward_input["response"]
     boxes = re.findall(r"\\boxed\{([^{}]*)\}", response)
