@@ -1,4 +1,4 @@
-"""What the tests of the engines on Ray share: whole runs in processes of their own, and updates rank by rank."""
+"""Shared by the tests of the engines on Ray: whole runs in separate processes, and updates rank by rank."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ SMALL = [
     "worker.rollout.n=4",
     "worker.actor.micro_batch_size_per_device_for_experience=8",
 ]
-"""Overrides of `RECIPE` for a CPU dry run of a minute, most of which is the start of Ray."""
+"""Overrides of `RECIPE` for a CPU dry run of a minute, most of it the start of Ray."""
 
 
-def holds(condition: bool, host: Any, what: str, found: Any = None) -> None:
-    """Fails, naming the host and both versions, where what the adapter relies on beside names is no longer so."""
+def expect(condition: bool, host: Any, what: str, found: Any = None) -> None:
+    """Assert a behaviour of the host; the failure names the host and both versions."""
     got = "" if found is None else f"; got {found}"
-    versions = f"measured with {host.measured}, here is {host.found()}"
+    versions = f"tested with {host.measured}, got {host.found()}"
     assert condition, f"{host.name} has changed ({versions}): expected that {what}{got}"
 
 
 # --- whole runs ---
 
 LONGEST = 900
-"""Seconds that a run may take: it is a minute on two cores that do nothing else."""
+"""Maximum seconds of a run, which takes a minute on two idle cores."""
 
 
 class Run(FinishedRun):
-    """A run in another process, by which all that it started is marked."""
+    """A run in another process. Every process that it starts is marked."""
 
     @property
     def training(self) -> list[dict]:
@@ -65,7 +65,7 @@ class Run(FinishedRun):
 
 
 def in_background(arguments: list[str], log: Path, **environment: str) -> subprocess.Popen:
-    """`python ARGUMENTS`, which prints into `log`; all that it starts is marked with the name of the log."""
+    """Start `python ARGUMENTS` with its output in `log`. Its processes are marked with the name of the log."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:
         return subprocess.Popen(
@@ -79,9 +79,9 @@ def in_background(arguments: list[str], log: Path, **environment: str) -> subpro
 
 
 def dry_runs(new_folder: Callable[[], Path], *overrides: str) -> Callable[..., Any]:
-    """`start(*more, folder=None, wait=True)` trains `RECIPE` on the CPU, with the overrides of an engine and `more`.
+    """Returns `start(*more, folder=None, wait=True)`, which trains `RECIPE` on the CPU with `overrides` and `more`.
 
-    It gives a finished Run, or without `wait` the process and the run folder, beside which is the log.
+    It returns a finished Run, or without `wait` the process and the run folder, with the log next to it.
     """
 
     def start(*more: str, folder: Path | None = None, wait: bool = True):
@@ -104,23 +104,23 @@ def wait_for(condition: Callable[[], Any], process: subprocess.Popen, folder: Pa
 
 
 def all_ended(folder: Path) -> bool:
-    """Whether nothing is left of a run 15 seconds after its end."""
+    """Whether all processes of a run have ended 15 seconds after it."""
     return left_after(str(folder.with_suffix(".log")), seconds=15) == {}
 
 
 def error_of(output: str) -> str:
-    """The error that ended a run, which has no traceback."""
+    """The error that ended a run, without a traceback."""
     error = output.rsplit("error:", 1)[1]
     assert "Traceback" not in error
     return error
 
 
 def check_files(run: Run, *more: str) -> None:
-    """A run of two steps, with a checkpoint after each, has ended well and left the local engine's files."""
+    """A run of two steps with a checkpoint after each has succeeded and written the local engine's files."""
     assert run.status == 0, run.output[-3000:]
     assert run.summary["finished"] is True
-    wanted = {"config.yaml", "environment.json", "metrics.jsonl", "rollouts", "validation", "plots", *more}
-    assert wanted | {"global_step_1", "global_step_2"} <= {path.name for path in run.folder.iterdir()}
+    expected = {"config.yaml", "environment.json", "metrics.jsonl", "rollouts", "validation", "plots", *more}
+    assert expected | {"global_step_1", "global_step_2"} <= {path.name for path in run.folder.iterdir()}
     assert (run.folder / "plots" / "summary.png").stat().st_size > 10_000
 
 
@@ -166,12 +166,12 @@ def check_clips(run: Run, uids: dict[str, str]) -> list[dict]:
 
 
 def check_killed_and_resumed(dry_run: Callable[..., Any]) -> Run:
-    """Two workers are killed after two steps, and the same command resumes; gives the finished run."""
+    """A run with two workers is killed after two steps, and the same command resumes it; returns the finished run."""
     overrides = ["trainer.n_gpus_per_node=2", "trainer.max_steps=4", "trainer.save_freq=1", "trainer.save_limit=2"]
     process, folder = dry_run(*overrides, wait=False)
-    # A host saves before it logs: a kill between the two loses the step's row, though not its weights.
+    # Hosts save before they log: a kill in between loses the step's row of metrics, but not its weights.
     wait_for(lambda: any(row["step"] >= 2 for row in _metrics(folder)), process, folder)
-    process.kill()  # alone: Ray has to end what it started
+    process.kill()  # only this process: Ray has to end the others
     process.wait()
     assert all_ended(folder)
     before = {row["step"]: row for row in read_metrics(folder)}
@@ -187,19 +187,19 @@ def check_killed_and_resumed(dry_run: Callable[..., Any]) -> Run:
 
 
 def check_stop(dry_run: Callable[..., Any]) -> None:
-    """SIGTERM, as Ctrl-C, ends a run after the step, with a checkpoint, and says how it is resumed."""
+    """SIGTERM, like Ctrl-C, ends a run after its step with a checkpoint, and a note says how to resume."""
     process, folder = dry_run("trainer.max_steps=500", wait=False)
     wait_for(lambda: (folder / "rollouts").exists(), process, folder)
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(timeout=LONGEST) == 130
     output = folder.with_suffix(".log").read_text()
     assert "stopping after this step" in output
-    assert "stopped; the same command goes on from global_step_" in output
+    assert "stopped; the same command resumes from global_step_" in output
     assert not (folder / "summary.json").exists() and not (folder / "stop").exists()
 
 
 def check_lost_answers(dry_run: Callable[..., Any], reward: Path) -> Run:
-    """Answers without a score get 0 and are counted; gives the finished run."""
+    """Answers without a score get 0 and are counted; returns the finished run."""
     reward.write_text(HANGS_OR_RAISES)
     run = dry_run(
         f"worker.reward.reward_function={reward}:compute_score",
@@ -223,8 +223,8 @@ def check_no_score_ends_the_run(dry_run: Callable[..., Any], reward: Path) -> No
     reward.write_text("import time\n\ndef compute_score(rows):\n    time.sleep(600)\n")
     run = dry_run(f"worker.reward.reward_function={reward}:compute_score", "worker.reward.time_limit=0.3")
     assert run.status == 2
-    wanted = "every one of the 16 answers of this step took longer than worker.reward.time_limit"
-    assert wanted in error_of(run.output)
+    expected = "every one of the 16 answers of this step took longer than worker.reward.time_limit"
+    assert expected in error_of(run.output)
     assert all_ended(run.folder)
 
 
@@ -281,11 +281,11 @@ def save_text_model(folder: Path, tokenizer: Any, longest: int) -> Path:
 
 # --- updates, rank by rank ---
 
-PROMPTS, N, STEPS, COEF = 8, 4, 2, 0.5  # a coefficient large enough that the echo term is no rounding
+PROMPTS, N, STEPS, COEF = 8, 4, 2, 0.5  # a coefficient large enough for the echo term to matter
 
 
 def graded_rollouts(config: Any, path: Path):
-    """(policy, train batch) of rollouts of the first problems, half of them correct, one group wholly; not mined."""
+    """(policy, train batch) of rollouts of the first problems: half are correct, and all of one group; not mined."""
     from echorl_vl.data.prompts import PromptEncoder
     from echorl_vl.data.sources import load_problems
     from echorl_vl.engines.local.advantages import compute_advantages
@@ -300,7 +300,7 @@ def graded_rollouts(config: Any, path: Path):
     prompts = [encoder.encode(problems[index]) for index in range(PROMPTS)]
     rollouts = generate(policy, prompts, training_params(config), torch.Generator().manual_seed(3))
     correct = torch.rand(PROMPTS * N, generator=torch.Generator().manual_seed(4)) < 0.5
-    correct[:N] = True  # a group that has degenerated
+    correct[:N] = True  # a degenerate group
     scores = [{"overall": float(value), "accuracy": float(value)} for value in correct]
     train_batch = compute_advantages(dataclasses.replace(rollouts, scores=scores), config)
     noise = torch.randn(rollouts.log_probs.shape, generator=torch.Generator().manual_seed(5))
@@ -309,7 +309,7 @@ def graded_rollouts(config: Any, path: Path):
 
 
 def local_gradients(policy: Any, train_batch: Any, config: Any, coef: float, kl_coef: float = 0.0) -> dict:
-    """Gradients of each optimizer step of the local engine's own update, and its metrics."""
+    """Gradients of each optimizer step of the local engine's update, and its metrics."""
     from echorl_vl.engines.local.optim import make_optimizer
     from echorl_vl.engines.local.update import Updater
 
@@ -324,7 +324,7 @@ def _note_gradients(model: torch.nn.Module, gradients: list[dict]) -> None:
 
 
 def run_ranks(script: Path, job: Path, world: int) -> list[dict]:
-    """What each of `world` processes `python SCRIPT JOB RANK WORLD PORT` has written to `result_WORLD_RANK.pt`."""
+    """Run `world` processes `python SCRIPT JOB RANK WORLD PORT`; returns what each wrote to `result_WORLD_RANK.pt`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -344,7 +344,7 @@ def run_ranks(script: Path, job: Path, world: int) -> list[dict]:
 
 
 def rank_environment(rank: int, world: int, port: str) -> dict[str, str]:
-    """What torch's process groups, and both hosts' workers, read of their place among the ranks."""
+    """Environment variables of a rank, for torch's process groups and both hosts' workers."""
     return {
         "RANK": str(rank),
         "WORLD_SIZE": str(world),
@@ -357,7 +357,7 @@ def rank_environment(rank: int, world: int, port: str) -> dict[str, str]:
 
 
 def rows_of_rank(rows: int, steps: int, rank: int, world: int, shuffled: bool = False) -> torch.Tensor:
-    """Which rows a host would send to a rank if its optimizer steps are to hold the same rows for any `world`."""
+    """The rows of a rank, such that every optimizer step has the same rows for any `world`."""
     parts = torch.arange(rows).view(steps, world, -1)[:, rank]
     if shuffled:
         parts = torch.stack([part[torch.randperm(len(part))] for part in parts])
@@ -365,7 +365,7 @@ def rows_of_rank(rows: int, steps: int, rank: int, world: int, shuffled: bool = 
 
 
 def difference(found: list[dict], expected: list[dict]) -> float:
-    """Largest norm of the difference, over the norm of what was expected, over the optimizer steps."""
+    """Largest relative norm of the difference over the optimizer steps."""
     assert len(found) == len(expected) and len(found) % STEPS == 0
     worst = 0.0
     for one, other in zip(found, expected, strict=True):

@@ -1,4 +1,4 @@
-"""EasyR1 runs on a CPU. Everything here skips where EasyR1 is not installed: `make test-easyr1` says how to run it."""
+"""Tests of EasyR1 on a CPU. Those that need EasyR1 are skipped if it is not installed; see `make test-easyr1`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OWN = [
 
 @pytest.fixture(scope="session")
 def easyr1() -> None:
-    """Skips, with the reason, where `import verl` does not bring EasyR1."""
+    """Skips with a reason unless `import verl` imports EasyR1."""
     if not HOST.is_installed():
         pytest.skip(f"EasyR1 is not installed here: found {HOST.found()}; see docs/easyr1.md")
 
@@ -42,7 +42,7 @@ def problems(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def small_run(problems) -> list[str]:
-    """What a small run sets."""
+    """Overrides of a small run."""
     sets = [f"data.train_files={problems['train']}", f"data.val_files={problems['validation']}"]
     return [*SMALL, *OWN, *sets]
 
@@ -55,7 +55,7 @@ def dry_run(easyr1, small_run, tmp_path_factory):
 
 @pytest.fixture
 def plain_easyr1(easyr1, small_run, tmp_path):
-    """`plain_easyr1(*more)` runs EasyR1's own command line, without the adapter, and gives its output folder."""
+    """`plain_easyr1(*more)` runs EasyR1's own command line without the adapter; returns its output folder."""
 
     def start(*more: str) -> Path:
         folder = tmp_path / "plain"

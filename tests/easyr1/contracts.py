@@ -1,6 +1,6 @@
-"""What the adapter relies on beside the names in `hooks`: `python contracts.py` prints {contract: what has changed}.
+"""Behaviour of EasyR1 that the adapter relies on: `python contracts.py` prints {contract: what has changed}.
 
-Importing EasyR1 on a CPU changes torch for good, so this is a process of its own.
+Importing EasyR1 on a CPU changes torch for the whole process, so this runs in a separate one.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ os.environ["ECHORL_VL_DRY_RUN"] = "easyr1"
 
 import numpy as np
 import torch
-from ray_runs import holds as _holds
+from ray_runs import expect as _expect
 
-import echorl_vl.engines.easyr1  # noqa: F401  (puts the CPU in the place of CUDA)
+import echorl_vl.engines.easyr1  # noqa: F401  (replaces CUDA by the CPU)
 from echorl_vl.engines.easyr1.hooks import HOST
 
 
-def holds(condition: bool, what: str, found: object = None) -> None:
-    _holds(condition, HOST, what, found)
+def expect(condition: bool, what: str, found: object = None) -> None:
+    _expect(condition, HOST, what, found)
 
 
 def every_hook_is_there() -> None:
@@ -30,7 +30,7 @@ def every_hook_is_there() -> None:
 
 
 def a_last_axis_of_log_probs_passes_through() -> None:
-    """`EchoActor.compute_log_prob` returns (b, T, 2): EasyR1 moves, pads and reorders along the first axes only."""
+    """`EchoActor.compute_log_prob` returns (b, T, 2): EasyR1 pads and reorders along the first two axes only."""
     from verl.protocol import DataProto
     from verl.workers.actor.dp_actor import DataParallelPPOActor
 
@@ -64,11 +64,11 @@ def a_last_axis_of_log_probs_passes_through() -> None:
         )
         kind = f"{'packed' if padding_free else 'padded'}, {'dynamic' if dynamic else 'fixed'} micro-batches"
         shape = (rows, width, 2)
-        holds(found.shape == shape, f"compute_log_prob ({kind}) hands on a last axis, {shape}", tuple(found.shape))
-        right = torch.allclose(found[..., 0][inside], expected[inside]) and torch.equal(
+        expect(found.shape == shape, f"compute_log_prob ({kind}) keeps a last axis, {shape}", tuple(found.shape))
+        same = torch.allclose(found[..., 0][inside], expected[inside]) and torch.equal(
             found[..., 1][inside], responses[inside].float()
         )
-        holds(right, f"compute_log_prob ({kind}) keeps a last axis beside its token")
+        expect(same, f"compute_log_prob ({kind}) keeps the values of a last axis")
 
 
 def it_packs_these_models() -> None:
@@ -77,19 +77,21 @@ def it_packs_these_models() -> None:
 
     from echorl_vl.engines.easyr1.engine import MODEL_TYPES
 
-    holds(set(SUPPORTED_MODEL_TYPE) == set(MODEL_TYPES), f"it packs {MODEL_TYPES}", SUPPORTED_MODEL_TYPE)
+    expect(set(SUPPORTED_MODEL_TYPE) == set(MODEL_TYPES), f"it packs {MODEL_TYPES}", SUPPORTED_MODEL_TYPE)
 
 
 def metrics_are_means_whatever_their_names() -> None:
-    """The trainer hands one value of each metric to EasyR1's reduction; those of ranks and steps are averaged."""
+    """EasyR1's reduction averages all metrics over ranks and steps, including ours."""
     from verl.trainer.metrics import reduce_metrics
 
     found = reduce_metrics({"echo/clips": np.array([7.0]), "a_max": [1.0, 3.0], "min/b": np.array([1.0, 3.0])})
-    holds(found == {"echo/clips": 7.0, "a_max": 2.0, "min/b": 2.0}, "reduce_metrics takes means under all names", found)
+    expect(
+        found == {"echo/clips": 7.0, "a_max": 2.0, "min/b": 2.0}, "reduce_metrics takes means under all names", found
+    )
 
 
 def columns_that_it_does_not_know_pass_through() -> None:
-    """A row's uid, question and demonstration reach the trainer; the question under EasyR1's own name is dropped."""
+    """A row's uid, question and demonstration reach the trainer; the question under its original name is dropped."""
     from transformers import AutoTokenizer
     from verl.utils.dataset import RLHFDataset, collate_fn
 
@@ -103,15 +105,15 @@ def columns_that_it_does_not_know_pass_through() -> None:
         "min_pixels": None, "max_pixels": None, "video_fps": 2.0,
     }  # fmt: skip
     row = dataset[0]
-    holds({name: row.get(name) for name in ours} == ours, "RLHFDataset keeps columns that it does not know", list(row))
-    holds(row.get("ground_truth") == "2", "RLHFDataset calls the answer ground_truth", list(row))
+    expect({name: row.get(name) for name in ours} == ours, "RLHFDataset keeps columns that it does not know", list(row))
+    expect(row.get("ground_truth") == "2", "RLHFDataset calls the answer ground_truth", list(row))
     batch = collate_fn([row, dict(row)])
     uids = batch["problem_uid"]
-    holds(uids.dtype == object and uids.tolist() == ["set:3"] * 2, "collate_fn makes arrays of objects of them", uids)
+    expect(uids.dtype == object and uids.tolist() == ["set:3"] * 2, "collate_fn turns them into object arrays", uids)
 
 
 def the_loop_ends_with_the_step_that_is_made_the_last() -> None:
-    """The stop file: in `Tracker.log` the trainer sets `training_steps` to this step, and `val_reward_fn` to None."""
+    """For the stop file, `Tracker.log` sets `training_steps` to the current step and `val_reward_fn` to None."""
     from verl.protocol import DataProto
     from verl.trainer import ray_trainer
 
@@ -150,13 +152,13 @@ def the_loop_ends_with_the_step_that_is_made_the_last() -> None:
     trainer._save_checkpoint = lambda: saved.append(trainer.global_step)
     ray_trainer.Tracker, ray_trainer.tqdm = Tracker, lambda *_, **__: SimpleNamespace(update=lambda *_: None)
     trainer.fit()
-    holds(logged == [1], "fit ends where training_steps is made the step that it has just logged", logged)
-    holds(saved == [1], "fit then saves a checkpoint", saved)
-    holds(validated == [], "fit does not validate without val_reward_fn", validated)
+    expect(logged == [1], "fit ends once training_steps is the step that it has just logged", logged)
+    expect(saved == [1], "fit then saves a checkpoint", saved)
+    expect(validated == [], "fit does not validate without val_reward_fn", validated)
 
 
 def fsdp_wraps_modules_as_easyr1_names_them() -> None:
-    """`FSDP.module` is what it wraps; names below it hold `_fsdp_wrapped_module.`, as those of EasyR1's adapters do."""
+    """`FSDP.module` is the wrapped module; names of its parameters have the prefix `_fsdp_wrapped_module.`."""
     import torch.distributed as dist
     from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
 
@@ -166,9 +168,9 @@ def fsdp_wraps_modules_as_easyr1_names_them() -> None:
         wrapped = FSDP(inner, use_orig_params=True, device_id=torch.device("cpu"))
         names = [name for name, _ in torch.nn.Sequential(wrapped).named_parameters()]
         dist.destroy_process_group()
-    holds(wrapped.module is inner, "FSDP.module is the module that it wraps (torch)", type(wrapped.module))
+    expect(wrapped.module is inner, "FSDP.module is the module that it wraps (torch)", type(wrapped.module))
     expected = ["0._fsdp_wrapped_module.weight", "0._fsdp_wrapped_module.bias"]
-    holds(names == expected, "parameters below FSDP are named so (torch)", names)
+    expect(names == expected, "parameters in an FSDP module have these names (torch)", names)
 
 
 def ray_builds_a_worker_around_the_first_base() -> None:
@@ -182,8 +184,11 @@ def ray_builds_a_worker_around_the_first_base() -> None:
 
     made = create_colocated_worker_cls({"actor_rollout_ref": RayClassWithInitArgs(ray.remote(EchoWorker))})
     built = made.cls.__ray_metadata__.modified_class
-    holds(EchoWorker.__base__ is EchoWorkerMixin and issubclass(EchoWorkerMixin, Worker), "it is a worker")
-    holds(EchoWorkerMixin in built.__mro__, "a worker's process is built around __base__ of its class", built.__mro__)
+    expect(
+        EchoWorker.__base__ is EchoWorkerMixin and issubclass(EchoWorkerMixin, Worker),
+        "EchoWorkerMixin is the base of EchoWorker and a Worker",
+    )
+    expect(EchoWorkerMixin in built.__mro__, "a worker's process is built around __base__ of its class", built.__mro__)
 
 
 CONTRACTS = [
@@ -199,7 +204,7 @@ CONTRACTS = [
 
 
 def fault(contract) -> str:
-    """What has changed, in words; a traceback where something else fails; empty where all is as it was."""
+    """Describe what has changed; a traceback if something else fails; empty if nothing has changed."""
     try:
         contract()
     except AssertionError as error:

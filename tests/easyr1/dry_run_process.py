@@ -1,4 +1,4 @@
-"""Code that imports EasyR1 on a CPU changes torch for good, so tests run it in a process of its own."""
+"""Run code in a separate process, since importing EasyR1 on a CPU changes torch for the whole process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 
 def in_dry_run(code: str) -> str:
-    """The last line that `code` prints in a process of a CPU dry run; fails with what it printed if it fails."""
+    """Run `code` in a process of a CPU dry run; returns the last line that it prints."""
     process = subprocess.run(
         [sys.executable, "-c", f"import echorl_vl.engines.easyr1\n{code}"],
         env=os.environ | {"ECHORL_VL_DRY_RUN": "easyr1", "OMP_NUM_THREADS": "1"},

@@ -1,6 +1,6 @@
 """EasyR1 alone, without the adapter, on a CPU: `python plain.py CONFIG [key=value ...]`.
 
-EasyR1's own command line reads our configuration less the keys that it does not have; its classes are its own.
+EasyR1's own command line reads our configuration without the keys that it lacks, and uses its own classes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import ray
 import yaml
 
 import echorl_vl.engines
-import echorl_vl.engines.easyr1  # noqa: F401  (puts the CPU in the place of CUDA)
+import echorl_vl.engines.easyr1  # noqa: F401  (replaces CUDA by the CPU)
 from echorl_vl.config import config_to_dict, load_config
 from echorl_vl.engines.easyr1.settings import OUR_KEYS
 from echorl_vl.engines.ray.adjusted import for_dry_run

@@ -20,7 +20,7 @@ from ray_runs import rows_of_rank as order_of_rank
 from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
 
 import echorl_vl.engines
-import echorl_vl.engines.easyr1  # noqa: F401  (puts the CPU in the place of CUDA)
+import echorl_vl.engines.easyr1  # noqa: F401  (replaces CUDA by the CPU)
 from echorl_vl.config import load_config
 from echorl_vl.core import EchoConfig
 from echorl_vl.engines.ray.adjusted import for_dry_run
@@ -79,7 +79,7 @@ def run_case(actor, saved: dict, case: dict, rank: int, world: int) -> dict:
 
 
 def rows_of_rank(saved: dict, case: dict, rank: int, world: int):
-    """The rows that EasyR1 would send to this rank if the optimizer steps are to hold the same rows for any `world`."""
+    """The rows of this rank, such that every optimizer step has the same rows for any `world`."""
     from verl.protocol import DataProto
 
     steps, sequence_ranks = saved["optimizer_steps"], saved.get("ulysses", 1)
@@ -96,13 +96,13 @@ def rows_of_rank(saved: dict, case: dict, rank: int, world: int):
     if not case["coef"]:
         del tensors["token_weights"], tensors["echo_clips"]
     data = DataProto.from_dict(tensors, {"multi_modal_inputs": inputs}, meta)
-    return pickle.loads(pickle.dumps(data)).to("cpu")  # as it arrives through Ray: its tensors are locked
+    return pickle.loads(pickle.dumps(data)).to("cpu")  # as Ray delivers it: its tensors are locked
 
 
 def share_sequences() -> None:
-    """Attention over a sequence that is spread over ranks, in the place of EasyR1's, which needs flash-attn.
+    """Replace EasyR1's attention over sequences that are split over ranks, which needs flash-attn.
 
-    As there: heads are spread in the place of tokens, each rank attends over whole sequences, and back.
+    As in EasyR1, tokens are exchanged for heads, so that each rank attends over whole sequences, and back.
     """
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
     from verl.utils.ulysses import (
@@ -115,7 +115,7 @@ def share_sequences() -> None:
         group = get_ulysses_sequence_parallel_group()
         parts = [torch.empty_like(position_ids) for _ in range(torch.distributed.get_world_size(group))]
         torch.distributed.all_gather(parts, position_ids.contiguous(), group=group)
-        sequence = (torch.cat(parts, -1)[0] == 0).cumsum(0)  # packed: a new one begins where positions begin again
+        sequence = (torch.cat(parts, -1)[0] == 0).cumsum(0)  # packed: a sequence begins at position 0
         states = [gather_seq_scatter_heads(x.transpose(1, 2), seq_dim=1, head_dim=2) for x in (query, key, value)]
         query, key, value = (x.transpose(1, 2) for x in states)
         key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], 1) for x in (key, value))

@@ -1,4 +1,4 @@
-"""The estimators that the adapter registers, against loops and against EasyR1's own."""
+"""The adapter's advantage estimators and rewards, compared with loops and with EasyR1's."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from echorl_vl.engines.easyr1.advantages import exact_zeros, of_outcomes
 
 mask = torch.ones(16, 3)
 rewards = torch.zeros(16, 3)
-rewards[:8, -1] = 0.9  # right and badly formatted, eight times
+rewards[:8, -1] = 0.9  # correct in a bad format, eight times
 rewards[8:, -1] = torch.tensor([1.0, 0.0, 0.1, 0.9, 1.0, 1.0, 0.0, 0.5])
 index = np.array(["a"] * 8 + ["b"] * 8, dtype=object)
 arguments = dict(token_level_rewards=rewards, response_mask=mask, index=index)
 theirs, _ = core_algos.compute_grpo_outcome_advantage(**arguments)
-assert 0.05 < theirs[:8].abs().max() < 0.06  # the rounding that is mended
+assert 0.05 < theirs[:8].abs().max() < 0.06  # the rounding error
 ours, _ = exact_zeros(core_algos.compute_grpo_outcome_advantage)(**arguments)
 assert (ours[:8] == 0).all() and torch.equal(ours[8:], theirs[8:])
 plain, returns = of_outcomes("grpo", norm_by_std=False)(**arguments)
 expected = rewards.sum(-1) - rewards.sum(-1).view(2, 8).mean(1).repeat_interleave(8)
 torch.testing.assert_close(plain, expected[:, None] * mask)
 assert (plain[:8] == 0).all() and torch.equal(plain, returns)
-print("right")
+print("done")
 """
 
 REINFORCE_REJ = """
@@ -40,9 +40,9 @@ rewards[:, 1] = torch.tensor([1.0, 0.1, 1.0, 0.0, 0.9, 0.9, 0.9, 0.9])
 mask = torch.tensor([[1, 1, 0]] * 8)
 index = np.array(["a", "b", "a", "b"] + ["c"] * 4, dtype=object)
 advantages, _ = compute_advantage_return("grpo", token_level_rewards=rewards, response_mask=mask, index=index)
-expected = torch.tensor([0.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])  # of the one group that is not uniform, the reward
+expected = torch.tensor([0.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])  # the reward in the only group that is not uniform
 torch.testing.assert_close(advantages, expected[:, None] * mask)
-print("right")
+print("done")
 """
 
 SHAPED = """
@@ -74,7 +74,7 @@ validation = DataProto.from_dict({"response_mask": mask})
 assert torch.equal(manager.compute_reward(validation)[0], graded)
 config.algorithm.name, config.algorithm.options = "grpo", {}
 assert torch.equal(manager.compute_reward(training)[0], graded)
-print("right")
+print("done")
 """
 
 LOST_ANSWERS = """
@@ -113,12 +113,12 @@ actor = SimpleNamespace(compute_reward=SimpleNamespace(remote=lambda batch: mana
 recorder = rewards.RewardRecorder(actor)
 for ids in ((0, 1, 2, 0), (0, 0), (0, 1)):
     recorder.remote(batch(*ids))
-assert recorder.kinds() == ["ok", "timeout", "error", "ok", "ok", "timeout"], recorder.kinds()  # the second has none
+assert recorder.kinds() == ["ok", "timeout", "error", "ok", "ok", "timeout"], recorder.kinds()
 assert all(set(score) == {"overall", "accuracy"} for scores, _ in recorder.take() for score in scores)
 try:
     manager.compute_reward(batch(1, 1))
 except UserError as error:
-    print("right" if "reward.py:f: every one of the 2 answers" in str(error) else error)
+    print("done" if "reward.py:f: every one of the 2 answers" in str(error) else error)
 """
 
 GAE = """
@@ -132,7 +132,7 @@ mask = (torch.rand(4, 7) < 0.7).long()
 mask[:, 0] = 1
 gamma, lam = 0.9, 0.8
 advantages = torch.zeros(4, 7)
-for row in range(4):  # one row at a time, over its own tokens alone
+for row in range(4):  # row by row, over the tokens in its mask
     following = last = 0.0
     for t in reversed(range(7)):
         if mask[row, t]:
@@ -142,26 +142,26 @@ for row in range(4):  # one row at a time, over its own tokens alone
 found, returns = gae(rewards, values, mask, gamma, lam, index=None)
 torch.testing.assert_close(found, masked_whiten(advantages, mask))
 torch.testing.assert_close(returns, advantages + values)
-print("right")
+print("done")
 """
 
 
-def test_degenerate_groups_get_exactly_zero_where_easyr1_misses_it(easyr1):
-    assert in_dry_run(DEGENERATE) == "right"
+def test_degenerate_groups_get_exactly_zero(easyr1):
+    assert in_dry_run(DEGENERATE) == "done"
 
 
-def test_gae_is_that_of_a_loop_over_single_rows(easyr1):
-    assert in_dry_run(GAE) == "right"
+def test_gae_equals_a_loop_over_rows(easyr1):
+    assert in_dry_run(GAE) == "done"
 
 
-def test_reinforce_rej_is_the_reward_but_in_uniform_groups(easyr1):
-    assert in_dry_run(REINFORCE_REJ) == "right"
+def test_reinforce_rej_is_the_reward_except_in_uniform_groups(easyr1):
+    assert in_dry_run(REINFORCE_REJ) == "done"
 
 
-def test_the_overlong_penalty_is_in_the_rewards_of_training_alone(easyr1):
-    assert in_dry_run(SHAPED) == "right"
+def test_overlong_penalty_is_only_in_training_rewards(easyr1):
+    assert in_dry_run(SHAPED) == "done"
 
 
-def test_answers_without_a_score_are_counted_and_a_batch_of_them_stops(easyr1, tmp_path, monkeypatch):
+def test_unscored_answers_are_counted_and_a_batch_of_them_stops(easyr1, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert in_dry_run(LOST_ANSWERS) == "right"
+    assert in_dry_run(LOST_ANSWERS) == "done"

@@ -1,5 +1,4 @@
-"""Base algorithms by name, in whole runs of EasyR1 on a CPU: DAPO's penalty is in the advantages, LUFFY's traces are
-rows of their groups."""
+"""Base algorithms by name in whole runs of EasyR1 on a CPU."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from echorl_vl.rewards.geometry import compute_score as strict
 def compute_score(rows):
     scores = strict(rows)
     for row, score in zip(rows, scores):
-        if crc32((row["ground_truth"] + row["response"]).encode()) % 2 == 0:  # half of all, whatever is answered
+        if crc32((row["ground_truth"] + row["response"]).encode()) % 2 == 0:  # half of all, for any answer
             score |= {"overall": 0.9 + 0.1 * score["format"], "accuracy": 1.0}
     return scores
 """
@@ -36,10 +35,12 @@ def relative(rewards: list[float]) -> torch.Tensor:
     return (values - values.mean()) / (values.std() + 1e-6)
 
 
-def test_dapo_penalises_length_in_training_alone(dry_run, tmp_path):
+def test_dapo_penalizes_length_only_in_training(dry_run, tmp_path):
     reward = tmp_path / "easy.py"
     reward.write_text(EASY)
-    options = "algorithm.options={overlong_share: 1.0, overlong_factor: 0.5}"  # a penalty that grows from token 1 on
+    options = (
+        "algorithm.options={overlong_share: 1.0, overlong_factor: 0.5}"  # a penalty that grows from the first token
+    )
     run = dry_run("algorithm.name=dapo", options, f"worker.reward.reward_function={reward}:compute_score")
     assert run.status == 0, run.output[-3000:]
     differences = []
@@ -56,7 +57,7 @@ def test_dapo_penalises_length_in_training_alone(dry_run, tmp_path):
     assert score["val/reward_score"] == pytest.approx(score["val/overall_reward"])
 
 
-def test_luffy_has_the_trace_in_each_group_and_none_in_validation(dry_run, problems):
+def test_luffy_adds_a_demonstration_to_each_training_group(dry_run, problems):
     run = dry_run("algorithm.name=luffy", "data.demonstration_key=solution", "data.max_response_length=96")
     assert run.status == 0, run.output[-3000:]
     assert "24 usable demonstrations" in run.output
@@ -65,9 +66,10 @@ def test_luffy_has_the_trace_in_each_group_and_none_in_validation(dry_run, probl
         assert 0 < metrics["expert/prob"] < 1 and metrics["echo/clips"] > 0 and metrics["actor/grad_norm"] > 0
         for rows in grouped(run, step):
             assert len(rows) == 4
-            (expert,) = [row for row in rows if not any(row["entropies"])]
-            assert (expert["answer"], expert["response"]) in solutions
-            assert expert["verified"] and not expert["truncated"] and not expert["is_clip_source"]
+            (demonstration,) = [row for row in rows if not any(row["entropies"])]
+            assert (demonstration["answer"], demonstration["response"]) in solutions
+            assert demonstration["verified"]
+            assert not demonstration["truncated"] and not demonstration["is_clip_source"]
             found = torch.tensor([row["advantage"] for row in rows])
             rewards = [row["reward_overall"] for row in rows]
             expected = relative(rewards) if len(set(rewards)) > 1 else torch.zeros(4)
@@ -80,18 +82,18 @@ def test_luffy_has_the_trace_in_each_group_and_none_in_validation(dry_run, probl
 @pytest.mark.parametrize(
     "overrides",
     [
-        # A KL in the reward would be lost on SRFT, so the check of the configuration wants it in the loss.
+        # A KL in the reward would be lost on SRFT, so the configuration check requires it in the loss.
         [
             *("srft", "data.demonstration_key=solution", "data.max_response_length=96"),
             *("algorithm.disable_kl=false", "algorithm.use_kl_loss=true"),
         ],
         ["dr_grpo", "worker.actor.entropy_coef=0.001", "algorithm.disable_kl=false", "algorithm.use_kl_loss=true"],
-        # From the second step on there is a KL in the rewards; uniform groups stay uniform.
+        # From the second step, rewards include a KL, and uniform groups stay uniform.
         ["reinforce_rej", "algorithm.disable_kl=false", "worker.actor.optim.lr=1e-3", "trainer.max_steps=2"],
     ],
     ids=lambda overrides: overrides[0],
 )
-def test_the_others_take_a_step(dry_run, overrides):
+def test_other_algorithms_take_a_step(dry_run, overrides):
     name, *rest = overrides
     run = dry_run(f"algorithm.name={name}", "trainer.max_steps=1", *rest)
     assert run.status == 0, run.output[-3000:]
@@ -106,7 +108,7 @@ def test_the_others_take_a_step(dry_run, overrides):
         mean = rewards.mean(1, keepdim=True) if name == "dr_grpo" else 0.0
         found = torch.tensor([[row["advantage"] for row in rows] for rows in groups])
         expected = (rewards - mean).masked_fill(uniform, 0.0)
-        tolerance = 1e-4 if step == 1 else 0.3  # of the KL
+        tolerance = 1e-4 if step == 1 else 0.3  # for the KL
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=tolerance)
         assert (found[uniform[:, 0]] == 0).all() and (name == "dr_grpo" or uniform.any())
     if name == "reinforce_rej":

@@ -1,10 +1,10 @@
-"""What is read of EasyR1's batches beside tokens: pictures, opened once for each problem whose pictures are shown."""
+"""Images of EasyR1's batches, which are opened once, when a rollout file is written."""
 
 from __future__ import annotations
 
 from dry_run_process import in_dry_run
 
-PICTURES = """
+IMAGES = """
 import io
 import numpy as np, torch
 from PIL import Image
@@ -37,19 +37,19 @@ batches.open_image = lambda *given: calls.append(given[0]) or open_image(*given)
 columns = {name: np.array(values, dtype=object) for name, values in columns.items()}
 rollouts = BatchReader(Tokenizer()).read(DataProto.from_dict(tensors, columns))
 assert not calls
-path = write_rollouts("pictures.parquet", 1, rollouts, [{"overall": 1.0}] * 5, decode=lambda pieces: pieces)
+path = write_rollouts("images.parquet", 1, rollouts, [{"overall": 1.0}] * 5, decode=lambda pieces: pieces)
 assert calls == images, len(calls)
 shown = [row["picture"] and Image.open(io.BytesIO(row["picture"])) for row in read_rollouts(path)]
 assert [shown[row] for row in (1, 3, 4)] == [None] * 3
 expected = Image.new("RGB", (128, 40), "white")
 expected.paste("red", (0, 0, 60, 40))
 expected.paste("blue", (68, 0, 128, 40))
-for found, wanted in ((shown[0], expected), (shown[2], Image.new("RGB", (60, 40), "green"))):
-    assert found.mode == wanted.mode and found.tobytes() == wanted.tobytes()
-print("right")
+for found, want in ((shown[0], expected), (shown[2], Image.new("RGB", (60, 40), "green"))):
+    assert found.mode == want.mode and found.tobytes() == want.tobytes()
+print("done")
 """
 
 
-def test_pictures_are_opened_once_for_a_file(easyr1, tmp_path, monkeypatch):
+def test_writing_a_file_opens_each_image_once(easyr1, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert in_dry_run(PICTURES) == "right"
+    assert in_dry_run(IMAGES) == "done"

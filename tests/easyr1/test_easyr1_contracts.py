@@ -1,4 +1,4 @@
-"""An upgrade of EasyR1 or torch that breaks what the adapter relies on beside names is told by what has changed."""
+"""Behaviour of EasyR1 and torch that the adapter relies on; a failure says what has changed."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ def faults(easyr1) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_adapter_can_rely_on_it(faults, name):
+def test_contract_is_kept(faults, name):
     assert faults[name] == ""

@@ -1,4 +1,4 @@
-"""Sets that EasyR1 can't read are written as it reads them, with the same questions, answers and pictures."""
+"""Problem sets that EasyR1 can't read are rewritten, with the same questions, answers and images."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def settings(train: str | list[str], val: str, **keys: str) -> Config:
 
 
 def rows_of(path: str, source: str | None = None) -> list[dict]:
-    """The rows of a written set without their uids, which are "SOURCE:ROW" if a source is given."""
+    """The rows of a written set without their uids, which must be "SOURCE:ROW" if a source is given."""
     rows = pq.read_table(path).to_pylist()
     uids = [row.pop(UID) for row in rows]
     assert source is None or uids == [f"{source}:{number}" for number in range(len(rows))]
@@ -74,7 +74,7 @@ def test_chats_and_nested_columns_are_written_as_text(tmp_path):
     assert (config.data.train_files, config.data.answer_key) == (train, "reward_model.ground_truth")
 
 
-def test_a_nested_answer_alone_and_gsm8ks_solutions_are_written(tmp_path):
+def test_nested_answers_and_gsm8k_solutions_are_written(tmp_path):
     path = written(tmp_path / "a.jsonl", [{"prompt": "?", "more": {"answer": "1"}}])
     config = settings(path, path, answer_key="more.answer")
     changed = readable_by_easyr1(config, tmp_path / "run", load_sets(config)).data
@@ -85,8 +85,8 @@ def test_a_nested_answer_alone_and_gsm8ks_solutions_are_written(tmp_path):
     assert rows_of(changed.train_files) == [{"prompt": "?", "answer": "1"}]
 
 
-def test_only_what_has_to_be_is_written_and_pictures_go_along(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"picture")
+def test_only_unreadable_sets_are_written_with_their_images(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"image")
     chat = {"prompt": [{"role": "user", "content": "<image>?"}], "answer": "1", "images": ["a.png"]}
     plain = {"prompt": "?", "answer": "1"}
     train, val = written(tmp_path / "train.jsonl", [chat]), written(tmp_path / "val.jsonl", [plain])
@@ -96,10 +96,10 @@ def test_only_what_has_to_be_is_written_and_pictures_go_along(tmp_path):
     changed = readable_by_easyr1(config, tmp_path / "run", sets).data
     assert changed.val_files == val and (changed.prompt_key, changed.image_key) == ("prompt", "images")
     (problem,) = load_problems(changed.train_files, "prompt")
-    assert (problem.question, problem.answer, problem.images) == ("<image>?", "1", (b"picture",))
+    assert (problem.question, problem.answer, problem.images) == ("<image>?", "1", (b"image",))
 
 
-def test_what_has_no_place_in_easyr1s_prompts_is_refused(tmp_path):
+def test_contents_that_easyr1_can_not_use_are_refused(tmp_path):
     chat = [{"role": "system", "content": "Think."}, {"role": "user", "content": "?"}]
     path = written(tmp_path / "chat.jsonl", [{"prompt": chat, "answer": "1"}])
     with pytest.raises(UserError, match=r"row 0, prompt: has a system message, which EasyR1's prompts .* engine=local"):
@@ -110,7 +110,7 @@ def test_what_has_no_place_in_easyr1s_prompts_is_refused(tmp_path):
         load_sets(settings(path, path))
 
 
-def test_several_files_and_rows_left_out_are_written(tmp_path):
+def test_several_files_and_other_formats_are_written(tmp_path):
     rows = [{"prompt": f"{n}?", "answer": str(n)} for n in range(3)]
     first, second = written(tmp_path / "a.jsonl", rows[:2]), written(tmp_path / "b.jsonl", rows[2:])
     (tmp_path / "c.csv").write_text("prompt,answer\n007?,007\n")
@@ -121,14 +121,16 @@ def test_several_files_and_rows_left_out_are_written(tmp_path):
     ]  # fmt: skip
     assert rows_of(changed.train_files) == rows
     assert rows_of(changed.val_files) == [{"prompt": "007?", "answer": "007"}]
-    dates = written(tmp_path / "dates.jsonl", [{"prompt": "?", "answer": "2020-01-01"}])  # a date to other readers
+    dates = written(
+        tmp_path / "dates.jsonl", [{"prompt": "?", "answer": "2020-01-01"}]
+    )  # other readers would parse a date
     config = settings(dates, dates)
     changed = readable_by_easyr1(config, tmp_path / "dates", load_sets(config)).data
     assert rows_of(changed.train_files) == [{"prompt": "?", "answer": "2020-01-01"}]
 
 
-def test_prompts_and_pictures_are_looked_at_before_easyr1_starts(tmp_path):
-    """EasyR1 makes its prompts itself: a control token would pass, and a torn picture end the run when it is drawn."""
+def test_prompts_and_images_are_checked_before_easyr1_starts(tmp_path):
+    """EasyR1 itself would accept a control token, and a damaged image would end the run at its batch."""
     Image.new("RGB", (64, 64)).save(tmp_path / "good.png")
     (tmp_path / "torn.png").write_bytes((tmp_path / "good.png").read_bytes()[:60])
     rows = [
@@ -157,7 +159,7 @@ def test_prompts_and_pictures_are_looked_at_before_easyr1_starts(tmp_path):
 
 @pytest.mark.parametrize("filtered", [True, False])
 def test_long_prompts_are_left_to_easyr1(tmp_path, filtered):
-    """It leaves them out, or cuts their end off."""
+    """EasyR1 filters or truncates them."""
     rows = [{"prompt": "?" * length, "answer": "1"} for length in (1, 900)]
     path = written(tmp_path / "train.jsonl", rows)
     config = settings(path, path, format_prompt=None, max_prompt_length=64, filter_overlong_prompts=filtered)
@@ -166,7 +168,7 @@ def test_long_prompts_are_left_to_easyr1(tmp_path, filtered):
     assert config.data.train_files == path and not notes
 
 
-def test_a_training_set_select_demonstrated_is_written_with_their_token_ids(tmp_path):
+def test_training_set_with_demonstrations_is_written_with_their_token_ids(tmp_path):
     from transformers import AutoTokenizer
 
     solutions = [r"So \boxed{1}.", "no box", r"It is \boxed{3}."]
@@ -192,7 +194,7 @@ def test_a_training_set_select_demonstrated_is_written_with_their_token_ids(tmp_
     assert not wants_demonstrations(config)
 
 
-def test_generated_sets_are_written_with_their_pictures(tmp_path):
+def test_generated_sets_are_written_with_their_images(tmp_path):
     config = settings("generated/geometry3k@validation", "generated/geometry3k@validation", prompt_key="problem")
     changed = readable_by_easyr1(config, tmp_path / "run", load_sets(config)).data
     given, found = load_problems("generated/geometry3k@validation"), load_problems(changed.train_files)
@@ -203,7 +205,7 @@ def test_generated_sets_are_written_with_their_pictures(tmp_path):
 
 
 def test_rows_keep_their_question_and_uid(tmp_path):
-    """What EasyR1 reads itself gets both when it is loaded; what was written has the uid of the file it came from."""
+    """Sets that EasyR1 reads get both when loaded; rewritten sets keep the uids of the original files."""
     rows = [{"prompt": f"{n}?", "answer": str(n)} for n in range(3)]
     plain = written(tmp_path / "plain.jsonl", rows)
     load = with_problem_columns(datasets.load_dataset, "prompt")

@@ -1,4 +1,4 @@
-"""Whole runs of EasyR1 through `python -m echorl_vl.train`, on a CPU: Ray, FSDP over gloo, pictures, checkpoints."""
+"""Whole runs of EasyR1 through `python -m echorl_vl.train`, on a CPU: Ray, FSDP over gloo, images, checkpoints."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def questions(path) -> dict[str, str]:
     return {f"{path}:{row}": text for row, text in enumerate(pq.read_table(path)["problem"].to_pylist())}
 
 
-def test_a_run_ends_well_and_writes_what_the_local_engine_writes(one_worker):
+def test_run_writes_the_files_of_the_local_engine(one_worker):
     check_files(one_worker, "tensorboard")
     assert "engine: easyr1 (as configured)" in one_worker.output
 
 
-def test_metrics_have_the_names_of_the_specification(one_worker):
+def test_metrics_have_the_specified_names(one_worker):
     check_metrics(one_worker, set(METRIC_NAMES))
     for row in one_worker.training:
         assert 0 < row["echo/grad_share"] < 1 and row["actor/policy_grad_norm"] > 0
@@ -58,16 +58,16 @@ def test_rollout_files_hold_clips_that_are_prefixes_of_correct_answers(one_worke
     assert sum(row["picture"] is not None for row in rows) == 4
 
 
-def test_without_a_coefficient_it_is_plain_easyr1_bit_for_bit(dry_run, plain_easyr1):
-    """The same metrics and the same weights as EasyR1's own command line, with nothing of the adapter in it."""
+def test_without_coefficient_it_equals_plain_easyr1_bit_for_bit(dry_run, plain_easyr1):
+    """The same metrics and weights as EasyR1's own command line without the adapter."""
     overrides = ["echo.coef=0", "trainer.save_freq=2", "worker.actor.global_batch_size=2", "trainer.save_limit=1"]
-    overrides += ["algorithm.name=grpo", "data.demonstration_key=solution"]  # a column that nothing learns from
+    overrides += ["algorithm.name=grpo", "data.demonstration_key=solution"]  # an unused column
     ours = dry_run(*overrides)
     assert ours.status == 0, ours.output[-3000:]
     plain = plain_easyr1(*overrides)
     log = (plain / "experiment_log.jsonl").read_text()
     theirs: dict[int, dict] = {}
-    for line in log.splitlines():  # the last step has a second line, of its validation
+    for line in log.splitlines():  # the last step has a second line for its validation
         row = flattened(json.loads(line))
         theirs.setdefault(row["step"], {}).update(row)
     for row in ours.training:
@@ -92,11 +92,11 @@ def full(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
-def test_two_workers_are_killed_and_go_on(dry_run):
+def test_killed_run_with_two_workers_resumes(dry_run):
     check_killed_and_resumed(dry_run)
 
 
-def test_a_stop_saves_and_says_how_to_go_on(dry_run):
+def test_stopped_run_saves_and_says_how_to_resume(dry_run):
     check_stop(dry_run)
 
 
@@ -108,14 +108,14 @@ from echorl_vl.rewards.geometry import compute_score as strict
 def compute_score(rows):
     scores = strict(rows)
     for row, score in zip(rows, scores):
-        if crc32(row["ground_truth"].encode()) % 2 == 0:  # half of the problems are solved whatever is answered
+        if crc32(row["ground_truth"].encode()) % 2 == 0:  # half of the problems are solved by any answer
             score |= {"overall": 0.9 + 0.1 * score["format"], "accuracy": 1.0}
     return scores
 """
 
 
 def test_dynamic_sampling_keeps_all_success_groups_for_the_echo_term(dry_run, tmp_path):
-    """Under `echo` sampling takes fewer rounds than under `resample`, and clips come from all-success groups."""
+    """With `echo`, sampling takes fewer rounds than with `resample`, and clips come from all-success groups."""
     reward = tmp_path / "easy.py"
     reward.write_text(EASY)
     dapo = [
@@ -158,14 +158,14 @@ def test_dynamic_sampling_keeps_all_success_groups_for_the_echo_term(dry_run, tm
     ],
     ids=["kl", "lora", "gspo-entropy-dr-grpo"],
 )  # fmt: skip
-def test_easyr1_s_features_go_on_working(dry_run, overrides):
+def test_other_features_of_easyr1_work(dry_run, overrides):
     run = dry_run(*overrides, "trainer.max_steps=1")
     assert run.status == 0, run.output[-3000:]
     assert run.training[0]["echo/loss"] > 0 and run.training[0]["actor/grad_norm"] > 0
 
 
-def test_the_base_algorithm_of_the_recipes_runs(dry_run):
-    """No echo term, the entropy bonus, no std."""
+def test_base_algorithm_of_the_recipes_runs(dry_run):
+    """Without echo term and std, with an entropy bonus."""
     run = dry_run(
         "echo.coef=0",
         "worker.actor.entropy_coef=0.001",
@@ -178,8 +178,8 @@ def test_the_base_algorithm_of_the_recipes_runs(dry_run):
 
 
 def test_text_with_a_critic(dry_run, text_model, text_problems, tmp_path):
-    """A text-only policy, GAE with a value model, clips from rollouts that a reward of one's own verifies."""
-    reward = tmp_path / "right.py"
+    """A text-only policy, GAE with a value model, and clips verified by the user's own reward."""
+    reward = tmp_path / "correct.py"
     reward.write_text("def compute_score(rows):\n    return [{'overall': 1.0} for _ in rows]\n")
     run = dry_run(
         "algorithm.adv_estimator=gae",
@@ -203,10 +203,10 @@ def test_text_with_a_critic(dry_run, text_model, text_problems, tmp_path):
     assert "critic/vf_loss" in row
 
 
-def test_what_a_worker_finds_wrong_is_one_line_and_keeps_the_checkpoints(dry_run):
+def test_user_error_of_a_worker_is_one_line_and_keeps_the_checkpoints(dry_run):
     run = dry_run(
         "worker.actor.optim.lr=1",
-        "worker.actor.optim.weight_decay=1e6",  # a million times the weights in each step, soon too large to multiply
+        "worker.actor.optim.weight_decay=1e6",  # multiplies the weights by a million in each step
         "trainer.max_bad_steps=1",
         "trainer.max_steps=9",
         "trainer.save_freq=1",

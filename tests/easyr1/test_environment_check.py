@@ -1,4 +1,4 @@
-"""`python -m echorl_vl.engines.check`: what is there for an engine on Ray, without vllm and without a run."""
+"""`python -m echorl_vl.engines.check`: checks of the environment of an engine on Ray, without a run."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from echorl_vl.engines.ray import base, host
 
 
 @pytest.mark.parametrize("engine", ["easyr1", "verl"])
-def test_an_engine_that_is_not_there_is_said(engine, monkeypatch, capsys):
+def test_missing_engine_is_reported(engine, monkeypatch, capsys):
     monkeypatch.setattr(host, "_verl_folder", lambda: None)
     assert check.main([engine]) == 2
     assert ", got no package verl: pip install" in capsys.readouterr().err
 
 
-def test_what_is_found_is_printed_before_what_is_missing(monkeypatch, capsys):
+def test_installed_packages_are_printed_before_missing_ones(monkeypatch, capsys):
     versions = {"verl": "0.3.3.dev0", "transformers": "5.2.0", "ray": "2.60.0"}.get
     monkeypatch.setattr(host.Host, "is_installed", lambda self: True)
     monkeypatch.setattr(host, "_verl_folder", lambda: "somewhere")
@@ -42,4 +42,4 @@ def test_this_environment_is_ready(easyr1):
     )  # fmt: skip
     assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-2000:]
     assert process.stdout.startswith("EasyR1 ")
-    assert f"all {len(HOOKS)} names of easyr1 that the adapter uses are there" in process.stdout
+    assert f"all {len(HOOKS)} names of easyr1 that the adapter uses exist" in process.stdout

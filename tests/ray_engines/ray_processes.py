@@ -1,4 +1,4 @@
-"""Processes of a made-up run on Ray, for test_follow; they import next to nothing."""
+"""Processes of a fake run on Ray, for test_driver; they import very little."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from echorl_vl.errors import UserError
 
 
 class Writer:
-    """A process that a run needs."""
+    """A process that a run needs. `fault`: "image" raises ImageError, anything else UserError."""
 
-    def __init__(self, wrong: str = "") -> None:
-        if wrong == "picture":
+    def __init__(self, fault: str = "") -> None:
+        if fault == "image":
             raise ImageError("row 3, images[0]", "torn")
-        if wrong:
-            raise UserError(f"config.yaml: no such {wrong}")
+        if fault:
+            raise UserError(f"config.yaml: no such {fault}")
 
     def pid(self) -> int:
         return os.getpid()
 
-    def work(self, wrong: str = "") -> None:
-        if wrong == "picture":
+    def work(self, fault: str = "") -> None:
+        if fault == "image":
             raise ImageError("row 3, images[0]", "torn")
-        raise UserError("row 3 is wrong")
+        raise UserError("row 3 is invalid")
 
     def sleep(self) -> None:
         time.sleep(600)
@@ -36,8 +36,8 @@ class Driver:
     def waits(self, writer) -> None:
         ray.get(writer.sleep.remote())
 
-    def works(self, writer, *wrong: str) -> None:
-        ray.get(writer.work.remote(*wrong))
+    def works(self, writer, *fault: str) -> None:
+        ray.get(writer.work.remote(*fault))
 
     def polls(self, seconds: float) -> bool:
         time.sleep(seconds)

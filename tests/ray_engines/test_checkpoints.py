@@ -1,4 +1,4 @@
-"""Which checkpoint of a host a run resumes from, also after a kill in the middle of a save."""
+"""Which checkpoint of a host a run resumes from, also after a kill during a save."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def save(engine, run: Path, step: int, *parts: str, world: int = 2, last: bool =
             (folder / "actor" / f"{part}_world_size_{world}_rank_{rank}.pt").touch()
     if last:
         (folder / LAST[engine.name]).touch()
-    if engine.name == "easyr1" and last:  # its note of the newest
+    if engine.name == "easyr1" and last:  # names the newest checkpoint
         (run / "checkpoint_tracker.json").write_text(json.dumps({"last_global_step": step}))
     return folder
 
 
 @BOTH
-def test_the_newest_whole_checkpoint_is_found(engine, tmp_path):
+def test_newest_complete_checkpoint_is_found(engine, tmp_path):
     assert engine.newest_checkpoint(tmp_path) is None and engine.newest_checkpoint(tmp_path / "nothing") is None
     folders = [save(engine, tmp_path, step) for step in (1, 2, 10)]
     assert engine.newest_checkpoint(tmp_path) == folders[2]
-    save(engine, tmp_path, 11, last=False)  # killed in the middle of a save
+    save(engine, tmp_path, 11, last=False)  # killed during a save
     assert engine.newest_checkpoint(tmp_path) == folders[2]
     (folders[2] / LAST[engine.name]).unlink()
     (folders[1] / "actor" / "optim_world_size_2_rank_1.pt").unlink()
@@ -40,24 +40,24 @@ def test_the_newest_whole_checkpoint_is_found(engine, tmp_path):
 
 @BOTH
 @pytest.mark.parametrize("parts", [("model",), ("model", "optim")])
-def test_a_checkpoint_that_lacks_a_part_is_not_resumed_from(engine, tmp_path, parts):
+def test_incomplete_checkpoint_is_ignored(engine, tmp_path, parts):
     save(engine, tmp_path, 1, *parts)
     assert engine.newest_checkpoint(tmp_path) is None
 
 
 @BOTH
-def test_the_files_of_another_number_of_ranks_do_not_count(engine, tmp_path):
+def test_files_of_another_number_of_ranks_are_ignored(engine, tmp_path):
     folder = save(engine, tmp_path, 1, world=1)
     (folder / "actor" / "model_world_size_4_rank_0.pt").touch()  # of an earlier run into the same folder
     assert engine.newest_checkpoint(tmp_path) == folder
 
 
-def test_easyr1s_note_is_made_right(tmp_path):
-    engine, note = ENGINES["easyr1"], tmp_path / "checkpoint_tracker.json"
+def test_damaged_tracker_file_of_easyr1_is_repaired(tmp_path):
+    engine, tracker = ENGINES["easyr1"], tmp_path / "checkpoint_tracker.json"
     one = save(engine, tmp_path, 1)
     save(engine, tmp_path, 2, last=False)
-    for wrong in ("{", json.dumps({"last_global_step": 2})):  # killed in the middle of the note, or before it
-        note.write_text(wrong)
+    for damaged in ("{", json.dumps({"last_global_step": 2})):  # killed while it was written, or before
+        tracker.write_text(damaged)
         assert engine.newest_checkpoint(tmp_path) == one
-        assert json.loads(note.read_text())["last_global_step"] == 1
-        assert json.loads(note.read_text())["last_actor_path"] == str(one / "actor")
+        assert json.loads(tracker.read_text())["last_global_step"] == 1
+        assert json.loads(tracker.read_text())["last_actor_path"] == str(one / "actor")

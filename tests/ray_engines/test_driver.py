@@ -1,4 +1,4 @@
-"""The driver of a run on Ray is waited for: what its processes find wrong, and which of them dies, is one line."""
+"""Waiting for the driver of a run on Ray: a UserError or a dead process ends it with a message of one line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    here = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])  # of the classes above
+    here = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])  # for ray_processes
     environment = {"env_vars": {"PYTHONPATH": here}}
     ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False, runtime_env=environment)
     yield
@@ -64,21 +64,21 @@ def error_of(task, tmp_path: Path) -> str:
     return str(caught.value)
 
 
-def test_a_process_that_the_driver_waits_for_is_named(driver, writer, tmp_path):
+def test_dead_process_that_the_driver_waits_for_is_named(driver, writer, tmp_path):
     task = driver.waits.remote(writer)
     pid = kill(writer)
     message = error_of(task, tmp_path)
     assert f"a process of this run died: Writer (pid {pid}" in message
-    assert str(tmp_path) in message and "the same command resumes from" in message
+    assert str(tmp_path) in message and "The same command resumes from" in message
 
 
-def test_a_process_that_nobody_waits_for_ends_the_run_all_the_same(driver, writer, tmp_path):
+def test_dead_process_ends_the_run_if_nothing_waits_for_it(driver, writer, tmp_path):
     task = driver.polls.remote(600)
     pid = kill(writer)
     assert f"a process of this run died: Writer (pid {pid}" in error_of(task, tmp_path)
 
 
-def test_the_driver_itself_is_named(driver, tmp_path):
+def test_dead_driver_is_named(driver, tmp_path):
     task = driver.polls.remote(600)
     (pid,) = [actor["Pid"] for actor in living("Driver")]
     os.kill(pid, signal.SIGKILL)
@@ -94,26 +94,26 @@ def living(name: str) -> list[dict]:
         if found := [actor for actor in found if actor["State"] == "ALIVE"]:
             return found
         time.sleep(0.1)
-    raise AssertionError(f"no {name} came up")
+    raise AssertionError(f"no {name} was started")
 
 
-def test_what_a_process_finds_wrong_is_its_line_alone(driver, writer, tmp_path):
-    assert error_of(driver.works.remote(writer), tmp_path) == "row 3 is wrong"
-    assert error_of(driver.works.remote(writer, "picture"), tmp_path) == "row 3, images[0]: torn"
+def test_user_error_of_a_process_is_shown_without_traceback(driver, writer, tmp_path):
+    assert error_of(driver.works.remote(writer), tmp_path) == "row 3 is invalid"
+    assert error_of(driver.works.remote(writer, "image"), tmp_path) == "row 3, images[0]: torn"
 
 
-def test_what_a_process_finds_wrong_at_its_start_is_its_line_alone(driver, tmp_path):
-    for wrong, line in (("reward", "config.yaml: no such reward"), ("picture", "row 3, images[0]: torn")):
-        bad = ray.remote(num_cpus=1)(Writer).remote(wrong)
+def test_user_error_at_the_start_of_a_process_is_shown_without_traceback(driver, tmp_path):
+    for fault, line in (("reward", "config.yaml: no such reward"), ("image", "row 3, images[0]: torn")):
+        bad = ray.remote(num_cpus=1)(Writer).remote(fault)
         assert error_of(driver.waits.remote(bad), tmp_path) == line
 
 
-def test_a_bug_keeps_its_traceback(driver, tmp_path):
+def test_other_exceptions_keep_their_traceback(driver, tmp_path):
     with pytest.raises(RuntimeError, match="a bug"):
         wait_for_driver(driver.fails.remote(), tmp_path / "stop")
 
 
-def test_a_process_that_is_let_go_of_is_no_loss(driver, tmp_path):
+def test_process_that_is_ended_on_purpose_is_not_reported(driver, tmp_path):
     writers = [ray.remote(num_cpus=1)(Writer).remote() for _ in range(2)]
     ray.get([writer.pid.remote() for writer in writers])
     ray.kill(writers.pop())
@@ -122,8 +122,8 @@ def test_a_process_that_is_let_go_of_is_no_loss(driver, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_asks_for_a_stop_and_the_second_ends_the_waiting(driver, tmp_path, caplog, number):
-    """Also where SIGINT is ignored, as in the background of a shell."""
+def test_first_signal_stops_after_the_step_and_second_at_once(driver, tmp_path, caplog, number):
+    """Also if SIGINT is ignored, as in the background of a shell."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     seen = []
 

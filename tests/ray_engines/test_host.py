@@ -1,4 +1,4 @@
-"""Which host framework is there, of which version, and with which packages, told without running any of it."""
+"""Which host framework is installed, in which version and with which packages, found without importing it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GOOD = {
         "hydra-core": "1.3.8", "vllm": "0.24.0",
     },
 }  # fmt: skip
-"""By host: package -> a version that fits."""
+"""By host: package -> a version that works."""
 
 
 def issues(host, found: dict[str, str | None], cpu: bool = False) -> list[str]:
@@ -35,7 +35,7 @@ def issues(host, found: dict[str, str | None], cpu: bool = False) -> list[str]:
 
 @pytest.fixture
 def package(tmp_path, monkeypatch) -> Path:
-    """The folder of the package `verl`, which is empty."""
+    """The empty folder of a package `verl`."""
     monkeypatch.setattr(module, "_verl_folder", lambda: tmp_path)
     monkeypatch.setattr(module, "installed_version", {"verl": "1.2.3"}.get)
     return tmp_path
@@ -47,28 +47,29 @@ def make(package: Path, host) -> None:
 
 
 @pytest.mark.parametrize(("host", "other"), [(EASYR1, VERL), (VERL, EASYR1)], ids=["EasyR1", "verl"])
-def test_the_hosts_are_told_apart_by_their_modules(package, host, other):
+def test_hosts_are_distinguished_by_their_modules(package, host, other):
     make(package, other)
     assert not host.is_installed() and host.found() == "another package verl 1.2.3"
     with pytest.raises(UserError) as caught:
         host.check_installed()
     assert str(caught.value).startswith(f"engine {host.engine}: expected {host.name} ")
-    assert f"{host.measured}, got another package verl 1.2.3: {host.install} into an environment" in str(caught.value)
+    expected = f"{host.measured}, got another package verl 1.2.3: {host.install} into a separate environment"
+    assert expected in str(caught.value)
     make(package, host)
     host.check_installed()
     assert host.found() == f"{host.name} 1.2.3"
 
 
 @BOTH
-def test_no_package_at_all(host, monkeypatch):
+def test_missing_package_verl_is_reported(host, monkeypatch):
     monkeypatch.setattr(module, "_verl_folder", lambda: None)
     with pytest.raises(UserError, match=rf"engine {host.engine}: expected {host.name} 0\.\d.*, got no package verl: "):
         host.check_installed()
 
 
 @BOTH
-def test_this_environment(host):
-    """The search itself; in an environment without verl there is nothing to find."""
+def test_package_of_this_environment_is_found(host):
+    """If it has one."""
     try:
         version = importlib.metadata.version("verl")
     except importlib.metadata.PackageNotFoundError:
@@ -77,19 +78,19 @@ def test_this_environment(host):
 
 
 @BOTH
-def test_hooks_that_have_changed_stop_the_run_with_both_versions(package, host):
+def test_changed_hook_is_reported_with_both_versions(package, host):
     make(package, host)
     changed = Hook("json", "dumps", ("obj", "speed"), "to write")
     with pytest.raises(UserError) as caught:
         host.check_hooks((changed,))
-    wanted = f"engine {host.engine}: found {host.name} 1.2.3, which differs from {host.name} {host.measured} where the"
-    assert str(caught.value).startswith(wanted)
-    assert "json.dumps(obj, speed): takes (obj, skipkeys" in str(caught.value) and host.install in str(caught.value)
+    expected = f"engine {host.engine}: expected {host.name} {host.measured}, got {host.name} 1.2.3, which differs"
+    assert str(caught.value).startswith(expected) and host.install in str(caught.value)
+    assert "json.dumps(obj, speed): got parameters (obj, skipkeys" in str(caught.value)
     host.check_hooks((Hook("json", "JSONEncoder.encode", ("self", "o"), "to encode"),))
 
 
 @BOTH
-def test_versions_that_fit(host):
+def test_tested_versions_are_accepted(host):
     assert issues(host, GOOD[host.name]) == []
     gpu_only = {name: None for name, package in host.packages.items() if package.gpu_only}
     assert gpu_only and issues(host, GOOD[host.name] | gpu_only, cpu=True) == []
@@ -112,15 +113,15 @@ def test_versions_that_fit(host):
         (VERL, "vllm", None, "it comes with verl[vllm]), which is not installed"),
     ],
 )
-def test_versions_that_do_not_fit(host, package, version, message):
+def test_other_versions_are_refused(host, package, version, message):
     (found,) = issues(host, {**GOOD[host.name], package: version})
     assert found.startswith(f"engine {host.engine} needs ") and message in found
 
 
-def test_a_cpu_dry_run_has_bounds_of_its_own():
+def test_cpu_dry_run_accepts_other_versions():
     newer = {**GOOD["EasyR1"], "transformers": "5.16.1"}
     assert issues(EASYR1, newer, cpu=True) == [] and len(issues(EASYR1, newer)) == 1
 
 
-def test_what_is_no_version_is_left_to_the_host():
+def test_invalid_version_is_accepted():
     assert issues(EASYR1, {**GOOD["EasyR1"], "transformers": "main"}) == []

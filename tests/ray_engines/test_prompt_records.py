@@ -1,4 +1,4 @@
-"""The pictures of a rollout file are those of the problem, opened when the file is written and then once."""
+"""Images of a prompt record, which are opened once, when a rollout file is written."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def opened(monkeypatch) -> list[bytes]:
     return calls
 
 
-def test_pictures_lie_side_by_side_and_large_ones_shrink(opened):
-    clear = (255, 255, 255)  # what is transparent is white
+def test_images_are_placed_side_by_side_and_large_ones_shrink(opened):
+    clear = (255, 255, 255)  # transparent pixels become white
     sheet = record(encoded(100, 80, "#ff0000"), encoded(60, 40, "#0000ff00")).sheet
     assert sheet.size == (100 + 8 + 60, 80) and len(opened) == 2
     assert [sheet.getpixel(at) for at in ((99, 79), (104, 0), (110, 10), (110, 70))] == [(255, 0, 0), *[clear] * 3]
     assert record(encoded(3000, 1500, "#ff0000")).sheet.size == (1024, 512)
 
 
-def test_what_can_not_be_shown_is_left_out():
+def test_unreadable_image_gives_no_sheet():
     assert record().sheet is None
-    assert record(b"no picture").sheet is None
-    assert record(encoded(60, 40, "#ff0000"), b"no picture").sheet is None
+    assert record(b"no image").sheet is None
+    assert record(encoded(60, 40, "#ff0000"), b"no image").sheet is None
 
 
-def test_a_file_opens_each_picture_of_a_problem_once(opened, tmp_path):
+def test_writing_a_file_opens_each_image_of_a_problem_once(opened, tmp_path):
     images = [encoded(60 + 10 * number, 40, "#ff0000") for number in range(3)]
     prompts = [record(images[0], images[1]), record(uid="set:2"), record(images[2], uid="set:3")]
     mask = torch.ones(6, 3, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""The run folder around a training of a host framework, with a made-up one in its place: no Ray is needed."""
+"""The run folder around a run of a host, with a fake host that needs no Ray."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def recipe(folder: Path, *overrides: str) -> Config:
 
 
 def newest(folder: Path) -> Path | None:
-    """As both engines have it: a checkpoint without the optimizer's state is none."""
+    """As for both engines, a checkpoint without optimizer state does not count."""
     return max((path.parent for path in folder.glob("global_step_*/optim.pt")), default=None)
 
 
 class Host:
-    """Counts its launches; trains up to `trainer.max_steps`, or stops after one step."""
+    """A fake host that records its starts. Trains to `trainer.max_steps`, or stops after one step."""
 
     def __init__(self, stops: bool = False) -> None:
         self.stops, self.began = stops, []
@@ -53,7 +53,7 @@ def train(config: Config, host: Host) -> tuple[int, str]:
     return status, output.getvalue()
 
 
-def test_the_time_that_it_took_is_that_of_the_training_too(tmp_path, monkeypatch) -> None:
+def test_reported_time_includes_the_training(tmp_path, monkeypatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
 
@@ -66,7 +66,7 @@ def test_the_time_that_it_took_is_that_of_the_training_too(tmp_path, monkeypatch
     assert "took 2:05; written:" in output
 
 
-def test_killed_before_the_plots_are_drawn_only_they_are_left(tmp_path, monkeypatch) -> None:
+def test_run_killed_before_its_plots_only_writes_them(tmp_path, monkeypatch) -> None:
     config, host = recipe(tmp_path / "run", "trainer.max_steps=2"), Host()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(plots, "write_plots", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -78,7 +78,7 @@ def test_killed_before_the_plots_are_drawn_only_they_are_left(tmp_path, monkeypa
     assert not (tmp_path / "run_2").exists()
 
 
-def test_a_finished_run_goes_on_to_more_steps(tmp_path) -> None:
+def test_finished_run_is_extended_to_more_steps(tmp_path) -> None:
     host = Host()
     assert train(recipe(tmp_path / "run", "trainer.max_steps=2"), host)[0] == 0
     status, output = train(recipe(tmp_path / "run", "trainer.max_steps=3"), host)
@@ -90,12 +90,12 @@ def test_a_finished_run_goes_on_to_more_steps(tmp_path) -> None:
     assert (tmp_path / "other_2/summary.json").is_file()
 
 
-def test_with_save_model_only_it_says_that_it_starts_again(tmp_path) -> None:
+def test_stopped_run_with_save_model_only_starts_again(tmp_path) -> None:
     config, host = recipe(tmp_path / "run", "trainer.max_steps=3", "trainer.save_model_only=true"), Host(stops=True)
     status, output = train(config, host)
     assert status == INTERRUPTED
-    assert "trainer.save_model_only: on this engine a run that is stopped starts again" in output
-    assert "starts again: nothing was saved yet that it could go on from" in output
+    assert "trainer.save_model_only: on this engine a stopped run starts again" in output
+    assert "starts again, since there is no checkpoint to resume from" in output
     host.stops = False
     status, output = train(config, host)
     assert status == 0 and host.began == [0, 0]
@@ -122,5 +122,5 @@ def test_with_save_model_only_it_says_that_it_starts_again(tmp_path) -> None:
         (["algorithm.name=uft", "data.demonstration_key=solution"], "algorithm.name = uft (the schedule of its hints)"),
     ],
 )
-def test_what_ties_the_steps_of_a_run_to_their_number(tmp_path, overrides: list[str], tied: str | None) -> None:
+def test_settings_that_depend_on_the_number_of_steps(tmp_path, overrides: list[str], tied: str | None) -> None:
     assert tied_to_length(recipe(tmp_path, *overrides)) == tied

@@ -1,4 +1,4 @@
-"""verl runs on a CPU. What needs it skips where it is not installed: `make test-verl` makes an environment for it."""
+"""Tests of verl on a CPU. Those that need verl are skipped if it is not installed; see `make test-verl`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OWN = [
     "echo.splitter=window",
     "echo.splitter_kwargs={size: 4}",
 ]
-"""For a text model that has learned nothing."""
+"""Overrides for an untrained text model."""
 
 REWARD = """
 from zlib import crc32
@@ -28,17 +28,17 @@ def compute_score(rows):
     scores = []
     for row in rows:
         code = crc32((row["response"] + row["ground_truth"]).encode())
-        right = 1.0 if int(row["ground_truth"]) % 4 == 0 else float(code % 3 != 0)
+        correct = 1.0 if int(row["ground_truth"]) % 4 == 0 else float(code % 3 != 0)
         form = float(code % 2)
-        scores.append({"overall": 0.9 * right + 0.1 * form, "accuracy": right, "format": form})
+        scores.append({"overall": 0.9 * correct + 0.1 * form, "accuracy": correct, "format": form})
     return scores
 """
-"""Half of the problems are solved whatever is answered, so that every step has groups that all succeed."""
+"""Half of the problems are solved by any answer, so that every step has groups that all succeed."""
 
 
 @pytest.fixture(scope="session")
 def verl() -> None:
-    """Skips, with the reason, where `import verl` does not bring the official verl."""
+    """Skips with a reason unless `import verl` imports the official verl."""
     if not HOST.is_installed():
         pytest.skip(f"verl is not installed here: found {HOST.found()}; see docs/verl.md")
 
@@ -47,7 +47,7 @@ def verl() -> None:
 def text_model(tmp_path_factory) -> Path:
     """A small Qwen2 with a tokenizer of bytes.
 
-    transformers makes a Qwen2Tokenizer of any tokenizer beside a qwen2 config, and that one works on bytes.
+    transformers loads any tokenizer next to a qwen2 config as a Qwen2Tokenizer, which works on bytes.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -84,7 +84,7 @@ def reward(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def overrides(text_model, text_problems, reward) -> list[str]:
-    """What a small run sets."""
+    """Overrides of a small run."""
     return [
         *SMALL,
         *OWN,

@@ -1,4 +1,4 @@
-"""What the driver reads out of verl's queue, which groups dynamic sampling keeps, and how answers are graded."""
+"""Reading verl's queue, dynamic sampling, and scoring."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def tokenizer(verl, text_model):
 
 @pytest.fixture
 def queue(monkeypatch):
-    """A stand-in for verl's queue: key -> row; `kv_batch_get` answers from it."""
+    """A fake of verl's queue: key -> row, which `kv_batch_get` reads."""
     import transfer_queue as tq
     from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
@@ -35,7 +35,7 @@ def queue(monkeypatch):
     return rows
 
 
-def row(response: list[int], index: int, right: float, **extra) -> dict:
+def row(response: list[int], index: int, accuracy: float, **extra) -> dict:
     tokens = torch.tensor(response)
     return {
         "prompts": torch.tensor([5, 6, 7]),
@@ -43,8 +43,8 @@ def row(response: list[int], index: int, right: float, **extra) -> dict:
         "response_mask": torch.ones(len(tokens), dtype=torch.long),
         "old_log_probs": -torch.arange(1.0, len(tokens) + 1),
         "entropy": torch.arange(1.0, len(tokens) + 1),
-        "advantages": torch.full((len(tokens),), right - 0.5),
-        "extra_fields": {"reward_extra_info": {"score": right, "acc": right, "format": 1.0} | extra},
+        "advantages": torch.full((len(tokens),), accuracy - 0.5),
+        "extra_fields": {"reward_extra_info": {"score": accuracy, "acc": accuracy, "format": 1.0} | extra},
         "reward_model": {"ground_truth": str(index)},
         "extra_info": {"index": index, "problem_uid": f"set.jsonl:{index}", "problem_question": f"question {index}"},
         "index": index,
@@ -83,7 +83,7 @@ def test_rows_are_read_in_group_order_without_padding(tokenizer, queue):
     assert read.rollouts.scores[0] == {"overall": 1.0, "accuracy": 1.0, "format": 1.0}
 
 
-def test_columns_go_back_in_the_batch_s_order_and_name_themselves(tokenizer, queue, monkeypatch):
+def test_columns_are_written_in_the_order_of_the_batch(tokenizer, queue, monkeypatch):
     import transfer_queue as tq
     from transfer_queue import KVBatchMeta
 
@@ -95,24 +95,24 @@ def test_columns_go_back_in_the_batch_s_order_and_name_themselves(tokenizer, que
     batch = KVBatchMeta(keys=list(queue), tags=tags, partition_id="train", fields=["advantages"])
     read = BatchReader(tokenizer, max_response_length=4).read(batch)
     assert read.keys == ["a_0_0", "b_0_0"]
-    assert [prompt.problem.uid for prompt in read.rollouts.prompts] == ["a", "b"]  # a set of the user's own names none
+    assert [prompt.problem.uid for prompt in read.rollouts.prompts] == ["a", "b"]  # the user's own sets have no uids
     put = {}
     monkeypatch.setattr(tq, "kv_batch_put", lambda **given: put.update(given))
     weights = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 0.0]])
     counts = torch.tensor([[2], [1]])
     batch = EchoTrainer._put(batch, read, {"token_weights": weights, "echo_clips": counts})
-    assert batch.fields == ["advantages", "token_weights", "echo_clips"]  # the workers fetch what is named, no more
+    assert batch.fields == ["advantages", "token_weights", "echo_clips"]  # workers fetch only these
     assert put["keys"] == ["b_0_0", "pad_0_0", "a_0_0"]
     assert [part.tolist() for part in put["fields"]["token_weights"].unbind()] == [[4, 5], [0], [1, 2, 3]]
     assert [part.tolist() for part in put["fields"]["echo_clips"].unbind()] == [[1], [0], [2]]
 
 
-def test_a_reward_function_without_an_accuracy_is_refused(verl):
+def test_reward_function_without_accuracy_is_refused(verl):
     from echorl_vl.engines.verl.batches import score_parts
     from echorl_vl.errors import UserError
 
     assert score_parts({"reward_extra_info": {"acc": 1}}) == {"overall": 1.0, "accuracy": 1.0}
-    with pytest.raises(UserError, match='returns no "acc" \\(found score\\)'):
+    with pytest.raises(UserError, match=r'expected {"score": ..., "acc": ...}.*; got score'):
         score_parts({"reward_extra_info": {"score": 0.5}})
 
 
@@ -131,36 +131,36 @@ def buffer(verl):
 def add_groups(buffer, queue, **groups: list[float]) -> None:
     for uid, accuracies in groups.items():
         buffer.finished_keys["train"].add(uid)
-        for number, right in enumerate(accuracies):
-            queue[f"{uid}_{number}_0"] = row([1], 0, right)
+        for number, accuracy in enumerate(accuracies):
+            queue[f"{uid}_{number}_0"] = row([1], 0, accuracy)
             buffer.partitions["train"][f"{uid}_{number}_0"] = {}
 
 
-GROUPS = {"right": [1.0, 1.0], "wrong": [0.0, 0.0], "mixed": [0.0, 1.0]}
+GROUPS = {"correct": [1.0, 1.0], "incorrect": [0.0, 0.0], "mixed": [0.0, 1.0]}
 
 
-def test_dynamic_sampling_drops_uniform_groups_as_verl_does(buffer, queue):
+def test_dynamic_sampling_drops_uniform_groups(buffer, queue):
     add_groups(buffer, queue, **GROUPS)
     uids, counts = buffer._dapo_filtered_keys("train")
-    assert uids == {"right", "wrong"} and counts == {1.0: 1, 0.0: 1}
+    assert uids == {"correct", "incorrect"} and counts == {1.0: 1, 0.0: 1}
 
 
 def test_dynamic_sampling_for_the_echo_term_keeps_groups_that_all_succeed(buffer, queue):
     buffer.keep = lambda accuracies: min(accuracies) >= 1.0
     add_groups(buffer, queue, **GROUPS)
-    for _ in range(2):  # it is asked again and again
+    for _ in range(2):  # verl calls it repeatedly
         uids, counts = buffer._dapo_filtered_keys("train")
-        assert uids == {"wrong"} and counts == {0.0: 1}
+        assert uids == {"incorrect"} and counts == {0.0: 1}
 
 
-def test_dynamic_sampling_gives_up_and_says_so(buffer, queue):
+def test_dynamic_sampling_stops_after_too_many_dropped_groups(buffer, queue):
     from echorl_vl.errors import UserError
 
     buffer.max_groups = 2
     add_groups(buffer, queue, **GROUPS)
     buffer._dapo_filtered_keys("train")
     add_groups(buffer, queue, another=[0.0, 0.0])
-    with pytest.raises(UserError, match=r"dropped 3 groups and has no full batch yet.*trainer\.max_try_make_batch"):
+    with pytest.raises(UserError, match=r"dropped 3 groups without filling a batch.*trainer\.max_try_make_batch"):
         buffer._dapo_filtered_keys("train")
 
 
@@ -183,14 +183,14 @@ def test_missing_rollouts_end_the_run(buffer, queue, monkeypatch):
 
     add_groups(buffer, queue, mixed=[0.0, 1.0])
     keys = list(queue)
-    drawn = []
-    buffer.expected, buffer.on_sample = {"train": 2}, lambda partition, batch: drawn.append(batch.keys)
+    sampled = []
+    buffer.expected, buffer.on_sample = {"train": 2}, lambda partition, batch: sampled.append(batch.keys)
     monkeypatch.setattr(
         ReplayBuffer,
         "sample",
         lambda self, *_: (KVBatchMeta(keys=keys, tags=[{}] * len(keys), partition_id="train"), {}),
     )
-    assert buffer.sample(1, "train", 1)[0].keys == keys and drawn == [keys]
+    assert buffer.sample(1, "train", 1)[0].keys == keys and sampled == [keys]
     keys = keys[:1]
     with pytest.raises(UserError, match="1 of 2 rollouts failed"):
         buffer.sample(1, "train", 1)
@@ -201,7 +201,7 @@ class Batch(SimpleNamespace):
         return len(self.keys)
 
 
-def test_answers_without_a_score_are_counted_and_a_step_of_them_stops(buffer, queue, monkeypatch, caplog):
+def test_unscored_answers_are_counted_and_a_step_of_them_stops(buffer, queue, monkeypatch, caplog):
     from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
     from echorl_vl.engines.verl.rewards import LOST
@@ -218,7 +218,7 @@ def test_answers_without_a_score_are_counted_and_a_step_of_them_stops(buffer, qu
         buffer.sample(8, "train", 1)
 
 
-def test_dynamic_sampling_does_not_drop_for_ever_what_was_never_scored(buffer, queue):
+def test_dynamic_sampling_stops_if_no_answer_is_scored(buffer, queue):
     from echorl_vl.engines.verl.rewards import LOST
     from echorl_vl.errors import UserError
 
@@ -239,8 +239,8 @@ def compute_score(rows):
             time.sleep(60)
         if "break" in row["response"]:
             raise ValueError("broken")
-        right = float(row["response"].strip() == row["ground_truth"])
-        scores.append({"overall": 0.9 * right, "accuracy": right, "length": float(row["response_length"])})
+        correct = float(row["response"].strip() == row["ground_truth"])
+        scores.append({"overall": 0.9 * correct, "accuracy": correct, "length": float(row["response_length"])})
     return scores
 """
 
@@ -267,9 +267,9 @@ def test_answers_are_graded_under_a_time_limit(tokenizer, tmp_path):
         truth = np.array([{"ground_truth": "42"}], dtype=object)
         return DataProto.from_dict({"responses": ids, "attention_mask": mask}, {"reward_model": truth})
 
-    right, wrong, hung, broken = asyncio.run(grade("42", "43", "hang", "break"))
-    assert right["reward_score"] == pytest.approx(0.9)
-    assert right["reward_extra_info"] == {"score": pytest.approx(0.9), "acc": 1.0, "length": 3.0}
-    assert wrong["reward_score"] == 0.0 and hung["reward_score"] == 0.0 and hung["reward_extra_info"]["acc"] == 0.0
-    assert LOST not in wrong["reward_extra_info"] and hung["reward_extra_info"][LOST] == "timeout"
+    correct, incorrect, hung, broken = asyncio.run(grade("42", "43", "hang", "break"))
+    assert correct["reward_score"] == pytest.approx(0.9)
+    assert correct["reward_extra_info"] == {"score": pytest.approx(0.9), "acc": 1.0, "length": 3.0}
+    assert incorrect["reward_score"] == 0.0 and hung["reward_score"] == 0.0 and hung["reward_extra_info"]["acc"] == 0.0
+    assert LOST not in incorrect["reward_extra_info"] and hung["reward_extra_info"][LOST] == "timeout"
     assert "broken" in broken["reward_extra_info"][ERROR]

@@ -1,4 +1,4 @@
-"""An upgrade of verl that breaks what the adapter relies on beside the names in `hooks` is told by what has changed."""
+"""Behaviour of verl that the adapter relies on; a failure says what has changed."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from ray_runs import holds as _holds
+from ray_runs import expect as _expect
 
 from echorl_vl.engines.verl.hooks import HOST
 
 pytestmark = pytest.mark.slow  # importing verl takes ten seconds
 
 
-def holds(condition: bool, what: str, found: object = None) -> None:
-    _holds(condition, HOST, what, found)
+def expect(condition: bool, what: str, found: object = None) -> None:
+    _expect(condition, HOST, what, found)
 
 
-def test_every_name_of_the_adapter_is_there(verl):
+def test_every_hook_exists(verl):
     HOST.check_hooks()
 
 
-def test_rows_are_named_by_prompt_rollout_and_output_and_carry_the_columns_of_their_problem(verl, monkeypatch):
-    """`batches.split_key` takes the names apart; `batches.FIELDS` and `extra_info` are columns of each row."""
+def test_rows_have_names_by_prompt_rollout_and_output_and_their_problem_s_columns(verl, monkeypatch):
+    """`batches.split_key` splits the names; `batches.FIELDS` and `extra_info` are columns of each row."""
     from verl.trainer.ppo.v1 import agent_loop_tq
     from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
 
@@ -54,46 +54,46 @@ def test_rows_are_named_by_prompt_rollout_and_output_and_carry_the_columns_of_th
     columns["extra_info"] = {"index": 7, "problem_uid": "set:7"}
     asyncio.run(worker._agent_loop_postprocess([output(), output()], False, **columns))
     found = [split_key(key) for key in put["keys"]]
-    holds(found == [("a-b", 3, 0), ("a-b", 3, 1)], "a row is named <prompt>_<rollout>_<output>", put["keys"])
+    expect(found == [("a-b", 3, 0), ("a-b", 3, 1)], "a row is named <prompt>_<rollout>_<output>", put["keys"])
     missing = {*FIELDS, "extra_info"} - set(put["fields"].keys())
-    holds(not missing, "a row in the queue has the columns of its problem", f"none of {sorted(missing)}")
+    expect(not missing, "a row in the queue has the columns of its problem", f"none of {sorted(missing)}")
 
 
 def test_names_of_prompts_have_no_underscore(verl):
-    """`sampling` takes what stands before the first one for the prompt, as verl's replay buffer does."""
+    """`sampling` takes the part before the first underscore as the prompt, like verl's replay buffer."""
     from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
     trainer = PPOTrainerSync.__new__(PPOTrainerSync)
     trainer.train_dataloader_it = iter([{"raw_prompt": np.array([["a"], ["b"]], dtype=object)}])
     uids = list(trainer._fetch_one_gen_batch()["uid"])
-    holds(len(set(uids)) == 2, "each prompt has a name of its own", uids)
-    holds(not any("_" in str(uid) for uid in uids), "names of prompts have no underscore", uids)
+    expect(len(set(uids)) == 2, "each prompt has its own name", uids)
+    expect(not any("_" in str(uid) for uid in uids), "names of prompts have no underscore", uids)
 
 
 def test_metrics_are_reduced_by_their_names(verl):
-    """`bad_in_row_max` is the largest of a training step, `skipped_share` the mean."""
+    """`bad_in_row_max` is the maximum over a training step, `skipped_share` the mean."""
     from verl.utils.metric import reduce_metrics
 
     from echorl_vl.engines.verl.worker import BAD_IN_ROW, SKIPPED
 
     found = reduce_metrics({BAD_IN_ROW: [1.0, 3.0, 0.0], SKIPPED: [1.0, 1.0, 0.0, 0.0]})
-    holds(found[BAD_IN_ROW] == 3.0, f"reduce_metrics takes the largest value of {BAD_IN_ROW}", found)
-    holds(found[SKIPPED] == 0.5, f"reduce_metrics takes the mean of what has neither max nor min ({SKIPPED})", found)
+    expect(found[BAD_IN_ROW] == 3.0, f"reduce_metrics takes the maximum of {BAD_IN_ROW}", found)
+    expect(found[SKIPPED] == 0.5, f"reduce_metrics takes the mean of names without max and min ({SKIPPED})", found)
 
 
-def test_a_metric_that_adds_up_is_the_mean_over_ranks_of_the_sum_over_micro_batches(verl):
-    """`echo/loss`: each rank's share is multiplied by their number, so that this is L_echo."""
+def test_summed_metric_is_the_mean_over_ranks_of_sums_over_micro_batches(verl):
+    """`echo/loss`: each rank's share is multiplied by their number, so this is L_echo."""
     from verl.utils.metric import AggregationType, Metric
 
     ranks = [Metric(value=value, aggregation=AggregationType.SUM) for value in (1.0, 3.0)]
     for metric, more in zip(ranks, (5.0, 7.0), strict=True):
         metric.append(more)
     found = Metric.aggregate_dp(ranks)
-    holds(found == 8.0, "Metric(SUM) of several ranks is the mean over them of their sums", found)
+    expect(found == 8.0, "Metric(SUM) of several ranks is the mean over them of their sums", found)
 
 
-def test_the_loop_ends_with_the_step_that_is_made_the_last(verl, monkeypatch):
-    """The stop file: in `on_step_end` the trainer sets `total_training_steps` to this step."""
+def test_loop_ends_once_the_current_step_is_the_last(verl, monkeypatch):
+    """For the stop file, the trainer sets `total_training_steps` to the current step in `on_step_end`."""
     from omegaconf import OmegaConf
     from verl.trainer.ppo.v1 import trainer_base
     from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
@@ -126,13 +126,13 @@ def test_the_loop_ends_with_the_step_that_is_made_the_last(verl, monkeypatch):
         setattr(trainer, name, lambda *_, **__: None)
     trainer._consume_sync_metrics = dict
     trainer.fit(None)
-    holds(logged == [1], "fit ends where total_training_steps is made the step that it is in", logged)
+    expect(logged == [1], "fit ends once total_training_steps is the current step", logged)
 
 
-def test_the_trainer_of_our_name_is_synchronous(verl):
-    """`trainer_mode` is set to "sync" once our trainer is chosen: verl picks its replay buffer, and more, by it."""
+def test_sync_is_the_synchronous_trainer(verl):
+    """`trainer_mode` is set to "sync" for our trainer, since verl chooses its replay buffer by it."""
     from verl.trainer.ppo.v1 import trainer_base
     from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
     known = trainer_base.TRAINER_REGISTRY
-    holds(known.get("sync") is PPOTrainerSync, 'the trainer called "sync" is PPOTrainerSync', sorted(known))
+    expect(known.get("sync") is PPOTrainerSync, 'the trainer called "sync" is PPOTrainerSync', sorted(known))

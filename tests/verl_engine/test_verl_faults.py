@@ -12,8 +12,8 @@ from ray_runs import LONGEST, all_ended, check_lost_answers, check_no_score_ends
 pytestmark = pytest.mark.slow
 
 
-def test_a_process_that_dies_while_verl_polls_for_its_rollouts_ends_the_run(dry_run):
-    """verl submits prompts to the agent loop and then asks its queue for rows, for ever if that process is gone."""
+def test_dead_process_ends_the_run_while_verl_polls_for_its_rollouts(dry_run):
+    """verl submits prompts to the agent loop and then polls its queue for rows, forever if that process is dead."""
     process, folder = dry_run("trainer.max_steps=500", "data.max_response_length=200", wait=False)
     log = folder.with_suffix(".log")
     wait_for(lambda: (folder / "rollouts").exists() and running(log, "Server.generate"), process, folder, pause=0.01)
@@ -28,9 +28,9 @@ def running(log, name: str) -> list[int]:
     return [pid for pid, command in processes(str(log)).items() if name in command]
 
 
-def test_answers_that_are_not_scored_get_0_and_are_counted(dry_run, tmp_path):
+def test_unscored_answers_get_0_and_are_counted(dry_run, tmp_path):
     check_lost_answers(dry_run, tmp_path / "reward.py")
 
 
-def test_a_step_without_a_single_score_ends_the_run(dry_run, tmp_path):
+def test_step_without_any_score_ends_the_run(dry_run, tmp_path):
     check_no_score_ends_the_run(dry_run, tmp_path / "hangs.py")

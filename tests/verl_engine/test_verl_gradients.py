@@ -1,4 +1,4 @@
-"""The update through verl's own worker gives the gradient of the local engine, however the step is split."""
+"""The update of verl's worker gives the gradient of the local engine for any split of the step."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ VARIANTS = {
     "kl": {"local": {"algorithm.use_kl_loss": True, "algorithm.kl_penalty": "low_var_kl"},
            "actor": {"use_kl_loss": True, "kl_loss_type": "low_var_kl", "kl_loss_coef": 0.3}},
 }  # fmt: skip
-"""Other settings of the update: of the local engine, and of verl's actor; each with the former's gradient."""
+"""Other settings of the update, for the local engine and for verl's actor."""
 
 
 @pytest.fixture(scope="module")
 def results(verl, overrides, text_problems, tmp_path_factory):
-    """Gradients of the local engine, and of verl's worker with one rank and with two."""
+    """Gradients of the local engine, and of verl's worker with one and two ranks."""
     job = tmp_path_factory.mktemp("gradients")
     own = [
         *overrides,
@@ -87,7 +87,7 @@ def mined(policy, train_batch, echo: EchoConfig):
 
 
 def as_verl(train_batch) -> list[dict[str, torch.Tensor]]:
-    """The rollouts as verl's queue holds them: rows without padding."""
+    """The rollouts in the layout of verl's queue: rows without padding."""
     rollouts, rows = train_batch.rollouts, []
     for row, group in enumerate(rollouts.group_ids.tolist()):
         prompt, length = rollouts.prompts[group].input_ids, int(rollouts.response_mask[row].sum())
@@ -111,7 +111,7 @@ def as_verl(train_batch) -> list[dict[str, torch.Tensor]]:
 
 
 def variant_case(policy, train_batch, name: str) -> dict:
-    """The case of a variant for the ranks, with the columns of its own clips."""
+    """The case of a variant for the ranks, with its own clips."""
     changed = mined(policy, train_batch, EchoConfig(**VARIANTS[name].get("echo", {}), include_truncated=True))
     columns = {"token_weights": changed.clips.token_weights}
     if VARIANTS[name].get("echo", {}).get("normalize_by") == "clips":
@@ -135,14 +135,14 @@ SPLITS = [case["name"] for case in CASES if case["coef"] and "advantage_scale" n
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [1, 2])
 @pytest.mark.parametrize("case", SPLITS)
-def test_gradient_is_that_of_the_local_engine_under_every_split(results, world, case):
+def test_gradient_equals_the_local_engine_s_for_every_split(results, world, case):
     assert difference(results[world][case]["gradients"], results["local"]["whole"]["gradients"]) < 1e-5
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [1, 2])
 @pytest.mark.parametrize("name", list(VARIANTS))
-def test_other_settings_give_the_local_engine_s_gradient_too(results, world, name):
+def test_gradient_equals_the_local_engine_s_for_other_settings(results, world, name):
     found, expected = results[world][name], results["local"][name]
     assert difference(found["gradients"], expected["gradients"]) < 1e-5
     plain = results["local"]["whole"]["gradients"]
@@ -151,7 +151,7 @@ def test_other_settings_give_the_local_engine_s_gradient_too(results, world, nam
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [1, 2])
-def test_echo_gradient_and_loss_alone(results, world):
+def test_gradient_and_loss_of_the_echo_term(results, world):
     found, expected = results[world]["echo alone"], results["local"]["echo"]
     assert difference(found["gradients"], expected["gradients"]) < 1e-5
     assert found["metrics"]["echo/loss"] == pytest.approx(expected["metrics"]["echo/loss"], rel=1e-5)
@@ -161,15 +161,15 @@ def test_echo_gradient_and_loss_alone(results, world):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [1, 2])
-def test_without_a_coefficient_the_gradient_is_the_base_algorithm_s(results, world):
+def test_without_coefficient_the_gradient_is_the_base_algorithm_s(results, world):
     assert difference(results[world]["base"]["gradients"], results["local"]["base"]["gradients"]) < 1e-5
     assert difference(results["local"]["whole"]["gradients"], results["local"]["base"]["gradients"]) > 1e-2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [1, 2])
-def test_without_a_coefficient_it_is_plain_verl_bit_for_bit(results, world):
-    """Gradients, metrics, and the weights after a real step, of verl's own worker class beside ours."""
+def test_without_coefficient_it_equals_plain_verl_bit_for_bit(results, world):
+    """Gradients, metrics, and the weights after a real step, of verl's own worker class and of ours."""
     ours, theirs = results[world]["base"], results[world]["plain verl"]
     for one, other in zip(ours["gradients"], theirs["gradients"], strict=True):
         assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
@@ -181,7 +181,7 @@ def test_without_a_coefficient_it_is_plain_verl_bit_for_bit(results, world):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [1, 2])
-def test_a_constant_denominator_is_that_of_rows_times_the_longest_response(results, world):
+def test_constant_mean_divides_by_rows_times_the_longest_response(results, world):
     """Dr. GRPO: the same sum over tokens as with a mean, divided by rows x 24."""
     rollouts = results["rollouts"]
     tokens = rollouts.response_mask.view(STEPS, -1).sum(-1)
@@ -202,7 +202,7 @@ def test_policy_loss_is_logged_without_the_echo_term(results):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["packed-fixed-4", "padded-dynamic-2"])
-def test_entropies_of_the_old_log_prob_pass_are_those_of_sampling(results, case):
+def test_entropies_of_the_old_log_prob_pass_equal_those_of_sampling(results, case):
     rollouts, found = results["rollouts"], results[1][case]
     for row, mask in enumerate(rollouts.response_mask):
         torch.testing.assert_close(found["entropies"][row], rollouts.entropy[row][mask], atol=1e-4, rtol=1e-4)

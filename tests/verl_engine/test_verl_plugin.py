@@ -1,4 +1,4 @@
-"""verl's own trainers say that they leave the echo term out."""
+"""verl's own trainers warn that they ignore the echo term."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def config(mode: str = "sync", use_v1: bool = True, **more):
     return OmegaConf.create({"trainer": {"use_v1": use_v1, "v1": {"trainer_mode": mode}}, **more})
 
 
-def test_only_a_configuration_that_asks_for_the_term_is_warned_of():
+def test_warning_is_only_for_configurations_with_an_echo_term():
     assert missing_term(config()) is None
     assert missing_term(config(echo={"coef": 0, "select": "topk"})) is None
     assert "trainer.v1.trainer_mode = sync is verl's own trainer" in missing_term(config(echo={"select": "topk"}))
@@ -24,7 +24,7 @@ def test_only_a_configuration_that_asks_for_the_term_is_warned_of():
     assert "expected trainer.v1.trainer_mode=echo_sync" in missing_term(config("separate_async", echo={"coef": 1}))
 
 
-def test_the_trainer_warns_and_is_built_as_before(caplog):
+def test_trainer_warns_and_is_built(caplog):
     class Plain:
         def __init__(self, config, size=1):
             self.size = size
@@ -48,13 +48,13 @@ for trainer, v1 in ((get_trainer_cls("sync"), True), (RayPPOTrainer, False)):
     config = {"trainer": {"use_v1": v1, "v1": {"trainer_mode": "sync"}}, "echo": {"coef": 0.001}}
     try:
         trainer(config=OmegaConf.create(config))
-    except Exception as error:  # there is no more in this configuration
+    except Exception as error:  # the configuration is incomplete
         print(type(error).__name__)
 """
 
 
 @pytest.mark.slow
-def test_verl_s_trainers_warn_where_the_plug_in_is_loaded(verl):
+def test_verl_s_trainers_warn_if_the_plug_in_is_loaded(verl):
     environment = os.environ | {"VERL_USE_EXTERNAL_MODULES": "echorl_vl.engines.verl"}
     process = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, timeout=300)
     assert process.returncode == 0, process.stderr[-2000:]

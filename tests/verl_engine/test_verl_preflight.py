@@ -1,4 +1,4 @@
-"""Errors before minutes are spent. Most of these run without verl: they are about telling that it is not there."""
+"""Checks before a run of verl. Most of these tests don't need verl."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def messages(problems) -> str:
 # --- verl itself ---
 
 
-def test_the_engine_is_chosen_by_name_alone():
+def test_engine_is_chosen_by_name_only():
     config = load_config(RECIPE)
     engine, reason = choose_engine(config)
     assert (engine.name, reason) == ("verl", "as configured")
@@ -48,20 +48,20 @@ def test_the_engine_is_chosen_by_name_alone():
 
 
 @pytest.mark.slow
-def test_every_hook_is_there(verl):
+def test_environment_check_passes(verl):
     process = subprocess.run(
         [sys.executable, "-m", "echorl_vl.engines.check", "verl", "--cpu"],
         env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-2000:]
     assert process.stdout.startswith("verl 0.9.1\n")
-    assert f"all {len(HOST.hooks)} names of verl that the adapter uses are there" in process.stdout
+    assert f"all {len(HOST.hooks)} names of verl that the adapter uses exist" in process.stdout
 
 
 # --- the machine and the model ---
 
 
-def test_no_gpu_and_a_model_too_large_say_what_goes_with_this_engine():
+def test_errors_about_gpus_and_memory_name_settings_of_this_engine():
     config = load_config(RECIPE)
     found = messages(gpu_issues(config, Machine((), 64 * GIB), "verl"))
     assert "engine verl needs a GPU" in found and "trainer.device=cpu is a dry run" in found
@@ -69,7 +69,7 @@ def test_no_gpu_and_a_model_too_large_say_what_goes_with_this_engine():
     assert "Take more GPUs" in found and "lora" not in found and "adamw_bf16" not in found
 
 
-def test_a_vision_model_is_refused():
+def test_vision_model_is_refused():
     config = load_config(RECIPE, [f"worker.actor.model.model_path={TINY}"])
     assert "is a vision model" in messages(own_issues(config))
 
@@ -92,7 +92,7 @@ def settings(tmp_path: Path, rows: list[dict], **keys) -> Config:
     return config
 
 
-def test_a_set_is_written_with_the_format_prompt_and_the_system_message(tmp_path, tokenizer):
+def test_set_is_written_with_format_prompt_and_system_message(tmp_path, tokenizer):
     around = tmp_path / "around.jinja"
     around.write_text("{{ content }} Think.")
     chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 + 1?"}]
@@ -106,22 +106,22 @@ def test_a_set_is_written_with_the_format_prompt_and_the_system_message(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("row", "wanted"),
+    ("row", "expected"),
     [
         ({"problem": "<image> Which angle?", "answer": "2", "images": [{"bytes": "eA==", "path": None}]}, "set.jsonl"),
         ({"problem": "Which angle? <video>", "answer": "2"}, "<video>"),
     ],
 )
-def test_pictures_and_videos_are_refused(tmp_path, tokenizer, row, wanted):
+def test_images_and_videos_are_refused(tmp_path, tokenizer, row, expected):
     with pytest.raises(UserError) as caught:
         load_sets(settings(tmp_path, [row]), tokenizer)
-    assert wanted in str(caught.value)
+    assert expected in str(caught.value)
 
 
-def test_generated_pictures_are_refused_and_point_to_the_other_engine(tmp_path, tokenizer):
+def test_generated_images_are_refused(tmp_path, tokenizer):
     config = settings(tmp_path, [], max_prompt_length=200)
     config.data.train_files = "generated/geometry3k@validation"
-    with pytest.raises(UserError, match=r"row 0, images: has pictures; .* or engine = easyr1"):
+    with pytest.raises(UserError, match=r"row 0, images: has images; .* or engine = easyr1"):
         load_sets(config, tokenizer)
 
 
@@ -152,9 +152,9 @@ def test_several_files_and_bad_rows(tmp_path, tokenizer):
     assert len(notes) == 1 and "left out 1 of 3 rows" in notes[0]
 
 
-def test_a_set_smaller_than_a_batch_and_a_model_without_a_chat_template(tmp_path, tokenizer):
+def test_small_sets_and_missing_chat_templates_are_refused(tmp_path, tokenizer):
     config = settings(tmp_path, [{"problem": "1 + 1?", "answer": "2"}], rollout_batch_size=2)
-    with pytest.raises(UserError, match="1 problem of at most 512 tokens, and one batch takes 2"):
+    with pytest.raises(UserError, match="1 problem of at most 512 tokens; expected at least one batch, which is 2"):
         load_sets(config, tokenizer)
     bare = copy.deepcopy(tokenizer)
     bare.chat_template = None
@@ -162,7 +162,7 @@ def test_a_set_smaller_than_a_batch_and_a_model_without_a_chat_template(tmp_path
         load_sets(config, bare)
 
 
-def test_a_checkpoint_to_start_from_has_to_be_verls(tmp_path):
+def test_initial_checkpoint_must_be_of_this_engine(tmp_path):
     actor = tmp_path / "global_step_10" / "actor"
     actor.mkdir(parents=True)
     for name in ("model", "optim", "extra_state"):

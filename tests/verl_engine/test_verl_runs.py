@@ -23,7 +23,7 @@ from echorl_vl.engines.verl.dry_run import ENVIRONMENT, dry_run_settings
 
 pytestmark = pytest.mark.slow
 
-NOT_MEASURED = {"echo/grad_share"}  # refused: see docs/verl.md
+NOT_MEASURED = {"echo/grad_share"}  # refused, see docs/verl.md
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +36,12 @@ def one_worker(dry_run):
 QUESTIONS = [f"What is {number} + {number}?" for number in range(24)]
 
 
-def test_a_run_writes_the_local_engine_s_files(one_worker):
+def test_run_writes_the_files_of_the_local_engine(one_worker):
     check_files(one_worker, "data")
     assert "engine: verl (as configured)" in one_worker.output
 
 
-def test_metrics_have_the_names_of_the_specification(one_worker):
+def test_metrics_have_the_specified_names(one_worker):
     check_metrics(one_worker, set(METRIC_NAMES) - NOT_MEASURED)
     assert all(row["group/all_success"] > 0 for row in one_worker.training)
 
@@ -60,20 +60,20 @@ def test_rollout_files_hold_clips_that_are_prefixes_of_correct_answers(one_worke
             assert all(row["advantage"] == 0 for row in same)
 
 
-def test_problems_are_written_as_verl_reads_them(one_worker):
+def test_problem_sets_are_written_for_verl(one_worker):
     rows = pq.read_table(one_worker.folder / "data" / "train_files.parquet").to_pylist()
     assert len(rows) == 24
     assert rows[3]["prompt"] == [{"role": "user", "content": "What is 3 + 3?"}]
     assert rows[3]["reward_model"]["ground_truth"] == "6" and rows[3]["extra_info"]["index"] == 3
 
 
-def test_two_workers_are_killed_and_go_on(dry_run):
+def test_killed_run_with_two_workers_resumes(dry_run):
     run = check_killed_and_resumed(dry_run)
     seen = {row["question"] for step in (1, 2, 3, 4) for row in run.rollouts(step)}
-    assert len(seen) == 16  # the place in the data goes on as well
+    assert len(seen) == 16  # the position in the data is resumed too
 
 
-def test_a_stop_saves_and_says_how_to_go_on(dry_run):
+def test_stopped_run_saves_and_says_how_to_resume(dry_run):
     check_stop(dry_run)
 
 
@@ -112,20 +112,20 @@ def test_dynamic_sampling_drops_groups_or_keeps_them_for_the_echo_term(dry_run, 
     ],
     ids=["kl-loss", "kl-reward-topk-clips", "dr-grpo-entropy-padded"],
 )  # fmt: skip
-def test_verl_s_features_go_on_working(dry_run, more):
+def test_other_features_of_verl_work(dry_run, more):
     run = dry_run(*more, "trainer.max_steps=1")
     assert run.status == 0, run.output[-3000:]
     assert run.training[0]["echo/loss"] > 0 and run.training[0]["actor/grad_norm"] > 0
 
 
-def test_the_base_algorithm_has_no_echo_term(dry_run):
+def test_base_algorithm_has_no_echo_term(dry_run):
     run = dry_run("echo.coef=0", "trainer.max_steps=1")
     assert run.status == 0, run.output[-3000:]
     assert run.training[0]["echo/coef"] == 0 and "echo/loss" not in run.training[0]
     assert run.training[0]["group/all_success"] > 0 and not any(row["is_clip_source"] for row in run.rollouts(1))
 
 
-def test_what_is_wrong_with_a_reward_function_is_said_and_ends_the_run(dry_run, tmp_path):
+def test_reward_function_that_raises_ends_the_run(dry_run, tmp_path):
     check_a_reward_that_raises_ends_the_run(dry_run, tmp_path / "raises.py")
 
 
@@ -176,8 +176,8 @@ def plugin(*overrides: str, problems: Path, model: Path, reward: Path, log: Path
 
 VERL_REWARD = """
 def compute_score(data_source, solution_str, ground_truth, extra_info=None, **_):
-    right = float(len(solution_str) % 5 != 0)
-    return {"score": right, "acc": right}
+    correct = float(len(solution_str) % 5 != 0)
+    return {"score": correct, "acc": correct}
 """
 
 
@@ -188,7 +188,7 @@ def verl_reward(tmp_path) -> Path:
     return path
 
 
-def test_verl_s_own_command_line_with_the_plug_in(one_worker, text_model, verl_reward, tmp_path):
+def test_verl_s_command_line_with_the_plug_in(one_worker, text_model, verl_reward, tmp_path):
     problems = one_worker.folder / "data" / "train_files.parquet"
     status, output = plugin(problems=problems, model=text_model, reward=verl_reward, log=tmp_path / "plugin.log")
     assert status == 0, output[-3000:]
@@ -198,7 +198,7 @@ def test_verl_s_own_command_line_with_the_plug_in(one_worker, text_model, verl_r
     assert set(METRIC_NAMES) - NOT_MEASURED <= set(found)
 
 
-def test_the_plug_in_refuses_what_has_no_entropies(one_worker, text_model, verl_reward, tmp_path):
+def test_plug_in_refuses_a_run_without_entropies(one_worker, text_model, verl_reward, tmp_path):
     status, output = plugin(
         "algorithm.rollout_correction.bypass_mode=true",
         problems=one_worker.folder / "data" / "train_files.parquet",

@@ -1,4 +1,4 @@
-"""No key of ours is lost on the way to verl: each is translated, acted on, without effect, or refused."""
+"""Every key is translated for verl, implemented by the adapter, without effect, or refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def another(option: Option, value):
     """A value of the option's type and range that is not `value`."""
     kind = option.kind
     if option.choices:
-        if "fp32" in option.choices:  # bf16 and bfloat16 are one
+        if "fp32" in option.choices:  # bf16 and bfloat16 are the same
             return "fp16"
         other = next(choice for choice in option.choices if choice != value and choice not in (value or ()))
         return (other,) if isinstance(value, tuple) else other
@@ -52,12 +52,12 @@ def translated(config: Config) -> tuple:
 
 @pytest.fixture(scope="module")
 def config() -> Config:
-    """The recipe with filtering and KL switched on, so that the keys which go with them count."""
+    """The recipe with filtering and KL, so that their keys have an effect."""
     return recipe("algorithm.online_filtering=true", "algorithm.filter_key=accuracy", "algorithm.disable_kl=false")
 
 
 @pytest.mark.parametrize("key", [key for key in OPTIONS if not key.startswith(("worker.critic.", "echo."))])
-def test_every_key_reaches_verl_or_is_spoken_for(config: Config, key: str, tmp_path: Path) -> None:
+def test_every_key_is_translated_or_listed(config: Config, key: str, tmp_path: Path) -> None:
     changed = copy.deepcopy(config)
     changed.source = config.source
     value = another(OPTIONS[key], get_value(config, key))
@@ -71,17 +71,17 @@ def test_every_key_reaches_verl_or_is_spoken_for(config: Config, key: str, tmp_p
     assert not (reached and listed(key, NO_EFFECT)), f"{key} has an effect"
 
 
-def test_the_echo_block_travels_whole() -> None:
+def test_echo_section_is_copied() -> None:
     config = recipe("echo.select=topk", "echo.k=2", "echo.warmup_steps=5")
     assert extra_sections(config)["echo"] == dataclasses.asdict(config.echo)
 
 
-def test_the_lists_name_keys_of_the_schema() -> None:
+def test_listed_keys_exist() -> None:
     for name in ACTED_ON | NO_EFFECT:
         assert any(key.startswith(name[:-1]) if name.endswith(".*") else key == name for key in OPTIONS), name
 
 
-def test_grpo_s_keys_in_verl_s_words() -> None:
+def test_keys_of_grpo_are_translated() -> None:
     found = to_verl(
         recipe(
             "worker.actor.clip_ratio_low=0.1",
@@ -105,14 +105,14 @@ def test_grpo_s_keys_in_verl_s_words() -> None:
     assert loss[f"{actor}.kl_loss_coef"] == 0.25
 
 
-def test_validation_is_sampled_as_training_but_for_the_overrides() -> None:
+def test_validation_is_sampled_like_training_except_for_overrides() -> None:
     prefix = "actor_rollout_ref.rollout.val_kwargs"
     found = to_verl(recipe("worker.rollout.val_override_config={temperature: 0, n: 4}", "worker.rollout.top_p=0.9"))
     names = ("temperature", "top_p", "top_k", "n", "do_sample")
     assert [found[f"{prefix}.{name}"] for name in names] == [0, 0.9, -1, 4, False]
 
 
-def test_steps_beyond_the_epochs_are_taken() -> None:
+def test_max_steps_may_exceed_the_epochs() -> None:
     assert to_verl(recipe("trainer.max_steps=5000"))["trainer.total_epochs"] == 5000
 
 
@@ -122,12 +122,12 @@ def test_steps_beyond_the_epochs_are_taken() -> None:
         (["algorithm.name=luffy", "data.demonstration_key=solution"],
          "needs a custom policy loss and demonstrations among the rows of a group, which engine verl does not support"),
         (["algorithm.name=dapo"], "it needs shaped rewards, which engine verl does not support"),
-        (["algorithm.adv_estimator=rloo"], "expected grpo: engine verl has not been tried with anything else"),
+        (["algorithm.adv_estimator=rloo"], "expected grpo: engine verl is not tested with other values"),
         (["worker.actor.loss_type=gspo"], "expected default"),
         (["worker.actor.model.lora.rank=8"], "expected 0 (no adapters)"),
         (["worker.actor.ulysses_size=2"], "expected 1"),
         (["echo.entropy_temperature=0.5"], "verl's entropies are at the rollout's temperature"),
-        (["echo.log_grad_share=true"], "measures no gradient norms of single terms"),
+        (["echo.log_grad_share=true"], "does not measure gradient norms of single terms"),
         (["worker.actor.optim.lr_scheduler_type=linear"], "supports constant, cosine"),
         (["algorithm.disable_kl=false", "algorithm.use_kl_loss=true", "algorithm.kl_type=adaptive"], "expected fixed"),
         (["algorithm.online_filtering=true"],
@@ -142,21 +142,21 @@ def test_steps_beyond_the_epochs_are_taken() -> None:
         (["worker.actor.dynamic_batching=false", "worker.actor.micro_batch_size_per_device_for_update=48"],
          "expected a divisor of 64, the rollouts of one rank in an optimizer step"),
         (["data.max_response_length=99999"], "expected at least"),
-        (["trainer.val_only=true", "trainer.val_before_train=false"], "which verl looks at in that validation alone"),
+        (["trainer.val_only=true", "trainer.val_before_train=false"], "verl validates before the first step only"),
     ],
 )  # fmt: skip
-def test_refused_with_key_and_reason(overrides: list[str], expected: str) -> None:
+def test_unsupported_values_are_refused_with_a_reason(overrides: list[str], expected: str) -> None:
     with pytest.raises(UserError) as caught:
         recipe(*overrides)
     assert expected in str(caught.value)
 
 
-def test_dr_grpo_fits() -> None:
+def test_dr_grpo_is_translated() -> None:
     assert to_verl(recipe("algorithm.name=dr_grpo"))["actor_rollout_ref.actor.loss_scale_factor"] == 8192
 
 
-def test_the_last_step_is_saved_and_validated_whatever_the_frequency() -> None:
-    """verl does neither after the last step where its own frequency is "never"."""
+def test_last_step_is_saved_and_validated_for_any_frequency() -> None:
+    """verl itself does neither after the last step if its frequency is "never"."""
     never = to_verl(recipe("trainer.save_freq=-1", "trainer.val_freq=-1"))
     assert never["trainer.save_freq"] > 10**6 and never["trainer.test_freq"] > 10**6
     assert to_verl(recipe("trainer.val_freq=-1", "data.val_files=''"))["trainer.test_freq"] == -1

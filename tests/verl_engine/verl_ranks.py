@@ -47,7 +47,7 @@ def main(job: Path, rank: int, world: int, port: str) -> None:
 
 
 def run_case(worker, saved: dict, case: dict, rank: int, world: int) -> dict:
-    """Gradients and metrics of an update whose optimizer takes no step; log-probs and entropies of the old pass."""
+    """Gradients and metrics of an update without optimizer steps; log-probs and entropies of the old pass."""
     set_actor(worker, case.get("actor", {}))
     gradients: list[dict] = []
     optimizer = worker.engine.optimizer
@@ -75,7 +75,7 @@ def run_case(worker, saved: dict, case: dict, rank: int, world: int) -> dict:
 
 
 def set_actor(worker, changes: dict) -> None:
-    """Settings that verl's loss reads, at their defaults but for `changes`."""
+    """Settings of verl's loss: defaults and `changes`."""
     loss = worker.loss_fn.host if hasattr(worker.loss_fn, "host") else worker.loss_fn
     defaults = {"entropy_coeff": 0.0, "loss_agg_mode": "token-mean", "loss_scale_factor": None, "use_kl_loss": False}
     for name, value in (defaults | changes).items():
@@ -94,7 +94,7 @@ def real_step(worker, saved: dict, rank: int, world: int) -> dict:
 
 
 def rows_of_rank(saved: dict, case: dict, rank: int, world: int):
-    """What verl would send to this rank if the optimizer steps are to hold the same rows for any `world`."""
+    """The rows of this rank, such that every optimizer step has the same rows for any `world`."""
     from verl.utils import tensordict_utils
 
     rows, steps = saved["rows"], saved["optimizer_steps"]

@@ -1,19 +1,19 @@
 """EasyR1 as the engine: Ray, FSDP and vLLM, with the EchoRL term added from outside.
 
-No file of EasyR1 is edited and no method of it copied. What the adapter touches of it stands in `hooks`, name by name
-with the reason, and is checked before a run starts. A training step, and where the adapter acts in it:
+No file of EasyR1 is edited, and none of its methods is copied. `hooks` lists every name of EasyR1 that the adapter
+uses, with the reason; all are checked before a run starts. The parts of a training step:
 
-    rollouts         vLLM, as EasyR1 has it; further visual tokens are forbidden          worker
+    rollouts         EasyR1's vLLM, with all visual tokens forbidden                      worker
     demonstrations   the last row of each group (LUFFY, SRFT)                             off_policy_rows
-    rewards          EasyR1's interface, graded under our time limits; accuracy per row   rewards
-    old log-probs    the same forward pass gives the entropies too                        worker, actor
-    advantages       EasyR1's                                                             advantages
+    rewards          EasyR1's interface, with our time limits and accuracy per row        rewards
+    old log-probs    one forward pass also gives the entropies                            worker, actor
+    advantages       EasyR1's, with fixes                                                 advantages
     mining           on the driver, just before the update                                trainer, batches
-    update           the echo term joins EasyR1's policy loss, or the algorithm's own     actor, loss
+    update           the echo term is added to EasyR1's or the algorithm's policy loss    actor, loss
     metrics          the names and files of the local engine                              trainer
 
-`launch` makes the driver process, `datasets` what it reads; `dry_run` lets all of it run on a machine without a GPU.
-What is the same for verl stands in `engines/ray`.
+`launch` creates the driver process, `datasets` the problem sets; `dry_run` runs everything without a GPU. Code shared
+with the verl engine is in `engines/ray`.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""EasyR1's actor with entropies beside the old log-probs, and the terms of `loss` in its update."""
+"""EasyR1's actor, which also computes entropies with the old log-probs, and adds the terms of `loss` to its update."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from echorl_vl.engines.ray.hooks import patched
 WEIGHTS = "token_weights"  # (B, T) of EchoClips, in the batch
 CLIPS = "echo_clips"  # (B,) int64, EchoClips in each row
 VERIFIED = "verified"  # (B,) bool, the answer is correct
-AUX_ONLY = "aux_only"  # (B,) bool, here for the EchoClip alone and in no term of the base algorithm
+AUX_ONLY = "aux_only"  # (B,) bool, in the echo term only and in no term of the base algorithm
 COEF = "echo_coef"  # lambda of this step, in the batch's meta_info
-ENTROPY_CHUNK = 1 << 22  # logits worked on at a time: three float32 copies are 48 MiB, however long the batch
+ENTROPY_CHUNK = 1 << 22  # logits per chunk: three float32 copies of it are 48 MiB
 
 
 class EchoBatch(DataProto):
-    """A batch whose `select`, which the update calls with a fixed list of keys, keeps our columns as well."""
+    """A batch that keeps our columns when the update selects its own fixed list of keys."""
 
     def select(self, batch_keys: list[str] | None = None, *rest: Any, **options: Any) -> DataProto:
         if batch_keys is not None:
@@ -37,14 +37,14 @@ class EchoBatch(DataProto):
 
 
 class EchoActor(DataParallelPPOActor):
-    """The actor of `config` (EchoActorConfig). Where nothing joins EasyR1's loss, an update is EasyR1's own."""
+    """EasyR1's actor with the loss terms of `EchoActorConfig`. Without any of them, an update is EasyR1's own."""
 
-    _terms: LossComposer | None = None  # of the update that is running
+    _terms: LossComposer | None = None  # set during an update
 
     def compute_log_prob(self, data: DataProto) -> Tensor:
-        """(b, T, 2): log-probs and entropies (nats) of one forward pass.
+        """Log-probs and entropies (nats) of one forward pass, (b, T, 2).
 
-        EasyR1 moves, pads and reorders its log-probs along the first axes only, so a last axis passes through.
+        EasyR1 pads and reorders log-probs along the first two axes only, so a last axis passes through.
         """
         temperature = data.meta_info["temperature"]
         of_entropy = self.config.echo.entropy_temperature or temperature
@@ -52,15 +52,17 @@ class EchoActor(DataParallelPPOActor):
             return super().compute_log_prob(data)
 
     def update_policy(self, data: DataProto) -> dict[str, Any]:
-        """The update, with the echo term where the batch brings clips, with the algorithm's own loss and mean.
+        """EasyR1's update with the echo term, if the batch has clips, and with the algorithm's own loss and mean.
 
-        Metrics: EasyR1's, `actor/pg_loss` the policy loss alone, `echo/loss` this rank's share of L_echo times the data
-        ranks (so that the mean over ranks is L_echo), and on request the gradient norms of the terms.
+        Returns:
+            EasyR1's metrics, where `actor/pg_loss` is the policy loss without other terms; `echo/loss`, this rank's
+            share of L_echo times the number of data ranks, so that the mean over ranks is L_echo; and, with
+            `echo.log_grad_share`, the gradient norms of the terms.
         """
         coef = data.meta_info.get(COEF, 0.0)
         config = self.config
         algorithm = make_algorithm(config.algorithm, config.algorithm_options)
-        tensors = dict(data.batch.items())  # what has come through Ray is locked
+        tensors = dict(data.batch.items())  # a TensorDict from Ray is locked
         is_plain = not has_own_loss(algorithm) and config.loss_avg_mode != "constant" and AUX_ONLY not in tensors
         if is_plain and not coef and not config.entropy_coef:
             return super().update_policy(data)
@@ -77,8 +79,8 @@ class EchoActor(DataParallelPPOActor):
         metrics = self._update_with(terms, batch)
         metrics["actor/pg_loss"] = torch.stack(terms.policy).tolist()
         data_ranks, count = self.world_size // config.ulysses_size, len(steps) * config.ppo_epochs
-        for name, shares in ((names.ECHO_LOSS, terms.echo), ("expert/prob", terms.expert_prob)):
-            if shares:  # of this rank; times the data ranks, so that the mean over ranks is the whole
+        for name, shares in ((names.ECHO_LOSS, terms.echo), ("expert/prob", terms.demonstration_prob)):
+            if shares:  # of this rank, scaled so that the mean over ranks is the total
                 metrics[name] = [torch.stack(shares).sum().item() / count * data_ranks]
         return metrics | norms
 
@@ -113,14 +115,14 @@ class EchoActor(DataParallelPPOActor):
         self._terms.done += 1
         if self._terms.keep == "all":
             return super()._optimizer_step()
-        with patched(self.actor_optimizer, step=lambda: None):  # measured only
+        with patched(self.actor_optimizer, step=lambda: None):  # only measure the gradient norm
             return super()._optimizer_step()
 
     def _optimizer_steps(self, data: DataProto) -> list[OptimizerStepCounts]:
-        """The optimizer steps of one epoch, with their counts over all ranks."""
+        """Counts of each optimizer step of an epoch, over all ranks."""
         rows = self.config.global_batch_size_per_device
         batch = data.batch
-        step = torch.arange(len(data), device=batch.device) // rows  # as EasyR1 cuts them, the same on every rank
+        step = torch.arange(len(data), device=batch.device) // rows  # split as in EasyR1, alike on every rank
         tokens, trained = batch["response_mask"].sum(-1), ~batch[AUX_ONLY]
         own = trained & batch[ON_POLICY]
         counts = torch.stack([tokens, tokens * trained, trained, tokens * own, own, batch[CLIPS]])
@@ -134,10 +136,10 @@ class EchoActor(DataParallelPPOActor):
         ]
 
     def _with_entropy(self, temperature: float) -> Callable[..., Tensor]:
-        """EasyR1's log-probs, and our entropies (without gradient) of the same logits divided by `temperature`.
+        """A function for EasyR1's log-probs and our entropies (without gradient) of logits divided by `temperature`.
 
-        The logits are divided by the temperature of sampling already. Entropies come first: flash-attn's cross entropy
-        overwrites the logits.
+        The logits have already been divided by the sampling temperature. Entropies are computed first, since
+        flash-attn's cross entropy overwrites the logits.
         """
         log_probs_from_logits = self.log_probs_from_logits
 
@@ -150,9 +152,9 @@ class EchoActor(DataParallelPPOActor):
     def _separate_norms(
         self, batch: EchoBatch, steps: list[OptimizerStepCounts], coef: float, algorithm: Algorithm
     ) -> dict[str, list[float]]:
-        """Gradient norms, before clipping, of the echo term and of the rest, at the weights that the step begins with.
+        """Gradient norms, before clipping, of the echo term and of all other terms, at the weights before the update.
 
-        On request only: each is an update that measures where it would step.
+        Each takes a forward and backward pass of the whole update, without optimizer steps.
         """
         norms: dict[str, list[float]] = {}
         for name, keep in (("actor/policy_grad_norm", "base"), ("echo/grad_norm", "echo")):
@@ -165,5 +167,5 @@ class EchoActor(DataParallelPPOActor):
 
 
 def _with_differentiable_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Log-probs and entropies with gradient. Both are ours: flash-attn's cross entropy overwrites the logits."""
+    """Log-probs and entropies with gradient. Both are ours, since flash-attn's cross entropy overwrites the logits."""
     return torch.stack(log_probs_and_entropy(logits, labels), -1)

@@ -1,11 +1,11 @@
-"""EasyR1's advantages: GRPO exact where a group has degenerated, or without the standard deviation; a GAE that runs.
+"""Replacements for EasyR1's advantage estimators: exact zeros in degenerate groups, Dr. GRPO, Reinforce-Rej and GAE.
 
-EasyR1 divides by std + 1e-6 in float32. Eight rewards of 0.9 (right, and badly formatted) have a mean that misses 0.9
-by a rounding and a std of 6e-8, so that each gets an advantage of -0.056: a push against right answers, where none is
-meant. With the echo term on, groups of equal rewards get exactly 0; with `echo.coef=0` EasyR1's numbers stay as they
-are, bit for bit.
+EasyR1 divides by std + 1e-6 in float32. The float32 mean of eight rewards of 0.9 (a correct answer in a bad format) is
+off by a rounding error, with a std of 6e-8, so each row gets an advantage of -0.056 instead of 0: a push against
+correct answers. With the echo term on, groups of equal rewards get exactly 0. With `echo.coef=0` EasyR1's numbers are
+unchanged, bit for bit.
 
-EasyR1's GAE asks `if response_mask[:, t]`, which fails for a batch of more than one row.
+EasyR1's GAE evaluates `if response_mask[:, t]`, which fails for batches of more than one row.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from echorl_vl.engines.ray.batches import number_groups
 
 
 def register_advantages(config: Config) -> None:
-    """Puts our variant in the place of the estimator that `config` names, where it asks for something EasyR1 lacks."""
+    """Replace the estimator of `config` in EasyR1's registry where EasyR1 lacks what it asks for."""
     name = config.algorithm.adv_estimator
     if name == "reinforce_rej":
-        register_adv_estimator("grpo")(of_outcomes(name))  # the name that `to_easyr1` gives it
+        register_adv_estimator("grpo")(of_outcomes(name))  # `to_easyr1` uses this name
     elif name == "gae":
         register_adv_estimator(name)(gae)
     elif name == "grpo" and not config.algorithm.norm_adv_by_std_in_grpo:
@@ -40,10 +40,20 @@ def register_advantages(config: Config) -> None:
 def gae(
     token_level_rewards: Tensor, values: Tensor, response_mask: Tensor, gamma: float, lam: float, **_: Any
 ) -> tuple[Tensor, Tensor]:
-    """Generalised advantage estimation (arXiv 1506.02438), whitened over the response tokens; all (b, T).
+    """Generalized advantage estimation (arXiv 1506.02438), whitened over the response tokens.
 
     With delta_t = r_t + gamma v_{t+1} - v_t the advantage is A_t = delta_t + gamma lam A_{t+1}, where t + 1 is the next
     token in the mask; the return is A_t + v_t.
+
+    Args:
+        token_level_rewards: (b, T).
+        values: (b, T) of the critic.
+        response_mask: (b, T).
+        gamma: discount.
+        lam: lambda of the estimator.
+
+    Returns:
+        Advantages and returns, both (b, T).
     """
     following = last = torch.zeros_like(values[:, 0])
     advantages = torch.zeros_like(values)
@@ -57,9 +67,9 @@ def gae(
 
 
 def of_outcomes(estimator: str, norm_by_std: bool = True) -> Any:
-    """The project's own estimator of a rollout's reward in its group, as EasyR1 calls one.
+    """One of `core.group_advantages` as an estimator of EasyR1.
 
-    Dr. GRPO is "grpo" without norm_by_std: r - mean. "reinforce_rej": r, and 0 in groups of equal rewards.
+    Dr. GRPO is "grpo" without `norm_by_std`: r - mean. "reinforce_rej" is r, and 0 in groups of equal rewards.
     """
 
     def of_tokens(token_level_rewards: Tensor, response_mask: Tensor, index: Any, **_: Any) -> tuple[Tensor, Tensor]:
@@ -71,7 +81,7 @@ def of_outcomes(estimator: str, norm_by_std: bool = True) -> Any:
 
 
 def exact_zeros(estimator: Any) -> Any:
-    """EasyR1's `estimator` with exactly 0 for groups whose rewards are all equal."""
+    """EasyR1's `estimator`, but exactly 0 for groups of equal rewards."""
 
     def exact(token_level_rewards: Tensor, index: Any, **arguments: Any) -> tuple[Tensor, Tensor]:
         degenerate = degenerate_rows(token_level_rewards.sum(-1), number_groups(index))[:, None]

@@ -1,4 +1,4 @@
-"""From EasyR1's batches to the project's own."""
+"""Build `RolloutBatch`es from EasyR1's `DataProto`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class BatchReader(RolloutReader):
     """Reads `DataProto` batches."""
 
     def read(self, batch: DataProto) -> RolloutBatch:
-        """The rows of `batch`, in their order; groups (equal `uid`) numbered by first appearance.
+        """Read all rows of `batch`, in order. Groups (rows of equal `uid`) are numbered by first appearance.
 
-        `log_probs` and `entropy` are those of the pass that gave the old log-probs, None where it has not run (in
-        validation); a demonstration has neither.
+        `log_probs` and `entropy` come from the pass for the old log-probs. They are None in validation, which has no
+        such pass, and 0 for demonstrations.
         """
         tokens, mask = batch.batch["responses"], batch.batch["response_mask"].bool()
         own = batch.batch.get(ON_POLICY, None)
@@ -45,7 +45,7 @@ def _prompt(batch: DataProto, row: int) -> PromptRecord:
     extra = {name: values[row] for name, values in batch.non_tensor_batch.items()}
     images = (extra.get("multi_modal_data") or {}).get("images", ())
     problem = Problem(
-        extra[UID], extra[QUESTION], str(extra["ground_truth"]), tuple(_picture(image) for image in images)
+        extra[UID], extra[QUESTION], str(extra["ground_truth"]), tuple(_image_source(image) for image in images)
     )
     return PromptRecord(problem, prompts[row][inside])
 
@@ -54,5 +54,5 @@ def _column(batch: DataProto, name: str, mask: Tensor) -> Tensor | None:
     return torch.where(mask, batch.batch[name].float(), 0.0) if name in batch.batch else None
 
 
-def _picture(image: Any) -> Any:
+def _image_source(image: Any) -> Any:
     return (image.get("bytes") or image.get("path")) if isinstance(image, dict) else image

@@ -1,4 +1,4 @@
-"""EasyR1's note of its newest checkpoint, made right again where a kill has left it wrong."""
+"""EasyR1's tracker file of its newest checkpoint, repaired if a kill has left it damaged or outdated."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 from echorl_vl.engines.ray.checkpoints import is_whole, newest_whole
 
 LAST = "dataloader.pt"
-NOTE = "checkpoint_tracker.json"  # written after the checkpoint is whole
+TRACKER = "checkpoint_tracker.json"  # written once the checkpoint is complete
 
 
 def newest_checkpoint(run: Path) -> Path | None:
-    """The checkpoint that a run can resume from; None where there is none.
+    """The newest checkpoint that a run can resume from, or None.
 
-    EasyR1 notes a checkpoint once it is whole, and resumes from the one in its note. If a kill has left that note
-    unreadable, or the checkpoint in it is not whole, it is written again for the newest whole one.
+    EasyR1 resumes from the checkpoint that its tracker file names. If the file is unreadable, or names an incomplete
+    checkpoint, it is rewritten for the newest complete one.
     """
-    path = run / NOTE
+    path = run / TRACKER
     if not path.is_file():
         return None
     try:

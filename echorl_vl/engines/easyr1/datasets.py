@@ -1,4 +1,4 @@
-"""The problem sets of a run: checked row by row as for the local engine, and as EasyR1 can read them."""
+"""The problem sets of a run: checked row by row as for the local engine, and written so that EasyR1 can read them."""
 
 from __future__ import annotations
 
@@ -26,22 +26,33 @@ from echorl_vl.models.tokens import end_of_turn
 from echorl_vl.types import Problem
 
 DEMONSTRATION = "demonstration"
-"""Column of a training set that EasyR1 hands through: token ids of the demonstration, with the end of the turn."""
-_PICTURES = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+"""Column of a training set that EasyR1 passes on: token ids of the demonstration, with its end of turn."""
+_IMAGES = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
 
 
 def wants_demonstrations(config: Config) -> bool:
-    """Whether the run learns from demonstrations."""
+    """Whether the run trains on demonstrations."""
     needed = make_algorithm(config.algorithm.name, config.algorithm.options).needs_demonstrations
     return needed and not config.trainer.val_only
 
 
 def prepare_sets(config: Config, note: Callable[[str], None]) -> Callable[[Path], Config]:
-    """Loads and checks both sets; what it returns is `readable_by_easyr1` of a run folder. Raises UserError."""
+    """Load and check both sets.
+
+    Args:
+        config: the configuration.
+        note: called with a line about rows that are left out.
+
+    Returns:
+        `readable_by_easyr1` as a function of the run folder.
+
+    Raises:
+        UserError: a set can't be used.
+    """
     sets = load_sets(config)
-    check_pictures(config, sets["train_files"])
+    check_has_images(config, sets["train_files"])
     prompts = make_encoder(config, *load_tokenizer(config))
-    prompts.max_prompt_length = None  # EasyR1 leaves out too long prompts itself
+    prompts.max_prompt_length = None  # EasyR1 filters long prompts itself
     sets, demonstrations = screen_sets(config, sets, prompts, note), None
     if wants_demonstrations(config):
         sets["train_files"], demonstrations = select_demonstrated(config, sets["train_files"], prompts, note)
@@ -49,15 +60,16 @@ def prepare_sets(config: Config, note: Callable[[str], None]) -> Callable[[Path]
 
 
 def load_sets(config: Config) -> dict[str, Problems]:
-    """Both sets, checked: columns, `<image>` counts, pictures, size; `screen_sets` says which rows can't be used.
+    """Load both sets and check columns, `<image>` counts, images and size. `screen_sets` filters invalid rows.
 
-    Raises UserError naming file, row and field, a training set that does not fill one batch, or a system message, which
-    EasyR1's prompts have no place for.
+    Raises:
+        UserError: a set can't be used; the message names file, row and field. Or the training set is smaller than a
+            batch, or a set that has to be rewritten has a system message or videos.
     """
     data = config.data
     demonstrated = {"train_files": data.demonstration_key} if wants_demonstrations(config) else {}
     sets = {key: load_set(config, getattr(data, key), demonstrated.get(key), videos=True) for key in KEYS}
-    if not sets["train_files"].faults:  # which are said first
+    if not sets["train_files"].faults:  # those are reported first
         check_fills_a_batch(config, sets["train_files"])
     for key, problems in sets.items():
         if key in demonstrated or not problems.plain:
@@ -65,29 +77,29 @@ def load_sets(config: Config) -> dict[str, Problems]:
     return sets
 
 
-def check_pictures(config: Config, training: Problems) -> None:
-    """Raises UserError where a vision model would be trained on a set without a single picture or video.
+def check_has_images(config: Config, training: Problems) -> None:
+    """Check that the training set of a vision model has images or videos.
 
-    EasyR1 takes such a set for text and goes on, with `<image>` in its prompts as so many letters.
+    Without any, EasyR1 treats the set as text, and `<image>` stays in the prompts as plain letters.
+
+    Raises:
+        UserError: no problem has an image or a video.
     """
     model, data = config.worker.actor.model, config.data
     if not data.image_key or not has_images(read_model_config(model)):
         return
     if not any(problem.images or problem.extra.get(data.video_key) for problem in training):
         raise UserError(
-            f"data.train_files = {training.source}: none of {len(training):,} problems has a picture in the column "
-            f"{data.image_key!r}, and {model.model_path} is a vision model. Wanted data.image_key = the column of the "
-            "pictures; to train it on text alone: data.image_key=''"
+            f"data.train_files = {training.source}: none of {len(training):,} problems has an image in the column "
+            f"{data.image_key!r}, and {model.model_path} is a vision model. Expected data.image_key = the column of "
+            "images, or data.image_key='' to train it on text only"
         )
 
 
 def screen_sets(
     config: Config, sets: dict[str, Problems], prompts: PromptEncoder, note: Callable[[str], None]
 ) -> dict[str, Problems]:
-    """The sets without what would stop EasyR1 at a row: pictures are decoded, prompts are rendered in their template.
-
-    Raises UserError as `load_sets` does.
-    """
+    """Filter rows that would stop EasyR1, by decoding images and rendering prompts. Raises UserError as `load_sets`."""
     screened = {key: screen_set(config, problems, prompts, note) for key, problems in sets.items()}
     check_fills_a_batch(config, screened["train_files"])
     for key, problems in screened.items():
@@ -99,9 +111,19 @@ def screen_sets(
 def select_demonstrated(
     config: Config, train: Problems, prompts: PromptEncoder, note: Callable[[str], None]
 ) -> tuple[Problems, DemonstrationEncoder]:
-    """The problems whose demonstration can be used, and what encodes it; `note` takes a line about how many there are.
+    """Select the problems with a valid demonstration.
 
-    Raises UserError where none can be used or too few, and for any that can't under `data.bad_traces: error`.
+    Args:
+        config: the configuration.
+        train: the training set.
+        prompts: the encoder of its prompts.
+        note: called with a line about how many problems are selected.
+
+    Returns:
+        The problems, and the encoder of their demonstrations.
+
+    Raises:
+        UserError: fewer than a batch are valid, or any is invalid and `data.bad_traces` is "error".
     """
     tokenizer = prompts.tokenizer
     encoder = demonstration_encoder(config, prompts, train[0], end_of_turn(tokenizer, (tokenizer.eos_token_id,)))
@@ -113,16 +135,19 @@ def select_demonstrated(
 def readable_by_easyr1(
     config: Config, run: Path, sets: dict[str, Problems], demonstrations: DemonstrationEncoder | None = None
 ) -> Config:
-    """The configuration with the `sets` that EasyR1 can't read written to parquet below `run`.
+    """Write the `sets` that EasyR1 can't read as parquet files to the folder `run`.
 
-    EasyR1 reads one file, folder or hub id, and takes a question and its answer from columns of text: generated sets
-    are written, and sets of several files, of formats that it has not, with rows left out, or that hold chats, nested
-    columns or GSM8K's solutions; with `demonstrations`, a training set of any kind, with the column `DEMONSTRATION`.
+    EasyR1 reads one file, folder or hub id, with question and answer in columns of text. So generated sets are written,
+    and sets of several files, of other formats, with rows left out, or with chats, nested columns or GSM8K's solutions.
+    With `demonstrations`, every training set is written, with the column `DEMONSTRATION`.
+
+    Returns:
+        A copy of `config` with the new paths.
     """
     changed = copy.copy(config)
     changed.data = data = copy.copy(config.data)
     if any("." in key for key in (data.prompt_key, data.answer_key, data.image_key)):
-        # A nested column makes both sets be written, so one name serves for both.
+        # With a nested column both sets are written, so both can have the same names.
         data.prompt_key, data.answer_key, data.image_key = "problem", "answer", "images"
     for key in KEYS:
         spec, encoder = getattr(data, key), demonstrations if key == "train_files" else None
@@ -134,9 +159,9 @@ def readable_by_easyr1(
 
 
 def with_problem_columns(load_dataset: Callable[..., Any], question_key: str) -> Callable[..., Any]:
-    """`datasets.load_dataset`, as EasyR1 calls it, of a set whose rows keep their question, and uid where they lack it.
+    """Wrap `datasets.load_dataset` so that rows have columns for their question and, if they lack one, a uid.
 
-    EasyR1 hands columns that it does not know through to the trainer, and drops a question once it is tokenized.
+    EasyR1 passes unknown columns on to the trainer, but drops the question once it is tokenized.
     """
 
     def load(path: str, **options: Any) -> Any:
@@ -150,38 +175,38 @@ def with_problem_columns(load_dataset: Callable[..., Any], question_key: str) ->
 
 
 def _check_rewritable(problems: Problems) -> None:
-    """Raises UserError for what would be lost in a set that has to be written anew (`readable_by_easyr1`)."""
+    """Raises UserError for a set whose contents would be lost when it is rewritten (`readable_by_easyr1`)."""
     for problem in problems:
         if problem.system is not None:
             raise UserError(
-                f"{problem.where}, {problem.keys.prompt}: has a system message, which EasyR1's prompts have no place "
-                "for; expected none (its text may stand in data.format_prompt), or engine=local"
+                f"{problem.where}, {problem.keys.prompt}: has a system message, which EasyR1's prompts can't have; "
+                "expected none (data.format_prompt may have its text), or engine=local"
             )
         if problem.extra.get(problem.keys.video):
             raise UserError(
-                f"{problem.where}, {problem.keys.video}: has videos, which EasyR1 reads beside columns of text only; "
-                "expected no chat messages, dotted keys, GSM8K's solutions or demonstrations in such a set"
+                f"{problem.where}, {problem.keys.video}: has videos, which EasyR1 reads only from sets of plain "
+                "text columns; expected a set without chat messages, dotted keys, GSM8K's solutions or demonstrations"
             )
 
 
 def _write(
     path: Path, problems: Problems, columns: tuple[str, str, str], demonstrations: DemonstrationEncoder | None
 ) -> None:
-    question, answer, pictures = columns
+    question, answer, images = columns
     kinds = {question: pa.string(), answer: pa.string(), UID: pa.string()}
-    if any(problem.images for problem in problems):  # EasyR1 takes a set with the column for one of a vision model
-        kinds[pictures] = _PICTURES
+    if any(problem.images for problem in problems):  # for EasyR1 this column means images
+        kinds[images] = _IMAGES
     if demonstrations is not None:
         kinds[DEMONSTRATION] = pa.list_(pa.int32())
 
     def row(_: int, problem: Problem) -> dict[str, Any]:
-        # The pictures' bytes: a path would be looked up from data.image_dir a second time.
-        images = [Path(image).read_bytes() if isinstance(image, str) else image for image in problem.images]
+        # Bytes, since EasyR1 would look for a path in data.image_dir.
+        contents = [Path(image).read_bytes() if isinstance(image, str) else image for image in problem.images]
         return {
             question: problem.question,
             answer: problem.answer,
             UID: problem.uid,
-            pictures: [{"bytes": image, "path": None} for image in images],
+            images: [{"bytes": content, "path": None} for content in contents],
             DEMONSTRATION: None if demonstrations is None else demonstrations.encode(problem).tolist(),
         }
 

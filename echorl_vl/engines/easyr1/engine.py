@@ -1,6 +1,7 @@
-"""EasyR1 as the registry knows it: what it can do with a configuration, and the sums that its ranks come out even in.
+"""The engine `easyr1`, and the checks of its configuration.
 
-EasyR1 finds most of these itself, minutes later, in a worker's traceback; a remainder in a batch it finds not at all.
+EasyR1 itself reports most of these errors minutes later, in the traceback of a worker, and never reports a batch that
+its ranks can't split evenly.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ ACCEPTS = {
     "worker.rollout.name": (("vllm",), "engine easyr1 samples with vllm"),
     "algorithm.adv_estimator": (
         ("grpo", "grpo_passk", "rloo", "reinforce_rej", "reinforce_plus_plus", "gae"),
-        "EasyR1's remax multiplies (B,) with (B, T) and fails; engine easyr1 supports the other estimators",
+        "engine easyr1 supports the others: EasyR1's remax multiplies (B,) with (B, T) and fails",
     ),
 }
-"""Key -> the values that can be had, and what an error says."""
+"""Key -> the supported values, and the text of the error."""
 
 MODEL_TYPES = (
     "llama", "gemma", "gemma2", "mistral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe",
@@ -52,7 +53,7 @@ MODEL_TYPES = (
 SMALLER = (
     "worker.actor.model.lora.rank=64, or worker.actor.optim.strategy=adamw_bf16 with worker.actor.fsdp.torch_dtype=bf16"
 )
-"""Keys with which a model takes less memory."""
+"""Settings that reduce memory."""
 
 
 @register
@@ -92,20 +93,20 @@ class EasyR1Engine(RayEngine):
 
         if not torch.cuda.is_available() and not os.environ.get("RAY_ADDRESS"):
             return False, "EasyR1 is installed, but torch finds no GPU"
-        return True, "EasyR1 and a GPU are there"
+        return True, "EasyR1 is installed and torch finds a GPU"
 
     def fault_of_fallback(self, config: Config, taken: Engine) -> str | None:
-        """A recipe for GPUs asks for devices and for a model of the hub. A model that is a folder here trains on."""
+        """Refuse a configuration for GPUs, which sets devices and a model of the hub. A local model folder is fine."""
         asked = next((key for key in _DEVICES if config.origin(key) != "default"), None)
         path = config.worker.actor.model.model_path
         if config.trainer.device == "cpu" or asked is None or not path or not is_hub_id(path):
             return None
         return (
             f"{_MODEL} = {path} ({config.origin(_MODEL)}): this configuration is for EasyR1 and GPUs "
-            f"({asked} is set, {config.origin(asked)}); here {self.suits(config)[1]}. Three ways out: run it on a "
-            "machine with a GPU and EasyR1 (docs/easyr1.md says how to install it); give a model that is a folder here "
-            f"({_MODEL}=FOLDER), or train configs/geo3k_tiny.yaml; or say engine={taken.name}, to load {path} from the "
-            f"hub and train it with the {taken.name} engine."
+            f"({asked} is set, {config.origin(asked)}), but {self.suits(config)[1]}. Either run it on a machine with a "
+            f"GPU and EasyR1 (docs/easyr1.md has the installation), or give a local model ({_MODEL}=FOLDER) or train "
+            f"configs/geo3k_tiny.yaml, or set engine={taken.name} to load {path} from the hub and train it with the "
+            f"{taken.name} engine."
         )
 
 
@@ -121,7 +122,7 @@ def _refused(config: Config) -> Iterator[ConfigIssue]:
         yield issue_at(config, "algorithm.kl_penalty", "engine easyr1 supports kl, abs, mse, low_var_kl")
     if not config.algorithm.norm_adv_by_std_in_grpo and config.algorithm.adv_estimator != "grpo":
         key = "algorithm.norm_adv_by_std_in_grpo"
-        yield issue_at(config, key, "false goes with algorithm.adv_estimator = grpo", "algorithm.adv_estimator")
+        yield issue_at(config, key, "false needs algorithm.adv_estimator = grpo", "algorithm.adv_estimator")
 
 
 def _ranks(config: Config) -> Iterator[ConfigIssue]:
@@ -129,13 +130,13 @@ def _ranks(config: Config) -> Iterator[ConfigIssue]:
     world = world_size(config)
     prompts = "data.mini_rollout_batch_size" if config.data.mini_rollout_batch_size else "data.rollout_batch_size"
     if get_value(config, prompts) % world:
-        yield issue_at(config, prompts, f"expected a multiple of {gpus(config)}, which sample them in equal shares")
+        yield issue_at(config, prompts, f"expected a multiple of {gpus(config)}, which sample equal shares")
 
 
 def _batches(config: Config) -> Iterator[ConfigIssue]:
     world, n, rollouts = world_size(config), config.worker.rollout.n, config.data.rollout_batch_size
     for role in config.algorithm.trained_roles:
-        if role != "actor":  # whose batches any engine checks
+        if role != "actor":  # every engine checks the actor's batches
             yield from batch_issues(config, role)
         section, ranks = get_value(config, f"worker.{role}"), data_ranks(config, role)
         batch_key, prefix = f"worker.{role}.global_batch_size", f"worker.{role}.micro_batch_size_per_device_for"
@@ -147,10 +148,11 @@ def _batches(config: Config) -> Iterator[ConfigIssue]:
             yield issue_at(config, batch_key, expected, "worker.rollout.n")
             continue
         update, experience = f"{prefix}_update", f"{prefix}_experience"
-        if (rows // ranks) % get_value(config, update) and rows % get_value(config, update) == 0:  # else: said already
+        micro = get_value(config, update)
+        if (rows // ranks) % micro and rows % micro == 0:  # else already reported
             expected = f"expected a divisor of {rows // ranks}, the rollouts of one rank in an optimizer step"
             yield issue_at(config, update, expected, batch_key, "worker.rollout.n")
-        elif section.fsdp.enable_cpu_offload and rows // ranks != get_value(config, update):
+        elif section.fsdp.enable_cpu_offload and rows // ranks != micro:
             expected = f"expected {rows // ranks}: fsdp.enable_cpu_offload does not go with several micro-batches"
             yield issue_at(config, update, expected, batch_key)
         per_rank = rollouts * n // ranks
@@ -168,7 +170,7 @@ def _batches(config: Config) -> Iterator[ConfigIssue]:
 
 
 def _filtering(config: Config) -> Iterator[ConfigIssue]:
-    """EasyR1's default `filter_key: overall` keeps a group that is all correct and badly formatted: its mean is 0.9."""
+    """EasyR1's default `filter_key: overall` keeps a group of correct answers in a bad format, whose mean is 0.9."""
     algorithm = config.algorithm
     name = "dynamic_sampling" if algorithm.keep_all_success_groups is None else "keep_all_success_groups"
     if algorithm.online_filtering and algorithm.keeps_all_success(True) and algorithm.filter_key != "accuracy":
@@ -198,7 +200,7 @@ def _model_types(config: Config) -> Iterator[ConfigIssue]:
 
 
 def _critic(config: Config) -> Iterator[ConfigIssue]:
-    """EasyR1's critic is transformers' token classification: vision models have none, and its default is two labels."""
+    """EasyR1's critic is a token classifier of transformers. Vision models have none, and the default is two labels."""
     if not config.algorithm.has_critic:
         return
     from echorl_vl.models import has_images
@@ -210,11 +212,11 @@ def _critic(config: Config) -> Iterator[ConfigIssue]:
         yield ConfigIssue((key,), f"{key} = {model.model_path} ({config.origin(key)}): {expected}")
     elif model.override_config.get("num_labels", found.num_labels) != 1:
         key = "worker.critic.model.override_config"
-        yield ConfigIssue((key,), f"{key}: a critic gives one value a token; expected {{num_labels: 1}}")
+        yield ConfigIssue((key,), f"{key}: a critic predicts one value per token; expected {{num_labels: 1}}")
 
 
 def _sequences(config: Config) -> Iterator[ConfigIssue]:
-    """Ulysses spreads attention heads over the ranks that share a sequence; in EasyR1 it goes with text models only."""
+    """Ulysses splits the attention heads over the ranks that share a sequence; EasyR1 supports it for text models."""
     key, ranks = "worker.actor.ulysses_size", config.worker.actor.ulysses_size
     if ranks == 1:
         return
@@ -224,7 +226,7 @@ def _sequences(config: Config) -> Iterator[ConfigIssue]:
     heads = getattr(found, "text_config", found).num_attention_heads
     if has_images(found):
         yield ConfigIssue(
-            (key,), f"{where}: expected 1 for a vision model, whose picture tokens EasyR1 would cut apart"
+            (key,), f"{where}: expected 1 for a vision model, whose image tokens EasyR1 would split over ranks"
         )
     elif heads % ranks:
         yield ConfigIssue((key,), f"{where}: expected a divisor of the {heads} attention heads")

@@ -1,4 +1,4 @@
-"""The driver process of EasyR1: its Runner, which finds our classes where it looks for its own."""
+"""The driver process: EasyR1's Runner, patched to use our classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from echorl_vl.engines.ray.driver import Driver
 from echorl_vl.engines.ray.hooks import patched
 from echorl_vl.outputs.run_folder import RunFolder
 
-# What EasyR1's own start sets for its workers; a variable that you have set yourself wins.
+# Variables that EasyR1's own start sets for its workers. Values from the user's environment take precedence.
 ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "true",
     "NCCL_DEBUG": "WARN",
@@ -31,13 +31,13 @@ ENVIRONMENT = {
 
 
 class EchoRunner(main.Runner.__ray_metadata__.modified_class):
-    """The driver process. Trains; True if the last step was reached, False if the run was stopped before."""
+    """The driver process. `run` returns False if the run was stopped before its last step."""
 
     def run(self, config: EchoPPOConfig) -> bool:
         trainers: list[EchoTrainer] = []
 
-        def make_trainer(**parts: Any) -> EchoTrainer:
-            trainers.append(EchoTrainer(**parts))
+        def make_trainer(**arguments: Any) -> EchoTrainer:
+            trainers.append(EchoTrainer(**arguments))
             return trainers[0]
 
         ours = {
@@ -52,13 +52,13 @@ class EchoRunner(main.Runner.__ray_metadata__.modified_class):
 
 
 def driver(config: Config, folder: RunFolder) -> Driver:
-    """What trains `config`, whose sets EasyR1 can read (`datasets`), in a run folder."""
+    """The driver of a run in `folder`. EasyR1 can read the problem sets of `config` (see `datasets`)."""
     settings = to_easyr1(config)
     settings.run_path = str(folder.path)
     settings.resume_step = folder.resume_step if folder.resumed else None
     settings.trainer.save_checkpoint_path = str(folder.path)
     settings.trainer.find_last_checkpoint = folder.checkpoint is not None
-    if folder.checkpoint is not None:  # EasyR1 would take the given one before the newest
+    if folder.checkpoint is not None:  # EasyR1 would prefer it to the newest checkpoint
         settings.trainer.load_checkpoint_path = None
     settings.deep_post_init()
     environment = {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()}

@@ -1,17 +1,17 @@
-"""What joins EasyR1's policy loss: the echo term, the base algorithm's own loss, and means that EasyR1 lacks.
+"""Terms that the adapter adds to EasyR1's policy loss: the echo term, the algorithm's own loss, further means.
 
 EasyR1 weighs the loss of a micro-batch by its share of the optimizer step's response tokens,
 
     loss = (policy + kl) * micro_tokens * world / total_tokens,
 
-and FSDP takes the mean of the gradients over `world` ranks. A term with a denominator D of its own (prompts or clips of
-the optimizer step, rows times the longest response, ...) has that factor divided out, so what is added to `policy` is
+and FSDP averages the gradients over `world` ranks. For a term with another denominator D (prompts or clips of the
+optimizer step, rows times the longest response, ...) that factor is divided out, so that `policy` is increased by
 
     term = (sum over the micro-batch / D) * step_tokens / micro_tokens.
 
-step_tokens are the distinct response tokens of the optimizer step, of all its rows: under Ulysses `sp` ranks hold the
-same rows, and total_tokens counts them sp times. Summed over micro-batches and ranks the gradient is that of sum / D,
-however the step is split.
+step_tokens are the distinct response tokens of the optimizer step: under Ulysses, `sp` ranks hold the same rows, and
+total_tokens counts them sp times. Summed over micro-batches and ranks, the gradient is that of sum / D for any split of
+the step.
 """
 
 from __future__ import annotations
@@ -30,16 +30,21 @@ from echorl_vl.engines.easyr1.settings import EchoActorConfig
 
 
 def has_own_loss(algorithm: Algorithm) -> bool:
-    """Whether the policy loss is the algorithm's own (LUFFY, SRFT) and not EasyR1's."""
+    """Whether the algorithm replaces EasyR1's policy loss (LUFFY, SRFT)."""
     return type(algorithm).policy_loss is not Algorithm.policy_loss
 
 
 @dataclass(frozen=True)
 class OptimizerStepCounts:
-    """An optimizer step, over all ranks.
+    """Counts of an optimizer step, over all ranks.
 
-    all_tokens: response tokens, by which EasyR1 weighs micro-batches. tokens, rows: those in the terms of the base
-    algorithm. on_policy_tokens, on_policy_rows: of these, what the policy wrote itself. echo: denominator of L_echo.
+    Attributes:
+        all_tokens: response tokens, by which EasyR1 weighs micro-batches.
+        tokens: response tokens in the terms of the base algorithm.
+        rows: rows in the terms of the base algorithm.
+        on_policy_tokens: tokens of `tokens` that the policy wrote.
+        on_policy_rows: rows of `rows` that the policy wrote.
+        echo: denominator of L_echo.
     """
 
     all_tokens: int
@@ -51,11 +56,20 @@ class OptimizerStepCounts:
 
 
 class LossComposer:
-    """The terms of one update, and what they came to.
+    """The loss terms of one update, and their values.
 
-    keep: "all", or for gradient norms apart "base" (no echo term) and "echo" (nothing else).
-    done: optimizer steps taken. policy, echo, expert_prob: what each micro-batch came to, the last two as shares of
-    L_echo and of the mean probability of a demonstration's token.
+    Args:
+        config: the actor's configuration.
+        coef: lambda of this step.
+        steps: counts of the optimizer steps.
+        algorithm: the base algorithm.
+        keep: "all" terms; for separate gradient norms, "base" (no echo term) or "echo" (only the echo term).
+
+    Attributes:
+        done: number of optimizer steps taken.
+        policy: policy loss of each micro-batch.
+        echo: share of L_echo of each micro-batch.
+        demonstration_prob: share of each micro-batch in the mean probability of a demonstration's token.
     """
 
     def __init__(
@@ -68,30 +82,30 @@ class LossComposer:
     ) -> None:
         self.config, self.coef, self.steps, self.algorithm, self.keep = config, coef, steps, algorithm, keep
         self.own_loss = has_own_loss(algorithm)
-        # EasyR1's mean is not the one that is asked for: it lacks the mode, or counts rows that are not trained on.
+        # EasyR1's mean doesn't fit: it lacks the mode, or would count rows that are not trained on.
         self.own_denominator = config.loss_avg_mode == "constant" or any(s.tokens < s.all_tokens for s in steps)
         self.host_loss = dp_actor.compute_policy_loss
         self.done = 0
         self.policy: list[Tensor] = []
         self.echo: list[Tensor] = []
-        self.expert_prob: list[Tensor] = []
+        self.demonstration_prob: list[Tensor] = []
 
     def take(
         self, weights: Tensor, aux_only: Tensor, on_policy: Tensor, verified: Tensor, entropy: Tensor | None
     ) -> None:
-        """Notes the micro-batch that passes now: echo weights (b, T), rows' kinds (b,), entropies (b, T) if any."""
+        """Keep the columns of the current micro-batch: weights and entropy are (b, T), the others (b,)."""
         self._weights, self._trained, self._own, self._verified = weights, ~aux_only, on_policy, verified
         self._entropy = entropy
 
     def policy_loss(self, *, log_probs: Tensor, response_mask: Tensor, **arguments: Any) -> tuple[Tensor, dict]:
-        """The policy loss of the micro-batch, EasyR1's or the algorithm's, with the terms; its metrics."""
+        """Loss of the current micro-batch with all terms, and the metrics of its policy loss."""
         if self.own_loss:
             loss, metrics = self._algorithm_loss(log_probs, response_mask, **arguments)
         elif self.own_denominator:
             mask, by_row = response_mask * self._trained[:, None], self.config.loss_avg_mode == "seq"
             arguments["loss_avg_mode"] = "seq" if by_row else "token"
             mean, metrics = self.host_loss(log_probs=log_probs, response_mask=mask, **arguments)
-            count = len(mask) if by_row else mask.sum()  # EasyR1's mean over rows takes a masked row for a 0
+            count = len(mask) if by_row else mask.sum()  # EasyR1's mean over rows counts a masked row as 0
             loss = self._share(mean * count / self._denominator(), response_mask)
         else:
             loss, metrics = self.host_loss(log_probs=log_probs, response_mask=response_mask, **arguments)
@@ -106,9 +120,10 @@ class LossComposer:
         return loss, metrics
 
     def own_mean(self, values: Tensor, mask: Tensor, eps: float = 1e-8, **_: Any) -> Tensor:
-        """Mean of KL or entropy (b, T) as `loss_avg_mode` takes it, in the place of EasyR1's `average_loss`.
+        """Mean of KL or entropy (b, T) by `loss_avg_mode`, which replaces EasyR1's `average_loss`.
 
-        It is of the policy's own rows that are trained on; where these are all and EasyR1 has the mode, it is EasyR1's.
+        The mean is over the on-policy rows that are trained on. If these are all rows and EasyR1 has the mode, it is
+        EasyR1's own.
         """
         if not self.own_loss and not self.own_denominator:
             return average_loss(values, mask, mode=self.config.loss_avg_mode, eps=eps)
@@ -131,9 +146,10 @@ class LossComposer:
             tau_negative=config.tau_negative,
         )
         loss = aggregate(result.loss, mask, config.loss_avg_mode, self._denominator())
-        expert = mask & ~self._own[:, None]
+        demonstrated = mask & ~self._own[:, None]
         if step.tokens > step.on_policy_tokens:
-            self.expert_prob.append(log_probs.detach().exp()[expert].sum() / (step.tokens - step.on_policy_tokens))
+            total = log_probs.detach().exp()[demonstrated].sum()
+            self.demonstration_prob.append(total / (step.tokens - step.on_policy_tokens))
         own = mask & self._own[:, None]
         measured = {
             "pg_clipfrac_higher": result.clipped_high,
@@ -150,7 +166,7 @@ class LossComposer:
         return self.steps[self.done % len(self.steps)]
 
     def _share(self, share: Tensor, response_mask: Tensor) -> Tensor:
-        """A share of the optimizer step, as EasyR1 has to be handed it: see the top."""
+        """Scale a micro-batch's share of a term for EasyR1: see the module's docstring."""
         return share * self._step.all_tokens / response_mask.sum()
 
     def _denominator(self, on_policy: bool = False) -> int:

@@ -1,7 +1,8 @@
-"""LUFFY and SRFT: a demonstration as the last row of each group, put there as soon as the others are sampled.
+"""LUFFY and SRFT: the last row of each group is a demonstration, which is added right after sampling.
 
-EasyR1's loop takes a batch of problems, then has it sampled, then repeats each problem n times and joins the two. The
-demonstrations are noted as the batch passes; n - 1 responses to each problem are sampled, and its own follows them.
+EasyR1's loop takes a batch of problems, samples responses, repeats each problem n times and joins the two. The
+demonstrations are kept when the batch is loaded; then n - 1 responses to each problem are sampled, and its
+demonstration is appended to them.
 """
 
 from __future__ import annotations
@@ -21,20 +22,21 @@ Call = Callable[[DataProto], DataProto]  # a method of the workers
 
 
 class OffPolicyRows:
-    """Groups of `n` rows, of which the last is a demonstration. pad_id: as EasyR1 pads responses."""
+    """Makes groups of `n` rows whose last row is a demonstration, padded with `pad_id`."""
 
     def __init__(self, n: int, pad_id: int) -> None:
         self.n, self.pad_id = n, pad_id
         self._demonstrations: list[Tensor] | None = None
 
     def watch(self, dataloader: Any) -> Any:
-        """The data loader of the training set; a batch's demonstrations are taken out of it, for next `generate`."""
-        return _Watched(dataloader, self._note)
+        """Wrap the data loader of the training set: demonstrations are removed from a batch for the next `generate`."""
+        return _WatchedLoader(dataloader, self._note)
 
     def generate(self, host_generate: Call, prompts: DataProto) -> DataProto:
-        """EasyR1's `generate_sequences` of P prompts: (P n) rows with the demonstrations that were noted, else its own.
+        """EasyR1's `generate_sequences`, with demonstrations in training.
 
-        The column `on_policy` (P n,) is False in the demonstrations.
+        Returns:
+            P * n rows for P prompts. The column `on_policy` (P * n,) is False for demonstrations.
         """
         noted, self._demonstrations = self._demonstrations, None
         if noted is None:  # validation
@@ -45,9 +47,9 @@ class OffPolicyRows:
         return with_off_policy_rows(sampled, noted, self.n, self.pad_id)
 
     def reference(self, host_reference: Call, batch: DataProto) -> DataProto:
-        """EasyR1's `compute_ref_log_probs`; demonstrations get the old log-probs, so that their KL penalty is 0.
+        """EasyR1's `compute_ref_log_probs`, but the old log-probs for demonstrations.
 
-        A KL is of what the policy writes: the reward of a demonstration is as it was graded.
+        Their KL penalty is then 0, so that their rewards stay as graded.
         """
         output = host_reference(batch)
         own = batch.batch[ON_POLICY][:, None]
@@ -59,11 +61,11 @@ class OffPolicyRows:
 
 
 def with_off_policy_rows(sampled: DataProto, demonstrations: list[Tensor], n: int, pad_id: int) -> DataProto:
-    """(P n) rows from P (n - 1) that EasyR1 sampled, in group order: the demonstration (L,) of each prompt is last."""
+    """P * n rows from P * (n - 1) sampled rows in group order: each group ends with its demonstration (L,)."""
     groups = torch.arange(len(demonstrations))[:, None] * (n - 1)
-    rows = (groups + torch.arange(n).clamp(max=n - 2)).flatten()  # the last sampled row twice, for its prompt
+    rows = (groups + torch.arange(n).clamp(max=n - 2)).flatten()  # the last sampled row is repeated for its prompt
     whole = sampled.index_select(rows)
-    tensors = {name: tensor.clone() for name, tensor in whole.batch.items()}  # what has come through Ray is locked
+    tensors = {name: tensor.clone() for name, tensor in whole.batch.items()}  # a TensorDict from Ray is locked
     width = tensors["responses"].shape[1]
     last = torch.arange(n - 1, len(rows), n)
     tokens = torch.full((len(demonstrations), width), pad_id, dtype=tensors["responses"].dtype)
@@ -78,8 +80,8 @@ def with_off_policy_rows(sampled: DataProto, demonstrations: list[Tensor], n: in
     return DataProto.from_dict(tensors, dict(whole.non_tensor_batch), meta)
 
 
-class _Watched:
-    """A data loader whose batches pass `note` on their way."""
+class _WatchedLoader:
+    """A data loader that calls `note` with each batch."""
 
     def __init__(self, dataloader: Any, note: Callable[[dict[str, Any]], None]) -> None:
         self._dataloader, self._note = dataloader, note

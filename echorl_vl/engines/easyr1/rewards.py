@@ -1,8 +1,8 @@
-"""Rewards per rollout: EasyR1 averages the parts of the reward before anyone else sees them.
+"""Rewards per rollout. EasyR1 itself only reports means of the parts of the reward.
 
-`EchoRewardManager` grades, in EasyR1's reward actor; `RewardRecorder` stands in its place on the driver and keeps what
-it answers, row by row. Rows are told apart by a number that travels in the batch, since EasyR1 filters, joins and
-reorders rows between grading and update.
+`EchoRewardManager` scores rollouts in EasyR1's reward actor. `RewardRecorder` replaces that actor's handle on the
+driver, and keeps the scores of each row. The batch carries a number for each row, since EasyR1 filters, joins and
+reorders rows between scoring and update.
 """
 
 from __future__ import annotations
@@ -24,34 +24,37 @@ from echorl_vl.engines.easyr1.settings import AUX_ONLY_FILTER, LOST
 from echorl_vl.engines.ray.batches import number_groups
 from echorl_vl.rewards.manager import KINDS, RewardManager
 
-ROW = "reward_row"  # number of a row among all that were graded, in the batch
+ROW = "reward_row"  # column: number of a row among all scored rows
 KEEP_SUCCESS = "keep_success"  # in the batch's meta_info
 
 
 class EchoRewardManager(AutoRewardManager):
-    """EasyR1's reward manager with our grading: worker processes, a time limit for each answer, checked scores."""
+    """EasyR1's reward manager with our `RewardManager`: worker processes, time limits, checked scores."""
 
-    ours: Config  # set on a subclass by `for_run`: EasyR1 hands on its own section only
+    ours: Config  # set by `for_run` on a subclass, since EasyR1 passes only its own section
 
     @classmethod
     def for_run(cls, config: Config) -> type[EchoRewardManager]:
-        """The class for one run."""
+        """A subclass for one run."""
         return type(cls.__name__, (cls,), {"ours": config})
 
     def __init__(self, config: Any, tokenizer: PreTrainedTokenizer) -> None:
-        # Not EasyR1's own `__init__`, which sets these and imports the user's file into this process.
+        # EasyR1's `__init__` would also import the user's file into this process.
         self.config, self.tokenizer = config, tokenizer
         reward, reference = self.ours.worker.reward, f"{config.reward_function}:{config.reward_function_name}"
         kwargs = dict(config.reward_function_kwargs)
         self._manager = RewardManager(reference, kwargs, config.num_cpus, reward.time_limit, reward.on_error)
-        self.reward_type, self.reward_fn = "batch", self._score  # the pool calls a sequential function itself
+        self.reward_type, self.reward_fn = "batch", self._score  # the pool calls sequential functions itself
 
     def compute_reward(self, data: DataProto) -> tuple[Tensor, dict[str, list[float]]]:
-        """EasyR1's answer: (b, T) rewards at the last token, and the parts of each row.
+        """Score a batch.
 
-        In training the rewards are shaped by the base algorithm (DAPO's overlong penalty); the parts are as graded.
-        Where groups that all succeed are kept in any step (`AlgorithmConfig.keeps_all_success`), one more part, by
-        which groups are kept or dropped.
+        In training, the base algorithm shapes the rewards (DAPO's overlong penalty), but not the parts. If groups that
+        all succeed are kept in any step (`AlgorithmConfig.keeps_all_success`), there is one more part, by which EasyR1
+        keeps or drops groups.
+
+        Returns:
+            (b, T) rewards at the last token, and the parts of the reward, a list over rows each.
         """
         rewards, parts = super().compute_reward(data)
         if "uid" not in data.non_tensor_batch:  # validation
@@ -68,7 +71,7 @@ class EchoRewardManager(AutoRewardManager):
         return rewards, parts
 
     def _shaped(self, rewards: Tensor, lengths: Tensor) -> Tensor:
-        """(b, T) the rewards at the last of `lengths` (b,) tokens as the algorithm shapes them."""
+        """The rewards (b, T) of responses of `lengths` (b,) tokens, shaped by the algorithm."""
         settings, last = self.ours.algorithm, (lengths - 1)[:, None]
         algorithm = make_algorithm(settings.name, settings.options)
         graded = rewards.gather(1, last).squeeze(1)
@@ -78,7 +81,7 @@ class EchoRewardManager(AutoRewardManager):
     def _score(self, rows: list[dict[str, Any]]) -> list[dict[str, float]]:
         columns = [[row[key] for row in rows] for key in ("response", "response_length", "ground_truth")]
         scores = self._manager.score(*columns)
-        common = set.intersection(*map(set, scores))  # EasyR1 keeps a list for each part, so a row may lack none
+        common = set.intersection(*map(set, scores))  # EasyR1 keeps a list per part, so every row needs all of them
         scores = [{part: value for part, value in score.items() if part in common} for score in scores]
         kinds = self._manager.kinds
         if set(kinds) == {"ok"}:
@@ -87,9 +90,10 @@ class EchoRewardManager(AutoRewardManager):
 
 
 class RewardRecorder:
-    """EasyR1's handle of the reward actor (`compute_reward.remote`), which remembers the answers by row.
+    """EasyR1's handle of the reward actor (`compute_reward.remote`), which keeps the scores of each row.
 
-    keep_success: dynamic sampling keeps groups that all succeed, in this step.
+    Attributes:
+        keep_success: whether dynamic sampling keeps groups that all succeed in this step.
     """
 
     def __init__(self, actor: Any) -> None:
@@ -103,7 +107,7 @@ class RewardRecorder:
         return self
 
     def remote(self, batch: DataProto) -> Any:
-        """Asks the actor; numbers the rows of `batch`, which from then on carry their number."""
+        """Number the rows of `batch` and have the actor score them."""
         batch.meta_info[KEEP_SUCCESS] = self.keep_success
         first, self._rows = self._rows, self._rows + len(batch)
         batch.non_tensor_batch[ROW] = np.arange(first, self._rows, dtype=object)
@@ -113,26 +117,26 @@ class RewardRecorder:
 
     @property
     def asked(self) -> int:
-        """Times that rewards were asked for since they were last taken: in training, the rounds of sampling."""
+        """Number of batches scored since the last `take`: in training, the rounds of sampling."""
         return len(self._answers)
 
     def kinds(self) -> list[str]:
-        """What became of each row in the answers since they were last taken, of those in which rows got no score."""
+        """`RewardManager.kinds` of the rows scored since the last `take`, of batches in which a row got no score."""
         parts = [ray.get(answer)[1].get(LOST, []) for answer, _ in self._answers]
         return [KINDS[int(number)] for numbers in parts for number in numbers]
 
     def forget(self) -> None:
-        """Drops the answers so far."""
+        """Drop all scores."""
         self._answers.clear()
 
     def scores(self, batch: DataProto) -> list[dict[str, float]]:
-        """The parts of the reward of each row of `batch`; forgets all answers so far."""
+        """The parts of the reward of each row of `batch`; drops all scores."""
         answers = [(asked.non_tensor_batch[ROW].tolist(), scores) for scores, asked in self.take()]
         by_row = {row: score for rows, scores in answers for row, score in zip(rows, scores, strict=True)}
         return [by_row[row] for row in batch.non_tensor_batch[ROW].tolist()]
 
     def take(self) -> list[tuple[list[dict[str, float]], DataProto]]:
-        """(scores, batch) of each answer so far, in order; forgets them."""
+        """(scores, batch) of each batch scored so far, in order; drops them."""
         answers, self._answers = self._answers, []
         return [(_by_row(ray.get(answer)[1]), batch) for answer, batch in answers]
 

@@ -1,4 +1,4 @@
-"""Our Config -> EasyR1's PPOConfig, filled by name; what EasyR1 has no key for travels beside it."""
+"""From `Config` to EasyR1's `PPOConfig`: keys are copied by name, and other settings are added in subclasses."""
 
 from __future__ import annotations
 
@@ -22,24 +22,30 @@ OUR_KEYS = frozenset(
         "trainer.rollout_save_freq", "trainer.checkpoint_hash",
     }
 )  # fmt: skip
-"""Keys without a counterpart in EasyR1. This folder acts on all but the last, which is of the local engine."""
+"""Keys that EasyR1 lacks. The adapter implements all but the last, which only the local engine has."""
 
 AUX_ONLY_FILTER = "aux_only_filter"
-"""Part of the reward by which dynamic sampling keeps groups that all succeed; see `rewards`."""
+"""Part of the reward by which EasyR1 keeps groups that all succeed; see `rewards`."""
 
 LOST = "not_scored"
-"""Part of the reward, in batches in which rows got none: what became of each row, by its place in `KINDS`."""
+"""Part of the reward in batches in which a row got no score: index into `KINDS` of each row."""
 
 ON_POLICY = "on_policy"
-"""Column (B,) bool of a batch with demonstrations, False in them."""
+"""Column (B,) bool of a batch with demonstrations: False for demonstrations."""
 
 
 @dataclass
 class EchoActorConfig(ActorConfig):
-    """EasyR1's section `worker.actor`, and what the update needs besides: Ray's workers see `worker` only.
+    """EasyR1's section `worker.actor` with further settings of the update, since workers see only `worker`.
 
-    prompts_per_update: prompts in one optimizer step, over all ranks; EasyR1's workers turn `global_batch_size` into
-    rollouts. algorithm, algorithm_options: the base algorithm's name and options. max_response_length: tokens.
+    Attributes:
+        entropy_coef: coefficient of the entropy bonus.
+        prompts_per_update: prompts in one optimizer step, over all ranks. EasyR1's workers overwrite
+            `global_batch_size` with a number of rollouts.
+        max_response_length: in tokens.
+        algorithm: name of the base algorithm.
+        algorithm_options: its options.
+        echo: the section `echo`.
     """
 
     entropy_coef: float = 0.0
@@ -52,17 +58,20 @@ class EchoActorConfig(ActorConfig):
 
 @dataclass
 class EchoWorkerConfig(WorkerConfig):
-    """EasyR1's section `worker` with our section for the actor."""
+    """EasyR1's section `worker` with `EchoActorConfig`."""
 
     actor: EchoActorConfig = field(default_factory=EchoActorConfig)
 
 
 @dataclass
 class EchoPPOConfig(PPOConfig):
-    """EasyR1's configuration, and what the driver needs besides.
+    """EasyR1's configuration with further settings of the driver.
 
-    ours: the whole of our configuration. run_path: the run folder. resume_step: steps that it holds already, None for a
-    new run.
+    Attributes:
+        worker: the section `worker`.
+        ours: the configuration that it was made from.
+        run_path: the run folder.
+        resume_step: number of steps that it holds already; None for a new run.
     """
 
     worker: EchoWorkerConfig = field(default_factory=EchoWorkerConfig)
@@ -71,7 +80,7 @@ class EchoPPOConfig(PPOConfig):
     resume_step: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As EasyR1 prints it and hands it to its loggers: its own keys, and the `echo:` block."""
+        """The configuration that EasyR1 prints and logs: its own sections, and `echo`."""
         names = ("data", "worker", "algorithm", "trainer")
         return {name: dataclasses.asdict(getattr(self, name)) for name in names} | {
             "echo": dataclasses.asdict(self.ours.echo)
@@ -79,10 +88,10 @@ class EchoPPOConfig(PPOConfig):
 
 
 def to_easyr1(config: Config) -> EchoPPOConfig:
-    """The configuration as EasyR1 takes it, before its own `deep_post_init`.
+    """Convert a configuration for EasyR1, whose `deep_post_init` has yet to be called.
 
     Raises:
-        ValueError: a key that EasyR1 does not have and the adapter does nothing with.
+        ValueError: neither EasyR1 nor the adapter has a key of `config`.
     """
     target = EchoPPOConfig(ours=config)
     _fill(target, config, "")
@@ -92,8 +101,8 @@ def to_easyr1(config: Config) -> EchoPPOConfig:
     actor.max_response_length = config.data.max_response_length
     actor.algorithm, actor.algorithm_options = config.algorithm.name, dict(config.algorithm.options)
     if config.algorithm.adv_estimator == "reinforce_rej":
-        target.algorithm.adv_estimator = "grpo"  # EasyR1 takes its own names only; see `register_advantages`
-    # EasyR1 counts on one response a problem in validation, and samples `rollout.n` unless told so.
+        target.algorithm.adv_estimator = "grpo"  # EasyR1 only knows its own names; see `register_advantages`
+    # EasyR1 expects one response per problem in validation, but samples `rollout.n` by default.
     target.worker.rollout.val_override_config = {"n": 1, **config.worker.rollout.val_override_config}
     if config.algorithm.keeps_all_success(config.echo.coef > 0):
         target.algorithm.filter_key = AUX_ONLY_FILTER
@@ -107,7 +116,7 @@ def _fill(target: Any, ours: Any, prefix: str) -> None:
         if key in OUR_KEYS:
             continue
         if name not in known:
-            raise ValueError(f"{key}: EasyR1 has no such key, and the adapter does nothing with it")
+            raise ValueError(f"{key}: neither EasyR1 nor the adapter has this key")
         if isinstance(value, BaseModel):
             _fill(getattr(target, name), value, f"{key}.")
         else:

@@ -1,4 +1,4 @@
-"""EasyR1's trainer on the driver, with mining before the update, and the local engine's files and metrics."""
+"""EasyR1's trainer on the driver, which mines clips before the update and writes the local engine's files."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from echorl_vl.engines.ray.recorder import RunRecorder, lost_answer_metrics
 from echorl_vl.engines.train_batch import batch_metrics, mine_clips
 from echorl_vl.types import TrainBatch
 
-_EASYR1_HAS = ("reward/", "response_length/", "prompt_length/")  # metrics of our names that it logs itself
+_EASYR1_HAS = ("reward/", "response_length/", "prompt_length/")  # prefixes of metrics that EasyR1 logs itself
 
 Call = Callable[[DataProto], DataProto]  # a method of the workers
-Around = Callable[[Call, DataProto], DataProto]
+Around = Callable[[Call, DataProto], DataProto]  # calls the method itself
 
 
 class EchoTrainer(RayPPOTrainer):
-    """RayPPOTrainer whose updates bring EchoClips. `stopped`: the stop file ended the run before its last step."""
+    """RayPPOTrainer whose updates have an echo term. `stopped`: the stop file ended the run before its last step."""
 
     def __init__(
         self,
@@ -87,17 +87,17 @@ class EchoTrainer(RayPPOTrainer):
             super().fit()
 
     def _make_batch_data(self, metrics: dict[str, Any]) -> DataProto:
-        self.reward_fn.forget()  # what a step without an update of the actor has left (critic warm-up)
+        self.reward_fn.forget()  # scores of a step without an update of the actor (critic warm-up)
         has_echo_term = echo_coef(self.ours.echo, self.global_step - 1) > 0
         self.reward_fn.keep_success = self.ours.algorithm.keeps_all_success(has_echo_term)
         return super()._make_batch_data(metrics)
 
     def _update_actor(self, host_update: Call, batch: DataProto) -> DataProto:
-        """Mining, then EasyR1's update; its answer with our metrics in it."""
+        """Mine clips, then run EasyR1's update; returns its output with our metrics."""
         started = time.perf_counter()
         step, echo = self.global_step, self.ours.echo
         rounds, kinds = self.reward_fn.asked, self.reward_fn.kinds()
-        train_batch = self._experience(batch)
+        train_batch = self._train_batch(batch)
         coef = echo_coef(echo, step - 1)
         if coef:
             train_batch = mine_clips(train_batch, echo, self.splitter, step)
@@ -115,7 +115,7 @@ class EchoTrainer(RayPPOTrainer):
         mined = time.perf_counter() - started
         output = host_update(batch)
         metrics = batch_metrics(train_batch, echo) | {names.ECHO_COEF: coef, "timing_s/echo": mined}
-        theirs = _EASYR1_HAS if self.off_policy_rows is None else _EASYR1_HAS[1:]  # would count demonstrations
+        theirs = _EASYR1_HAS if self.off_policy_rows is None else _EASYR1_HAS[1:]  # EasyR1's would count demonstrations
         metrics = {name: value for name, value in metrics.items() if not name.startswith(theirs)}
         mask = train_batch.rollouts.response_mask & train_batch.rollouts.is_on_policy[:, None]
         if self.ours.algorithm.online_filtering:
@@ -126,15 +126,15 @@ class EchoTrainer(RayPPOTrainer):
         self.recorder.write_step(step, train_batch, self.reader.decode)
         return output
 
-    def _experience(self, batch: DataProto) -> TrainBatch:
+    def _train_batch(self, batch: DataProto) -> TrainBatch:
         rollouts = self.reader.read(batch)
         rollouts.scores = self.reward_fn.scores(batch)
         return TrainBatch.from_rollouts(rollouts, batch.batch["advantages"], self.ours.echo)
 
     def _leave_to_echo_term(self, batch: DataProto, train_batch: TrainBatch) -> None:
-        """Groups that dynamic sampling kept for the echo term are in no other, nor in another's denominator."""
+        """Take groups that were kept for the echo term out of all other terms and their denominators."""
         if self.ours.algorithm.filter_high > 1:
-            return  # it would have kept them anyway: EasyR1 drops a mean that equals the bound
+            return  # EasyR1 would keep them anyway: it drops groups whose mean equals the bound
         rollouts = train_batch.rollouts
         kept = all_in_group(train_batch.accuracies >= self.ours.echo.verify_threshold, rollouts.group_ids)
         if kept.any():
@@ -142,13 +142,13 @@ class EchoTrainer(RayPPOTrainer):
             _zero_advantages(batch, train_batch, kept)
 
     def _update_metrics(self, output: DataProto) -> dict[str, float]:
-        """What the gradient norms of the optimizer steps say: skipped steps, and on request the echo term's share.
+        """Metrics from gradient norms: skipped steps, and the echo term's share with `echo.log_grad_share`.
 
         Raises UserError after `trainer.max_bad_steps` optimizer steps in a row that were not finite.
         """
         ranks = self.actor_rollout_ref_wg.world_size
         whole = output.non_tensor_batch[names.GRAD_NORM].astype(float)
-        norms = whole[: len(whole) // ranks].tolist()  # one rank's: every rank has the norm of the whole gradient
+        norms = whole[: len(whole) // ranks].tolist()  # of one rank, since all have the norm of the whole gradient
         for norm in norms:
             self.bad_steps = 0 if math.isfinite(norm) else self.bad_steps + 1
         self.recorder.check_bad_steps(self.bad_steps)
@@ -162,7 +162,7 @@ class EchoTrainer(RayPPOTrainer):
         metrics = super()._validate()
         n = self.config.worker.rollout.val_override_config.get("n", 1)
         answers = self.val_reward_fn.take()
-        kept = ["ground_truth", UID, QUESTION]  # the other columns of a set can have other shapes in other batches
+        kept = ["ground_truth", UID, QUESTION]  # shapes of other columns can differ between batches
         batch = DataProto.concat([batch.select(non_tensor_batch_keys=kept) for _, batch in answers])
         batch.non_tensor_batch["uid"] = np.array([f"validation:{row // n}" for row in range(len(batch))], dtype=object)
         rollouts = self.reader.read(batch)
@@ -170,14 +170,14 @@ class EchoTrainer(RayPPOTrainer):
         return metrics | self.recorder.write_validation(self.global_step, rollouts, n, self.reader.decode)
 
     def _stop_if_asked(self) -> None:
-        """Ends EasyR1's loop after this step: it saves a checkpoint, and does not validate first."""
+        """End EasyR1's loop after this step, with a checkpoint and without a validation."""
         if self.recorder.stop_asked():
             self.stopped = self.global_step < self.training_steps
             self.training_steps, self.val_reward_fn = self.global_step, None
 
 
 class _ActorGroup:
-    """The actor's worker group, some methods of which (`around`, by name) are ours around its own."""
+    """The actor's worker group with some methods wrapped: `around` maps their names to our wrappers."""
 
     def __init__(self, group: Any, around: dict[str, Around]) -> None:
         self._group, self._around = group, around
@@ -188,5 +188,5 @@ class _ActorGroup:
 
 
 def _zero_advantages(batch: DataProto, train_batch: TrainBatch, rows: Tensor) -> None:
-    """Sets the advantages of some rows, a (B,) mask, to 0."""
+    """Set the advantages of `rows`, a (B,) mask, to 0."""
     batch.batch["advantages"] = train_batch.advantages = batch.batch["advantages"].masked_fill(rows[:, None], 0.0)

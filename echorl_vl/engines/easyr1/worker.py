@@ -1,4 +1,4 @@
-"""EasyR1's FSDP worker with the EchoActor in it: one process on one GPU."""
+"""EasyR1's FSDP worker with `EchoActor`: one process on one GPU."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ FORBIDDEN = -100.0  # logit bias, EasyR1's own for image pads
 
 
 class EchoWorkerMixin(Worker):
-    """What the adapter adds to FSDPWorker.
+    """Methods that the adapter adds to FSDPWorker.
 
-    Ray builds the process around `__base__` of the worker class, which is this one, and calls it without arguments: so
-    it is a Worker, and has no `__init__`.
+    EasyR1 builds a worker's process from the `__base__` of the worker class, which is this mixin, and creates it
+    without arguments. So it is a Worker and has no `__init__`.
     """
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def init_model(self) -> None:
-        """Loads the models. The actor becomes an EchoActor; the reference policy stays EasyR1's."""
+        """Load the models. The actor becomes an EchoActor; the reference policy is EasyR1's."""
         super().init_model()
         if self._has_actor:
             self.actor = EchoActor(
                 config=self.config.actor, actor_module=self.fsdp_module, actor_optimizer=self.optimizer
             )
         if self._has_critic:
-            self.critic.config = self.config.critic  # EasyR1 hands it the section of all workers; the first value fails
+            self.critic.config = self.config.critic  # EasyR1 passes the whole section `worker`, which fails
             network = self.fsdp_module.module
-            network.generation_config = network.generation_config or self.generation_config  # which a save writes
+            network.generation_config = network.generation_config or self.generation_config  # needed to save it
 
     @register(dispatch_mode=Dispatch.DP_COMPUTE_PROTO)
     def compute_log_probs(self, data: DataProto) -> DataProto:
-        """`old_log_probs` and, from the same pass, `entropies` (nats), both (b, T)."""
+        """`old_log_probs` and `entropies` (nats) of one forward pass, both (b, T)."""
         output = super().compute_log_probs(data)
         log_probs, entropies = output.batch["old_log_probs"].unbind(-1)
         output.batch["old_log_probs"] = log_probs.contiguous()
@@ -53,10 +53,10 @@ class EchoWorkerMixin(Worker):
             return super()._build_rollout()
 
     def _logit_bias(self, processor: Any) -> dict[int, float] | None:
-        """Forbids every visual token; EasyR1 forbids image pads."""
+        """Logit bias that forbids all visual tokens; EasyR1's own forbids image pads only."""
         ids = VisualTokens.find(self.model_config, self.tokenizer).ids if processor is not None else ()
         return {token: FORBIDDEN for token in ids} or None
 
 
 class EchoWorker(EchoWorkerMixin, FSDPWorker):
-    """FSDPWorker with the EchoRL term. All roles run in it, since EasyR1 wants one class in a process."""
+    """FSDPWorker with the echo term. All roles use it, since EasyR1 needs one class per process."""

@@ -1,12 +1,15 @@
 """What EasyR1 and verl share as engines: everything around a training that a host framework runs on Ray.
 
-    base         such an engine as the registry knows it; host and hooks: the framework and what is relied on of it
-    adjusted     what is changed in a configuration, also for a CPU dry run; checks: what is refused in one
-    resources    GPUs, model and memory held against what is there
-    run          the start and the end of a run; driver: the process that trains, and which processes it lost
-    datasets     problem sets as a host reads them; batches: what comes back of them
-    recorder     what a training leaves in its run folder; checkpoints: which of a host's are whole
-    dry_run      what stands in the place of CUDA and vLLM on a CPU
+    base               base class of both engines
+    host, hooks        the host framework: its version, its packages, and the names that an adapter uses
+    adjusted, checks   changes to a configuration before a run, and settings that are refused
+    resources          checks of GPUs, model files and memory
+    run                start and end of a run
+    driver, lost       the driver process, and processes that died
+    datasets, batches  problem sets as a host reads them, and rollouts read from a host's batches
+    recorder           metrics, rollouts and validations in the run folder
+    checkpoints        which checkpoints of a host are complete
+    dry_run            replacements for CUDA and vLLM on a CPU
 
-Importing this package imports neither Ray nor a host; `driver` and `lost` alone import Ray.
+Importing this package imports neither Ray nor a host; only `driver` and `lost` import Ray.
 """

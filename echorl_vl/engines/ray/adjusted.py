@@ -1,4 +1,4 @@
-"""What the engines on Ray change in a configuration: micro-batches to a rank's share, and what needs CUDA on a CPU."""
+"""Changes to a configuration before a run on Ray: smaller micro-batches, and no CUDA in a CPU dry run."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from echorl_vl.config import Config
 from echorl_vl.config.dump import get_value, set_value
 
 DRY_RUN = "ECHORL_VL_DRY_RUN"
-"""Names the engine in the environment of every process of a CPU dry run."""
+"""Environment variable that names the engine in every process of a CPU dry run."""
 
-# What needs CUDA (or flash-attn), and its value on a CPU.
+# Keys that need CUDA or flash-attn -> their value on a CPU.
 WITHOUT_CUDA: dict[str, Any] = {
     "worker.actor.use_torch_compile": False,
     "worker.actor.fsdp.enable_rank0_init": False,
@@ -36,19 +36,22 @@ WITHOUT_CUDA: dict[str, Any] = {
 
 
 def dry_run_environment(engine: str) -> dict[str, str]:
-    """Variables of every process of a CPU dry run with `engine`."""
+    """Environment variables of every process of a CPU dry run with `engine`."""
     return {DRY_RUN: engine, "RAY_AUTH_MODE": "disabled", "GLOO_SOCKET_IFNAME": "lo"}
 
 
 def for_dry_run(config: Config) -> tuple[Config, list[str]]:
-    """The configuration of a CPU dry run, without what needs CUDA, and a line about each key that changed."""
+    """A copy of `config` without settings that need CUDA, and a line about each key that changed."""
     return _changed(config, WITHOUT_CUDA, "")
 
 
 def capped(config: Config) -> tuple[Config, list[str]]:
-    """The configuration with micro-batches of at most the rollouts of one rank, and a line about each that changed.
+    """Limit micro-batches to the rollouts of one rank, since EasyR1 and verl refuse larger ones.
 
-    Nothing is computed otherwise: such a micro-batch is the whole share of the rank. EasyR1 and verl both refuse it.
+    Results don't change: a capped micro-batch holds all rollouts of its rank.
+
+    Returns:
+        A copy of `config`, and a line about each key that changed.
     """
     values = {}
     n, prompts = config.worker.rollout.n, config.data.rollout_batch_size
@@ -62,7 +65,7 @@ def capped(config: Config) -> tuple[Config, list[str]]:
 
 
 def _changed(config: Config, values: Mapping[str, Any], why: str) -> tuple[Config, list[str]]:
-    """A copy of `config` with other values, and a line about each that is another one."""
+    """A copy of `config` with these values, and a line about each key whose value changed."""
     changed, lines = copy.deepcopy(config), []
     changed.source = config.source
     for key, value in values.items():
@@ -73,10 +76,10 @@ def _changed(config: Config, values: Mapping[str, Any], why: str) -> tuple[Confi
 
 
 def world_size(config: Config) -> int:
-    """GPUs of the whole training: one worker process each."""
+    """Number of GPUs, which is the number of worker processes."""
     return config.trainer.nnodes * config.trainer.n_gpus_per_node
 
 
 def data_ranks(config: Config, role: str) -> int:
-    """Ranks over which the rows of a batch are spread: `ulysses_size` GPUs share the same ones."""
+    """Number of data-parallel ranks: `ulysses_size` GPUs share the same rows of a batch."""
     return max(1, world_size(config) // get_value(config, f"worker.{role}").ulysses_size)

@@ -1,4 +1,4 @@
-"""An engine on Ray as the registry knows it: what `easyr1` and `verl` have in common."""
+"""Base class of the engines on Ray, `easyr1` and `verl`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from echorl_vl.engines.resources import Machine
 
 
 class RayEngine(Engine):
-    """An adapter around a host framework; `part` says what else is in its folder.
+    """An adapter around a host framework. `part` describes the other modules of its folder.
 
-    host: the framework. smaller: keys with which a model takes less memory, in words that follow "take more GPUs".
-    environment: variables of every process of a CPU dry run. newest_checkpoint: of a run folder, the checkpoint that a
-    run can resume from, or None.
+    Attributes:
+        host: the framework.
+        smaller: settings that reduce memory, as the end of an error message that begins "Take more GPUs (...), ".
+        environment: environment variables of every process of a CPU dry run.
+        newest_checkpoint: from a run folder to the newest checkpoint that a run can resume from, or None.
     """
 
     many_gpus = True
@@ -43,7 +45,7 @@ class RayEngine(Engine):
         return self.host.is_installed()
 
     def issues(self, config: Config) -> list[ConfigIssue]:
-        """Judged by what will run: a CPU dry run goes without what needs CUDA, and micro-batches are capped."""
+        """Issues of the configuration that will run: without CUDA in a CPU dry run, with capped micro-batches."""
         if config.trainer.device == "cpu":
             config, _ = for_dry_run(config)
         config, _ = capped(config)
@@ -51,29 +53,33 @@ class RayEngine(Engine):
 
     @abstractmethod
     def own_issues(self, config: Config) -> list[ConfigIssue]:
-        """What the host framework could not run, or would run differently, beyond single values."""
+        """Combinations of settings that the host framework can't run, or would run differently."""
 
     def model_issues(self, config: Config) -> Iterable[ConfigIssue]:
-        """What of this kind only the model's own configuration tells, or a checkpoint to start from."""
+        """Issues that can only be found by reading the model's own configuration, or a checkpoint."""
         return ()
 
     def part(self, module: str) -> ModuleType:
-        """A module of this engine's folder, which may import much, and the host.
+        """Import a module of this engine's folder, which may import the host.
 
-        `datasets` has `prepare_sets(config, note)`: it loads and checks the problem sets, `note` takes lines about rows
-        that are left out, and what it returns writes below a run folder what the host can't read as it is, and gives
-        the configuration that names these files. `launch` has `driver(config, folder)`: the process that trains.
-        `dry_run.install` has `install()`: it puts the CPU in the place of CUDA in this process.
+        An engine has these modules:
+
+            datasets         `prepare_sets(config, note)` loads and checks the problem sets. `note` is called with a
+                             line about rows that are left out. Returns a function that writes the sets that the host
+                             can't read to a run folder, and returns the configuration with the new paths.
+            launch           `driver(config, folder)` returns the `Driver` of a run.
+            dry_run.install  `install()` replaces CUDA by the CPU in this process.
         """
         return import_module(f"echorl_vl.engines.{self.name}.{module}")
 
     def preflight(self, config: Config, machine: Machine | None = None) -> None:
-        """Everything that would stop a run minutes later, but for its data.
+        """Check everything except the data that would otherwise stop a run minutes later.
 
-        Cheapest first: the host itself, versions, GPUs; then the hooks, which imports the host; then model and memory.
+        Cheap checks come first: the host, versions and GPUs; then the hooks, which imports the host; then the model
+        and memory.
 
         Raises:
-            UserError: lists what keeps `config` from running here.
+            UserError: `config` can't run here; the message lists all reasons of the first check that fails.
         """
         from echorl_vl.engines.ray.resources import gpu_issues, memory_issues, model_issues
 
@@ -86,7 +92,11 @@ class RayEngine(Engine):
         raise_if_any([*self.model_issues(config), *memory_issues(config, machine, self.smaller)])
 
     def start_dry_run(self) -> None:
-        """Puts the CPU in the place of CUDA in this process. Raises UserError where the host is not installed."""
+        """Replace CUDA by the CPU in this process.
+
+        Raises:
+            UserError: the host is not installed.
+        """
         self.host.check_installed()
         os.environ |= self.environment
         self.part("dry_run.install").install()
@@ -97,7 +107,7 @@ class RayEngine(Engine):
         return (issue.message for issue in memory_issues(config, machine, self.smaller, parameters))
 
     def check_environment(self, cpu: bool = False) -> Iterator[str]:
-        """Versions, and whether every name that the adapter uses is there. Without a GPU: for a CPU dry run."""
+        """Check versions and the host's names; without a GPU, those that a CPU dry run needs."""
         self.host.check_installed()
         yield self.host.found()
         import torch
@@ -108,8 +118,8 @@ class RayEngine(Engine):
         for name in self.host.packages:
             yield f"{name} {installed_version(name) or 'is not installed'}"
         raise_if_any(self.host.version_issues(cpu))
-        if cpu:  # without CUDA and vllm, or something in their place, the host's modules can't be imported
+        if cpu:  # the host's modules can't be imported without CUDA and vllm, or replacements
             self.start_dry_run()
-        warnings.simplefilter("ignore")  # the hosts name parts of theirs that nobody asked for
+        warnings.simplefilter("ignore")  # the hosts' own imports warn
         self.host.check_hooks()
-        yield f"all {len(self.host.hooks)} names of {self.name} that the adapter uses are there, with their parameters"
+        yield f"all {len(self.host.hooks)} names of {self.name} that the adapter uses exist, with their parameters"

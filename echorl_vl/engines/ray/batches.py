@@ -1,4 +1,4 @@
-"""From a host's batches to the project's own: which prompts, what was written, and what was recorded with it."""
+"""Build `RolloutBatch`es from a host's batches."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from PIL import Image
 
 UID, QUESTION = "problem_uid", "problem_question"
-"""Columns of a problem set that pass through the host: it keeps neither once a prompt is made of token ids."""
+"""Columns that carry a problem's uid and question through the host, which keeps only the token ids of a prompt."""
 
 
 @dataclass(frozen=True)
 class PromptRecord:
-    """A prompt as a host keeps it: its problem, and token ids (L,) without padding."""
+    """A problem and the token ids (L,) of its prompt, without padding."""
 
     problem: Problem
     input_ids: Tensor
 
     @property
     def sheet(self) -> Image.Image | None:
-        """The problem's images side by side, opened anew; None where there is none or one can't be read any more.
+        """The problem's images side by side; None without images, or if one can no longer be read.
 
-        A host decodes them in other processes and hands their bytes on. Sheets made there would have to come along with
-        every row, also of the batches that are loaded ahead, and a photo's takes several times its file.
+        Images are decoded on access, not when a batch is loaded: a decoded photo takes several times the memory of its
+        file, and every row of a batch would carry it.
         """
         with suppress(UserError):
             opened = [open_image(image, self.problem.uid) for image in self.problem.images]
@@ -44,10 +44,12 @@ class PromptRecord:
 
 
 class RolloutReader:
-    """Makes RolloutBatches; built once per tokenizer.
+    """Builds `RolloutBatch`es of one tokenizer.
 
     Args:
-        model_config: transformers' config of the model, None where there is none at hand; tells the visual tokens.
+        tokenizer: the policy's.
+        model_config: transformers' config of the model, which names the visual tokens. None: any visual tokens that
+            the tokenizer knows.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizer, model_config: Any = None) -> None:
@@ -66,13 +68,19 @@ class RolloutReader:
         on_policy: Tensor | None = None,
         **recorded: Any,
     ) -> RolloutBatch:
-        """Rows of (B, T) tokens padded on the right, of which response_mask (B, T) bool were written by the policy.
+        """Build a batch of B rows.
 
-        A response is truncated if it is as long as can be and does not end in a special token; a demonstration is not.
+        A sampled response is truncated if it has the maximum length and does not end in a special token.
 
         Args:
-            lengths: (B,) tokens of each response, others than the policy's included. longest: the most there can be.
-            recorded: what else a RolloutBatch has.
+            prompts: P prompts.
+            group_ids: (B,) the prompt of each row.
+            tokens: (B, T) response tokens, padded on the right.
+            response_mask: (B, T) bool, tokens that the policy wrote.
+            lengths: (B,) length of each response, including tokens that the policy did not write.
+            longest: maximum length of a response.
+            on_policy: (B,) bool, False for demonstrations. None: there are none.
+            recorded: further fields of `RolloutBatch`.
         """
         last = tokens.gather(1, (lengths - 1).clamp(min=0)[:, None]).squeeze(1)
         truncated = (lengths >= longest) & ~torch.isin(last, self.special_ids)
@@ -89,18 +97,18 @@ class RolloutReader:
         )
 
     def decode(self, pieces: list[list[int]]) -> list[str]:
-        """Texts of token ids, special tokens skipped."""
+        """Decode token ids, without special tokens."""
         return self.tokenizer.batch_decode(pieces, skip_special_tokens=True)
 
 
 def number_groups(uids: Iterable[Any]) -> Tensor:
-    """(B,) int64: the group of each row, from a host's names of prompts, numbered by first appearance."""
+    """(B,) int64 group of each row: prompt names of the host, numbered by first appearance."""
     numbers: dict[Any, int] = {}
     return torch.tensor([numbers.setdefault(uid, len(numbers)) for uid in uids], dtype=torch.long)
 
 
 def first_rows(group_ids: Tensor) -> list[int]:
-    """(P,) the first row of each group."""
+    """Index of the first row of each group."""
     rows: dict[int, int] = {}
     for row, group in enumerate(group_ids.tolist()):
         rows.setdefault(group, row)

@@ -1,4 +1,4 @@
-"""Checkpoints of a host in a run folder: which are whole, also after a kill in the middle of a save."""
+"""Find complete checkpoints of a host in a run folder. A kill during a save leaves an incomplete one."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ _PARTS = ("model", "optim", "extra_state")
 
 
 def newest_whole(run: Path, last: str) -> Path | None:
-    """The whole checkpoint of the highest step, None where there is none. For `last` see `is_whole`."""
+    """The complete checkpoint of the highest step, or None. `last`: see `is_whole`."""
     folders = {int(path.name.rpartition("_")[2]): path for path in run.glob("global_step_*") if is_whole(path, last)}
     return folders[max(folders)] if folders else None
 
 
 def is_whole(folder: Path, last: str) -> bool:
-    """Whether a run can resume from a checkpoint: model, optimizer and state of every rank, and the place in the data.
+    """Whether a checkpoint has model, optimizer and state of every rank, and the position in the data.
 
-    A checkpoint of the model alone (`trainer.save_model_only`) is not whole.
+    A checkpoint of the model alone (`trainer.save_model_only`) is not complete.
 
     Args:
-        last: the name of the file that the host writes last, with the place in the data.
+        folder: `global_step_N` of a run folder.
+        last: name of the file that the host writes last, which holds the position in the data.
     """
     actor = folder / "actor"
     worlds = {int(path.name.split("_")[3]) for path in actor.glob("model_world_size_*_rank_0.pt")}

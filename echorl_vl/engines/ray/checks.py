@@ -1,4 +1,4 @@
-"""Checks of a configuration that the engines on Ray share."""
+"""Configuration checks shared by the engines on Ray."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from echorl_vl.engines.ray.adjusted import world_size
 
 
 def gpus(config: Config) -> str:
-    """The GPUs of a training, in words."""
+    """The number of GPUs as text for an error message."""
     return f"{world_size(config)} GPUs (trainer.nnodes = {config.trainer.nnodes} times n_gpus_per_node)"
 
 
 def rank_issues(config: Config, *divisors: str) -> Iterator[ConfigIssue]:
-    """Sizes of groups of GPUs that don't divide all of them; divisors: keys of such sizes, beside that of FSDP."""
+    """Sizes of GPU groups that don't divide the number of GPUs: those of the keys `divisors`, and FSDP's."""
     world = world_size(config)
     for key in divisors:
         if world % get_value(config, key):
@@ -28,20 +28,20 @@ def rank_issues(config: Config, *divisors: str) -> Iterator[ConfigIssue]:
 
 
 def set_issues(config: Config, host: str) -> Iterator[ConfigIssue]:
-    """Problem sets and validations that a host framework asks for in any case."""
+    """Settings of problem sets and validation that the host requires."""
     trainer = config.trainer
     if not config.data.train_files:
         yield issue_at(config, "data.train_files", f"{host} opens a training set for trainer.val_only as well")
     if trainer.val_only and not trainer.val_before_train:
-        expected = f"expected true with trainer.val_only, which {host} looks at in that validation alone"
+        expected = f"expected true with trainer.val_only: {host} validates before the first step only"
         yield issue_at(config, "trainer.val_before_train", expected, "trainer.val_only")
 
 
 def length_issues(config: Config) -> Iterator[ConfigIssue]:
-    """vLLM's limits that a prompt with its response would exceed."""
+    """Limits of vLLM that are below the longest prompt plus response."""
     lengths = "data.max_prompt_length + data.max_response_length"
     longest = config.data.max_prompt_length + config.data.max_response_length
     for key in ("worker.rollout.max_num_batched_tokens", "worker.rollout.max_model_len"):
         value = get_value(config, key)
         if value is not None and value < longest:
-            yield issue_at(config, key, f"expected at least {longest}, which is {lengths}")
+            yield issue_at(config, key, f"expected at least {longest} = {lengths}")

@@ -1,4 +1,4 @@
-"""Problem sets of a run on Ray, written as parquet where a host can't read them as they are."""
+"""Load the tokenizer of a run on Ray, and write problem sets as parquet files that a host can read."""
 
 from __future__ import annotations
 
@@ -19,15 +19,19 @@ from echorl_vl.outputs import atomic
 from echorl_vl.types import Problem
 
 KEYS = ("train_files", "val_files")
-"""Of the section `data`."""
+"""Keys of the section `data` that name problem sets."""
 
 _WRITTEN_AT_A_TIME = 512  # rows
 
 
 def load_tokenizer(config: Config) -> tuple[Any, Any | None, ModelFamily | None]:
-    """(tokenizer, processor, family) of the policy: no processor for a text model, no family where it is not known.
+    """Load the policy's tokenizer and processor.
 
-    Raises UserError where there are none.
+    Returns:
+        (tokenizer, processor, family): no processor for a text model, no family for a model of an unknown one.
+
+    Raises:
+        UserError: one of them can't be loaded.
     """
     from transformers import AutoTokenizer
 
@@ -39,7 +43,7 @@ def load_tokenizer(config: Config) -> tuple[Any, Any | None, ModelFamily | None]
         family = find_family(model_config)
         if not has_images(model_config):
             return tokenizer, None, family
-        from transformers import AutoProcessor  # loads torchvision, of which a text model needs nothing
+        from transformers import AutoProcessor  # loads torchvision, which a text model does not need
 
         return tokenizer, AutoProcessor.from_pretrained(path, trust_remote_code=model.trust_remote_code), family
     except Exception as error:
@@ -47,19 +51,29 @@ def load_tokenizer(config: Config) -> tuple[Any, Any | None, ModelFamily | None]
 
 
 def check_fills_a_batch(config: Config, train: Problems, of: str = "") -> None:
-    """Raises UserError for a training set that is smaller than one batch. of: what was asked of its problems."""
+    """Check that the training set has at least one batch of problems.
+
+    Args:
+        config: names the set and the batch size.
+        train: the problems.
+        of: text that describes the problems, for the message: " of at most 128 tokens".
+
+    Raises:
+        UserError: the set is smaller than a batch.
+    """
     data = config.data
     batch, found = data.mini_rollout_batch_size or data.rollout_batch_size, len(train)
     if found < batch:
         raise UserError(
-            f"data.train_files = {data.train_files}: {counted(found, 'problem')}{of}, and one batch takes {batch}"
+            f"data.train_files = {data.train_files}: {counted(found, 'problem')}{of}; expected at least one batch, "
+            f"which is {batch}"
         )
 
 
 def write_problems(
     path: Path, problems: Sequence[Problem], schema: pa.Schema, row: Callable[[int, Problem], dict[str, Any]]
 ) -> None:
-    """Writes a set, whole or not at all. row: number and problem -> the row of `schema`."""
+    """Write a problem set atomically. `row` maps the number of a problem and the problem to a row of `schema`."""
     with atomic.replacing(path, durable=False) as partial, pq.ParquetWriter(partial, schema) as writer:
         for first in range(0, len(problems), _WRITTEN_AT_A_TIME):
             part = problems[first : first + _WRITTEN_AT_A_TIME]

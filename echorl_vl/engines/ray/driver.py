@@ -1,4 +1,4 @@
-"""The driver process of a run on Ray: the cluster joined or started, the driver run in it and waited for."""
+"""Join or start a Ray cluster, run the driver process in it, and wait for it."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ from echorl_vl.errors import UserError
 from echorl_vl.outputs.log import is_quiet
 
 LOOK_SECONDS = 5.0
-GRACE_SECONDS = 20.0  # the driver may notice by itself, and then knows more
+GRACE_SECONDS = 20.0  # for the driver to report the loss itself, with more detail
 
 
 @dataclass(frozen=True)
 class Driver:
-    """What runs a training.
+    """The driver process of a training.
 
-    cls: of the driver process; its `run(settings)` trains, and returns whether the last step was reached.
-    environment: variables of all processes. extra_cpus: of a CPU dry run, beside one for each worker; Ray starts so
-    many processes ahead.
+    Attributes:
+        cls: its class. `run(settings)` trains and returns whether the last step was reached.
+        settings: the host's configuration.
+        environment: environment variables of all processes.
+        extra_cpus: CPUs of a CPU dry run in addition to one per worker; Ray starts one process per CPU in advance.
     """
 
     cls: type
@@ -41,36 +43,41 @@ class Driver:
 
 
 def run_driver(config: Config, run: Path, driver: Driver, dry_run_environment: Mapping[str, str]) -> bool:
-    """Trains; True when the last step is done, False when the user stopped the run before.
+    """Train.
 
     Args:
+        config: the configuration.
         run: the run folder.
-        dry_run_environment: variables of all processes where `config` is for a CPU dry run.
+        driver: the driver process.
+        dry_run_environment: environment variables of all processes in a CPU dry run.
+
+    Returns:
+        True if the last step was reached, False if the user stopped the run.
 
     Raises:
-        UserError: the cluster has too few GPUs, or what a process of the run found wrong.
+        UserError: the cluster has too few GPUs, or a process of the run raised a UserError or died.
     """
     stop = run / STOP_FILE
     stop.unlink(missing_ok=True)
     _join_or_start(config, run, driver, dry_run_environment)
     try:
-        actor = ray.remote(num_cpus=1)(driver.cls).remote()  # as both hosts ask for
+        actor = ray.remote(num_cpus=1)(driver.cls).remote()  # as both hosts do
         return wait_for_driver(actor.run.remote(driver.settings), stop)
     finally:
         stop.unlink(missing_ok=True)
         if config.trainer.ray_timeline is not None:
             ray.timeline(filename=config.trainer.ray_timeline)
-        ray.shutdown()  # lets go of a cluster that was there before, and ends one of our own
+        ray.shutdown()  # disconnects from an existing cluster, and stops one that this process started
 
 
 def _join_or_start(config: Config, run: Path, driver: Driver, dry_run_environment: Mapping[str, str]) -> None:
-    """Connects to the Ray cluster of this machine, or starts one. Raises UserError if its GPUs are too few."""
+    """Connect to the Ray cluster of this machine, or start one. Raises UserError if it has too few GPUs."""
     folders = {"TENSORBOARD_DIR": run / "tensorboard", "WANDB_DIR": run}
     environment = {name: os.environ.get(name, str(folder)) for name, folder in folders.items()} | driver.environment
     options: dict[str, Any] = {}
     if config.trainer.device == "cpu":
         environment |= dry_run_environment
-        world = world_size(config)  # made-up GPUs: Ray only counts them
+        world = world_size(config)  # fake GPUs: Ray only counts them
         cpus = world + driver.extra_cpus
         options = {"address": "local", "num_cpus": cpus, "num_gpus": world, "include_dashboard": False}
     if not ray.is_initialized():
@@ -81,12 +88,16 @@ def _join_or_start(config: Config, run: Path, driver: Driver, dry_run_environmen
 
 
 def wait_for_driver(task: Any, stop: Path) -> bool:
-    """What the driver returns. The first Ctrl-C or SIGTERM asks it to stop after the step and save, the second ends it
-    at once.
+    """Wait for the driver. The first Ctrl-C or SIGTERM stops it after the current step, the second at once.
+
+    Dead processes are looked for while waiting: verl's trainer polls for rollouts, and would poll forever for those of
+    a process that died.
+
+    Returns:
+        What the driver returns; False after a second signal.
 
     Raises:
-        UserError: what a process of the run found wrong, or which one died. Nobody may be waiting for the one that did:
-            verl's trainer asks for rollouts and then polls for them, for ever if their writer is gone.
+        UserError: a process of the run raised one, or died.
     """
     with StopRequest(stop.touch):
         try:

@@ -1,4 +1,4 @@
-"""What a CPU dry run has in the place of CUDA and vLLM, whatever the host: gloo, and the local engine's rollout."""
+"""Replacements for CUDA and vLLM in a CPU dry run of any host: gloo, and the local engine's rollout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def use_gloo() -> None:
-    """From now on every process group of this process is over gloo, whatever backend a host framework asks for."""
+    """Make every later process group of this process use gloo, whatever backend the host asks for."""
     start = dist.init_process_group
 
     @functools.wraps(start)
@@ -28,7 +28,7 @@ def use_gloo() -> None:
 
 
 class Sampler:
-    """Samples with the weights that it was handed last: float32, one process. Every call draws new numbers."""
+    """Samples on the CPU in float32 with the weights loaded last. Every call uses new random numbers."""
 
     def __init__(self, model_path: str, trust_remote_code: bool, seed: int) -> None:
         from echorl_vl.config import ModelConfig
@@ -40,13 +40,13 @@ class Sampler:
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
-        """Those in use, by name, to be copied into."""
+        """The weights in use, by name; copy into them to update the policy."""
         return self.policy.network.state_dict()
 
     def sample(
         self, prompts: Sequence[Prompt], params: SamplingParams, seed: int | None = None
     ) -> list[tuple[list[int], list[float]]]:
-        """(token ids, log-probs) of `params.n` responses to each prompt, in order."""
+        """Sample `params.n` responses to each prompt; returns (token ids, log-probs) of each, in order."""
         from echorl_vl.engines.local.rollout import generate
 
         self.calls += 1
@@ -57,7 +57,7 @@ class Sampler:
 
 
 def request(number: int, token_ids: Tensor, images: Sequence[Any] = (), **patches: Tensor) -> Prompt:
-    """The prompt of a request of a host, as the rollout takes it."""
+    """Wrap a host's request as a `Prompt` for the local engine's rollout."""
     from echorl_vl.types import Problem, Prompt
 
     return Prompt(Problem(f"request:{number}", "", "", images=tuple(images)), "", token_ids, **patches)

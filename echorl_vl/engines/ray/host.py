@@ -1,4 +1,4 @@
-"""A framework that trains on Ray, as an adapter knows it: the version that was measured, and what is found here."""
+"""A framework that trains on Ray: its tested version, and the version that is installed here."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ from echorl_vl.errors import UserError
 
 @dataclass(frozen=True)
 class Package:
-    """The versions of a package that a host runs with, as pip writes them: any where there are none.
+    """A package that a host needs.
 
-    on_cpu: those of a CPU dry run, where they are others. gpu_only: a CPU dry run does without the package.
+    Attributes:
+        why: what it is needed for.
+        versions: a version specifier of pip; empty for any version.
+        on_cpu: the specifier for a CPU dry run; None if it is the same.
+        gpu_only: a CPU dry run does not need the package.
     """
 
     why: str
@@ -26,7 +30,7 @@ class Package:
     gpu_only: bool = False
 
     def issue(self, name: str, found: str | None, cpu: bool) -> str | None:
-        """What is wrong with the version that was found (None: it is not installed); None if nothing is."""
+        """Describe what is wrong with the installed version (`found`, None if there is none); None if it fits."""
         from packaging.specifiers import SpecifierSet
         from packaging.version import InvalidVersion, Version
 
@@ -43,10 +47,16 @@ class Package:
 
 @dataclass(frozen=True)
 class Host:
-    """The host framework of an engine; its package is called `verl`, as several are.
+    """The host framework of an engine. Its package is called `verl`; both EasyR1 and the official verl are.
 
-    engine: the engine's name. name, measured: the host's, and the version whose behaviour was measured. marker: a file
-    that of all packages called `verl` only this one has. install: how to get it. packages: what it depends on.
+    Attributes:
+        engine: name of the engine.
+        name: name of the framework.
+        measured: the version that the adapter is tested with.
+        marker: a file that only this package called `verl` has.
+        install: command that installs it.
+        packages: its dependencies, by name.
+        hooks: the names that the adapter uses.
     """
 
     engine: str
@@ -58,32 +68,32 @@ class Host:
     hooks: tuple[Hook, ...]
 
     def is_installed(self) -> bool:
-        """Whether `import verl` would bring this host. Nothing of it is run."""
+        """Whether `import verl` would import this host. Imports nothing."""
         folder = _verl_folder()
         return folder is not None and (folder / self.marker).is_file()
 
     def found(self) -> str:
-        """What `import verl` would bring, in words."""
+        """What `import verl` would import, as text for a message."""
         if _verl_folder() is None:
             return "no package verl"
         name = self.name if self.is_installed() else "another package verl"
         return f"{name} {installed_version('verl') or 'of unknown version'}"
 
     def check_installed(self) -> None:
-        """Raises UserError unless `import verl` would bring this host."""
+        """Raises UserError unless `import verl` would import this host."""
         if not self.is_installed():
             raise UserError(
                 f"engine {self.engine}: expected {self.name} {self.measured}, got {self.found()}: {self.install} into "
-                "an environment of its own, since EasyR1 and the official verl are both called verl, and exclude each "
-                "other."
+                "a separate environment. EasyR1 and the official verl are both called verl, so one environment can't "
+                "have both."
             )
 
     def version_issues(self, cpu: bool, installed: Callable[[str], str | None] | None = None) -> Iterator[ConfigIssue]:
-        """Packages that are missing or of a version that the host does not run with.
+        """Packages that are missing or have a version that the host does not work with.
 
         Args:
-            cpu: for a CPU dry run.
-            installed: name of a package -> its version, or None.
+            cpu: check for a CPU dry run.
+            installed: from a package's name to its version, or None. Default: `installed_version`.
         """
         for name, package in self.packages.items():
             if cpu and package.gpu_only:
@@ -92,20 +102,24 @@ class Host:
                 yield ConfigIssue((), f"engine {self.engine} needs {issue}")
 
     def check_hooks(self, hooks: tuple[Hook, ...] | None = None) -> None:
-        """Imports the host.
+        """Import the host and check its names.
+
+        Args:
+            hooks: the names to check. Default: all.
 
         Raises:
-            UserError: lists each hook that is missing or can't be called as it is, or names a missing package.
+            UserError: a name is missing or has other parameters, or a package is missing.
         """
         if lines := hook_faults(self.hooks if hooks is None else hooks, self.engine):
             raise UserError(
-                f"engine {self.engine}: found {self.found()}, which differs from {self.name} {self.measured} where the "
-                f"adapter hooks in:\n{lines}\nInstall that version ({self.install}), or run with another engine."
+                f"engine {self.engine}: expected {self.name} {self.measured}, got {self.found()}, which differs in "
+                f"names that the adapter uses:\n{lines}\nInstall the expected version ({self.install}), or take "
+                "another engine."
             )
 
 
 def installed_version(package: str) -> str | None:
-    """None for a package that is not installed."""
+    """The version of a package, or None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""What a run on Ray takes, held against what is there: GPUs, the model's files, memory."""
+"""Check that the GPUs, the model's files and the memory are enough for a run on Ray."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from echorl_vl.engines.resources import GIB, Machine, count_parameters
 
 
 def gpu_issues(config: Config, machine: Machine, engine: str) -> Iterator[ConfigIssue]:
-    """GPUs that the configuration asks for and this machine has not. Those of other machines: see `cluster_issue`."""
+    """GPUs that this machine lacks. `cluster_issue` counts those of all machines."""
     if config.trainer.device == "cpu":
         return
     expected, found = config.trainer.n_gpus_per_node, len(machine.gpus)
     if not found and os.environ.get("RAY_ADDRESS"):
-        return  # the head of a cluster may have none; its GPUs are counted once Ray has joined it
+        return  # the head of a cluster may have none; `cluster_issue` counts the others
     if not found:
         yield ConfigIssue(
             (),
-            f"engine {engine} needs a GPU, and torch finds none on this machine. Without one: engine=local trains on "
-            "the CPU, and trainer.device=cpu is a dry run of all of it with a tiny model.",
+            f"engine {engine} needs a GPU, and torch finds none on this machine. Without a GPU, engine=local trains on "
+            "the CPU, and trainer.device=cpu is a dry run of the whole training with a tiny model.",
         )
     elif found < expected:
         key = "trainer.n_gpus_per_node"
@@ -32,31 +32,31 @@ def gpu_issues(config: Config, machine: Machine, engine: str) -> Iterator[Config
 
 
 def cluster_issue(config: Config, resources: dict[str, float]) -> str | None:
-    """What is wrong with the GPUs of the whole Ray cluster; None if there are enough."""
+    """Describe the missing GPUs of the Ray cluster; None if there are enough."""
     expected, found = world_size(config), int(resources.get("GPU", 0))
     if found >= expected:
         return None
     return (
-        f"the Ray cluster has {found} GPUs, and trainer.nnodes = {config.trainer.nnodes} times n_gpus_per_node = "
-        f"{config.trainer.n_gpus_per_node} wants {expected}. Start Ray on every machine first: `ray start --head` on "
-        "this one, `ray start --address=THIS_MACHINE:6379` on the others; then the same command again, here."
+        f"the Ray cluster: expected {expected} GPUs (trainer.nnodes = {config.trainer.nnodes} times n_gpus_per_node = "
+        f"{config.trainer.n_gpus_per_node}), got {found}. Start Ray on every machine first: `ray start --head` on this "
+        "one, `ray start --address=THIS_MACHINE:6379` on the others. Then run the same command again here."
     )
 
 
 def model_issues(config: Config) -> Iterator[ConfigIssue]:
-    """Roles whose model folder lacks a config, a tokenizer or, for a vision model, a processor."""
+    """Model folders that lack a config, weights, a tokenizer or, for a vision model, a processor."""
     for role in config.algorithm.trained_roles:
         section = getattr(config.worker, role).model
         key = f"worker.{role}.model.model_path"
         if not section.model_path:
             yield ConfigIssue((key,), f"{key} = null ({config.origin(key)}): expected the folder or hub id of a model")
             continue
-        yield from _folder_problems(config, key, section.model_path, section.tokenizer_path or section.model_path)
+        yield from _folder_issues(config, key, section.model_path, section.tokenizer_path or section.model_path)
 
 
-def _folder_problems(config: Config, key: str, path: str, tokenizer_path: str) -> Iterator[ConfigIssue]:
+def _folder_issues(config: Config, key: str, path: str, tokenizer_path: str) -> Iterator[ConfigIssue]:
     folder, tokenizer = Path(path), Path(tokenizer_path)
-    if not folder.is_dir():  # a hub id: transformers will say
+    if not folder.is_dir():  # a hub id, which transformers checks
         return
     where = f"{key} = {path} ({config.origin(key)})"
     try:
@@ -68,34 +68,37 @@ def _folder_problems(config: Config, key: str, path: str, tokenizer_path: str) -
     shared = {"lm_head", "embed_tokens"} & {name.strip() for name in get_value(config, tuned).split(",")}
     if get_value(config, key.replace("model_path", "lora.rank")) and model.get("tie_word_embeddings") and shared:
         message = (
-            f"{tuned} = {get_value(config, tuned)} ({config.origin(tuned)}): head and embeddings of {path} share one"
-        )
-        message += (
-            " weight, which neither vLLM nor a merged model can adapt one of; expected other modules, or engine=local"
+            f"{tuned} = {get_value(config, tuned)} ({config.origin(tuned)}): head and embeddings of {path} share one "
+            "weight, and neither vLLM nor a merged model can adapt only one of them; expected other modules, or "
+            "engine=local"
         )
         yield ConfigIssue((tuned,), message)
     names = ("tokenizer.json", "vocab.json", "tokenizer.model")
     if tokenizer.is_dir() and not any((tokenizer / name).is_file() for name in names):
-        yield ConfigIssue((key,), f"{tokenizer}: no tokenizer in it; expected one of {', '.join(names)}")
+        yield ConfigIssue((key,), f"{tokenizer}: has no tokenizer; expected one of {', '.join(names)}")
     processors = ("preprocessor_config.json", "processor_config.json")
-    folders = {folder, tokenizer} if tokenizer.is_dir() else {folder}  # a driver may read the first of them
+    folders = {folder, tokenizer} if tokenizer.is_dir() else {folder}  # the driver may read either
     if "vision_config" in model and not all(any((one / name).is_file() for name in processors) for one in folders):
-        expected = f"expected {processors[0]} beside the weights of a {model.get('model_type')} model"
-        yield ConfigIssue((key,), f"{where}: no processor in it, so pictures could not be read; {expected}")
+        expected = f"expected {processors[0]} with the weights of a {model.get('model_type')} model"
+        yield ConfigIssue((key,), f"{where}: has no processor, which images need; {expected}")
     if not [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
-        yield ConfigIssue((key,), f"{where}: no weights in it; expected *.safetensors")
+        yield ConfigIssue((key,), f"{where}: has no weights; expected *.safetensors")
 
 
 def memory_issues(
     config: Config, machine: Machine, smaller: str, parameters: int | None = None
 ) -> Iterator[ConfigIssue]:
-    """Whether weights, gradients and optimizer fit: a lower bound, without activations.
+    """Whether weights, gradients and optimizer state fit into memory: a lower bound, without activations.
 
-    smaller: keys of the engine with which they take less.
+    AdamW takes 16 bytes per parameter in float32 (weight, gradient, two moments) and 8 in bfloat16; frozen weights
+    under LoRA take 2. They are sharded over the ranks of an FSDP group. The sampler's copy (2 bytes) is sharded over
+    the tensor-parallel ranks, and has to fit into `gpu_memory_utilization`.
 
-    AdamW in float32 takes 16 bytes a parameter (weight, gradient, two moments), in bfloat16 8; frozen weights under
-    LoRA take 2. They are spread over the ranks of a shard group; the sampler's copy (2 bytes) over the
-    tensor-parallel ranks, inside `gpu_memory_utilization`.
+    Args:
+        config: the configuration.
+        machine: its GPUs and memory.
+        smaller: settings of the engine that reduce memory, see `RayEngine.smaller`.
+        parameters: of the model. None: count them.
     """
     model, rollout = config.worker.actor.model, config.worker.rollout
     parameters = count_parameters(model) if parameters is None else parameters
@@ -109,8 +112,9 @@ def memory_issues(
     if config.trainer.device == "cpu":
         needed = parameters * (per_parameter + 4 * world)  # each rank samples from a float32 copy
         if needed > 0.8 * machine.memory:
-            message = f"{size}: a CPU dry run on the CPU needs {needed / GIB:.1f} GiB, this machine has "
-            yield ConfigIssue((), f"{message}{machine.memory / GIB:.1f}; take a tiny model, e.g. echorl_vl/tiny/model")
+            message = f"{size}: a CPU dry run needs {needed / GIB:.1f} GiB, and this machine has "
+            message += f"{machine.memory / GIB:.1f}; expected a tiny model such as echorl_vl/tiny/model"
+            yield ConfigIssue((), message)
         return
     if not machine.gpus:
         return
@@ -119,16 +123,16 @@ def memory_issues(
     if needed > 0.95 * smallest:
         yield ConfigIssue(
             (),
-            f"{size}: weights, gradients and AdamW take {per_parameter} bytes each, {needed / GIB:.0f} GiB on each of "
-            f"{ranks} GPUs of {smallest / GIB:.0f} GiB. Take more GPUs (trainer.n_gpus_per_node, trainer.nnodes), "
-            f"{smaller}.",
+            f"{size}: weights, gradients and AdamW take {per_parameter} bytes per parameter, {needed / GIB:.0f} GiB on "
+            f"each of {ranks} GPUs of {smallest / GIB:.0f} GiB. Take more GPUs (trainer.n_gpus_per_node, "
+            f"trainer.nnodes), {smaller}.",
         )
     sampler = parameters * 2 / rollout.tensor_parallel_size
     share = rollout.gpu_memory_utilization * smallest / GIB
     if sampler > share * GIB:
         yield ConfigIssue(
             (),
-            f"{size}: vLLM's copy takes {sampler / GIB:.0f} GiB on each GPU, and {share:.0f} GiB are its part "
-            f"(worker.rollout.gpu_memory_utilization = {rollout.gpu_memory_utilization}). Raise it, or "
+            f"{size}: vLLM's copy takes {sampler / GIB:.0f} GiB on each GPU, and vLLM may use {share:.0f} GiB "
+            f"(worker.rollout.gpu_memory_utilization = {rollout.gpu_memory_utilization}). Raise that share, or "
             "worker.rollout.tensor_parallel_size.",
         )

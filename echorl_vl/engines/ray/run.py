@@ -1,4 +1,4 @@
-"""The start and the end of a run on Ray: everything is checked, the run folder opened, and said how it ended."""
+"""Start and end of a run on Ray: check everything, open the run folder, train, and report how the run ended."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 def run_on_ray(engine: RayEngine, config: Config) -> int:
-    """Trains as `config` says; returns the exit status: 0 when done, 130 when the user stopped it.
+    """Train `config`; returns the exit status: 0 when done, 130 when the user stopped the run.
 
     Raises:
-        UserError: something about configuration, versions, machine, model, data or disk that the user can mend.
+        UserError: the user has to fix the configuration, versions, machine, model, data or disk.
     """
     if config.trainer.device == "cpu":
         engine.start_dry_run()
@@ -35,7 +35,7 @@ def run_on_ray(engine: RayEngine, config: Config) -> int:
         logger.info(change)
     check_loggers(config.trainer.logger)
     reward = config.worker.reward
-    RewardManager(reward.reward_function, dict(reward.reward_function_kwargs)).close()  # checks both
+    RewardManager(reward.reward_function, dict(reward.reward_function_kwargs)).close()  # checks function and kwargs
     engine.preflight(config)
     write_sets = engine.part("datasets").prepare_sets(config, logger.info)
 
@@ -53,24 +53,29 @@ def train_in_folder(
     launch: Callable[[RunFolder], bool],
     find_checkpoint: Callable[[Path], Path | None],
 ) -> int:
-    """Trains with `launch` (False: stopped before the last step) in the run folder that `config` names, unless there
-    all steps are done; says how it ended and returns the exit status."""
+    """Train in the run folder of `config`, unless all its steps are done; returns the exit status.
+
+    Args:
+        config: the configuration.
+        launch: trains in an opened run folder; returns False if the run was stopped before the last step.
+        find_checkpoint: from a run folder to the checkpoint that a run can resume from, or None.
+    """
     device = "cpu" if config.trainer.device == "cpu" else "cuda"
     with RunFolder.open_for(config, find_checkpoint) as folder:
         for note in folder.notes:
             logger.info(note)
         if not folder.trained:
             if config.trainer.save_model_only:
-                logger.info("trainer.save_model_only: on this engine a run that is stopped starts again from step 0")
+                logger.info("trainer.save_model_only: on this engine a stopped run starts again from step 0")
             for warning in (*folder.write_environment(device, config.data.seed), lost_rows(folder)):
                 if warning:
                     logger.warning(warning)
-        with Display(folder.resume_step, plain=True) as display:  # its clock runs from here
+        with Display(folder.resume_step, plain=True) as display:  # starts its clock
             if folder.trained or launch(folder):
                 finish_run(folder, display)
                 return 0
             found = find_checkpoint(folder.path)
-            again = "starts again: nothing was saved yet that it could go on from"
-            way = f"goes on from {found.name}" if found else again
-            logger.info("stopped; the same command %s (%s)", way, folder.path)
+            again = "starts again, since there is no checkpoint to resume from"
+            outcome = f"resumes from {found.name}" if found else again
+            logger.info("stopped; the same command %s (%s)", outcome, folder.path)
             return INTERRUPTED

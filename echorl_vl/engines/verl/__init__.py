@@ -1,23 +1,23 @@
 """verl as the engine: its V1 trainer on Ray, FSDP2 and vLLM, with the EchoRL term added from outside. Text only.
 
-No file of verl is edited and no method of it copied. What the adapter touches of it stands in `hooks`, name by name
-with the reason, and is checked before a run starts. A training step, and where the adapter acts in it:
+No file of verl is edited, and none of its methods is copied. `hooks` lists every name of verl that the adapter uses,
+with the reason; all are checked before a run starts. The parts of a training step:
 
-    rollouts      verl's agent loop; a group that failed ends the run                    sampling
-    rewards       verl's reward loop, graded under our time limits                       rewards
-    old log-probs verl's pass, which gives the entropies too                             -
-    advantages    verl's; exactly 0 where a group's rewards are all equal                trainer
+    rollouts      verl's agent loop; a failed rollout ends the run                       sampling
+    rewards       verl's reward loop with our time limits                                rewards
+    old log-probs verl's forward pass, which also gives the entropies                    -
+    advantages    verl's, but exactly 0 in groups of equal rewards                       trainer
     mining        on the driver, just before the update                                  trainer, batches
-    update        the echo term joins verl's loss                                        worker, loss
+    update        the echo term is added to verl's loss                                  worker, loss
     metrics       the names and files of the local engine                                run_trainer
 
-Two ways in: `python -m echorl_vl.train CONFIG engine=verl` (`launch`), and verl's own command line with this package as
-its plug-in:
+A run starts with `python -m echorl_vl.train CONFIG engine=verl` (`launch`), or with verl's own command line and this
+package as its plug-in:
 
     VERL_USE_EXTERNAL_MODULES=echorl_vl.engines.verl python -m verl.trainer.main_ppo \\
         trainer.v1.trainer_mode=echo_sync +echo.coef=0.001 ...
 
-`dry_run` lets all of it run on a machine without a GPU. What is the same for EasyR1 stands in `engines/ray`.
+`dry_run` runs everything without a GPU. Code shared with the EasyR1 engine is in `engines/ray`.
 """
 
 import os
@@ -25,10 +25,10 @@ import os
 from echorl_vl.engines.ray.adjusted import DRY_RUN
 
 PLUGIN = "VERL_USE_EXTERNAL_MODULES"
-"""verl imports the modules that this variable names (with commas) in every process, at the end of `import verl`."""
+"""Environment variable with modules, separated by commas, that every `import verl` imports too."""
 
 if __name__ in os.environ.get(PLUGIN, "").split(","):
-    if os.environ.get(DRY_RUN) == "verl":  # before anything of verl asks for a device
+    if os.environ.get(DRY_RUN) == "verl":  # before verl asks for a device
         from echorl_vl.engines.verl.dry_run.install import install
 
         install()

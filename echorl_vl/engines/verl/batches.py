@@ -1,4 +1,4 @@
-"""From a batch in verl's TransferQueue to the project's own: what was asked, what was written, what was recorded."""
+"""Build `RolloutBatch`es from batches in verl's TransferQueue."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ RECORDED = ("old_log_probs", "entropy", "advantages")
 class ReadBatch:
     """Rows of a batch in group order.
 
-    keys: their names in the queue. lengths: tokens of each response, those that the policy did not write included.
-    rollouts: graded. advantages: (B, T), None before they are worked out.
+    Attributes:
+        keys: names of the rows in the queue.
+        lengths: length of each response, including tokens that the policy did not write.
+        rollouts: the rows with their scores.
+        advantages: (B, T); None before they are computed.
     """
 
     keys: list[str]
@@ -35,18 +38,17 @@ class ReadBatch:
 
 
 class BatchReader(RolloutReader):
-    """Reads batches. fields: further columns, `extra_info` where the problem sets are ours (`datasets`)."""
+    """Reads batches. `fields`: further columns; `extra_info` if the adapter wrote the problem sets (`datasets`)."""
 
     def __init__(self, tokenizer: PreTrainedTokenizer, max_response_length: int, fields: tuple[str, ...] = ()) -> None:
         super().__init__(tokenizer)
         self.max_response_length, self.fields = max_response_length, (*FIELDS, *fields)
 
     def read(self, batch: KVBatchMeta) -> ReadBatch:
-        """The rows of `batch` without the ones that only pad it, ordered by place in the data set, then by rollout.
+        """Read the rows of `batch`, without padding rows, ordered by index in the data set and then by rollout.
 
-        verl names a row "<prompt>_<rollout>_<output>", with a new name for a prompt each time that it is drawn.
-        `log_probs` and `entropy` are those of the pass that gave the old log-probs, None where it has not run (in
-        validation).
+        verl names a row "<prompt>_<rollout>_<output>", with a new prompt name each time a problem is sampled.
+        `log_probs` and `entropy` come from the pass for the old log-probs, and are None in validation, which has none.
         """
         keys = [key for key, tag in zip(batch.keys, batch.tags, strict=True) if not tag.get("is_padding", False)]
         recorded = [name for name in RECORDED if name in (batch.fields or ())]
@@ -75,14 +77,14 @@ class BatchReader(RolloutReader):
 
 
 def _prompt(rows: dict[str, list[Any]], row: int, uid: str) -> PromptRecord:
-    """The prompt of a row. Only `extra_info` of our own sets names its problem; the question is known there alone."""
+    """The prompt of a row. Only sets that the adapter wrote have the problem's uid and question, in `extra_info`."""
     extra, truth = (_plain(rows[name][row]) or {} if name in rows else {} for name in ("extra_info", "reward_model"))
     problem = Problem(str(extra.get(UID, uid)), str(extra.get(QUESTION, "")), str(truth.get("ground_truth", "")))
     return PromptRecord(problem, rows["prompts"][row])
 
 
 def split_key(key: str) -> tuple[str, int, int]:
-    """(prompt, rollout, output) of verl's name for a row."""
+    """Split verl's name of a row into (prompt, rollout, output)."""
     uid, rollout, output = key.rsplit("_", 2)
     return uid, int(rollout), int(output)
 
@@ -90,14 +92,15 @@ def split_key(key: str) -> tuple[str, int, int]:
 def score_parts(extra: dict[str, Any]) -> dict[str, float]:
     """Parts of the reward of one row, "overall" and "accuracy" first, from verl's `extra_fields`.
 
-    Raises UserError where the reward function gave no `acc`: the echo term has to know which answers are right.
+    Raises:
+        UserError: the reward function returned no "acc", by which the echo term tells correct answers.
     """
     info = dict(extra.get("reward_extra_info") or {})
     accuracy = info.pop("acc", info.pop("accuracy", None))
     if accuracy is None:
         raise UserError(
-            f'the reward function returns no "acc" (found {", ".join(info) or "nothing"}): EchoRL has to know which '
-            'answers are right. Return {"score": ..., "acc": ...} (1 right, 0 wrong).'
+            'the reward function: expected {"score": ..., "acc": ...}, with acc = 1 for a correct answer and 0 '
+            f"for others, which EchoRL needs; got {', '.join(info) or 'nothing'}."
         )
     overall = float(info.pop("score", accuracy))
     others = {name: float(value) for name, value in info.items() if isinstance(value, (int, float))}
@@ -105,7 +108,7 @@ def score_parts(extra: dict[str, Any]) -> dict[str, float]:
 
 
 def _rows(data: TensorDict, name: str) -> list[Any]:
-    """A column as a list of rows: of a ragged tensor its parts, of anything else its items."""
+    """A column as a list of rows."""
     column = data[name]
     if isinstance(column, Tensor):
         return list(column.unbind(0))
@@ -113,7 +116,7 @@ def _rows(data: TensorDict, name: str) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """What tensordict has wrapped."""
+    """Unwrap a value that tensordict has wrapped."""
     return getattr(value, "data", value) if not isinstance(value, (dict, list, Tensor)) else value
 
 

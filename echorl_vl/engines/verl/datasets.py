@@ -1,4 +1,4 @@
-"""The problem sets of a run: checked row by row as for the local engine, and written as verl reads them."""
+"""The problem sets of a run: checked row by row as for the local engine, and written for verl."""
 
 from __future__ import annotations
 
@@ -32,24 +32,43 @@ _SCHEMA = pa.schema(
 
 
 def prepare_sets(config: Config, note: Callable[[str], None]) -> Callable[[Path], Config]:
-    """Loads and checks the sets; what it returns is `readable_by_verl` of a run folder. Raises UserError."""
+    """Load and check the sets.
+
+    Args:
+        config: the configuration.
+        note: called with a line about rows that are left out.
+
+    Returns:
+        `readable_by_verl` as a function of the run folder.
+
+    Raises:
+        UserError: a set can't be used.
+    """
     tokenizer, *_ = load_tokenizer(config)
     return partial(readable_by_verl, config, sets=load_sets(config, tokenizer, note))
 
 
 def load_sets(config: Config, tokenizer: Any, note: Callable[[str], None] = lambda line: None) -> dict[str, Problems]:
-    """The sets, by key, without the problems that are too long (`data.filter_overlong_prompts`) or can't be used
-    (`data.bad_rows`); ``note`` takes a line about each kind.
+    """Load the sets, without long prompts (`data.filter_overlong_prompts`) and invalid rows (`data.bad_rows`).
 
-    Raises UserError naming file, row and field, for a set with pictures, for a prompt that is too long, for a training
-    set that does not fill one batch, or for a tokenizer without a chat template.
+    Args:
+        config: the configuration.
+        tokenizer: the policy's.
+        note: called with a line about rows that are left out.
+
+    Returns:
+        Key of the section `data` -> problems.
+
+    Raises:
+        UserError: a row has images or videos, is invalid or too long, and the message names file, row and field; or the
+            training set is smaller than a batch, or the tokenizer has no chat template.
     """
     data = config.data
     encoder = make_encoder(config, tokenizer, None)
     if not (data.override_chat_template or getattr(tokenizer, "chat_template", None)):
         raise UserError(
-            f"{config.worker.actor.model.model_path}: the tokenizer has no chat template, and verl writes "
-            "its prompts with one; expected data.override_chat_template = a file with one"
+            f"{config.worker.actor.model.model_path}: the tokenizer has no chat template, which verl needs; expected "
+            "data.override_chat_template = a file with one"
         )
     sets = {}
     for key in KEYS:
@@ -64,7 +83,11 @@ def load_sets(config: Config, tokenizer: Any, note: Callable[[str], None] = lamb
 
 
 def readable_by_verl(config: Config, run: Path, sets: dict[str, Problems]) -> Config:
-    """The configuration with the sets written to parquet below `run`: chats with the format prompt around them."""
+    """Write the sets as parquet files of chats, with the format prompt, to the folder `run`.
+
+    Returns:
+        A copy of `config` with the new paths.
+    """
     changed = copy.copy(config)
     changed.data = copy.copy(config.data)
     around = load_format_prompt(config.data.format_prompt) if config.data.format_prompt else str
@@ -86,16 +109,14 @@ def readable_by_verl(config: Config, run: Path, sets: dict[str, Problems]) -> Co
 
 
 def _source(problem: Problem, places: list[str]) -> str:
-    """What verl calls the problem's data set: the place it was named by, or its own file where several were named."""
+    """verl's name of the problem's data set: the configured name, or the problem's file if there are several."""
     return Path(places[0] if len(places) == 1 else problem.uid.rpartition(":")[0]).name
 
 
 def _check_text(problem: Problem) -> None:
-    expected = (
-        "engine verl trains on text (pictures have not been tried with it); expected text alone, or engine = easyr1"
-    )
+    expected = "engine verl trains on text (images are untested); expected text only, or engine = easyr1"
     if problem.images:
-        raise UserError(f"{problem.where}, {problem.keys.image}: has pictures; {expected}")
+        raise UserError(f"{problem.where}, {problem.keys.image}: has images; {expected}")
     if problem.extra.get(problem.keys.video):
         raise UserError(f"{problem.where}, {problem.keys.video}: has videos; {expected}")
     for mark in (IMAGE, VIDEO):

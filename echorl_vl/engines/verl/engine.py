@@ -1,6 +1,6 @@
-"""verl as the registry knows it: what it can do with a configuration of ours.
+"""The engine `verl`, and the checks of its configuration.
 
-verl's own keys say some of it in other words (see `settings`); what they can't say is refused here.
+`settings` translates keys to verl's; values that verl has no counterpart for are refused here.
 """
 
 from __future__ import annotations
@@ -24,20 +24,23 @@ from echorl_vl.engines.verl.hooks import HOST
 from echorl_vl.engines.verl.names import KEY_NAMES
 from echorl_vl.engines.verl.settings import LAST_OF_A_CHECKPOINT, NO_EFFECT
 
-NOT_TRIED = "engine verl has not been tried with anything else"
+UNTESTED = "engine verl is not tested with other values"
 
 ACCEPTS: dict[str, tuple[tuple[Any, ...], str]] = {
-    "algorithm.adv_estimator": (("grpo",), f"expected grpo: {NOT_TRIED}"),
+    "algorithm.adv_estimator": (("grpo",), f"expected grpo: {UNTESTED}"),
     "algorithm.kl_penalty": (("kl", "abs", "mse", "low_var_kl"), "engine verl supports kl, abs, mse, low_var_kl"),
-    "data.demonstration_key": ((None,), "engine verl learns from no demonstrations; expected null"),
+    "data.demonstration_key": ((None,), "engine verl does not train on demonstrations; expected null"),
     "data.mini_rollout_batch_size": ((None,), "verl samples all prompts of a step at once; expected null"),
-    "data.image_dir": ((None,), "engine verl trains on text: for pictures take engine = easyr1"),
+    "data.image_dir": ((None,), "engine verl trains on text; expected null, or engine = easyr1"),
     "worker.hybrid_engine": ((True,), "engine verl supports true"),
     "worker.actor.strategy": (("fsdp", "fsdp2"), "engine verl supports fsdp2 (fsdp means the same here)"),
-    "worker.actor.loss_type": (("default",), f"expected default: {NOT_TRIED}"),
-    "worker.actor.ulysses_size": ((1,), f"expected 1: {NOT_TRIED}"),
-    "worker.actor.model.lora.rank": ((0,), f"expected 0 (no adapters): {NOT_TRIED}"),
-    "worker.actor.model.freeze_vision_tower": ((False,), "engine verl trains on text: there is no vision tower"),
+    "worker.actor.loss_type": (("default",), f"expected default: {UNTESTED}"),
+    "worker.actor.ulysses_size": ((1,), f"expected 1: {UNTESTED}"),
+    "worker.actor.model.lora.rank": ((0,), f"expected 0 (no adapters): {UNTESTED}"),
+    "worker.actor.model.freeze_vision_tower": (
+        (False,),
+        "engine verl trains on text, without a vision tower; expected false",
+    ),
     "worker.actor.optim.strategy": (("adamw",), "engine verl supports adamw"),
     "worker.actor.optim.lr_scheduler_type": (("constant", "cosine"), "engine verl supports constant, cosine"),
     "worker.actor.fsdp.use_orig_params": ((False,), "FSDP2 has no such switch; expected false"),
@@ -45,14 +48,14 @@ ACCEPTS: dict[str, tuple[tuple[Any, ...], str]] = {
     "worker.ref.fsdp.use_orig_params": ((False,), "FSDP2 has no such switch; expected false"),
     "worker.rollout.name": (("vllm",), "engine verl samples with vllm"),
     "worker.rollout.limit_images": ((0,), "engine verl trains on text; expected 0"),
-    "trainer.critic_warmup": ((0,), "engine verl is set up without a critic; expected 0"),
+    "trainer.critic_warmup": ((0,), "engine verl has no critic; expected 0"),
     "echo.entropy_temperature": ((None,), "verl's entropies are at the rollout's temperature; expected null"),
-    "echo.log_grad_share": ((False,), "engine verl measures no gradient norms of single terms; expected false"),
+    "echo.log_grad_share": ((False,), "engine verl does not measure gradient norms of single terms; expected false"),
 }
-"""Key -> the values that can be had, and what an error says."""
+"""Key -> the supported values, and the text of the error."""
 
 SMALLER = "or worker.actor.fsdp.enable_cpu_offload=true"
-"""Keys with which a model takes less memory."""
+"""Settings that reduce memory."""
 
 VALIDATION_KEYS = ("n", "temperature", "top_p", "top_k")
 
@@ -97,7 +100,7 @@ def _kl(config: Config) -> Iterator[ConfigIssue]:
 
 
 def _filtering(config: Config) -> Iterator[ConfigIssue]:
-    """verl drops the groups whose rollouts all have the same value, where our keys name bounds of a group's mean."""
+    """verl drops groups whose rollouts all have the same value; our keys are bounds of a group's mean."""
     algorithm = config.algorithm
     if not algorithm.online_filtering:
         return
@@ -131,19 +134,15 @@ def _ranks(config: Config) -> Iterator[ConfigIssue]:
 
 
 def _model(config: Config) -> Iterator[ConfigIssue]:
-    """A vision model, with which EchoRL has not been tried on verl; a checkpoint to start from that verl can't load."""
+    """Vision models, which are untested on verl, and initial checkpoints that verl can't load."""
     from echorl_vl.models import has_images
 
     model, key = config.worker.actor.model, "worker.actor.model.model_path"
     if has_images(read_model_config(model)):
-        expected = (
-            "is a vision model, which engine verl has not been tried with; expected a text model, or engine = easyr1"
-        )
+        expected = "is a vision model, with which engine verl is not tested; expected a text model, or engine = easyr1"
         yield ConfigIssue((key,), f"{key} = {model.model_path} ({config.origin(key)}): {expected}")
     key, given = "trainer.load_checkpoint_path", config.trainer.load_checkpoint_path
     number = Path(given or "global_step_0").name.removeprefix("global_step_")
     if given and not (number.isdigit() and is_whole(Path(given), LAST_OF_A_CHECKPOINT)):
-        expected = (
-            "expected a folder global_step_N of this engine, with actor/ (model, optimizer, state) and data.pt in it"
-        )
+        expected = "expected a folder global_step_N of this engine, with actor/ (model, optimizer, state) and data.pt"
         yield ConfigIssue((key,), f"{key} = {given} ({config.origin(key)}): {expected}")

@@ -23,7 +23,7 @@ from echorl_vl.outputs.run_folder import RunFolder
 
 
 class EchoRunner(main_ppo.TaskRunnerV1.__ray_metadata__.modified_class):
-    """The driver process. Trains; True if the last step was reached, False if the run was stopped before."""
+    """The driver process. `run` returns False if the run was stopped before its last step."""
 
     def run(self, config: DictConfig) -> bool:
         super().run(config)
@@ -31,7 +31,7 @@ class EchoRunner(main_ppo.TaskRunnerV1.__ray_metadata__.modified_class):
 
 
 def driver(config: Config, folder: RunFolder) -> Driver:
-    """What trains `config`, whose sets verl can read (`datasets`), in a run folder.
+    """The driver of a run in `folder`. verl can read the problem sets of `config` (see `datasets`).
 
     Raises:
         UserError: verl refuses the configuration.
@@ -44,9 +44,9 @@ def driver(config: Config, folder: RunFolder) -> Driver:
 
 
 def compose_settings(config: Config, folder: RunFolder) -> DictConfig:
-    """verl's configuration for a run in `folder`, checked by verl's own check."""
+    """verl's configuration of a run in `folder`. Raises UserError if verl's own check refuses it."""
     values = to_verl(config) | {"trainer.default_local_dir": str(folder.path)}
-    if folder.checkpoint is not None:  # the newest one goes before a given one
+    if folder.checkpoint is not None:  # preferred to trainer.load_checkpoint_path
         values |= {"trainer.resume_mode": "resume_path", "trainer.resume_from_path": str(folder.checkpoint)}
     if config.trainer.device == "cpu":
         values |= dry_run_settings()
@@ -65,13 +65,13 @@ def compose_settings(config: Config, folder: RunFolder) -> DictConfig:
     return settings
 
 
-_ADDED = ("mixed_precision",)  # keys that verl's classes have, and its files leave out
+_ADDED = ("mixed_precision",)  # keys of verl's classes that its files lack
 
 
 def _set(settings: DictConfig, key: str, value: Any) -> None:
-    """Raises KeyError for a key that verl does not have."""
+    """Set a dotted key. Raises KeyError if verl does not have it."""
     if OmegaConf.select(settings, key.rpartition(".")[0]) is None:
         raise KeyError(f"verl has no section {key.rpartition('.')[0]}")
     new = key.rpartition(".")[2] in _ADDED
-    free = new or isinstance(value, dict)  # a mapping of the user's own keys
+    free = new or isinstance(value, dict)  # the keys of a mapping are free
     OmegaConf.update(settings, key, value, merge=False, force_add=free)

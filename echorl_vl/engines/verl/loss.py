@@ -1,12 +1,12 @@
-"""The echo term beside verl's loss.
+"""The echo term in addition to verl's loss.
 
-verl sums the losses of micro-batches and takes the mean of the gradients over `dp` ranks; its own terms are divided by
-counts of the whole optimizer step and multiplied by dp. So is the echo term, with its own denominator N (prompts or
-clips of the optimizer step over all ranks):
+verl sums the losses of micro-batches and averages the gradients over `dp` ranks. Its own terms are divided by counts of
+the whole optimizer step and multiplied by dp. The echo term has its own denominator N, the prompts or clips of the
+optimizer step over all ranks:
 
     term = coef * (-sum(log_probs * token_weights) / N) * dp.
 
-Summed over micro-batches and averaged over ranks the gradient is coef * grad(L_echo), however the step is split.
+Summed over micro-batches and averaged over ranks, its gradient is coef * grad(L_echo) for any split of the step.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from echorl_vl.core import echo_loss
 from echorl_vl.core import metric_names as names
 
 WEIGHTS = "token_weights"  # (B, T) of EchoClips, ragged, in the batch
-COEF = "echo_coef"  # lambda of this step, beside the batch
-PROMPTS = "echo_prompts"  # prompts in an optimizer step, beside the batch
-CLIPS = "echo_clips"  # (B, 1) EchoClips of each row, ragged, in the batch under `normalize_by: clips`
+COEF = "echo_coef"  # lambda of this step, in the batch's extra info
+PROMPTS = "echo_prompts"  # prompts in an optimizer step, in the batch's extra info
+CLIPS = "echo_clips"  # (B, 1) EchoClips of each row, ragged, in the batch with `normalize_by: clips`
 DENOMINATOR = "echo_denominator"  # N, set once for each optimizer step
 
 
 @dataclass(frozen=True)
 class EchoLoss:
-    """verl's loss function `host` of a micro-batch, with the echo term where the batch brings a coefficient."""
+    """verl's loss function `host` of a micro-batch, plus the echo term if the batch has a coefficient."""
 
     host: Callable[..., tuple[Tensor, dict[str, Any]]]
 
     def __call__(
         self, model_output: dict[str, Tensor], data: TensorDict, dp_group: Any = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Loss and metrics. `echo/loss` adds up to L_echo of the optimizer step; `actor/pg_loss` stays the policy's."""
+        """Loss and metrics. `echo/loss` sums up to L_echo of the optimizer step; `actor/pg_loss` has no echo term."""
         loss, metrics = self.host(model_output=model_output, data=data, dp_group=dp_group)
         coef = tensordict_utils.get(data, COEF, default=0.0)
         if not coef:

@@ -1,5 +1,4 @@
-"""What is said of a configuration of verl's own command line: what the plug-in can't do with it, and where verl's own
-trainers train without the echo term, whatever `+echo.` says."""
+"""Checks for verl's own command line: settings that the plug-in can't run with, and trainers that ignore `+echo.`."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def warn_where_the_term_is_missing(trainer: type, ours: type) -> None:
-    """Lets `trainer`, a class of verl's, say so when one is built with an `echo:` block and is none of `ours`."""
+    """Make `trainer`, a class of verl's, warn if an instance other than of `ours` is built with an `echo` block."""
     build = trainer.__init__
 
     @functools.wraps(build)
@@ -31,7 +30,7 @@ def warn_where_the_term_is_missing(trainer: type, ours: type) -> None:
 
 
 def missing_term(config: Any) -> str | None:
-    """The warning for a configuration of verl's whose echo term nobody adds; None where it asks for none."""
+    """The warning that a trainer of verl's ignores the `echo` block; None if the block asks for no echo term."""
     block = config.get("echo", None)
     if block is None or block.get("coef", EchoConfig.coef) == 0:
         return None
@@ -43,7 +42,7 @@ def missing_term(config: Any) -> str | None:
     )
 
 
-WANTED_FALSE = {
+EXPECTED_FALSE = {
     "algorithm.rollout_correction.bypass_mode": "skips the pass that gives the entropies",
     "distillation.enabled": "its loss is not verl's policy loss",
     "trainer.v1.sampler.sync_refill_failed_groups": "hides rollouts that fail",
@@ -51,14 +50,14 @@ WANTED_FALSE = {
 
 
 def check_plugin(config: Any) -> None:
-    """Raises UserError, naming verl's key, for settings with which clips can't be mined or the term not be added."""
-    if wrong := list(_wrong(config)):
-        lines = "\n".join(f"  {line}" for line in wrong)
+    """Raises UserError, naming verl's keys, for settings with which EchoRL can't mine clips or add its term."""
+    if issues := list(_issues(config)):
+        lines = "\n".join(f"  {line}" for line in issues)
         raise UserError(f"EchoRL can't run with this configuration of verl:\n{lines}")
 
 
-def _wrong(config: Any) -> Iterator[str]:
-    for key, why in WANTED_FALSE.items():
+def _issues(config: Any) -> Iterator[str]:
+    for key, why in EXPECTED_FALSE.items():
         if OmegaConf.select(config, key, default=False):
             yield f"{key} = true: {why}; expected false"
     key = "actor_rollout_ref.actor.strategy"
@@ -66,7 +65,7 @@ def _wrong(config: Any) -> Iterator[str]:
         yield f"{key} = {strategy}: expected fsdp2 or fsdp"
     block = OmegaConf.to_container(config.get("echo", None) or OmegaConf.create(), resolve=True)
     for name in sorted(set(block) - set(EchoConfig.__dataclass_fields__)):
-        yield f"echo.{name}: no such key; there are {', '.join(EchoConfig.__dataclass_fields__)}"
+        yield f"echo.{name}: no such key; expected one of {', '.join(EchoConfig.__dataclass_fields__)}"
         block.pop(name)
     try:
         echo = EchoConfig(**block)
@@ -74,6 +73,6 @@ def _wrong(config: Any) -> Iterator[str]:
         yield str(error)
         return
     if echo.entropy_temperature is not None:
-        yield f"echo.entropy_temperature = {echo.entropy_temperature}: verl's are at the rollout's; expected null"
+        yield f"echo.entropy_temperature = {echo.entropy_temperature}: verl uses the rollout's; expected null"
     if echo.log_grad_share:
-        yield "echo.log_grad_share = true: gradient norms of single terms are not measured here; expected false"
+        yield "echo.log_grad_share = true: gradient norms of single terms aren't measured; expected false"

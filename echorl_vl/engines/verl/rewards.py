@@ -1,6 +1,6 @@
-"""verl's reward manager with our grading: worker processes, a time limit for each answer, checked scores.
+"""verl's reward manager with our `RewardManager`: worker processes, a time limit per answer, checked scores.
 
-verl grades each answer as soon as it is written, so a reward function of batches gets batches of one here.
+verl scores each response as soon as it is sampled, so a batch reward function gets batches of one.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from echorl_vl.errors import UserError
 from echorl_vl.rewards.manager import RewardManager
 
 ERROR = "reward_error"
-"""Part of a row's `reward_extra_info` that says what is wrong with the reward function: raised in the reward loop, it
-would be lost, since verl goes on without rows that fail."""
+"""Part of a row's `reward_extra_info` with the error of the reward function. verl continues without rows that fail, so
+an exception in the reward loop would be lost."""
 LOST = "not_scored"
-"""Part of the `reward_extra_info` of a row without a score: what became of it (`RewardManager.kinds`)."""
+"""Part of the `reward_extra_info` of a row without a score: why it has none (`RewardManager.kinds`)."""
 
 
 class EchoRewardManager(RewardManagerBase):
-    """Grades with the function that `echorl.reward` names; one of these, with one grading process, in each of verl's
-    `reward.num_workers`."""
+    """Scores with the function that `echorl.reward` names. Each of verl's `reward.num_workers` has one such manager
+    with one worker process."""
 
     def __init__(self, config: Any, tokenizer: Any, compute_score: Any, **_: Any) -> None:
         super().__init__(config, tokenizer, compute_score)
         reward = config.echorl.reward
         self._skip_special_tokens = reward.skip_special_tokens
-        on_error = getattr(reward, "on_error", "stop")  # a configuration of before has none
+        on_error = getattr(reward, "on_error", "stop")  # configurations of older runs lack it
         self._manager = RewardManager(reward.function, dict(reward.kwargs), 1, reward.time_limit, on_error)
         self._one_at_a_time = ThreadPoolExecutor(1)
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
-        """`reward_score`, and the parts of the reward in `reward_extra_info`: score, acc, and what else there is."""
-        item = data[-1:][0]  # of several outputs the last one holds the answer
+        """`reward_score`, and in `reward_extra_info` score, acc and further parts of the reward."""
+        item = data[-1:][0]  # the last of several outputs has the answer
         response = item.batch["responses"]
         length = int(item.batch["attention_mask"][-len(response) :].sum())
         truth = item.non_tensor_batch["reward_model"]["ground_truth"]

@@ -1,4 +1,4 @@
-"""The trainer of `python -m echorl_vl.train ... engine=verl`: EchoTrainer with the local engine's files."""
+"""The trainer of `python -m echorl_vl.train ... engine=verl`, which writes the local engine's files."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from echorl_vl.engines.verl.trainer import EchoTrainer
 from echorl_vl.types import TrainBatch, concatenate
 
 RUN_MODE = "echo_run"
-"""The trainer's name in verl's registry: what `trainer.v1.trainer_mode` may say."""
+"""The trainer's name in verl's registry, a value of `trainer.v1.trainer_mode`."""
 
 
 @register_trainer(RUN_MODE)
 class RunTrainer(EchoTrainer):
-    """EchoTrainer that writes into a run folder. `stopped`: the stop file ended the run before its last step.
+    """EchoTrainer that writes into a run folder. Its settings are in `config.echorl` (`settings.extra_sections`).
 
-    Settings are in `config.echorl` (see `settings.extra_sections`).
+    Attributes:
+        stopped: the stop file ended the run before its last step.
     """
 
     problem_fields = ("extra_info",)
@@ -73,7 +74,7 @@ class RunTrainer(EchoTrainer):
         return batch
 
     def _aux_only(self, train_batch: TrainBatch, is_ours: bool) -> Tensor:
-        """Also groups that dynamic sampling kept for the echo term: their format earns nothing either."""
+        """Also groups kept for the echo term, whose advantages from the format are dropped too."""
         if not self._keeps_all_success():
             return super()._aux_only(train_batch, is_ours)
         verified = train_batch.accuracies >= self.echo.verify_threshold
@@ -81,7 +82,7 @@ class RunTrainer(EchoTrainer):
         return super()._aux_only(train_batch, True) | kept
 
     def _keeps(self, accuracies: list[float]) -> bool:
-        """Whether a group of equal rewards is kept: if it all succeeds, in a step that keeps such groups."""
+        """Whether to keep a group: all its answers are correct, and this step keeps such groups."""
         return self._keeps_all_success() and min(accuracies) >= self.echo.verify_threshold
 
     def _keeps_all_success(self) -> bool:

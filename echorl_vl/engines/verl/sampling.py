@@ -1,4 +1,4 @@
-"""verl's replay buffer with an end to what has gone wrong, and dynamic sampling that keeps groups for the echo term."""
+"""verl's replay buffer that ends a run on failures, and whose dynamic sampling keeps groups for the echo term."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ from echorl_vl.rewards.manager import check_not_all_lost
 class EchoReplayBuffer(ReplayBuffer):
     """verl's buffer of the synchronous trainer.
 
-    keep: whether the accuracies of a group's rollouts make it one that dynamic sampling keeps; None keeps none.
-    max_groups: groups that may be dropped in one step; None for any number. expected: rollouts of a prompt, by
-    partition. on_sample: called with partition and batch once they are drawn. reward, time_limit: the reward function
-    and its limit, for messages.
+    Attributes:
+        keep: from the accuracies of a group that verl would drop to whether it is kept. None keeps none.
+        max_groups: maximum number of groups dropped in one step. None: no limit.
+        expected: partition -> rollouts per prompt.
+        on_sample: called with partition and batch after sampling.
+        reward: the reward function, for messages.
+        time_limit: its time limit, for messages.
     """
 
     keep: Callable[[Sequence[float]], bool] | None = None
@@ -30,14 +33,15 @@ class EchoReplayBuffer(ReplayBuffer):
     expected: dict[str, int] = {}  # noqa: RUF012  (replaced, never changed)
     on_sample: Callable[[str, KVBatchMeta], None] | None = None
     reward, time_limit = "the reward function", 0.0
-    _judged: tuple[str, ...] = ()  # what became of the rows of groups that verl would drop
+    _judged: tuple[str, ...] = ()  # `RewardManager.kinds` of rows in groups that verl would drop
     _rows = 0
 
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[KVBatchMeta, dict]:
-        """A batch of `batch_size` groups.
+        """Sample a batch of `batch_size` groups.
 
-        Raises UserError where rollouts are missing, where the reward function is wrong, or where dynamic sampling
-        drops more than `max_groups`: verl goes on without such rows, for ever if there are only such.
+        Raises:
+            UserError: rollouts are missing, the reward function fails, or dynamic sampling drops more than `max_groups`
+                groups. verl itself continues without such rows, forever if there are no others.
         """
         self._dropped: set[str] = set()
         self._kept: set[str] = set()
@@ -46,7 +50,7 @@ class EchoReplayBuffer(ReplayBuffer):
         batch, metrics = super().sample(global_steps, partition_id, batch_size)
         if len(batch) < rows:
             raise UserError(
-                f"{rows - len(batch)} of {rows} rollouts failed; verl's agent loop has printed why, above "
+                f"{rows - len(batch)} of {rows} rollouts failed; verl's agent loop has printed the reason above "
                 "(`Error in _run_prompt`)"
             )
         infos = reward_info(batch.keys, partition_id)
@@ -68,21 +72,21 @@ class EchoReplayBuffer(ReplayBuffer):
             uids, counts = uids - kept, counts - Counter(cache[uid] for uid in kept)
         if self.max_groups is not None and len(self._dropped) > self.max_groups:
             raise UserError(
-                f"dynamic sampling dropped {len(self._dropped)} groups and has no full batch yet: the problems are too "
+                f"dynamic sampling dropped {len(self._dropped)} groups without filling a batch: the problems are too "
                 "easy or too hard for this policy. Raise trainer.max_try_make_batch (-1: no limit), or set "
                 "algorithm.online_filtering=false."
             )
         return uids, counts
 
     def _judge(self, partition_id: str, uids: set[str]) -> None:
-        """Sorts groups that verl would drop into the kept and the dropped."""
+        """Decide which of the groups that verl would drop are kept."""
         keys = [key for key in self.partitions[partition_id] if key.split("_")[0] in uids]
         accuracies: dict[str, list[float]] = defaultdict(list)
         for key, info in zip(keys, reward_info(keys, partition_id), strict=True):
             raise_reward_error(info)
             accuracies[key.split("_")[0]].append(float(info.get("acc", 0.0)))
             self._judged = *self._judged, info.get(LOST, "ok")
-        if len(self._judged) >= self._rows:  # a batch's worth was sampled and dropped: was any of it scored?
+        if len(self._judged) >= self._rows:  # as many as a batch were dropped
             check_not_all_lost(self._judged, self.reward, self.time_limit)
         for uid in uids:
             keeps = self.keep is not None and self.keep(accuracies[uid])
@@ -90,13 +94,13 @@ class EchoReplayBuffer(ReplayBuffer):
 
 
 def raise_reward_error(info: dict[str, Any]) -> None:
-    """Raises UserError with what was wrong with the reward function, if anything was."""
+    """Raises UserError with the error of the reward function, if there was one."""
     if ERROR in info:
         raise UserError(info[ERROR])
 
 
 def reward_info(keys: Sequence[str], partition_id: str) -> list[dict[str, Any]]:
-    """What the reward function said of each row."""
+    """`reward_extra_info` of each row."""
     if not keys:
         return []
     data = tq.kv_batch_get(keys=list(keys), partition_id=partition_id, select_fields=["extra_fields"])

@@ -1,8 +1,8 @@
-"""Our Config -> verl's hydra configuration, key by key; what verl has no key for travels beside it.
+"""From `Config` to verl's hydra configuration, key by key, and the sections that the adapter adds to it.
 
-`echo` holds the `echo:` block, as on verl's own command line; `echorl` what our trainer and reward manager need. A key
-of ours is translated here, acted on elsewhere in this folder, without effect (`NO_EFFECT`), or refused by
-`engine`: a test holds the four against the schema.
+`echo` is the section of that name, as on verl's own command line; `echorl` has the settings of our trainer and reward
+manager. Every key of `Config` is either translated here, implemented elsewhere in this folder (`ACTED_ON`), without
+effect (`NO_EFFECT`), or refused by `engine`; a test compares the four with the schema.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LOSS_MODES = {"token": "token-mean", "seq": "seq-mean-token-mean", "constant": "
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 LAST_OF_A_CHECKPOINT = "data.pt"
-"""The file of a checkpoint that verl writes last."""
+"""The last file that verl writes to a checkpoint."""
 
 _NEVER_BEFORE_THE_END = 2**31 - 1  # steps
 
@@ -34,29 +34,30 @@ ACTED_ON = frozenset(
         "trainer.device", "trainer.find_last_checkpoint", "trainer.max_bad_steps", "trainer.rollout_save_freq",  # run
     }
 )  # fmt: skip
-"""Keys that this folder acts on itself (`.*`: a whole section)."""
+"""Keys that this folder implements itself (`.*`: a whole section)."""
 
 NO_EFFECT = frozenset(
     {
-        "algorithm.gamma", "algorithm.lam", "algorithm.options",  # of other algorithms, which are refused
-        "data.bad_traces", "data.trace_needs_box",  # of sets that are refused, as the next four
+        "algorithm.gamma", "algorithm.lam", "algorithm.options",  # of algorithms that are refused
+        "data.bad_traces", "data.trace_needs_box",  # of sets that are refused, like the next four
         "data.video_fps", "data.min_pixels", "data.max_pixels", "data.check_images",
-        "data.filter_overlong_prompts_workers",  # one process measures: it is seconds for a text
+        "data.filter_overlong_prompts_workers",  # one process is fast enough for text
         "worker.critic.*", "worker.actor.tau_positive", "worker.actor.tau_negative",
-        "worker.actor.fsdp.enable_rank0_init", "worker.ref.fsdp.enable_rank0_init",  # verl has one way to load
+        "worker.actor.fsdp.enable_rank0_init", "worker.ref.fsdp.enable_rank0_init",  # verl loads models in one way only
         "worker.actor.model.lora.alpha", "worker.actor.model.lora.target_modules",
         "worker.actor.model.lora.exclude_modules",
-        "worker.rollout.disable_tqdm",  # it shows none
+        "worker.rollout.disable_tqdm",  # there is no progress bar
         "trainer.checkpoint_hash",  # checkpoints are verl's
     }
 )  # fmt: skip
-"""Keys that say nothing about a run of this engine."""
+"""Keys without effect on this engine."""
 
 
 def to_verl(config: Config) -> dict[str, Any]:
-    """Dotted key of verl -> value, for a `config` that the engine takes and whose sets verl can read (`datasets`).
+    """Dotted keys of verl and their values; all other keys keep verl's defaults.
 
-    verl's defaults stand for all other keys.
+    Args:
+        config: supported by the engine, with problem sets that verl can read (`datasets`).
     """
     return {
         **_data(config),
@@ -71,9 +72,12 @@ def to_verl(config: Config) -> dict[str, Any]:
 
 
 def extra_sections(config: Config, run: Path | None = None, resume_step: int | None = None) -> dict[str, Any]:
-    """The sections that verl does not know: `echo` and `echorl`.
+    """The sections that the adapter adds: `echo` and `echorl`.
 
-    run: the run folder. resume_step: steps that it holds already, None for a new run.
+    Args:
+        config: the configuration.
+        run: the run folder.
+        resume_step: number of steps that it holds already; None for a new run.
     """
     reward = config.worker.reward
     return {
@@ -99,7 +103,7 @@ def extra_sections(config: Config, run: Path | None = None, resume_step: int | N
 
 
 def _same(prefix: str, section: Any, names: str) -> dict[str, Any]:
-    """Keys that verl has under our name."""
+    """Keys that have the same name in verl."""
     return {f"{prefix}.{name}": getattr(section, name) for name in names.split()}
 
 
@@ -107,10 +111,10 @@ def _data(config: Config) -> dict[str, Any]:
     data = config.data
     return {
         **_same("data", data, "train_files max_prompt_length max_response_length shuffle seed"),
-        "data.val_files": data.val_files or data.train_files,  # verl opens one, used or not
+        "data.val_files": data.val_files or data.train_files,  # verl always opens one
         "data.train_batch_size": data.rollout_batch_size,
         "data.val_batch_size": data.val_batch_size if data.val_batch_size > 0 else None,
-        "data.dataloader_num_workers": 0,  # rows of text: there is nothing to load ahead
+        "data.dataloader_num_workers": 0,  # text needs no loader processes
     }
 
 
@@ -234,10 +238,10 @@ def _trainer(config: Config) -> dict[str, Any]:
     trainer = config.trainer
     given = trainer.load_checkpoint_path
     return {
-        "trainer.total_epochs": max(trainer.total_epochs, trainer.max_steps or 0),  # verl ends at the first of the two
+        "trainer.total_epochs": max(trainer.total_epochs, trainer.max_steps or 0),  # verl stops at the lower of the two
         **_same("trainer", trainer, "project_name experiment_name nnodes n_gpus_per_node val_only critic_warmup"),
         "trainer.total_training_steps": trainer.max_steps,
-        "trainer.logger": [name for name in trainer.logger if name != "file"],  # metrics.jsonl is written in any case
+        "trainer.logger": [name for name in trainer.logger if name != "file"],  # metrics.jsonl is always written
         "trainer.device": "cpu" if trainer.device == "cpu" else "cuda",
         "trainer.test_freq": _at_least_at_the_end(trainer.val_freq) if config.data.val_files else -1,
         "trainer.val_before_train": trainer.val_before_train and bool(config.data.val_files),
@@ -252,5 +256,5 @@ def _trainer(config: Config) -> dict[str, Any]:
 
 
 def _at_least_at_the_end(frequency: int) -> int:
-    """verl takes "never" at its word, and else saves and validates after the last step too, as the other engines do."""
+    """A frequency of 0 or below means only after the last step, as in the other engines; in verl it means never."""
     return frequency if frequency > 0 else _NEVER_BEFORE_THE_END

@@ -1,4 +1,4 @@
-"""verl's synchronous trainer on the driver, with mining before the update; the plug-in of verl's own command line."""
+"""verl's synchronous trainer with mining before the update; also the plug-in of verl's own command line."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ from echorl_vl.types import TrainBatch
 ACTOR_ROLES = (Role.Actor, Role.ActorRollout, Role.ActorRolloutRef)
 
 
-@register_trainer("echo_sync")  # what `trainer.v1.trainer_mode` says for the plug-in
+@register_trainer("echo_sync")  # `trainer.v1.trainer_mode` of the plug-in
 class EchoTrainer(PPOTrainerSync):
-    """PPOTrainerSync whose updates bring EchoClips, as `config.echo` says (keys of EchoConfig).
+    """PPOTrainerSync with the echo term of `config.echo` (the keys of EchoConfig).
 
-    With `echo.coef` 0 a step is verl's, bit for bit; the metrics of groups are logged all the same.
+    With `echo.coef` 0 a step is verl's, bit for bit; the metrics of groups are still logged.
     """
 
-    problem_fields: tuple[str, ...] = ()  # columns that name the problem of a row
+    problem_fields: tuple[str, ...] = ()  # further columns, which name the problem of a row
 
     def __init__(self, config: DictConfig) -> None:
         HOST.check_hooks()
         check_plugin(config)
         self.echo = EchoConfig(**OmegaConf.to_container(config.get("echo", {}), resolve=True))
         with open_dict(config):
-            config.trainer.v1.trainer_mode = "sync"  # verl chooses its replay buffer, and more, by this name
+            config.trainer.v1.trainer_mode = "sync"  # verl chooses its replay buffer and more by it
         self.train_batch: TrainBatch | None = None
         super().__init__(config)
 
     def _build_replay_buffer(self) -> Any:
         with patched(trainer_base, ReplayBuffer=EchoReplayBuffer):
             buffer = super()._build_replay_buffer()
-        if isinstance(buffer, EchoReplayBuffer):  # else one of the user's own
+        if isinstance(buffer, EchoReplayBuffer):  # else the user's own
             rollout = self.config.actor_rollout_ref.rollout
             buffer.expected = {"train": rollout.n, "val": rollout.val_kwargs.n}
         return buffer
@@ -71,7 +71,7 @@ class EchoTrainer(PPOTrainerSync):
         self.splitter = make_splitter(self.echo.splitter, self.tokenizer, **self.echo.splitter_kwargs)
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
-        """Mining, then verl's update; metrics of both."""
+        """Mine clips, then run verl's update, and add the metrics of both."""
         started = time.perf_counter()
         coef = echo_coef(self.echo, self.global_steps - 1)
         read = self.reader.read(batch)
@@ -105,19 +105,19 @@ class EchoTrainer(PPOTrainerSync):
         return batch
 
     def _watch(self, bad_in_row: int) -> None:
-        """Told after each update how many optimizer steps in a row were not finite."""
+        """Called after each update with the number of optimizer steps in a row that were not finite."""
 
     def _aux_only(self, train_batch: TrainBatch, is_ours: bool) -> torch.Tensor:
-        """(B,) bool: rows of groups whose rewards are all equal, which teach nothing but what the echo term says.
+        """(B,) bool: rows of groups of equal rewards, whose advantages are set to 0.
 
-        verl divides by std + 1e-6 in float32, and equal rewards can miss their mean by a rounding, which makes
-        advantages of some hundredths of it. A step that is all verl's (not `is_ours`) keeps these.
+        verl divides by std + 1e-6 in float32, where the mean of equal rewards can be off by a rounding error, so that
+        advantages are a few hundredths instead of 0. A step without echo term (not `is_ours`) keeps verl's numbers.
         """
         return degenerate_rows(train_batch.rewards, train_batch.rollouts.group_ids) & is_ours
 
     @staticmethod
     def _put(batch: KVBatchMeta, read: ReadBatch, columns: dict[str, torch.Tensor]) -> KVBatchMeta:
-        """Writes columns (B, T) or (B, 1) of the rows of `read` into the queue; rows that pad the batch get a zero."""
+        """Write columns (B, T) or (B, 1) of the rows of `read` to the queue; padding rows get a zero."""
         rows = {key: number for number, key in enumerate(read.keys)}
         fields = {}
         for name, column in columns.items():
@@ -129,7 +129,7 @@ class EchoTrainer(PPOTrainerSync):
         tq.kv_batch_put(
             keys=batch.keys, partition_id=batch.partition_id, fields=TensorDict(fields, batch_size=len(batch))
         )
-        # The workers fetch the columns that the batch names, and no others.
+        # Workers fetch only the columns that the batch names.
         known = list(batch.fields or ())
         batch.fields = known + [name for name in fields if name not in known]
         return batch

@@ -1,4 +1,4 @@
-"""verl's workers with the echo term in the actor's loss: one process on one GPU."""
+"""verl's workers, with the echo term in the actor's loss. Each is one process on one GPU."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from verl.workers.engine_workers import ActorRolloutRefWorker, TrainingWorker
 
 from echorl_vl.engines.verl.loss import CLIPS, COEF, DENOMINATOR, PROMPTS, EchoLoss
 
-SKIPPED = "skipped_share"  # 1 for an optimizer step that was not finite; verl logs the mean over a training step
-BAD_IN_ROW = "bad_in_row_max"  # such steps in a row, up to now; verl takes the largest of what has "max" in its name
+SKIPPED = "skipped_share"  # 1 for an optimizer step that was not finite; verl averages it over a training step
+BAD_IN_ROW = (
+    "bad_in_row_max"  # number of such steps in a row; verl takes the maximum of metrics with "max" in their names
+)
 
 
 class EchoTrainingWorker(TrainingWorker):
-    """The actor. A batch without a coefficient is trained on as verl does, bit for bit."""
+    """The actor. Without a coefficient in the batch, an update is verl's, bit for bit."""
 
     bad_in_row = 0
 
     def set_loss_fn(self, loss_fn: Callable[..., Any]) -> None:
-        """Sets verl's loss function, with the echo term around it."""
+        """Set verl's loss function, wrapped to add the echo term."""
         super().set_loss_fn(EchoLoss(loss_fn))
 
     def train_batch(self, data: TensorDict) -> TensorDict | None:
-        """One optimizer step on this rank's rows of it.
+        """One optimizer step on this rank's rows.
 
-        Adds N to the batch: verl cuts a training step into optimizer steps here, in the worker, so only here can be
-        counted what is in one.
+        The denominator N is counted here, since verl only splits a training step into optimizer steps in the worker.
         """
         if tensordict_utils.get(data, COEF, default=0.0):
             tensordict_utils.assign_non_tensor(data, **{DENOMINATOR: self._denominator(data)})
         output = super().train_batch(data)
-        if output is None:  # a rank whose outputs nobody reads
+        if output is None:  # a rank whose output is not used
             return None
         metrics = tensordict_utils.get(output, "metrics")
         bad = not math.isfinite(metrics["grad_norm"])
@@ -45,7 +46,7 @@ class EchoTrainingWorker(TrainingWorker):
         return output
 
     def _denominator(self, data: TensorDict) -> int:
-        if CLIPS not in data.keys():  # noqa: SIM118  (a TensorDict has no `in` of its own)
+        if CLIPS not in data.keys():  # noqa: SIM118  (a TensorDict has no `in`)
             return tensordict_utils.get(data, PROMPTS)
         clips = data[CLIPS].values().sum().to(self.device_name)
         dist.all_reduce(clips, group=self.engine.get_data_parallel_group())
@@ -53,6 +54,6 @@ class EchoTrainingWorker(TrainingWorker):
 
 
 class EchoWorker(ActorRolloutRefWorker):
-    """verl's worker of all roles, whose actor is ours. The reference policy stays verl's."""
+    """verl's worker for all roles, with our actor. The reference policy is verl's."""
 
     actor_worker_cls = EchoTrainingWorker

@@ -1,11 +1,11 @@
-"""The whole of an EasyR1 run without a GPU: `engine=easyr1 trainer.device=cpu`.
+"""A complete EasyR1 run without a GPU: `engine=easyr1 trainer.device=cpu`.
 
-For trying a configuration before machines are paid for, and for this project's tests. Ray, FSDP (over gloo), EasyR1's
-trainer, workers, data, rewards and checkpoints are the real ones; sampling is done by the local engine's rollout in
-the place of vLLM. `ray.adjusted` says what a configuration loses, `install` what is put in the place of CUDA.
+It tries a configuration before GPUs are rented, and is used by the tests. Ray, FSDP (over gloo), and EasyR1's trainer,
+workers, data, rewards and checkpoints are the real ones; the local engine's rollout replaces vLLM. `ray.adjusted`
+changes the configuration, and `install` replaces CUDA.
 """
 
 from echorl_vl.engines.ray.adjusted import dry_run_environment
 
 ENVIRONMENT = dry_run_environment("easyr1")
-"""Variables of every process of a CPU dry run."""
+"""Environment variables of every process of a CPU dry run."""

@@ -1,4 +1,4 @@
-"""What a CPU dry run puts in the place of CUDA, vLLM and flash-attn, before EasyR1 is imported."""
+"""Replace CUDA, vLLM and flash-attn for a CPU dry run, before EasyR1 is imported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _installed = False
 
 
 def install() -> None:
-    """Makes EasyR1 importable and runnable in this process without a GPU. Once is enough; more does nothing."""
+    """Make EasyR1 importable and runnable in this process without a GPU. Further calls do nothing."""
     global _installed
     if _installed:
         return
@@ -41,7 +41,7 @@ def install() -> None:
         changes |= {"vllm.distributed.parallel_state": vllm_cpu.parallel_state}
         changes |= {"verl.workers.rollout.vllm_rollout_spmd": vllm_cpu.rollout}
         changes |= {"vllm.lora": lambda _: _put("vllm.lora.models", vllm_cpu.lora_models())}
-    for name, names in stand_ins.items():  # also in the place of the vllm of a GPU environment
+    for name, names in stand_ins.items():  # also replaces the vllm of a GPU environment
         _put(name, names)
     for name in set(changes) & set(sys.modules):
         changes.pop(name)(sys.modules[name])
@@ -49,7 +49,7 @@ def install() -> None:
 
 
 def _put(name: str, names: dict[str, Any]) -> None:
-    """Makes `import name` bring a package with these names in it."""
+    """Make `import name` import a package with these names."""
     module = ModuleType(name)
     module.__spec__, module.__path__ = importlib.machinery.ModuleSpec(name, None, is_package=True), []
     module.__dict__.update(names)
@@ -79,7 +79,7 @@ def _replace_cuda() -> None:
     for name, answer in answers.items():
         setattr(torch.cuda, name, functools.partial(_answer, answer))
     torch.cuda.get_rng_state = lambda *_, **__: state()
-    torch.cuda.set_rng_state = lambda new, *_, **__: None  # sampling has generators of its own
+    torch.cuda.set_rng_state = lambda new, *_, **__: None  # sampling has its own generators
 
 
 def _answer(value: Any, *_: Any, **__: Any) -> Any:
@@ -87,13 +87,13 @@ def _answer(value: Any, *_: Any, **__: Any) -> Any:
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):
-    """Runs a function on a module of EasyR1 as soon as it has been imported."""
+    """Calls functions with modules of EasyR1 right after their import."""
 
     def __init__(self, functions: dict[str, Callable[[ModuleType], None]]) -> None:
         self.functions = dict(functions)
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        function = self.functions.pop(name, None)  # popped: the search below must not come back here
+        function = self.functions.pop(name, None)  # removed, so that the search below does not find it again
         if function is None:
             return None
         spec = importlib.util.find_spec(name)
@@ -110,9 +110,9 @@ class _AfterImport(importlib.abc.MetaPathFinder):
 
 
 def _workers(module: ModuleType) -> None:
-    """Device meshes and models on the CPU, with an attention that needs no flash-attn."""
+    """Device meshes and models on the CPU, with an attention that does not need flash-attn."""
     if int(importlib.metadata.version("transformers").partition(".")[0]) >= 5:
-        module.apply_ulysses_patch = lambda *_: None  # it is written for 4.x, and transformers' own forward will do
+        module.apply_ulysses_patch = lambda *_: None  # written for 4.x; transformers' own forward works too
     mesh = module.init_device_mesh
     module.init_device_mesh = lambda device, **options: mesh("cpu", **options)
     for name in ("AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoModelForTokenClassification"):
@@ -130,13 +130,13 @@ def _on_cpu(auto_class: type) -> type:
 
 
 def _dataloader(module: ModuleType) -> None:
-    """No loader processes: eight of them for each of two loaders are too many for a small machine."""
+    """No loader processes: eight for each of two loaders are too many for a small machine."""
     loader = module.StatefulDataLoader
     module.StatefulDataLoader = lambda **options: loader(**options | {"num_workers": 0})
 
 
 def _dynamic_batches(module: ModuleType) -> None:
-    """Its `torch.tensor(..., device="cuda")` makes a CPU tensor."""
+    """Make `torch.tensor(..., device="cuda")` create a CPU tensor."""
 
     class OnCpu:
         def __getattr__(self, name: str) -> Any:
@@ -149,19 +149,19 @@ def _dynamic_batches(module: ModuleType) -> None:
 
 
 def _protocol(module: ModuleType) -> None:
-    """With one tensor-parallel rank there is nothing to gather."""
+    """Skip gathering over a single tensor-parallel rank."""
     gather = module.all_gather_data_proto
     module.all_gather_data_proto = lambda data, size, group: None if size == 1 else gather(data, size, group)
 
 
 def _transformers(module: ModuleType) -> None:
-    """A name that transformers 5 has moved."""
+    """Restore a name that transformers 5 has moved."""
     if not hasattr(module, "no_init_weights"):
         module.no_init_weights = importlib.import_module("transformers.initialization").no_init_weights
 
 
 def _vllm_utils(module: ModuleType) -> None:
-    """It asks for the version of vLLM."""
+    """Answer its question for the version of vLLM."""
     module.version = lambda name: "0"
 
 

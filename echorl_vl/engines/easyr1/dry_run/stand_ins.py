@@ -1,4 +1,4 @@
-"""What EasyR1 uses of vLLM, with the local engine's rollout behind it, and of flash-attn, in plain torch."""
+"""Replacements for the names of vLLM and flash-attn that EasyR1 uses: the local engine's rollout, and plain torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from echorl_vl.engines.ray.dry_run import Sampler, request
 
 @dataclass
 class SamplingParams:
-    """How responses are drawn: the fields of vLLM's that EasyR1 sets, with vLLM's defaults."""
+    """Sampling parameters: the fields of vLLM's that EasyR1 sets, with vLLM's defaults."""
 
     n: int = 1
     temperature: float = 1.0
@@ -39,7 +39,7 @@ class RequestOutput:
 
 
 class LLM:
-    """Samples with the weights that EasyR1 handed over last. Every call draws new numbers, by seed and count."""
+    """Samples with the weights that EasyR1 loaded last. Every call uses new random numbers, by seed and count."""
 
     def __init__(self, model: str, seed: int = 0, trust_remote_code: bool = False, **_: Any) -> None:
         self.sampler = Sampler(model, trust_remote_code, seed)
@@ -54,16 +54,16 @@ class LLM:
         self.base = {name: tensor.clone() for name, tensor in self.sampler.weights.items()}
 
     def sleep(self, level: int = 1) -> None:
-        """There is no GPU memory to give back."""
+        """Does nothing: there is no GPU memory to free."""
 
     def wake_up(self, tags: list[str] | None = None) -> None:
-        """There is no GPU memory to take again."""
+        """Does nothing."""
 
     def generate(self, prompts: list[dict], sampling_params: SamplingParams, **_: Any) -> list[RequestOutput]:
-        """Responses to prompts of `prompt_token_ids` (one image token a picture) and `multi_modal_data`."""
-        from echorl_vl.engines.local.sampling import SamplingParams as DrawParams
+        """Sample responses to prompts of `prompt_token_ids` (one image token per image) and `multi_modal_data`."""
+        from echorl_vl.engines.local.sampling import SamplingParams as LocalParams
 
-        params = DrawParams(
+        params = LocalParams(
             n=sampling_params.n,
             temperature=sampling_params.temperature,
             top_p=sampling_params.top_p,
@@ -85,21 +85,21 @@ class LLM:
         features = policy.processor.image_processor(images=images, return_tensors="pt")
         patches = {name: features[name] for name in ("pixel_values", "image_grid_thw") if name in features}
         encoded = policy.family.split_images(request(number, ids, images, **patches))
-        counts = torch.ones_like(ids)  # EasyR1 writes one token for an image
-        # By its features: the processor has chosen the size, and for the smallest images not that of the family.
+        counts = torch.ones_like(ids)  # EasyR1 passes one token per image
+        # Counted from the features: the processor chose the size, which for tiny images differs from the family's.
         tokens = [len(rows) for rows in policy.family.image_features(policy.network, encoded)]
         counts[ids == policy.visual.image_pad] = torch.tensor(tokens)
         return request(number, ids.repeat_interleave(counts), images, **patches)
 
     def _load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Weights under the names of the published checkpoints, as EasyR1 gives them to vLLM."""
+        """Load weights under the names of published checkpoints, as EasyR1 passes them to vLLM."""
         own = self.sampler.weights
         mapping = getattr(self.sampler.policy.network, "_checkpoint_conversion_mapping", {})
         for name, tensor in weights:
             own[_own_name(name, mapping, own)].copy_(tensor)
 
     def _add_lora(self, request: Any) -> None:
-        """Merges an adapter into the weights as loaded: W + alpha / rank * B A."""
+        """Merge an adapter into the loaded weights: W + alpha / rank * B A."""
         self.adapters = [request.lora_int_id]
         scale = request.peft_config["lora_alpha"] / request.peft_config["r"]
         own = self.sampler.weights
@@ -122,7 +122,7 @@ def _own_name(name: str, mapping: dict[str, str], own: dict[str, Tensor]) -> str
 
 
 class LoRARequest(msgspec.Struct):
-    """An adapter; EasyR1 adds its configuration and weights in a subclass."""
+    """An adapter. EasyR1's subclass adds its configuration and weights."""
 
     lora_name: str
     lora_int_id: int
@@ -139,16 +139,16 @@ _PARALLEL = {
     "get_tensor_model_parallel_world_size": lambda: 1,
 }
 
-# `flash_attn.bert_padding`, for EasyR1's padding-free batches. M = batch * sequence, N kept tokens.
+# `flash_attn.bert_padding` for EasyR1's padding-free batches. M = batch * sequence; N tokens are kept.
 
 
 def index_first_axis(values: Tensor, indices: Tensor) -> Tensor:
-    """(N, ...) rows `indices` (N,) of `values` (M, ...)."""
+    """Rows `indices` (N,) of `values` (M, ...), which is (N, ...)."""
     return values[indices]
 
 
 def unpad_input(hidden_states: Tensor, attention_mask: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, int, Tensor]:
-    """(batch, sequence, ...) -> (N, ...) tokens in the mask, their indices, cumulative lengths, longest, lengths."""
+    """From (batch, sequence, ...) to (N, ...) kept tokens, their indices, cumulative lengths, maximum, lengths."""
     lengths = attention_mask.sum(-1, dtype=torch.int32)
     indices = attention_mask.flatten().nonzero().flatten()
     cumulative = torch.nn.functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
@@ -156,7 +156,7 @@ def unpad_input(hidden_states: Tensor, attention_mask: Tensor, *_: Any) -> tuple
 
 
 def pad_input(hidden_states: Tensor, indices: Tensor, batch: int, seqlen: int) -> Tensor:
-    """(N, ...) -> (batch, sequence, ...), zeros elsewhere."""
+    """From (N, ...) to (batch, sequence, ...), with zeros elsewhere."""
     padded = hidden_states.new_zeros(batch * seqlen, *hidden_states.shape[1:])
     return padded.index_copy(0, indices, hidden_states).unflatten(0, (batch, seqlen))
 

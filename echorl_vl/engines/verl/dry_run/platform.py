@@ -17,7 +17,7 @@ def _answer(value: Any = None) -> Any:
 
 
 _ANSWERS = {
-    "current_device": CPU,  # an index would be taken for that of a GPU
+    "current_device": CPU,  # an index would mean a GPU
     "device_count": 1,
     "get_device_name": "CPU",
     "get_rng_state": torch.empty(0, dtype=torch.uint8),
@@ -30,11 +30,11 @@ _DEVICE = SimpleNamespace(
     **{name: _answer(value) for name, value in _ANSWERS.items()},
     **{name: _answer() for name in (*_NOTHING, "set_rng_state", "synchronize")},
 )
-"""What verl asks of `torch.cuda`."""
+"""The functions of `torch.cuda` that verl calls."""
 
 
 class Cpu(PlatformBase):
-    """A device without memory of its own. Ray counts made-up GPUs."""
+    """A device without its own memory. Ray counts fake GPUs."""
 
     device_name = vendor_name = "cpu"
     device_module = _DEVICE

@@ -1,4 +1,4 @@
-"""verl's rollout server, with the local engine's rollout behind it: float32, one process for each worker."""
+"""verl's rollout server with the local engine's rollout: float32, one process per worker."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from verl.workers.rollout.replica import RolloutReplica, TokenOutput
 from echorl_vl.engines.local.sampling import SamplingParams
 from echorl_vl.engines.ray.dry_run import Sampler, request
 
-NAME = "echorl_dry_run_server_{}"  # of a replica's Ray actor
-PAUSE = 0.05  # seconds that requests are gathered for: drawn together they take a fraction of the time
+NAME = "echorl_dry_run_server_{}"  # name of a replica's Ray actor
+PAUSE = 0.05  # seconds during which requests are collected, since a batch is much faster
 
 
 @dataclass
@@ -28,7 +28,7 @@ class _Request:
 
 
 class Server:
-    """Samples with the weights that it was handed last. Every batch draws new numbers, by seed and count."""
+    """Samples with the weights loaded last. Every batch uses new random numbers, by seed and count."""
 
     def __init__(self, path: str, trust_remote_code: bool, max_tokens: int, ignore_eos: bool, seed: int) -> None:
         torch.set_num_threads(1)
@@ -38,7 +38,7 @@ class Server:
         self.waiting: list[_Request] = []
 
     async def load_weights(self, weights: dict[str, Tensor], step: int | None) -> None:
-        """Weights by their names in the model. step: that of the trainer, which goes into each answer."""
+        """Load weights by their names in the model. `step`, the trainer's, is part of each output."""
         own = self.sampler.weights
         for name, tensor in weights.items():
             own[name].copy_(tensor)
@@ -47,7 +47,7 @@ class Server:
     async def generate(
         self, request_id: str, prompt_ids: list[int], sampling_params: dict[str, Any], **_: Any
     ) -> TokenOutput:
-        """One response."""
+        """Sample one response."""
         params = SamplingParams(
             temperature=sampling_params["temperature"],
             top_p=sampling_params["top_p"],
@@ -84,20 +84,20 @@ class Server:
             one.answer.set_result(output)
 
     async def wake_up(self, *_: Any, **__: Any) -> None:
-        """There is no GPU memory to take again."""
+        """Does nothing."""
 
     async def sleep(self, *_: Any, **__: Any) -> None:
-        """There is no GPU memory to give back."""
+        """Does nothing: there is no GPU memory to free."""
 
     async def abort_all_requests(self, *_: Any, **__: Any) -> None:
-        """Requests are answered as they come."""
+        """Does nothing."""
 
     async def resume_generation(self) -> None:
-        """The same."""
+        """Does nothing."""
 
 
 class Replica(RolloutReplica):
-    """One server for each worker."""
+    """Starts one server per worker."""
 
     async def launch_servers(self) -> None:
         config, model = self.config, self.model_config
@@ -108,7 +108,7 @@ class Replica(RolloutReplica):
 
 
 class Adapter(BaseRollout):
-    """The trainer's side of a server: hands it the weights after each step."""
+    """The trainer's side of a server, which sends it the weights after each step."""
 
     async def resume(self, tags: list[str]) -> None:
         pass
@@ -119,7 +119,7 @@ class Adapter(BaseRollout):
     async def update_weights(
         self, weights: Iterable[tuple[str, Tensor]], global_steps: int | None = None, **_: Any
     ) -> None:
-        """Every rank takes part in gathering the weights, and has a server of its own to hand them to."""
+        """Gather the weights, with all ranks, and load them into this rank's server."""
         whole = {name: tensor.detach().float().cpu() for name, tensor in weights}
         server = ray.get_actor(NAME.format(torch.distributed.get_rank()))
         await server.load_weights.remote(whole, global_steps)
