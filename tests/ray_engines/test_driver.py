@@ -65,8 +65,9 @@ def error_of(task, tmp_path: Path) -> str:
 
 
 def test_dead_process_that_the_driver_waits_for_is_named(driver, writer, tmp_path):
+    pid = ray.get(writer.pid.remote())  # before it sleeps, and answers nothing
     task = driver.waits.remote(writer)
-    pid = kill(writer)
+    os.kill(pid, signal.SIGKILL)
     message = error_of(task, tmp_path)
     assert f"a process of this run died: Writer (pid {pid}" in message
     assert str(tmp_path) in message and "The same command resumes from" in message
