@@ -177,7 +177,7 @@ def check_killed_and_resumed(dry_run: Callable[..., Any]) -> Run:
     before = {row["step"]: row for row in read_metrics(folder)}
     run = dry_run(*overrides, folder=folder)
     assert run.status == 0, run.output[-3000:]
-    assert "holds an unfinished run: going on from global_step_" in run.output
+    assert "holds an unfinished run: resuming from global_step_" in run.output
     assert [row["step"] for row in run.training] == [1, 2, 3, 4]
     assert {row["step"]: row for row in run.training}[1] == before[1]
     assert run.summary["finished"] is True

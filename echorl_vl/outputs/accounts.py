@@ -1,4 +1,4 @@
-"""Whether wandb and swanlab have an account to log to: without one they end a run that has already started."""
+"""Checks that wandb and swanlab have an account to log to: without one they would stop a run that has started."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ _CLOUD = ("api.wandb.ai", "api.forge.coreweave.com")  # wandb's own servers, by 
 
 
 def check_account(service: str) -> None:
-    """Raises UserError for `service` (a name of `trainer.logger`) that would ask for a login. Asks no network."""
+    """Checks one service of `trainer.logger`, without using the network.
+
+    Raises:
+        UserError: the service would ask for a login.
+    """
     if service in _ACCOUNTS and not _ACCOUNTS[service]():
         name = service.upper()
         raise UserError(
-            f"trainer.logger asks for {service}, and there is no account for it: neither {name}_API_KEY nor a login is "
-            f"set up. Three ways out: log in once with `{service} login` or set {name}_API_KEY; set "
-            f"{name}_MODE=offline, which keeps the logs on this machine until `{service} sync`; or leave {service} out "
-            "of trainer.logger (metrics.jsonl and the plots are written in any case)."
+            f"trainer.logger asks for {service}, which has no account here: there is no {name}_API_KEY and no login. "
+            f"Log in once with `{service} login` or set {name}_API_KEY; or set {name}_MODE=offline to keep the logs on "
+            f"this machine until `{service} sync`; or leave {service} out of trainer.logger (metrics.jsonl and the "
+            "plots are always written)."
         )
 
 
 def _wandb() -> bool:
-    """By wandb's own reading of environment and settings files; a login is a line of the user's netrc."""
+    """Asks wandb's own settings (environment, files); a login is a line of the user's netrc."""
     settings = importlib.import_module("wandb").setup().settings
     if settings.mode in ("offline", "disabled", "dryrun"):
         return True
@@ -35,14 +39,14 @@ def _wandb() -> bool:
         return True
     hosts = {urlsplit(settings.base_url).netloc}
     if hosts.intersection(_CLOUD):
-        hosts.update(_CLOUD)  # a login under one of them is good for all
+        hosts.update(_CLOUD)  # a login under one of the two names is valid for both
     given = os.environ.get("NETRC")
     files = [Path(given).expanduser()] if given else [Path.home() / ".netrc", Path.home() / "_netrc"]
     return any(hosts & _netrc_hosts(file) for file in files)
 
 
 def _swanlab() -> bool:
-    """By what its documentation says: the mode, the key, and the file that `swanlab login` writes."""
+    """As documented by swanlab: the mode, the key, and the file that `swanlab login` writes."""
     if os.environ.get("SWANLAB_MODE", "cloud") not in ("cloud", "online"):
         return True
     if os.environ.get("SWANLAB_API_KEY"):
@@ -52,7 +56,7 @@ def _swanlab() -> bool:
 
 
 def _netrc_hosts(file: Path) -> set[str]:
-    """Machines that a netrc file has a login for; none where it can't be read, as wandb takes it."""
+    """Machines that a netrc file has a login for; none if it can't be read, as in wandb."""
     try:
         return set(netrc.netrc(file).hosts)
     except (OSError, netrc.NetrcParseError):

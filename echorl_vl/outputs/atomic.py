@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and disk errors in words that a user can act on."""
+"""Writes files completely or not at all, and turns disk errors into messages that a user can act on."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from echorl_vl.errors import UserError, setting
 
-# What torch and safetensors say when a write fails: they raise their own exceptions in place of OSError.
+# Messages of torch and safetensors for a failed write: they raise their own exceptions instead of OSError.
 _WRITE_FAILURES = ("disk quota exceeded", "file too large", "pytorchstreamwriter", "inline_container", "iostream error")
 
 
 def fsync_file(path: Path) -> None:
-    """Forces the bytes of `path` to the disk."""
+    """Forces the contents of `path` to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -25,21 +25,21 @@ def fsync_file(path: Path) -> None:
 
 
 def fsync_folder(path: Path) -> None:
-    """Forces the names inside the folder `path` to the disk, where the system can (not on Windows)."""
+    """Forces the file names in the folder `path` to the disk, if the system can (Windows can't)."""
     with contextlib.suppress(OSError):
         fsync_file(path)
 
 
 @contextlib.contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
-    """Gives a temporary path beside `path`; what is written there takes the place of `path` in one step.
+    """Yields a temporary path in the folder of `path`; what is written there replaces `path` in one step.
 
-    A reader, or a run that is killed, finds the old file or the new one, never a part of one. After an exception
-    the temporary file is gone and `path` is as before.
+    A reader, or a run after a kill, finds the old file or the new one, never a part of it. After an exception the
+    temporary file is removed and `path` is unchanged.
 
     Args:
         path: the file to write.
-        durable: also survive a power cut (fsync), not only a killed process.
+        durable: call fsync, so that the file survives a power cut and not only a killed process.
 
     Raises:
         UserError: the disk is full or the folder can't be written.
@@ -62,31 +62,31 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 def remove_partials(folder: Path) -> None:
-    """Removes temporary files that killed writers have left in `folder`. Only for its owner: no writer may be alive."""
+    """Removes temporary files that killed writers left in `folder`. Only for the owner of the folder's lock."""
     for partial in folder.glob(".*.partial-*"):
         if partial.is_file():
             partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes `text` (UTF-8) to `path`, whole or not at all. Raises UserError where the disk refuses."""
+    """Writes `text` (UTF-8) to `path`, completely or not at all. Raises UserError if the disk refuses."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def is_disk_failure(error: BaseException) -> bool:
-    """Whether `error` is a write that the disk refused, also in the words of torch and safetensors."""
+    """Whether `error` is a failed write, also as torch and safetensors report it."""
     return _disk_code(error) is not None
 
 
 def disk_error(path: Path, error: BaseException, doing: str = "write", free: int | None = None) -> UserError:
-    """The UserError for a failed write: names the path, the cause and what to do about it.
+    """The UserError for a failed write: names the path, the cause and a way out.
 
     Args:
-        path: what was to be written.
-        error: what was raised.
+        path: the file or folder that could not be written.
+        error: the exception.
         doing: the verb of the message.
-        free: bytes that were free at the time of the failure; by default those that are free now.
+        free: bytes that were free when the write failed (default: the bytes that are free now).
     """
     code = _disk_code(error)
     free = free_bytes(path) if free is None else free
@@ -113,7 +113,7 @@ def disk_error(path: Path, error: BaseException, doing: str = "write", free: int
 
 
 def _disk_code(error: BaseException | None) -> int | None:
-    """errno of the failed write behind `error`; 0 for one without a number; None where no write failed."""
+    """errno of the failed write behind `error`, 0 if it has none; None if no write failed."""
     code = None
     while isinstance(error, Exception):
         words = str(error).lower()
@@ -128,7 +128,7 @@ def _disk_code(error: BaseException | None) -> int | None:
 
 
 def free_bytes(path: Path) -> int:
-    """Free bytes on the disk of `path`, which need not exist yet."""
+    """Free bytes on the disk of `path`, which may not exist yet."""
     path = Path(path).absolute()
     for folder in (path, *path.parents):
         with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""What every command line of ours stands in: its name, mistakes, Ctrl-C, and a console that may fill up or go away.
+"""The frame of every command: its name, user errors, Ctrl-C, and a console that fails.
 
-A `UserError` is printed without a traceback. A reader that has left (`| head -1`), a full disk behind `> log` or a
-closed descriptor (`>&-`) must never end a run: what stdout or stderr can't take is dropped.
+A `UserError` is printed without a traceback. A reader that has exited (`| head -1`), a full disk behind `> log` or a
+closed descriptor (`>&-`) never stops a run: output that stdout or stderr can't take is dropped.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ P = ParamSpec("P")
 
 
 def program(name: str, module: str) -> str:
-    """What the user types for a command, as it was typed this time: `echorl NAME` or `python -m MODULE`."""
+    """The command as the user typed it: `echorl NAME` or `python -m MODULE`."""
     return f"echorl {name}" if Path(sys.argv[0]).stem == "echorl" else f"python -m {module}"
 
 
 def make_parser(name: str, module: str, about: str) -> argparse.ArgumentParser:
-    """The parser of a command, under the name that was typed; the first line of `about` says what the command does."""
+    """The parser of a command. Its description is the first line of `about`."""
     parser = argparse.ArgumentParser(prog=program(name, module), description=about.split("\n")[0])
     add_log_flags(parser)
     return parser
 
 
 def add_log_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds `--quiet` and `--verbose`, which `parse_arguments` obeys."""
+    """Adds `--quiet` and `--verbose`, which `parse_arguments` applies."""
     flags = parser.add_mutually_exclusive_group()
     for flag, about in LOG_FLAGS.items():
         flags.add_argument(flag, action="store_true", help=about)
@@ -56,32 +56,32 @@ def parse_arguments(parser: argparse.ArgumentParser, arguments: Sequence[str] | 
 
 
 def set_log_level(quiet: bool, verbose: bool) -> None:
-    """Shows the log of this package on stderr: warnings and errors, notes as well, or everything."""
-    from echorl_vl.outputs.log import set_up_logging  # imports rich, which `echorl init` does without
+    """Logs to stderr: warnings and errors if `quiet`, everything if `verbose`, else notes too."""
+    from echorl_vl.outputs.log import set_up_logging  # here: it imports rich, which `echorl init` doesn't need
 
     set_up_logging(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
 
 
 def positive(text: str) -> int:
-    """An argument that is a whole number of at least 1."""
+    """Parses a command-line argument: a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {visible(text)!r}")
     return int(text)
 
 
 def job(main: Callable[P, int]) -> Callable[P, int]:
-    """Frames a `main` whose results lie in files: it goes on without its console.
+    """Wraps a `main` whose results are files: it continues without a console.
 
-    Its exit status is its own, `USAGE_ERROR` after a `UserError`, or `INTERRUPTED`.
+    The exit status is that of `main`, `USAGE_ERROR` after a `UserError`, or `INTERRUPTED`.
     """
     return _framed(main, output_counts=False)
 
 
 def command(main: Callable[P, int]) -> Callable[P, int]:
-    """Frames a `main` that is run for what it prints.
+    """Wraps a `main` whose result is its output.
 
-    As `job`, but its exit status is `OUTPUT_LOST` in the place of 0 where that could not be written (a full disk), but
-    not where the reader has left (`| head`).
+    As `job`, but the exit status is `OUTPUT_LOST` instead of 0 if the output could not be written (a full disk). A
+    reader that has exited (`| head`) is no failure.
     """
     return _framed(main, output_counts=True)
 
@@ -107,10 +107,10 @@ def _framed(main: Callable[P, int], output_counts: bool) -> Callable[P, int]:
 
 @contextlib.contextmanager
 def forgiving_console() -> Iterator[ForgivingStream]:
-    """While it is entered no write to `sys.stdout` or `sys.stderr` raises. Gives the stream of stdout.
+    """Within the `with` block, no write to `sys.stdout` or `sys.stderr` raises. Yields the stream of stdout.
 
-    A stream that fails is led to the null device for good, for child processes as well, so that nothing is left to fail
-    when the interpreter ends. Its loss is said on stderr, where that still works.
+    A stream that fails is redirected to the null device for good, also for child processes, so that nothing fails when
+    the interpreter exits. A failure of stdout is reported on stderr.
     """
     _occupy_closed_descriptors()
     before = sys.stdout, sys.stderr
@@ -119,18 +119,18 @@ def forgiving_console() -> Iterator[ForgivingStream]:
         yield streams[0]
     finally:
         for stream in streams:
-            stream.flush()  # what the buffer holds fails here, not at the end of the process
+            stream.flush()  # a buffered write fails here, not at the end of the process
         sys.stdout, sys.stderr = before
 
 
 class ForgivingStream:
-    """A text stream, None for one that was closed from the start, whose writes never raise.
+    """Wraps a text stream so that its writes never raise. None is a stream that was closed from the start.
 
-    `has_failed`: whether something could not be written, other than because its reader has left.
+    has_failed: whether a write failed for another reason than a reader that has exited.
     """
 
     def __init__(self, stream: TextIO | None, name: str) -> None:
-        self._stream = stream or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
+        self._stream = stream or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
         self._name, self._lost, self.has_failed = name, False, False
 
     def write(self, text: str) -> int:
@@ -153,7 +153,7 @@ class ForgivingStream:
     def _forgiven(self) -> Iterator[None]:
         try:
             yield
-        except (BlockingIOError, UnicodeError):  # a reader that is slow for now, a text that can't be encoded
+        except (BlockingIOError, UnicodeError):  # a slow reader, or a text that can't be encoded
             pass
         except (OSError, ValueError) as error:
             if not self._lost:
@@ -161,7 +161,7 @@ class ForgivingStream:
                 self._lead_to_null()
                 if self._name == "stdout":
                     why = getattr(error, "strerror", None) or error
-                    print(f"stdout can't be written ({why}): it goes on without", file=sys.stderr)
+                    print(f"stdout can't be written ({why}): continuing without it", file=sys.stderr)
 
     def _lead_to_null(self) -> None:
         with contextlib.suppress(OSError, ValueError):
@@ -171,12 +171,12 @@ class ForgivingStream:
 
 
 def _occupy_closed_descriptors() -> None:
-    """Leads closed ones of 0, 1 and 2 to the null device: else the next file that is opened would become stdout."""
+    """Opens the null device for each closed descriptor of 0 to 2: else the next file opened would become stdout."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            null = os.open(os.devnull, os.O_RDWR)  # the lowest free number: this very descriptor
+            null = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this descriptor
             if null != descriptor:
                 os.dup2(null, descriptor)
                 os.close(null)

@@ -1,4 +1,4 @@
-"""The rich console that our commands print on, and what libraries may say there."""
+"""The rich console that the commands print to, and the warnings of libraries that are hidden there."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from rich.text import Text
 
 from echorl_vl.outputs.terminal import prepare_console, visible
 
-# Of what transformers logs: advice on how it is called. What it says of a model (weights that are missing) is kept.
+# Advice of transformers on how it is called. Its messages about a model, such as missing weights, are shown.
 _ADVICE = re.compile(r"deprecated|breaking change|in a future (release|version)|will be removed in|FutureWarning", re.I)
 
 
 class PlainConsole(Console):
-    """A console to which a string is text: no markup, no emoji codes, no control characters, also in a table's cells.
+    """A console that prints strings as they are, in tables too: without markup, emoji codes or control characters.
 
-    rich's `Text` is taken as it is: what is not our own goes through `visible` before it becomes one.
+    rich's `Text` is not escaped: pass foreign text through `visible` before you put it into one.
     """
 
     def render_str(self, text: str, **options: Any) -> Text:
@@ -29,25 +29,25 @@ class PlainConsole(Console):
 
 
 def make_console(**options: Any) -> PlainConsole:
-    """A console on stdout; `options` are rich's."""
+    """A console on stdout. `options` are those of rich."""
     prepare_console()
     return PlainConsole(**{"highlight": False, "markup": False, "emoji": False, **options})
 
 
 def quiet_libraries(progress: bool = True) -> None:
-    """Hides FutureWarnings and transformers' advice on its own interface: nobody but us can do anything about them.
+    """Hides FutureWarnings and transformers' advice on its interface, which users can't act on.
 
-    Python's -W and PYTHONWARNINGS show the warnings again. Reward functions run in processes of their own, which this
-    does not touch.
+    Python's -W and PYTHONWARNINGS show the warnings again. Reward functions run in other processes and are not
+    affected.
 
     Args:
         progress: False hides the progress bars of the Hugging Face libraries too.
     """
     if not sys.warnoptions:
         warnings.simplefilter("ignore", FutureWarning)
-    from transformers.utils import logging as transformers_logging  # here: most commands do without
+    from transformers.utils import logging as transformers_logging  # here: slow to import
 
-    transformers_logging.get_logger()  # makes the handler
+    transformers_logging.get_logger()  # creates the handler
     for handler in logging.getLogger("transformers").handlers:
         handler.addFilter(_is_no_advice)
     if not progress:

@@ -1,4 +1,4 @@
-"""What a training shows on the terminal: one live screen, or one plain line a step where there is no terminal."""
+"""Progress of a training on the terminal: a live screen, or one plain line a step if stdout is no terminal."""
 
 from __future__ import annotations
 
@@ -33,17 +33,18 @@ logger = logging.getLogger(__name__)
 
 
 class Display:
-    """Progress of a training; a context manager.
+    """Shows the progress of a training; a context manager.
+
+    A live screen costs a few milliseconds a second.
 
     Args:
-        total_steps: steps of the whole training; 0 for a validation alone.
-        start_step: steps that were done before (a resumed run).
-        plain: one line a step instead of a live screen; by default where stdout is no terminal (CI, nohup).
+        total_steps: steps of the whole training; 0 for a validation without training.
+        start_step: steps that an earlier run has done.
+        plain: print one line a step instead of a live screen (default: if stdout is no terminal, as in CI).
         console: a rich console, for tests.
-        echo: the configuration of the echo term, to say why a step is without it; None says nothing.
+        echo: configuration of the echo term, to explain why a step has none; without it no reason is shown.
 
-    With `--quiet` it shows nothing but warnings. A live screen costs a few milliseconds a second; plain lines cost
-    nothing that can be measured.
+    With `--quiet` it shows only warnings.
     """
 
     def __init__(
@@ -85,11 +86,11 @@ class Display:
         self._stop()
 
     def phase(self, name: str) -> None:
-        """Says what is being done now. Cheap: the screen shows it at its next refresh."""
+        """Sets the name of the current phase, which the screen shows at its next refresh."""
         self._phase, self._phase_began = name, time.monotonic()
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Shows the metrics of a finished step, or those of a validation after it."""
+        """Shows the metrics of a finished step, or of a validation after it."""
         known = {name: float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)}
         validated = next((known[name] for name in VAL_ACCURACY if name in known), None)
         if names.ACCURACY in known:
@@ -114,7 +115,7 @@ class Display:
             self._live.refresh()
 
     def summary(self, rows: Sequence[tuple[str, ...]], paths: Sequence[Path | str]) -> None:
-        """Ends the live screen; prints the final table (under `summary.HEADS`) and what was written where."""
+        """Ends the live screen; prints the summary (with the heads `summary.HEADS`) and the files that were written."""
         self._stop()
         if self._quiet:
             return
@@ -138,7 +139,7 @@ class Display:
             self._log_above.close()
 
     def _print(self, text: str) -> None:
-        """A whole line however wide it is, at once in the log."""
+        """Prints a line without wrapping it and flushes the log."""
         self._console.print(Text(text), soft_wrap=True)
         with contextlib.suppress(OSError, ValueError):
             self._console.file.flush()
@@ -158,18 +159,18 @@ class Display:
         return "  ".join(part for part in parts if part)
 
     def _no_clip(self, known: Mapping[str, float]) -> str:
-        """Why the step of these metrics has no clip, in a few words; "" where it has some, or is to have none."""
+        """Why the step with these metrics has no clip, in a few words; "" if it has one, or should have none."""
         reason = why_no_clip(known)
         if not reason and self._echo is not None and known.get(names.ECHO_COEF) == 0:
             reason = why_no_term(self._echo.coef, self._echo.start_step, self._step)
         return f"no clip ({reason})" if reason else ""
 
     def _progress(self, step: int) -> str:
-        """A validation alone has no steps to go."""
+        """Steps done and in all; a validation without training has no total."""
         return f"step {step}/{self._total}" if self._total else f"step {step}"
 
     def _eta(self) -> float:
-        """Seconds to the end at the mean pace so far, validations included; NaN before the first step."""
+        """Remaining seconds at the mean pace so far, validations included; NaN before the first step."""
         if not self._trained_steps:
             return math.nan
         return self._trained_seconds / self._trained_steps * (self._total - self._step)
@@ -213,7 +214,7 @@ class Display:
 
 
 def lost_answers(metrics: Mapping[str, float]) -> str:
-    """What the reward function did not score in a step; "" where it scored every answer."""
+    """The number of responses that the reward function did not score in a step; "" if it scored all."""
     what = {"reward/timeouts": "timed out", "reward/crashes": "killed their grader", "reward/errors": "raised"}
     lost = ", ".join(f"{metrics[name]:.0f} {verb}" for name, verb in what.items() if metrics.get(name))
     return f"answers not scored: {lost}" if lost else ""
@@ -224,7 +225,7 @@ def _warning(text: str) -> str:
 
 
 def sparkline(values: Sequence[float], width: int = SPARK_WIDTH, low: float = 0.0, high: float = 1.0) -> str:
-    """The values as `width` block characters at most, each the mean of its share of them; NaN is a space."""
+    """Draws values as at most `width` block characters, each the mean of some neighbours; NaN is a space."""
     groups = min(width, len(values))
     cells = []
     for index in range(groups):
@@ -250,7 +251,7 @@ def _bar(share: float, width: int) -> Text:
 
 
 def _part(known: Mapping[str, float], form: str, *keys: str) -> str:
-    """The first of the keys that is there, formatted; "" without one."""
+    """The first of the keys that is known, formatted; "" if none is."""
     return next((form.format(known[key]) for key in keys if key in known), "")
 
 
@@ -263,7 +264,7 @@ def _with_error(value: float, error: float) -> str:
 
 
 def _clock(seconds: float) -> str:
-    """75 -> '1:15'; '-:--' where it isn't known."""
+    """75 -> '1:15'; '-:--' for NaN."""
     if not math.isfinite(seconds):
         return "-:--"
     minutes, rest = divmod(round(seconds), 60)
@@ -272,7 +273,7 @@ def _clock(seconds: float) -> str:
 
 
 def _short(path: Path | str) -> str:
-    """Relative to the current folder where it lies below it."""
+    """The path, relative to the current folder if it is in it."""
     with contextlib.suppress(ValueError):
         return str(Path(path).absolute().relative_to(Path.cwd()))
     return str(path)

@@ -1,4 +1,4 @@
-"""What a run ran in, for environment.json: versions, machine, seed and command line."""
+"""The environment of a run, for environment.json: versions, machine, seed and command line."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _PACKAGES = ("torch", "torchvision", "transformers", "peft", "qwen-vl-utils", "n
 
 
 def describe_environment(device: str, seed: int) -> dict[str, Any]:
-    """Versions of Python and of the packages that count, git commit, platform, device, seed, threads, command."""
-    import torch  # here: what reads metrics and draws plots does without it
+    """Versions of Python and the main packages, git commit, platform, device, seed, threads and command."""
+    import torch  # here: slow to import, and the commands that only read a run don't need it
 
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -40,7 +40,7 @@ def describe_environment(device: str, seed: int) -> dict[str, Any]:
 
 
 def environment_note(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """What to say where a run goes on in an environment that rounds in another way; None where it doesn't."""
+    """A note for a run that resumes in an environment that may round differently; None if nothing changed."""
     changed = [key for key in _LAST_DIGITS if key in before and before[key] != now[key]]
     if not changed:
         return None
@@ -49,7 +49,7 @@ def environment_note(before: Mapping[str, Any], now: Mapping[str, Any]) -> str |
 
 
 def git_commit(folder: Path) -> str | None:
-    """The commit that `folder` is at, with "-dirty" after it if a tracked file differs; None outside git."""
+    """The git commit of `folder`, with "-dirty" if a tracked file has changed; None outside git."""
     try:
         commit = _git(folder, "rev-parse", "HEAD")
         return commit + ("-dirty" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
@@ -63,7 +63,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def installed_version(package: str) -> str | None:
-    """The version of a package as pip knows it; None if it is not installed."""
+    """The installed version of a package; None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""What lies in a folder where a run may go: free, a run, or something else; and the folder made, locked and tried."""
+"""Folders for runs: whether one is free, has a run or something else, and how one is created, locked and tested."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from echorl_vl.errors import UserError
 from echorl_vl.outputs import atomic
 from echorl_vl.outputs.lock import FolderLock
 
-TRAINED = ".trained"  # there from the last step's checkpoint to summary.json: only the end of the run is left to do
+TRAINED = ".trained"  # exists from the last checkpoint until summary.json: only summary and plots are left to do
 FOLDERS = ("rollouts", "validation", "plots", "tensorboard")
 FILES = ("config.yaml", "environment.json", "metrics.jsonl", "summary.json")
 _PROBE_BYTES = 2**16
@@ -24,7 +24,7 @@ def numbered(base: Path, number: int) -> Path:
 
 
 def newest_number(base: Path) -> int:
-    """The highest n such that all of base, base_2, ..., base_n exist; 1 where there is none."""
+    """The highest n for which base, base_2, ..., base_n all exist; 1 if none does."""
     number = 1
     while numbered(base, number + 1).exists() and numbered(base, number).exists():
         number += 1
@@ -32,9 +32,9 @@ def newest_number(base: Path) -> int:
 
 
 def state_of(folder: Path) -> str:
-    """free (nothing there), unfinished, finished, or other (files that are not a run of ours).
+    """The state of a folder: free (empty), unfinished, finished, or other (files that are not a run).
 
-    A damaged summary.json is none: the run ends once more, and writes it anew.
+    A run with a damaged summary.json is unfinished: it ends once more and writes the file again.
     """
     try:
         names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
@@ -50,7 +50,7 @@ def state_of(folder: Path) -> str:
 
 
 def check_kinds(folder: Path) -> None:
-    """Raises UserError where a file is in a folder's place, or a folder in a file's."""
+    """Checks the entries of a run folder. Raises UserError for a file that should be a folder, or the reverse."""
     for name in FOLDERS:
         if (folder / name).is_file():
             raise UserError(f"{folder / name} is a file, expected a folder: move it out of the way")
@@ -64,7 +64,7 @@ def has_rows(metrics: Path) -> bool:
 
 
 def take(folder: Path) -> FolderLock:
-    """Makes and locks the folder, and proves with a small file that it can be written: now, not at the first save."""
+    """Creates and locks the folder. Writes a small file to find a full disk now, not at the first save."""
     probe = folder / f".probe-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,11 +97,11 @@ def read_text(path: Path) -> str:
 
 
 def check_writable(path: str | Path) -> None:
-    """Raises UserError where a folder ``path`` is not there and can't be made, or can't be written."""
+    """Raises UserError if the folder `path` can't be created or can't be written."""
     path = Path(path).absolute()
     try:
         there = next(folder for folder in (path, *path.parents) if _exists(folder))
-    except OSError as error:  # a part of the path is a file, its name is too long, a folder on the way can't be read
+    except OSError as error:  # a part of the path is a file, the name is too long, or a folder can't be read
         raise atomic.disk_error(path, error) from error
     code = None
     if not there.is_dir():

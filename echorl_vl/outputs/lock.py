@@ -1,4 +1,4 @@
-"""One writer per run folder, by a lock file that the system unlocks when the process ends, kill -9 included."""
+"""One writer per run folder: a lock that the system releases when its process ends, even if it is killed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # of a network disk 
 
 
 class FolderLock:
-    """An exclusive lock on a folder, held until `release` or the end of the process.
+    """An exclusive lock on a folder, held until `release` or until the process ends.
 
     The lock file contains the pid of its holder and stays after the release. On a disk without file locks the folder is
-    used unlocked. A forked child does not hold the lock of its parent.
+    used without one. A forked child does not hold the lock of its parent.
 
     Raises:
         FolderInUse: another process, or this one, holds the lock.
@@ -56,11 +56,11 @@ class FolderLock:
 
 
 class FolderInUse(UserError):
-    """Another process writes the folder."""
+    """Another process is writing to the folder."""
 
     def __init__(self, folder: Path, holder: str):
         self.holder = holder
         super().__init__(
-            f"{folder} is being written by another process (pid {holder}). Wait until it ends, stop it with "
+            f"{folder} is in use by another process (pid {holder}). Wait until it ends, stop it with "
             f"`kill -INT {holder}`, or give this run another name with trainer.experiment_name=..."
         )

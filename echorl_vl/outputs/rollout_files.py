@@ -1,23 +1,23 @@
-"""The rollouts of one step as a parquet file: what was asked, what was written, and which EchoClips were mined.
+"""The rollouts of one step as a parquet file: prompts, responses, rewards and the EchoClips mined from them.
 
 One row is one rollout. Columns:
 
     step, row, group                 training step, row in the batch, group (= prompt) of the row
     uid, question, answer            of the problem
-    picture                          the problem's images as one PNG, in the first row of a group only
-    hint                             what the prompt holds of the response already (UFT), else empty
-    expert                           an expert wrote the response (LUFFY, SRFT, SFT): no log_probs, no entropies
+    picture                          the problem's images as one PNG, only in the first row of a group
+    hint                             start of the response that is part of the prompt (UFT), else empty
+    expert                           the response is a demonstration (LUFFY, SRFT, SFT): no log_probs, no entropies
     response                         decoded text, without special tokens
     tokens, log_probs, entropies     one value a response token; nats
     step_ids                         reasoning step of each token, -1 outside of steps
     step_texts, step_entropies       one value a reasoning step; nats (NaN where a step has no text token)
     reward_<key>                     every part of the reward: overall, accuracy, format, ...
     advantage, verified, truncated
-    is_clip_source                   an EchoClip is a prefix of this row; the rest is null where none is. With several
-                                     clips in one row (select: topk) it is the one with the highest step entropy
-    clip_end, clip_step              position of the clip's last token; reasoning step that it ends
+    is_clip_source                   an EchoClip is a prefix of this row; the columns below are null if none is. Of
+                                     several clips (select: topk) it is the one with the highest step entropy
+    clip_end, clip_step              position of the clip's last token; its last reasoning step
     clip_tokens                      text tokens in the clip
-    clip_text, clip_step_entropy     what it says; nats
+    clip_text, clip_step_entropy     text of the clip; entropy of its last step, nats
 """
 
 from __future__ import annotations
@@ -79,21 +79,21 @@ def write_rollouts(
     clips: Any = None,
     images: bool = True,
 ) -> Path:
-    """Writes one step's rollouts to `path`, whole or not at all.
+    """Writes one step's rollouts to `path`, completely or not at all.
 
     Args:
         path: e.g. `run.rollouts_file(step)`.
         step: the training step.
-        rollouts: `RolloutBatch` of B rows. Without log_probs or entropy (None) their columns are null.
-        scores: B dictionaries, the parts of each row's reward.
-        decode: token ids of many pieces -> their texts, special tokens skipped: `tokenizer.batch_decode` with
+        rollouts: `RolloutBatch` of B rows. The columns of log_probs or entropy are null if these are None.
+        scores: B dictionaries with the parts of each row's reward.
+        decode: token ids of many pieces -> their texts without special tokens: `tokenizer.batch_decode` with
             skip_special_tokens=True.
-        step_ids: (B, T) int; without it no steps are written.
+        step_ids: (B, T) int; None writes no reasoning steps.
         advantages: (B,) float. verified: (B,) bool. clips: `EchoClips` or None.
         images: store each prompt's images.
 
     Raises:
-        ValueError: the lengths don't agree.
+        ValueError: there is not one score a rollout.
         UserError: the disk is full or the folder can't be written.
     """
     size = len(rollouts.texts)
@@ -121,7 +121,7 @@ def write_rollouts(
 
 
 def read_rollouts(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a file of `write_rollouts`, one dictionary a rollout. Raises UserError for a missing or bad file."""
+    """Reads a file of `write_rollouts`, one dictionary a rollout. Raises UserError for a missing or damaged file."""
     try:
         return pq.read_table(path, partitioning=None).to_pylist()
     except (OSError, pa.ArrowException) as error:
@@ -129,7 +129,7 @@ def read_rollouts(path: str | Path) -> list[dict[str, Any]]:
 
 
 def rollout_files(run: str | Path, kind: str = "rollouts") -> dict[int, Path]:
-    """step -> file, in order of the steps, of the `rollouts` or `validation` folder of a run."""
+    """Step -> file, in order of the steps, for the folder `rollouts` or `validation` of a run."""
     found = {}
     for path in sorted((Path(run) / kind).glob("step_*.parquet")):
         number = path.stem.removeprefix("step_")
@@ -153,8 +153,8 @@ def _rows(step: int, rollouts: Any, step_ids: Any, decode: Callable) -> list[dic
     )
     ids = np.full(tokens.shape, -1) if step_ids is None else _array(step_ids)
     groups, truncated = _array(rollouts.group_ids), _array(rollouts.truncated)
-    own = getattr(rollouts, "on_policy", None)
-    own = np.ones(len(truncated), dtype=bool) if own is None else _array(own)
+    on_policy = getattr(rollouts, "on_policy", None)
+    on_policy = np.ones(len(truncated), dtype=bool) if on_policy is None else _array(on_policy)
     hints = _hints(rollouts.prompts, decode)
     rows, pieces = [], []
     for index, response in enumerate(rollouts.texts):
@@ -173,7 +173,7 @@ def _rows(step: int, rollouts: Any, step_ids: Any, decode: Callable) -> list[dic
                 "question": problem.question,
                 "answer": problem.answer,
                 "hint": hints[int(groups[index])],
-                "expert": not bool(own[index]),
+                "expert": not bool(on_policy[index]),
                 "response": response,
                 "tokens": tokens[index, :length],
                 "log_probs": None if log_probs is None else log_probs[index, :length],
@@ -192,15 +192,15 @@ def _rows(step: int, rollouts: Any, step_ids: Any, decode: Callable) -> list[dic
 
 
 def _hints(prompts: Sequence[Any], decode: Callable) -> list[str]:
-    counts = [getattr(prompt, "hint_tokens", 0) for prompt in prompts]  # only the local engine's prompts have any
+    counts = [getattr(prompt, "hint_tokens", 0) for prompt in prompts]  # only prompts of the local engine have hints
     if not any(counts):
         return [""] * len(prompts)
     ids = [prompt.input_ids.tolist() for prompt in prompts]
-    return list(decode([own[len(own) - count :] for own, count in zip(ids, counts, strict=True)]))
+    return list(decode([prompt[len(prompt) - count :] for prompt, count in zip(ids, counts, strict=True)]))
 
 
 def _highest_clip(clips: Any) -> dict[int, tuple[int, int, float]]:
-    """row -> (end, text tokens, step entropy) of its clip, the one with the highest step entropy if there are more."""
+    """Row -> (end, text tokens, step entropy) of its clip, or of the one with the highest step entropy."""
     best: dict[int, tuple[int, int, float]] = {}
     if clips is None:
         return best

@@ -1,14 +1,14 @@
-"""One folder a run: what is in it, where the next run goes, and when an unfinished one goes on.
+"""One folder a run: its files, the folder of the next run, and when an unfinished run is resumed.
 
-    config.yaml         the resolved config              rollouts/step_000012.parquet    what the policy wrote
-    environment.json    versions, seed, command line     validation/step_000012.parquet  the same of the validation
+    config.yaml         the resolved config              rollouts/step_000012.parquet    sampled rollouts
+    environment.json    versions, seed, command line     validation/step_000012.parquet  those of the validation
     metrics.jsonl       one row a step                   plots/*.png
-    tensorboard/        where asked for                  global_step_N/                  checkpoints
+    tensorboard/        if trainer.logger lists it       global_step_N/                  checkpoints
     summary.json        written when the run ends
 
-Again and again the same command is safe: a finished run is never touched (the next one goes to `<path>_2`), an
-unfinished one goes on from its newest good checkpoint, and two processes never write one folder. A run, finished or
-not, goes on to another number of steps where that changes nothing in the steps that it has done.
+It is safe to repeat a command: a finished run is never changed (the next one goes to `<path>_2`), an unfinished one
+resumes from its newest good checkpoint, and two processes never write one folder. A run, finished or not, can be
+resumed with another number of steps if that doesn't affect the steps that are done.
 """
 
 from __future__ import annotations
@@ -53,12 +53,14 @@ from echorl_vl.start_notes import tied_to_length
 
 
 class RunFolder:
-    """A run folder that this process owns, made by `RunFolder.open`.
+    """A run folder that this process owns; `RunFolder.open` creates it.
 
-    path: the folder. checkpoint: the checkpoint to go on from, None for a run that starts at step 0.
-    resumed: whether an earlier run goes on (from `checkpoint`, or from step 0 where it had none yet).
-    trained: all its steps are done and saved: only what comes after them is left.
-    notes: lines for the user about the choice of the folder. run_id: a random name that a resumed run keeps.
+    path: the folder.
+    checkpoint: the checkpoint that the run resumes from; None for a run that starts at step 0.
+    resumed: whether an earlier run is resumed (from `checkpoint`, or from step 0 if it had saved none).
+    trained: whether all steps are done and saved, so that only summary and plots are left.
+    notes: messages for the user about the choice of the folder.
+    run_id: a random name, which a resumed run keeps.
     """
 
     def __init__(self, path: Path, lock: FolderLock | None, checkpoint: Path | None, resumed: bool, notes: list[str]):
@@ -81,20 +83,20 @@ class RunFolder:
         has_state: Callable[[Path], bool] = lambda checkpoint: True,
         tied_to_length: str | None = None,
     ) -> RunFolder:
-        """Finds or makes the folder of this run, takes its lock and writes config.yaml into a new one.
+        """Finds or creates the folder of this run, locks it and writes config.yaml into a new one.
 
         Args:
-            path: where the run should go (`trainer.save_checkpoint_path`).
-            config_yaml: the resolved config.
-            resume: go on with an unfinished run (`trainer.find_last_checkpoint`).
-            find_checkpoint: gives the newest good checkpoint of a folder or None, e.g. `recover_last_checkpoint`.
-            has_state: whether training can go on from such a checkpoint, which else is of the model alone.
-            tied_to_length: the setting by which the steps of this run depend on how many there are in all, so that
-                their number can't be changed on the way; None where none does.
+            path: the folder that was asked for (`trainer.save_checkpoint_path`).
+            config_yaml: the resolved configuration.
+            resume: whether to resume an unfinished run (`trainer.find_last_checkpoint`).
+            find_checkpoint: returns the newest good checkpoint of a folder or None, as `recover_last_checkpoint` does.
+            has_state: whether a checkpoint has the optimizer state that training needs, or only the model.
+            tied_to_length: the setting that makes the steps of this run depend on their total number, which then
+                can't be changed; None without such a setting.
 
         Raises:
-            UserError: the folder can't be read or written, another process writes it, its config is damaged, or it
-                holds an unfinished run with another config.
+            UserError: the folder can't be read or written, another process uses it, its config is damaged, or it has
+                an unfinished run with another config.
         """
         base = Path(path).absolute()
         opening = _Opening(config_yaml, resume, find_checkpoint, has_state, tied_to_length)
@@ -119,7 +121,7 @@ class RunFolder:
         find_checkpoint: Callable[[Path], Path | None],
         has_state: Callable[[Path], bool] = lambda checkpoint: True,
     ) -> RunFolder:
-        """`open`, as a configuration says."""
+        """`open` with the settings of a configuration."""
         return cls.open(
             config.trainer.output_folder,
             to_yaml(config),
@@ -131,16 +133,18 @@ class RunFolder:
 
     @classmethod
     def attach(cls, path: Path, resume_step: int | None = None) -> RunFolder:
-        """The folder as another process of the same run sees it, without a lock of its own.
+        """The folder for another process of the same run, without a lock.
 
-        resume_step: steps that the run has gone on from; None for a new run.
+        Args:
+            path: the folder.
+            resume_step: the step that the run resumed from; None for a new run.
         """
         checkpoint = path / f"global_step_{resume_step}" if resume_step else None
         return cls(path, None, checkpoint, resume_step is not None, [])
 
     @property
     def resume_step(self) -> int:
-        """Steps that are done already: the number in the checkpoint's name, 0 without one."""
+        """Steps that are done: the number in the checkpoint's name; 0 without a checkpoint."""
         return int(self.checkpoint.name.rpartition("_")[2]) if self.checkpoint else 0
 
     @property
@@ -152,32 +156,32 @@ class RunFolder:
         return self.path / "plots"
 
     def check_there(self) -> None:
-        """Raises UserError if the folder was moved or removed: what is written now would make another one."""
+        """Raises UserError if the folder was moved or removed: a write would create a new one."""
         try:
             os.stat(self.path / "config.yaml")
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(
-                f"{self.path} is gone (it has no config.yaml): it was moved or removed while its run was writing it. "
-                "The run stops here; once the folder is back, the same command goes on from its newest checkpoint."
+                f"{self.path} is gone (it has no config.yaml): it was moved or removed during the run. The run stops "
+                "here; once the folder is back, the same command resumes from its newest checkpoint."
             ) from None
         except OSError:
-            pass  # a disk that doesn't answer: what is to be written will say so
+            pass  # a disk that doesn't answer: the write will report it
 
     def rollouts_file(self, step: int) -> Path:
-        """Where the rollouts of a training step go. Raises UserError if the folder is gone."""
+        """The file for the rollouts of a training step. Raises UserError if the folder is gone."""
         self.check_there()
         return self.path / "rollouts" / f"step_{step:06d}.parquet"
 
     def validation_file(self, step: int) -> Path:
-        """Where the validation rollouts after `step` steps go. Raises UserError if the folder is gone."""
+        """The file for the validation rollouts after `step` steps. Raises UserError if the folder is gone."""
         self.check_there()
         return self.path / "validation" / f"step_{step:06d}.parquet"
 
     def write_environment(self, device: str, seed: int) -> list[str]:
-        """Writes environment.json; a resumed run adds what it runs in now under "resumed".
+        """Writes environment.json; a resumed run adds its environment under "resumed".
 
         Returns:
-            notes for the user: what differs from before and may change the last digits, or a file that was damaged.
+            Notes for the user: changes since the last start that may change the last digits, or a damaged file.
         """
         path, notes = self.path / "environment.json", []
         now = {"run_id": self.run_id, **describe_environment(device, seed)}
@@ -190,17 +194,17 @@ class RunFolder:
                 pieces.append({"from_step": self.resume_step, **now})
                 now = first
             except (OSError, ValueError, AttributeError, TypeError, KeyError):
-                notes.append(f"{path} was damaged: it is written anew, and what the run ran in before is lost")
+                notes.append(f"{path} was damaged and is written anew: the environment of the earlier steps is lost")
         atomic.write_text(path, json.dumps(now, indent=2) + "\n")
         return notes
 
     def mark_trained(self) -> None:
-        """Notes that all steps are done and saved: if the run is killed from here on, it only has to be ended."""
+        """Records that all steps are done and saved: a run that is killed from here on trains no more."""
         self.check_there()
         atomic.write_text(self.path / TRAINED, "")
 
     def finish(self, summary: dict[str, Any] | None = None) -> Path:
-        """Marks the run as finished: summary.json with "finished": true beside what `summary` holds."""
+        """Marks the run as finished: writes summary.json with "finished": true and the entries of `summary`."""
         path = self.path / "summary.json"
         ended = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         text = json.dumps({"finished": True, "ended": ended, **(summary or {})}, indent=2, allow_nan=True)
@@ -209,7 +213,7 @@ class RunFolder:
         return path
 
     def close(self) -> None:
-        """Lets go of the folder."""
+        """Releases the folder."""
         if self._lock is not None:
             self._lock.release()
 
@@ -222,7 +226,10 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class _Opening:
-    """What `RunFolder.open` was asked for. Why a run can't go into a folder is a string, the end of "<folder> ..."."""
+    """The arguments of `RunFolder.open`.
+
+    A folder that a run can't use is described by a string that follows the folder's name: "holds a finished run".
+    """
 
     config_yaml: str
     resume: bool
@@ -231,7 +238,7 @@ class _Opening:
     tied_to_length: str | None
 
     def enter(self, folder: Path) -> RunFolder | str:
-        """The run in `folder`, locked; or why it has to go elsewhere."""
+        """Locks `folder` and returns the run in it, or says why the run needs another folder."""
         state = state_of(folder)
         if state == "other" or (state == "finished" and not self._other_length(folder)):
             return self._occupied(folder, state)
@@ -240,9 +247,9 @@ class _Opening:
         except FolderInUse:
             if self.resume:
                 raise
-            return "is being written by another process"
+            return "is in use by another process"
         with released_on_error(lock):
-            found = self._settle(folder, lock, state_of(folder))  # another process may have been quicker: look again
+            found = self._settle(folder, lock, state_of(folder))  # again: another process may have been quicker
         if not isinstance(found, RunFolder):
             lock.release()
         return found
@@ -253,29 +260,29 @@ class _Opening:
         if state == "other" or (state == "finished" and not self._other_length(folder)):
             return self._occupied(folder, state)
         if not self.resume:
-            return "holds an unfinished run, which stays as it is (trainer.find_last_checkpoint=false)"
+            return "holds an unfinished run, which is left unchanged (trainer.find_last_checkpoint=false)"
         check_kinds(folder)
         checkpoint = self.find_checkpoint(folder)
         if state == "finished":
             if fault := self._fault(self._differences(folder), checkpoint):
-                return f"holds a finished run of another length, which stays as it is ({fault})"
+                return f"holds a finished run of another length, which is left unchanged ({fault})"
             return self._to_another_end(folder, lock, checkpoint)
         if checkpoint is None and not has_rows(folder / "metrics.jsonl") and not self._is_same(folder):
-            # A start that failed, on a mistake in its data, say: there is nothing to lose.
+            # The start failed, on an error in the data for example: there is nothing to lose.
             return self._new(folder, lock)
         if not (differences := self._differences(folder)):
             return self._resumed(folder, lock, checkpoint)
         if checkpoint is None:
-            return "holds a run with another config that had saved nothing yet, and stays as it is"
+            return "holds a run with another config, without a checkpoint, which is left unchanged"
         fault = self._fault(differences, checkpoint)
         if fault is None:
             return self._to_another_end(folder, lock, checkpoint)
         raise UserError(
-            f"{folder} holds an unfinished run with another config, so it can't go on{fault and f' ({fault})'}:\n"
+            f"{folder} holds an unfinished run with another config, so it can't be resumed{fault and f' ({fault})'}:\n"
             f"{show_differences(differences)}\n"
-            "Put these values back to go on with it, give this run another name with "
-            "trainer.experiment_name=..., or start beside it with trainer.find_last_checkpoint=false; with "
-            "trainer.load_checkpoint_path=.../global_step_N as well, it starts from that checkpoint."
+            "Restore these values to resume it, give this run another name with trainer.experiment_name=..., or start "
+            "a new run in another folder with trainer.find_last_checkpoint=false; with "
+            "trainer.load_checkpoint_path=.../global_step_N as well, the new run starts from that checkpoint."
         )
 
     def _occupied(self, folder: Path, state: str) -> str:
@@ -283,10 +290,10 @@ class _Opening:
             try:
                 read_config(folder / "config.yaml")
             except UserError as error:
-                return f"holds a finished run, which stays as it is: {error}"
+                return f"holds a finished run, which is left unchanged: {error}"
             return "holds a finished run"
         saved = any(folder.glob("global_step_*"))
-        return "holds checkpoints, but no config.yaml that says of which run" if saved else "holds other files"
+        return "holds checkpoints, but no config.yaml of their run" if saved else "holds other files"
 
     def _new(self, folder: Path, lock: FolderLock) -> RunFolder:
         atomic.write_text(folder / "config.yaml", self.config_yaml)
@@ -299,24 +306,24 @@ class _Opening:
             run.notes.append(f"{folder} holds a run whose steps are all done: only its summary and plots are left")
         elif checkpoint is None and any(folder.glob("global_step_*")):
             run.notes.append(
-                f"{folder} holds checkpoints that no run can go on from (of the model alone, or cut short): it starts "
+                f"{folder} holds checkpoints that no run can resume from (damaged, or only the model): it starts "
                 "again from step 0"
             )
         elif checkpoint is None:
-            run.notes.append(f"{folder} holds a run that had saved nothing yet: it starts again from step 0")
+            run.notes.append(f"{folder} holds a run without a checkpoint: it starts again from step 0")
         else:
-            run.notes.append(f"{folder} holds an unfinished run: going on from {checkpoint.name}")
+            run.notes.append(f"{folder} holds an unfinished run: resuming from {checkpoint.name}")
         if note := splitting_note(read_config(folder / "config.yaml"), self.config_yaml):
             run.notes.append(note)
         return run
 
     def _to_another_end(self, folder: Path, lock: FolderLock, checkpoint: Path) -> RunFolder:
-        # In this order: a kill in between leaves an unfinished run of another length, which goes on as well.
+        # In this order: a kill in between leaves an unfinished run of another length, which can be resumed too.
         for name in ("summary.json", TRAINED):
             (folder / name).unlink(missing_ok=True)
         atomic.write_text(folder / "config.yaml", self.config_yaml)
         run = self._earlier(folder, lock, checkpoint)
-        run.notes.append(f"{folder} holds a run of another length: going on from {checkpoint.name} to the new end")
+        run.notes.append(f"{folder} holds a run of another length: resuming from {checkpoint.name} to the new end")
         return run
 
     def _earlier(self, folder: Path, lock: FolderLock, checkpoint: Path | None) -> RunFolder:
@@ -337,18 +344,18 @@ class _Opening:
             return False
 
     def _other_length(self, folder: Path) -> bool:
-        """Whether the run in `folder` is this one but for its number of steps."""
+        """Whether the run in `folder` differs from this one only in its number of steps."""
         try:
             return self.resume and only_length_differs(self._differences(folder))
-        except UserError:  # damaged: a finished run is left as it is, and `_occupied` says why
+        except UserError:  # damaged: a finished run is left unchanged, and `_occupied` says why
             return False
 
     def _fault(self, differences: list[Difference], checkpoint: Path | None) -> str | None:
-        """Why the run can't go on under this config; "" where the config itself says enough; None if it can."""
+        """Why the run can't be resumed with this config; "" if the differences say enough; None if it can."""
         if not only_length_differs(differences):
             return ""
         if checkpoint is None or not self.has_state(checkpoint):
-            return "its last checkpoint holds the model alone: trainer.save_model_only"
+            return "its last checkpoint holds only the model: trainer.save_model_only"
         if self.tied_to_length is not None:
-            return f"{self.tied_to_length} ties its steps to how many there are in all"
+            return f"with {self.tied_to_length} its steps depend on their total number"
         return length_fault(differences, int(checkpoint.name.rpartition("_")[2]))

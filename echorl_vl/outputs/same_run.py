@@ -1,4 +1,4 @@
-"""Whether the run in a folder is the one that a config asks for: what differs, what of it matters, where it ends."""
+"""Compares the configuration of a run folder with the one of a new command: what differs, and whether it matters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Difference = tuple[str, Any, Any]  # dotted key, value in the folder's config, v
 
 MAX_STEPS, TOTAL_EPOCHS = "trainer.max_steps", "trainer.total_epochs"
 STEPS = frozenset({MAX_STEPS, TOTAL_EPOCHS})
-"""Keys that say where a run ends: it can go on to another number of steps where nothing else depends on that."""
+"""Keys that set the length of a run, which can be resumed with another length if nothing else depends on it."""
 
 SPLITTING_KEYS = frozenset(
     {
@@ -25,9 +25,9 @@ SPLITTING_KEYS = frozenset(
         "worker.actor.micro_batch_size_per_device_for_experience",
     }
 )
-"""How the work is split: the same numbers but for rounding."""
+"""Keys that set how the work is split: they change results only by rounding."""
 
-# Keys that say where and how often something is written, or how the work is split, not what is computed.
+# Keys that set where and how often something is written, or how the work is split, but not what is computed.
 HARMLESS_KEYS = SPLITTING_KEYS | {
     *(
         f"trainer.{name}"
@@ -58,12 +58,11 @@ HARMLESS_KEYS = SPLITTING_KEYS | {
 def config_differences(
     old_yaml: str, new_yaml: str, harmless: Callable[[str], bool] = HARMLESS_KEYS.__contains__
 ) -> list[Difference]:
-    """Dotted keys whose values differ between two configs, except those for which `harmless` is true; sorted.
+    """The dotted keys whose values differ between two configurations, sorted, except those that are `harmless`.
 
-    `trainer.total_epochs` is no difference where `trainer.max_steps` overrides it in both.
+    `trainer.total_epochs` is no difference if `trainer.max_steps` overrides it in both.
     """
-    flat = (_flatten(yaml.safe_load(text) or {}) for text in (old_yaml, new_yaml))
-    old, new = ({ALIASES.get(key, key): value for key, value in config.items()} for config in flat)
+    old, new = flat_config(old_yaml), flat_config(new_yaml)
     if old.get(MAX_STEPS) is not None and new.get(MAX_STEPS) is not None:
         old.pop(TOTAL_EPOCHS, None)
         new.pop(TOTAL_EPOCHS, None)
@@ -76,8 +75,13 @@ def config_differences(
     ]
 
 
+def flat_config(text: str) -> dict[str, Any]:
+    """Dotted key -> value of a config.yaml, old names of keys replaced by the new ones."""
+    return {ALIASES.get(key, key): value for key, value in _flatten(yaml.safe_load(text) or {}).items()}
+
+
 def splitting_note(old_yaml: str, new_yaml: str) -> str | None:
-    """What to say where the work is split in another way than before; None where it isn't."""
+    """A note if the work is split differently than before; None if not."""
     changed = config_differences(old_yaml, new_yaml, harmless=lambda key: key not in SPLITTING_KEYS)
     if not changed:
         return None
@@ -86,44 +90,46 @@ def splitting_note(old_yaml: str, new_yaml: str) -> str | None:
 
 
 def only_length_differs(differences: Sequence[Difference]) -> bool:
-    """Whether two configs ask for the same run, but for its number of steps."""
+    """Whether two configurations differ only in the number of steps."""
     return bool(differences) and all(key in STEPS for key, _, _ in differences)
 
 
 def length_fault(differences: Sequence[Difference], done: int) -> str | None:
-    """Why a run that has done `done` steps can't end where the new config says; None if it can.
+    """Why a run with `done` finished steps can't have the length of the new configuration; None if it can.
 
-    differences: of `only_length_differs`.
+    Args:
+        differences: differences for which `only_length_differs` is true.
+        done: finished steps.
     """
     changes = {key: (old, new) for key, old, new in differences}
     if MAX_STEPS not in changes:
         before, now = changes[TOTAL_EPOCHS]
-        return None if now > before else f"{TOTAL_EPOCHS} is below the {before} of before"
+        return None if now > before else f"{TOTAL_EPOCHS} was {before}, is {now} now"
     steps = changes[MAX_STEPS][1]
     if steps is None:
-        return f"{MAX_STEPS} is null, expected a number above the {done} steps that are done"
-    return None if steps > done else f"{MAX_STEPS} is {steps}, and {done} steps are done"
+        return f"{MAX_STEPS} is null, expected more than the {done} steps that are done"
+    return None if steps > done else f"{MAX_STEPS} is {steps}, but {done} steps are done"
 
 
 def read_config(path: Path) -> str:
-    """The text of a run folder's config.yaml. Raises UserError, with a way out, if it is not the config of a run."""
+    """The text of a run folder's config.yaml. Raises UserError, with a way out, if it is no configuration."""
     try:
         text = path.read_text(encoding="utf-8")
         if not isinstance(tree := yaml.safe_load(text), dict):
-            raise ValueError("it is empty" if tree is None else "it holds no keys")
+            raise ValueError("it is empty" if tree is None else "it has no keys")
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         why = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UserError(
-            f"{path} can't be read as a config ({why}), so nothing tells whether the run in this folder is the "
-            "one that is asked for. If it is, write the file again with "
+            f"{path} can't be read as a config ({why}), so the run in this folder can't be compared with this command. "
+            "If it is the same run, write the file again with "
             f"`{program('train', 'echorl_vl.train')} YOUR_CONFIG [key=value ...] --print-config > {path}`; else start "
-            "beside it with trainer.find_last_checkpoint=false."
+            "a new run in another folder with trainer.find_last_checkpoint=false."
         ) from error
     return text
 
 
 def show_differences(differences: Sequence[Difference]) -> str:
-    """One line a key."""
+    """One line a key: the value in the folder and the new value."""
     return "\n".join(f"  {key}: {_show(old)} there, {_show(new)} now" for key, old, new in differences)
 
 

@@ -1,8 +1,7 @@
-"""What may reach a terminal: text that others wrote is shown and never obeyed, and a console that lacks a character
-gets something like it.
+"""Makes text safe for a terminal: control sequences are escaped, and characters that a console lacks are replaced.
 
-Model output, questions, file names and the errors of reward functions hold what their authors like: sequences that
-clear the screen, set the title or hide text. All that is printed or drawn goes through `visible`.
+Model output, questions, file names and errors of reward functions can contain sequences that clear the screen, set the
+title or hide text. Everything that is printed or plotted goes through `visible`.
 """
 
 from __future__ import annotations
@@ -14,18 +13,18 @@ from typing import Any
 
 _KEPT = "\n\t"
 _HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (bidirectional, zero-width), surrogates, line separators
-# Characters of other categories that have no width or no ink: fillers, joiners, variation selectors but those of emoji.
+# Invisible characters of other categories: fillers, joiners, variation selectors except those of emoji.
 _INVISIBLE = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x3164, 0xFFA0}
 _INVISIBLE |= {*range(0xFE00, 0xFE0E), *range(0xE0100, 0xE01F0)}
 
-# What stands for a character of our own output on a console that can't encode it.
+# Replacements for characters of our own output on a console that can't encode them.
 _LIKE = {"±": "+-", "─": "-", "━": "=", "│": "|", "└": "`", "•": "*", "→": "->", "✓": "y", "✗": "n", "°": " deg"}
 _LIKE |= dict(zip("▁▂▃▄▅▆▇█", "12345678", strict=True))
 _HANDLER = "echorl_vl.plain"
 
 
 def visible(text: str) -> str:
-    """`text` with every character that a terminal obeys or hides as an escape: "\\x1b", "\\u202e", "\\u200b".
+    """Escapes every character that a terminal would interpret or hide: "\\x1b", "\\u202e", "\\u200b".
 
     Newlines and tabs stay. Idempotent.
     """
@@ -35,9 +34,9 @@ def visible(text: str) -> str:
 
 
 def prepare_console() -> None:
-    """Makes stdout and stderr take every character: one that they can't encode becomes something like it, or an escape.
+    """Makes stdout and stderr accept every character: what they can't encode is replaced or escaped.
 
-    For the start of a command line. Streams that can't be changed (closed, of a test) stay as they are.
+    Call it at the start of a command. Streams that can't be reconfigured (closed ones, those of a test) are left alone.
     """
     codecs.register_error(_HANDLER, _plain)
     for stream in (sys.stdout, sys.stderr):
@@ -46,7 +45,7 @@ def prepare_console() -> None:
 
 
 def print_error(error: Any) -> None:
-    """The line that a command ends with where something is the user's to mend."""
+    """Prints an error that the user can fix, as the last line of a command."""
     print(f"error: {visible(str(error))}", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Metrics of a run: metrics.jsonl always, TensorBoard, wandb and swanlab where `trainer.logger` asks for them."""
+"""Metrics of a run: metrics.jsonl always; TensorBoard, wandb and swanlab if `trainer.logger` lists them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from echorl_vl.outputs import atomic
 from echorl_vl.outputs.accounts import check_account
 from echorl_vl.outputs.run_folder import RunFolder
 
-# console is what `Display` shows; file is metrics.jsonl, which is written whether asked for or not.
+# console is `Display`; file is metrics.jsonl, which is always written.
 LOGGERS = ("console", "file", "tensorboard", "wandb", "swanlab")
 
 
@@ -33,14 +33,14 @@ class Tracker:
     """Writes one row of metrics a step. A context manager; `close` ends the services.
 
     Args:
-        run: the run folder. Rows of metrics.jsonl after `run.resume_step` are cut: those steps are done again, and the
-            file ends up as that of a run that was never stopped.
-        loggers: names out of `LOGGERS`.
+        run: the run folder. Rows of metrics.jsonl after `run.resume_step` are removed, because these steps are done
+            again: the file becomes that of a run that was never stopped.
+        loggers: names from `LOGGERS`.
         project, experiment: names for wandb and swanlab.
         config: the resolved config, for wandb and swanlab.
 
     Raises:
-        UserError: an unknown name, a service that isn't installed, or a folder that can't be written.
+        UserError: a name is unknown, a service is not installed, or the folder can't be written.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Tracker:
         loggers = [loggers] if isinstance(loggers, str) else list(loggers)
         for name in loggers:
             if name not in LOGGERS:
-                raise UserError(f"trainer.logger: unknown logger {name!r}; the known ones are {', '.join(LOGGERS)}")
+                raise UserError(f"trainer.logger: unknown logger {name!r}; known loggers: {', '.join(LOGGERS)}")
         self._path = run.metrics_file
         cut_after(self._path, run.resume_step if run.resumed else None)
         try:
@@ -72,20 +72,20 @@ class Tracker:
             self._services.append(_SwanLab(run, project, experiment, config))
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Writes the metrics of one step; they are on the disk when it returns.
+        """Writes the metrics of one step to the disk.
 
         A second call for the same step adds to its row. NaN and infinity become null in metrics.jsonl (JSON has
-        neither) and are left out elsewhere.
+        neither) and are not sent to the services.
 
         Raises:
             ValueError: `step` is before the last one.
-            UserError: the disk is full (the rows so far are whole), or the file is gone.
+            UserError: the disk is full (earlier rows stay complete), or the file is gone.
         """
         values = {name: _plain(value) for name, value in metrics.items()}
         if not self._path.exists():
             raise UserError(
-                f"{self._path} is gone: it, or the folder of the run, was moved or removed while the run was writing "
-                "it. The run stops here; once it is back, the same command goes on from the newest checkpoint."
+                f"{self._path} is gone: the file or the run folder was moved or removed during the run. The run stops "
+                "here; once it is back, the same command resumes from the newest checkpoint."
             )
         if self._last is not None and step < self._last["step"]:
             raise ValueError(f"metrics of step {step} come after those of step {self._last['step']}")
@@ -117,7 +117,7 @@ class Tracker:
         try:
             line = (json.dumps(row, allow_nan=False) + "\n").encode()
             while line:
-                line = line[self._file.write(line) :]  # an unbuffered write may take only a part
+                line = line[self._file.write(line) :]  # an unbuffered write may write only a part
             os.fsync(self._file.fileno())
         except OSError as error:
             failure = atomic.disk_error(self._path, error)
@@ -132,7 +132,7 @@ class Tracker:
 
 
 def check_loggers(loggers: Sequence[str]) -> None:
-    """Raises UserError, before a model is loaded, for a service that is not installed or has no account."""
+    """Raises UserError, before a model is loaded, if a service is not installed or has no account."""
     for name in loggers:
         if name in _INSTALL and importlib.util.find_spec(name) is None:
             raise _not_installed(name)
@@ -140,17 +140,19 @@ def check_loggers(loggers: Sequence[str]) -> None:
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl (or of the run folder that holds it), in the order of their steps; null stays None.
+    """Reads the rows of a metrics.jsonl, given its path or its run folder; null becomes None.
 
-    A last line that a killed run left half-written is passed over. Raises UserError, with the line number, for a line
-    in the middle that is no row, and for a missing file.
+    An incomplete last line, as a killed run leaves it, is ignored.
+
+    Raises:
+        UserError: the file is missing, or another line is no row; names its number.
     """
     path = Path(path)
     path = path / "metrics.jsonl" if path.is_dir() else path
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     except OSError as error:
-        raise UserError(f"{path} can't be read: {error.strerror}. Is this the folder of a run?") from error
+        raise UserError(f"{path} can't be read: {error.strerror}. Is this a run folder?") from error
     rows = []
     for number, line in enumerate(lines, 1):
         try:
@@ -161,21 +163,21 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
                 break
             raise UserError(
                 f'{path}, line {number}: not a row of metrics (expected an object with "step", a whole number from 0). '
-                "The file was damaged: remove that line to go on without it"
+                "The file is damaged: remove that line to continue without it"
             ) from error
         rows.append(row)
     return rows
 
 
 def _step(value: Any) -> int:
-    """A training step as it stands in a row. Raises ValueError or TypeError for what is none."""
+    """Checks the training step of a row. Raises ValueError or TypeError if it is none."""
     if isinstance(value, bool) or not 0 <= value < 2**53 or value != int(value):  # NaN and infinity are in no range
         raise ValueError(f"no step: {value!r}")
     return int(value)
 
 
 def lost_rows(run: RunFolder) -> str | None:
-    """What to say where metrics.jsonl lacks rows of steps before the checkpoint that `run` goes on from; else None."""
+    """A note if metrics.jsonl lacks steps before the checkpoint that `run` resumes from; else None."""
     if not run.resume_step:
         return None
     path = run.metrics_file
@@ -184,12 +186,13 @@ def lost_rows(run: RunFolder) -> str | None:
     missing = [step for step in range(first, run.resume_step + 1) if step not in steps]
     if not missing:
         return None
-    what = "is missing" if not path.exists() else f"lacks {len(missing)} rows from step {missing[0]} on"
-    return f"{path} {what}: they were removed or never reached the disk, and summary and plots go without them"
+    rows = "1 row" if len(missing) == 1 else f"{len(missing)} rows"
+    what = f"lacks {rows} from step {missing[0]} on" if path.exists() else "is missing"
+    return f"{path} {what}: they were removed or never reached the disk. Summary and plots are made without them"
 
 
 def cut_after(path: Path, step: int | None) -> None:
-    """Rewrites metrics.jsonl without the rows after `step` (None: none is cut) and without a half-written last line."""
+    """Removes the rows after `step` (None: no row) and an incomplete last line from metrics.jsonl."""
     if not path.exists():
         return
     rows = read_metrics(path)
@@ -204,7 +207,7 @@ def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _plain(value: Any) -> float | int | None:
-    """A Python number from a Python, numpy or 0-d torch one; None for NaN and infinity."""
+    """A Python, numpy or 0-d torch number as a Python number; None for NaN and infinity."""
     value = value.item() if hasattr(value, "item") else value
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
@@ -216,7 +219,7 @@ class _TensorBoard:
         _optional("tensorboard")
         from torch.utils.tensorboard import SummaryWriter
 
-        # Steps that were written after the checkpoint and are done again replace their first version.
+        # Steps after the checkpoint are done again: they replace what was written before.
         purge_step = run.resume_step + 1 if run.resumed else None
         self._writer = SummaryWriter(str(run.path / "tensorboard"), purge_step=purge_step)
 
@@ -257,7 +260,7 @@ class _SwanLab:
             config=dict(config or {}),
             logdir=str(run.path / "swanlog"),
             mode=os.getenv("SWANLAB_MODE", "cloud"),
-            id=run.run_id.ljust(21, "0"),  # swanlab wants 21 characters
+            id=run.run_id.ljust(21, "0"),  # swanlab expects 21 characters
             resume="allow",
         )
 
@@ -277,5 +280,5 @@ def _optional(name: str):
 
 def _not_installed(name: str) -> UserError:
     return UserError(
-        f"trainer.logger asks for {name}, which is not installed: {_INSTALL[name]}, or leave it out of trainer.logger"
+        f"trainer.logger asks for {name}, which is not installed: {_INSTALL[name]}, or remove it from trainer.logger"
     )

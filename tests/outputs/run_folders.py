@@ -1,4 +1,4 @@
-"""Run folders with empty checkpoints, for the tests of where a run goes and when it goes on."""
+"""Run folders with empty checkpoints, for tests of the choice of a folder and of resuming."""
 
 from __future__ import annotations
 

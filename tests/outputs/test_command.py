@@ -1,4 +1,4 @@
-"""Commands whose console fills up or goes away, and options of `show` that make no sense."""
+"""Commands whose output fails, and invalid options of `show`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(tmp_path_factory) -> Path:
 
 
 def shell(line: str, folder: Path) -> tuple[int, str]:
-    """Exit status of what stands before `::` (a redirection or pipe), and its stderr; `$PYTHON` is this interpreter."""
+    """Exit status and stderr of the command before `::`, with the redirection or pipe after it."""
     command, _, redirection = line.partition("::")
     environment = os.environ | {"PYTHON": sys.executable, "RUN": str(folder), "OMP_NUM_THREADS": "1"}
     script = f"{{ {command}; echo $? > $RUN/status; }} {redirection}"
@@ -47,7 +47,7 @@ def shell(line: str, folder: Path) -> tuple[int, str]:
         pytest.param("$PYTHON -m eval.run --list", 0, marks=pytest.mark.slow),
     ],
 )
-def test_a_full_disk_behind_stdout_is_said_and_no_traceback(run: Path, line: str, status: int) -> None:
+def test_a_full_disk_behind_stdout_is_reported_without_a_traceback(run: Path, line: str, status: int) -> None:
     found, stderr = shell(f"{line}:: > /dev/full", run)
     assert "Traceback" not in stderr and "Exception ignored" not in stderr
     assert "stdout can't be written (No space left on device)" in stderr
@@ -55,7 +55,7 @@ def test_a_full_disk_behind_stdout_is_said_and_no_traceback(run: Path, line: str
 
 
 @pytest.mark.parametrize("redirection", ["| true", ">&-"])
-def test_a_reader_that_has_left_is_no_failure(run: Path, redirection: str) -> None:
+def test_a_reader_that_has_exited_is_no_failure(run: Path, redirection: str) -> None:
     status, stderr = shell(f"$PYTHON -m echorl_vl.outputs.show $RUN --count 99:: {redirection}", run)
     assert "Traceback" not in stderr and status == 0
 
@@ -69,7 +69,7 @@ def test_ctrl_c_ends_a_command_with_its_status(capsys) -> None:
 
 
 @pytest.mark.parametrize("count", ["-1", "0", "x", "1.5"])
-def test_a_count_that_is_none_is_refused(run: Path, capsys, count: str) -> None:
+def test_an_invalid_count_is_refused(run: Path, capsys, count: str) -> None:
     with pytest.raises(SystemExit) as stopped:
         show.main([str(run), f"--count={count}"])
     assert stopped.value.code == 2
@@ -84,7 +84,7 @@ def test_a_group_that_is_not_there_is_an_error(run: Path, capsys) -> None:
 
 
 def test_answers_are_correct_or_incorrect(run: Path, capsys) -> None:
-    """And the words of before do the same."""
+    """The filters `right` and `wrong` of older versions still work."""
     shown = {}
     for word in ("correct", "right", "incorrect", "wrong"):
         assert show.main([str(run), "--only", word]) == 0
@@ -92,7 +92,7 @@ def test_answers_are_correct_or_incorrect(run: Path, capsys) -> None:
     assert shown["correct"] == shown["right"] != shown["incorrect"] == shown["wrong"]
     assert "ground truth: " in shown["correct"]
     for text in shown.values():
-        assert "right answer" not in text and "wrong" not in text
+        assert not any(f"{word} answer" in text for word in ("right", "wrong"))
     with pytest.raises(SystemExit):
         show.main(["--help"])
     out = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Run folders that are damaged, in the way of something else or unwritable: each is named, and nothing is lost."""
+"""Run folders that are damaged, obstructed or unwritable: the error names them, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_finished_run_with_a_damaged_config_stays(tmp_path):
         assert "config.yaml can't be read as a config (it is empty)" in run.notes[0]
 
 
-def test_checkpoints_without_a_config_are_said(tmp_path):
+def test_checkpoints_without_a_config_are_named(tmp_path):
     folder = saved_run(tmp_path / "run", 2)
     (folder / "config.yaml").unlink()
     with start(folder) as run:
@@ -90,7 +90,7 @@ def test_checkpoints_without_a_config_are_said(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b'{"resumed": 3}', b"\xff\xfe", b"3"])
-def test_a_damaged_environment_is_said_and_written_anew(tmp_path, content):
+def test_a_damaged_environment_is_noted_and_written_anew(tmp_path, content):
     folder = saved_run(tmp_path / "run", 2)
     (folder / "environment.json").write_bytes(content)
     with start(folder) as run:

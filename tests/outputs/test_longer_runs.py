@@ -1,4 +1,4 @@
-"""A run that goes on to more steps than it was started for, and when it does not."""
+"""Resuming a run with more steps than before, and when that is refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LONGER = CONFIG.replace("max_steps: 10", "max_steps: 20")
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_a_run_goes_on_to_more_steps(tmp_path, finished):
+def test_a_run_is_resumed_with_more_steps(tmp_path, finished):
     folder = saved_run(tmp_path / "run", 5, 10 if finished else 6, finished=finished)
     with start(folder, LONGER) as run:
         assert run.path == folder and run.resumed and not run.trained
@@ -20,7 +20,7 @@ def test_a_run_goes_on_to_more_steps(tmp_path, finished):
         assert "another length" in run.notes[-1]
     assert (folder / "config.yaml").read_text() == LONGER
     assert not (folder / "summary.json").exists()
-    with start(folder, LONGER) as run:  # killed at once: it goes on all the same
+    with start(folder, LONGER) as run:  # killed at once: it is resumed all the same
         assert run.path == folder and run.resume_step == (10 if finished else 6)
         run.finish()
     with start(folder, LONGER) as run:
@@ -46,7 +46,7 @@ def test_epochs_count_only_without_max_steps(tmp_path):
     epochs = "trainer: {max_steps: null, total_epochs: 2}\n"
     folder = saved_run(tmp_path / "run", 10, config=epochs, finished=True)
     with start(folder, epochs.replace("2", "1")) as run:
-        assert run.path.name == "run_2" and "below the 2 of before" in run.notes[0]
+        assert run.path.name == "run_2" and "trainer.total_epochs was 2, is 1 now" in run.notes[0]
     with start(tmp_path / "other", epochs.replace("null", "10")) as run:
         (run.path / "global_step_3").mkdir()
     with start(tmp_path / "other", epochs.replace("null", "10").replace("2", "7")) as run:
@@ -62,14 +62,18 @@ def test_epochs_count_only_without_max_steps(tmp_path):
         (
             LONGER,
             {"tied_to_length": "worker.actor.optim.lr_scheduler_type = cosine"},
-            "lr_scheduler_type = cosine ties",
+            "lr_scheduler_type = cosine its steps depend",
         ),
-        (LONGER, {"has_state": lambda checkpoint: False}, "the model alone: trainer.save_model_only"),
-        (CONFIG.replace("max_steps: 10", "max_steps: 4"), {}, "trainer.max_steps is 4, and 10 steps are done"),
-        (CONFIG.replace("max_steps: 10", "max_steps: null"), {}, "trainer.max_steps is null, expected a number above"),
+        (LONGER, {"has_state": lambda checkpoint: False}, "holds only the model: trainer.save_model_only"),
+        (CONFIG.replace("max_steps: 10", "max_steps: 4"), {}, "trainer.max_steps is 4, but 10 steps are done"),
+        (
+            CONFIG.replace("max_steps: 10", "max_steps: null"),
+            {},
+            "trainer.max_steps is null, expected more than",
+        ),
     ],
 )
-def test_a_run_that_cannot_go_on_to_another_length_says_why(tmp_path, config, more, why):
+def test_a_run_that_cannot_have_another_length_says_why(tmp_path, config, more, why):
     folder = saved_run(tmp_path / "run", 10, finished=True)
     before = files(folder)
     with start(folder, config, **more) as run:
@@ -87,7 +91,7 @@ def test_a_run_of_another_config_is_not_made_longer(tmp_path):
         assert run.path.name == "run_2" and run.notes[0].endswith(f"holds a finished run; this run goes to {run.path}")
 
 
-def test_a_run_whose_steps_are_done_has_only_its_end_left(tmp_path):
+def test_a_run_whose_steps_are_done_trains_no_more(tmp_path):
     folder = saved_run(tmp_path / "run", 10)
     with start(folder) as run:
         assert not run.trained

@@ -1,4 +1,4 @@
-"""Warnings of libraries that a user can do nothing about stay off the console; those about a model don't."""
+"""Warnings of libraries that a user can't act on are hidden; those about a model are shown."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NEWS = "Some weights of Qwen2ForCausalLM were not initialized from the checkpoin
 
 @pytest.fixture
 def logged(monkeypatch):
-    """What transformers' own handler writes."""
+    """The output of transformers' log handler."""
     transformers_logging.get_logger()
     (handler, *_) = logging.getLogger("transformers").handlers
     out = io.StringIO()
@@ -35,14 +35,14 @@ def logged(monkeypatch):
     return out
 
 
-def test_future_warnings_and_advice_are_hidden_and_news_of_a_model_is_not(logged, monkeypatch):
+def test_future_warnings_and_advice_are_hidden_but_messages_about_a_model_are_not(logged, monkeypatch):
     monkeypatch.setattr("sys.warnoptions", [])
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         quiet_libraries()
         warnings.warn("this will change", FutureWarning, stacklevel=1)
-        warnings.warn("the picture is large", UserWarning, stacklevel=1)
-    assert [str(one.message) for one in seen] == ["the picture is large"]
+        warnings.warn("the image is large", UserWarning, stacklevel=1)
+    assert [str(one.message) for one in seen] == ["the image is large"]
     logger = transformers_logging.get_logger("transformers.modeling_utils")
     for line in (*ADVICE, NEWS):
         logger.warning(line)
@@ -50,7 +50,7 @@ def test_future_warnings_and_advice_are_hidden_and_news_of_a_model_is_not(logged
     assert line.endswith(NEWS)
 
 
-def test_the_user_s_own_choice_of_warnings_stays(logged, monkeypatch):
+def test_warnings_that_the_user_asked_for_are_shown(logged, monkeypatch):
     monkeypatch.setattr("sys.warnoptions", ["default"])
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
@@ -60,7 +60,7 @@ def test_the_user_s_own_choice_of_warnings_stays(logged, monkeypatch):
 
 
 def test_trainings_and_evaluations_are_quiet(logged, monkeypatch):
-    """Both call it before they open a model."""
+    """Both hide the advice before they load a model."""
 
     def opened(*_):
         transformers_logging.get_logger("transformers.x").warning(ADVICE[0])

@@ -1,4 +1,4 @@
-"""Where a run goes, when it goes on, and that nothing is ever overwritten."""
+"""The folder of a run, when a run is resumed, and that nothing is ever overwritten."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_finished_runs_stay_and_the_next_gets_a_number(tmp_path):
         assert str(run.path) in run.notes[-1]
 
 
-def test_an_unfinished_run_goes_on(tmp_path):
+def test_an_unfinished_run_is_resumed(tmp_path):
     with start(tmp_path / "run") as run:
         run.write_environment("cpu", 1)
         first = run.run_id
@@ -58,7 +58,7 @@ def test_an_unfinished_run_goes_on(tmp_path):
         assert run.checkpoint == run.path / "global_step_8"
         assert run.resume_step == 8
         assert run.run_id == first
-        assert "going on from global_step_8" in run.notes[-1]
+        assert "resuming from global_step_8" in run.notes[-1]
         assert (run.path / "config.yaml").read_text() == CONFIG
         run.write_environment("cuda", 1)
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
@@ -66,7 +66,7 @@ def test_an_unfinished_run_goes_on(tmp_path):
     assert [(e["from_step"], e["device"]) for e in environment["resumed"]] == [(8, "cuda")]
 
 
-def test_an_unfinished_run_after_a_finished_one_goes_on(tmp_path):
+def test_an_unfinished_run_after_a_finished_one_is_resumed(tmp_path):
     with start(tmp_path / "run") as run:
         run.finish()
     with start(tmp_path / "run") as run:
@@ -83,10 +83,10 @@ def test_killed_before_the_first_checkpoint_starts_again_in_place(tmp_path):
         assert run.resumed
         assert run.resume_step == 0
     other = CONFIG.replace("seed: 1", "seed: 2")
-    with start(tmp_path / "run", other) as run:  # a start that failed left nothing but its config: the folder is free
+    with start(tmp_path / "run", other) as run:  # a failed start left only its config: the folder is free
         assert run.path.name == "run" and (run.path / "config.yaml").read_text() == other
     (tmp_path / "run/metrics.jsonl").write_text('{"step": 1}\n')
-    with start(tmp_path / "run", CONFIG) as run:  # steps of another config, but no checkpoint: they stay
+    with start(tmp_path / "run", CONFIG) as run:  # steps of another config without a checkpoint stay
         assert run.path.name == "run_2"
         assert "another config" in run.notes[0]
 
@@ -103,7 +103,7 @@ def test_another_config_is_an_error_that_lists_the_keys(tmp_path):
     assert "trainer.experiment_name" in text
     assert "trainer.find_last_checkpoint=false" in text
     assert files(tmp_path) == before
-    start(tmp_path / "run").close()  # the lock was let go
+    start(tmp_path / "run").close()  # the lock was released
 
 
 def test_without_resume_an_unfinished_run_stays(tmp_path):
@@ -154,7 +154,7 @@ def test_two_processes_never_write_one_folder(tmp_path):
     (tmp_path / "run_2" / "config.yaml").rename(tmp_path / "elsewhere.yaml")
     (tmp_path / "run_2" / ".lock").unlink()
     (tmp_path / "run_2").rmdir()
-    with start(tmp_path / "run") as run:  # kill -9 let the lock go
+    with start(tmp_path / "run") as run:  # kill -9 released the lock
         assert run.path.name == "run"
 
 
@@ -212,7 +212,7 @@ def test_config_differences_are_dotted_and_skip_harmless_keys():
     assert config_differences("a: {}\n", "a: {}\n") == []
 
 
-def test_threads_and_micro_batches_of_another_size_are_said(tmp_path):
+def test_changed_threads_and_micro_batches_are_noted(tmp_path):
     config = CONFIG + "worker: {actor: {micro_batch_size_per_device_for_update: 8}}\n"
     folder = saved_run(tmp_path / "run", 2, config=config)
     environment = json.loads((folder / "environment.json").read_text())
@@ -225,5 +225,5 @@ def test_threads_and_micro_batches_of_another_size_are_said(tmp_path):
         assert "micro_batch_size_per_device_for_update was 8, is 4 now: the last digits may differ" in run.notes[-1]
         (note,) = run.write_environment("cpu", 1)
     assert "torch_threads was 77, is" in note and "the last digits may differ" in note
-    with start(folder, config) as run:  # compared with the piece before, not with the first
+    with start(folder, config) as run:  # compared with the last start, not with the first
         assert run.write_environment("cpu", 1) == []

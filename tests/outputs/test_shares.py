@@ -1,4 +1,4 @@
-"""A standard error is never 0 because all trials came out the same."""
+"""A standard error is not 0 because all trials have the same result."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from scipy.stats import binomtest
 from echorl_vl.shares import clustered_standard_error, known_error, wilson_error, wilson_interval
 
 
-@pytest.mark.parametrize(("right", "n", "z"), [(0, 6, 1.0), (6, 6, 1.0), (3, 10, 1.96), (1, 2, 0.5), (0, 200, 1.96)])
-def test_the_interval_holds_the_shares_that_are_near_enough(right, n, z):
-    """By its definition: p is in it where |right / n - p| <= z sqrt(p (1 - p) / n); looked for on a grid."""
-    inside = [p for p in (i / 20_000 for i in range(20_001)) if abs(right / n - p) <= z * math.sqrt(p * (1 - p) / n)]
-    low, high = wilson_interval(right / n, n, z)
+@pytest.mark.parametrize(("correct", "n", "z"), [(0, 6, 1.0), (6, 6, 1.0), (3, 10, 1.96), (1, 2, 0.5), (0, 200, 1.96)])
+def test_the_interval_contains_the_shares_within_z_errors(correct, n, z):
+    """By its definition: p is in it if |correct / n - p| <= z sqrt(p (1 - p) / n); looked for on a grid."""
+    inside = [p for p in (i / 20_000 for i in range(20_001)) if abs(correct / n - p) <= z * math.sqrt(p * (1 - p) / n)]
+    low, high = wilson_interval(correct / n, n, z)
     assert low == pytest.approx(inside[0], abs=1e-4) and high == pytest.approx(inside[-1], abs=1e-4)
 
 
@@ -41,7 +41,7 @@ def test_of_a_validation(accuracy):
     assert math.isnan(clustered_standard_error([accuracy], 1))
 
 
-def test_of_problems_that_are_all_half_right():
+def test_of_problems_that_are_all_half_correct():
     halves, thirds = clustered_standard_error([1.0, 0.0] * 4, 2), clustered_standard_error([1.0, 0.0, 0.0] * 7, 3)
     assert [halves, thirds] == pytest.approx([wilson_error(0.5, 4), wilson_error(1 / 3, 7)])
     assert halves > 0.2 and thirds > 0.1

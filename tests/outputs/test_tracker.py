@@ -1,4 +1,4 @@
-"""metrics.jsonl: one whole row a step, and after a resume the file of a run that was never stopped."""
+"""metrics.jsonl: one complete row a step, and after a resume the file of a run that was never stopped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from echorl_vl.outputs.tracker import Tracker, lost_rows, read_metrics
 
 
 def run_at(path, step: int | None = None, run_id: str = "0123456789abcdef"):
-    """What a Tracker needs of a RunFolder; `step`: resumed from there."""
+    """A stand-in for a RunFolder; `step` is the step it resumes from."""
     return SimpleNamespace(
         path=path, metrics_file=path / "metrics.jsonl", resume_step=step or 0, resumed=step is not None, run_id=run_id
     )
@@ -50,7 +50,7 @@ def test_a_second_call_adds_to_the_row(tmp_path):
     ]
 
 
-def test_resume_cuts_the_rows_that_are_done_again(tmp_path):
+def test_resume_removes_the_rows_that_are_done_again(tmp_path):
     with Tracker(run_at(tmp_path)) as tracker:
         for step in range(6):
             tracker.log(step, {"a": float(step)})
@@ -74,8 +74,8 @@ def test_resume_with_a_row_that_lacks_only_its_newline(tmp_path):
 
 @pytest.mark.parametrize("torn", [b'{"step": 4, "ti', b'{"step": 4', b"\x00" * 40, b"{", b"nonsense"])
 @pytest.mark.parametrize("resumed_at", [3, 2, None])
-def test_a_torn_last_row_is_cut(tmp_path, torn, resumed_at):
-    """A power cut leaves a part of a row, or a block of zeros: nothing is glued to it."""
+def test_an_incomplete_last_row_is_removed(tmp_path, torn, resumed_at):
+    """A power cut leaves a part of a row or a block of zeros, to which nothing must be appended."""
     rows = [{"step": step, "time": 2e9} for step in (1, 2, 3)]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (tmp_path / "metrics.jsonl").write_bytes(text.encode() + torn)
@@ -85,16 +85,16 @@ def test_a_torn_last_row_is_cut(tmp_path, torn, resumed_at):
     assert [row["step"] for row in rows_of(tmp_path)] == [1, 2, 3, 4, 5]
 
 
-def test_rows_that_are_lost_are_said(tmp_path):
+def test_lost_rows_are_noted(tmp_path):
     run, path = run_at(tmp_path, 4), tmp_path / "metrics.jsonl"
     assert "metrics.jsonl is missing" in lost_rows(run)
     path.write_text("")
     assert "lacks 4 rows from step 1 on" in lost_rows(run)
     path.write_text("".join(json.dumps({"step": step}) + "\n" for step in (0, 1, 2, 4)))
-    assert "lacks 1 rows from step 3 on" in lost_rows(run)
+    assert "lacks 1 row from step 3 on" in lost_rows(run)
     path.write_text("".join(json.dumps({"step": step}) + "\n" for step in (1, 2, 3, 4, 5)))
     assert lost_rows(run) is None
-    path.write_text("".join(json.dumps({"step": step}) + "\n" for step in (3, 4)))  # a run that began from a checkpoint
+    path.write_text("".join(json.dumps({"step": step}) + "\n" for step in (3, 4)))  # started from a checkpoint
     assert lost_rows(run) is None
     assert lost_rows(run_at(tmp_path)) is None
 
@@ -110,12 +110,12 @@ def test_a_file_that_is_gone_is_an_error(tmp_path):
     assert not folder.exists()
 
 
-def test_a_full_disk_leaves_whole_rows(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_complete_rows(tmp_path, monkeypatch):
     with Tracker(run_at(tmp_path)) as tracker:
         tracker.log(1, {"a": 1.0})
 
         class Full:
-            """Takes half of a line, then refuses."""
+            """Writes half of a line, then fails."""
 
             def __init__(self, file):
                 self.file, self.wrote = file, False

@@ -82,7 +82,7 @@ def test_finished_run_is_extended_to_more_steps(tmp_path) -> None:
     host = Host()
     assert train(recipe(tmp_path / "run", "trainer.max_steps=2"), host)[0] == 0
     status, output = train(recipe(tmp_path / "run", "trainer.max_steps=3"), host)
-    assert status == 0 and host.began == [0, 2] and "going on from global_step_2 to the new end" in output
+    assert status == 0 and host.began == [0, 2] and "resuming from global_step_2 to the new end" in output
     cosine = "worker.actor.optim.lr_scheduler_type=cosine"
     train(recipe(tmp_path / "other", "trainer.max_steps=2", cosine), host)
     _, output = train(recipe(tmp_path / "other", "trainer.max_steps=3", cosine), host)
@@ -99,7 +99,7 @@ def test_stopped_run_with_save_model_only_starts_again(tmp_path) -> None:
     host.stops = False
     status, output = train(config, host)
     assert status == 0 and host.began == [0, 0]
-    assert "holds checkpoints that no run can go on from" in output
+    assert "holds checkpoints that no run can resume from" in output
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_a_resumed_run_leaves_out_the_same_rows(run, broken, monkeypatch, tmp_pa
         with pytest.raises(Killed):
             run(*settings, folder=folder)
     again = run(*settings, folder=folder)
-    assert again.status == 0 and "going on from global_step_2" in again.output, again.output
+    assert again.status == 0 and "resuming from global_step_2" in again.output, again.output
     assert again.repeatable() == whole.repeatable() and "their order differs" not in again.output
     broken(more=True)
     longer = run(*settings[:2], "trainer.max_steps=4", "trainer.save_freq=1", folder=folder)

@@ -66,7 +66,7 @@ def test_a_run_killed_by_sigkill_resumes_with_the_same_numbers(start_process, tm
     killed.wait()
     assert not (tmp_path / "killed/global_step_6").exists()
     output = finish(start_process(tmp_path / "killed", *SETTINGS))
-    assert "going on from global_step_2" in output or "going on from global_step_4" in output
+    assert "resuming from global_step_2" in output or "resuming from global_step_4" in output
     assert_same(outcome(tmp_path / "whole"), outcome(tmp_path / "killed"))
 
 
@@ -107,7 +107,7 @@ def test_with_save_model_only_a_killed_run_resumes(run, monkeypatch, tmp_path) -
             run(*settings, folder=killed)
     assert states(killed) == ["global_step_2"]
     again = run(*settings, folder=killed)
-    assert again.status == 0 and "going on from global_step_2" in again.output, again.output
+    assert again.status == 0 and "resuming from global_step_2" in again.output, again.output
     assert_same(outcome(whole.folder, 3), outcome(killed, 3))
     assert states(killed) == []
 
@@ -152,7 +152,7 @@ def test_a_longer_run_resumes_at_the_end_of_a_finished_one(run, tmp_path) -> Non
     assert whole.status == short.status == 0
     longer = run(*settings, "trainer.max_steps=3", folder=tmp_path / "run")
     assert longer.status == 0, longer.output
-    assert "going on from global_step_2 to the new end" in " ".join(longer.output.split())
+    assert "resuming from global_step_2 to the new end" in " ".join(longer.output.split())
     assert longer.summary["steps"] == 3 and not (tmp_path / "run_2").exists()
     assert_same(outcome(whole.folder, 3), outcome(longer.folder, 3))
     decays = run(
