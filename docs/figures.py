@@ -6,21 +6,23 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-import pyarrow.parquet as pq
 from matplotlib.patches import Rectangle
+
+from echorl_vl.outputs.entropy_scale import EntropyScale
+from echorl_vl.outputs.plot_rollouts import CORRECT, INCORRECT, entropy_colour, entropy_legend
+from echorl_vl.outputs.plot_style import BLUE, INK, MUTED, new_figure, save, style
+from echorl_vl.outputs.rollout_files import read_rollouts
 
 OUT = Path(__file__).parent / "figures"
 MOST = 6  # rollouts in the figure
+WIDTH, LEFT, POINTS = 8.6, 1.05, 8.6  # inches, inches, points
+CHARACTER = 0.605 * POINTS / 72  # inches
 
 
 def rollouts(run: Path, step: int | None) -> list[dict[str, Any]]:
     files = sorted((run / "rollouts").glob("*.parquet"))
     file = next(file for file in reversed(files) if step is None or int(file.stem.rpartition("_")[2]) == step)
-    return pq.read_table(file).to_pylist()
+    return read_rollouts(file)
 
 
 def shown(rows: list[dict[str, Any]], group: int | None) -> list[dict[str, Any]]:
@@ -45,35 +47,56 @@ def shown(rows: list[dict[str, Any]], group: int | None) -> list[dict[str, Any]]
     raise SystemExit("no group has correct rollouts, incorrect rollouts and a clip that ends before the last step")
 
 
-def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    plt.rcParams.update({"font.family": "DejaVu Sans", "font.size": 9})
-    most = max(entropy for row in rows for entropy in row["step_entropies"])
-    width = max(sum(len(text.strip()) + 3 for text in row["step_texts"]) for row in rows)
-    figure, axes = plt.subplots(figsize=(0.085 * (width + 12), 0.5 * len(rows) + 1.3))
-    colors = matplotlib.colormaps["YlOrRd"]
-    for y, row in enumerate(rows):
-        x = 0.0
-        for number, (text, entropy) in enumerate(zip(row["step_texts"], row["step_entropies"], strict=True)):
-            size = len(text.strip()) + 3
-            axes.add_patch(Rectangle((x, y), size - 0.4, 0.72, color=colors(0.75 * entropy / most), lw=0))
-            axes.text(
-                x + size / 2 - 0.2, y + 0.36, text.strip(), ha="center", va="center", family="monospace", size=7.5
-            )
-            x += size
-            if row["is_clip_source"] and number == row["clip_step"]:
-                axes.add_patch(Rectangle((-0.4, y - 0.08), x, 0.88, fill=False, ec="#0b5394", lw=2))
-        mark, color = ("correct", "#1a7f37") if row["verified"] else ("incorrect", "#b42318")
-        axes.text(-1.5, y + 0.36, mark, ha="right", va="center", color=color)
-    axes.set(xlim=(-12, width + 1), ylim=(len(rows), -0.3))
-    axes.axis("off")
-    question = rows[0]["question"].replace("<image>", "").strip()
-    axes.set_title(f"{question}   ground truth: {rows[0]['answer']}", loc="left", size=11)
-    scale = plt.cm.ScalarMappable(cmap=colors.resampled(256), norm=plt.Normalize(0, most / 0.75))
-    bar = figure.colorbar(scale, ax=axes, orientation="horizontal", fraction=0.05, pad=0.03, aspect=60)
-    bar.set_label("mean entropy of the step, nats; blue: the EchoClip")
-    bar.ax.set_xlim(0, most)
-    path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=150, bbox_inches="tight")
+def draw(rows: list[dict[str, Any]], scale: EntropyScale, path: Path) -> None:
+    """Draw one line per rollout and one box per step; long rollouts continue on the next line."""
+    lines = [(row, line) for row in rows for line in _lines(row)]
+    height = 0.36 * len(lines) + 0.12 * len(rows) + 1.3
+    with style():
+        figure = new_figure(WIDTH, height)
+        axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+        axes.set(xlim=(0, WIDTH), ylim=(0, height))
+        axes.set_axis_off()
+        question = rows[0]["question"].replace("<image>", "").strip()
+        axes.text(0.15, height - 0.3, f"{question}   Ground truth: {rows[0]['answer']}", fontsize=12, weight="bold")
+        axes.text(0.15, height - 0.55, "Blue: the EchoClip", color=BLUE, fontsize=9.5, weight="bold")
+        if scale.note():
+            axes.text(1.6, height - 0.55, f"All rollouts of the step: {scale.note()}", color=MUTED, fontsize=9)
+        y = height - 0.85
+        for row in rows:
+            verdict, colour = ("correct", CORRECT) if row["verified"] else ("incorrect", INCORRECT)
+            axes.text(LEFT - 0.15, y - 0.16, verdict, ha="right", va="center", color=colour)
+            for line in _lines(row):
+                x = LEFT
+                for number, text in line:
+                    width = CHARACTER * (len(text) + 1.5)
+                    entropy = row["step_entropies"][number]
+                    ink = "white" if (scale.position(entropy) or 0.0) > 0.75 else INK
+                    in_clip = row["is_clip_source"] and number <= row["clip_step"]
+                    colour = entropy_colour(scale, entropy)
+                    axes.add_patch(Rectangle((x, y - 0.3), width - 0.04, 0.28, facecolor=colour, linewidth=0))
+                    if in_clip:
+                        axes.plot([x, x + width - 0.04], [y - 0.33] * 2, color=BLUE, linewidth=2.5)
+                    place = (x + width / 2 - 0.02, y - 0.16)
+                    axes.text(*place, text, ha="center", va="center", family="monospace", fontsize=POINTS, color=ink)
+                    x += width
+                y -= 0.36
+            y -= 0.12
+        entropy_legend(figure, (0.72, 1 - 0.35 / height, 0.24, 0.12 / height), scale)
+        save(figure, path)
+
+
+def _lines(row: dict[str, Any]) -> list[list[tuple[int, str]]]:
+    """Arrange the (number, text) of the steps in lines that fit the figure."""
+    lines: list[list[tuple[int, str]]] = [[]]
+    x = LEFT
+    for number, text in enumerate(part.strip() for part in row["step_texts"]):
+        width = CHARACTER * (len(text) + 1.5)
+        if lines[-1] and x + width > WIDTH - 0.1:
+            lines.append([])
+            x = LEFT
+        lines[-1].append((number, text))
+        x += width
+    return lines
 
 
 if __name__ == "__main__":
@@ -82,5 +105,6 @@ if __name__ == "__main__":
     parser.add_argument("--step", type=int, help="training step (default: the last saved one)")
     parser.add_argument("--group", type=int, help="group to draw (default: the first suitable one)")
     given = parser.parse_args()
-    draw(shown(rollouts(given.run, given.step), given.group), OUT / "clip.png")
+    rows = rollouts(given.run, given.step)
+    draw(shown(rows, given.group), EntropyScale.from_rollouts(rows), OUT / "clip.png")
     print(OUT / "clip.png")

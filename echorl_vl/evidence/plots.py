@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,21 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from echorl_vl.outputs.plot_style import CYCLE, MUTED, dress, label_ends, percent_axis, plt, save, style
+from echorl_vl.outputs.plot_style import (
+    CYCLE,
+    MUTED,
+    dress,
+    label_ends,
+    new_figure,
+    percent_axis,
+    save,
+    short_exponent,
+    style,
+)
 
 from .statistics import interval
+
+LABEL_COLUMNS = 12  # characters of a label at the end of a line
 
 
 def forest(
@@ -35,9 +48,9 @@ def forest(
     """
     families = list(dict.fromkeys(_family(contrast["name"]) for contrast in contrasts))
     with style():
-        figure = plt.figure(figsize=(8.4, 1.75 + 0.34 * len(contrasts)))
+        figure = new_figure(8.4, 1.75 + 0.34 * len(contrasts))
         height = figure.get_figheight()
-        axes = figure.add_axes((0.3, 0.62 / height, 0.66, 1 - 1.5 / height))
+        axes = figure.add_axes((0.31, 0.62 / height, 0.65, 1 - 1.5 / height))
         for row, contrast in enumerate(contrasts):
             colour = CYCLE[families.index(_family(contrast["name"])) % len(CYCLE)]
             values = [value for value in contrast["values"] if value is not None]
@@ -72,8 +85,11 @@ def banded(axes, x: Sequence[float], lines: Mapping[str, Sequence[Sequence[float
         axes.plot(x, mean, color=colour, marker="o" if markers else None, markersize=5)
         axes.fill_between(x, low, high, color=colour, alpha=0.14, linewidth=0)
         known = mean[np.isfinite(mean)]
-        labels.append((float(known[-1]) if len(known) else math.nan, label, colour))
-    label_ends(axes, labels)
+        wrapped = "\n".join(
+            line for part in label.split("\n") for line in textwrap.wrap(part, LABEL_COLUMNS, break_long_words=False)
+        )
+        labels.append((float(known[-1]) if len(known) else math.nan, wrapped, colour))
+    label_ends(axes, labels, fontsize=8.6)
 
 
 def share_axis(axes, values: Iterable[float | None]) -> None:
@@ -83,9 +99,11 @@ def share_axis(axes, values: Iterable[float | None]) -> None:
 
 
 def log_axis(axes) -> None:
-    """Make the y axis logarithmic, with plain numbers."""
+    """Make the y axis logarithmic, with plain numbers down to 0.01 and exponents below."""
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:g}" if value >= 0.01 else short_exponent(f"{value:.0e}"))
+    )
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 

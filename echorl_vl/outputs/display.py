@@ -122,7 +122,9 @@ class Display:
         table = Table(box=box.SIMPLE_HEAD, title="Summary", title_style="bold", title_justify="left")
         columns = max((len(row) for row in rows), default=0)
         for index, head in enumerate(HEADS[:columns]):
-            table.add_column(head, justify="right" if index in (1, 2) else "left", style="dim" if index == 3 else "")
+            is_last = index == 3  # the only column that may take several lines
+            justify = "right" if index in (1, 2) else "left"
+            table.add_column(head, justify=justify, style="dim" if is_last else "", no_wrap=not is_last)
         for row in rows:
             table.add_row(*map(str, row), *[""] * (columns - len(row)))
         if rows:

@@ -1,4 +1,4 @@
-"""Entropy strips: rollouts of one step as bars, each reasoning step shaded by its entropy, with the EchoClips."""
+"""Entropy strips: the rollouts of one step as bars, each reasoning step coloured by its entropy, with the EchoClips."""
 
 from __future__ import annotations
 
@@ -6,19 +6,44 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from echorl_vl.outputs.plot_style import BLUE, HEAT, MUTED, dress, heat_norm
+from echorl_vl.outputs.entropy_scale import COLOURS, EntropyScale
+from echorl_vl.outputs.plot_style import BLUE, MUTED, dress, new_figure
 from echorl_vl.outputs.terminal import visible
 
 Row = dict[str, Any]
 
+HEAT = LinearSegmentedColormap.from_list("entropy", COLOURS)
+NO_ENTROPY = (0.86, 0.88, 0.91, 1.0)  # grey: not on the scale
+CORRECT, INCORRECT = "#00684D", "#A34700"
+
+
+def entropy_colour(scale: EntropyScale, entropy: float | None) -> tuple[float, float, float, float]:
+    """The colour of an entropy on the scale; grey without an entropy."""
+    position = scale.position(entropy)
+    return NO_ENTROPY if position is None else HEAT(position)
+
+
+def entropy_legend(figure: Figure, box: tuple[float, float, float, float], scale: EntropyScale) -> None:
+    """Draws the colour bar of the scale into `box`: left, bottom, width, height as fractions of the figure."""
+    axes = figure.add_axes(box)
+    upright = box[3] * figure.get_figheight() > box[2] * figure.get_figwidth()
+    mappable = ScalarMappable(Normalize(0.0, scale.top), HEAT)
+    bar = figure.colorbar(mappable, cax=axes, orientation="vertical" if upright else "horizontal")
+    bar.outline.set_visible(False)
+    end = f"{scale.top:g}{' +' if scale.above else ''}"
+    bar.set_ticks([0.0, scale.top / 2, scale.top], labels=["0", f"{scale.top / 2:g}", end])
+    bar.ax.tick_params(labelsize=9, pad=2)
+    bar.set_label("entropy of the step, nats", fontsize=9, labelpad=2)
+
 
 def choose_groups(rows: Sequence[Row], groups: int, per_group: int) -> list[list[Row]]:
-    """The groups with the highest clip steps, and some rollouts of each, the source of the clip among them."""
+    """The groups with the highest clip entropies, and some rollouts of each, the source of the clip included."""
     by_group: dict[int, list[Row]] = {}
     for row in rows:
         if any(row["step_entropies"] or ()):
@@ -35,14 +60,15 @@ def choose_groups(rows: Sequence[Row], groups: int, per_group: int) -> list[list
     return picked
 
 
-def entropy_figure(rows: Sequence[Row], groups: int = 4, per_group: int = 6):
-    """One bar a rollout, one segment a reasoning step, shaded by its entropy; the end of each EchoClip is marked."""
+def entropy_figure(rows: Sequence[Row], groups: int = 4, per_group: int = 6) -> Figure:
+    """One bar a rollout and one segment a reasoning step, coloured by its entropy. The end of each clip is marked."""
     picked = choose_groups(rows, groups, per_group)
     lines = sum(map(len, picked)) + 0.8 * max(len(picked) - 1, 0)
-    figure = plt.figure(figsize=(9.2, 1.75 + 0.235 * max(lines, 6)))
+    figure = new_figure(8.6, 2.05 + 0.235 * max(lines, 6))
     height = figure.get_figheight()
-    axes = figure.add_axes((0.13, 0.55 / height, 0.74, 1 - (0.55 + 0.85) / height))
-    norm = heat_norm([value for group in picked for row in group for value in row["step_entropies"]])
+    panel = (0.155, 0.55 / height, 0.7, 1 - (0.55 + 0.95) / height)
+    axes = figure.add_axes(panel)
+    scale = EntropyScale.from_rollouts(rows)
     y, ticks, longest = 0.0, [], 1
     for group in picked:
         axes.annotate(
@@ -51,48 +77,47 @@ def entropy_figure(rows: Sequence[Row], groups: int = 4, per_group: int = 6):
             xycoords=("axes fraction", "data"),
             ha="right",
             va="center",
-            fontsize=8.5,
+            fontsize=9,
             color=MUTED,
             linespacing=1.3,
         )
         for row in group:
             longest = max(longest, len(row["tokens"]))
-            _strip(axes, row, y, norm)
+            _strip(axes, row, y, scale)
             ticks.append((y, {None: "", True: "✓", False: "✗"}[row["verified"]], row["verified"]))
             y += 1
         y += 0.8
     axes.set_ylim(max(y - 0.8, 1) - 0.4, -0.6)
     axes.set_xlim(0, longest * 1.01)
-    axes.set_yticks([tick[0] for tick in ticks], [tick[1] for tick in ticks], fontsize=8.5)
+    axes.set_yticks([tick[0] for tick in ticks], [tick[1] for tick in ticks], fontsize=9)
     for label, tick in zip(axes.get_yticklabels(), ticks, strict=True):
-        label.set_color("#00785A" if tick[2] else "#A33B33")
+        label.set_color(CORRECT if tick[2] else INCORRECT)
     axes.grid(False)
     axes.spines["left"].set_visible(False)
     step = rows[0]["step"] if rows else "?"
+    note = f"; {scale.note()}" if scale.note() else ""
     dress(
         axes,
-        "Where the policy is unsure, and where the EchoClips end",
-        f"Some rollouts of step {step}, one segment a reasoning step; blue: the EchoClip; ✓ correct, ✗ incorrect",
+        "Entropy of reasoning steps, and where the EchoClips end",
+        f"Some rollouts of training step {step}, one segment a reasoning step; blue: EchoClip; "
+        f"✓ correct, ✗ incorrect{note}",
         "",
-        "response token",
+        "position in the response, tokens",
     )
-    bar_axes = figure.add_axes((0.9, 0.55 / height, 0.016, 1 - (0.55 + 0.85) / height))
-    bar = figure.colorbar(ScalarMappable(norm, HEAT), cax=bar_axes)
-    bar.outline.set_visible(False)
-    bar.set_label("entropy of the step, nats")
+    entropy_legend(figure, (0.885, panel[1], 0.018, panel[3]), scale)
     return figure
 
 
-def _strip(axes, row: Row, y: float, norm) -> None:
-    """Segments of equal entropy; tokens outside of steps (the ending one) stay white."""
+def _strip(axes, row: Row, y: float, scale: EntropyScale) -> None:
+    """One segment a reasoning step; tokens outside of steps, such as the end token, stay white."""
     ids, entropies = np.asarray(row["step_ids"]), row["step_entropies"]
     edges = np.flatnonzero(np.diff(ids, prepend=-2, append=-2)).tolist()
     for begin, end in pairwise(edges):
         number = ids[begin]
         if number >= 0:
-            shade = HEAT(norm(entropies[number] or 0.0))
+            colour = entropy_colour(scale, entropies[number])
             axes.add_patch(
-                Rectangle((begin, y - 0.38), end - begin, 0.76, facecolor=shade, edgecolor="white", linewidth=0.9)
+                Rectangle((begin, y - 0.38), end - begin, 0.76, facecolor=colour, edgecolor="white", linewidth=0.9)
             )
     if row["is_clip_source"]:
         stop = row["clip_end"] + 1
@@ -101,7 +126,7 @@ def _strip(axes, row: Row, y: float, norm) -> None:
 
 
 def _group_title(group: list[Row], rows: Sequence[Row]) -> str:
-    """The problem, and how many of all its rollouts are correct: a demonstration is none of them."""
+    """The problem and how many of its sampled rollouts are correct, demonstrations not counted."""
     graded = [
         row["verified"]
         for row in rows

@@ -1,9 +1,13 @@
-"""How every plot looks: colours that colour-blind readers tell apart, light grids, labels at the lines."""
+"""The look of every figure: colours that colour-blind readers can tell apart, light grids, labels at the lines.
+
+Figures are made without pyplot, so importing this module leaves the backend of a notebook or a script alone.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
+import re
 import textwrap
 import warnings
 from collections.abc import Sequence
@@ -11,12 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from echorl_vl.outputs import atomic
 
 # Okabe and Ito's palette (https://jfly.uni-koeln.de/color/).
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, GREY = (
@@ -30,11 +36,15 @@ BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, GREY = (
 )
 INK, MUTED, RULE = "#1F2430", "#5B6270", "#E4E7EC"
 CYCLE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, GREY)
-HEAT = LinearSegmentedColormap.from_list("entropy", ["#F4F1EA", "#FBE3B3", "#F6B65F", "#E57A3C", "#B93A32"])
+GRID_WIDTH, ROW_HEIGHT = 8.6, 3.6  # inches
+TITLE_POINTS, LEAST_TITLE_POINTS = 11.0, 9.0
+OVERHANG = 3.0  # points
+OUTLIER_PERCENTILE = 99
+OUTLIERS = "the 99th percentile"
 
 _STYLE = {
-    "figure.dpi": 100,
-    "savefig.dpi": 160,
+    "figure.dpi": 160,
+    "savefig.dpi": 160,  # the same: texts are measured before they are saved
     "figure.facecolor": "white",
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
@@ -60,29 +70,56 @@ _STYLE = {
 
 @contextmanager
 def style():
-    """The style within a `with`, without the warnings of fonts that lack a character."""
+    """Applies the style within a `with` block and hides the warnings about fonts that lack a character."""
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*[Gg]lyph.*")
         yield
 
 
-def save(figure, path: Path) -> Path:
-    """Writes a figure as PNG and frees it."""
-    from echorl_vl.outputs import atomic
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches, which pyplot does not know."""
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
 
-    try:
-        with atomic.replacing(path, durable=False) as partial:
-            figure.savefig(partial, format="png", facecolor="white")
-    finally:
-        plt.close(figure)
+
+def panel_grid(count: int, below: float = 0.0, labels: bool = True) -> tuple[Figure, list[Axes]]:
+    """A figure of panels in two columns, or of one large panel, that can be read at a width of 600 pixels.
+
+    Args:
+        count: number of panels.
+        below: inches to keep free at the bottom.
+        labels: whether the panels need room at their right for `label_ends`.
+
+    Returns:
+        The figure and the axes, row by row.
+    """
+    if count == 1 and not below:
+        figure = new_figure(7.6, 4.3)
+        return figure, [figure.add_axes((0.1, 0.12, 0.67 if labels else 0.86, 0.71))]
+    rows = -(-count // 2)
+    height = ROW_HEIGHT * rows + below
+    figure = new_figure(GRID_WIDTH, height)
+    boxes = []
+    for index in range(count):
+        left, row = 0.08 + 0.5 * (index % 2), rows - 1 - index // 2
+        bottom = (below + ROW_HEIGHT * row + 0.55) / height
+        boxes.append((left, bottom, 0.29 if labels else 0.385, 1.95 / height))
+    return figure, [figure.add_axes(box) for box in boxes]
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Writes a figure as PNG and returns the path."""
+    with atomic.replacing(path, durable=False) as partial:
+        figure.savefig(partial, format="png", facecolor="white")
     return path
 
 
 def dress(axes, title: str, subtitle: str, ylabel: str, xlabel: str = "training step") -> None:
-    """Title (what is seen), subtitle (what is drawn) and axis labels.
+    """Sets the title (the finding), the subtitle (the quantity) and the axis labels.
 
-    Both are kept out of the panels at the right, those that are in the figure by now: a subtitle that is too long has
-    two lines or more, a title is written smaller.
+    Title and subtitle stay clear of the axes to the right, which have to be in the figure already. A subtitle that is
+    too long gets more lines. A title that is too long is set smaller, and in two lines if that is not enough.
     """
     room = _room(axes)
     note = axes.annotate(
@@ -96,29 +133,34 @@ def dress(axes, title: str, subtitle: str, ylabel: str, xlabel: str = "training 
         va="bottom",
     )
     note.set_text(_broken(subtitle, int(len(subtitle) * room / _width(note))))
-    lines = note.get_text().count("\n") + 1
-    head = axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", pad=8 + 11.5 * lines)
-    head.set_fontsize(11.5 * min(1.0, room / _width(head)))
+    lines = note.get_text().count("\n") + 1 if subtitle else 0
+    head = axes.set_title(title, loc="left", fontsize=TITLE_POINTS, fontweight="bold", pad=8 + 11.5 * lines)
+    while _width(head) > room and head.get_fontsize() > LEAST_TITLE_POINTS:
+        head.set_fontsize(head.get_fontsize() - 0.25)
+    if _width(head) > room:
+        longest = int(len(title) * room / _width(head))
+        balanced = len(title) // 2 + 6  # no single word on the second line
+        head.set_text("\n".join(textwrap.wrap(title, max(min(longest, balanced), 10))))
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
 
 
 def _room(axes) -> float:
-    """Pixels from the left of the axes to the y labels of the next ones at the right, or to the edge of the figure."""
-    own, figure = axes.get_position(), axes.figure
-    extra_sections = [other.get_position() for other in figure.axes if other is not axes]
-    lefts = [box.x0 for box in extra_sections if box.x0 > own.x0 + 1e-6 and box.y0 < own.y1 <= box.y1 + 1e-6]
-    inches = figure.get_figwidth() * (min(lefts, default=1.0) - own.x0) - (0.6 if lefts else 0.08)
+    """Pixels from the left of the axes to the y labels of the next axes, or to the edge of the figure."""
+    this, figure = axes.get_position(), axes.figure
+    boxes = [other.get_position() for other in figure.axes if other is not axes]
+    lefts = [box.x0 for box in boxes if box.x0 > this.x0 + 1e-6 and box.y0 < this.y1 <= box.y1 + 1e-6]
+    inches = figure.get_figwidth() * (min(lefts, default=1.0) - this.x0) - (0.75 if lefts else 0.08)
     return inches * figure.dpi
 
 
 def _width(text) -> float:
-    """Pixels; at least 1."""
+    """Width of a text in pixels; at least 1."""
     return max(text.get_window_extent(text.figure.canvas.get_renderer()).width, 1.0)
 
 
 def _broken(text: str, characters: int) -> str:
-    """The text in lines of at most so many characters, broken after a semicolon where one is near."""
+    """The text in lines of at most `characters` characters, broken after a semicolon where one is near."""
     lines = [""]
     for part in text.split("; "):
         joined = f"{lines[-1]}; {part}" if lines[-1] else part
@@ -131,37 +173,90 @@ def _broken(text: str, characters: int) -> str:
 
 
 def step_axis(axes, steps: np.ndarray) -> None:
-    """An x axis of whole steps that is never empty, also for one step."""
+    """An x axis of whole steps, which has some width even for one step."""
     low, high = (float(steps.min()), float(steps.max())) if len(steps) else (0.0, 1.0)
     pad = 0.5 if low == high else 0.0
     axes.set_xlim(low - pad, high + pad)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7, min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
     axes.ticklabel_format(axis="x", style="plain", useOffset=False)
 
 
 def percent_axis(axes, low: float = 0.0, high: float = 1.0) -> None:
-    """A y axis of shares whose labels are the ticks, to the last digit."""
+    """A y axis of shares in percent. Each label is exactly the value of its tick."""
     axes.set_ylim(low, high)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.6g} %"))
 
 
 def number_axis(axis) -> None:
-    """An axis of a few numbers, each with its own exponent, if any: an offset would be written over the subtitle."""
+    """An axis of at most 6 numbers, each with its own exponent: a common offset would overlap the subtitle."""
     axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short_exponent(f"{value:.6g}")))
+
+
+def value_axis(axes, steps: np.ndarray, *columns: np.ndarray, unit: str = "", what: str = "step") -> str:
+    """Sets a y axis from 0 (or a lower value) to a little above the highest value, without its outliers.
+
+    If the highest value is over twice the 99th percentile, the axis ends at that percentile and a triangle at the edge
+    marks each step above it. Negative values are treated in the same way.
+
+    Args:
+        axes: where the columns are plotted.
+        steps: (R,) training steps.
+        columns: (R,) values, NaN where a step has none.
+        unit: of the values, for the note. what: the note's word for one value.
+
+    Returns:
+        A note on the outliers for the subtitle, with a leading "; "; "" without outliers.
+    """
+    values = np.concatenate([column[np.isfinite(column)] for column in columns])
+    high, low = _edge(values), -_edge(-values)
+    step_axis(axes, steps)
+    pad = 0.08 * (high - low)
+    axes.set_ylim(low - pad if low < 0 else 0.0, high + pad if high > 0 else pad or 1.0)
+    number_axis(axes.yaxis)
+    notes = []
+    for edge, place, marker, word, extreme in ((high, 1.0, "^", "above", np.max), (-low, 0.0, "v", "below", np.min)):
+        side = 1.0 if place else -1.0
+        beyond = np.logical_or.reduce([np.nan_to_num(side * column) > edge for column in columns])
+        if len(values) and beyond.any():
+            axes.plot(
+                steps[beyond],
+                np.full(beyond.sum(), place),
+                marker,
+                color=INK,
+                markersize=5,
+                transform=axes.get_xaxis_transform(),
+                clip_on=False,
+                zorder=6,
+            )
+            count = f"{beyond.sum()} {what}{'' if beyond.sum() == 1 else 's'}"
+            end = "highest" if place else "lowest"
+            notes.append(
+                f"; {count} {word} {quantity(side * edge)} ({OUTLIERS if place else 'the 1st percentile'}), "
+                f"{end} {quantity(float(extreme(values)))}{unit and ' '}{unit}"
+            )
+    return "".join(notes)
+
+
+def _edge(values: np.ndarray) -> float:
+    """The largest positive value to show: the highest, or the 99th percentile if that is far lower; 0 without one."""
+    if not len(values) or values.max() <= 0:
+        return 0.0
+    percentile = float(np.percentile(values, OUTLIER_PERCENTILE, method="lower"))
+    return percentile if values.max() > 2 * percentile > 0 else float(values.max())
 
 
 def errorbars(axes, steps: np.ndarray, shares: np.ndarray, errors: np.ndarray, **look) -> None:
-    """Shares with their standard errors, within 0 to 1; whole also where they stand on the edge of the axes."""
+    """Shares with their standard errors, within 0 and 1. Points on the edge of the axes are not cut off."""
     errors = np.clip(np.stack((np.minimum(errors, shares), np.minimum(errors, 1 - shares))), 0, None)
-    drawn = axes.errorbar(steps, shares, errors, marker="o", capsize=0, zorder=5, **look)
-    for artist in drawn.get_children():
+    container = axes.errorbar(steps, shares, errors, marker="o", capsize=0, zorder=5, **look)
+    for artist in container.get_children():
         artist.set_clip_on(False)
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
-    """Centred moving mean over `window` values that passes over NaN; the window shrinks at the ends."""
+    """Centred moving mean over `window` values, NaN ignored; the window shrinks at the ends."""
     known = np.isfinite(values)
     kernel = np.ones(max(window, 1) | 1)  # odd, so that it is centred
     sums = np.convolve(np.where(known, values, 0.0), kernel, "full")
@@ -172,12 +267,16 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def window_for(steps: int) -> int:
-    """Smoothing window in steps: a tenth of the run, at least 3."""
+    """Width of the moving mean in steps: a tenth of the run, at least 3."""
     return max(3, round(steps / 10))
 
 
 def raw_and_smooth(axes, steps: np.ndarray, values: np.ndarray, colour: str, width: float = 2.2) -> float:
-    """Draws the values faintly and their moving mean strongly; returns the last smoothed value (NaN if none)."""
+    """Plots the values as a faint line and their moving mean as a strong one.
+
+    Returns:
+        The last value of the moving mean; NaN without any value.
+    """
     known = np.isfinite(values)
     if not known.any():
         return math.nan
@@ -191,9 +290,9 @@ def raw_and_smooth(axes, steps: np.ndarray, values: np.ndarray, colour: str, wid
 
 
 def _apart(positions: list[float], heights: list[float], top: float) -> list[float]:
-    """Rising positions moved apart by as little as keeps labels of these heights from overlapping, within 0 and top.
+    """Moves rising positions apart just enough that labels of these heights don't overlap, within 0 and `top`.
 
-    Where there is no room for all of them they go beyond the top.
+    The labels reach over the ends by at most `OVERHANG`. If there is no room for all, they continue beyond `top`.
     """
     gaps = [(low + high) / 2 for low, high in itertools.pairwise(heights)]
     for _ in range(200):  # push neighbours apart until none overlap
@@ -206,34 +305,36 @@ def _apart(positions: list[float], heights: list[float], top: float) -> list[flo
                 moved = True
         if not moved:
             break
-    positions[-1] = min(positions[-1], top)
+    positions[-1] = min(positions[-1], top - max(heights[-1] / 2 - OVERHANG, 0.0))
     for index in reversed(range(len(gaps))):
         positions[index] = min(positions[index], positions[index + 1] - gaps[index])
-    positions[0] = max(positions[0], 0.0)
+    positions[0] = max(positions[0], heights[0] / 2 - OVERHANG, 0.0)
     for index, gap in enumerate(gaps):
         positions[index + 1] = max(positions[index + 1], positions[index] + gap)
     return positions
 
 
-def label_ends(axes, labels: Sequence[tuple[float, str, str]], fontsize: float = 9, x: float = 1.015) -> None:
-    """Writes (y, text, colour) at the right edge, moved apart where they would overlap."""
+def label_ends(axes, labels: Sequence[tuple[float, str, str]], fontsize: float = 9) -> None:
+    """Writes labels (y, text, colour) at the right edge, moved apart where they would overlap."""
     labels = sorted((label for label in labels if math.isfinite(label[0])), key=lambda label: label[0])
     if not labels:
         return
     left, _ = axes.get_xlim()  # settles the limits, which the transform below reads
-    axes.get_ylim()
+    low, high = axes.get_ylim()
     box = axes.get_position()
     points = axes.figure.get_figheight() * 72 * box.height
     place = axes.transData + axes.transAxes.inverted()
-    positions = [float(place.transform((left, y))[1]) * points for y, _, _ in labels]
+    positions = [float(place.transform((left, min(max(y, low), high)))[1]) * points for y, _, _ in labels]
     heights = [fontsize * 1.32 * (text.count("\n") + 1) for _, text, _ in labels]
     positions = _apart(positions, heights, points)
     for position, (_, text, colour) in zip(positions, labels, strict=True):
         axes.annotate(
             text,
-            (x, position / points),
+            (1, position / points),
+            (6, 0),
             xycoords="axes fraction",
-            color=colour,
+            textcoords="offset points",
+            color=text_colour(colour),
             fontsize=fontsize,
             va="center",
             fontweight="bold",
@@ -242,14 +343,26 @@ def label_ends(axes, labels: Sequence[tuple[float, str, str]], fontsize: float =
         )
 
 
-def heat_norm(values: Sequence[float]) -> Normalize:
-    """Colour scale from 0 to the 98th percentile of the entropies, at least 0.05 nats wide."""
-    known = [value for value in values if value is not None and math.isfinite(value)]
-    return Normalize(0.0, max(float(np.percentile(known, 98)) if known else 0.0, 0.05), clip=True)
+def text_colour(colour: str) -> tuple[float, float, float]:
+    """A darker shade of a line's colour, for text on white."""
+    red, green, blue = to_rgb(colour)
+    return 0.7 * red, 0.7 * green, 0.7 * blue
 
 
 def quantity(value: float) -> str:
-    """Three significant digits, without an exponent where possible: 0.00123, 1.25, 12.5."""
+    """Three significant digits, or all before the point; an exponent for tiny and huge numbers: 0.00123, 1024, 5e-5."""
     if not math.isfinite(value):
         return "?"
-    return f"{value:.3g}" if 1e-4 <= abs(value) < 1e5 or value == 0 else f"{value:.1e}"
+    if value and not 1e-4 <= abs(value) < 1e5:
+        return short_exponent(f"{value:.1e}")
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def first_upper(text: str) -> str:
+    """The text with a capital at its start; the rest stays as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def short_exponent(text: str) -> str:
+    """ "5.0e-05" -> "5e-5"; a number without an exponent stays."""
+    return re.sub(r"(?:\.0+)?e([+-])0*(\d)", lambda match: f"e{match[1].strip('+')}{match[2]}", text)

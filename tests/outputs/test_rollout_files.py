@@ -1,4 +1,4 @@
-"""Rollouts go to parquet and come back, pictures, steps and clips included."""
+"""Rollouts are written to parquet and read back, with images, steps and clips."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from made_up_run import decode, picture, rollouts, write_rollouts_of
+from made_up_run import decode, rollouts, triangle_image, write_rollouts_of
 from PIL import Image
 
 from echorl_vl.core.mining import EchoClips
@@ -42,7 +42,7 @@ def test_round_trip(tmp_path):
         assert row["response"] == made.rollouts.texts[index] == "".join(row["step_texts"])
         assert row["tokens"] == made.rollouts.tokens[index, :length].tolist()
         assert row["step_ids"] == ids.tolist()
-        assert ids[-1] == -1  # the ending token is kept, in no step
+        assert ids[-1] == -1  # the end token is kept, but in no step
         np.testing.assert_array_equal(np.float32(row["entropies"]), entropy)
         np.testing.assert_array_equal(np.float32(row["log_probs"]), made.rollouts.log_probs[index, :length])
         for number, value in enumerate(row["step_entropies"]):
@@ -63,9 +63,9 @@ def test_round_trip(tmp_path):
             assert row["clip_step_entropy"] == pytest.approx(row["step_entropies"][row["clip_step"]], rel=1e-5)
         else:
             assert row["clip_end"] is row["clip_text"] is row["clip_step_entropy"] is None
-        assert (row["picture"] is not None) == (index % 4 == 0)  # once a prompt
+        assert (row["picture"] is not None) == (index % 4 == 0)  # once per prompt
     stored = Image.open(io.BytesIO(rows[4]["picture"]))
-    np.testing.assert_array_equal(np.asarray(stored), np.asarray(picture(1)))
+    np.testing.assert_array_equal(np.asarray(stored), np.asarray(triangle_image(1)))
 
 
 def test_torch_tensors_and_real_clips_and_several_in_one_row(tmp_path):
@@ -92,7 +92,7 @@ def test_torch_tensors_and_real_clips_and_several_in_one_row(tmp_path):
     assert second["verified"] is None
 
 
-def test_without_steps_clips_and_pictures(tmp_path):
+def test_without_steps_clips_and_images(tmp_path):
     made = rollouts(prompts=2, n=1)
     made.rollouts.response_mask[1] = False  # an empty response
     path = write_rollouts(tmp_path / "f.parquet", 1, made.rollouts, made.rewards, decode=decode, images=False)
@@ -139,7 +139,7 @@ def test_files_by_step_and_bad_files(tmp_path):
 
 def test_a_step_without_text_tokens_is_nan_not_an_error(tmp_path):
     made = rollouts(prompts=1, n=1)
-    ids = np.where(made.step_ids == 1, -1, made.step_ids)  # as if step 1 were all picture
+    ids = np.where(made.step_ids == 1, -1, made.step_ids)  # as if step 1 had only image tokens
     rows = read_rollouts(
         write_rollouts(tmp_path / "f.parquet", 1, made.rollouts, made.rewards, decode=decode, step_ids=ids)
     )

@@ -1,4 +1,4 @@
-"""Text that others wrote is shown on the terminal and in plots, never obeyed; no console is too poor for our output."""
+"""Foreign text is shown and never interpreted, on the terminal and in plots; every console can show our output."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import sys
 import unicodedata
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from made_up_run import metric_rows, write_metrics, write_rollouts_of
+from matplotlib.text import Text
 from rich.console import Console
 
 from echorl_vl import init, train
@@ -23,7 +23,7 @@ from echorl_vl.evaluation import compare
 from echorl_vl.evaluation import run as evaluation
 from echorl_vl.evidence import __main__ as evidence
 from echorl_vl.generators.geometry3k import convert, generate
-from echorl_vl.outputs import plots, show
+from echorl_vl.outputs import plot_compare, plots, show
 from echorl_vl.outputs.console import make_console
 from echorl_vl.outputs.display import Display
 from echorl_vl.outputs.log import set_up_logging
@@ -51,13 +51,13 @@ ALL = "".join(text for text, _ in HOSTILE.values())
 
 
 def hidden(text: str) -> list[str]:
-    """Characters that a terminal would obey or hide, but for newlines."""
+    """Characters that a terminal would interpret or hide, except newlines."""
     kinds = ("Cc", "Cf", "Cs", "Zl", "Zp")
     return [char for char in text if char != "\n" and (unicodedata.category(char) in kinds or char in "\u3164\u115f")]
 
 
 @pytest.mark.parametrize(("text", "shown"), HOSTILE.values(), ids=HOSTILE.keys())
-def test_what_a_terminal_obeys_or_hides_is_escaped(text, shown):
+def test_control_and_hidden_characters_are_escaped(text, shown):
     assert visible(text) == shown
     assert visible(shown) == shown
 
@@ -68,7 +68,7 @@ def test_ordinary_text_stays():
 
 
 def rollouts_with(text: str, run: Path) -> Path:
-    """A file of rollouts all of whose texts end in `text`."""
+    """A file of rollouts; `text` is appended to all of their texts."""
     path = write_rollouts_of(run, 3, prompts=2, n=2)
     rows = read_rollouts(path)
     for row in rows:
@@ -82,7 +82,7 @@ def hostile_rollouts(run: Path) -> Path:
     return rollouts_with(ALL.replace("\udcff", "") + "[bold]markup[/] [link=http://x]x[/link]", run)
 
 
-def test_rollouts_are_shown_and_not_obeyed(tmp_path):
+def test_control_characters_in_rollouts_are_shown(tmp_path):
     path = hostile_rollouts(tmp_path)
     out = io.StringIO()
     assert show.main([str(path)], Console(file=out, width=200, color_system=None)) == 0
@@ -91,15 +91,14 @@ def test_rollouts_are_shown_and_not_obeyed(tmp_path):
         assert out.getvalue().count(part) > 4, part
 
 
-def test_plots_show_the_same(tmp_path):
+def test_control_characters_in_plots_are_shown(tmp_path):
     rows = read_rollouts(hostile_rollouts(tmp_path))
-    texts = [text.get_text() for draw in (examples_figure, entropy_figure) for text in draw(rows).findobj(plt.Text)]
-    plt.close("all")
+    texts = [text.get_text() for draw in (examples_figure, entropy_figure) for text in draw(rows).findobj(Text)]
     assert not [char for text in texts for char in hidden(text)]
     assert sum("\\u202e" in text for text in texts) > 4
     named = tmp_path / "run\x1b[2J"
     write_metrics(named, metric_rows(3))
-    assert plots._short_names([plots.RunData.read(named)]) == ["run\\x1b[2J"]
+    assert plot_compare.short_names([plots.RunData.read(named)]) == ["run\\x1b[2J"]
 
 
 def test_notes_paths_and_tables_of_a_training(tmp_path, capsys):
@@ -131,11 +130,11 @@ MAINS = {
 
 
 @pytest.mark.parametrize(("main", "arguments"), MAINS.values(), ids=MAINS.keys())
-def test_error_lines_show_the_names_that_they_name(main, arguments, tmp_path, capsys):
+def test_control_characters_in_error_lines_are_shown(main, arguments, tmp_path, capsys):
     bad = str(tmp_path / "x\x1b[2J\x1b]0;t\x07\u202e\x9b")
     try:
         assert main([argument.format(bad=bad) for argument in arguments]) == 2
-    except SystemExit as stop:  # argparse's own way of ending
+    except SystemExit as stop:  # raised by argparse
         assert stop.code == 2
     error = capsys.readouterr().err
     assert "x\\x1b[2J\\x1b]0;t\\x07\\u202e\\x9b" in error.replace("\\\\", "\\")
@@ -143,7 +142,7 @@ def test_error_lines_show_the_names_that_they_name(main, arguments, tmp_path, ca
 
 
 def test_there_is_one_place_for_error_lines_and_one_for_consoles():
-    """Another `print` of an error, or a rich console of its own, would obey what it is given."""
+    """Another `print` of an error, or another rich console, would not escape its text."""
     sources = [path for room in ("echorl_vl", "eval", "geometry3k") for path in (REPOSITORY / room).rglob("*.py")]
     texts = {path.name: path.read_text(encoding="utf-8") for path in sources}
     assert [name for name, text in texts.items() if 'print(f"error' in text] == ["terminal.py"]
@@ -154,7 +153,7 @@ COMMANDS = """
 import logging, sys
 from pathlib import Path
 from echorl_vl import init, train
-from echorl_vl.outputs import plots, show
+from echorl_vl.outputs import plot_compare, plots, show
 from echorl_vl.outputs.display import Display
 from echorl_vl.evaluation import run as evaluation
 from echorl_vl.evaluation.console import wide_console

@@ -27,7 +27,7 @@ from echorl_vl.evidence.store import Store
 from echorl_vl.outputs.plot_data import ECHO_GRAD, POLICY_GRAD, RunData
 from echorl_vl.outputs.plot_style import (
     dress,
-    plt,
+    panel_grid,
     save,
     smooth,
     step_axis,
@@ -105,9 +105,8 @@ def draw(raw: dict[str, Any], path: Path) -> None:
     )
     seeds = len(raw["with"]["steps"])
     with style():
-        figure = plt.figure(figsize=(14.4, 4.3))
-        for index, (title, unit, lines) in enumerate(panels):
-            axes = figure.add_axes((0.05 + 0.325 * index, 0.13, 0.215, 0.7))
+        figure, grid = panel_grid(len(panels))
+        for index, (axes, (title, unit, lines)) in enumerate(zip(grid, panels, strict=True)):
             steps = np.array(raw["with"]["steps"][0])
             step_axis(axes, steps)
             shown = {label: [_smoothed(run) for run in raw[arm][column]] for label, (arm, column) in lines.items()}

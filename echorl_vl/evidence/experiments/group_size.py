@@ -27,7 +27,7 @@ from echorl_vl.evidence.runs import START, Measurement, Run, checkpoint_steps, t
 from echorl_vl.evidence.setup import Setup
 from echorl_vl.evidence.statistics import Contrast, interval
 from echorl_vl.evidence.store import Store
-from echorl_vl.outputs.plot_style import dress, plt, save, style
+from echorl_vl.outputs.plot_style import dress, panel_grid, save, style
 
 SIZES = (4, 8, 16, 32, 64)
 USUAL, LARGE = 8, 64
@@ -94,8 +94,7 @@ def analyse(setup: Setup, store: Store) -> Results:
 
 def draw(raw: dict[str, Any], path: Path) -> None:
     with style():
-        figure = plt.figure(figsize=(7.6, 4.3))
-        axes = figure.add_axes((0.1, 0.13, 0.72, 0.7))
+        figure, (axes,) = panel_grid(1)
         axes.set_xscale("log", base=2)
         axes.set_xticks(raw["sizes"], [str(size) for size in raw["sizes"]])
         share_axis(axes, (value for of in raw["shares"].values() for shares in of for value in shares))

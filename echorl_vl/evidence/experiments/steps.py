@@ -35,7 +35,7 @@ from echorl_vl.evidence.runs import START, Measurement, Run, train_pair
 from echorl_vl.evidence.setup import Setup
 from echorl_vl.evidence.statistics import Contrast, interval
 from echorl_vl.evidence.store import Store
-from echorl_vl.outputs.plot_style import dress, percent_axis, plt, save, style
+from echorl_vl.outputs.plot_style import dress, panel_grid, percent_axis, save, style
 from echorl_vl.shares import percent
 from echorl_vl.types import Prompt
 
@@ -195,9 +195,8 @@ def _mean(values: Iterable[float | None]) -> float:
 
 def draw(raw: dict[str, Any], path: Path) -> None:
     with style():
-        figure = plt.figure(figsize=(11.4, 4.3))
-        for index, (stage, of) in enumerate(raw["stages"].items()):
-            axes = figure.add_axes((0.07 + 0.5 * index, 0.13, 0.28, 0.7))
+        figure, grid = panel_grid(len(raw["stages"]))
+        for axes, (stage, of) in zip(grid, raw["stages"].items(), strict=True):
             lines = {f"{order} entropy" if order != "random" else order: of["accuracy"][order] for order in ORDERS}
             percent_axis(axes, 0, 1.03)  # a little above 100 %, so that markers are not cut
             axes.set_xticks(raw["shares"], [percent(share) for share in raw["shares"]])

@@ -27,7 +27,7 @@ from echorl_vl.evidence.runs import START, Measurement, Run, train_pair
 from echorl_vl.evidence.setup import Setup
 from echorl_vl.evidence.statistics import Contrast, interval
 from echorl_vl.evidence.store import Store
-from echorl_vl.outputs.plot_style import MUTED, dress, plt, save, style
+from echorl_vl.outputs.plot_style import MUTED, dress, panel_grid, save, style
 
 PROBLEMS = 200
 UNITS = ("token", "step")
@@ -124,14 +124,12 @@ def draw(raw: dict[str, Any], path: Path) -> None:
     per_token = {name: means[kind]["token"] for kind, name in KINDS.items()}
     differences = {f"per {unit}": means["expert"][unit] - means["own"][unit] for unit in UNITS}
     with style():
-        figure = plt.figure(figsize=(11.4, 4.1))
-        for index, (title, subtitle, label, lines) in enumerate(
-            (
-                ("Entropy per token", "Under the policy", "entropy, nats", per_token),
-                ("Demonstrations minus rollouts", "Paired by seed", "difference, nats", differences),
-            )
-        ):
-            axes = figure.add_axes((0.07 + 0.5 * index, 0.13, 0.27, 0.7))
+        figure, grid = panel_grid(2)
+        panels = (
+            ("Entropy per token", "Under the policy", "entropy, nats", per_token),
+            ("Demonstrations minus rollouts", "Paired by seed", "difference, nats", differences),
+        )
+        for axes, (title, subtitle, label, lines) in zip(grid, panels, strict=True):
             axes.set_xticks(stages)
             known = np.concatenate([[0.0], *(values[np.isfinite(values)] for values in lines.values())])
             low, high = float(known.min()), float(known.max())

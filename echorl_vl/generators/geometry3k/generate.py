@@ -90,17 +90,16 @@ def load_split(
 
 def gallery(path: Path, size: int = 448) -> None:
     """A sheet with one problem of each kind: picture, question and worked solution."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
+    from matplotlib.image import imread
 
     rng = random.Random(0)
-    figure, axes = plt.subplots(3, 5, figsize=(17, 17))
+    figure = Figure(figsize=(17, 17))
+    axes = figure.subplots(3, 5)
     for axis, kind in zip(axes.flat, KINDS, strict=True):
         problem = draw_problem(kind, rng)
         sketch = problem.sketch
-        axis.imshow(plt.imread(io.BytesIO(problem.picture(size))))
+        axis.imshow(imread(io.BytesIO(problem.picture(size))))
         axis.set_xticks([])
         axis.set_yticks([])
         unseen = "  (not in training)" if kind in OOD_KINDS else ""
@@ -109,7 +108,6 @@ def gallery(path: Path, size: int = 448) -> None:
     figure.subplots_adjust(left=0.01, right=0.99, top=0.97, bottom=0.1, wspace=0.08, hspace=0.55)
     with replacing(path, durable=False) as partial:
         figure.savefig(partial, dpi=110, format="png")
-    plt.close(figure)
 
 
 @job
