@@ -1,4 +1,4 @@
-"""Which reward functions say that a completion is verified, and a word where none ever is."""
+"""The reward functions that verify completions, and a warning if they never verify any."""
 
 from __future__ import annotations
 
@@ -14,72 +14,85 @@ from torch import Tensor
 from echorl_vl.errors import UserError
 
 AccuracyReward = str | int | Callable | Sequence["str | int | Callable"]
-"""Name, index or the function itself of a reward function, or a list of these."""
+"""A reward function, its name or its index, or a list of these."""
 
-SILENT_STEPS = 20
-"""Logging steps without a verified completion until it is said."""
+UNVERIFIED_STEPS = 20
+"""Logging steps without a verified completion after which a warning is shown."""
 
 
-def find_accuracy(names: Sequence[str], wanted: AccuracyReward | None, functions: Sequence[Any] = ()) -> list[int]:
-    """Indices of the reward functions that say "verified".
+def find_accuracy(
+    names: Sequence[str], accuracy_reward: AccuracyReward | None, functions: Sequence[Any] = ()
+) -> list[int]:
+    """Return the indices of the reward functions that verify completions.
 
     Args:
-        names: of the reward functions, as TRL logs them.
-        wanted: None: the only function, or the only one with "accuracy" in its name.
-        functions: the reward functions themselves, in the same order.
+        names: names of the reward functions, as TRL logs them.
+        accuracy_reward: selects the functions. None: the only function, or the only one with "accuracy" in its name.
+        functions: the reward functions, in the same order.
 
     Raises:
-        UserError: `wanted` has another type or is not among the functions, or is None and nothing singles one out.
+        UserError: `accuracy_reward` has another type or is not one of the functions, or it is None and the function
+            is ambiguous.
     """
-    if wanted is None:
+    if accuracy_reward is None:
         return [_only_accuracy(names)]
-    if isinstance(wanted, list | tuple):
-        if not wanted:
+    if isinstance(accuracy_reward, list | tuple):
+        if not accuracy_reward:
             raise UserError(f"accuracy_reward is empty: expected one or more of {_listed(names)}")
-        return sorted({_find_one(names, one, functions) for one in wanted})
-    return [_find_one(names, wanted, functions)]
+        return sorted({_find_one(names, item, functions) for item in accuracy_reward})
+    return [_find_one(names, accuracy_reward, functions)]
 
 
-def names_of(functions: Sequence[Any]) -> list[str]:
-    """Names of the reward functions before a model is loaded, as TRL logs them then."""
+def reward_names(functions: Sequence[Any]) -> list[str]:
+    """Return the names under which TRL will log reward functions, before it loads a model."""
     return [_name_of(function) for function in functions]
 
 
-def accuracy_of_each(rewards: Tensor, columns: Sequence[int]) -> Tensor:
-    """(B,) accuracy of (B, functions) rewards: that of the function which gives one, the lowest where several do.
+def completion_accuracies(rewards: Tensor, columns: Sequence[int]) -> Tensor:
+    """Compute the accuracy of each completion.
 
-    NaN where none does. The lowest, since a completion that one function refuses is not verified.
+    Args:
+        rewards: (B, functions) rewards; NaN where a function returned None.
+        columns: the functions that verify completions.
+
+    Returns:
+        (B,) the lowest value of these functions, NaN if all returned None. The lowest, because a completion that one
+        of the functions rejects is not verified.
     """
-    chosen = rewards[:, list(columns)]
-    lowest = chosen.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf).amin(1)
-    return torch.where(chosen.isnan().all(1), torch.nan, lowest)
+    selected = rewards[:, list(columns)]
+    lowest = selected.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf).amin(1)
+    return torch.where(selected.isnan().all(1), torch.nan, lowest)
 
 
-class SilenceWatch:
-    """Warns once when no completion has been verified for `SILENT_STEPS` logging steps.
+class VerificationMonitor:
+    """Warns once if no completion is verified for `UNVERIFIED_STEPS` logging steps.
 
-    chosen: names of the accuracy's functions. threshold: from which value on a completion is verified.
+    Args:
+        accuracy_reward: names of the reward functions that verify completions.
+        threshold: minimum accuracy of a verified completion.
     """
 
-    def __init__(self, chosen: str, threshold: float) -> None:
-        self._chosen, self._threshold = chosen, threshold
+    def __init__(self, accuracy_reward: str, threshold: float) -> None:
+        self._accuracy_reward, self._threshold = accuracy_reward, threshold
         self._since: int | None = None  # optimizer step of the first batch, or of the last with a verified completion
         self._highest = -torch.inf
+        self._has_warned = False
 
-    def see(self, accuracies: Tensor, verified: Tensor, step: int, logging_steps: int) -> None:
-        """Notes a batch of (B,) accuracies and verdicts in optimizer step `step`."""
+    def update(self, accuracies: Tensor, verified: Tensor, step: int, logging_steps: int) -> None:
+        """Record the accuracies (B,) and verified flags (B,) of a batch in optimizer step `step`."""
         if self._since is None or verified.any():
             self._since = step
         self._highest = max(self._highest, accuracies.nan_to_num(nan=-torch.inf).max().item())
         steps = step - self._since
-        if steps >= SILENT_STEPS * logging_steps and self._threshold < torch.inf:
-            found = f"its highest value was {self._highest:g}" if self._highest > -torch.inf else "it gave no value"
+        if steps >= UNVERIFIED_STEPS * logging_steps and not self._has_warned:
+            self._has_warned = True
+            values = f"its highest value was {self._highest:g}" if self._highest > -torch.inf else "it gave no value"
             warnings.warn(
-                f"no completion was verified in {steps} optimizer steps, so nothing was echoed: accuracy_reward is "
-                f"{self._chosen}, {found}, and echo.verify_threshold is {self._threshold:g}",
+                f"no completion was verified in {steps} optimizer steps, so the echo term had no clips: "
+                f"accuracy_reward is {self._accuracy_reward}, {values}, and echo.verify_threshold is "
+                f"{self._threshold:g}",
                 stacklevel=2,
             )
-            self._threshold = torch.inf  # said once
 
 
 def _only_accuracy(names: Sequence[str]) -> int:
@@ -88,41 +101,39 @@ def _only_accuracy(names: Sequence[str]) -> int:
         return named[0] if named else 0
     several = f"{len(named)} of them have" if named else "none has"
     raise UserError(
-        f"several reward functions, and {several} accuracy in the name: expected accuracy_reward, the name, the index "
-        "or the function itself that says whether the answer is correct, or a list of those (of each completion the "
-        f"value counts that is not None), among {_listed(names)}"
+        f"several reward functions, and {several} accuracy in the name: expected accuracy_reward, the function that "
+        "verifies answers, its name or its index, or a list of these (for functions that return None for completions "
+        f"of other tasks), among {_listed(names)}"
     )
 
 
-def _find_one(names: Sequence[str], wanted: Any, functions: Sequence[Any]) -> int:
-    if isinstance(wanted, str):
-        if names.count(wanted) != 1:
-            raise UserError(f"accuracy_reward is {wanted!r}: expected one of the reward functions, {_listed(names)}")
-        return names.index(wanted)
-    if isinstance(wanted, Integral) and not isinstance(wanted, bool):
-        wanted = int(wanted)
-        if not 0 <= wanted < len(names):
+def _find_one(names: Sequence[str], item: Any, functions: Sequence[Any]) -> int:
+    if isinstance(item, str):
+        if names.count(item) != 1:
+            raise UserError(f"accuracy_reward is {item!r}: expected one of the reward functions, {_listed(names)}")
+        return names.index(item)
+    if isinstance(item, Integral) and not isinstance(item, bool):
+        if not 0 <= item < len(names):
             raise UserError(
-                f"accuracy_reward is {wanted}: expected 0 to {len(names) - 1}, the index of one of {_listed(names)}"
+                f"accuracy_reward is {int(item)}: expected 0 to {len(names) - 1}, the index of one of {_listed(names)}"
             )
-        return wanted
-    if callable(wanted):
-        places = [
-            index for index, function in enumerate(functions) if function is wanted or function == wanted
-        ]  # a bound method is a new object each time
-        if not places:
+        return int(item)
+    if callable(item):
+        # == as well, because each access to a bound method creates a new object
+        indices = [index for index, function in enumerate(functions) if function is item or function == item]
+        if not indices:
             raise UserError(
-                f"accuracy_reward is the function {_name_of(wanted)}: expected one of reward_funcs, {_listed(names)}"
+                f"accuracy_reward is the function {_name_of(item)}: expected one of reward_funcs, {_listed(names)}"
             )
-        return places[0]
+        return indices[0]
     raise UserError(
-        f"accuracy_reward is {wanted!r}: expected the name, the index or the function itself of one of "
-        f"{_listed(names)}, or a list of those"
+        f"accuracy_reward is {item!r}: expected one of the reward functions, its name or its index "
+        f"({_listed(names)}), or a list of these"
     )
 
 
 def _name_of(function: Any) -> str:
-    if isinstance(function, str):  # a model's path
+    if isinstance(function, str):  # path of a reward model
         return function.rstrip("/").split("/")[-1]
     while isinstance(function, partial):
         function = function.func

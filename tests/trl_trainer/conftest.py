@@ -1,6 +1,6 @@
-"""TRL's trainer on a CPU. Each test file skips where TRL is not installed: `make test-trl` says how to run them.
+"""TRL's trainer on a CPU. The tests are skipped if TRL is not installed; `make test-trl` runs them.
 
-The folder is not called trl: pytest puts tests/ on the path, where `import trl` would then find it.
+The folder is not named trl because pytest adds tests/ to the path, where `import trl` would find it.
 """
 
 from __future__ import annotations

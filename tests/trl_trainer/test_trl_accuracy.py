@@ -1,4 +1,4 @@
-"""Which reward functions say "verified", what is said of them, and a warning where nothing ever is."""
+"""The reward functions that verify completions, and the warning if they never verify any."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from trl_runs import GROUP, PROMPTS, arguments, logged, scripted, text_model, te
 from echorl_vl.core import EchoConfig
 from echorl_vl.errors import UserError
 from echorl_vl.trl import EchoGRPOTrainer
-from echorl_vl.trl.accuracy import SILENT_STEPS, accuracy_of_each, find_accuracy, names_of
+from echorl_vl.trl.accuracy import UNVERIFIED_STEPS, completion_accuracies, find_accuracy, reward_names
 
 
 def answer_accuracy(completions, prompts, **kwargs) -> list[float | None]:
-    """Of the first two prompts only: it is another task that the others belong to."""
+    """Verifies the first two prompts only; the others belong to another task."""
     return [1.0 if prompt in PROMPTS[:2] else None for prompt in prompts]
 
 
@@ -49,7 +49,7 @@ FUNCTIONS = [format_accuracy, answer_accuracy, never]
 
 
 @pytest.mark.parametrize(
-    ("names", "wanted", "found"),
+    ("names", "accuracy_reward", "expected"),
     [
         (["f"], None, [0]),
         (["format_reward", "Accuracy_reward", "length"], None, [1]),
@@ -59,28 +59,28 @@ FUNCTIONS = [format_accuracy, answer_accuracy, never]
         (["format_accuracy", "answer_accuracy"], ["answer_accuracy"], [1]),
     ],
 )
-def test_the_accuracy_among_the_reward_functions(names, wanted, found):
-    assert find_accuracy(names, wanted) == found
+def test_accuracy_functions_are_found_by_name_and_index(names, accuracy_reward, expected):
+    assert find_accuracy(names, accuracy_reward) == expected
 
 
-def test_the_function_itself():
+def test_accuracy_functions_are_found_by_object():
     judge, bound = Judge(), partial(never, limit=3)
     functions = [format_accuracy, judge, bound, "org/a-reward-model"]
-    names = names_of(functions)
+    names = reward_names(functions)
     assert names == ["format_accuracy", "Judge", "never", "a-reward-model"]
     assert find_accuracy(names, judge, functions) == [1]
     assert find_accuracy(names, (bound, format_accuracy), functions) == [0, 2]
     with pytest.raises(UserError, match="the function answer_accuracy: expected one of reward_funcs"):
         find_accuracy(names, answer_accuracy, functions)
-    assert find_accuracy(["a", "judge"], judge.grade, [never, judge.grade]) == [1]  # a new bound method each time
+    assert find_accuracy(["a", "judge"], judge.grade, [never, judge.grade]) == [1]  # two objects of one bound method
     assert find_accuracy(["a", "b"], np.int64(1)) == [1]
 
 
 @pytest.mark.parametrize(
-    ("names", "wanted"),
+    ("names", "accuracy_reward"),
     [
         (["a_reward", "b_reward"], None),
-        (["a_reward", "accuracy", "format_accuracy"], None),  # a guess may mine wrong answers
+        (["a_reward", "accuracy", "format_accuracy"], None),  # a guess could mine incorrect answers
         (["a_reward"], "c"),
         (["a_reward", "b", "b"], "b"),
         (["a_reward"], 1),
@@ -92,48 +92,48 @@ def test_the_function_itself():
         (["a_reward"], [None]),
     ],
 )
-def test_no_accuracy_among_the_reward_functions(names, wanted):
+def test_an_invalid_or_ambiguous_accuracy_reward_is_an_error(names, accuracy_reward):
     with pytest.raises(UserError, match="a_reward"):
-        find_accuracy(names, wanted)
+        find_accuracy(names, accuracy_reward)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "message"),
+    ("accuracy_reward", "message"),
     [
         (None, "2 of them have accuracy in the name"),
-        (0.5, "accuracy_reward is 0.5: expected the name, the index or the function itself"),
+        (0.5, "accuracy_reward is 0.5: expected one of the reward functions, its name or its index"),
         ("anser_accuracy", "accuracy_reward is 'anser_accuracy'"),
         (lambda completions: None, "the function <lambda>"),
     ],
 )
-def test_it_is_asked_before_a_model_is_loaded(wanted, message, tmp_path):
+def test_accuracy_reward_is_checked_before_a_model_is_loaded(accuracy_reward, message, tmp_path):
     with pytest.raises(UserError, match=message):
-        EchoGRPOTrainer("no/such-model", FUNCTIONS, arguments(tmp_path), accuracy_reward=wanted)
+        EchoGRPOTrainer("no/such-model", FUNCTIONS, arguments(tmp_path), accuracy_reward=accuracy_reward)
 
 
-def test_the_value_that_is_not_none_counts_and_the_lowest_of_several():
+def test_the_accuracy_is_the_lowest_value_that_is_not_none():
     nan = torch.nan
     rewards = torch.tensor([[1.0, nan, 0.0], [nan, 0.5, 0.0], [1.0, 0.25, 0.0], [nan, nan, 0.0], [-1.0, nan, 0.0]])
-    found = accuracy_of_each(rewards, [0, 1])
-    assert torch.equal(found.isnan(), torch.tensor([False, False, False, True, False]))
-    assert found.nan_to_num(9.0).tolist() == [1.0, 0.5, 0.25, 9.0, -1.0]
-    assert torch.equal(accuracy_of_each(rewards, [2]), rewards[:, 2])
+    accuracies = completion_accuracies(rewards, [0, 1])
+    assert torch.equal(accuracies.isnan(), torch.tensor([False, False, False, True, False]))
+    assert accuracies.nan_to_num(9.0).tolist() == [1.0, 0.5, 0.25, 9.0, -1.0]
+    assert torch.equal(completion_accuracies(rewards, [2]), rewards[:, 2])
 
 
-@pytest.mark.parametrize("wanted", [["answer_accuracy", "count_accuracy"], [count_accuracy, 1]])
-def test_tasks_with_functions_of_their_own_all_have_clips(wanted, tmp_path, capsys):
+@pytest.mark.parametrize("accuracy_reward", [["answer_accuracy", "count_accuracy"], [count_accuracy, 1]])
+def test_tasks_with_different_accuracy_functions_all_have_clips(accuracy_reward, tmp_path, capsys):
     rewards = [never, answer_accuracy, count_accuracy]
     options = dict(rewards=rewards, per_device_train_batch_size=16)
-    trainer = train_scripted(tmp_path, EchoConfig(), own={"accuracy_reward": wanted}, **options)
+    trainer = train_scripted(tmp_path, EchoConfig(), own={"accuracy_reward": accuracy_reward}, **options)
     assert logged(trainer, "echo/clips") == [len(PROMPTS)]
-    assert "verified where answer_accuracy, count_accuracy gives 1 or more" in capsys.readouterr().out
-    alone = train_scripted(tmp_path, EchoConfig(), own={"accuracy_reward": answer_accuracy}, **options)
-    assert logged(alone, "echo/clips") == [2]
+    assert "a completion is verified if answer_accuracy, count_accuracy >= 1" in capsys.readouterr().out
+    single = train_scripted(tmp_path, EchoConfig(), own={"accuracy_reward": answer_accuracy}, **options)
+    assert logged(single, "echo/clips") == [2]
 
 
 @pytest.mark.parametrize(("rewards", "warned"), [(never, True), (format_accuracy, False)])
-def test_nothing_verified_for_many_steps_is_said_once(rewards, warned, tmp_path):
-    steps = SILENT_STEPS + 5
+def test_many_steps_without_verified_completions_give_one_warning(rewards, warned, tmp_path):
+    steps = UNVERIFIED_STEPS + 5
     data = Dataset.from_dict({"prompt": PROMPTS[:1] * steps})
     own = {"rollout_func": scripted, "echo": EchoConfig()}
     with warnings.catch_warnings(record=True) as caught:
@@ -142,14 +142,14 @@ def test_nothing_verified_for_many_steps_is_said_once(rewards, warned, tmp_path)
             EchoGRPOTrainer, tmp_path, text_model(), data, rewards, own, per_device_train_batch_size=GROUP,
             steps_per_generation=1,
         )  # fmt: skip
-    said = [str(warning.message) for warning in caught if "no completion was verified" in str(warning.message)]
-    assert len(said) == warned
+    messages = [str(warning.message) for warning in caught if "no completion was verified" in str(warning.message)]
+    assert len(messages) == warned
     if warned:
-        assert f"in {SILENT_STEPS} optimizer steps" in said[0]
-        assert "accuracy_reward is never, its highest value was 0.5, and echo.verify_threshold is 1" in said[0]
+        assert f"in {UNVERIFIED_STEPS} optimizer steps" in messages[0]
+        assert "accuracy_reward is never, its highest value was 0.5, and echo.verify_threshold is 1" in messages[0]
 
 
-def test_few_steps_without_a_verified_completion_are_no_cause_for_alarm(tmp_path):
+def test_few_steps_without_verified_completions_give_no_warning(tmp_path):
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="no completion was verified")
         own = {"rollout_func": scripted, "echo": EchoConfig()}

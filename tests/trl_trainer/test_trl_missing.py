@@ -1,4 +1,4 @@
-"""Where TRL is not installed, the import says how to get it."""
+"""The error of the import if TRL is not installed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import pytest
 
 
-def test_the_import_without_trl_names_the_extra(monkeypatch):
+def test_the_error_without_trl_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "trl", None)
     for name in [name for name in sys.modules if name.startswith("echorl_vl.trl")]:
         monkeypatch.delitem(sys.modules, name)

@@ -1,4 +1,4 @@
-"""Two processes against one."""
+"""Two processes compared with one."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["text", "pictures"])
+@pytest.mark.parametrize("kind", ["text", "images"])
 def test_two_ranks_have_the_gradient_and_the_metrics_of_one_process(kind, tmp_path):
-    """A group lies on both ranks, and their completions are padded to different lengths."""
+    """The rows of one group are on both ranks, whose completions are padded to different lengths."""
     lengths = [len(script(prompt, place)) for prompt in PROMPTS[:GROUPS] for place in range(GROUP)]
     assert max(lengths[:6]) != max(lengths[6:])
     out = tmp_path / "rank0.pt"
@@ -40,9 +40,9 @@ def test_two_ranks_have_the_gradient_and_the_metrics_of_one_process(kind, tmp_pa
     assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-4000:]
     ranks = torch.load(out)
     assert ranks["ranks"] == 2
-    alone = run(kind, tmp_path / "alone", per_device_train_batch_size=GROUPS * GROUP)
-    assert_gradients_equal(ranks["gradient"], alone.gradients.mean(), tolerance=1e-5)
-    (row,) = [row for row in alone.state.log_history if "echo/loss" in row]
+    single = run(kind, tmp_path / "single", per_device_train_batch_size=GROUPS * GROUP)
+    assert_gradients_equal(ranks["gradient"], single.gradients.mean(), tolerance=1e-5)
+    (row,) = [row for row in single.state.log_history if "echo/loss" in row]
     assert row["echo/clips"] == GROUPS
     for name in set(METRIC_NAMES) & set(row):
         assert ranks["logs"][name] == pytest.approx(row[name], rel=1e-5), name

@@ -1,4 +1,4 @@
-"""What `EchoGRPOTrainer` leaves alone, what it mines, logs and refuses."""
+"""`EchoGRPOTrainer`: equality with TRL at coef 0, mining, metrics and errors."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from trl_runs import (
     accuracy_mixed,
     accuracy_one,
     accuracy_sampled,
+    image_model,
+    image_problems,
     logged,
-    picture_model,
-    picture_problems,
     script,
     scripted,
     text_model,
@@ -41,7 +41,7 @@ def format_reward(completions, **kwargs) -> list[float]:
 
 
 class Keeper(EchoGRPOTrainer):
-    """Keeps the batches that were made."""
+    """Keeps the generation batches."""
 
     def _generate_and_score_completions(self, inputs):
         batch = super()._generate_and_score_completions(inputs)
@@ -49,12 +49,12 @@ class Keeper(EchoGRPOTrainer):
         return batch
 
 
-@pytest.mark.parametrize("kind", ["text", "pictures"])
-def test_without_weight_it_is_trl_bit_for_bit(kind, tmp_path):
+@pytest.mark.parametrize("kind", ["text", "images"])
+def test_with_coef_0_training_equals_trl_bit_for_bit(kind, tmp_path):
     def run(trainer_class, **own):
         model, data = text_model(), text_problems()
-        if kind == "pictures":
-            model, data = picture_model(), picture_problems(2)
+        if kind == "images":
+            model, data = image_model(), image_problems(2)
         options = dict(learning_rate=1e-2, num_train_epochs=2, max_grad_norm=1.0, optim="adamw_torch")
         options |= dict(per_device_train_batch_size=4, gradient_accumulation_steps=2, num_iterations=2)
         return train(trainer_class, tmp_path, model, data, accuracy_sampled, own, **options)
@@ -71,18 +71,18 @@ def test_without_weight_it_is_trl_bit_for_bit(kind, tmp_path):
     assert len(logged(echo, "group/all_success")) > 0
 
 
-def test_the_schedule_is_that_of_optimizer_steps_and_nothing_is_mined_before_it(tmp_path):
+def test_the_schedule_counts_optimizer_steps_and_no_batch_is_mined_before_it(tmp_path):
     config = EchoConfig(coef=0.4, start_step=1, warmup_steps=2)
     trainer = train_scripted(tmp_path, config, trainer_class=Keeper, per_device_train_batch_size=4)
     assert logged(trainer, "echo/coef") == [0.0, 0.2, 0.4, 0.4]
     assert ["echo_weights" in batch for batch in trainer.batches] == [False, True, True, True]
     norms = [max(gradient.abs().max().item() for gradient in step.values()) for step in trainer.gradients.steps]
-    assert norms[0] == 0  # every completion succeeds: TRL's own gradient
+    assert norms[0] == 0  # all completions succeed, so TRL's gradient is 0
     assert min(norms[1:]) > 0
 
 
-def test_a_batch_that_reaches_into_the_schedule_is_mined(tmp_path):
-    """One generation batch for four optimizer steps, the last two of which have the echo term."""
+def test_a_batch_is_mined_if_one_of_its_steps_has_the_echo_term(tmp_path):
+    """One generation batch for four optimizer steps; the last two have the echo term."""
     config = EchoConfig(coef=0.4, start_step=2)
     trainer = train_scripted(tmp_path, config, per_device_train_batch_size=4, steps_per_generation=4)
     assert logged(trainer, "echo/coef") == [0.0, 0.0, 0.4, 0.4]
@@ -92,8 +92,8 @@ def test_a_batch_that_reaches_into_the_schedule_is_mined(tmp_path):
 def test_metrics_have_the_names_of_the_other_engines(tmp_path):
     trainer = train_scripted(tmp_path, EchoConfig(), rewards=accuracy_mixed, **SPLIT)
     (row,) = [row for row in trainer.state.log_history if "echo/coef" in row]
-    elsewhere = {"actor/grad_norm", "actor/entropy", "echo/grad_share"}  # TRL logs grad_norm and entropy
-    assert set(METRIC_NAMES) - elsewhere <= set(row)
+    other_engines = {"actor/grad_norm", "actor/entropy", "echo/grad_share"}  # TRL logs grad_norm and entropy
+    assert set(METRIC_NAMES) - other_engines <= set(row)
     accuracies = torch.tensor([accuracy_of(p, place) for p in PROMPTS for place in range(GROUP)]).view(-1, GROUP)
     assert row["reward/accuracy"] == pytest.approx(accuracies.mean().item())
     assert row["group/all_success"] == (accuracies == 1).all(1).float().mean().item()
@@ -109,7 +109,7 @@ def accuracy_of(prompt: str, place: int) -> float:
 OPTIONS = {
     "paper": {},
     "topk": dict(select="topk", k=2),
-    "degenerate": dict(apply_to="degenerate", verify_threshold=0.0),  # all verified, but not all of one reward
+    "degenerate": dict(apply_to="degenerate", verify_threshold=0.0),  # all verified, but with different rewards
     "truncated": dict(include_truncated=True),
     "long steps": dict(min_step_tokens=8),
     "windows": dict(splitter="window", splitter_kwargs={"size": 5}),
@@ -118,8 +118,8 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_options_reach_the_mining(name, tmp_path):
-    """The weights of the batch are those of the library's functions, called on rows that are scored one by one."""
+def test_mining_uses_the_options(name, tmp_path):
+    """The weights of the batch equal those of `mine_echo_clips` with entropies computed row by row."""
     config = EchoConfig(**OPTIONS[name])
     trainer = train_scripted(
         tmp_path, config, Keeper, rewards=[format_reward, accuracy_mixed], per_device_train_batch_size=16
@@ -149,12 +149,12 @@ def test_options_reach_the_mining(name, tmp_path):
     assert len(clips) > 0
     assert torch.allclose(batch["echo_weights"], clips.token_weights)
     assert logged(trainer, "echo/clips") == [len(clips)]
-    own_entropy = clips.step_entropies.mean().item()
-    assert logged(trainer, "echo/clip_step_entropy") == pytest.approx([own_entropy], rel=1e-4)
+    clip_entropy = clips.step_entropies.mean().item()
+    assert logged(trainer, "echo/clip_step_entropy") == pytest.approx([clip_entropy], rel=1e-4)
 
 
 def test_options_choose_different_clips(tmp_path):
-    """Else the test above could not tell whether an option arrives."""
+    """Otherwise the previous test could not detect an ignored option."""
     weights = {}
     for name, options in OPTIONS.items():
         trainer = train_scripted(
@@ -165,26 +165,26 @@ def test_options_choose_different_clips(tmp_path):
         assert not torch.equal(weights[name], weights["paper"]), name
 
 
-def test_normalize_by_clips(tmp_path):
+def test_normalize_by_clips_divides_by_clips(tmp_path):
     options = dict(rewards=accuracy_mixed, **SPLIT)
     plain = train_scripted(tmp_path, None, GRPOTrainer, **options).gradients.mean()
     by_prompts = train_scripted(tmp_path, EchoConfig(coef=1.0), **options)
     by_clips = train_scripted(tmp_path, EchoConfig(coef=1.0, normalize_by="clips"), **options)
     (clips,) = logged(by_clips, "echo/clips")
     assert clips < len(PROMPTS)
-    found, wanted = by_clips.gradients.mean(), by_prompts.gradients.mean()
+    clip_gradient, prompt_gradient = by_clips.gradients.mean(), by_prompts.gradients.mean()
     assert_gradients_equal(
-        {name: found[name] - plain[name] for name in plain},
-        {name: wanted[name] - plain[name] for name in plain},
+        {name: clip_gradient[name] - plain[name] for name in plain},
+        {name: prompt_gradient[name] - plain[name] for name in plain},
         scale=len(PROMPTS) / clips,
     )
 
 
-def test_softmax_draws_anew_for_every_batch_and_the_same_in_every_run(tmp_path):
-    """Two optimizer steps of two generation batches each, all of one prompt."""
+def test_softmax_differs_between_batches_and_repeats_with_the_seed(tmp_path):
+    """Two optimizer steps of two generation batches, all with the same prompt."""
 
     def places(seed):
-        # One of some sixty steps, about as likely each.
+        # About sixty steps, each about equally likely.
         config = EchoConfig(select="softmax", tau=100.0, seed=seed, splitter="window", splitter_kwargs={"size": 1})
         trainer = train(
             Keeper, tmp_path, text_model(), Dataset.from_dict({"prompt": PROMPTS[:1] * 4}),
@@ -201,8 +201,8 @@ def test_softmax_draws_anew_for_every_batch_and_the_same_in_every_run(tmp_path):
     assert first[:2] != first[2:]
 
 
-def test_special_and_visual_tokens_are_in_no_clip(tmp_path):
-    """A token is visual where the model's config says so, whatever the tokenizer calls it."""
+def test_clips_exclude_special_and_visual_tokens(tmp_path):
+    """The model's config defines the visual tokens, whatever their text in the tokenizer."""
     special = tokenizer().convert_tokens_to_ids(["<|vision_start|>", "<|im_start|>", "Q"])
     model = text_model()
     model.config.image_token_id = special[-1]
@@ -222,7 +222,7 @@ def test_special_and_visual_tokens_are_in_no_clip(tmp_path):
     assert batch["echo_weights"].sum().item() == pytest.approx(len(PROMPTS))
 
 
-def test_tokens_of_tools_are_in_no_clip(tmp_path):
+def test_clips_exclude_tokens_of_tools(tmp_path):
     def with_tools(prompts, trainer):
         out = scripted(prompts, trainer)
         out["env_mask"] = [[int(not 2 <= place < 5) for place in range(len(ids))] for ids in out["completion_ids"]]
@@ -236,14 +236,14 @@ def test_tokens_of_tools_are_in_no_clip(tmp_path):
     assert weights.sum().item() == pytest.approx(len(PROMPTS))
 
 
-def test_entropies_at_a_temperature_of_their_own(tmp_path):
-    class Both(Keeper):
+def test_entropy_temperature_can_differ_from_the_sampling_temperature(tmp_path):
+    class EntropyKeeper(Keeper):
         def _entropies(self, batch):
-            self.found = super()._entropies(batch)
-            return self.found
+            self.entropies = super()._entropies(batch)
+            return self.entropies
 
     trainer = train(
-        Both, tmp_path, text_model(), text_problems(), own={"echo": EchoConfig(entropy_temperature=2.0)},
+        EntropyKeeper, tmp_path, text_model(), text_problems(), own={"echo": EchoConfig(entropy_temperature=2.0)},
         temperature=0.8, per_device_train_batch_size=16,
     )  # fmt: skip
     (batch,) = trainer.batches
@@ -252,8 +252,8 @@ def test_entropies_at_a_temperature_of_their_own(tmp_path):
     length = batch["completion_ids"].shape[1]
     with torch.no_grad():
         log_p = (trainer.model(ids, attention_mask=mask).logits[:, -length - 1 : -1] / 2.0).log_softmax(-1)
-    wanted = -(log_p.exp() * log_p).sum(-1)
-    assert ((trainer.found - wanted) * batch["completion_mask"]).abs().max() < 1e-4
+    expected = -(log_p.exp() * log_p).sum(-1)
+    assert ((trainer.entropies - expected) * batch["completion_mask"]).abs().max() < 1e-4
 
 
 def test_evaluation_has_no_echo_term(tmp_path):
@@ -266,9 +266,9 @@ def test_evaluation_has_no_echo_term(tmp_path):
     assert echo["eval_loss"] == plain["eval_loss"]
 
 
-@pytest.mark.parametrize("passes", [1, 2])  # without and with TRL's own pass for the old log-probs
-def test_lora(passes, tmp_path):
-    """Adapters that are not zero, so that the reference (without them) has entropies and log-probs of its own."""
+@pytest.mark.parametrize("passes", [1, 2])  # without and with TRL's pass for old log-probs
+def test_the_gradient_with_lora_equals_the_reference(passes, tmp_path):
+    """The adapters are not zero, so that the entropies and log-probs of the reference policy differ."""
     lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, lora_dropout=0.0)
     options = dict(beta=0.1, num_iterations=passes, **SPLIT)
 
@@ -284,17 +284,16 @@ def test_lora(passes, tmp_path):
     assert_gradients_equal({name: after[name] - before[name] for name in after}, gradient, scale=0.5)
 
 
-def test_lora_sampled_by_transformers(tmp_path):
-    """The entropies noted in sampling are those of the adapted model: one clip a prompt, none from the pass."""
+def test_entropies_of_sampling_are_recorded_with_lora(tmp_path):
 
-    class NoPass(EchoGRPOTrainer):
+    class SamplingOnly(EchoGRPOTrainer):
         def _entropies(self, batch):
             assert self._sampled_entropies is not None
             return super()._entropies(batch)
 
     lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
     trainer = train(
-        NoPass, tmp_path, text_model(), text_problems(), own={"peft_config": lora, "echo": EchoConfig()},
+        SamplingOnly, tmp_path, text_model(), text_problems(), own={"peft_config": lora, "echo": EchoConfig()},
         per_device_train_batch_size=16, max_completion_length=8,
     )  # fmt: skip
     assert len(logged(trainer, "echo/loss")) == 1
@@ -320,27 +319,27 @@ def test_a_completion_without_an_accuracy_is_not_verified(tmp_path):
         (EchoConfig(entropy_temperature=0.5), "entropy_temperature", {}),
     ],
 )
-def test_switches_that_do_not_work_here_are_refused(echo, message, options, tmp_path):
+def test_unsupported_options_are_errors(echo, message, options, tmp_path):
     with pytest.raises(UserError, match=message):
         train_scripted(tmp_path, echo, **options)
 
 
-def test_a_trl_without_a_hook_is_refused_by_name(tmp_path, monkeypatch):
+def test_the_error_names_missing_methods_of_trl(tmp_path, monkeypatch):
     monkeypatch.setitem(checks.HOOKS, "_gone", ("self",))
     monkeypatch.setitem(checks.HOOKS, "_compute_loss", ("self", "model", "samples"))
     with pytest.raises(
-        UserError, match=r"GRPOTrainer\._compute_loss takes no samples; GRPOTrainer\._gone is not there"
+        UserError, match=r"GRPOTrainer\._compute_loss has no parameter samples; GRPOTrainer\._gone does not exist"
     ):
         train_scripted(tmp_path, EchoConfig())
 
 
-def test_a_trl_without_an_attribute_is_refused_by_name(tmp_path, monkeypatch):
+def test_the_error_names_missing_attributes_of_trl(tmp_path, monkeypatch):
     monkeypatch.setattr(checks, "ATTRIBUTES", (*checks.ATTRIBUTES, "gone"))
-    with pytest.raises(UserError, match=r"GRPOTrainer\.gone is not there"):
+    with pytest.raises(UserError, match=r"GRPOTrainer\.gone does not exist"):
         train_scripted(tmp_path, EchoConfig(), rewards=accuracy_one)
 
 
-def test_another_version_of_trl_is_warned_of(monkeypatch):
+def test_another_version_of_trl_gives_a_warning(monkeypatch):
     monkeypatch.setattr(checks.trl, "__version__", "1.17.0")
     with pytest.warns(UserWarning, match=r"1\.17\.0"):
         checks.check_hooks()

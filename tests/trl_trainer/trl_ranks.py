@@ -1,8 +1,8 @@
-"""One rank of a run with several, `torchrun trl_ranks.py text|pictures OUT`: rank 0 writes what it measured to OUT.
+"""One rank of a distributed run, `torchrun trl_ranks.py text|images OUT`; rank 0 writes its results to OUT.
 
-A rank leaves without tearing the interpreter down. After training the process group is still held by the wrapped model,
-so gloo's loops (C++ threads: pt_gloo_runloop, gloo_tcp_loop) live on into the teardown, where a rank aborted now and
-then, "terminate called without an active exception", though all that it had to do was done.
+A rank exits with os._exit(). The wrapped model keeps the process group alive after training, so gloo's C++ threads
+(pt_gloo_runloop, gloo_tcp_loop) are still running at interpreter shutdown, which sometimes aborted a finished rank with
+"terminate called without an active exception".
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from pathlib import Path
 
 import torch
 import torch.distributed
-from trl_runs import picture_model, picture_problems, scripted, scripted_pictures, text_model, text_problems, train
+from trl_runs import image_model, image_problems, scripted, scripted_images, text_model, text_problems, train
 
 from echorl_vl.core import EchoConfig
 from echorl_vl.trl import EchoGRPOTrainer
 
-GROUPS = 3  # of four rows: with two ranks of six rows, the second one lies on both
+GROUPS = 3  # of four rows: with two ranks of six rows, the second group is on both
 
 
 def run(kind: str, folder: Path, **split):
     model, problems, rollout = text_model(), text_problems(GROUPS), scripted
-    if kind == "pictures":
-        model, problems, rollout = picture_model(), picture_problems(GROUPS), scripted_pictures
+    if kind == "images":
+        model, problems, rollout = image_model(), image_problems(GROUPS), scripted_images
     own = {"rollout_func": rollout, "echo": EchoConfig(coef=0.5, normalize_by="clips")}
     return train(EchoGRPOTrainer, folder, model, problems, own=own, **split)
 

@@ -1,4 +1,4 @@
-"""Tiny models, scripted completions and trainers that note the gradient of each optimizer step."""
+"""Tiny models, scripted completions, and trainers that record the gradient of each optimizer step."""
 
 from __future__ import annotations
 
@@ -42,9 +42,10 @@ def processor():
 
 
 def text_model(folder: Path | None = None) -> Qwen2ForCausalLM:
-    """A Qwen2 of a few thousand parameters with random weights, for the tiny policy's tokenizer.
+    """A Qwen2 model with random weights, for the tiny policy's tokenizer.
 
-    folder: save it there and load it from there, as TRL's reference model is.
+    Args:
+        folder: save the model there and load it, so that TRL can load its reference model.
     """
     torch.manual_seed(0)
     config = Qwen2Config(
@@ -59,8 +60,8 @@ def text_model(folder: Path | None = None) -> Qwen2ForCausalLM:
     return Qwen2ForCausalLM.from_pretrained(folder)
 
 
-def picture_model() -> Qwen2_5_VLForConditionalGeneration:
-    """The shipped policy, which writes reasoning in lines."""
+def image_model() -> Qwen2_5_VLForConditionalGeneration:
+    """The shipped policy, which writes its reasoning line by line."""
     return Qwen2_5_VLForConditionalGeneration.from_pretrained(TINY, dtype=torch.float32)
 
 
@@ -68,7 +69,7 @@ def text_problems(count: int = len(PROMPTS)) -> Dataset:
     return Dataset.from_dict({"prompt": PROMPTS[:count]})
 
 
-def picture_problems(count: int) -> Dataset:
+def image_problems(count: int) -> Dataset:
     from echorl_vl.generators.geometry3k.generate import load_split
 
     rows = load_split("train", size=count)
@@ -80,32 +81,32 @@ def picture_problems(count: int) -> Dataset:
 
 
 def completion(turn: int, place: int) -> list[int]:
-    """Ids of a completion that answers `turn`; the third one of each group hits the length limit."""
+    """Ids of a completion with the answer `turn`; the third of each group hits the length limit."""
     text = LINES[turn % len(LINES)] + f"so it is {turn}"
     return tokenizer()(text)["input_ids"] + ([] if place == 2 else [tokenizer().eos_token_id])
 
 
 def script(prompt: str, place: int) -> list[int]:
-    """Ids of the completion in `place` of the prompt's group."""
+    """Ids of completion number `place` in the group of a prompt."""
     return completion(2 * PROMPTS.index(prompt) + place, place)
 
 
 def scripted(prompts: list[str], trainer) -> dict[str, list]:
-    """A rollout function: the same completions for a prompt whatever the split of the batch over ranks."""
+    """A rollout function whose completions do not depend on the split of the batch over ranks."""
     first = trainer.accelerator.process_index * len(prompts)
     completions = [script(prompt, (first + row) % GROUP) for row, prompt in enumerate(prompts)]
     return rollouts([tokenizer()(prompt)["input_ids"] for prompt in prompts], completions)
 
 
-def scripted_pictures(prompts: list, trainer) -> dict[str, list]:
-    """The same for prompts with pictures, which it tells apart by their place in the only generation batch."""
+def scripted_images(prompts: list, trainer) -> dict[str, list]:
+    """The same for prompts with images, which it identifies by their position in the only generation batch."""
     rows = [trainer.accelerator.process_index * len(prompts) + row for row in range(len(prompts))]
     completions = [completion(2 * (row // GROUP) + row % GROUP, row % GROUP) for row in rows]
     return rollouts(trainer._tokenize_prompts(prompts)[0], completions)
 
 
 def rollouts(prompt_ids: list[list[int]], completions: list[list[int]]) -> dict[str, list]:
-    log_probs = [[0.0] * len(ids) for ids in completions]  # used with vLLM only
+    log_probs = [[0.0] * len(ids) for ids in completions]  # TRL uses them only with vLLM
     return {"prompt_ids": prompt_ids, "completion_ids": completions, "logprobs": log_probs}
 
 
@@ -114,17 +115,17 @@ def accuracy_one(completions, **kwargs) -> list[float]:
 
 
 def accuracy_mixed(completions, **kwargs) -> list[float]:
-    """Of scripted completions: all of the first group, three of the second, one of the third, none of the last."""
+    """Verifies all scripted completions of the first group, three of the second, one of the third, none of the last."""
     return [float(int(text.rsplit(" ", 1)[1]) <= 4) for text in completions]
 
 
 def accuracy_sampled(completions, completion_ids, **kwargs) -> list[float]:
-    """Of sampled completions: about half."""
+    """Verifies about half of sampled completions."""
     return [float(sum(ids) % 2) for ids in completion_ids]
 
 
 class Gradients(TrainerCallback):
-    """Notes the gradient of each optimizer step."""
+    """Records the gradient of each optimizer step."""
 
     def __init__(self) -> None:
         self.steps: list[dict[str, torch.Tensor]] = []
@@ -138,7 +139,7 @@ class Gradients(TrainerCallback):
 
 
 def arguments(folder: Path, **overrides) -> GRPOConfig:
-    """One epoch on a CPU, without clipping; a learning rate of 0, so that every step has the gradient of one policy."""
+    """One epoch on a CPU without clipping, at learning rate 0, so that the policy is the same in every step."""
     options = dict(
         output_dir=str(folder), num_generations=GROUP, max_completion_length=32, num_train_epochs=1, learning_rate=0.0,
         max_grad_norm=0.0, optim="sgd", lr_scheduler_type="constant", logging_steps=1, report_to="none", use_cpu=True,
@@ -149,9 +150,11 @@ def arguments(folder: Path, **overrides) -> GRPOConfig:
 
 
 def train(trainer_class, folder: Path, model, dataset, rewards=accuracy_one, own: dict | None = None, **overrides):
-    """Trains for an epoch; returns the trainer, with the gradients as `trainer.gradients`.
+    """Train for an epoch and return the trainer, with the gradients as `trainer.gradients`.
 
-    own: arguments of the trainer. overrides: of `arguments`.
+    Args:
+        own: further arguments of the trainer.
+        overrides: further arguments of `arguments`.
     """
     gradients = Gradients()
     text = isinstance(model, Qwen2ForCausalLM)
@@ -170,7 +173,7 @@ def train(trainer_class, folder: Path, model, dataset, rewards=accuracy_one, own
 
 
 def train_scripted(folder: Path, echo, trainer_class=EchoGRPOTrainer, **options):
-    """Trains the text model on the scripted completions; echo: None for TRL's own trainer."""
+    """Train the text model on the scripted completions; `echo` is None for TRL's `GRPOTrainer`."""
     own = {"rollout_func": scripted} | ({} if echo is None else {"echo": echo}) | options.pop("own", {})
     model = text_model(folder / "model" if options.get("beta") else None)
     return train(trainer_class, folder, model, text_problems(), own=own, **options)
