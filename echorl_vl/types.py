@@ -212,7 +212,7 @@ def merge_groups(parts: Sequence[RolloutBatch], numbers: Sequence[Tensor], pad_i
     """Merge batches with the same prompts into one in group order; rows of a group are in the order of the parts.
 
     Args:
-        parts: batches, of which the first has all prompts.
+        parts: batches; the first has all prompts.
         numbers: for each part, the indices (p,) of its prompts in the first part.
         pad_id: token id for padding.
     """

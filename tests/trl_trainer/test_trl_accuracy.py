@@ -124,10 +124,10 @@ def test_the_accuracy_is_the_lowest_value_that_is_not_none():
 def test_tasks_with_different_accuracy_functions_all_have_clips(accuracy_reward, tmp_path, capsys):
     rewards = [never, answer_accuracy, count_accuracy]
     options = dict(rewards=rewards, per_device_train_batch_size=16)
-    trainer = train_scripted(tmp_path, EchoConfig(), own={"accuracy_reward": accuracy_reward}, **options)
+    trainer = train_scripted(tmp_path, EchoConfig(), extra={"accuracy_reward": accuracy_reward}, **options)
     assert logged(trainer, "echo/clips") == [len(PROMPTS)]
     assert "a completion is verified if answer_accuracy, count_accuracy >= 1" in capsys.readouterr().out
-    single = train_scripted(tmp_path, EchoConfig(), own={"accuracy_reward": answer_accuracy}, **options)
+    single = train_scripted(tmp_path, EchoConfig(), extra={"accuracy_reward": answer_accuracy}, **options)
     assert logged(single, "echo/clips") == [2]
 
 
@@ -135,11 +135,11 @@ def test_tasks_with_different_accuracy_functions_all_have_clips(accuracy_reward,
 def test_many_steps_without_verified_completions_give_one_warning(rewards, warned, tmp_path):
     steps = UNVERIFIED_STEPS + 5
     data = Dataset.from_dict({"prompt": PROMPTS[:1] * steps})
-    own = {"rollout_func": scripted, "echo": EchoConfig()}
+    extra = {"rollout_func": scripted, "echo": EchoConfig()}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         train(
-            EchoGRPOTrainer, tmp_path, text_model(), data, rewards, own, per_device_train_batch_size=GROUP,
+            EchoGRPOTrainer, tmp_path, text_model(), data, rewards, extra, per_device_train_batch_size=GROUP,
             steps_per_generation=1,
         )  # fmt: skip
     messages = [str(warning.message) for warning in caught if "no completion was verified" in str(warning.message)]
@@ -152,5 +152,5 @@ def test_many_steps_without_verified_completions_give_one_warning(rewards, warne
 def test_few_steps_without_verified_completions_give_no_warning(tmp_path):
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="no completion was verified")
-        own = {"rollout_func": scripted, "echo": EchoConfig()}
-        train(EchoGRPOTrainer, tmp_path, text_model(), text_problems(), never, own, per_device_train_batch_size=GROUP)
+        extra = {"rollout_func": scripted, "echo": EchoConfig()}
+        train(EchoGRPOTrainer, tmp_path, text_model(), text_problems(), never, extra, per_device_train_batch_size=GROUP)

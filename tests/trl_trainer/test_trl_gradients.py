@@ -111,7 +111,7 @@ def test_the_gradient_with_images_and_entropies_of_sampling(split, tmp_path):
     """The shipped policy on geometry problems, sampled by transformers."""
     rows, accumulation, generation = split
     trainer = train(
-        ComparingTrainer, tmp_path, image_model(), image_problems(2), own={"echo": EchoConfig(coef=1.0)},
+        ComparingTrainer, tmp_path, image_model(), image_problems(2), extra={"echo": EchoConfig(coef=1.0)},
         per_device_train_batch_size=rows, gradient_accumulation_steps=accumulation, steps_per_generation=generation,
         max_completion_length=64,
     )  # fmt: skip

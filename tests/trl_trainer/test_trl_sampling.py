@@ -45,7 +45,7 @@ def keeping_batches(trainer_class):
     return Keeper
 
 
-def with_likely_visual_tokens(model):
+def with_visual_bias(model):
     """Make visual tokens and two letters far more probable than all other tokens."""
     model.lm_head.register_forward_hook(lambda _module, _args, logits: logits.index_add(
         -1, torch.tensor([*VISUAL, *LETTERS]), torch.full((*logits.shape[:-1], len(VISUAL) + len(LETTERS)), 30.0)
@@ -55,9 +55,9 @@ def with_likely_visual_tokens(model):
 
 def sampled(trainer_class, folder, model=text_model, data=None, coef=0.5, **options):
     """Distinct ids of all completions."""
-    own = {} if trainer_class is GRPOTrainer else {"echo": EchoConfig(coef=coef)}
+    extra = {} if trainer_class is GRPOTrainer else {"echo": EchoConfig(coef=coef)}
     trainer = train(
-        keeping_batches(trainer_class), folder, with_likely_visual_tokens(model()), data or text_problems(), own=own,
+        keeping_batches(trainer_class), folder, with_visual_bias(model()), data or text_problems(), extra=extra,
         per_device_train_batch_size=GROUP, max_completion_length=8, **options,
     )  # fmt: skip
     return torch.cat([batch["completion_ids"].flatten() for batch in trainer.batches]).unique().tolist()
@@ -115,9 +115,9 @@ def test_a_rollout_function_that_samples_visual_tokens_gives_a_warning(tmp_path)
         ids = [tokenizer()(prompt)["input_ids"] for prompt in prompts]
         return {"prompt_ids": ids, "completion_ids": completions, "logprobs": [[0.0] * 3 for _ in prompts]}
 
-    own = {"rollout_func": rollout, "echo": EchoConfig()}
+    extra = {"rollout_func": rollout, "echo": EchoConfig()}
     with pytest.warns(UserWarning, match="the rollout function sampled 4 visual tokens.*forbid the ids"):
-        train(EchoGRPOTrainer, tmp_path, text_model(), text_problems(1), own=own, per_device_train_batch_size=GROUP)
+        train(EchoGRPOTrainer, tmp_path, text_model(), text_problems(1), extra=extra, per_device_train_batch_size=GROUP)
 
 
 # Padding
@@ -178,7 +178,7 @@ def test_padding_does_not_change_log_probs(kind, side, tmp_path):
     model = text_model() if kind == "text" else image_model()
     trainer = train(
         keeping_batches(EchoGRPOTrainer), tmp_path, model, unequal_problems(kind),
-        own={"processing_class": processing, "echo": EchoConfig(coef=0.5)}, per_device_train_batch_size=2 * GROUP,
+        extra={"processing_class": processing, "echo": EchoConfig(coef=0.5)}, per_device_train_batch_size=2 * GROUP,
         max_completion_length=16,
     )  # fmt: skip
     (batch,) = trainer.batches
@@ -190,9 +190,9 @@ def test_padding_does_not_change_log_probs(kind, side, tmp_path):
 
 
 def test_a_processor_that_pads_on_the_right_gives_a_warning(tmp_path):
-    own = {"processing_class": AutoProcessor.from_pretrained(TINY, padding_side="right")}
-    options = dict(own=own, per_device_train_batch_size=GROUP, max_completion_length=4)
+    extra = {"processing_class": AutoProcessor.from_pretrained(TINY, padding_side="right")}
+    options = dict(extra=extra, per_device_train_batch_size=GROUP, max_completion_length=4)
     with pytest.warns(UserWarning, match="expected a processor with padding_side left, got right.*set to left"):
         train(EchoGRPOTrainer, tmp_path, image_model(), image_problems(1), **options)
-    assert own["processing_class"].tokenizer.padding_side == "left"
+    assert extra["processing_class"].tokenizer.padding_side == "left"
     assert processor().tokenizer.padding_side == "left"

@@ -51,13 +51,13 @@ class Keeper(EchoGRPOTrainer):
 
 @pytest.mark.parametrize("kind", ["text", "images"])
 def test_with_coef_0_training_equals_trl_bit_for_bit(kind, tmp_path):
-    def run(trainer_class, **own):
+    def run(trainer_class, **extra):
         model, data = text_model(), text_problems()
         if kind == "images":
             model, data = image_model(), image_problems(2)
         options = dict(learning_rate=1e-2, num_train_epochs=2, max_grad_norm=1.0, optim="adamw_torch")
         options |= dict(per_device_train_batch_size=4, gradient_accumulation_steps=2, num_iterations=2)
-        return train(trainer_class, tmp_path, model, data, accuracy_sampled, own, **options)
+        return train(trainer_class, tmp_path, model, data, accuracy_sampled, extra, **options)
 
     plain, echo = run(GRPOTrainer), run(EchoGRPOTrainer, echo=EchoConfig(coef=0.0))
     assert len(plain.state.log_history) > 4
@@ -188,7 +188,7 @@ def test_softmax_differs_between_batches_and_repeats_with_the_seed(tmp_path):
         config = EchoConfig(select="softmax", tau=100.0, seed=seed, splitter="window", splitter_kwargs={"size": 1})
         trainer = train(
             Keeper, tmp_path, text_model(), Dataset.from_dict({"prompt": PROMPTS[:1] * 4}),
-            own={"rollout_func": scripted, "echo": config},
+            extra={"rollout_func": scripted, "echo": config},
             per_device_train_batch_size=4, gradient_accumulation_steps=2, steps_per_generation=1,
         )  # fmt: skip
         assert (len(trainer.batches), trainer.state.global_step) == (4, 2)
@@ -213,8 +213,8 @@ def test_clips_exclude_special_and_visual_tokens(tmp_path):
         out["logprobs"] = [[0.0] * len(ids) for ids in out["completion_ids"]]
         return out
 
-    own = {"rollout_func": with_special, "echo": EchoConfig()}
-    trainer = train(Keeper, tmp_path, model, text_problems(), own=own, per_device_train_batch_size=16)
+    extra = {"rollout_func": with_special, "echo": EchoConfig()}
+    trainer = train(Keeper, tmp_path, model, text_problems(), extra=extra, per_device_train_batch_size=16)
     (batch,) = trainer.batches
     ids = torch.tensor([*special, tokenizer().eos_token_id])
     assert (batch["echo_weights"] > 0).any()
@@ -229,7 +229,7 @@ def test_clips_exclude_tokens_of_tools(tmp_path):
         return out
 
     trainer = train_scripted(
-        tmp_path, EchoConfig(), Keeper, own={"rollout_func": with_tools}, per_device_train_batch_size=16
+        tmp_path, EchoConfig(), Keeper, extra={"rollout_func": with_tools}, per_device_train_batch_size=16
     )
     weights = trainer.batches[0]["echo_weights"]
     assert (weights[:, 2:5] == 0).all()
@@ -243,7 +243,7 @@ def test_entropy_temperature_can_differ_from_the_sampling_temperature(tmp_path):
             return self.entropies
 
     trainer = train(
-        EntropyKeeper, tmp_path, text_model(), text_problems(), own={"echo": EchoConfig(entropy_temperature=2.0)},
+        EntropyKeeper, tmp_path, text_model(), text_problems(), extra={"echo": EchoConfig(entropy_temperature=2.0)},
         temperature=0.8, per_device_train_batch_size=16,
     )  # fmt: skip
     (batch,) = trainer.batches
@@ -257,8 +257,10 @@ def test_entropy_temperature_can_differ_from_the_sampling_temperature(tmp_path):
 
 
 def test_evaluation_has_no_echo_term(tmp_path):
-    def evaluate(trainer_class, **own):
-        trainer = train(trainer_class, tmp_path, text_model(), text_problems(), own={"rollout_func": scripted} | own)
+    def evaluate(trainer_class, **extra):
+        trainer = train(
+            trainer_class, tmp_path, text_model(), text_problems(), extra={"rollout_func": scripted} | extra
+        )
         trainer.rollout_func = scripted
         return trainer.evaluate(text_problems())
 
@@ -273,7 +275,7 @@ def test_the_gradient_with_lora_equals_the_reference(passes, tmp_path):
     options = dict(beta=0.1, num_iterations=passes, **SPLIT)
 
     def run(trainer_class, echo):
-        return train_scripted(tmp_path, echo, trainer_class, own={"peft_config": lora}, **options)
+        return train_scripted(tmp_path, echo, trainer_class, extra={"peft_config": lora}, **options)
 
     plain, echo = run(GRPOTrainer, None), run(EchoGRPOTrainer, EchoConfig(coef=0.5))
     groups = [[(tokenizer()(p)["input_ids"], script(p, place), {}) for place in range(GROUP)] for p in PROMPTS]
@@ -293,7 +295,7 @@ def test_entropies_of_sampling_are_recorded_with_lora(tmp_path):
 
     lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
     trainer = train(
-        SamplingOnly, tmp_path, text_model(), text_problems(), own={"peft_config": lora, "echo": EchoConfig()},
+        SamplingOnly, tmp_path, text_model(), text_problems(), extra={"peft_config": lora, "echo": EchoConfig()},
         per_device_train_batch_size=16, max_completion_length=8,
     )  # fmt: skip
     assert len(logged(trainer, "echo/loss")) == 1

@@ -25,8 +25,8 @@ def run(kind: str, folder: Path, **split):
     model, problems, rollout = text_model(), text_problems(GROUPS), scripted
     if kind == "images":
         model, problems, rollout = image_model(), image_problems(GROUPS), scripted_images
-    own = {"rollout_func": rollout, "echo": EchoConfig(coef=0.5, normalize_by="clips")}
-    return train(EchoGRPOTrainer, folder, model, problems, own=own, **split)
+    extra = {"rollout_func": rollout, "echo": EchoConfig(coef=0.5, normalize_by="clips")}
+    return train(EchoGRPOTrainer, folder, model, problems, extra=extra, **split)
 
 
 if __name__ == "__main__":

@@ -149,11 +149,11 @@ def arguments(folder: Path, **overrides) -> GRPOConfig:
     return GRPOConfig(**options | overrides)
 
 
-def train(trainer_class, folder: Path, model, dataset, rewards=accuracy_one, own: dict | None = None, **overrides):
+def train(trainer_class, folder: Path, model, dataset, rewards=accuracy_one, extra: dict | None = None, **overrides):
     """Train for an epoch and return the trainer, with the gradients as `trainer.gradients`.
 
     Args:
-        own: further arguments of the trainer.
+        extra: further arguments of the trainer.
         overrides: further arguments of `arguments`.
     """
     gradients = Gradients()
@@ -166,7 +166,7 @@ def train(trainer_class, folder: Path, model, dataset, rewards=accuracy_one, own
         processing_class=tokenizer() if text else processor(),
         callbacks=[gradients],
     )
-    trainer = trainer_class(**given | (own or {}))
+    trainer = trainer_class(**given | (extra or {}))
     trainer.train()
     trainer.gradients = gradients
     return trainer
@@ -174,9 +174,9 @@ def train(trainer_class, folder: Path, model, dataset, rewards=accuracy_one, own
 
 def train_scripted(folder: Path, echo, trainer_class=EchoGRPOTrainer, **options):
     """Train the text model on the scripted completions; `echo` is None for TRL's `GRPOTrainer`."""
-    own = {"rollout_func": scripted} | ({} if echo is None else {"echo": echo}) | options.pop("own", {})
+    extra = {"rollout_func": scripted} | ({} if echo is None else {"echo": echo}) | options.pop("extra", {})
     model = text_model(folder / "model" if options.get("beta") else None)
-    return train(trainer_class, folder, model, text_problems(), own=own, **options)
+    return train(trainer_class, folder, model, text_problems(), extra=extra, **options)
 
 
 def logged(trainer, name: str) -> list[float]:
