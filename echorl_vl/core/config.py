@@ -148,7 +148,7 @@ class EchoConfig:
 
 @cache
 def attribute_docs(cls: type) -> dict[str, str]:
-    """Field name -> the string literal below it in the class body, which documents the fields of a dataclass."""
+    """Return the documentation of a dataclass's fields by name: the string literals below them in the class body."""
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body
     docs = {}
     for attribute, doc in itertools.pairwise(body):
