@@ -13,11 +13,15 @@ READY := $(VENV)/.installed
 train: $(READY)
 	$(RUN) -m echorl_vl.train $(CONFIG) $(ARGS)
 
+# JOBS processes share the tests out, file by file; each computes on one thread.
+JOBS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest tests -n $(JOBS) --dist loadfile
+
 test: $(READY)
-	$(RUN) -m pytest tests $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-all: $(READY)
-	$(RUN) -m pytest tests -m "slow or not slow" $(ARGS)
+	$(PYTEST) -m "slow or not slow" $(ARGS)
 
 # EasyR1 in a separate environment (6.6 GB), installed for a CPU as in docs/easyr1.md. To use another environment:
 # `make test-easyr1 PYTHON_EASYR1=/path/to/its/environment/bin/python`.

@@ -101,8 +101,9 @@ def test_control_characters_in_plots_are_shown(tmp_path):
     assert plot_compare.short_names([plots.RunData.read(named)]) == ["run\\x1b[2J"]
 
 
-def test_notes_paths_and_tables_of_a_training(tmp_path, capsys):
+def test_notes_paths_and_tables_of_a_training(tmp_path, capsys, monkeypatch):
     set_up_logging()
+    monkeypatch.setattr(logging.getLogger("echorl_vl"), "propagate", False)  # pytest's reports can't hold surrogates
     out = io.StringIO()
     for terminal in (False, True):
         console = make_console(file=out, force_terminal=terminal, width=150, color_system=None)
