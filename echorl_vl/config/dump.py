@@ -29,7 +29,7 @@ def to_yaml(config: Any) -> str:
 
 
 def _escape(value: Any) -> Any:
-    """Values are resolved already: a `${` left in a string is meant literally."""
+    """Escape `${`: values are resolved already, so it is meant literally."""
     if isinstance(value, dict):
         return {key: _escape(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -38,13 +38,13 @@ def _escape(value: Any) -> Any:
 
 
 def get_value(config: Any, key: str) -> Any:
-    """The value of a dotted key."""
+    """Get the value of a dotted key."""
     for name in key.split("."):
         config = getattr(config, name)
     return config
 
 
 def set_value(config: Any, key: str, value: Any) -> None:
-    """Sets a dotted key in place (not below `echo`, which is frozen)."""
+    """Set a dotted key in place. Keys of `echo` can't be set: it is frozen."""
     section, _, name = key.rpartition(".")
     setattr(get_value(config, section) if section else config, name, value)

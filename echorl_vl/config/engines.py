@@ -1,4 +1,4 @@
-"""What the configuration knows of engines: they register themselves, and none is named here."""
+"""What the configuration knows about engines. They register themselves; none is named here."""
 
 from __future__ import annotations
 

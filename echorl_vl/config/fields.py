@@ -1,4 +1,4 @@
-"""What the fields of the schema are made of: sections, types with a range, and both in words for help and errors."""
+"""Building blocks of the schema: sections, types with ranges, and their description for help and errors."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ MILLION, BILLION, LARGEST_FLOAT = 10**6, 10**9, int(sys.float_info.max)
 MAX_TEXT, MAX_PATH, MAX_NAME = 10_000, 4096, 255  # bytes: of a string, of a path, of a part of one
 MAX_ITEMS = 100  # of a list
 
-# A number without an upper bound is found minutes later, as an OverflowError, a MemoryError or a run that never starts.
-# A billion is what people write for "no limit" of something that is only counted.
+# Every number has an upper bound. Without one, a typo shows up minutes later as an OverflowError, a MemoryError or a
+# run that never starts. A billion allows for what people write to mean "no limit".
 Tokens = Annotated[int, Field(ge=1, le=2**20)]
 Rows = Annotated[int, Field(ge=1, le=10_000_000)]
 Count = Annotated[int, Field(ge=0, le=BILLION)]
@@ -77,8 +77,8 @@ def section(cls: type[Section], description: str) -> Any:
 class Section(BaseModel):
     """A section of the configuration.
 
-    Conversions lose nothing: a string that spells a number or a bool (environment variables are strings), a float
-    without a fraction for an int, one string for a list of one. NaN and infinity are refused.
+    Values are converted if nothing is lost: a string that spells a number or a bool (environment variables are
+    strings), a float without a fraction to an int, one string to a list. NaN and infinity are rejected.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True, protected_namespaces=())
@@ -111,7 +111,7 @@ class Section(BaseModel):
 
 
 class NotExpected(ValueError):
-    """A value that the type and range of its field say too little of; the message follows "expected"."""
+    """An invalid value. The message, which follows "expected", says more than the type and range of the field."""
 
 
 def _refuse(expected: str) -> typing.NoReturn:
@@ -119,7 +119,7 @@ def _refuse(expected: str) -> typing.NoReturn:
 
 
 def _string_fault(value: str, place: str | None) -> str | None:
-    """What a string should be and is not. YAML can write characters that no file name holds (`"\\ud800"`, `"\\0"`)."""
+    """What is expected of a string, if it is invalid. YAML can spell characters that no file name has (`"\\0"`)."""
     limit = MAX_PATH if place else MAX_TEXT
     if len(value.encode("utf-8", "surrogatepass")) > limit:
         return f"at most {limit:,} bytes, got {len(value):,} characters"
@@ -168,7 +168,7 @@ class Option:
 
     @property
     def range(self) -> str:
-        """The values that are allowed, in words; empty: all of the type."""
+        """The allowed values in words; empty if the type says it all."""
         return f"one of {', '.join(self.choices)}{' or null' * self.optional}" if self.choices else self.bounds
 
     @property
@@ -177,15 +177,15 @@ class Option:
 
     @property
     def is_text(self) -> bool:
-        """Whether an unquoted scalar of YAML is a string, and never read as a number."""
+        """Whether unquoted YAML scalars are read as strings, never as numbers."""
         return self.kind is str
 
     def convert(self, value: Any) -> Any:
-        """The value as the section holds it. Raises ValidationError where it refuses the value."""
+        """Convert a value as the section does. Raises ValidationError if it is invalid."""
         return getattr(self.owner.model_validate({self.name: value}), self.name)
 
     def accepts(self, value: Any) -> bool:
-        """Whether the section takes the value."""
+        """Whether the value is valid."""
         try:
             self.convert(value)
         except ValidationError:
@@ -195,7 +195,7 @@ class Option:
 
 @cache
 def make_option(owner: type[Section], name: str, prefix: str = "") -> Option:
-    """The option of a field. Registries may grow later: `choices` is the registry itself."""
+    """Describe a field. `choices` may be a registry that still grows."""
     field = owner.model_fields[name]
     extra = field.json_schema_extra or {}
     hints = list(_nested(field.annotation))
@@ -230,7 +230,7 @@ def make_option(owner: type[Section], name: str, prefix: str = "") -> Option:
 
 
 def _nested(hint: Any) -> Iterator[Any]:
-    """A type and the types in it, from the outside to the inside."""
+    """Yield a type and all types inside it, outermost first."""
     yield hint
     if typing.get_origin(hint) is not Literal:
         for inner in typing.get_args(hint):
@@ -238,7 +238,7 @@ def _nested(hint: Any) -> Iterator[Any]:
 
 
 def type_text(hint: Any, several: bool = False) -> str:
-    """A type in words: "an int or null", "a list of strings"."""
+    """Describe a type: "an int or null", "a list of strings"."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(type_text(member, several) for member in args)

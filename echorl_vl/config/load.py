@@ -1,4 +1,4 @@
-"""`load_config`: file + overrides -> a checked Config. All mistakes are found before anything else is loaded.
+"""`load_config`: file + overrides -> a validated Config. All issues are found before anything else is loaded.
 
 The command line overrides the file, and both the defaults; OmegaConf resolves interpolations; pydantic validates.
 """
@@ -22,7 +22,7 @@ from echorl_vl.places import find_path, resolve_function, resolve_problems
 from .dump import config_to_dict
 from .engines import ENGINES, key_names
 from .fields import NotExpected, schema_options, schema_sections
-from .issues import ConfigIssue, cut, raise_if_any, show, wrong_value
+from .issues import ConfigIssue, cut, invalid_value, raise_if_any, show
 from .names import ALIASES
 from .read import Assignment, read_file, read_overrides, unknown_key
 from .schema import Config, Source
@@ -33,14 +33,21 @@ RANGE_ERRORS = ("greater_than", "greater_than_equal", "less_than", "less_than_eq
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Reads a YAML file, applies dotted overrides (`worker.rollout.n=8`), checks everything.
+    """Read a YAML file, apply dotted overrides (`worker.rollout.n=8`) and validate everything.
 
-    Relative paths in it become absolute where something exists there (see `paths`).
+    Relative paths become absolute if something exists there (see `echorl_vl.places`).
+
+    Args:
+        path: The YAML file.
+        overrides: Assignments such as `worker.rollout.n=8`. They override the file.
+
+    Returns:
+        The configuration; `Config.origin` says where each value came from.
 
     Raises:
-        UserError: lists all issues, those of the engine that `engine` names among them, one on a line, each with the
-            key, where it was set, the value and what is expected.
-        RuntimeError: `echorl_vl.engines`, which says what engines there are, has not been imported.
+        UserError: There are issues. The message lists all of them, one per line, each with the key, its origin, the
+            value and what is expected.
+        RuntimeError: `echorl_vl.engines`, which registers the engines, has not been imported.
     """
     if not ENGINES:
         raise RuntimeError("no engine is registered: import echorl_vl.engines before load_config")
@@ -52,7 +59,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     tree, origins = _merge([one for one in assignments if one.key not in derived], issues)
     _resolve_paths(tree, path.parent)
     config = _validate(tree, Source(path, origins, derived), issues)
-    # A key that is wrong already stands at its default here: what follows from that would be noise.
+    # An invalid key has its default value here: issues that follow from the default would be noise.
     known = {key for issue in issues for key in issue.keys}
     any_engine = next(iter(ENGINES.values()))
     found = any_engine.general_issues(config) + (
@@ -63,7 +70,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def _without_aliases(assignments: list[Assignment], issues: list[ConfigIssue]) -> list[Assignment]:
-    """The assignments of one layer to keys by their own names."""
+    """Replace older names of keys in the assignments of one layer."""
     last = {one.key: one for one in assignments}
     for alias, key in ALIASES.items():
         if alias in last and key in last and last[alias].value != last[key].value:
@@ -74,11 +81,11 @@ def _without_aliases(assignments: list[Assignment], issues: list[ConfigIssue]) -
 
 
 def _with_presets(layers: list[list[Assignment]]) -> list[Assignment]:
-    """All assignments in order of precedence: file, command line; the last one wins.
+    """Concatenate the layers, file and command line, in order of precedence: the last assignment wins.
 
-    `algorithm.name` sets the keys that define the algorithm. They take effect before the other keys of the layer that
-    names it: keys of the file override the presets of a name in the file; the presets of a name on the command line
-    override the file. With two names the last one counts, and the options given with the first one go with it.
+    `algorithm.name` sets the keys that define the algorithm. They come before the other keys of its layer: keys of the
+    file override the preset of a name in the file, and the preset of a name on the command line overrides the file. If
+    both layers name an algorithm, the options that the file gives to its own one are dropped.
     """
     named = [(number, one) for number, layer in enumerate(layers) for one in layer if one.key == NAME]
     merged: list[Assignment] = []
@@ -94,7 +101,7 @@ def _with_presets(layers: list[list[Assignment]]) -> list[Assignment]:
 
 
 def _merge(assignments: list[Assignment], issues: list[ConfigIssue]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The defaults, overlaid with the assignments in order and resolved; and dotted key -> origin."""
+    """Apply the assignments to the defaults and resolve interpolations; also return dotted key -> origin."""
     tree, origins = config_to_dict(Config()), {}
     interpolated: set[str] = set()
     for one in assignments:
@@ -115,7 +122,7 @@ def _merge(assignments: list[Assignment], issues: list[ConfigIssue]) -> tuple[di
 
 
 def _overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """A mapping with the entries of another one, those of nested mappings one by one."""
+    """Merge two mappings recursively; entries of `above` win."""
     nested = {
         key for key in above.keys() & below.keys() if isinstance(above[key], dict) and isinstance(below[key], dict)
     }
@@ -123,7 +130,7 @@ def _overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _resolve(tree: dict[str, Any], keys: set[str], origins: dict[str, str], issues: list[ConfigIssue]) -> None:
-    """Replaces the interpolations of some keys by their values, in place; what fails stands at its default."""
+    """Resolve the interpolations of `keys` in place. A key that fails gets its default."""
     whole = OmegaConf.create(tree) if keys else None
     for key in keys:
         holder, given = _find(tree, key)
@@ -140,7 +147,7 @@ def _resolve(tree: dict[str, Any], keys: set[str], origins: dict[str, str], issu
 
 
 def _interpolation_fault(value: Any) -> str | None:
-    """What is wrong with an interpolation in a value: its form, or a resolver that could run code; None: nothing."""
+    """Describe what is invalid about the interpolations of a value: syntax, or a resolver that is not allowed."""
     if isinstance(value, (dict, list)):
         items = value.values() if isinstance(value, dict) else value
         return next(filter(None, map(_interpolation_fault, items)), None)
@@ -158,7 +165,7 @@ def _interpolation_fault(value: Any) -> str | None:
 
 
 def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
-    """Makes every existing path of a tree absolute, in place."""
+    """Make every existing path of a tree absolute, in place."""
     resolve = {"problems": resolve_problems, "function": resolve_function, "selector": resolve_function}
     for key, option in schema_options(Config).items():
         holder, value = _find(tree, key)
@@ -170,7 +177,7 @@ def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
 
 
 def _validate(tree: dict[str, Any], source: Source, issues: list[ConfigIssue]) -> Config:
-    """The Config of a tree; keys that are wrong are reported, and stand at their defaults."""
+    """Build the Config of a tree. Invalid keys are reported and get their defaults."""
     while True:
         try:
             config = Config.model_validate(tree)
@@ -181,7 +188,7 @@ def _validate(tree: dict[str, Any], source: Source, issues: list[ConfigIssue]) -
                 issues.append(issue)
                 holder, _ = _find(tree, key)
                 section, _, name = key.rpartition(".")
-                if name not in holder:  # the other keys of the section don't fit together without this one
+                if name not in holder:  # the issue remains without the key: drop the whole section
                     holder, name = _find(tree, section)[0], section.rpartition(".")[2]
                 del holder[name]
 
@@ -189,7 +196,7 @@ def _validate(tree: dict[str, Any], source: Source, issues: list[ConfigIssue]) -
 def _issues_of(
     error: ValidationError, tree: dict[str, Any], origin_of: Callable[[str], str]
 ) -> Iterator[tuple[str, ConfigIssue]]:
-    """Each wrong key with its issue."""
+    """Yield each invalid key with its issue."""
     options, sections = schema_options(Config), schema_sections(Config)
     for one in error.errors(include_url=False):
         names = [str(name) for name in one["loc"]]
@@ -212,12 +219,12 @@ def _issues_of(
             expected = str(cause) if isinstance(cause, NotExpected) else expected
             special, why = key_names().refused.get(key, (None, ""))
             why = f" ({why})" if special is not None and value == special else ""
-            issue = wrong_value(key, _find(tree, key)[1], origin, expected + why)
+            issue = invalid_value(key, _find(tree, key)[1], origin, expected + why)
         yield key, issue
 
 
 def _find(tree: dict[str, Any], key: str) -> tuple[dict[str, Any] | None, Any]:
-    """The mapping that holds a dotted key, None where a parent is none, and the value of the key."""
+    """Find the mapping that holds a dotted key (None if a parent is no mapping) and the value of the key."""
     *parents, name = key.split(".")
     for parent in parents:
         if not isinstance(tree := tree.get(parent), dict):

@@ -1,4 +1,4 @@
-"""Keys by other names (older ones, those of other trainers), and the nearest key for one that the schema lacks."""
+"""Other names of keys (older ones, those of other trainers), and suggestions for unknown keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from .engines import key_names
 
 ALIASES: dict[str, str] = {"data.trace_key": "data.demonstration_key"}
-"""An older name of a key, which is still taken -> the key."""
+"""Older name of a key, still accepted -> the key."""
 
 TRL = {"learning_rate": "optim.lr", "num_generations": "rollout.n"}  # it is no engine, and has these keys
 PAPER = {"echo.lambda": "echo.coef"}

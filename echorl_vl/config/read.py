@@ -1,4 +1,4 @@
-"""A configuration file and the command line -> assignments to keys of the schema, each with where it came from."""
+"""A configuration file and the command line -> assignments to keys of the schema, each with its origin."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMMAND_LINE = "command line"
 
 @dataclass(frozen=True)
 class Assignment:
-    """`key` of a value, or of a section that is one interpolation, takes `value`; `origin` says where it is written."""
+    """`key`, of a value or of a section that is one interpolation, is set to `value` at `origin`."""
 
     key: str
     value: Any
@@ -31,10 +31,10 @@ class Assignment:
 
 
 def read_file(path: Path, issues: list[ConfigIssue]) -> list[Assignment]:
-    """The assignments of a YAML file; what is wrong with its keys goes to `issues`.
+    """Read the assignments of a YAML file. Issues with its keys are appended to `issues`.
 
     Raises:
-        UserError: it can't be read, or is no YAML mapping.
+        UserError: The file can't be read, or is not a YAML mapping.
     """
     reader = _Reader(str(path), issues)
     try:
@@ -51,7 +51,7 @@ def read_file(path: Path, issues: list[ConfigIssue]) -> list[Assignment]:
 
 
 def read_overrides(overrides: Sequence[str], issues: list[ConfigIssue]) -> list[Assignment]:
-    """The assignments of dotted overrides such as `worker.rollout.n=8`; values are YAML."""
+    """Read dotted overrides such as `worker.rollout.n=8`. Values are YAML."""
     found: list[Assignment] = []
     reader = _Reader(COMMAND_LINE, issues)
     for override in overrides:
@@ -78,12 +78,12 @@ def read_overrides(overrides: Sequence[str], issues: list[ConfigIssue]) -> list[
 
 
 def option_of(key: str) -> Option | None:
-    """The option of a key by its own or an older name."""
+    """Look up a key by its own or an older name."""
     return schema_options(Config).get(ALIASES.get(key, key))
 
 
 def unknown_key(key: str, origin: str, is_mapping: bool = False) -> ConfigIssue:
-    """The issue of a key that the schema does not have; it names the nearest one, or those that there are."""
+    """The issue of an unknown key. It suggests the nearest key, or lists the keys of the section."""
     leaves, branches, key = list(schema_options(Config)), list(schema_sections(Config)), cut(key)
     if reason := key_names().gone.get(key.rpartition(".")[2]):
         return ConfigIssue((key,), f"{key} ({origin}): {reason}")
@@ -99,7 +99,7 @@ def unknown_key(key: str, origin: str, is_mapping: bool = False) -> ConfigIssue:
 
 @dataclass
 class _Reader:
-    """Walks YAML along the schema; wrong keys go to `issues`."""
+    """Walks a YAML tree along the schema. Issues are appended to `issues`."""
 
     source: str
     issues: list[ConfigIssue]
@@ -111,7 +111,7 @@ class _Reader:
         self.issues.append(ConfigIssue((key,), f"{key} ({self.origin(node)}): set twice; line {line} has it already"))
 
     def walk(self, key: str, node: yaml.Node, at: yaml.Node) -> Iterator[Assignment]:
-        """The assignments below a key; `at` is the node of the key itself."""
+        """Yield the assignments below a key; `at` is the node of the key itself."""
         option, origin = option_of(key), self.origin(at)
         if not key or key in schema_sections(Config):
             if isinstance(node, yaml.MappingNode):

@@ -14,7 +14,7 @@ from echorl_vl.algorithms import ALGORITHMS, Capability, make_algorithm
 from echorl_vl.config import Config, ConfigIssue
 from echorl_vl.config.dump import get_value
 from echorl_vl.config.fields import schema_options
-from echorl_vl.config.issues import at, issue_at, show, wrong_value
+from echorl_vl.config.issues import at, invalid_value, issue_at, show
 from echorl_vl.config.names import nearest_key
 from echorl_vl.places import search_folders, split_suffix
 
@@ -119,7 +119,7 @@ def _batches(config: Config) -> Iterator[ConfigIssue]:
     if config.data.val_batch_size == 0:
         key = "data.val_batch_size"
         expected = "-1 (all) or at least 1: EasyR1's data loader fails on 0, too"
-        yield wrong_value(key, 0, config.origin(key), expected)
+        yield invalid_value(key, 0, config.origin(key), expected)
 
 
 def batch_issues(config: Config, role: str) -> Iterator[ConfigIssue]:
@@ -202,7 +202,7 @@ def _validation_overrides(config: Config) -> Iterator[ConfigIssue]:
             config.worker.rollout.val_override_config[name] = option.convert(value)  # `n: 2.0` becomes 2
         else:
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            yield wrong_value(key, value, origin, option.range if option.range and number else option.type_text)
+            yield invalid_value(key, value, origin, option.range if option.range and number else option.type_text)
 
 
 def _files(config: Config) -> Iterator[ConfigIssue]:

@@ -1,4 +1,4 @@
-"""Interpolations: what they take, what is wrong with a wrong one, and that none runs code."""
+"""Interpolations: valid and invalid ones, and that none runs code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading: EasyR1's keys, defaults, overrides, types, and messages for values of the wrong type."""
+"""Loading: EasyR1's keys, defaults, overrides, types, and messages for values of another type."""
 
 from __future__ import annotations
 
@@ -236,14 +236,14 @@ def test_lossless_conversions(minimal: Path, override: str, expected: object) ->
         ("data.train_files=???", "a value (a string or a list of strings)"),
     ],
 )
-def test_wrong_type_names_key_value_and_type(minimal: Path, override: str, expected: str) -> None:
+def test_an_invalid_type_names_key_value_and_type(minimal: Path, override: str, expected: str) -> None:
     message = error_of(minimal, override)
     key, _, _ = override.partition("=")
     assert message.startswith(f"{key} = ") and "(command line)" in message
     assert message.endswith(f"expected {expected}")
 
 
-def test_wrong_type_in_a_file_names_the_line(write: Write, minimal: Path) -> None:
+def test_an_invalid_type_in_a_file_names_the_line(write: Write, minimal: Path) -> None:
     path = write(minimal.read_text() + "algorithm:\n  gamma: high\n")
     assert error_of(path) == f'algorithm.gamma = "high" ({path} line 16): expected a float'
 
@@ -293,8 +293,8 @@ def test_all_problems_are_reported_together(write: Write, minimal: Path) -> None
         assert sum(part in line for line in lines[1:]) == 1
 
 
-def test_a_wrong_value_does_not_cause_a_second_message(minimal: Path) -> None:
-    """The key of a wrong value stands at its default (n = 1), which would fail another check."""
+def test_an_invalid_value_does_not_cause_a_second_message(minimal: Path) -> None:
+    """The key of an invalid value stands at its default (n = 1), which would fail another check."""
     assert error_of(minimal, "worker.rollout.n=many").count("\n") == 0
 
 

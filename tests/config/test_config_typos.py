@@ -37,29 +37,29 @@ def slip(key: str, kind: str, position: int, letter: str) -> str:
 )
 @example("worker.rollout.n", "replace", 15, "m")
 def test_a_slip_is_reported(key: str, kind: str, position: int, letter: str) -> None:
-    wrong = slip(key, kind, position, letter)
-    assume(wrong not in KEYS and wrong not in schema_sections(Config) and not wrong.endswith("."))
+    mistyped = slip(key, kind, position, letter)
+    assume(mistyped not in KEYS and mistyped not in schema_sections(Config) and not mistyped.endswith("."))
     mappings = [name for name, option in schema_options(Config).items() if option.kind is dict]
-    assume(not any(wrong.startswith(f"{name}.") for name in mappings))
+    assume(not any(mistyped.startswith(f"{name}.") for name in mappings))
     problems: list[ConfigIssue] = []
-    assignments = read_overrides([f"{wrong}=1"], problems)
+    assignments = read_overrides([f"{mistyped}=1"], problems)
     assert assignments == [] and len(problems) == 1
-    assert problems[0].message.startswith(f"{wrong} (command line): unknown key; did you mean ")
+    assert problems[0].message.startswith(f"{mistyped} (command line): unknown key; did you mean ")
 
 
 @pytest.mark.parametrize("kind", ["drop", "replace"])
-def test_the_right_name_is_suggested_in_most_cases(kind: str) -> None:
+def test_the_intended_name_is_suggested_in_most_cases(kind: str) -> None:
     """Counted over one slip in the middle and one at the end of the last part of every key."""
-    right = total = 0
+    named = total = 0
     for key in KEYS:
         last = key.rindex(".") + 1 if "." in key else 0
         for position in {(last + len(key)) // 2, len(key) - 1}:
-            wrong = slip(key, kind, position, "q")
-            if wrong in KEYS or wrong.endswith("."):
+            mistyped = slip(key, kind, position, "q")
+            if mistyped in KEYS or mistyped.endswith("."):
                 continue
             total += 1
-            right += nearest_key(wrong, KEYS + list(schema_sections(Config))) == key
-    assert right / total > 0.97
+            named += nearest_key(mistyped, KEYS + list(schema_sections(Config))) == key
+    assert named / total > 0.97
 
 
 def test_far_away_words_get_no_suggestion() -> None:

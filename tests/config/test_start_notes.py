@@ -1,4 +1,4 @@
-"""What a right configuration may mean other than its user thinks is said before the first step."""
+"""Notes at start tell what a valid configuration means, where users may expect something else."""
 
 from __future__ import annotations
 
