@@ -1,4 +1,4 @@
-"""Problems made from a seed: data sources that importing this registers, and that are made when they are first read."""
+"""Generated problem sets. Importing this package registers them as data sources; they are generated when read."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the generators of problems share: approaches to a problem, correct and incorrect, and splits without overlap.
+"""Shared code of the problem generators: correct and incorrect approaches, and splits that do not overlap.
 
-A hash of a problem's signature decides whether it belongs to training, validation or test.
+A hash of a problem's signature assigns it to training, validation or test.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, Protocol, TypeVar
 
 @dataclass(frozen=True)
 class Approach:
-    """One way to solve a problem: the idea it relies on, the lines of arithmetic, and the answer they end in.
+    """One way to solve a problem: an idea, the lines of arithmetic, and the answer.
 
-    An incorrect approach is a sound calculation from an idea that does not apply.
+    An incorrect approach has correct arithmetic, but its idea does not apply to the problem.
     """
 
     idea: str
@@ -24,26 +24,26 @@ class Approach:
     answer: str
 
 
-def tell_apart(approaches: Sequence[Approach]) -> tuple[Approach, ...]:
-    """The first approach, which is correct, and the incorrect ones whose answer differs from its."""
+def with_distinct_answers(approaches: Sequence[Approach]) -> tuple[Approach, ...]:
+    """Return the first approach, which is correct, and those of the others that have a different answer."""
     correct, *incorrect = approaches
     return correct, *(approach for approach in incorrect if approach.answer != correct.answer)
 
 
 class GeneratedProblem(Protocol):
-    """What a split needs to know of a problem."""
+    """A problem as the splits use it."""
 
     @property
     def signature(self) -> str:
-        """What is asked with which numbers; decides the split."""
+        """The question and its numbers; determines the split."""
 
     @property
     def identity(self) -> Hashable:
-        """Differs between any two problems of a split."""
+        """Unique within a split."""
 
     @property
     def large(self) -> bool:
-        """Some number is beyond the sizes of the training split."""
+        """Whether a number is larger than those of the training split."""
 
 
 P = TypeVar("P", bound=GeneratedProblem)
@@ -51,7 +51,15 @@ P = TypeVar("P", bound=GeneratedProblem)
 
 @dataclass(frozen=True)
 class Split:
-    """A named set of problems: the kinds and sizes it draws from, how many, and its part of the hash space."""
+    """A set of problems.
+
+    Attributes:
+        kinds: the kinds of problems.
+        size: default number of problems.
+        seed: default seed.
+        buckets: the buckets of the hash space, of ten.
+        large: True for large problems only, False for others only, None for both.
+    """
 
     kinds: tuple[str, ...]
     size: int
@@ -64,7 +72,7 @@ TRAIN, VALIDATION, TEST = range(0, 8), range(8, 9), range(9, 10)
 
 
 def standard_splits(train_kinds: Sequence[str], ood_kinds: Sequence[str]) -> dict[str, Split]:
-    """train, validation and test share kinds and sizes; ood_kinds and ood_sizes hold what training never sees."""
+    """Return the splits. train, validation and test have the same kinds and sizes; those of ood_* are not in train."""
     train_kinds, ood_kinds = tuple(train_kinds), tuple(ood_kinds)
     return {
         "train": Split(train_kinds, 2000, 1, TRAIN, large=False),
@@ -76,23 +84,23 @@ def standard_splits(train_kinds: Sequence[str], ood_kinds: Sequence[str]) -> dic
 
 
 def belongs_to(problem: GeneratedProblem, buckets: range) -> bool:
-    """Whether the problem's signature hashes into `buckets` (of ten)."""
+    """Whether the hash of the problem's signature is in `buckets` (of ten)."""
     return zlib.crc32(problem.signature.encode()) % 10 in buckets
 
 
 def draw_problems(split: Split, draw: Callable[[str, random.Random], P], seed: int | None = None) -> Iterator[P]:
-    """Distinct problems of a split, until it holds no more of them; `draw` makes one of a kind."""
+    """Yield distinct problems of a split until no more are found; `draw` generates a problem of a kind."""
     rng = random.Random(split.seed if seed is None else seed)
-    seen: set[Hashable] = set()
+    identities: set[Hashable] = set()
     misses = 0
     while misses < 2000:
         problem = draw(rng.choice(split.kinds), rng)
-        fits = split.large is None or problem.large == split.large
-        if not fits or problem.identity in seen or not belongs_to(problem, split.buckets):
+        has_size = split.large is None or problem.large == split.large
+        if not has_size or problem.identity in identities or not belongs_to(problem, split.buckets):
             misses += 1
             continue
         misses = 0
-        seen.add(problem.identity)
+        identities.add(problem.identity)
         yield problem
 
 
@@ -104,10 +112,18 @@ def draw_rows(
     size: int | None = None,
     seed: int | None = None,
 ) -> list[dict[str, Any]]:
-    """`size` rows (the split's own number by default) of split `name`; `to_row` takes a problem and its row number.
+    """Generate the rows of a split.
+
+    Args:
+        splits: the splits by name.
+        name: name of the split.
+        draw: generates a problem of a kind.
+        to_row: converts a problem and its row number to a row.
+        size: number of rows. None: the size of the split.
+        seed: seed of the problems. None: the seed of the split.
 
     Raises:
-        ValueError: there is no such split, or it does not hold that many distinct problems.
+        ValueError: the split does not exist or has fewer than `size` distinct problems.
     """
     if name not in splits:
         raise ValueError(f"split: expected one of {', '.join(splits)}, got {name!r}")
@@ -119,5 +135,5 @@ def draw_rows(
             break
         rows.append(to_row(problem, len(rows)))
     if len(rows) < size:
-        raise ValueError(f"split {name!r} holds {len(rows)} distinct problems, {size} were asked for")
+        raise ValueError(f"size: expected at most {len(rows)}, the distinct problems of split {name!r}, got {size}")
     return rows

@@ -1,7 +1,7 @@
-"""The tiny policy before training: tokenizer, processor, and an untrained Qwen2.5-VL of 1.8 million parameters.
+"""The tiny policy before training: tokenizer, processor, and an untrained Qwen2.5-VL with 1.8 million parameters.
 
-The folder that `write_model` makes has the layout of the published Qwen2.5-VL checkpoints (flat config.json, weight
-names of the first release), which every transformers from 4.57 on reads.
+The model folder has the layout of the published Qwen2.5-VL checkpoints (flat config.json, weight names of the first
+release), which transformers 4.57 and later can read.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ SPECIAL_TOKENS = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
-"""Qwen2.5-VL's control tokens, in its order."""
+"""The control tokens of Qwen2.5-VL, in the same order."""
 
 
 def write_processor(tokenizer: Tokenizer, folder: Path) -> None:
-    """Writes tokenizer and processor files as the published checkpoints have them."""
+    """Write the tokenizer and processor files in the layout of the published checkpoints."""
     write_tokenizer(tokenizer, SPECIAL_TOKENS, folder)
     write_json(folder / "chat_template.json", {"chat_template": CHAT_TEMPLATE})
     write_json(
@@ -49,7 +49,7 @@ def write_processor(tokenizer: Tokenizer, folder: Path) -> None:
             "patch_size": PATCH,
             "temporal_patch_size": 2,
             "merge_size": 2,
-            # White paper becomes 0, so that an empty patch says nothing.
+            # White becomes 0, so that an empty patch has zero input.
             "image_mean": [1.0, 1.0, 1.0],
             "image_std": [0.5, 0.5, 0.5],
             "image_processor_type": "Qwen2VLImageProcessor",
@@ -59,7 +59,7 @@ def write_processor(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def model_config(tokenizer: Tokenizer) -> dict:
-    """config.json of the tiny policy, in the flat form of the published checkpoints."""
+    """Return config.json of the tiny policy, in the flat form of the published checkpoints."""
     ids = {token: tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
     return {
         "architectures": ["Qwen2_5_VLForConditionalGeneration"],
@@ -111,26 +111,26 @@ def model_config(tokenizer: Tokenizer) -> dict:
 
 
 def new_model(folder: Path, seed: int) -> Qwen2_5_VLForConditionalGeneration:
-    """An untrained model for the configuration in `folder`, the same for the same seed."""
+    """Create an untrained model with the configuration in `folder`; the weights depend on the seed alone."""
     torch.manual_seed(seed)
     return Qwen2_5_VLForConditionalGeneration(AutoConfig.from_pretrained(folder)).float()
 
 
 def write_model(model: Qwen2_5_VLForConditionalGeneration, folder: Path) -> None:
-    """Writes the weights as model.safetensors under the published names; the old file stays until then."""
+    """Write the weights to model.safetensors under the published names, in one atomic step."""
     names = (("model.visual.", "visual."), ("model.language_model.", "model."))
     weights = {}
     for name, tensor in model.state_dict().items():
-        for ours, published in names:
-            if name.startswith(ours):
-                name = published + name.removeprefix(ours)
+        for current, published in names:
+            if name.startswith(current):
+                name = published + name.removeprefix(current)
                 break
         weights[name] = tensor
     write_weights(weights, folder)
 
 
 def write_config(tokenizer: Tokenizer, folder: Path) -> None:
-    """Writes config.json and generation_config.json."""
+    """Write config.json and generation_config.json."""
     config = model_config(tokenizer)
     write_json(folder / "config.json", config)
     write_generation_config(config, folder)

@@ -1,6 +1,6 @@
-"""The files of a tiny policy's folder: tokenizer, weights and small JSON files.
+"""The files of a tiny policy: tokenizer, weights and JSON files.
 
-The tokenizers are byte-level BPE in Qwen2's manner, with its chat template and control tokens.
+The tokenizers are byte-level BPE like Qwen2's, with its chat template and control tokens.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-# How Qwen2 splits text before merging: single digits, words with their space, punctuation with the newlines after it.
+# Qwen2's pre-tokenization: single digits, words with a leading space, punctuation with trailing newlines.
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
-# The format of Qwen2.5-VL's own template: a system turn unless there is one, pictures between vision start and end.
+# The format of Qwen2.5-VL's template: a default system turn, and images between vision start and end tokens.
 CHAT_TEMPLATE = """\
 {%- if messages[0].role != 'system' %}<|im_start|>system
 You are a helpful assistant.<|im_end|>
@@ -39,7 +39,7 @@ You are a helpful assistant.<|im_end|>
 
 
 def train_tokenizer(texts: Iterable[str], special_tokens: Sequence[str], vocabulary_size: int) -> Tokenizer:
-    """A byte-level BPE tokenizer; the special tokens come after the text tokens, as in Qwen's."""
+    """Train a byte-level BPE tokenizer; the ids of special tokens follow those of text tokens, as in Qwen."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -60,7 +60,7 @@ def train_tokenizer(texts: Iterable[str], special_tokens: Sequence[str], vocabul
 
 
 def write_tokenizer(tokenizer: Tokenizer, special_tokens: Sequence[str], folder: Path) -> None:
-    """Writes the files as the published checkpoints have them; `special_tokens` starts with <|endoftext|>."""
+    """Write the files in the layout of the published checkpoints; `special_tokens` starts with <|endoftext|>."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     tokenizer.model.save(str(folder))
@@ -99,7 +99,7 @@ def write_json(path: Path, content: dict) -> None:
 
 
 def write_generation_config(config: dict, folder: Path) -> None:
-    """Writes generation_config.json for the token ids in `config` (a config.json)."""
+    """Write generation_config.json with the token ids of `config`, the content of config.json."""
     write_json(
         folder / "generation_config.json",
         {
@@ -113,7 +113,7 @@ def write_generation_config(config: dict, folder: Path) -> None:
 
 
 def write_weights(weights: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """Writes model.safetensors in float32 without the head, which is tied; the old file stays until then."""
+    """Write model.safetensors in float32 without the tied head, in one atomic step."""
     kept = {name: tensor.detach().cpu().float().contiguous() for name, tensor in weights.items()}
     kept.pop("lm_head.weight", None)
     partial = folder / ".model.safetensors.partial"

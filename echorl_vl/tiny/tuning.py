@@ -1,4 +1,4 @@
-"""Supervised fine-tuning of the tiny policies: one optimizer step for each learning rate of a schedule."""
+"""Supervised fine-tuning of the tiny policies."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ logger = logging.getLogger(__name__)
 class Batches(Protocol):
     """A source of training batches."""
 
-    def draw(self, size: int, stage: str) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
-        """Model inputs, labels (B, L) with -100 outside the target, and the mask (B, L) of the watched digits."""
+    def sample(self, size: int, stage: str) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
+        """Return model inputs, labels (B, L) with -100 outside the target, and the mask (B, L) of monitored digits."""
 
 
 def cosine(peak: float, steps: int, warmup: int) -> list[float]:
-    """A learning rate for each step: a linear rise, then a cosine to a fiftieth of the peak."""
+    """Return the learning rate of each step: linear warm-up, then cosine decay to 2 % of the peak."""
     rise = [peak * (step + 1) / warmup for step in range(min(warmup, steps))]
     falling = [(step - warmup) / max(1, steps - warmup) for step in range(len(rise), steps)]
     return rise + [peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))) for progress in falling]
@@ -33,16 +33,17 @@ def new_optimizer(model) -> torch.optim.AdamW:
 
 
 def fine_tune(stage: str, model, batches: Batches, optimizer, rates: Sequence[float], size: int) -> None:
-    """One optimizer step for each learning rate; every 25 steps a line of progress.
+    """Run one optimizer step per learning rate and print the progress every 25 steps.
 
-    `digits` in it is the loss of the watched digits alone: what a solution reads off a picture, or the results of its
-    calculations. The whole loss falls without a look at the picture, or at the operands; only this one tells.
+    The progress includes the loss of the monitored digits: the numbers read from an image, or the results of
+    calculations. The total loss also falls if the model ignores the image or the operands; the loss of the digits does
+    not.
     """
     started = time.monotonic()
     for step, rate in enumerate(rates):
         for group in optimizer.param_groups:
             group["lr"] = rate
-        inputs, labels, digits = batches.draw(size, stage)
+        inputs, labels, digits = batches.sample(size, stage)
         logits = model(**inputs).logits[:, :-1]
         labels, digits = labels[:, 1:], digits[:, 1:]
         losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none")

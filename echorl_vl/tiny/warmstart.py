@@ -1,12 +1,12 @@
-"""Makes the weights of the tiny policy again: supervised fine-tuning on correct and incorrect solutions.
+"""Train the tiny policy: supervised fine-tuning on correct and incorrect solutions.
 
-    python -m echorl_vl.tiny.warmstart --out echorl_vl/tiny/model        # about 30 minutes on 2 free cores
+    python -m echorl_vl.tiny.warmstart --out echorl_vl/tiny/model        # about 30 minutes on 2 cores
 
-Three stages. First the target is only the numbers in the picture: trained on whole solutions from the start, a model of
-this size learns the language and never begins to look. Then whole solutions, of which a fixed share (`CORRECT_SHARE`)
-takes the correct approach and the rest a plausible incorrect one with sound arithmetic. Last, solutions in one wording:
-sure of its words and its arithmetic, the policy is unsure about one choice, the theorem. That is the step where its
-entropy peaks, and what reinforcement learning has to decide.
+There are three stages. In the first, the target is only the numbers in the image: if trained on whole solutions from
+the start, a model of this size learns the language but ignores the image. In the second, the targets are whole
+solutions; a fixed share (`CORRECT_SHARE`) has the correct approach, the others a plausible incorrect one with valid
+arithmetic. In the third, all solutions have the same wording, so that the only uncertain choice is the theorem. The
+entropy of the policy peaks at that step, which reinforcement learning has to learn.
 """
 
 from __future__ import annotations
@@ -56,16 +56,16 @@ CORRECT_SHARE = {
     "circle_angle": 0.40,
     "circle_area": 0.35,
 } | dict.fromkeys(OOD_KINDS, 0.45)
-"""Share of the training solutions of a kind that takes the correct approach."""
+"""Share of the training solutions of a kind that have the correct approach."""
 
 READ_QUESTION = "Read the numbers."
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Optimizer steps of the three stages, problems in a batch and in the pool, and the peak learning rates.
+    """Optimizer steps of the three stages, problems per batch and in total, and peak learning rates.
 
-    The first two stages share one warm-up and cosine, the last has its own.
+    The first two stages share one learning rate schedule; the last has its own.
     """
 
     read_steps: int = 300
@@ -79,13 +79,13 @@ class Schedule:
 
 
 def training_problems(count: int, seed: int) -> list[GeometryProblem]:
-    """Problems of every kind and size whose signatures belong to the training part of the hash space."""
+    """Generate problems of all kinds and sizes from the training part of the hash space."""
     split = Split(tuple(KINDS), count, seed, TRAIN, large=None)
     return [problem for problem, _ in zip(draw_split(split), range(count), strict=False)]
 
 
 def corpus(problems: Sequence[GeometryProblem], rng: random.Random) -> list[str]:
-    """Texts for the tokenizer: questions, solutions by every approach, and the turns of the chat template."""
+    """Return texts for the tokenizer: questions, solutions by all approaches, and turns of the chat template."""
     texts = ["system\nYou are a helpful assistant.", "user\n", "assistant\n", READ_QUESTION] * 50
     for problem in problems:
         texts.append(problem.sketch.question)
@@ -94,29 +94,29 @@ def corpus(problems: Sequence[GeometryProblem], rng: random.Random) -> list[str]
 
 
 def draw_solution(problem: GeometryProblem, rng: random.Random, varied: bool) -> str:
-    """A solution whose approach is correct with probability `CORRECT_SHARE`, else one of the incorrect ones."""
+    """Sample a solution that has the correct approach with probability `CORRECT_SHARE`."""
     approaches = len(problem.sketch.approaches)
     correct = rng.random() < CORRECT_SHARE[problem.kind]
     return problem.solution(rng, 0 if correct else rng.randrange(1, approaches), varied)
 
 
 class Batches:
-    """Training batches: pictures, prompts and target texts, padded on the right."""
+    """Training batches: images, prompts and target texts, padded on the right."""
 
     def __init__(self, problems: Sequence[GeometryProblem], processor, seed: int) -> None:
         self._rng = random.Random(seed)
-        self._drawn = [(problem, draw_pixels(problem)) for problem in problems]
+        self._rendered = [(problem, draw_pixels(problem)) for problem in problems]
         self._tokenizer, self._image_processor = processor.tokenizer, processor.image_processor
         message = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "QUESTION"}]}]
         template = processor.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
         merged = (CELLS // self._image_processor.merge_size) ** 2
         self._template = template.replace("<|image_pad|>", "<|image_pad|>" * merged)
 
-    def draw(self, size: int, stage: str) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
-        """Model inputs, labels (B, L) with -100 outside the target, and the mask (B, L) of the digits read off."""
-        drawn = self._rng.choices(self._drawn, k=size)
+    def sample(self, size: int, stage: str) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
+        """Return model inputs, labels (B, L) with -100 outside the target, and the mask (B, L) of digits read."""
+        sampled = self._rng.choices(self._rendered, k=size)
         sequences, labels, digits = [], [], []
-        for problem, _ in drawn:
+        for problem, _ in sampled:
             first_line = " and ".join(map(str, problem.sketch.numbers)) + "."
             question = READ_QUESTION if stage == "read" else problem.sketch.question
             target = first_line if stage == "read" else draw_solution(problem, self._rng, stage == "solve")
@@ -129,10 +129,10 @@ class Batches:
             digits.append(torch.tensor([False] * len(prompt) + [t.isdigit() and i < end for i, t in enumerate(texts)]))
         pad = torch.nn.utils.rnn.pad_sequence
         ids = pad(sequences, batch_first=True, padding_value=self._tokenizer.pad_token_id)
-        images = self._image_processor([pixels for _, pixels in drawn], return_tensors="pt")
-        # The picture stands at the same place in every row, so all rows have the positions of the first. They are given
-        # because transformers 5 works them out only with `mm_token_type_ids`, which 4.57 does not know. Padded on the
-        # right and causal: no target sees the padding, so there is no attention mask.
+        images = self._image_processor([pixels for _, pixels in sampled], return_tensors="pt")
+        # The image is at the same place in all rows, so all rows have the positions of the first row. They are passed
+        # because transformers 5 computes them only with `mm_token_type_ids`, which 4.57 does not have. No attention
+        # mask is needed: with padding on the right and causal attention, no target attends to padding.
         pad_id = self._tokenizer.convert_tokens_to_ids("<|image_pad|>")
         positions, _ = mrope_positions(ids[0], images["image_grid_thw"][:1], pad_id, self._image_processor.merge_size)
         inputs = {"input_ids": ids, "position_ids": positions[:, None].expand(-1, size, -1), **images}
@@ -147,14 +147,14 @@ def draw_pixels(problem: GeometryProblem) -> torch.Tensor:
 
 
 def settle(model, processor, problems: Sequence[GeometryProblem], schedule: Schedule, seed: int) -> None:
-    """The last stage."""
+    """Run the last stage."""
     batches = Batches(problems, processor, seed + 1)
     rates = cosine(schedule.settle_learning_rate, schedule.settle_steps, schedule.warmup_steps)
     fine_tune("settle", model, batches, new_optimizer(model), rates, schedule.batch_size)
 
 
 def train(folder: Path, schedule: Schedule, seed: int) -> None:
-    """Writes tokenizer, configuration and trained weights into `folder`."""
+    """Train the policy and write tokenizer, configuration and weights to `folder`."""
     keep_freed_memory()
     problems = training_problems(schedule.pool, seed)
     tokenizer = train_tokenizer(corpus(problems[:3000], random.Random(seed)), SPECIAL_TOKENS, vocabulary_size=640)
@@ -177,7 +177,9 @@ def train(folder: Path, schedule: Schedule, seed: int) -> None:
 @job
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser("warmstart", "echorl_vl.tiny.warmstart", __doc__)
-    parser.add_argument("--out", type=Path, default=MODEL_FOLDER, help="folder to write (default: the shipped one)")
+    parser.add_argument(
+        "--out", type=Path, default=MODEL_FOLDER, help="folder to write (default: the shipped policy's)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     for name in ("read", "solve", "settle"):
         default = getattr(Schedule, f"{name}_steps")

@@ -1,4 +1,4 @@
-"""The original Geometry3K release becomes the hub's schema, whole or not at all."""
+"""Conversion of the original Geometry3K release to the schema of the hub."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ DATA = {
 }
 
 
-def picture(color="white") -> bytes:
+def png(color="white") -> bytes:
     file = BytesIO()
     Image.new("RGB", (40, 30), color).save(file, "PNG")
     return file.getvalue()
 
 
 def add(folder: Path, data=None, image=None, **changes) -> Path:
-    """A problem in the original layout; ``None`` as a change takes the field away."""
+    """Write a problem in the original layout; a change of None removes the field."""
     folder.mkdir(parents=True, exist_ok=True)
     fields = {key: value for key, value in {**DATA, "id": int(folder.name), **changes}.items() if value is not None}
     (folder / "data.json").write_text(json.dumps(fields) if data is None else data)
     if image != b"":
-        (folder / "img_diagram.png").write_bytes(image or picture())
+        (folder / "img_diagram.png").write_bytes(image or png())
     return folder
 
 
@@ -61,12 +61,12 @@ def pack(folder: Path, archive: Path, prefix: str = "") -> Path:
 
 @pytest.fixture
 def release(tmp_path) -> Path:
-    """Two splits, one folder down, with the other files that the release has."""
+    """Two splits in a subfolder, with the other files of the release."""
     root = tmp_path / "release"
     for name in ("train/7", "train/12", "val/3"):
         folder = add(root / "geometry3k" / name)
         (folder / "logic_form.json").write_text("{}")
-        (folder / "img_diagram_point.png").write_bytes(picture("red"))
+        (folder / "img_diagram_point.png").write_bytes(png("red"))
     return root
 
 
@@ -74,7 +74,7 @@ def rows(path: Path) -> list[dict]:
     return pq.read_table(path).to_pylist()
 
 
-def refused(source, out, *words, **options) -> str:
+def conversion_error(source, out, *words, **options) -> str:
     before = sorted(out.parent.rglob("*"))
     with pytest.raises(UserError) as error:
         convert(source, out, **options)
@@ -91,7 +91,7 @@ def test_a_folder_gives_one_file_for_each_split(release, tmp_path):
     assert [row["id"] for row in written] == [7, 12]
     assert written[0] == {
         "id": 7,
-        "images": [{"bytes": picture(), "path": "7.png"}],
+        "images": [{"bytes": png(), "path": "7.png"}],
         "problem": "<image>Find $x$.",
         "answer": "\\frac { 1 } { 2 }",
         "choices": DATA["choices"],
@@ -99,13 +99,13 @@ def test_a_folder_gives_one_file_for_each_split(release, tmp_path):
     }
     problem = load_problems(f"{out}@val")[0]
     assert (problem.question, problem.answer) == ("<image>Find $x$.", "\\frac { 1 } { 2 }")
-    assert problem.images == (picture(),) and problem.extra["id"] == 3
+    assert problem.images == (png(),) and problem.extra["id"] == 3
 
 
-def test_zips_give_what_the_folder_gives(release, tmp_path):
+def test_zips_give_the_same_rows_as_the_folder(release, tmp_path):
     convert(release, tmp_path / "a")
     convert(pack(release, tmp_path / "release.zip"), tmp_path / "b")
-    # As it is downloaded: one zip for each split, in a folder.
+    # The downloaded form: a folder with one zip per split.
     downloads = tmp_path / "downloads"
     downloads.mkdir()
     pack(release / "geometry3k" / "train", downloads / "train.zip")
@@ -116,17 +116,17 @@ def test_zips_give_what_the_folder_gives(release, tmp_path):
         assert tables[0] == tables[1] == tables[2]
 
 
-def test_one_split_into_one_file(release, tmp_path):
+def test_one_split_is_written_to_one_file(release, tmp_path):
     out = tmp_path / "set.parquet"
-    refused(release, out, "train (2), validation (1)", "--split")
+    conversion_error(release, out, "train (2), validation (1)", "--split")
     assert convert(release, out, split="val") == {"validation": 1}
     assert [row["id"] for row in rows(out)] == [3]
     assert convert(release / "geometry3k" / "train", out) == {"train": 2}, "an existing file is replaced"
     assert [row["id"] for row in rows(out)] == [7, 12]
-    refused(release, tmp_path / "x" / "set.parquet", "no problems of the split test", split="test")
+    conversion_error(release, tmp_path / "x" / "set.parquet", "no problems of the split test", split="test")
 
 
-def test_the_text_comes_from_the_first_field_that_has_one(tmp_path):
+def test_the_text_comes_from_the_first_field_that_is_not_empty(tmp_path):
     for index, blank in enumerate([{}, {"annotat_text": ""}, {"annotat_text": None, "problem_text": "  "}]):
         add(tmp_path / "train" / str(index), **blank)
     convert(tmp_path, tmp_path / "out.parquet")
@@ -134,43 +134,45 @@ def test_the_text_comes_from_the_first_field_that_has_one(tmp_path):
     assert texts == ["<image>Find $x$.", "<image>Find x.", "<image>Find x ."]
 
 
-def test_the_split_comes_from_the_entry_where_no_folder_names_it(tmp_path):
+def test_without_a_folder_name_the_split_comes_from_data_type(tmp_path):
     add(tmp_path / "problems" / "1", data_type="test")
     assert convert(tmp_path / "problems", tmp_path / "out") == {"test": 1}
 
 
-BAD = {
-    "1": ({"data": "{"}, "data.json: not JSON"),
+INVALID = {
+    "1": ({"data": "{"}, "data.json: expected JSON"),
     "2": ({"data": "[]"}, "data.json: expected an object"),
     "3": ({"answer": "E"}, "answer: expected one of A, B, C, D, got 'E'"),
     "4": ({"answer": None}, "answer: expected one of A, B, C, D, got None"),
     "5": ({"choices": []}, "choices: expected a list"),
-    "6": ({"choices": ["1", " "]}, "choices: the correct one, B, is empty"),
-    "7": ({"annotat_text": "", "problem_text": None, "compact_text": ""}, "annotat_text: no text"),
+    "6": ({"choices": ["1", " "]}, "choices: the correct choice, B, is empty"),
+    "7": ({"annotat_text": "", "problem_text": None, "compact_text": ""}, "annotat_text: expected a text, here or in"),
     "8": ({"image": b""}, "img_diagram.png: No such file"),
-    "9": ({"image": picture()[:50]}, "img_diagram.png: the picture"),
+    "9": ({"image": png()[:50]}, "img_diagram.png: the picture"),
     "10": ({"id": "ten"}, "id: expected a whole number, got 'ten'"),
-    "11": ({"annotat_text": "<image> x"}, "annotat_text: has <image>"),
-    "12": ({"id": 20}, "the id 20 is that of"),
+    "11": ({"annotat_text": "<image> x"}, "annotat_text: expected a text without <image>"),
+    "12": ({"id": 20}, "expected a unique id, got 20"),
 }
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_every_bad_entry_is_named_and_nothing_written_or_they_are_left_out(tmp_path, capsys, packed):
+def test_invalid_entries_are_named_and_stop_the_conversion_or_are_left_out(tmp_path, caplog, packed):
     root = tmp_path / "release"
-    for name, (changes, _) in BAD.items():
+    for name, (changes, _) in INVALID.items():
         add(root / "train" / name, **changes)
     add(root / "train" / "20")
     add(root / "train" / "0")
     source = pack(root, tmp_path / "release.zip") if packed else root
-    message = refused(source, tmp_path / "out" / "train.parquet", f"{len(BAD)} of {len(BAD) + 2} problems")
-    for name, (_, words) in BAD.items():
+    message = conversion_error(
+        source, tmp_path / "out" / "train.parquet", f"{len(INVALID)} of {len(INVALID) + 2} problems"
+    )
+    for name, (_, words) in INVALID.items():
         line = next(line for line in message.splitlines() if words in line)
-        # Of two entries with one id, 12 and 20, the second in order of their names is the bad one.
-        bad = "20:" if name == "12" else f"{name},"
-        assert line.strip().startswith(f"{source}/train/{bad}"), line
+        # Entries 12 and 20 have the same id; the second in the order of their names is invalid.
+        start = "20:" if name == "12" else f"{name},"
+        assert line.strip().startswith(f"{source}/train/{start}"), line
     assert convert(source, tmp_path / "out", on_error="skip") == {"train": 2}
-    assert f"left out {len(BAD)}" in capsys.readouterr().err
+    assert f"left out {len(INVALID)}" in caplog.text
     assert [row["id"] for row in rows(tmp_path / "out" / "train.parquet")] == [0, 20]
 
 
@@ -183,47 +185,49 @@ def test_a_damaged_member_of_a_zip_is_named(tmp_path):
         for path in sorted(root.rglob("*.*")):
             file.write(path, path.relative_to(root))
     data = archive.read_bytes()
-    archive.write_bytes(data.replace(picture()[40:60], b"x" * 20, 1))
-    refused(archive, tmp_path / "out.parquet", "1 of 2", "release.zip/train/1, img_diagram.png: can't be unpacked")
+    archive.write_bytes(data.replace(png()[40:60], b"x" * 20, 1))
+    conversion_error(
+        archive, tmp_path / "out.parquet", "1 of 2", "release.zip/train/1, img_diagram.png: can't be unpacked"
+    )
     archive.write_bytes(data[:100])
-    refused(archive, tmp_path / "out.parquet", "release.zip", "nor a zip")
+    conversion_error(archive, tmp_path / "out.parquet", "release.zip", "expected a folder or a readable zip")
 
 
-def test_sources_and_options_that_make_no_sense(release, tmp_path):
-    refused(tmp_path / "nowhere", tmp_path / "a.parquet", "nowhere", "no such file or folder")
+def test_invalid_sources_and_options_are_errors(release, tmp_path):
+    conversion_error(tmp_path / "nowhere", tmp_path / "a.parquet", "nowhere", "no such file or folder")
     (tmp_path / "empty").mkdir()
-    refused(tmp_path / "empty", tmp_path / "a.parquet", "no problems", "img_diagram.png")
-    refused(release, tmp_path / "a.json", "a.json", ".parquet")
-    refused(release, tmp_path / "a.parquet", "--split dev", split="dev")
-    refused(release, tmp_path / "a.parquet", "--on-error go", on_error="go")
+    conversion_error(tmp_path / "empty", tmp_path / "a.parquet", "no problems", "img_diagram.png")
+    conversion_error(release, tmp_path / "a.json", "a.json", ".parquet")
+    conversion_error(release, tmp_path / "a.parquet", "--split dev", split="dev")
+    conversion_error(release, tmp_path / "a.parquet", "--on-error go", on_error="go")
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(release, tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_old_files_and_adds_none(release, tmp_path, monkeypatch):
     out = tmp_path / "out"
     convert(release, out)
     old = {path: path.read_bytes() for path in out.iterdir()}
-    whole = datasets.Dataset.to_parquet
+    original = datasets.Dataset.to_parquet
     add(release / "geometry3k" / "train" / "99")
 
     def full_disk(self, place, *args, **options):
         if "validation" in place:
             Path(place).write_bytes(b"PAR1 half of it")
             raise OSError(28, "No space left on device")
-        return whole(self, place, *args, **options)
+        return original(self, place, *args, **options)
 
     monkeypatch.setattr(datasets.Dataset, "to_parquet", full_disk)
-    refused(release, out, "no space left on the disk", "validation.parquet")
+    conversion_error(release, out, "no space left on the disk", "validation.parquet")
     assert {path: path.read_bytes() for path in out.iterdir()} == old
 
 
-def test_the_command_line(release, tmp_path, capsys):
+def test_the_command_returns_an_exit_status(release, tmp_path, capsys):
     assert main([str(release), "--out", str(tmp_path / "a.parquet"), "--split", "train"]) == 0
     assert capsys.readouterr().out == "train: 2 problems\n"
     assert main([str(tmp_path / "gone"), "--out", str(tmp_path / "b.parquet")]) == 2
     assert "error: " in capsys.readouterr().err and not (tmp_path / "b.parquet").exists()
 
 
-def test_the_real_release(shared_data, tmp_path):
+def test_problems_of_the_original_release_are_converted(shared_data, tmp_path):
     source = tmp_path / "copy" / "data"
     shutil.copytree(shared_data / "geometry3k_original", source)
     out = tmp_path / "train.parquet"
@@ -237,7 +241,7 @@ def test_the_real_release(shared_data, tmp_path):
         assert problem.images == ((folder / "img_diagram.png").read_bytes(),)
         assert problem.answer == data["choices"]["ABCD".index(data["answer"])]
         assert problem.question == "<image>" + data["annotat_text"]
-    # The schema is that of the hub's set, so that both load as one.
+    # The schema equals that of the hub's data set, so that both can be loaded together.
     hub = pq.read_schema(shared_data / "geometry3k" / "train.parquet")
-    ours = pq.read_schema(out)
-    assert all(ours.field(name).type == hub.field(name).type for name in ("id", "images", "problem", "answer"))
+    converted = pq.read_schema(out)
+    assert all(converted.field(name).type == hub.field(name).type for name in ("id", "images", "problem", "answer"))

@@ -1,4 +1,4 @@
-"""The generator of arithmetic problems: right answers, sound wrong ones, and splits that never overlap."""
+"""The arithmetic generator: correct and incorrect approaches with valid arithmetic, and splits that do not overlap."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def numbers(text: str) -> list[int]:
 
 
 def evaluate(question: str) -> Fraction:
-    """The value of the formula in a question, by Python's own precedence."""
+    """The value of the formula in a question, by Python's rules of precedence."""
     formula = re.search(r"(?:Compute|What is) ([\d+*() -]+)[.?]", question)[1]
     return Fraction(eval(formula))
 
@@ -51,23 +51,23 @@ EXPECTED = {
     "unknown": lambda q: Fraction(numbers(q)[2] - numbers(q)[1], numbers(q)[0]),
     "fence": lambda q: 2 * sum(numbers(q)),
 }
-"""The answer to a question, worked out from its text alone."""
+"""The answer to a question, computed from its text."""
 
 
-def drawn(kind: str, count: int = 150):
+def generated(kind: str, count: int = 150):
     rng = random.Random(kind)
     return [draw_problem(kind, rng) for _ in range(count)]
 
 
-def test_there_are_enough_kinds_and_some_are_held_out() -> None:
+def test_some_kinds_are_not_in_the_training_split() -> None:
     assert len(TRAIN_KINDS) >= 6 and len(OOD_KINDS) >= 3
     assert not TRAIN_KINDS.keys() & OOD_KINDS.keys()
     assert EXPECTED.keys() == KINDS.keys()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_right_approaches_are_right_and_wrong_ones_wrong(kind: str) -> None:
-    for problem in drawn(kind):
+def test_only_the_first_approach_has_the_correct_answer(kind: str) -> None:
+    for problem in generated(kind):
         assert int(problem.answer) == EXPECTED[kind](problem.question), problem
         assert len(problem.approaches) >= 2
         for number, approach in enumerate(problem.approaches):
@@ -76,8 +76,8 @@ def test_right_approaches_are_right_and_wrong_ones_wrong(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_line_of_every_approach_is_sound(kind: str) -> None:
-    for problem in drawn(kind):
+def test_all_lines_of_all_approaches_are_valid(kind: str) -> None:
+    for problem in generated(kind):
         for number, approach in enumerate(problem.approaches):
             text = problem.solution(number)
             first, *steps, last = text.split("\n")
@@ -91,9 +91,9 @@ def test_every_line_of_every_approach_is_sound(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_sizes_hold_in_questions_and_in_every_approach(kind: str) -> None:
+def test_questions_and_all_approaches_respect_the_size_limits(kind: str) -> None:
     sizes = set()
-    for problem in drawn(kind, 300):
+    for problem in generated(kind, 300):
         texts = [problem.question, *(problem.solution(number) for number in range(len(problem.approaches)))]
         largest = max(number for text in texts for number in numbers(text))
         assert largest <= (LARGE_SIZE if problem.large else SIZE)
@@ -102,21 +102,21 @@ def test_sizes_hold_in_questions_and_in_every_approach(kind: str) -> None:
     assert sizes == {False, True}
 
 
-def test_the_idea_tells_the_approaches_of_a_problem_apart() -> None:
+def test_the_approaches_of_a_problem_have_different_ideas() -> None:
     for kind in KINDS:
-        for problem in drawn(kind, 50):
+        for problem in generated(kind, 50):
             ideas = [approach.idea for approach in problem.approaches]
             assert len(set(ideas)) == len(ideas)
 
 
-def test_a_calculation_that_is_not_sound_is_no_approach() -> None:
+def test_calculate_returns_none_for_an_invalid_calculation() -> None:
     assert calculate("", (7, "/", 2)) is None and calculate("", (3, "-", 3)) is None
     assert calculate("", (7, "-", 3), ("last", "*", 5), (30, "-", "last"), ("last", "+", "first")).answer == "14"
 
 
 def test_arithmetic_splits_share_no_problem() -> None:
     problems = {name: list(zip(range(150), draw_split(split), strict=False)) for name, split in SPLITS.items()}
-    signatures = {name: {problem.signature for _, problem in found} for name, found in problems.items()}
+    signatures = {name: {problem.signature for _, problem in rows} for name, rows in problems.items()}
     for name, split in SPLITS.items():
         kinds = {problem.kind for _, problem in problems[name]}
         assert kinds <= set(split.kinds) and len(kinds) >= 3
@@ -126,10 +126,10 @@ def test_arithmetic_splits_share_no_problem() -> None:
     assert sum(belongs_to(problem, buckets) for buckets in (TRAIN, VALIDATION, TEST)) == 1
 
 
-def test_other_names_do_not_make_another_problem() -> None:
-    """The same numbers with another name could else be trained on and tested."""
+def test_problems_that_differ_in_names_have_the_same_signature() -> None:
+    """Otherwise a problem could be in training and in test with different names."""
     by_signature: dict[str, set[str]] = {}
-    for problem in drawn("change", 3000):
+    for problem in generated("change", 3000):
         by_signature.setdefault(problem.signature, set()).add(problem.question)
     assert max(map(len, by_signature.values())) > 1
 
@@ -143,12 +143,12 @@ def test_arithmetic_rows_are_well_formed(name: str) -> None:
     assert all(grade(row["solution"], row["answer"]) for row in rows.select(range(40)))
 
 
-def test_the_same_seed_draws_the_same_problems() -> None:
+def test_the_same_seed_generates_the_same_problems() -> None:
     assert load_split("test", 20).to_list() == load_split("test", 20).to_list()
     assert load_split("test", 20, seed=9)["problem"] != load_split("test", 20)["problem"]
 
 
-def test_runs_read_it_by_name() -> None:
+def test_the_problems_can_be_loaded_by_name() -> None:
     problems = load_problems("generated/arithmetic@validation")
     assert len(problems) == SPLITS["validation"].size and not problems[0].images
     with pytest.raises(UserError, match=r"arithmetic@tset: split: expected one of train, validation, .*, got 'tset'"):

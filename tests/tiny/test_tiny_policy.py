@@ -1,4 +1,4 @@
-"""The shipped policy: small, unsure, and it reads the picture."""
+"""The shipped policy: size, accuracy, and use of the image."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def responses(policy: Policy, prompts) -> list[str]:
 
 
 def accuracy(texts: list[str], prompts) -> float:
-    right = [grade(text, prompts[row // N].problem.answer) for row, text in enumerate(texts)]
-    return sum(right) / len(right)
+    correct = [grade(text, prompts[row // N].problem.answer) for row, text in enumerate(texts)]
+    return sum(correct) / len(correct)
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +52,11 @@ def test_it_is_small(policy: Policy) -> None:
     assert (MODEL_FOLDER / "model.safetensors").stat().st_size <= 8_000_000
 
 
-def test_it_leaves_reinforcement_learning_room(texts, prompts) -> None:
+def test_its_accuracy_leaves_room_for_reinforcement_learning(texts, prompts) -> None:
     assert 0.35 <= accuracy(texts, prompts) <= 0.60
 
 
-def test_it_reads_the_numbers_in_the_picture(texts, prompts) -> None:
+def test_it_reads_the_numbers_in_the_image(texts, prompts) -> None:
     read = [
         re.findall(r"\d+", text.split("\n")[0]) == [str(n) for n in prompts[row // N].problem.extra["numbers"]]
         for row, text in enumerate(texts)
@@ -65,13 +65,13 @@ def test_it_reads_the_numbers_in_the_picture(texts, prompts) -> None:
 
 
 @pytest.mark.parametrize("change", ["blanked", "swapped"])
-def test_without_its_picture_accuracy_falls_to_chance(change: str, policy: Policy, texts, prompts) -> None:
-    """Chance is what the answers to other problems score: the answers that a picture decides hardly ever agree."""
+def test_without_the_image_accuracy_falls_to_chance(change: str, policy: Policy, texts, prompts) -> None:
+    """Chance is the accuracy of the answers to other problems."""
     if change == "blanked":
         changed = [replace(prompt, pixel_values=torch.zeros_like(prompt.pixel_values)) for prompt in prompts]
     else:
-        pictures = [prompt.pixel_values for prompt in prompts[1:] + prompts[:1]]
-        changed = [replace(prompt, pixel_values=pixels) for prompt, pixels in zip(prompts, pictures, strict=True)]
+        images = [prompt.pixel_values for prompt in prompts[1:] + prompts[:1]]
+        changed = [replace(prompt, pixel_values=pixels) for prompt, pixels in zip(prompts, images, strict=True)]
     chance = accuracy(texts[N:] + texts[:N], prompts)
     assert accuracy(responses(policy, changed), prompts) < chance + 0.05
     assert accuracy(texts, prompts) > chance + 0.25

@@ -1,8 +1,8 @@
-"""Arithmetic problems in words, made from a seed: the data set `generated/arithmetic`.
+"""Arithmetic word problems, generated from a seed: the data set `generated/arithmetic`.
 
-A problem has a question, an answer, and a worked solution of one step a line. The splits are named as those of the
-generated geometry problems, and never overlap: a hash of kind and numbers decides. Numbers beyond `SIZE` occur in
-ood_sizes alone.
+A problem has a question, an answer, and a worked solution with one step per line. The splits have the same names as
+those of the geometry problems. They do not overlap: a hash of kind and numbers determines the split. Only ood_sizes has
+numbers above `SIZE`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ SPLITS = standard_splits(tuple(TRAIN_KINDS), tuple(OOD_KINDS))
 
 
 def draw_split(split: Split, seed: int | None = None) -> Iterator[ArithmeticProblem]:
-    """Problems of a split that differ in their numbers, until it holds no more of them."""
+    """Yield problems of a split with different numbers until no more are found."""
     return draw_problems(split, draw_problem, seed)
 
 
 def to_row(problem: ArithmeticProblem, index: int) -> dict:
-    """The problem with its kind and a worked solution; all problems of a split have the same columns."""
+    """Convert a problem to a row of the data set."""
     return {
         "problem": problem.question,
         "answer": problem.answer,
@@ -37,10 +37,15 @@ def to_row(problem: ArithmeticProblem, index: int) -> dict:
 
 
 def load_split(name: str, size: int | None = None, seed: int | None = None) -> datasets.Dataset:
-    """`size` problems of split `name` (one of `SPLITS`), the split's own number by default; `seed`: another draw.
+    """Generate a split as a data set.
+
+    Args:
+        name: a key of `SPLITS`.
+        size: number of problems. None: the size of the split.
+        seed: seed of the problems. None: the seed of the split.
 
     Raises:
-        ValueError: there is no such split, or it does not hold that many distinct problems.
+        ValueError: the split does not exist or has fewer than `size` distinct problems.
     """
     import datasets
 

@@ -1,4 +1,4 @@
-"""All kinds of generated arithmetic problems, and which of them the training split holds."""
+"""The kinds of arithmetic problems, and which of them are in the training split."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from echorl_vl.generators.arithmetic.problem import (
     calculate,
     largest_number,
 )
-from echorl_vl.generators.splits import tell_apart
+from echorl_vl.generators.splits import with_distinct_answers
 
 NAMES = ("Mia", "Tom", "Ana", "Leo", "Sam", "Eva")
 THINGS = ("apples", "pens", "shells", "cards", "coins", "nuts")
 
 
 def bags(rng: random.Random) -> Sketch:
-    """Bags of things are bought and some things given away."""
+    """Bags of things are bought and some things are given away."""
     a, b, c, d = rng.randint(3, 40), rng.randint(2, 8), rng.randint(2, 9), rng.randint(2, 20)
     name, things = rng.choice(NAMES), rng.choice(THINGS)
     question = f"{name} has {a} {things}, buys {b} bags of {c} and gives away {d}. How many are left?"
@@ -34,7 +34,7 @@ def bags(rng: random.Random) -> Sketch:
 
 
 def brackets(rng: random.Random) -> Sketch:
-    """A sum with a product and a pair of brackets."""
+    """A sum with a product and brackets."""
     a, b, d = rng.randint(2, 40), rng.randint(2, 9), rng.randint(2, 12)
     c = d + rng.randint(2, 9)
     question = rng.choice((f"Compute {a} + {b} * ({c} - {d}).", f"What is {a} + {b} * ({c} - {d})?"))
@@ -48,7 +48,7 @@ def brackets(rng: random.Random) -> Sketch:
 
 
 def precedence(rng: random.Random) -> Sketch:
-    """A product that is added to a number or taken from it."""
+    """A product that is added to a number or subtracted from it."""
     a, b, c, sign = rng.randint(2, 80), rng.randint(2, 9), rng.randint(2, 9), rng.choice("+-")
     question = rng.choice((f"Compute {a} {sign} {b} * {c}.", f"What is {a} {sign} {b} * {c}?"))
     approaches = (
@@ -80,7 +80,7 @@ def remainder(rng: random.Random) -> Sketch:
 
 
 def discount(rng: random.Random) -> Sketch:
-    """Two prices, one of them with some percent off."""
+    """The sum of two prices, one with a discount."""
     percent, part = rng.choice(((10, 10), (20, 5), (25, 4), (50, 2)))
     a, b = part * rng.randint(2, LARGE_SIZE // part), rng.randint(2, 40)
     thing, other = rng.sample(("bag", "book", "lamp", "game"), 2)
@@ -120,7 +120,7 @@ def sequence(rng: random.Random) -> Sketch:
 
 
 def units(rng: random.Random) -> Sketch:
-    """A length or time in two units is wanted in the smaller one."""
+    """A length or time in two units is converted to the smaller unit."""
     small, large, factor = rng.choice(
         (("days", "weeks", 7), ("inches", "feet", 12), ("feet", "yards", 3), ("quarts", "gallons", 4))
     )
@@ -138,7 +138,7 @@ def units(rng: random.Random) -> Sketch:
 
 
 def share(rng: random.Random) -> Sketch:
-    """Things of two sorts are shared among friends."""
+    """Two sets of things are shared among friends."""
     friends, each = rng.randint(2, 9), rng.randint(2, 15)
     a = rng.randint(1, friends * each - 1)
     b = friends * each - a
@@ -154,7 +154,7 @@ def share(rng: random.Random) -> Sketch:
 
 
 def change(rng: random.Random) -> Sketch:
-    """The change after some things are paid for."""
+    """The change after a purchase."""
     a, b, rest = rng.randint(2, 9), rng.randint(2, 12), rng.randint(1, 30)
     c = a * b + rest
     name, things = rng.choice(NAMES), rng.choice(THINGS)
@@ -169,7 +169,7 @@ def change(rng: random.Random) -> Sketch:
 
 
 def rate(rng: random.Random) -> Sketch:
-    """A way walked in some hours; the way of other hours is wanted."""
+    """The distance walked in some hours, given the distance in other hours."""
     pace, b, c = rng.randint(2, 9), rng.randint(2, 9), rng.randint(2, 12)
     a, name = pace * b, rng.choice(NAMES)
     question = f"{name} walks {a} miles in {b} hours. How many miles are that in {c} hours?"
@@ -183,7 +183,7 @@ def rate(rng: random.Random) -> Sketch:
 
 
 def ages(rng: random.Random) -> Sketch:
-    """Two ages, of which one is told by the difference, are added."""
+    """The sum of two ages, given one age and their difference."""
     a, b = rng.randint(2, 40), rng.randint(2, 20)
     name, other = rng.sample(NAMES, 2)
     question = f"{name} is {a} years old. {other} is {b} years older. How old are both together?"
@@ -196,7 +196,7 @@ def ages(rng: random.Random) -> Sketch:
 
 
 def unknown(rng: random.Random) -> Sketch:
-    """A number is multiplied and added to; it is wanted."""
+    """A number, given the result of a multiplication and an addition."""
     x, a, b = rng.randint(2, 12), rng.randint(2, 9), rng.randint(2, 40)
     c = a * x + b
     question = f"A number times {a} plus {b} is {c}. What is the number?"
@@ -209,7 +209,7 @@ def unknown(rng: random.Random) -> Sketch:
 
 
 def fence(rng: random.Random) -> Sketch:
-    """The fence around a garden, from its sides."""
+    """The perimeter of a garden, given its sides."""
     a, b = rng.randint(2, 30), rng.randint(2, 19)
     question = f"A garden is {a} feet long and {b} feet wide. How long is the fence around it?"
     approaches = (
@@ -224,19 +224,19 @@ TRAIN_KINDS: dict[str, Callable[[random.Random], Sketch]] = {
     make.__name__: make
     for make in (bags, brackets, precedence, remainder, discount, average, sequence, units, share, change)
 }
-"""Kinds that reinforcement learning trains on."""
+"""Kinds in the training split."""
 
 OOD_KINDS: dict[str, Callable[[random.Random], Sketch]] = {make.__name__: make for make in (rate, ages, unknown, fence)}
-"""Kinds that reinforcement learning never sees. The warm start has seen them, mostly solved incorrectly."""
+"""Kinds that are not in the training split. The warm start includes them, mostly with incorrect solutions."""
 
 KINDS = TRAIN_KINDS | OOD_KINDS
 
 
 def draw_problem(kind: str, rng: random.Random) -> ArithmeticProblem:
-    """A random problem of `kind` with at least one incorrect approach whose answer differs from the correct one.
+    """Generate a problem with at least one incorrect approach whose answer differs from the correct one.
 
     Raises:
-        KeyError: there is no such kind.
+        KeyError: the kind does not exist.
     """
     make = KINDS[kind]
     while True:
@@ -247,7 +247,7 @@ def draw_problem(kind: str, rng: random.Random) -> ArithmeticProblem:
         size = largest_number(sketch.question, *correct.steps)
         large = size > SIZE
         limit = LARGE_SIZE if large else SIZE
-        sound = [each for each in sketch.approaches if each and largest_number(*each.steps) <= limit]
-        if size > limit or len(approaches := tell_apart(sound)) < 2:
+        valid = [approach for approach in sketch.approaches if approach and largest_number(*approach.steps) <= limit]
+        if size > limit or len(approaches := with_distinct_answers(valid)) < 2:
             continue
         return ArithmeticProblem(kind, sketch.question, sketch.numbers, approaches, large, sketch.form)

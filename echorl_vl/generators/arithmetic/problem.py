@@ -1,4 +1,4 @@
-"""What a generated arithmetic problem is: a question in words, and several approaches, correct and incorrect."""
+"""Arithmetic problems: a question in words with correct and incorrect approaches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from echorl_vl.generators.splits import Approach
 
 SIZE, LARGE_SIZE = 50, 99
-"""The largest number of a training problem (questions and solutions, correct or incorrect), and of a large one."""
+"""The largest number in a training problem (question and all solutions), and in a large problem."""
 
 CLOSING = "So the answer is"
 
@@ -17,9 +17,13 @@ _OPERATIONS = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, 
 
 @dataclass(frozen=True)
 class Sketch:
-    """What a kind draws. `approaches`: the first one is correct; None stands for one that has no sound arithmetic.
+    """A problem of a kind, before its approaches are filtered.
 
-    `form` tells variants of a kind apart that differ in more than their words.
+    Attributes:
+        question: the question in words.
+        numbers: the numbers of the question.
+        approaches: the first is correct; None for an approach whose arithmetic is not valid.
+        form: the variant of the kind, for variants that differ in more than the wording.
     """
 
     question: str
@@ -30,9 +34,9 @@ class Sketch:
 
 @dataclass(frozen=True)
 class ArithmeticProblem:
-    """A generated problem: `approaches` holds the correct one, then incorrect ones with other answers.
+    """A generated problem: the correct approach, followed by incorrect ones with other answers.
 
-    No number in it is above `SIZE`, or, where `large`, above `LARGE_SIZE`.
+    All numbers are at most `SIZE`, or `LARGE_SIZE` if the problem is `large`.
     """
 
     kind: str
@@ -44,7 +48,7 @@ class ArithmeticProblem:
 
     @property
     def signature(self) -> str:
-        """Equal for two problems that differ in names, things and wording alone."""
+        """Equal for problems that differ only in names, things and wording."""
         return f"{self.kind}|{self.form}|{','.join(map(str, self.numbers))}"
 
     @property
@@ -56,16 +60,18 @@ class ArithmeticProblem:
         return self.approaches[0].answer
 
     def solution(self, approach: int = 0) -> str:
-        """A worked solution, one step a line, that ends in \\boxed{...}; `approach` 0 is the correct one."""
-        chosen = self.approaches[approach]
-        return "\n".join([f"{chosen.idea}.", *chosen.steps, f"{CLOSING} \\boxed{{{chosen.answer}}}."])
+        """Return the solution of an approach (0 is correct), one step per line, with the answer in \\boxed{...}."""
+        selected = self.approaches[approach]
+        return "\n".join([f"{selected.idea}.", *selected.steps, f"{CLOSING} \\boxed{{{selected.answer}}}."])
 
 
 def calculate(idea: str, *lines: tuple[int | str, str, int | str]) -> Approach | None:
-    """An approach of the calculations `lines`, of which the last gives the answer; None unless all are sound.
+    """Create an approach from calculations, or None if a result is not a whole number of at least 1.
 
-    An operand "last" is the result of the line before, "first" that of the first line. Sound: every result is a whole
-    number of at least 1.
+    Args:
+        idea: the idea of the approach.
+        lines: (operand, operation, operand); the last line gives the answer. The operands "first" and "last" are the
+            results of the first and of the previous line.
     """
     results: list[int] = []
     steps = []

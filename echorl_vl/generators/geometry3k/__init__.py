@@ -1,1 +1,1 @@
-"""Geometry problems with images: a seeded generator, and a converter of the original Geometry3K release."""
+"""Geometry problems with images: a generator, and a converter for the original Geometry3K release."""

@@ -1,4 +1,4 @@
-"""Kinds of problems about angles. All angles are multiples of five degrees."""
+"""Problems about angles. All angles are multiples of five degrees."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _angle(rng: random.Random, low: int, high: int) -> int:
 
 
 def _from_total(theorem: str, total: int, *angles: int) -> Approach:
-    """x = total - (sum of angles), one addition a line."""
+    """x = total - (sum of angles), with one addition per line."""
     steps, running = [], angles[0]
     for angle in angles[1:]:
         steps.append(f"{running} + {angle} = {running + angle}")
@@ -89,7 +89,7 @@ def exterior_angle(rng: random.Random) -> Sketch:
 
 
 def parallel_lines(rng: random.Random) -> Sketch:
-    """Two parallel lines and a transversal: only the place of x tells whether the angles are equal."""
+    """Two parallel lines and a transversal: only the position of x shows whether the angles are equal."""
     a = _angle(rng, 35, 145)
     layout = rng.choice(("corresponding", "same side"))
 

@@ -1,8 +1,8 @@
-"""Draws one geometry diagram on a grid of cells, one character to a cell.
+"""`Canvas`: draws a geometry diagram on a grid of cells, with one character per cell.
 
-The vision tower of Qwen2.5-VL cuts a picture into patches of 14 x 14 pixels. Labels snap to a grid of such cells, each
-character in the middle of its own cell, so that even a very small model can learn to read them. Lines, circles and arcs
-are free. Coordinates are in cells: (0, 0) is the upper left corner and (CELLS, CELLS) the lower right one.
+The vision tower of Qwen2.5-VL cuts an image into patches of 14 x 14 pixels. Labels snap to a grid of such cells, with
+each character at the center of a cell, so that even a very small model can learn to read them. Lines, circles and arcs
+are not bound to the grid. Coordinates are in cells, from (0, 0) at the upper left to (CELLS, CELLS) at the lower right.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from functools import lru_cache
 from PIL import Image, ImageDraw, ImageFont
 
 CELLS = 8
-"""Cells along each side of a picture."""
+"""Cells along each side of an image."""
 
 PATCH = 14
-"""Pixels along each side of a cell in the smallest picture: the patch size of Qwen2.5-VL."""
+"""Pixels along each side of a cell in the smallest image: the patch size of Qwen2.5-VL."""
 
 POSES = 16
-"""Variants of place and proportion that one diagram can be drawn in."""
+"""Number of variants of a diagram in scale and position."""
 
 INK = (20, 30, 60)
 LINE = (70, 90, 130)
@@ -35,12 +35,15 @@ def _font(pixels: int) -> ImageFont.FreeTypeFont:
 
 
 class Canvas:
-    """A white square picture of `CELLS` x `CELLS` cells.
+    """A white square image of `CELLS` x `CELLS` cells.
 
     Args:
         size: pixels along each side; a multiple of `CELLS * PATCH` (112, 224, 448, ...).
-        mirror: draw everything but the characters reflected left to right.
-        pose: which of `POSES` slight changes of proportion and place to draw with; 0 changes nothing.
+        mirror: mirror the diagram left to right, except for the characters.
+        pose: one of `POSES` variants in scale and position; 0 is the original.
+
+    Raises:
+        ValueError: the size is not a positive multiple of `CELLS * PATCH`.
     """
 
     def __init__(self, size: int = CELLS * PATCH, mirror: bool = False, pose: int = 0) -> None:
@@ -48,7 +51,7 @@ class Canvas:
             raise ValueError(f"size: expected a positive multiple of {CELLS * PATCH}, got {size}")
         self.size = size
         self.mirror = mirror
-        # Four sizes, each pushed into one of the four corners.
+        # Four scales, each aligned with one of the four corners.
         corner = pose // 4 % 4
         self._scale = 1 - 0.05 * (pose % 4)
         self._shift = tuple((1 - self._scale) * CELLS * side for side in (corner % 2, corner // 2))
@@ -68,7 +71,7 @@ class Canvas:
         return x * self._cell, y * self._cell
 
     def line(self, start: Point, end: Point, dashed: bool = False) -> None:
-        """A straight line between two points."""
+        """Draw a straight line."""
         pieces = 11 if dashed else 1
         for piece in range(0, pieces, 2):
             ends = []
@@ -77,24 +80,24 @@ class Canvas:
             self._draw.line(ends, fill=LINE, width=self._width)
 
     def polygon(self, *corners: Point) -> None:
-        """The closed outline through `corners`."""
+        """Draw the closed outline through `corners`."""
         for start, end in zip(corners, corners[1:] + corners[:1], strict=True):
             self.line(start, end)
 
     def circle(self, centre: Point, radius: float) -> None:
-        """A circle; `radius` in cells."""
+        """Draw a circle; `radius` is in cells."""
         x, y = self._pixel(centre)
         r = radius * self._scale * self._cell
         self._draw.ellipse((x - r, y - r, x + r, y + r), outline=LINE, width=self._width)
 
     def dot(self, centre: Point, radius: float = 0.1) -> None:
-        """A filled point."""
+        """Draw a filled point."""
         x, y = self._pixel(centre)
         r = radius * self._cell
         self._draw.ellipse((x - r, y - r, x + r, y + r), fill=LINE)
 
     def angle(self, vertex: Point, first: Point, second: Point, radius: float = 0.6) -> None:
-        """The small arc that marks the angle between the rays from `vertex` through `first` and `second`."""
+        """Mark the angle between the rays from `vertex` through `first` and `second` with an arc."""
         x, y = self._pixel(vertex)
         ends = []
         for point in (first, second):
@@ -105,7 +108,7 @@ class Canvas:
         self._draw.arc((x - r, y - r, x + r, y + r), start, end, fill=LINE, width=max(1, self._width * 2 // 3))
 
     def right_angle(self, vertex: Point, first: Point, second: Point, side: float = 0.5) -> None:
-        """The small square that marks a right angle at `vertex`."""
+        """Mark a right angle at `vertex` with a square."""
         legs = []
         for point in (first, second):
             length = math.dist(vertex, point)
@@ -117,10 +120,10 @@ class Canvas:
         self.line(points[1], points[2])
 
     def label(self, text: object, centre: Point) -> None:
-        """Writes `text` in the free cells nearest to `centre`, one character a cell.
+        """Write `text` into the free cells nearest to `centre`, with one character per cell.
 
         Raises:
-            ValueError: no row of free cells is left for it.
+            ValueError: no row has enough free cells.
         """
         text = str(text)
         x, y = self._place(centre)
@@ -128,21 +131,21 @@ class Canvas:
         for row in range(CELLS):
             for column in range(CELLS - len(text) + 1):
                 cells = {(row, column + i) for i in range(len(text))}
-                # A free cell on either side keeps two numbers from reading as one.
-                halo = cells | {(row, column - 1), (row, column + len(text))}
-                if halo & self._taken:
+                # A free cell on each side separates two numbers.
+                needed = cells | {(row, column - 1), (row, column + len(text))}
+                if needed & self._taken:
                     continue
                 distance = math.hypot(column + len(text) / 2 - x, row + 0.5 - y)
                 if best is None or distance < best[0] - 1e-9:
                     best = (distance, row, column)
         if best is None:
-            raise ValueError(f"no room for the label {text!r}")
+            raise ValueError(f"no free cells for the label {text!r}")
         _, row, column = best
         self._taken |= {(row, column + i) for i in range(len(text))}
         self._labels += [(row, column + i, character) for i, character in enumerate(text)]
 
     def image(self) -> Image.Image:
-        """The finished picture, `size` x `size`, RGB. Labels lie over the lines, on white."""
+        """Return the RGB image of `size` x `size` pixels, with labels on white over the lines."""
         font = _font(round(self._cell * 0.86))
         for row, column, character in self._labels:
             x, y = (column + 0.5) * self._cell, (row + 0.5) * self._cell
@@ -152,7 +155,7 @@ class Canvas:
         return self._image.resize((self.size, self.size), Image.Resampling.BOX)
 
     def png(self) -> bytes:
-        """The finished picture as PNG bytes."""
+        """Return the image as PNG bytes."""
         buffer = io.BytesIO()
         self.image().save(buffer, "PNG")
         return buffer.getvalue()

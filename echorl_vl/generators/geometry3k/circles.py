@@ -1,4 +1,4 @@
-"""Kinds of problems about circles."""
+"""Problems about circles."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CENTRE = (4.0, 4.0)
 
 
 def circle_angle(rng: random.Random) -> Sketch:
-    """A central and an inscribed angle over one arc: only the place of x tells which of them is wanted."""
+    """A central and an inscribed angle over one arc: only the position of x shows which of them is asked for."""
     inscribed = 5 * rng.randint(4, 17)
     central = 2 * inscribed
     layout = rng.choice(("inscribed", "central"))
@@ -38,14 +38,14 @@ def circle_angle(rng: random.Random) -> Sketch:
     doubled = Approach(CENTRAL, (f"2 * {given} = {2 * given}",), str(2 * given))
     same = Approach(SAME_ARC, (f"x = {given}",), str(given))
     approaches = (halved, doubled, same) if layout == "inscribed" else (doubled, halved, same)
-    if given % 2:  # an odd angle has no half among whole degrees
+    if given % 2:  # half of an odd angle is not a whole number of degrees
         approaches = (doubled, same)
     question = rng.choice(("Find x in the circle.", "Find x over the arc.", "Find the angle x."))
     return Sketch(question, (given,), draw, approaches, layout, large=inscribed > 65)
 
 
 def circle_area(rng: random.Random) -> Sketch:
-    """The radius or the diameter of a circle is drawn; its area is wanted."""
+    """The radius or the diameter of a circle is given, the area is x."""
     layout = rng.choice(("radius", "diameter"))
     radius = rng.randint(2, 12)
     given = radius if layout == "radius" else 2 * radius

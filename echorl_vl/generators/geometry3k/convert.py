@@ -1,9 +1,10 @@
-"""The original Geometry3K release as parquet in the schema of the hub's hiyouga/geometry3k.
+"""Convert the original Geometry3K release to parquet files in the schema of the hub's hiyouga/geometry3k.
 
     echorl convert geometry3k.zip --out data/geometry3k
     echorl convert geometry3k/ --out train.parquet --split train
 
-The release (github.com/lupantech/InterGPS) is a folder <split>/<id>/ with data.json and img_diagram.png, or zips of it.
+The release (github.com/lupantech/InterGPS) has folders <split>/<id>/ with data.json and img_diagram.png, or zips of
+them.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ logger = logging.getLogger("echorl_vl.generators.geometry3k.convert")  # __name_
 
 SPLITS = ("train", "validation", "test")
 _SPLIT_NAMES = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
-# The hub's set has the annotated text, with its formulas between dollars; the other two are the same text without them.
+# The hub's data set has the annotated text, with formulas between dollars; the others are the same without dollars.
 _TEXTS = ("annotat_text", "problem_text", "compact_text")
-_PICTURE = "img_diagram.png"
+_IMAGE_FILE = "img_diagram.png"
 _MAX_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One problem's folder. ``read`` gives the bytes of a file in it, and raises UserError if it can't."""
+    """The folder of a problem. `read` returns the content of a file in it, or raises UserError."""
 
     name: str
     split: str | None
@@ -51,11 +52,20 @@ class Entry:
 
 
 def convert(source: str | Path, out: str | Path, split: str | None = None, on_error: str = "stop") -> dict[str, int]:
-    """Convert the release at ``source`` (folder or zip) and return the number of problems written for each split.
+    """Convert a release.
 
-    ``out`` is a parquet file for one split, or a folder that gets one file for each split. Nothing is written unless
-    everything was converted; ``on_error="skip"`` leaves bad entries out and prints each to stderr.
-    Raises UserError if there is nothing to convert, and with "stop" for bad entries, every one named.
+    Args:
+        source: folder or zip of the release.
+        out: a parquet file for one split, or a folder for one file per split.
+        split: convert this split only.
+        on_error: "stop" writes nothing if an entry is invalid; "skip" leaves invalid entries out and prints them.
+
+    Returns:
+        The number of problems by split.
+
+    Raises:
+        UserError: an argument is invalid, there is nothing to convert, or (with "stop") entries are invalid; names all
+            of them.
     """
     if on_error not in ("stop", "skip"):
         raise UserError(f"--on-error {on_error}: expected stop or skip")
@@ -73,17 +83,21 @@ def convert(source: str | Path, out: str | Path, split: str | None = None, on_er
             raise UserError(f"{source}: {len(faults)} of {total} problems can't be converted:\n{listing}")
         logger.warning("%s: left out %d of %d problems:\n%s", source, len(faults), total, listing)
     if not rows:
-        wanted = f" of the split {split}" if split else ""
-        raise UserError(f"{source}: no problems{wanted}; expected folders <split>/<id>/ with data.json and {_PICTURE}")
+        of_split = f" of the split {split}" if split else ""
+        raise UserError(
+            f"{source}: no problems{of_split}; expected folders <split>/<id>/ with data.json and {_IMAGE_FILE}"
+        )
     if single and len(rows) > 1:
-        found = ", ".join(f"{name} ({len(some)})" for name, some in rows.items())
-        raise UserError(f"{source}: has {found}: name one with --split, or give --out a folder for a file each")
-    _write({out if single else out / f"{name}.parquet": some for name, some in rows.items()})
-    return {name: len(some) for name, some in rows.items()}
+        sizes = ", ".join(f"{name} ({len(split_rows)})" for name, split_rows in rows.items())
+        raise UserError(
+            f"{source}: expected one split for --out {out}, got {sizes}: add --split, or set --out to a folder"
+        )
+    _write({out if single else out / f"{name}.parquet": split_rows for name, split_rows in rows.items()})
+    return {name: len(split_rows) for name, split_rows in rows.items()}
 
 
 def _convert_entries(source: Path, split: str | None) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
-    """Rows by split, in the order of their ids, and what is wrong with the entries that give none."""
+    """Return the rows by split in the order of their ids, and the errors of invalid entries."""
     rows: dict[str, list[dict[str, Any]]] = {}
     faults: list[str] = []
     names: dict[tuple[str, int], str] = {}
@@ -94,7 +108,7 @@ def _convert_entries(source: Path, split: str | None) -> tuple[dict[str, list[di
             row = convert_entry(entry)
             first = names.setdefault((row["split"], row["id"]), entry.name)
             if first != entry.name:
-                raise UserError(f"{entry.name}: the id {row['id']} is that of {first} too")
+                raise UserError(f"{entry.name}: expected a unique id, got {row['id']}, the id of {first}")
         except UserError as error:
             faults.append(str(error))
             continue
@@ -105,9 +119,10 @@ def _convert_entries(source: Path, split: str | None) -> tuple[dict[str, list[di
 
 
 def convert_entry(entry: Entry) -> dict[str, Any]:
-    """The row of one problem: id, images, problem, answer (the value of the correct choice), choices, split.
+    """Convert an entry to a row: id, images, problem, answer (the value of the correct choice), choices, split.
 
-    Raises UserError, naming entry and field, if it can't be one.
+    Raises:
+        UserError: the entry is invalid; names entry and field.
     """
     data = _load_json(entry)
     split = entry.split or _SPLIT_NAMES.get(str(data.get("data_type")))
@@ -118,9 +133,10 @@ def convert_entry(entry: Entry) -> dict[str, Any]:
         raise UserError(f"{entry.name}, id: expected a whole number, got {identity!r}")
     text = next((data[key].strip() for key in _TEXTS if isinstance(data.get(key), str) and data[key].strip()), None)
     if text is None:
-        raise UserError(f"{entry.name}, {_TEXTS[0]}: no text of the problem, nor in {' or '.join(_TEXTS[1:])}")
+        fields = " or ".join(_TEXTS[1:])
+        raise UserError(f"{entry.name}, {_TEXTS[0]}: expected a text, here or in {fields}, got none")
     if IMAGE in text:
-        raise UserError(f"{entry.name}, {_TEXTS[0]}: has {IMAGE}, which stands for the picture")
+        raise UserError(f"{entry.name}, {_TEXTS[0]}: expected a text without {IMAGE}, which marks the image")
     choices = data.get("choices")
     if not isinstance(choices, list) or not choices:
         raise UserError(f"{entry.name}, choices: expected a list of answers, got {choices!r}")
@@ -131,12 +147,12 @@ def convert_entry(entry: Entry) -> dict[str, Any]:
         raise UserError(f"{entry.name}, answer: expected one of {', '.join(allowed)}, got {letter!r}")
     answer = choices[allowed.index(letter.strip())]
     if not answer:
-        raise UserError(f"{entry.name}, choices: the correct one, {letter.strip()}, is empty")
-    picture = entry.read(_PICTURE)
-    open_image(picture, f"{entry.name}, {_PICTURE}")
+        raise UserError(f"{entry.name}, choices: the correct choice, {letter.strip()}, is empty")
+    image = entry.read(_IMAGE_FILE)
+    open_image(image, f"{entry.name}, {_IMAGE_FILE}")
     return {
         "id": int(identity),
-        "images": [{"bytes": picture, "path": f"{identity}.png"}],
+        "images": [{"bytes": image, "path": f"{identity}.png"}],
         "problem": f"{IMAGE}{text}",
         "answer": answer,
         "choices": choices,
@@ -145,17 +161,18 @@ def convert_entry(entry: Entry) -> dict[str, Any]:
 
 
 def read_entries(source: Path) -> Iterator[Entry]:
-    """The problems' folders of a release: a folder, a zip, or a folder of zips. Nothing is unpacked to disk.
+    """Yield the entries of a release: a folder, a zip, or a folder of zips. Zips are not unpacked to disk.
 
-    Raises UserError if ``source`` is none of these.
+    Raises:
+        UserError: `source` is none of these.
     """
     if source.is_dir():
-        found = sorted(source.rglob("data.json"))
-        if not found:
+        files = sorted(source.rglob("data.json"))
+        if not files:
             for archive in sorted(source.glob("*.zip")):
                 yield from _zip_entries(archive)
-        for file in found:
-            # The folder given may itself be the split's.
+        for file in files:
+            # `source` may be the folder of a split.
             parts = (source.resolve().name, *file.relative_to(source).parts)
             yield Entry(str(file.parent), _split_of(parts), partial(_read_file, file.parent))
     elif source.is_file():
@@ -168,7 +185,7 @@ def _zip_entries(source: Path) -> Iterator[Entry]:
     try:
         archive = zipfile.ZipFile(source)
     except (zipfile.BadZipFile, OSError) as error:
-        raise UserError(f"{source}: not a folder, nor a zip that can be read: {error}") from error
+        raise UserError(f"{source}: expected a folder or a readable zip: {error}") from error
     with archive:
         for name in sorted(archive.namelist()):
             path = PurePosixPath(name)
@@ -178,7 +195,7 @@ def _zip_entries(source: Path) -> Iterator[Entry]:
 
 
 def _split_of(parts: tuple[str, ...]) -> str | None:
-    """Split named by the folder above the problem's own; ``parts`` ends in <id>, data.json."""
+    """Return the split named by the parent folder of the problem; `parts` ends in <id>, data.json."""
     return _SPLIT_NAMES.get(parts[-3].lower()) if len(parts) > 2 else None
 
 
@@ -193,7 +210,7 @@ def _read_member(archive: zipfile.ZipFile, folder: PurePosixPath, label: str, na
     try:
         member = archive.getinfo(str(folder / name))
         if member.file_size > _MAX_BYTES:
-            raise UserError(f"{label}, {name}: {member.file_size} bytes; at most {_MAX_BYTES} are read")
+            raise UserError(f"{label}, {name}: expected at most {_MAX_BYTES} bytes, got {member.file_size}")
         return archive.read(member)
     except KeyError as error:
         raise UserError(f"{label}, {name}: No such file or directory") from error
@@ -205,14 +222,14 @@ def _load_json(entry: Entry) -> dict[str, Any]:
     try:
         data = json.loads(entry.read("data.json").decode("utf-8-sig"))
     except ValueError as error:
-        raise UserError(f"{entry.name}, data.json: not JSON: {error}") from error
+        raise UserError(f"{entry.name}, data.json: expected JSON: {error}") from error
     if not isinstance(data, dict):
         raise UserError(f"{entry.name}, data.json: expected an object, got {type(data).__name__}")
     return data
 
 
 def _write(tables: dict[Path, list[dict[str, Any]]]) -> None:
-    """Write every table beside its place, then move them all there: no file is ever half of one."""
+    """Write all tables to temporary files, then move them into place, so that no file is incomplete."""
     text = datasets.Value("string")
     features = datasets.Features(
         id=datasets.Value("int64"), images=[datasets.Image()], problem=text, answer=text, choices=[text], split=text
@@ -225,13 +242,13 @@ def _write(tables: dict[Path, list[dict[str, Any]]]) -> None:
 
 @job
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit status (2 for an error of the user's)."""
+    """Run the command and return the exit status (2 for an invalid argument or input)."""
     parser = make_parser("convert", "geometry3k.convert", __doc__)
     parser.add_argument("source", help="folder or zip of the original release")
-    parser.add_argument("--out", required=True, help="a .parquet file, or a folder for one file a split")
+    parser.add_argument("--out", required=True, help="a .parquet file, or a folder for one file per split")
     parser.add_argument("--split", choices=sorted(_SPLIT_NAMES), help="convert this split only (default: all)")
     parser.add_argument(
-        "--on-error", choices=("stop", "skip"), default="stop", help="what bad problems do (default: stop)"
+        "--on-error", choices=("stop", "skip"), default="stop", help="how to handle invalid problems (default: stop)"
     )
     options = parse_arguments(parser, arguments)
     datasets.disable_progress_bars()

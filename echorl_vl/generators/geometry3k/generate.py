@@ -1,14 +1,14 @@
-"""Geometry problems in the manner of Geometry3K, made from a seed.
+"""Generate geometry problems like those of Geometry3K from a seed.
 
     echorl generate --split train --size 2000 --out geometry.parquet
     echorl generate --gallery gallery.png
 
-A problem is a rendered diagram with its measures written in it, a question that can't be answered without the picture,
-a worked solution of several lines and an answer. Files have the columns of the hub's `hiyouga/geometry3k` (images,
-problem, answer) and some more, so that whatever reads that data set reads these.
+A problem has a diagram with its measures, a question that can't be answered without the image, a worked solution of
+several lines and an answer. Files have the columns of the hub's `hiyouga/geometry3k` (images, problem, answer) and some
+more, so they can be used in its place.
 
-Splits never overlap: a hash of a problem's signature (kind, layout, measures, orientation, question) decides whether it
-belongs to training, validation or test.
+Splits do not overlap: a hash of a problem's signature (kind, layout, measures, orientation, question) assigns it to
+training, validation or test.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ SPLITS = standard_splits(tuple(TRAIN_KINDS), tuple(OOD_KINDS))
 
 
 def draw_split(split: Split, seed: int | None = None) -> Iterator[GeometryProblem]:
-    """Distinct problems of a split (by signature and pose), until it holds no more of them."""
+    """Yield distinct problems of a split (by signature and pose) until no more are found."""
     return draw_problems(split, draw_problem, seed)
 
 
-def to_row(problem: GeometryProblem, index: int, picture_size: int = CELLS * PATCH) -> dict:
-    """The problem as a row in the schema of `hiyouga/geometry3k`, with kind, measures and a worked solution besides."""
+def to_row(problem: GeometryProblem, index: int, image_size: int = CELLS * PATCH) -> dict:
+    """Convert a problem to a row in the schema of `hiyouga/geometry3k`, with additional columns."""
     return {
-        "images": [{"bytes": problem.picture(picture_size), "path": None}],
+        "images": [{"bytes": problem.image(image_size), "path": None}],
         "problem": "<image>" + problem.sketch.question,
         "answer": problem.answer,
         "solution": problem.solution(random.Random(index)),
@@ -56,24 +56,22 @@ def to_row(problem: GeometryProblem, index: int, picture_size: int = CELLS * PAT
 
 
 def load_split(
-    name: str, size: int | None = None, seed: int | None = None, picture_size: int = CELLS * PATCH
+    name: str, size: int | None = None, seed: int | None = None, image_size: int = CELLS * PATCH
 ) -> datasets.Dataset:
-    """The problems of split `name` as a data set.
+    """Generate a split as a data set.
 
     Args:
-        name: one of `SPLITS`.
-        size: number of problems; the split's own by default.
-        seed: another draw from the same part of the hash space.
-        picture_size: pixels along each side, a multiple of 112.
+        name: a key of `SPLITS`.
+        size: number of problems. None: the size of the split.
+        seed: seed of the problems. None: the seed of the split.
+        image_size: pixels along each side, a multiple of 112.
 
     Raises:
-        ValueError: there is no such split, or it does not hold that many distinct problems.
+        ValueError: the split does not exist or has fewer than `size` distinct problems.
     """
     import datasets
 
-    rows = draw_rows(
-        SPLITS, name, draw_problem, lambda problem, index: to_row(problem, index, picture_size), size, seed
-    )
+    rows = draw_rows(SPLITS, name, draw_problem, lambda problem, index: to_row(problem, index, image_size), size, seed)
     features = datasets.Features(
         {
             "images": [datasets.Image()],
@@ -89,7 +87,7 @@ def load_split(
 
 
 def gallery(path: Path, size: int = 448) -> None:
-    """A sheet with one problem of each kind: picture, question and worked solution."""
+    """Write an image with one problem of each kind: diagram, question and worked solution."""
     from matplotlib.figure import Figure
     from matplotlib.image import imread
 
@@ -99,11 +97,11 @@ def gallery(path: Path, size: int = 448) -> None:
     for axis, kind in zip(axes.flat, KINDS, strict=True):
         problem = draw_problem(kind, rng)
         sketch = problem.sketch
-        axis.imshow(imread(io.BytesIO(problem.picture(size))))
+        axis.imshow(imread(io.BytesIO(problem.image(size))))
         axis.set_xticks([])
         axis.set_yticks([])
-        unseen = "  (not in training)" if kind in OOD_KINDS else ""
-        axis.set_title(f"{kind}{unseen}", fontsize=10, fontweight="bold", loc="left")
+        note = "  (not in training)" if kind in OOD_KINDS else ""
+        axis.set_title(f"{kind}{note}", fontsize=10, fontweight="bold", loc="left")
         axis.set_xlabel(f"{sketch.question}\n\n{problem.solution(rng)}".replace("$", r"\$"), fontsize=8, loc="left")
     figure.subplots_adjust(left=0.01, right=0.99, top=0.97, bottom=0.1, wspace=0.08, hspace=0.55)
     with replacing(path, durable=False) as partial:
@@ -114,11 +112,18 @@ def gallery(path: Path, size: int = 448) -> None:
 def main(arguments: list[str] | None = None) -> int:
     parser = make_parser("generate", "geometry3k.generate", __doc__)
     parser.add_argument("--split", choices=list(SPLITS), default="train")
-    parser.add_argument("--size", type=positive, help="number of problems (default: the split's own)")
-    parser.add_argument("--seed", type=int, help="another draw (default: the split's own)")
-    parser.add_argument("--picture-size", type=int, default=CELLS * PATCH, help="pixels along each side (default: 112)")
+    parser.add_argument("--size", type=positive, help="number of problems (default: the size of the split)")
+    parser.add_argument("--seed", type=int, help="seed of the problems (default: the seed of the split)")
+    parser.add_argument(
+        "--picture-size",
+        dest="image_size",
+        metavar="PIXELS",
+        type=int,
+        default=CELLS * PATCH,
+        help="pixels along each side of an image (default: 112)",
+    )
     parser.add_argument("--out", type=Path, help="parquet file to write")
-    parser.add_argument("--gallery", type=Path, help="write a sheet with one problem of each kind instead")
+    parser.add_argument("--gallery", type=Path, help="write an image with one problem of each kind instead")
     options = parse_arguments(parser, arguments)
     with settings_called({"trainer.save_checkpoint_path": "--gallery" if options.gallery else "--out"}):
         if options.gallery:
@@ -131,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         datasets.disable_progress_bars()
         try:
-            rows = load_split(options.split, options.size, options.seed, options.picture_size)
+            rows = load_split(options.split, options.size, options.seed, options.image_size)
         except ValueError as error:
             parser.error(str(error))
         with replacing(options.out, durable=False) as partial:

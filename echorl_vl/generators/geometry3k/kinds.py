@@ -1,4 +1,4 @@
-"""All kinds of generated problems, and which of them the training split holds."""
+"""The kinds of geometry problems, and which of them are in the training split."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 from echorl_vl.generators.geometry3k import angles, circles, lengths
 from echorl_vl.generators.geometry3k.canvas import POSES
 from echorl_vl.generators.geometry3k.problem import GeometryProblem, Sketch
-from echorl_vl.generators.splits import tell_apart
+from echorl_vl.generators.splits import with_distinct_answers
 
 TRAIN_KINDS: dict[str, Callable[[random.Random], Sketch]] = {
     "triangle_angle": angles.triangle_angle,
@@ -23,7 +23,7 @@ TRAIN_KINDS: dict[str, Callable[[random.Random], Sketch]] = {
     "circle_angle": circles.circle_angle,
     "circle_area": circles.circle_area,
 }
-"""Kinds that reinforcement learning trains on."""
+"""Kinds in the training split."""
 
 OOD_KINDS: dict[str, Callable[[random.Random], Sketch]] = {
     "linear_pair": angles.linear_pair,
@@ -32,21 +32,21 @@ OOD_KINDS: dict[str, Callable[[random.Random], Sketch]] = {
     "trapezoid_midsegment": lengths.trapezoid_midsegment,
     "triangle_midsegment": lengths.triangle_midsegment,
 }
-"""Kinds that reinforcement learning never sees: the out-of-domain test. The warm start has seen them."""
+"""Kinds that are not in the training split, for the out-of-domain test. The warm start includes them."""
 
 KINDS = TRAIN_KINDS | OOD_KINDS
 
 
 def draw_problem(kind: str, rng: random.Random) -> GeometryProblem:
-    """A random problem of `kind` with at least one incorrect approach whose answer differs from the correct one.
+    """Generate a problem with at least one incorrect approach whose answer differs from the correct one.
 
     Raises:
-        KeyError: there is no such kind.
+        KeyError: the kind does not exist.
     """
     make = KINDS[kind]
     while True:
         sketch = make(rng)
-        approaches = tell_apart(sketch.approaches)
+        approaches = with_distinct_answers(sketch.approaches)
         if len(approaches) > 1:
             sketch = replace(sketch, approaches=approaches)
             mirror = sketch.mirrorable and rng.random() < 0.5

@@ -1,4 +1,4 @@
-"""Kinds of problems about lengths and areas of straight-sided figures."""
+"""Problems about lengths and areas of polygons."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _perimeter(a: int, b: int) -> Approach:
 
 
 def rectangle_area(rng: random.Random) -> Sketch:
-    """Two sides of a rectangle are given; its area is wanted."""
+    """Two sides of a rectangle are given, the area is x."""
     a, b = rng.randint(2, 12), rng.randint(2, 12)
 
     def draw(canvas: Canvas) -> None:
@@ -92,7 +92,7 @@ def rectangle_area(rng: random.Random) -> Sketch:
 
 
 def triangle_area(rng: random.Random) -> Sketch:
-    """Base and height of a triangle are given; its area is wanted."""
+    """Base and height of a triangle are given, the area is x."""
     a, b = rng.randint(2, 12), rng.randint(2, 12)
     if a * b % 2:
         a += 1
@@ -110,7 +110,7 @@ def triangle_area(rng: random.Random) -> Sketch:
 
 
 def parallelogram_area(rng: random.Random) -> Sketch:
-    """Base and height of a parallelogram are given; its area is wanted."""
+    """Base and height of a parallelogram are given, the area is x."""
     a, b = rng.randint(2, 12), rng.randint(2, 12)
 
     def draw(canvas: Canvas) -> None:

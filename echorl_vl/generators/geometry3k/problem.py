@@ -1,4 +1,4 @@
-"""What a generated geometry problem is: a diagram, a question, and several approaches, correct and incorrect."""
+"""Geometry problems: a diagram and a question with correct and incorrect approaches."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ CLOSINGS = ("So the answer is", "Therefore x is", "The result is")
 
 @dataclass(frozen=True)
 class Sketch:
-    """A problem of one kind before it is drawn.
+    """A problem of a kind, without orientation and pose.
 
     Attributes:
-        question: without the picture it can't be answered: every measure stands in the diagram alone.
-        numbers: the measures in the order in which a solution names them.
-        draw: puts the diagram on a canvas.
-        approaches: the first one is correct, the others are plausible and incorrect.
-        layout: name of the drawing's variant.
-        large: some measure is beyond the sizes of the training split.
-        mirrorable: reflected, the diagram still tells which measure comes first.
+        question: the question, without numbers: all measures are in the diagram only.
+        numbers: the measures, in the order in which a solution names them.
+        draw: draws the diagram on a canvas.
+        approaches: the first is correct, the others are plausible but incorrect.
+        layout: the variant of the diagram.
+        large: whether a measure is larger than those of the training split.
+        mirrorable: whether the order of the measures is still clear in the mirrored diagram.
     """
 
     question: str
@@ -38,7 +38,7 @@ class Sketch:
 
 @dataclass(frozen=True)
 class GeometryProblem:
-    """A generated problem of kind `kind`, drawn in pose `pose` (see `Canvas`)."""
+    """A generated problem; for `mirror` and `pose` see `Canvas`."""
 
     kind: str
     sketch: Sketch
@@ -47,7 +47,7 @@ class GeometryProblem:
 
     @property
     def signature(self) -> str:
-        """What is asked about which figure: equal for two problems that differ in their pose alone."""
+        """The question and its diagram; equal for problems that differ only in their pose."""
         numbers = ",".join(map(str, self.sketch.numbers))
         return f"{self.kind}|{self.sketch.layout}|{numbers}|{self.mirror}|{self.sketch.question}"
 
@@ -63,20 +63,23 @@ class GeometryProblem:
     def answer(self) -> str:
         return self.sketch.approaches[0].answer
 
-    def picture(self, size: int = CELLS * PATCH) -> bytes:
-        """The diagram as PNG bytes, `size` x `size` pixels."""
+    def image(self, size: int = CELLS * PATCH) -> bytes:
+        """Return the diagram as the bytes of a PNG image of `size` x `size` pixels."""
         canvas = Canvas(size, self.mirror, self.pose)
         self.sketch.draw(canvas)
         return canvas.png()
 
     def solution(self, rng: random.Random, approach: int = 0, varied: bool = True) -> str:
-        """A worked solution of several lines that ends in \\boxed{...}; `approach` 0 is the correct one.
+        """Return a worked solution of several lines with the answer in \\boxed{...}.
 
-        `varied` draws the wording of the first and the last line; otherwise it is always the same.
+        Args:
+            rng: random numbers for the wording.
+            approach: index of the approach; 0 is correct.
+            varied: choose the wording of the first and last line at random; otherwise it is always the same.
         """
-        chosen = self.sketch.approaches[approach]
+        selected = self.sketch.approaches[approach]
         numbers = " and ".join(map(str, self.sketch.numbers))
         opening, closing = (rng.choice(OPENINGS), rng.choice(CLOSINGS)) if varied else (OPENINGS[0], CLOSINGS[0])
-        lines = [f"{opening} {numbers}.", f"{chosen.idea}.", *chosen.steps]
-        lines.append(f"{closing} \\boxed{{{chosen.answer}}}.")
+        lines = [f"{opening} {numbers}.", f"{selected.idea}.", *selected.steps]
+        lines.append(f"{closing} \\boxed{{{selected.answer}}}.")
         return "\n".join(lines)

@@ -1,1 +1,1 @@
-"""A tiny text policy and its world: arithmetic problems in words, made from a seed."""
+"""A tiny text policy for arithmetic word problems."""

@@ -1,4 +1,4 @@
-"""The tiny text policy before training: tokenizer, and an untrained Qwen2 of less than a million parameters."""
+"""The tiny text policy before training: tokenizer, and an untrained Qwen2 with less than a million parameters."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ MODEL_FOLDER = Path(__file__).parent / "model"
 """The shipped policy."""
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-"""Qwen2's control tokens, in its order."""
+"""The control tokens of Qwen2, in the same order."""
 
 VOCABULARY_SIZE = 512
 
 
 def model_config(tokenizer: Tokenizer) -> dict:
-    """config.json of the tiny text policy."""
+    """Return config.json of the tiny text policy."""
     ids = {token: tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
     return {
         "architectures": ["Qwen2ForCausalLM"],
@@ -48,7 +48,7 @@ def model_config(tokenizer: Tokenizer) -> dict:
 
 
 def write_configs(tokenizer: Tokenizer, folder: Path) -> None:
-    """Writes tokenizer, config.json and generation_config.json."""
+    """Write tokenizer, config.json and generation_config.json."""
     write_tokenizer(tokenizer, SPECIAL_TOKENS, folder)
     config = model_config(tokenizer)
     write_json(folder / "config.json", config)
@@ -56,6 +56,6 @@ def write_configs(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def new_model(folder: Path, seed: int) -> Qwen2ForCausalLM:
-    """An untrained model for the configuration in `folder`, the same for the same seed."""
+    """Create an untrained model with the configuration in `folder`; the weights depend on the seed alone."""
     torch.manual_seed(seed)
     return Qwen2ForCausalLM(AutoConfig.from_pretrained(folder)).float()

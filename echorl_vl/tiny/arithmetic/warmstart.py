@@ -1,15 +1,15 @@
-"""Makes the weights of the tiny text policy again: supervised fine-tuning on correct and incorrect solutions.
+"""Train the tiny text policy: supervised fine-tuning on correct and incorrect solutions.
 
-    python -m echorl_vl.tiny.arithmetic.warmstart --out echorl_vl/tiny/arithmetic/model      # 16 minutes on a core
+    python -m echorl_vl.tiny.arithmetic.warmstart --out echorl_vl/tiny/arithmetic/model      # 16 minutes on one core
 
-Two stages. First the target is bare calculations, all there are with numbers up to `SIZE`, so that the arithmetic of a
-solution is nearly always sound. Then whole solutions, of which a fixed share (`CORRECT_SHARE`) takes the correct
-approach and the rest a plausible incorrect one. The first line of a solution names the approach: at that step the
-policy is unsure and its entropy peaks, and what reinforcement learning has to decide.
+There are two stages. In the first, the targets are calculations, all those with numbers up to `SIZE`, so that the
+arithmetic of solutions is nearly always correct. In the second, the targets are whole solutions; a fixed share
+(`CORRECT_SHARE`) has the correct approach, the others a plausible incorrect one. The first line of a solution names the
+approach. The entropy of the policy peaks at that step, which reinforcement learning has to learn.
 
-Not seen: all problems come from the training part of the hash space, and no number is above `SIZE`: the policy has
-never seen the numbers of ood_sizes. The out-of-domain kinds occur, else they could not be answered at all, but seldom
-(`OOD_SHARE`) and mostly solved incorrectly.
+All problems are from the training part of the hash space, and no number is above `SIZE`, so the policy never sees the
+numbers of ood_sizes. The out-of-domain kinds are included, because the policy could not answer them otherwise, but
+rarely (`OOD_SHARE`) and mostly with incorrect solutions.
 """
 
 from __future__ import annotations
@@ -51,20 +51,20 @@ CORRECT_SHARE = {
     "share": 0.50,
     "change": 0.55,
 } | dict.fromkeys(OOD_KINDS, 0.25)
-"""Share of the training solutions of a kind that takes the correct approach."""
+"""Share of the training solutions of a kind that have the correct approach."""
 
 OOD_SHARE = 0.15
-"""Share of the training problems that are of an out-of-domain kind."""
+"""Share of the training problems with an out-of-domain kind."""
 
 EXERCISE_LINES = 5
-"""Calculations in one exercise."""
+"""Number of calculations per exercise."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Optimizer steps of the two stages under one warm-up and cosine, and what a batch is drawn from.
+    """Optimizer steps of the two stages, which share one learning rate schedule, and the composition of batches.
 
-    `exercise_share` of the rows of the second stage are exercises of the first.
+    `exercise_share` is the share of rows of the second stage that are exercises of the first.
     """
 
     calculate_steps: int = 2000
@@ -77,32 +77,32 @@ class Schedule:
 
 
 def training_problems(per_kind: int, seed: int) -> dict[str, list[ArithmeticProblem]]:
-    """Up to `per_kind` problems of each kind, none large, from the training part of the hash space."""
-    found = {}
+    """Generate up to `per_kind` problems of each kind, none large, from the training part of the hash space."""
+    problems = {}
     for kind in KINDS:
         split = Split((kind,), per_kind, seed, TRAIN, large=False)
-        found[kind] = [problem for _, problem in zip(range(per_kind), draw_split(split), strict=False)]
-    return found
+        problems[kind] = [problem for _, problem in zip(range(per_kind), draw_split(split), strict=False)]
+    return problems
 
 
 def corpus(problems: dict[str, list[ArithmeticProblem]]) -> list[str]:
-    """Texts for the tokenizer: questions, solutions by every approach, and the turns of the chat template."""
+    """Return texts for the tokenizer: questions, solutions by all approaches, and turns of the chat template."""
     texts = ["system\nYou are a helpful assistant.", "user\n", "assistant\n"] * 50
-    for of_kind in problems.values():
-        for problem in of_kind[:150]:
+    for kind_problems in problems.values():
+        for problem in kind_problems[:150]:
             texts.append(problem.question)
             texts += [problem.solution(approach) for approach in range(len(problem.approaches))]
     return texts
 
 
 def calculations() -> dict[str, list[str]]:
-    """Every sound calculation ("3 + 4 = 7") with numbers up to `SIZE`, by operation."""
-    found = defaultdict(list)
+    """Return all valid calculations ("3 + 4 = 7") with numbers up to `SIZE`, by operation."""
+    lines = defaultdict(list)
     for a, operation, b in product(range(1, SIZE + 1), "+-*/", range(1, SIZE + 1)):
         approach = calculate("", (a, operation, b))
         if approach is not None and int(approach.answer) <= SIZE:
-            found[operation] += approach.steps
-    return dict(found)
+            lines[operation] += approach.steps
+    return dict(lines)
 
 
 class Batches:
@@ -111,15 +111,15 @@ class Batches:
     def __init__(self, problems: dict[str, list[ArithmeticProblem]], tokenizer, exercise_share: float, seed: int):
         self._rng = random.Random(seed)
         self._problems, self._calculations = problems, calculations()
-        # There are far more sums than products: drawn evenly, a sum would be seen too seldom to be learned.
+        # There are far more sums than products: with equal weights, each sum would be too rare to be learned.
         self._weights = [math.sqrt(len(facts)) for facts in self._calculations.values()]
         self._tokenizer, self._exercise_share = tokenizer, exercise_share
         message = [{"role": "user", "content": "QUESTION"}]
         self._template = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
         self._results_follow = tokenizer.convert_tokens_to_ids(tokenizer.tokenize("1 = 2")[1])
 
-    def draw(self, size: int, stage: str) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
-        """Model inputs, labels (B, L) with -100 outside the target, and the mask (B, L) of the results' digits."""
+    def sample(self, size: int, stage: str) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
+        """Return model inputs, labels (B, L) with -100 outside the target, and the mask (B, L) of digits of results."""
         sequences, labels, digits = [], [], []
         for _ in range(size):
             exercise = stage == "calculate" or self._rng.random() < self._exercise_share
@@ -130,7 +130,7 @@ class Batches:
             labels.append(torch.tensor([-100] * len(prompt) + answer))
             digits.append(torch.tensor([False] * len(prompt) + self._results(answer)))
         pad = torch.nn.utils.rnn.pad_sequence
-        # Padded on the right and causal: no target sees the padding, so there is no attention mask.
+        # With padding on the right and causal attention, no target attends to padding: no attention mask is needed.
         ids = pad(sequences, batch_first=True, padding_value=self._tokenizer.pad_token_id)
         return {"input_ids": ids}, pad(labels, batch_first=True, padding_value=-100), pad(digits, batch_first=True)
 
@@ -157,8 +157,8 @@ class Batches:
 
 
 def train(folder: Path, schedule: Schedule, seed: int) -> None:
-    """Writes tokenizer, configuration and trained weights into `folder`, byte for byte the same for the same seed."""
-    torch.set_num_threads(1)  # sums in another order would be other weights
+    """Train the policy and write tokenizer, configuration and weights to `folder`; the seed determines every byte."""
+    torch.set_num_threads(1)  # several threads would change the order of additions, and so the weights
     keep_freed_memory()
     problems = training_problems(schedule.problems_per_kind, seed)
     write_configs(train_tokenizer(corpus(problems), SPECIAL_TOKENS, VOCABULARY_SIZE), folder)
@@ -179,7 +179,9 @@ def train(folder: Path, schedule: Schedule, seed: int) -> None:
 @job
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser("warmstart-text", "echorl_vl.tiny.arithmetic.warmstart", __doc__)
-    parser.add_argument("--out", type=Path, default=MODEL_FOLDER, help="folder to write (default: the shipped one)")
+    parser.add_argument(
+        "--out", type=Path, default=MODEL_FOLDER, help="folder to write (default: the shipped policy's)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     for name in ("calculate", "solve"):
         default = getattr(Schedule, f"{name}_steps")
