@@ -33,8 +33,8 @@ algorithm, worker, trainer) and echo:. Each key=value replaces a value of the fi
   {program} configs/geo3k_tiny.yaml worker.rollout.n=16 echo.coef=0
 
 Relative paths start from the working directory, then the folder of CONFIG.yaml, then the folder of the package. Values
-may refer to others (${{data.seed}}) and to the environment (${{oc.env:HOME}}). The same command goes on from the last
-checkpoint after a stop.
+may refer to other keys (${{data.seed}}) and to the environment (${{oc.env:HOME}}). After a stop, the
+same command resumes from the last checkpoint.
 
   --help          this text
   --help-all      every key, with type, default and range

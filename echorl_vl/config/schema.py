@@ -64,7 +64,7 @@ class DataConfig(Section):
         "error", "rows that can't be used (unreadable image, empty answer, reserved token ...): stop, or skip them"
     )
     check_images: Literal["auto", "all", "off"] = option(
-        "auto", "decode all images at start; auto: of a set of more than 10000 problems, those of 2000"
+        "auto", "decode images at start; auto: all images, or those of 2000 problems in sets of more than 10000"
     )
     bad_traces: Literal["drop", "error"] = option("drop", "an unusable demonstration: skip its problem, or stop")
     trace_needs_box: bool = option(True, "demonstrations need \\boxed{}; false for a reward that reads other answers")
@@ -98,12 +98,12 @@ class AlgorithmConfig(Section):
     adv_estimator: Estimator = option("grpo", "how rewards become advantages; remax: no engine yet")
     norm_adv_by_std_in_grpo: bool = option(True, "divide by the standard deviation of the group; false is Dr. GRPO")
     disable_kl: bool = option(False, "no reference policy and no KL at all")
-    use_kl_loss: bool = option(False, "KL as a term of the loss instead of a part of the reward")
+    use_kl_loss: bool = option(False, "add the KL to the loss instead of the reward")
     kl_penalty: Literal["kl", "abs", "mse", "low_var_kl", "full"] = option("kl", "KL estimator; full: no engine yet")
     kl_coef: Weight = option(1e-3, "weight of the KL")
     kl_type: Literal["fixed", "adaptive"] = option("fixed", "fixed weight, or one that steers the KL to kl_target")
     kl_horizon: Annotated[float, Field(gt=0, le=1e12)] = option(
-        10000.0, "adaptive: rollouts over which the weight moves"
+        10000.0, "adaptive: number of rollouts over which the weight adapts"
     )
     kl_target: Annotated[float, Field(gt=0, le=10**6)] = option(0.1, "adaptive: target of the mean KL per token (nats)")
     online_filtering: bool = option(False, "DAPO: drop groups by their mean reward and sample again")
@@ -112,10 +112,10 @@ class AlgorithmConfig(Section):
     filter_high: Reward = option(0.99, "groups with this mean or more are dropped")
     dynamic_sampling: Literal["resample", "echo"] = option(
         "resample",
-        "groups that all succeed, with online_filtering: drop them, or keep them while there is an echo term",
+        "what online_filtering does with all-success groups: resample, or keep them for the echo term",
     )
     keep_all_success_groups: bool | None = option(
-        None, "online_filtering keeps groups that all succeed, for the echo term alone; null: see dynamic_sampling"
+        None, "online_filtering keeps all-success groups, for the echo term alone; null: see dynamic_sampling"
     )
 
     @property
@@ -137,7 +137,7 @@ class AlgorithmConfig(Section):
 
 class TrainerConfig(Section):
     total_epochs: Positive = option(15, "passes over the training problems")
-    max_steps: Positive | None = option(None, "training steps, in the place of total_epochs; can be raised later")
+    max_steps: Positive | None = option(None, "number of training steps, overrides total_epochs; can be raised later")
     project_name: Output = option("easy_r1", "project name in loggers and in the default output folder")
     experiment_name: Output = option("demo", "run name in loggers and in the default output folder")
     logger: tuple[Logger, ...] = option(("console", "wandb"), "where metrics are logged")
@@ -152,7 +152,7 @@ class TrainerConfig(Section):
     save_freq: CountOrAll = option(-1, "save every so many steps and after the last; -1: after the last only")
     save_limit: CountOrAll = option(-1, "checkpoints to keep; -1: all")
     save_model_only: bool = option(
-        False, "checkpoints without the optimizer's state; an engine may keep the newest one's (docs/runs.md)"
+        False, "save checkpoints without optimizer state; engines may keep that of the newest (docs/runs.md)"
     )
     checkpoint_hash: Literal["auto", "all", "off"] = option(
         "auto", "write the sha256 of checkpoint files, which reveals damage; auto: of files of at most 1 GiB"
@@ -162,7 +162,7 @@ class TrainerConfig(Section):
     ray_timeline: Output | None = option(None, "file for Ray's timeline")
     find_last_checkpoint: bool = option(True, "resume from the newest checkpoint in the output folder")
     device: Literal["auto", "cpu", "cuda"] = option(
-        "auto", "auto: a GPU if there is one; cpu: none, which is a CPU dry run of an engine that needs one"
+        "auto", "auto: a GPU if available; cpu: no GPU, for engines that need one a CPU dry run"
     )
     max_bad_steps: Positive = option(5, "stop after so many consecutive steps that were skipped for NaN")
     rollout_save_freq: Count = option(1, "write the rollouts to parquet every so many steps; 0: never")
@@ -222,7 +222,7 @@ class Config(Section):
     trainer: TrainerConfig = section(TrainerConfig, "length of training, logging, checkpoints")
     echo: Annotated[InstanceOf[EchoConfig], BeforeValidator(_echo_config)] = Field(
         default_factory=EchoConfig,
-        description="EchoRL: which clips are echoed, and how much",
+        description="which clips the echo term takes, and its weight",
         json_schema_extra={"section": EchoSection},
     )
     engine: EngineName = option("auto", "what trains (see --help); auto: the first engine that fits this machine")

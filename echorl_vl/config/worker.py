@@ -165,7 +165,9 @@ class RewardConfig(Section):
     reward_function_kwargs: dict[Any, Any] = option({}, "keyword arguments of the reward function")
     skip_special_tokens: bool = option(True, "the reward function reads responses without special tokens")
     num_cpus: Processes = option(1, "processes that compute rewards")
-    time_limit: Annotated[float, Field(gt=0, le=86_400)] = option(10.0, "seconds per answer; later it gets reward 0")
+    time_limit: Annotated[float, Field(gt=0, le=86_400)] = option(
+        10.0, "time limit per answer in seconds; slower answers get reward 0"
+    )
     on_error: Literal["stop", "zero"] = option(
         "stop", "a reward function that raises: stop, or give the answer reward 0"
     )

@@ -75,7 +75,7 @@ class EchoConfig:
     splitter_kwargs: dict[str, Any] = field(default_factory=dict)
     """options of the splitter: pattern (regex), size (window, tokens)"""
     entropy_temperature: float | None = None
-    """temperature of the entropies; none: the rollout temperature"""
+    """temperature of the entropies; null: the rollout temperature"""
     start_step: int = 0
     """training steps before the echo term starts"""
     warmup_steps: int = 0
