@@ -1,1 +1,1 @@
-"""Data: problems from files, the hub or the generator; pictures; prompts; demonstrations; the order of batches."""
+"""Data: problems from files, the hub or generators; images; prompts; demonstrations; the order of batches."""

@@ -1,4 +1,4 @@
-"""Rows that can't be used: what is said of them, and whether they end the run or are left out (`data.bad_rows`)."""
+"""Rows that can't be used: messages about them, and whether they stop the run or are left out (`data.bad_rows`)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from echorl_vl.errors import UserError
 from echorl_vl.types import Problem
 
 _LISTED = 8
-LISTED_AT_START = 50  # of a set, whose bad rows are all found before the list is made
-_NAMED = 3  # of the rows that are left out
+LISTED_AT_START = 50  # when a set is loaded, as all of its bad rows are known then
+_NAMED = 3  # of rows that are left out
 
 
 @dataclass(frozen=True)
 class BadRow:
-    """Row ``row`` (from 0) of ``source`` can't be used because ``field`` is as ``reason`` says."""
+    """A row (counted from 0) of a source that can't be used: ``reason`` says what is invalid about ``field``."""
 
     source: str
     row: int
@@ -27,7 +27,7 @@ class BadRow:
 
 
 class RowError(UserError):
-    """One problem can't be used, because its ``field`` is as ``detail`` says."""
+    """A problem can't be used: ``detail`` says what is invalid about ``field``."""
 
     def __init__(self, problem: Problem, field: str, detail: str):
         super().__init__(f"{problem.where}, {field}: {detail}")
@@ -36,13 +36,13 @@ class RowError(UserError):
         self.detail = detail
 
     def bad_row(self, index: int) -> BadRow:
-        """The row in its file; ``index`` stands for it where the problem is of no file."""
+        """The row in its file. ``index`` is used as its number if the problem is not from a file."""
         source, _, row = self.problem.uid.rpartition(":")
         return BadRow(source, int(row) if row.isdigit() else index, self.field, self.detail)
 
 
 def raise_bad_rows(bad: Sequence[BadRow], rows: int, listed: int = _LISTED) -> None:
-    """Raise one UserError that counts the unusable rows and shows the first few; none: do nothing."""
+    """Raise one UserError that counts the bad rows and lists the first ones. Does nothing if there are none."""
     if not bad:
         return
     lines = [f"{_count(bad)} of {rows} rows can't be used (rows counted from 0):"]
@@ -52,12 +52,20 @@ def raise_bad_rows(bad: Sequence[BadRow], rows: int, listed: int = _LISTED) -> N
     raise UserError("\n".join(lines))
 
 
-def settle_bad_rows(
+def handle_bad_rows(
     bad: Sequence[BadRow], rows: int, bad_rows: str, note: Callable[[str], None], listed: int = _LISTED
 ) -> None:
-    """Do what ``data.bad_rows`` says: "error" raises, "drop" notes how many rows are left out and names the first few.
+    """Raise an error for bad rows, or report that they are left out.
 
-    Raises UserError also where no row of ``rows`` would be left.
+    Args:
+        bad: the bad rows, none or more.
+        rows: number of all rows.
+        bad_rows: the setting ``data.bad_rows``: "error" raises, "drop" reports to ``note``.
+        note: takes the message that rows are left out.
+        listed: number of rows in the message of an error.
+
+    Raises:
+        UserError: ``bad_rows`` is "error", or no row is left.
     """
     if not bad:
         return

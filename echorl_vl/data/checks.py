@@ -1,4 +1,4 @@
-"""Checks of a whole table of problems at load, column-wise, before a model is loaded or an image decoded."""
+"""Check the table of a set when it is loaded, by columns, before a model is loaded or an image decoded."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from echorl_vl.errors import UserError, shorten
 from echorl_vl.places import is_url, unsupported_url
 from echorl_vl.types import Keys
 
-_NO_VIDEO = "images are read here, not videos"
+_NO_VIDEO = "videos are not supported"
 _CHATS = ("messages", "conversations", "conversation")
-# Names that other data sets use for the same thing; the nearest of these is offered before a similarly spelt one.
+# Names that other data sets use. An error suggests one of these before a name with a similar spelling.
 _USUAL_NAMES = {
     "prompt": ("problem", "question", "prompt", "query", "instruction", "input", *_CHATS),
     "answer": (
@@ -39,19 +39,31 @@ _USUAL_NAMES = {
 
 @dataclass(frozen=True)
 class ImageCells:
-    """The column of images, taken apart: number of images per row, and what is wrong or still to be looked up."""
+    """Contents of a column of images.
 
-    counts: np.ndarray  # (rows,) int64
-    faults: list[tuple[int, str]]  # row, reason
-    paths: list[tuple[int, str]]  # row, path of an image that is not in the table itself
+    Attributes:
+        counts: (rows,) int64, number of images per row.
+        faults: (row, reason) of invalid images.
+        paths: (row, path) of images that are not in the table itself.
+    """
+
+    counts: np.ndarray
+    faults: list[tuple[int, str]]
+    paths: list[tuple[int, str]]
 
 
 def check_columns(table: pa.Table, source: str, keys: Keys, columns: list[str]) -> None:
-    """Raise UserError if the column of questions, answers or demonstrations is missing or holds something else, or the
-    images' no images.
+    """Check that the columns exist and have valid types.
 
-    ``table`` has those of the columns prompt, answer, image, video and demonstration that the source has under the
-    names of ``keys``, chats as text; ``columns`` are all of the source's.
+    Args:
+        table: the columns "prompt", "answer", "image", "video" and "demonstration", if the source has
+            them. Chats are text.
+        source: name of the source, for messages.
+        keys: names of these columns in the source.
+        columns: names of all columns of the source.
+
+    Raises:
+        UserError: a required column is missing, or a column has an invalid type.
     """
     needed = [role for role in ("prompt", "answer", "demonstration") if getattr(keys, role)]
     missing = [role for role in needed if role not in table.column_names]
@@ -63,7 +75,7 @@ def check_columns(table: pa.Table, source: str, keys: Keys, columns: list[str]) 
         kinds = "text, chat messages or a list of theorem calls"
         _check_type(table, source, keys, "demonstration", _is_demonstration_column, kinds)
     if "image" in table.column_names:
-        _check_type(table, source, keys, "image", _is_image_column, "pictures: lists of {bytes, path}, or paths")
+        _check_type(table, source, keys, "image", _is_image_column, "images: lists of {bytes, path}, or paths")
     else:
         with_image = int(pc.sum(pc.greater(_occurrences(table, IMAGE), 0)).as_py() or 0)
         if with_image:
@@ -74,9 +86,11 @@ def check_columns(table: pa.Table, source: str, keys: Keys, columns: list[str]) 
 def check_rows(
     table: pa.Table, source: str, keys: Keys, locate: Callable[[str], str], videos: bool = False
 ) -> list[BadRow]:
-    """Every unusable row of a table that passed `check_columns`.
+    """Every bad row of a table that passed `check_columns`.
 
-    ``locate`` turns an image's path into a file's. ``videos``: the engine reads them; they are not checked.
+    Args:
+        locate: gives the file for the path of an image.
+        videos: the engine reads videos, which are not checked.
     """
     bad: list[BadRow] = []
 
@@ -96,14 +110,14 @@ def check_rows(
     if not videos:
         add(np.flatnonzero(_occurrences(table, VIDEO).to_numpy() > 0), keys.prompt, f"has {VIDEO}: {_NO_VIDEO}")
     if "video" in table.column_names and not videos:
-        add(np.flatnonzero(_has_value(table.column("video"))), keys.video, f"holds a video: {_NO_VIDEO}")
+        add(np.flatnonzero(_has_value(table.column("video"))), keys.video, f"has a video: {_NO_VIDEO}")
     if "image" in table.column_names:
         bad.extend(_check_images(table, source, keys, locate))
     return sorted(bad, key=lambda fault: fault.row)
 
 
 def nearest(name: str, names: list[str]) -> str | None:
-    """The name of ``names`` that is spelt most like ``name``, if any is near."""
+    """The name of ``names`` with the most similar spelling to ``name``, None if none is similar."""
     return next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.6)), None)
 
 
@@ -113,7 +127,7 @@ def _check_images(table: pa.Table, source: str, keys: Keys, locate: Callable[[st
     faults: dict[str, str] = {}
     for row, path in cells.paths:
         if is_url(path):
-            advice = "save the picture to a file and give its path, or its bytes in a parquet file"
+            advice = "save the image to a file and give its path, or its bytes in a parquet file"
             bad.append(BadRow(source, row, keys.image, unsupported_url(path, advice)))
             continue
         file = locate(path)
@@ -126,26 +140,26 @@ def _check_images(table: pa.Table, source: str, keys: Keys, locate: Callable[[st
     for row in np.flatnonzero(placeholders != cells.counts):
         found, images = int(placeholders[row]), int(cells.counts[row])
         if found == 0:
-            reason = f"has no {IMAGE}, but '{keys.image}' has {images} picture(s): put {IMAGE} where each belongs"
+            reason = f"has no {IMAGE}, but '{keys.image}' has {images} image(s): add {IMAGE} where each image belongs"
         else:
-            reason = f"has {found} {IMAGE}, but '{keys.image}' has {images} picture(s)"
+            reason = f"has {found} {IMAGE}, but '{keys.image}' has {images} image(s)"
         bad.append(BadRow(source, int(row), keys.prompt, reason))
     return bad
 
 
 def _file_fault(file: str) -> str:
-    """Why a path is no image file; "" where it may be one."""
+    """Why a path can't be an image file; "" if it can."""
     if os.path.isfile(file):
         return ""
     if os.path.isdir(file):
-        return f"{shorten(file)} is a folder; expected a picture file"
+        return f"{shorten(file)} is a folder; expected an image file"
     if os.path.exists(file):
-        return f"{shorten(file)} is no regular file; expected a picture file"
-    return f"picture file {shorten(file)} does not exist"
+        return f"{shorten(file)} is not a regular file; expected an image file"
+    return f"image file {shorten(file)} does not exist"
 
 
 def image_cells(column: pa.ChunkedArray) -> ImageCells:
-    """Take a column of images apart without touching the images' bytes."""
+    """Read a column of images without copying the images' bytes."""
     counts: list[np.ndarray] = []
     faults: list[tuple[int, str]] = []
     paths: list[tuple[int, str]] = []
@@ -167,7 +181,7 @@ def image_cells(column: pa.ChunkedArray) -> ImageCells:
 
 
 def _image_values(values: pa.Array, rows: np.ndarray) -> list[tuple[int, str, str]]:
-    """(row, what is wrong, "") or (row, "", path) for the images that don't bring their own bytes."""
+    """(row, fault, "") or (row, "", path) for images without bytes in the table."""
     nothing = np.full(len(values), True)
     no_bytes, paths = nothing, [None] * len(values)
     if pa.types.is_struct(values.type):
@@ -184,7 +198,7 @@ def _image_values(values: pa.Array, rows: np.ndarray) -> list[tuple[int, str, st
     for index in np.flatnonzero(no_bytes):
         path = paths[int(index)]
         path = path.as_py() if isinstance(path, pa.Scalar) else path
-        reason = "" if path else "a picture has neither bytes nor a path"
+        reason = "" if path else "an image has neither bytes nor a path"
         result.append((int(rows[index]), reason, path or ""))
     return result
 
@@ -207,17 +221,17 @@ def _occurrences(table: pa.Table, placeholder: str) -> pa.ChunkedArray:
 
 
 def _missing_columns(columns: list[str], source: str, keys: dict[str, str]) -> str:
-    """What is said of columns that are not there; ``keys`` are their names by role."""
+    """Error message for missing columns; ``keys`` are their names by role."""
     advice, chat = [], next((name for name in _CHATS if name in columns), None)
     for role, key in keys.items():
         usual = next((name for name in _USUAL_NAMES[role] if name in columns), None)
-        if role == "answer":  # a chat's own answer, where no column of answers is in sight
+        if role == "answer":  # the answer may be in the chat
             usual = usual or chat
         likely = usual or nearest(key, columns)
         setting = f"data.{role}_key"
-        advice.append(f"{setting}={likely} if that is the one" if likely else f"set {setting} to the right one")
+        advice.append(f"did you mean {setting}={likely}?" if likely else f"set {setting} to one of these")
     missing = " and ".join(f"no column '{key}' (data.{role}_key)" for role, key in keys.items())
-    return f"{source}: {missing}. It has the columns {', '.join(columns)}: {'; '.join(advice)}"
+    return f"{source}: {missing}. It has the columns {', '.join(columns)}; {'; '.join(advice)}"
 
 
 def _check_type(
@@ -228,8 +242,8 @@ def _check_type(
         return
     nested = pa.types.is_struct(found) and role != "image"
     fields = [f"{key}.{field.name}" for field in found] if nested else []
-    hint = f"; for a column in it, data.{role}_key={' or '.join(fields)}" if fields else ""
-    raise UserError(f"{source}: column '{key}' (data.{role}_key) holds {found}, expected {expected}{hint}")
+    hint = f"; for a nested column, set data.{role}_key={' or '.join(fields)}" if fields else ""
+    raise UserError(f"{source}: column '{key}' (data.{role}_key) has the type {found}; expected {expected}{hint}")
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -1,7 +1,7 @@
-"""Columns of a table: by their key, where a dot leads into a nested one (`reward_model.ground_truth`), and of one kind.
+"""Columns of a table by key, where a dot leads into a nested column (`reward_model.ground_truth`), and their types.
 
-Cells of JSON rows are brought to one kind for each column, as a table has one: text beside chats, numbers beside text.
-A number with a point keeps the text of its literal, as a float would change an answer of many digits.
+A column of a table has one type, so the cells of a JSON file are converted where they differ: text and chats, numbers
+and text. A number with a decimal point keeps its text, since a float would lose digits of a long answer.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from echorl_vl.data.messages import is_chat, kind_and_value, read_reply
+from echorl_vl.data.messages import describe_value, is_chat, read_reply
 
 
 def root_of(key: str, columns: Sequence[str]) -> str | None:
-    """The column of the file that ``key`` is in; None if there is none. A column with a dot in its name goes first."""
+    """The column of the file that contains ``key``, None if there is none. A column named ``key`` takes priority."""
     return next((name for name in (key, key.partition(".")[0]) if name in columns), None)
 
 
 def column_names(schema: pa.Schema) -> list[str]:
-    """Names of the columns, and after them the dotted keys of what is nested in them."""
+    """Names of the columns, followed by the dotted keys of nested columns."""
     nested = [path for field in schema for path in _nested(field)]
     return [*schema.names, *nested]
 
 
 def pick_columns(table: pa.Table, keys: Sequence[str]) -> pa.Table:
-    """A table with a column named ``key`` for each key that leads to one; the other keys are left out."""
+    """A table with a column for each key that exists, named like the key."""
     columns = {key: _find(table, key) for key in keys}
     return pa.table({key: column for key, column in columns.items() if column is not None})
 
 
 def value_at(row: Mapping[str, Any], key: str) -> Any:
-    """What ``key`` leads to in one row; None if it leads nowhere."""
+    """The value of ``key`` in a row, None if it does not exist."""
     if key in row:
         return row[key]
     value: Any = row
@@ -45,21 +45,21 @@ def value_at(row: Mapping[str, Any], key: str) -> Any:
     return value
 
 
-class Literal(float):
-    """A number of a JSON file that remembers its ``text``."""
+class FloatLiteral(float):
+    """A number of a JSON file that keeps its ``text``."""
 
     text: str
 
-    def __new__(cls, text: str) -> Literal:
-        """The number that ``text`` spells."""
+    def __new__(cls, text: str) -> FloatLiteral:
+        """Parse ``text``."""
         self = super().__new__(cls, text)
         self.text = text
         return self
 
 
 def answer_text(value: Any) -> str:
-    """A reference answer as text: a float that is a whole number without its ".0", text as it is."""
-    literal = value.text if isinstance(value, Literal) else None
+    """A reference answer as text: a whole float without its ".0", text unchanged."""
+    literal = value.text if isinstance(value, FloatLiteral) else None
     if isinstance(value, float) and value.is_integer():
         text = str(int(value))
         if literal is None or Decimal(literal) == Decimal(text):
@@ -67,37 +67,39 @@ def answer_text(value: Any) -> str:
     return str(value) if literal is None else literal
 
 
-def prompts_of_one_kind(values: Sequence[Any]) -> list[Any]:
-    """Text in a column of chats as one user's message; without chats, an empty list as nothing."""
+def unify_prompts(values: Sequence[Any]) -> list[Any]:
+    """Convert text to a user message if the column has chats; else convert empty lists to None."""
     if any(map(is_chat, values)):
         return [[{"role": "user", "content": value}] if isinstance(value, str) else value for value in values]
     return [None if value == [] else value for value in values]
 
 
-def answers_of_one_kind(values: Sequence[Any]) -> list[Any]:
-    """Text, where one is text or a number with a point: other numbers, and the assistant's last words of a chat."""
+def unify_answers(values: Sequence[Any]) -> list[Any]:
+    """Convert numbers and chats (to their last reply) to text if any answer is text or has a decimal point."""
     present = [value for value in values if value is not None]
-    if all(map(is_chat, present)) or not any(isinstance(value, str | Literal) or is_chat(value) for value in present):
+    if all(map(is_chat, present)) or not any(
+        isinstance(value, str | FloatLiteral) or is_chat(value) for value in present
+    ):
         return list(values)
     return [None if value is None else read_reply(value) if is_chat(value) else answer_text(value) for value in values]
 
 
-def demonstrations_of_one_kind(values: Sequence[Any]) -> list[Any]:
-    """Text where some are text and some are chats, whose last words are the demonstration; what is neither is none."""
+def unify_demonstrations(values: Sequence[Any]) -> list[Any]:
+    """Convert chats to their last reply if any demonstration is text; anything else becomes None."""
     if not any(isinstance(value, str) for value in values):
         return [None if value == [] else value for value in values]
     return [read_reply(value) if is_chat(value) else value if isinstance(value, str) else None for value in values]
 
 
 def to_array(values: Sequence[Any]) -> tuple[pa.Array, list[tuple[int, str]]]:
-    """(the column, with nulls for the cells of another kind than the first one; (row, what is wrong) of those)."""
+    """The column with null for cells of another type than the first one, and (row, fault) for these."""
     try:
         return pa.array(values), []
     except (pa.ArrowException, TypeError, OverflowError):
         first = next(index for index, value in enumerate(values) if value not in (None, []))
-    expected = f"and row {first} {kind_and_value(values[first])}; expected one kind in the column"
+    expected = f"but row {first} has {describe_value(values[first])}; expected one type in the column"
     faults = [
-        (row, f"holds {kind_and_value(value)}, {expected}")
+        (row, f"has {describe_value(value)}, {expected}")
         for row, value in enumerate(values)
         if not _fit(values[first], value)
     ]

@@ -1,9 +1,8 @@
-"""Demonstrations: the worked solution that comes with a problem, as text and as the tokens of a response.
+"""Demonstrations: the worked solution of a problem, as text and as the tokens of a response.
 
-Formats, told apart by their form: plain text, taken as it is; GSM8K's solutions (`gsm8k`); chat messages, of which the
-last is taken if it is the assistant's, as in LUFFY's `target`; theorem calls (`theorems`). The last line of GSM8K's and
-of theorem calls is written here, with the answer that the format gives elsewhere; no other text gets an answer that it
-lacks.
+The format is detected: plain text, used unchanged; GSM8K's solutions; chat messages, of which the last is used if it is
+the assistant's, as in LUFFY's `target`; theorem calls (both in `solutions`). For GSM8K and theorem calls, a last line
+with the boxed answer is added. Other text is never given an answer that it lacks.
 """
 
 from __future__ import annotations
@@ -17,23 +16,23 @@ import torch
 from echorl_vl.answers.extract import last_boxed
 from echorl_vl.data.bad_rows import BadRow, RowError, raise_bad_rows
 from echorl_vl.data.columns import value_at
-from echorl_vl.data.messages import read_reply
+from echorl_vl.data.messages import describe_value, read_reply
 from echorl_vl.data.solutions import are_theorem_calls, split_solution, theorem_step
 from echorl_vl.errors import UserError
 from echorl_vl.models.tokens import reserved_tokens
 from echorl_vl.types import Problem
 
 MISSING = "missing"
-UNREADABLE = "in no form that is read"
+UNREADABLE = "in an unknown format"
 NO_BOX = "without a boxed answer"
 RESERVED = "with a reserved token"
 TOO_LONG = "too long"
 REASONS = (MISSING, UNREADABLE, NO_BOX, RESERVED, TOO_LONG)
-"""Why a demonstration can't be used, in the order in which it is looked at."""
+"""Why a demonstration can't be used, in the order of the checks."""
 
 
 class DemonstrationError(RowError):
-    """A problem's demonstration can't be used. ``reason`` is one of `REASONS`, ``detail`` says what was found."""
+    """A problem's demonstration can't be used. ``reason`` is one of `REASONS`, ``detail`` explains it."""
 
     def __init__(self, problem: Problem, key: str, reason: str, detail: str):
         super().__init__(problem, key, detail)
@@ -41,14 +40,19 @@ class DemonstrationError(RowError):
 
 
 class UsableDemonstrations(NamedTuple):
-    """``kept``: indices of the problems that have one; ``counts``: how many have none, for each of `REASONS`."""
+    """Result of `usable_demonstrations`.
+
+    Attributes:
+        kept: indices of the problems that have one.
+        counts: number of the other problems by `REASONS`.
+    """
 
     kept: list[int]
     counts: dict[str, int]
 
     @property
     def dropped(self) -> int:
-        """Number of problems that are not kept."""
+        """Number of problems without a usable demonstration."""
         return sum(self.counts.values())
 
     def __str__(self) -> str:
@@ -57,10 +61,16 @@ class UsableDemonstrations(NamedTuple):
 
 
 def demonstration_text(problem: Problem, key: str) -> str | None:
-    """The worked solution in column ``key`` of the problem's row (a dot leads into a nested one), as text.
+    """The worked solution in a column of the problem's row, as text.
 
-    None where there is none: no such column, nothing in it, or no assistant's message. Raises DemonstrationError for a
-    value of another kind.
+    Args:
+        key: name of the column; a dot leads into a nested one.
+
+    Returns:
+        None if the column does not exist, is empty, or has no message of the assistant.
+
+    Raises:
+        DemonstrationError: the value has another type.
     """
     value = value_at(problem.extra, key)
     if not value:
@@ -73,29 +83,26 @@ def demonstration_text(problem: Problem, key: str) -> str | None:
         steps = [theorem_step(call) for call in value]
         text = "\n".join([*steps, rf"So the answer is \boxed{{{problem.answer}}}."])
     else:
-        expected = "expected text, chat messages, or a list of theorem calls"
-        raise DemonstrationError(
-            problem, key, UNREADABLE, f"holds {type(value).__name__} {str(value)[:60]}; {expected}"
-        )
+        detail = f"expected text, chat messages or a list of theorem calls, got {describe_value(value)}"
+        raise DemonstrationError(problem, key, UNREADABLE, detail)
     return text.strip() or None
 
 
 def answer_opening(prompt: str) -> str:
-    """What the chat template has written of the answer at the end of ``prompt``: ``<think>`` and white space, or ""."""
+    """Start of the response at the end of ``prompt``, from the chat template: ``<think>`` with white space, or ""."""
     match = re.search(r"<think>\s*$", prompt)
     return match[0] if match else ""
 
 
 class DemonstrationEncoder:
-    """Encodes demonstrations as responses: the tokens that follow a prompt, with the end of the turn.
+    """Encodes demonstrations as responses: the tokens that follow a prompt, up to the end of the turn.
 
     Args:
-        tokenizer: the policy's.
-        eos_id: the token that ends the policy's turn.
-        max_tokens: the most that a demonstration may have, the end of the turn included (``data.max_response_length``).
-        needs_box: one without ``\\boxed{}`` can't be used, since the reward would not find its answer; false for a
-            reward that reads something else.
-        opening: what the prompt holds of the answer (`answer_opening`), taken off a demonstration that begins with it.
+        tokenizer: of the policy.
+        eos_id: token that ends the policy's turn.
+        max_tokens: limit for a demonstration, including the end of the turn (``data.max_response_length``).
+        needs_box: a demonstration needs ``\\boxed{}``. False for a reward that reads other forms of answers.
+        opening: start of the response that is in the prompt (`answer_opening`), removed from demonstrations.
     """
 
     def __init__(
@@ -109,18 +116,21 @@ class DemonstrationEncoder:
         self._reserved = reserved_tokens(tokenizer)
 
     def encode(self, problem: Problem) -> torch.Tensor:
-        """(L,) int64: the demonstration of ``problem``, ``eos_id`` at the end.
+        """The demonstration of ``problem`` as (L,) int64 token ids, ending in ``eos_id``.
 
-        Raises DemonstrationError, naming row and column, if it can't be used; UserError if no column is set.
+        Raises:
+            DemonstrationError: it can't be used.
+            UserError: no column is set.
         """
         key = demonstration_key(problem)
         text = self.text(problem)
         return torch.tensor(self._finish(problem, key, text, self._tokenize([text])[0]), dtype=torch.long)
 
     def text(self, problem: Problem) -> str:
-        """The demonstration as text, less what the prompt holds of it.
+        """The demonstration as text, without the opening that the prompt has.
 
-        Raises DemonstrationError if there is none or it has no box.
+        Raises:
+            DemonstrationError: there is none, or it has no box.
         """
         key = demonstration_key(problem)
         text = demonstration_text(problem, key)
@@ -131,7 +141,7 @@ class DemonstrationEncoder:
         return text.removeprefix(self.opening).lstrip() if self.opening else text
 
     def usable(self, problems: Sequence[Problem]) -> list[DemonstrationError | None]:
-        """For each problem why its demonstration can't be used, None where it can; tokenized together."""
+        """For each problem the error of its demonstration, None if it can be used. Tokenizes them together."""
         errors: list[DemonstrationError | None] = []
         texts: dict[int, str] = {}
         for index, problem in enumerate(problems):
@@ -154,34 +164,38 @@ class DemonstrationEncoder:
         reserved = next((token_id for token_id in ids if token_id in self._reserved), None)
         if reserved is not None:
             raise DemonstrationError(
-                problem, key, RESERVED, f"spells {self._reserved[reserved]}, which is a reserved token of the model"
+                problem, key, RESERVED, f"contains {self._reserved[reserved]}, which is a reserved token of the model"
             )
         if self.max_tokens is not None and len(ids) >= self.max_tokens:
-            found = f"the demonstration has {len(ids) + 1} tokens, data.max_response_length is {self.max_tokens}"
-            raise DemonstrationError(problem, key, TOO_LONG, found)
+            detail = f"the demonstration has {len(ids) + 1} tokens, data.max_response_length is {self.max_tokens}"
+            raise DemonstrationError(problem, key, TOO_LONG, detail)
         return [*ids, self.eos_id]
 
 
 def demonstration_key(problem: Problem) -> str:
-    """The column of the problem's demonstration. Raises UserError if none is set."""
+    """Name of the column of demonstrations. Raises UserError if none is set."""
     if problem.keys.demonstration is None:
-        raise UserError(f"{problem.where}: no column of worked solutions is named; set data.demonstration_key")
+        raise UserError(f"{problem.where}: no column of demonstrations is set; set data.demonstration_key")
     return problem.keys.demonstration
 
 
 def usable_demonstrations(
     problems: Sequence[Problem], encoder: DemonstrationEncoder, on_bad: str = "drop", batch_size: int = 256
 ) -> UsableDemonstrations:
-    """Which problems have a demonstration that can be used.
+    """Find the problems with a usable demonstration.
 
-    ``on_bad``: "drop" counts the others; "error" raises a UserError that counts them and shows the first few. So it
-    does, whatever ``on_bad`` is, if no demonstration can be used.
+    Args:
+        on_bad: "drop" counts the other problems, "error" raises.
+        batch_size: number of problems whose demonstrations are tokenized together.
+
+    Raises:
+        UserError: ``on_bad`` is "error" and a demonstration can't be used, or none can. It lists the first ones.
     """
     kept: list[int] = []
     bad: list[BadRow] = []
     counts = dict.fromkeys(REASONS, 0)
     for start in range(0, len(problems), batch_size):
-        # Read once: a row comes from disk each time it is asked for.
+        # Read each row once: every access reads it from disk.
         batch = [problems[index] for index in range(start, min(start + batch_size, len(problems)))]
         for index, error in enumerate(encoder.usable(batch), start):
             if error is None:

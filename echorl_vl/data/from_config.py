@@ -1,4 +1,4 @@
-"""Problems and prompts as the `data:` section of a configuration asks for them; the same for every engine."""
+"""Problems and prompts from the `data:` section of a configuration, for every engine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from echorl_vl.config import Config
 
 
-def _nothing(line: str) -> None:
+def _ignore(line: str) -> None:
     pass
 
 
@@ -27,11 +27,18 @@ def load_set(
     demonstration_key: str | None = None,
     videos: bool = False,
 ) -> Problems:
-    """The problems of `data.train_files` or `data.val_files`, checked row by row: those of rows that can be used, with
-    what is wrong with the others (`Problems.faults`), which `screen_set` says or raises. Raises UserError.
+    """Load the problems of `data.train_files` or `data.val_files` and check every row.
 
     Args:
+        spec: the value of the setting.
+        demonstration_key: column of demonstrations, None for none.
         videos: the engine reads videos.
+
+    Returns:
+        The problems of usable rows. `screen_set` reports the others, `Problems.bad_rows`, or raises for them.
+
+    Raises:
+        UserError: the set can't be read, or none of its rows can be used.
     """
     data = config.data
     keys = Keys(data.prompt_key, data.answer_key, data.image_key, data.video_key, demonstration_key)
@@ -41,7 +48,7 @@ def load_set(
 def make_encoder(
     config: Config, tokenizer: Any, processor: Any | None, family: ModelFamily | None = None
 ) -> PromptEncoder:
-    """The encoder of the `data:` section, for a model's tokenizer and processor (None for a text model)."""
+    """The prompt encoder for a model's tokenizer and processor (None for a text model)."""
     data = config.data
     return PromptEncoder(
         processor,
@@ -56,10 +63,12 @@ def make_encoder(
 
 
 def screen_set(
-    config: Config, problems: Problems, encoder: PromptEncoder, note: Callable[[str], None] = _nothing
+    config: Config, problems: Problems, encoder: PromptEncoder, note: Callable[[str], None] = _ignore
 ) -> Problems:
-    """The problems whose prompts and images a run can draw (`screen`), with one list or count of all rows that can't
-    be used (`data.bad_rows`). Raises UserError.
+    """Leave out problems whose prompt or images can't be used (`screen`), with one report of all bad rows.
+
+    Raises:
+        UserError: a row can't be used and `data.bad_rows` is "error", or no row is left.
     """
     data = config.data
     return screen(problems, encoder, data.bad_rows, data.check_images, data.filter_overlong_prompts, note)
@@ -68,7 +77,13 @@ def screen_set(
 def demonstration_encoder(
     config: Config, prompts: PromptEncoder, problem: Problem, end_of_turn: int
 ) -> DemonstrationEncoder:
-    """Encodes demonstrations as responses of the policy; `problem` shows how the chat template opens an answer."""
+    """The encoder of demonstrations as responses of the policy.
+
+    Args:
+        prompts: encoder of the prompts.
+        problem: an example, which shows how the chat template opens a response.
+        end_of_turn: token that ends the policy's turn.
+    """
     data, opening = config.data, answer_opening(prompts.render(problem))
     return DemonstrationEncoder(
         prompts.tokenizer, end_of_turn, data.max_response_length, data.trace_needs_box, opening=opening
@@ -76,12 +91,12 @@ def demonstration_encoder(
 
 
 def with_demonstrations(
-    config: Config, problems: Problems, encoder: DemonstrationEncoder, note: Callable[[str], None] = _nothing
+    config: Config, problems: Problems, encoder: DemonstrationEncoder, note: Callable[[str], None] = _ignore
 ) -> Problems:
-    """The problems whose demonstration can be used; ``note`` takes a line about how many.
+    """Select the problems with a usable demonstration, and report their number to ``note``.
 
     Raises:
-        UserError: none can be used, or one can't be under `data.bad_traces: error`.
+        UserError: no demonstration can be used, or one can't and `data.bad_traces` is "error".
     """
     found = usable_demonstrations(problems, encoder, config.data.bad_traces)
     note(f"{problems.source}: {found}")

@@ -1,6 +1,6 @@
-"""Data sources that make their problems: what has a name that starts with `GENERATED`, and is registered under it.
+"""Sources that generate their problems, registered under names that start with `GENERATED`.
 
-What makes problems stands above this folder, which names none of it; a program imports it when it starts.
+This folder does not import the generators, which are built on it. A program imports them when it starts.
 """
 
 from __future__ import annotations
@@ -14,47 +14,47 @@ if TYPE_CHECKING:
     import datasets
 
 MakeSplit: TypeAlias = "Callable[[str], datasets.Dataset]"
-"""Gives the problems of a split by its name. Raises ValueError where there is no such split."""
+"""Returns the problems of a split. Raises ValueError if there is no such split."""
 
 GENERATED = "generated/"
-"""What the name of a registered source starts with."""
+"""Prefix of the names of registered sources."""
 
 _SOURCES: dict[str, MakeSplit] = {}
 
 
 def register_source(name: str) -> Callable[[MakeSplit], MakeSplit]:
-    """Makes a function the source of the problems that are called `name`, as a decorator.
+    """Decorator that registers a function as the source of the problems `name`.
 
-    Its module should import what makes them inside the function: a program registers every source when it starts.
+    A program registers every source when it starts, so the function should import its generator itself.
 
     Raises:
-        ValueError: the name does not start with `GENERATED`, or another function has it.
+        ValueError: the name does not start with `GENERATED`, or is registered for another function.
     """
     if not name.startswith(GENERATED):
-        raise ValueError(f"a source is named {GENERATED}NAME, got {name!r}")
+        raise ValueError(f"expected a source name {GENERATED}NAME, got {name!r}")
 
     def register(make_split: MakeSplit) -> MakeSplit:
         if _SOURCES.setdefault(name, make_split) is not make_split:
-            raise ValueError(f"{name} is registered already")
+            raise ValueError(f"{name} is already registered")
         return make_split
 
     return register
 
 
 def is_generated(place: str) -> bool:
-    """Whether a place names a source that makes its problems, registered or not."""
+    """Whether a place names a generated source, registered or not."""
     return place.startswith(GENERATED)
 
 
 def load_generated(name: str, split: str) -> datasets.Dataset:
-    """The problems of a split of a registered source.
+    """Generate the problems of a split of a registered source.
 
     Raises:
-        UserError: there is no such source or split.
+        UserError: the source or split does not exist.
     """
     if name not in _SOURCES:
         known = ", ".join(_SOURCES) or "none (import echorl_vl.generators registers some)"
-        raise UserError(f"{name}@{split}: no source has this name; there are: {known}")
+        raise UserError(f"{name}@{split}: unknown source; expected one of {known}")
     try:
         return _SOURCES[name](split)
     except (KeyError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Images: from whatever a data set holds to RGB images of the sizes that a model's processor gets."""
+"""Images: from any form in a data set to RGB images in the size for a model's processor."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from echorl_vl.types import ImageSource, Problem
 T, R = TypeVar("T"), TypeVar("R")
 
 MAX_SOURCE_PIXELS = 64 * 1024 * 1024
-"""A larger image is refused from its header, before any of it is decoded: decoded, it would take 200 MB and more."""
+"""A larger image is rejected by its header, before it is decoded, which would take over 200 MB."""
 MAX_RATIO = 200
-"""Of the sides of an image: that of qwen-vl-utils."""
+"""Largest ratio of the sides of an image, as in qwen-vl-utils."""
 MAX_SHEET_SIDE = 1024  # pixels
 
-# Pillow also reads formats that start other programs (EPS) or that any bytes pass for (TGA); a data set needs neither.
+# Without formats that make Pillow start other programs (EPS), and those that accept any bytes (TGA).
 _FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "ICO", "JPEG2000", "AVIF")
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
 class ImageError(UserError):
-    """An image can't be used; ``reason`` says why without naming it."""
+    """An image can't be used. ``reason`` says why, without naming the image."""
 
     def __init__(self, where: str, reason: str):
         super().__init__(f"{where}: {reason}")
@@ -41,25 +41,32 @@ class ImageError(UserError):
 
 
 def open_image(source: ImageSource, where: str) -> Image.Image:
-    """Decode ``source`` into an upright 8-bit RGB image.
+    """Decode an image to upright 8-bit RGB.
 
-    ``source`` is a PIL image, the bytes of a file or a path. Transparency is composited on white, 16-bit grey is scaled
-    to 8 bits, EXIF orientation applied. Raises ImageError, opening with ``where``, for an image that is missing,
-    damaged, empty, larger than `MAX_SOURCE_PIXELS` or longer than `MAX_RATIO` times its width.
+    Transparency is composited on white, 16-bit grey is scaled to 8 bits, and EXIF orientation is applied.
+
+    Args:
+        source: a PIL image, the bytes of a file, or a path.
+        where: name of the image, for messages.
+
+    Raises:
+        ImageError: the image is missing, damaged, empty, larger than `MAX_SOURCE_PIXELS`, or its longer side is more
+            than `MAX_RATIO` times the shorter one.
     """
     image = _open(source, where)
     _check_size(image.size, where)
     try:
         image.load()
-    except Exception as error:  # what a decoder raises on damaged data differs from format to format
-        raise ImageError(where, f"the picture can't be decoded: {_reason(error)}") from error
+    except Exception as error:  # each decoder raises other errors on damaged data
+        raise ImageError(where, f"the image can't be decoded: {_reason(error)}") from error
     return _to_rgb(_upright(image), where)
 
 
 def image_size(source: ImageSource, where: str) -> tuple[int, int]:
-    """(width, height) in pixels as the header has them, before EXIF orientation; decodes nothing.
+    """(width, height) in pixels from the header, before EXIF orientation. Does not decode the image.
 
-    Raises ImageError as `open_image` does, but can't see damage behind the header.
+    Raises:
+        ImageError: as in `open_image`, except for damage after the header.
     """
     size = _open(source, where).size
     _check_size(size, where)
@@ -67,7 +74,7 @@ def image_size(source: ImageSource, where: str) -> tuple[int, int]:
 
 
 def side_by_side(images: Sequence[Image.Image]) -> Image.Image:
-    """Decoded images as one, at most `MAX_SHEET_SIDE` pixels long: what a person looks at."""
+    """Join decoded images to one of at most `MAX_SHEET_SIDE` pixels a side, to be shown to people."""
     sheet = images[0]
     if len(images) > 1:
         gap = 8
@@ -84,19 +91,23 @@ def side_by_side(images: Sequence[Image.Image]) -> Image.Image:
 
 
 class ProblemImages:
-    """Images of problems as one model's processor gets them. A UserError about one becomes a RowError."""
+    """Prepares the images of problems for one model's processor. Errors are RowErrors."""
 
     def __init__(self, processing: ImageProcessing) -> None:
         self.processing = processing
 
     def open(self, problem: Problem) -> list[Image.Image]:
-        """The problem's images, decoded. Raises RowError for one that can't be."""
+        """Decode the problem's images. Raises RowError for one that can't be used."""
         return _each(problem, problem.images, open_image)
 
     def fit(self, problem: Problem, opened: Sequence[Image.Image] | None = None) -> list[Image.Image]:
-        """The problem's images (`open`ed, if they are not given) in the size that the model sees.
+        """Resize the problem's images to the size for the model, bicubic as in qwen-vl-utils' `fetch_image`.
 
-        Resampled as qwen-vl-utils' `fetch_image` does (bicubic). Raises RowError for one that can't be.
+        Args:
+            opened: the decoded images, if they are at hand.
+
+        Raises:
+            RowError: an image can't be used.
         """
 
         def resize(image: Image.Image, where: str) -> Image.Image:
@@ -106,9 +117,9 @@ class ProblemImages:
         return _each(problem, self.open(problem) if opened is None else opened, resize)
 
     def tokens(self, problem: Problem) -> int:
-        """Tokens of the problem's images, worked out from their headers without decoding them.
+        """Number of tokens of the problem's images, from their headers.
 
-        EXIF may still turn an image by 90 degrees; swapping the sides doesn't change the number of tokens.
+        EXIF orientation may swap the sides of an image, which does not change the number of tokens.
         """
 
         def count(image: ImageSource, where: str) -> int:
@@ -118,7 +129,7 @@ class ProblemImages:
 
 
 def _each(problem: Problem, images: Sequence[T], action: Callable[[T, str], R]) -> list[R]:
-    """``action(image, name for messages)`` of each image; a UserError becomes one of the problem's row."""
+    """Call ``action(image, name for messages)`` on each image, and turn a UserError into a RowError."""
     results = []
     for slot, image in enumerate(images):
         field = f"{problem.keys.image}[{slot}]"
@@ -130,27 +141,27 @@ def _each(problem: Problem, images: Sequence[T], action: Callable[[T, str], R]) 
 
 
 def _open(source: Any, where: str) -> Image.Image:
-    """The image, not yet decoded (a PIL image may be)."""
+    """The image, not decoded yet unless it is a PIL image."""
     if isinstance(source, Image.Image):
         return source
     if isinstance(source, bytes | bytearray):
         if not source:
-            raise ImageError(where, "the picture is empty (0 bytes)")
-        return _read_header(BytesIO(source), where, "the picture")
+            raise ImageError(where, "the image is empty (0 bytes)")
+        return _read_header(BytesIO(source), where, "the image")
     if not isinstance(source, str | Path):
-        raise ImageError(where, f"a picture is bytes, a path or a PIL picture; found {type(source).__name__}")
+        raise ImageError(where, f"expected bytes, a path or a PIL image, got {type(source).__name__}")
     if is_url(str(source)):
-        raise ImageError(where, unsupported_url(str(source), "save the picture to a file and give its path"))
+        raise ImageError(where, unsupported_url(str(source), "save the image to a file and give its path"))
     path = Path(source)
-    if not os.path.isfile(path):  # unlike Path.is_file, False for names that no file system takes
+    if not os.path.isfile(path):  # unlike Path.is_file, False for invalid names
         kind = "is a folder" if os.path.isdir(path) else "does not exist"
-        raise ImageError(where, f"picture file {shorten(str(path))} {kind}")
-    return _read_header(path, where, f"picture file {path}")
+        raise ImageError(where, f"image file {shorten(str(path))} {kind}")
+    return _read_header(path, where, f"image file {path}")
 
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Formats to read of those that this Pillow was built with."""
+    """The supported formats that this build of Pillow reads."""
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
@@ -159,39 +170,39 @@ def _read_header(file: BytesIO | Path, where: str, name: str) -> Image.Image:
     formats = _formats()
     try:
         with warnings.catch_warnings():
-            # Pillow only warns from a size on; the limit here is `_check_size`, which always raises.
+            # Pillow only warns of large images, `_check_size` rejects them.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return Image.open(file, formats=formats)
     except Image.DecompressionBombError as error:
         raise ImageError(where, f"{name} is too large: {_reason(error)}") from error
-    except Exception as error:  # Pillow's plugins let several kinds through on crafted headers
+    except Exception as error:  # Pillow's plugins raise many errors on crafted headers
         size = file.getbuffer().nbytes if isinstance(file, BytesIO) else file.stat().st_size
-        reason = f"{name} ({size} bytes) is not a picture that can be read ({', '.join(formats)}): {_reason(error)}"
+        reason = f"{name} ({size} bytes) is not a readable image ({', '.join(formats)}): {_reason(error)}"
         raise ImageError(where, reason) from error
 
 
 def _check_size(size: tuple[int, int], where: str) -> None:
     width, height = size
     if width < 1 or height < 1:
-        raise ImageError(where, f"the picture is {width} x {height} pixels: it has no area")
+        raise ImageError(where, f"the image is {width} x {height} pixels: it has no area")
     if width * height > MAX_SOURCE_PIXELS:
         raise ImageError(
             where,
-            f"the picture is {width} x {height} = {width * height} pixels; at most {MAX_SOURCE_PIXELS} are "
-            "decoded: save it smaller",
+            f"the image has {width} x {height} = {width * height} pixels; expected at most {MAX_SOURCE_PIXELS}: "
+            "save it smaller",
         )
     if max(size) > MAX_RATIO * min(size):
         raise ImageError(
             where,
-            f"the picture is {width} x {height} pixels; the longer side may be at most {MAX_RATIO} times the "
-            "shorter one",
+            f"the image is {width} x {height} pixels; expected a longer side of at most {MAX_RATIO} times the shorter "
+            "one",
         )
 
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # unreadable EXIF data says nothing about orientation, and the pixels are sound
+    except Exception:  # unreadable EXIF data, which does not affect the pixels
         return image
 
 
@@ -201,7 +212,7 @@ def _to_rgb(image: Image.Image, where: str) -> Image.Image:
     if image.mode == "F":
         raise ImageError(
             where,
-            "the picture has floating-point pixels (mode F), which don't say what is white: save it with 8 or 16 bits",
+            "the image has floating-point pixels (mode F), with an unknown value for white: save it with 8 or 16 bits",
         )
     if image.mode in ("La", "RGBa"):
         image = image.convert("RGBA" if image.mode == "RGBa" else "LA")
@@ -212,13 +223,13 @@ def _to_rgb(image: Image.Image, where: str) -> Image.Image:
 
 
 def _grey16_to_rgb(image: Image.Image, where: str) -> Image.Image:
-    """16-bit grey scaled so that 65535 becomes 255 (`convert` would clip at 255 and leave the image white)."""
+    """Scale 16-bit grey so that 65535 becomes 255. Pillow's `convert` would clip all values above 255 to white."""
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise ImageError(
             where,
-            f"the picture has 32-bit pixels from {values.min()} to {values.max()}, which don't say what is "
-            "white: save it with 8 or 16 bits",
+            f"the image has 32-bit pixels from {values.min()} to {values.max()}, with an unknown value for white: "
+            "save it with 8 or 16 bits",
         )
     grey = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
     transparent = image.info.get("transparency")

@@ -1,4 +1,4 @@
-"""Where problems come from: files of any kind, folders, the hub or registered sources, each as tables."""
+"""Open the places where problems are, as tables: files, folders, data sets of the hub, and generated sources."""
 
 from __future__ import annotations
 
@@ -30,42 +30,50 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 @dataclass(frozen=True)
-class Source:
-    """One table of problems. ``name`` is that of messages, ``folder`` the one that its images may be in.
+class SourceTable:
+    """One table of problems.
 
-    ``bad``: rows that could not be read, nulls in the table. ``plain``: its format is one that EasyR1 reads as it is
-    meant (a csv's answers become numbers there).
+    Attributes:
+        name: of the file or split, for messages.
+        dataset: the rows, with nulls for bad ones.
+        folder: where relative paths of images may lead.
+        bad: rows that can't be read.
+        matches_file: EasyR1 reads the same values from the file. It does not for a csv file, whose answers it converts
+            to numbers.
     """
 
     name: str
     dataset: datasets.Dataset
     folder: Path | None = None
     bad: tuple[BadRow, ...] = ()
-    plain: bool = True
+    matches_file: bool = True
 
 
-def open_place(place: str, keys: Keys) -> list[Source]:
-    """The tables of one PLACE or PLACE@SPLIT. Raises UserError for what can't be found or read."""
+def open_place(place: str, keys: Keys) -> list[SourceTable]:
+    """Open the tables of PLACE or PLACE@SPLIT. Raises UserError if there is none, or one can't be read."""
     if is_url(place):
         advice = "download the file and give its path; a data set of the Hugging Face hub is OWNER/NAME@SPLIT"
         raise UserError(unsupported_url(place, advice))
     name, split = split_of_place(place)
     if is_generated(name):
-        return [Source(f"{name}@{split}", load_generated(name, split))]
+        return [SourceTable(f"{name}@{split}", load_generated(name, split))]
     if exists(name):
         return _open_path(Path(name).expanduser(), split, keys)
     if (found := matches(name)) is not None:
         if not found:
             raise UserError(f"{name}: no file matches this pattern")
-        return [replace(source, plain=False) for path in found for source in _open_path(Path(path), split, keys)]
+        return [replace(source, matches_file=False) for path in found for source in _open_path(Path(path), split, keys)]
     if _is_path(name):
         raise missing_path(Path(name).expanduser())
-    return [Source(f"{name}@{split}", _from_hub(name, split))]
+    return [SourceTable(f"{name}@{split}", _from_hub(name, split))]
 
 
-def with_plain_chats(dataset: datasets.Dataset, keys: Keys) -> tuple[datasets.Dataset, list[tuple[int, str, str]]]:
-    """The table with chats of every form as messages of text, the images that they brought in the column of images;
-    (row, field, what is wrong) of those that can't be read."""
+def flatten_chats(dataset: datasets.Dataset, keys: Keys) -> tuple[datasets.Dataset, list[tuple[int, str, str]]]:
+    """Convert chats in any format to messages with text, and put their images into the column of images.
+
+    Returns:
+        The converted table, and (row, field, fault) of invalid chats.
+    """
     faults: list[tuple[int, str, str]] = []
     for key in dict.fromkeys((keys.prompt, keys.answer, keys.demonstration)):
         root = None if key is None else root_of(key, dataset.column_names)
@@ -75,13 +83,13 @@ def with_plain_chats(dataset: datasets.Dataset, keys: Keys) -> tuple[datasets.Da
         images = [None] * len(dataset)
         if keys.image in dataset.column_names:
             cells = dataset.data.table.column(keys.image)
-            images = cells.is_valid().to_pylist()  # only whether there are some: the bytes stay where they are
-        chats, images, wrong = flatten_columns(picked.column(key).to_pylist(), images)
-        faults += [(row, key, reason) for row, reason in wrong if key != keys.demonstration]
+            images = cells.is_valid().to_pylist()  # whether the row has images; the bytes are not copied
+        chats, images, invalid = flatten_columns(picked.column(key).to_pylist(), images)
+        faults += [(row, key, reason) for row, reason in invalid if key != keys.demonstration]
         table = _set_column(dataset.data.table, key, pa.array(chats))
-        brought = [cell if isinstance(cell, list) else None for cell in images]
-        if key == keys.prompt and any(brought):
-            images = [None if cell is None else [_as_struct(image) for image in cell] for cell in brought]
+        from_chats = [cell if isinstance(cell, list) else None for cell in images]
+        if key == keys.prompt and any(from_chats):
+            images = [None if cell is None else [_as_struct(image) for image in cell] for cell in from_chats]
             table = _set_column(table, keys.image, pa.array(images))
         dataset = datasets.Dataset(table.replace_schema_metadata(None))
     return dataset, faults
@@ -99,19 +107,19 @@ def _as_struct(image: object) -> dict[str, object]:
     return {"bytes": None, "path": image}
 
 
-def _open_path(path: Path, split: str, keys: Keys) -> list[Source]:
+def _open_path(path: Path, split: str, keys: Keys) -> list[SourceTable]:
     if path.is_dir() and is_saved(path):
-        return [Source(f"{path}@{split}", read_saved(path, split), path, plain=False)]
+        return [SourceTable(f"{path}@{split}", read_saved(path, split), path, matches_file=False)]
     sources = []
     for file in find_files(path, split):
         rows = read_rows(file, keys)
-        plain = rows.as_written and file.suffix.lower() != ".gz"
-        sources.append(Source(str(file), rows.dataset, file.parent, tuple(rows.bad), plain))
+        matches_file = rows.matches_file and file.suffix.lower() != ".gz"
+        sources.append(SourceTable(str(file), rows.dataset, file.parent, tuple(rows.bad), matches_file))
     return sources
 
 
 def _is_path(place: str) -> bool:
-    """Whether a place that doesn't exist was meant as a path: the hub has no such ids, or its folder is here."""
+    """Whether a place that does not exist is meant as a path: it is no id of the hub, or its folder exists."""
     first = Path(place).parts[0]
     return (
         Path(place).suffix.lower() in SUFFIXES
@@ -122,18 +130,20 @@ def _is_path(place: str) -> bool:
 
 
 def _from_hub(name: str, split: str) -> datasets.Dataset:
-    local = f"To use a local copy, give its path (a file {', '.join(SUFFIXES)} or a folder of them) instead of '{name}'"
+    local = f"To use a local copy, give the path of a file ({', '.join(SUFFIXES)}) or folder instead of '{name}'"
     try:
         dataset = datasets.load_dataset(name, split=split)
     except ValueError as error:
         if "split" in str(error).lower():
             raise UserError(f"{name}@{split}: {error}") from error
-        raise UserError(f"{name}@{split}: the hub's data set can't be loaded: {root_cause(error)}. {local}") from error
-    except Exception as error:  # no network, no such data set, no access, a full disk: the hub's client has one each
         raise UserError(
-            f"{name}@{split}: no file or folder of this name is here, and the Hugging Face hub did not give it "
+            f"{name}@{split}: the data set of the hub can't be loaded: {root_cause(error)}. {local}"
+        ) from error
+    except Exception as error:  # no network, data set or access, a full disk: each has its own error
+        raise UserError(
+            f"{name}@{split}: there is no such file or folder, and it can't be loaded from the Hugging Face hub "
             f"({root_cause(error)}). {local}"
         ) from error
     if len(dataset) == 0:
-        raise UserError(f"{name}@{split}: the split holds no problems (0 rows)")
+        raise UserError(f"{name}@{split}: the split has no problems (0 rows)")
     return dataset

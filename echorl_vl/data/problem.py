@@ -1,4 +1,4 @@
-"""One problem of a data set, and a set of problems whose images are read when asked for."""
+"""A set of problems, whose rows are read from disk when they are accessed."""
 
 from __future__ import annotations
 
@@ -14,30 +14,41 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Part:
-    """The rows of one file (or hub split): ``read(row)`` gives row ``row`` of ``size`` as a Problem.
+class SourceRows:
+    """The rows of one file or split.
 
-    ``plain``: question and answer are columns of the file as they are, so that EasyR1 reads them too. ``name`` is the
-    file's in messages.
+    Attributes:
+        size: number of rows.
+        read: gives a row as a Problem.
+        matches_file: question and answer are columns of the file, and EasyR1 reads the same values.
+        name: of the file or split, for messages.
     """
 
     size: int
     read: Callable[[int], Problem]
-    plain: bool = True
+    matches_file: bool = True
     name: str = ""
 
 
 class Problems(Sequence[Problem]):
-    """Problems of one or more files as one sequence; a row is read from disk each time it is asked for.
+    """Problems of one or more files as one sequence. Each access reads the row from disk.
 
-    ``faults`` are of rows that are not among the problems and that nothing was said of yet (`screening.screen`).
+    Args:
+        source: the places of the set, for messages.
+        parts: the rows of each file.
+        rows: indices of the problems among all rows, None for all.
+        bad_rows: rows that are left out and not reported yet (`screening.screen` does).
     """
 
     def __init__(
-        self, source: str, parts: Sequence[Part], rows: Sequence[int] | None = None, faults: Sequence[BadRow] = ()
+        self,
+        source: str,
+        parts: Sequence[SourceRows],
+        rows: Sequence[int] | None = None,
+        bad_rows: Sequence[BadRow] = (),
     ):
         self.source = source
-        self.faults = tuple(faults)
+        self.bad_rows = tuple(bad_rows)
         self._parts = tuple(parts)
         self._starts = [0]
         for part in self._parts:
@@ -59,13 +70,13 @@ class Problems(Sequence[Problem]):
         return (self[index] for index in range(len(self)))
 
     @property
-    def plain(self) -> bool:
-        """Whether the set is all rows of one source, and that is `Part.plain`."""
-        return all(part.plain for part in self._parts) and self.is_whole
+    def matches_file(self) -> bool:
+        """Whether the set has all rows of its files, and EasyR1 reads the same values (`SourceRows.matches_file`)."""
+        return all(part.matches_file for part in self._parts) and self.is_whole
 
     @property
     def is_whole(self) -> bool:
-        """Whether no row of the files was left out."""
+        """Whether the set has all rows of its files."""
         return len(self._rows) == self._starts[-1]
 
     @property
@@ -75,11 +86,11 @@ class Problems(Sequence[Problem]):
 
     @property
     def total(self) -> int:
-        """Number of rows of the files, those that were left out among them."""
+        """Number of rows of the files, including those left out."""
         return self._starts[-1]
 
     def select(self, indices: Sequence[int]) -> Problems:
-        """The problems at ``indices``, in that order, without `faults`."""
+        """The problems at ``indices``, in that order, without `bad_rows`."""
         return Problems(self.source, self._parts, [self._rows[index] for index in indices])
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""From a problem to what the model reads: chat template, tokens, pixel values of the images."""
+"""Encode problems as the model's input: chat template, tokens, and pixel values of the images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from echorl_vl.data.bad_rows import RowError
 from echorl_vl.data.templates import (
     IMAGE,
     VIDEO,
-    TemplateFailure,
+    TemplateRenderError,
     bounded,
     check_chat_template,
     load_format_prompt,
@@ -28,11 +28,11 @@ from echorl_vl.models.tokens import reserved_tokens
 from echorl_vl.types import Problem, Prompt
 
 CACHE_BYTES = 256 * 1024 * 1024
-RENDERED_TOKENS = 4_000_000  # of prompts that were counted and not yet encoded
+RENDERED_TOKENS = 4_000_000  # of rendered prompts that are kept until they are encoded
 
 
-class Outline(NamedTuple):
-    """A prompt before its images are decoded: its ``text``, and how many tokens the images add to the text's."""
+class PromptOutline(NamedTuple):
+    """A prompt before its images are decoded: its text, and the number of tokens that the images add."""
 
     problem: Problem
     text: str
@@ -40,18 +40,21 @@ class Outline(NamedTuple):
 
 
 class PromptEncoder:
-    """Encodes problems for one model.
+    """Encodes problems for one model, with a cache of encoded prompts.
 
-    ``processor`` is the model's processor, None for a text model; ``tokenizer`` its tokenizer; ``family`` the model's,
-    found by the processor if it is not given.
-    ``format_prompt`` is the path of a jinja template with ``{{ content }}`` for the question,
-    ``override_chat_template`` the path of a chat template. ``min_pixels`` and ``max_pixels`` bound an image after
-    resizing (None: the processor's own). ``max_prompt_length`` is in tokens, None for no limit. Encoded prompts are
-    kept up to ``cache_bytes``; the least recently used go first. What was rendered to count tokens is kept, up to
-    `RENDERED_TOKENS`, until the prompt is encoded.
+    Args:
+        processor: of the model, None for a text model.
+        tokenizer: of the model.
+        format_prompt: path of a jinja template with ``{{ content }}`` for the question.
+        min_pixels: least area of an image after resizing, None for the processor's.
+        max_pixels: largest area of an image after resizing, None for the processor's.
+        max_prompt_length: in tokens, None for no limit.
+        override_chat_template: path of a chat template.
+        cache_bytes: size of the cache, which drops the least recently used prompts.
+        family: of the model, None to find it by the processor.
 
-    Raises UserError for templates that can't be read, are not jinja, don't use the question, or take too much time or
-    memory.
+    Raises:
+        UserError: a template can't be read, is not jinja, does not use the question, or takes too much time or memory.
     """
 
     def __init__(
@@ -77,28 +80,32 @@ class PromptEncoder:
             self._chat_name = f"{override_chat_template} (data.override_chat_template)"
         if isinstance(self._chat_template, str):
             check_chat_template(self._chat_name, self._chat_template, parts=processor is not None)
-        reserved = set(reserved_tokens(tokenizer).values()) - {IMAGE, VIDEO}  # what a data set writes for its images
+        reserved = set(reserved_tokens(tokenizer).values()) - {
+            IMAGE,
+            VIDEO,
+        }  # placeholders of data sets, which are allowed
         self._reserved = re.compile("|".join(map(re.escape, sorted(reserved, key=len, reverse=True))) or r"(?!)")
         self._cache: OrderedDict[str, Prompt] = OrderedDict()
         self._cache_bytes = cache_bytes
         self._cached = 0
-        self._rendered: dict[str, tuple[tuple[Any, ...], str, Tensor]] = {}  # uid -> what was asked, text, ids
+        self._rendered: dict[str, tuple[tuple[Any, ...], str, Tensor]] = {}  # uid -> text key, text, token ids
         self._rendered_tokens = 0
         self.images = None
         if processor is not None:
-            from echorl_vl.data.images import ProblemImages  # a text model needs nothing that reads images
+            from echorl_vl.data.images import ProblemImages  # not needed for a text model
 
             self.images = ProblemImages(image_processing(processor, min_pixels, max_pixels, family))
 
     def encode(self, problem: Problem) -> Prompt:
-        """The prompt of ``problem``.
+        """Encode the prompt of a problem.
 
-        Raises UserError, naming row and field, for an image that can't be used, placeholders unlike the images,
-        or a prompt over ``max_prompt_length``.
+        Raises:
+            UserError: an image can't be used, the placeholders do not match the images, or the prompt is longer than
+                ``max_prompt_length``.
         """
         kept = self._cache.get(problem.uid)
-        # A uid names a row, not its content: two hand-made problems may share one.
-        if kept is not None and _written(kept.problem) == _written(problem):
+        # A uid names a row, not its content, so two problems made in code may share one.
+        if kept is not None and _prompt_key(kept.problem) == _prompt_key(problem):
             self._cache.move_to_end(problem.uid)
             return kept
         prompt = self._encode(problem)
@@ -108,7 +115,7 @@ class PromptEncoder:
         return prompt
 
     def too_long(self, problem: Problem, length: int) -> RowError:
-        """The error for a prompt of ``length`` tokens, which is above the limit."""
+        """The error for a prompt of ``length`` tokens, more than the limit."""
         most = self.images.processing.max_pixels if problem.images else None
         pixels = "" if most is None else f"lower {setting('data.max_pixels')} (now {most}), "
         return RowError(
@@ -119,33 +126,37 @@ class PromptEncoder:
         )
 
     def lengths(self, problems: Sequence[Problem]) -> list[int]:
-        """Number of tokens of each problem's prompt, from its text and the sizes in its images' headers."""
+        """Number of tokens of each problem's prompt, from its text and the headers of its images."""
         return self.count_tokens([self.outline(problem) for problem in problems])
 
-    def outline(self, problem: Problem) -> Outline:
-        """The prompt as far as text and image headers give it. Raises RowError as `encode` does, but for damage
-        behind a header and the length."""
-        text = self.render(problem)
-        # one token of each image is in the text already
-        added = self.images.tokens(problem) - len(problem.images) if problem.images else 0
-        return Outline(problem, text, added)
+    def outline(self, problem: Problem) -> PromptOutline:
+        """Render the prompt and read the headers of its images.
 
-    def count_tokens(self, outlines: Sequence[Outline]) -> list[int]:
+        Raises:
+            RowError: as in `encode`, except for the length and for damage after the header of an image.
+        """
+        text = self.render(problem)
+        # the text has one token per image already
+        added = self.images.tokens(problem) - len(problem.images) if problem.images else 0
+        return PromptOutline(problem, text, added)
+
+    def count_tokens(self, outlines: Sequence[PromptOutline]) -> list[int]:
         """Number of tokens of each outlined prompt."""
         lengths = []
         for outline, ids in zip(outlines, self._tokenize([outline.text for outline in outlines]), strict=True):
             lengths.append(len(ids) + outline.image_tokens)
             self._forget(outline.problem)
             if self._rendered_tokens + len(ids) <= RENDERED_TOKENS:
-                self._rendered[outline.problem.uid] = _asked(outline.problem), outline.text, ids
+                self._rendered[outline.problem.uid] = _text_key(outline.problem), outline.text, ids
                 self._rendered_tokens += len(ids)
         return lengths
 
     def render(self, problem: Problem) -> str:
-        """The chat as text: format prompt, chat template and the opening of the answer.
+        """Render the chat as text, with format prompt, chat template and the opening of the response.
 
-        Raises RowError if the text can't be matched with the images, spells a reserved token of the tokenizer, or
-        makes a template fail.
+        Raises:
+            RowError: the placeholders do not match the images, the text contains a reserved token of the tokenizer, or
+                a template fails.
         """
         self.check_reserved(problem)
         try:
@@ -154,7 +165,7 @@ class PromptEncoder:
             if self._chat_template is None:
                 return "\n\n".join(filter(None, [(problem.system or "").rstrip(), question.rstrip()])) + "\n"
             text = bounded(self._chat_name, lambda: self._chat(question, problem.system), "chat template")
-        except TemplateFailure as error:
+        except TemplateRenderError as error:
             raise RowError(problem, problem.keys.prompt, str(error)) from error
         self._check_visual_tokens(problem, text)
         return text
@@ -163,7 +174,7 @@ class PromptEncoder:
         renderer = self.tokenizer if self.processor is None else self.processor
         messages = [{"role": "user", "content": question if self.processor is None else message_content(question)}]
         if system is not None:
-            # Of parts where the question is: some templates of vision models take no plain text.
+            # In parts, like the question: some templates of vision models don't take plain text.
             parts = system if self.processor is None else [{"type": "text", "text": system}]
             messages.insert(0, {"role": "system", "content": parts})
         return renderer.apply_chat_template(
@@ -171,15 +182,15 @@ class PromptEncoder:
         )
 
     def _tokenize(self, texts: list[str]) -> list[Tensor]:
-        """(L,) int64 ids of each text, one token for each image."""
-        # A chat template writes its own begin-of-text token; a second one would shift every position.
+        """(L,) int64 token ids of each text, with one token per image."""
+        # A chat template adds the begin-of-text token itself. A second one would shift every position.
         options = {"add_special_tokens": self._chat_template is None}
         token_ids = self.tokenizer(texts, **options)["input_ids"] if texts else []
         return [torch.tensor(ids, dtype=torch.long) for ids in token_ids]
 
     def _encode(self, problem: Problem) -> Prompt:
-        asked, text, ids = self._forget(problem)
-        if asked != _asked(problem):  # nothing was rendered, or another question under the same uid
+        key, text, ids = self._forget(problem)
+        if key != _text_key(problem):  # not rendered yet, or another question with the same uid
             text = self.render(problem)
             ids = self._tokenize([text])[0]
         if not problem.images:
@@ -190,7 +201,7 @@ class PromptEncoder:
         if (found := int((ids == image_id).sum())) != len(problem.images):
             raise UserError(
                 f"{problem.where}: {type(self.tokenizer).__name__} makes {found} image tokens "
-                f"({self.processor.image_token}) of {len(problem.images)} picture(s)"
+                f"({self.processor.image_token}) for {len(problem.images)} image(s)"
             )
         opened = self.images.open(problem)
         fitted = self.images.fit(problem, opened)
@@ -208,40 +219,40 @@ class PromptEncoder:
         return rendered
 
     def check_reserved(self, problem: Problem) -> None:
-        """Raises RowError for a reserved token in question or system message.
+        """Raise RowError for a reserved token in the question or system message.
 
-        A question that spells `<|im_end|>` would end its own turn, and could go on as anyone.
+        A question with `<|im_end|>` would end its turn and could start one of any role.
         """
         for text, part in ((problem.question, ""), (problem.system, "the system message ")):
             if found := self._reserved.search(text or ""):
                 raise RowError(
                     problem,
                     problem.keys.prompt,
-                    f"{part}spells {found[0]}, a reserved token of the model's tokenizer; expected plain text",
+                    f"{part}contains {found[0]}, a reserved token of the model's tokenizer; expected plain text",
                 )
 
     def _check_placeholders(self, problem: Problem, question: str) -> None:
         keys, images = problem.keys, len(problem.images)
         if VIDEO in question:
-            raise RowError(problem, keys.prompt, f"has {VIDEO}: images are read here, not videos")
+            raise RowError(problem, keys.prompt, f"has {VIDEO}: videos are not supported")
         if problem.images and self.processor is None:
-            raise RowError(problem, keys.image, "has pictures, and the model reads text only")
+            raise RowError(problem, keys.image, "has images, and the model reads text only")
         if problem.images and self._chat_template is None:
-            raise UserError("the model has no chat template, which pictures need: set data.override_chat_template")
+            raise UserError("the model has no chat template, which images need: set data.override_chat_template")
         found = question.count(IMAGE)
         if found != images:
-            raise RowError(problem, keys.prompt, f"{found} {IMAGE}, but '{keys.image}' has {images} picture(s)")
+            raise RowError(problem, keys.prompt, f"has {found} {IMAGE}, but '{keys.image}' has {images} image(s)")
 
     def _check_visual_tokens(self, problem: Problem, text: str) -> None:
-        """A question may spell a visual token, and the processor would expand it like an image's own."""
+        """Check that templates add no visual tokens, which the processor would expand like those of images."""
         for kind, expected in (("image_token", len(problem.images)), ("video_token", 0)):
             token = getattr(self.processor, kind, None)
             if token and text.count(token) != expected:
                 raise RowError(
                     problem,
                     problem.keys.prompt,
-                    f"the chat has {token} {text.count(token)} times and {expected} picture(s) or video(s): a template "
-                    "writes this reserved token",
+                    f"the chat has {token} {text.count(token)} times, but {expected} image(s) or video(s): a template "
+                    "adds or drops this token",
                 )
 
     def _keep(self, prompt: Prompt) -> None:
@@ -253,11 +264,11 @@ class PromptEncoder:
             self._cached -= dropped.nbytes
 
 
-def _asked(problem: Problem) -> tuple[Any, ...]:
-    """What a prompt's text is made of."""
+def _text_key(problem: Problem) -> tuple[Any, ...]:
+    """The fields that determine a prompt's text."""
     return problem.system, problem.question, len(problem.images)
 
 
-def _written(problem: Problem) -> tuple[Any, ...]:
-    """What a prompt is made of."""
+def _prompt_key(problem: Problem) -> tuple[Any, ...]:
+    """The fields that determine a prompt."""
     return problem.system, problem.question, problem.images

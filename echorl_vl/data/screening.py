@@ -1,7 +1,7 @@
-"""A whole set looked at before the run: what would end it when the problem is drawn is found now.
+"""Check a whole set before the run, to find every problem that would stop the run when it is used.
 
-Each prompt is rendered and measured, and its images are decoded, which alone finds a truncated one. What is left out
-depends on files and settings alone, so a resumed run has the same problems in the same order.
+Each prompt is rendered and measured, and its images are decoded, since only decoding finds a truncated image. The
+result depends on files and settings only, so a resumed run has the same problems in the same order.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 from rich.progress import track
 
-from echorl_vl.data.bad_rows import LISTED_AT_START, BadRow, RowError, settle_bad_rows
+from echorl_vl.data.bad_rows import LISTED_AT_START, BadRow, RowError, handle_bad_rows
 from echorl_vl.data.problem import Problems
-from echorl_vl.data.prompts import Outline, PromptEncoder
+from echorl_vl.data.prompts import PromptEncoder, PromptOutline
 from echorl_vl.errors import UserError, counted
 from echorl_vl.outputs.console import make_console
 from echorl_vl.outputs.log import is_quiet
 from echorl_vl.types import Problem
 
-ALL_UP_TO = 10_000  # problems; `auto` decodes the images of all of them
-SAMPLE = 2_000  # problems whose images `auto` decodes of a larger set, evenly spread
+ALL_UP_TO = 10_000
+"""`auto` decodes the images of all problems of a set up to this size."""
+SAMPLE = 2_000
+"""Number of problems, evenly spread, whose images `auto` decodes in a larger set."""
 _BATCH = 256
 
 
@@ -33,17 +35,18 @@ def screen(
     leave_out_overlong: bool = True,
     note: Callable[[str], None] = lambda line: None,
 ) -> Problems:
-    """The problems that a run can draw. Rows of their files that could not be used (`Problems.faults`) are counted and
-    listed with those that are found here.
+    """Leave out the problems that a run can't use, and report them with the bad rows of loading (`Problems.bad_rows`).
 
     Args:
-        bad_rows: what becomes of rows that can't be used: "error" or "drop" (`settle_bad_rows`).
-        check_images: "all" images are decoded, none ("off"), or as many as `ALL_UP_TO` and `SAMPLE` say ("auto").
-        leave_out_overlong: prompts above the encoder's limit are left out and counted; else they are bad rows.
-        note: takes a line about what was left out or not looked at.
+        problems: the set.
+        encoder: of the run's prompts.
+        bad_rows: "error" or "drop", see `handle_bad_rows`.
+        check_images: decode "all" images, none ("off"), or as many as `ALL_UP_TO` and `SAMPLE` say ("auto").
+        leave_out_overlong: leave out prompts above the encoder's limit and count them; else they are bad rows.
+        note: takes the messages about problems that are left out or not checked.
 
     Raises:
-        UserError: a row can't be used, or none is left.
+        UserError: a row can't be used and ``bad_rows`` is "error", or no row is left.
     """
     decoded = _decoded(len(problems), check_images)
     bad: dict[int, BadRow] = {}
@@ -60,8 +63,8 @@ def screen(
     overlong = [] if limit is None else [i for i, length in lengths.items() if length > limit and i not in bad]
     if overlong and not leave_out_overlong:
         bad |= {i: encoder.too_long(problems[i], lengths[i]).bad_row(i) for i in overlong}
-    rows = problems.total if problems.faults else len(problems)
-    settle_bad_rows(_in_order(problems, bad), rows, bad_rows, note, LISTED_AT_START)
+    rows = problems.total if problems.bad_rows else len(problems)
+    handle_bad_rows(_in_order(problems, bad), rows, bad_rows, note, LISTED_AT_START)
     left_out = bad.keys() | overlong
     if len(left_out) == len(problems):
         raise UserError(
@@ -75,25 +78,25 @@ def screen(
         )
     if check_images == "auto" and len(decoded) < len(problems) and encoder.images is not None:
         note(
-            f"{problems.source}: pictures of {len(decoded):,} of {len(problems):,} problems were decoded to check them "
-            "(data.check_images = auto; all decodes every one)"
+            f"{problems.source}: checked the images of {len(decoded):,} of {len(problems):,} problems "
+            "(data.check_images = auto; all checks every one)"
         )
-    if not left_out and not problems.faults:
+    if not left_out and not problems.bad_rows:
         return problems
     return problems.select([i for i in range(len(problems)) if i not in left_out])
 
 
 def _in_order(problems: Problems, bad: dict[int, BadRow]) -> list[BadRow]:
-    """What was found at load and what was found here, file by file and row by row."""
+    """All bad rows, those of loading included, by file and row."""
     found = [bad[index] for index in sorted(bad)]
-    if not problems.faults:
+    if not problems.bad_rows:
         return found
     order = {source: number for number, source in enumerate(problems.sources)}
-    return sorted([*problems.faults, *found], key=lambda fault: (order.get(fault.source, len(order)), fault.row))
+    return sorted([*problems.bad_rows, *found], key=lambda fault: (order.get(fault.source, len(order)), fault.row))
 
 
 def _decoded(size: int, check_images: str) -> set[int]:
-    """Indices of the problems whose images are decoded."""
+    """Indices of the problems whose images to decode."""
     if check_images == "off":
         return set()
     if check_images == "all" or size <= ALL_UP_TO:
@@ -102,11 +105,11 @@ def _decoded(size: int, check_images: str) -> set[int]:
 
 
 def _measure(batch: dict[int, Problem], encoder: PromptEncoder, bad: dict[int, BadRow]) -> dict[int, int]:
-    """Tokens of each prompt; those that can't be made are added to ``bad``."""
-    outlines: dict[int, Outline] = {}
+    """Number of tokens of each prompt. Problems that can't be rendered are added to ``bad``."""
+    outlines: dict[int, PromptOutline] = {}
     for index, problem in batch.items():
         try:
-            if problem.extra.get(problem.keys.video):  # an engine that reads videos makes its prompts itself
+            if problem.extra.get(problem.keys.video):  # such a prompt is made by the engine that reads videos
                 encoder.check_reserved(problem)
             else:
                 outlines[index] = encoder.outline(problem)
@@ -124,8 +127,8 @@ def _image_fault(problem: Problem, encoder: PromptEncoder) -> RowError | None:
 
 
 def _progress(starts: range, problems: Problems, encoder: PromptEncoder) -> Iterable[int]:
-    """A bar on a terminal, which is gone when it is done."""
+    """Show a progress bar on a terminal, and remove it at the end."""
     console = make_console(stderr=True)
-    what = "checking prompts and pictures" if encoder.images else "checking prompts"
+    what = "checking prompts and images" if encoder.images else "checking prompts"
     shown = console.is_terminal and len(starts) > 1 and not is_quiet()
     return track(starts, f"{what} of {problems.source}", console=console, transient=True, disable=not shown)

@@ -1,7 +1,7 @@
-"""Worked solutions in forms of their own.
+"""Worked solutions in special formats.
 
-GSM8K's: reasoning with annotations (`<<48/2=24>>`), and the final answer on a last line `#### 72`. Geometry3K's
-(FormalGeo): theorem calls, put in words, one step each.
+GSM8K: reasoning with annotations (`<<48/2=24>>`), and the final answer on a last line `#### 72`. Geometry3K
+(FormalGeo): theorem calls, which become one sentence each.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 _FORM = r"(?:^|\n)####[ \t]*(?P<answer>[^\n]*[^\s])\s*$"
 _ANNOTATION = re.compile(r"<<[^<>\n]*>>")
 
-# parallel_property_ipsilateral_internal_angle(1,ZY,WX): the theorem, which of its variants, what it is applied to
+# parallel_property_ipsilateral_internal_angle(1,ZY,WX): theorem, number of the variant, arguments
 _CALL = re.compile(r"(?P<name>[a-z]\w*)\(\d+(?P<arguments>(?:,\w+)+)\)")
-# The part of a name that says what kind of theorem it is; what stands behind it says which one.
+# The head of a name says the kind of theorem, the tail which one.
 _KIND = re.compile(r"^(?P<head>.*?_(?:property|judgment|formula|theorem))_(?P<tail>.+)$")
 _PHRASES = {"par_par": "both parallel to a third line", "per_per": "both perpendicular to a third line"}
 _WORDS = {word.lower(): word for word in ("AA", "AAS", "HL", "SAS", "SSS")}
@@ -25,7 +25,7 @@ _WORDS |= {"formular": "formula", "mid": "midpoint", "par": "parallel", "per": "
 
 
 def split_solution(text: str) -> tuple[str, str] | None:
-    """(reasoning without annotations, final answer) of a solution in GSM8K's form; None for another text."""
+    """Reasoning without annotations, and final answer, of a solution in GSM8K's format; None for other text."""
     match = re.search(_FORM, text)
     if match is None:
         return None
@@ -33,11 +33,11 @@ def split_solution(text: str) -> tuple[str, str] | None:
 
 
 def are_solutions(column: pa.ChunkedArray) -> bool:
-    """Whether each text of the column is a solution in GSM8K's form (empty rows are passed over)."""
+    """Whether each text of the column is a solution in GSM8K's format. Null rows are ignored."""
     kind = column.type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         return False
-    # null where every row is
+    # the result is null if every row is
     return bool(pc.all(pc.match_substring_regex(column, _FORM.replace("$", r"\z"))).as_py())
 
 
@@ -47,14 +47,17 @@ def are_theorem_calls(values: Sequence[str]) -> bool:
 
 
 def theorem_step(call: str) -> str:
-    """One theorem call as a sentence.
+    """A theorem call as a sentence, without the number of the variant.
 
-    `parallel_property_ipsilateral_internal_angle(1,ZY,WX)` is "By the parallel property, ipsilateral internal angle, of
-    ZY and WX." The number of the variant has no words. Raises ValueError for what is no theorem call.
+    `parallel_property_ipsilateral_internal_angle(1,ZY,WX)` becomes "By the parallel property, ipsilateral internal
+    angle, of ZY and WX."
+
+    Raises:
+        ValueError: the text is not a theorem call.
     """
     match = _CALL.fullmatch(call)
     if match is None:
-        raise ValueError(f"no theorem call: {call!r}")
+        raise ValueError(f"expected a theorem call, got {call!r}")
     name, arguments = match["name"], match["arguments"].split(",")[1:]
     parts = _KIND.match(name)
     heading = f"{_in_words(parts['head'])}, {_in_words(parts['tail'])}," if parts else _in_words(name)

@@ -1,4 +1,4 @@
-"""Problems from wherever they are (`opening`), all with one schema, every row of them checked."""
+"""Load problems from any place (`opening`) in one format, and check every row."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from echorl_vl.data.bad_rows import LISTED_AT_START, BadRow, raise_bad_rows, settle_bad_rows
+from echorl_vl.data.bad_rows import LISTED_AT_START, BadRow, handle_bad_rows, raise_bad_rows
 from echorl_vl.data.checks import check_columns, check_rows
 from echorl_vl.data.columns import answer_text, column_names, pick_columns, root_of, value_at
 from echorl_vl.data.messages import Chat, is_messages, read_chat, read_reply, reply_column, split_column
-from echorl_vl.data.opening import Source, open_place, with_plain_chats
-from echorl_vl.data.problem import Part, Problems
+from echorl_vl.data.opening import SourceTable, flatten_chats, open_place
+from echorl_vl.data.problem import Problems, SourceRows
 from echorl_vl.data.solutions import are_solutions, split_solution
 from echorl_vl.data.text_rows import used_keys
 from echorl_vl.errors import UserError, setting
@@ -37,53 +37,58 @@ def load_problems(
     bad_rows: str = "error",
     note: Callable[[str], None] = lambda line: None,
 ) -> Problems:
-    """`read_problems`, and what becomes of rows that can't be used.
-
-    With ``bad_rows`` "error" it raises UserError for them, with "drop" it leaves them out and tells ``note``.
-    """
+    """`read_problems`, with an error ("error") or a message to ``note`` ("drop") for rows that can't be used."""
     keys = Keys(prompt_key, answer_key, image_key, video_key, demonstration_key)
     problems = read_problems(spec, keys, image_dir, videos)
-    settle_bad_rows(problems.faults, problems.total, bad_rows, note)
-    return problems.select(range(len(problems))) if problems.faults else problems
+    handle_bad_rows(problems.bad_rows, problems.total, bad_rows, note)
+    return problems.select(range(len(problems))) if problems.bad_rows else problems
 
 
 def read_problems(
     spec: str | Sequence[str], keys: Keys, image_dir: str | Path | None = None, videos: bool = False
 ) -> Problems:
-    """Load a set of problems and check every row of it, without decoding an image.
+    """Load a set of problems and check every row, without decoding images.
 
-    ``spec`` is one place or several, as a list or with commas between them. A place is a file (parquet, jsonl, json,
-    csv, arrow; jsonl.gz and the like), a pattern of files, a folder of them (FOLDER@SPLIT for one split), a folder that
-    `datasets.save_to_disk` wrote, a data set of the hub ("hiyouga/geometry3k@train"), or "generated/geometry3k@train"
-    and "generated/arithmetic@train" for the generators. The split is train where none is named. The images of a row
-    are bytes, or paths relative to ``image_dir`` (else to the working directory, else to the data file's folder).
-    A set without images needs no column of them. ``videos``: the engine reads videos, so a row may have some.
+    A place is one of these:
+    - a file: parquet, jsonl, json, csv or arrow, the text formats also as .gz
+    - a pattern of files, or a folder of files (FOLDER@SPLIT for one split)
+    - a folder that `datasets.save_to_disk` wrote
+    - a data set of the hub, such as "hiyouga/geometry3k@train"
+    - a registered generator: "generated/geometry3k@train", "generated/arithmetic@train"
 
-    A dot in a key leads into a nested column (``reward_model.ground_truth``). Questions are text or chat messages: a
-    user's, perhaps with a system message before it and an assistant's after it, which is no part of the question; the
-    messages may be of parts, and bring the images themselves. An answer that is a chat is the assistant's last words.
-    Where every answer of a file is a solution in GSM8K's form, ending in a line ``#### 72``, the answer is what follows
-    the signs. ``keys.demonstration`` names the column of worked solutions (see `echorl_vl.data.demonstrations`).
+    The split defaults to train. Questions are text or chat messages: one of the user, optionally after a system message
+    and before an assistant message, which is not part of the question. Messages may have parts and contain the images.
+    If an answer is a chat, it is the last reply. If every answer of a file is a solution in GSM8K's format, with a last
+    line ``#### 72``, the answer is the text after the signs.
 
-    Rows that can't be used are not among the problems; `Problems.faults` says what is wrong with them.
+    Args:
+        spec: one or more places, as a list or separated by commas.
+        keys: names of the columns. A dot leads into a nested column (``reward_model.ground_truth``). A set without
+            images needs no column of images. For demonstrations see `echorl_vl.data.demonstrations`.
+        image_dir: folder of relative paths of images. None: the working directory, or else the data file's folder.
+        videos: the engine reads videos, so rows may have them.
 
-    Raises UserError for whatever is wrong with the source or its columns, and where no row of the set can be used.
+    Returns:
+        The problems of usable rows. `Problems.bad_rows` has the others.
+
+    Raises:
+        UserError: a source can't be read, its columns are invalid, or no row can be used.
     """
     if image_dir is not None and not Path(image_dir).is_dir():
         raise UserError(f"{image_dir}: no such folder ({setting('data.image_dir')})")
     places = split_places(spec)
     if not places:
-        raise UserError("no data set given: set data.train_files and data.val_files")
-    parts: list[Part] = []
+        raise UserError("no data set: set data.train_files and data.val_files")
+    parts: list[SourceRows] = []
     bad: list[BadRow] = []
     names: list[str] = []
     for place in places:
         for source in open_place(place, keys):
             if source.name in names:
-                raise UserError(f"{source.name}: given twice in {', '.join(places)}; expected each file once")
+                raise UserError(f"{source.name}: listed twice in {', '.join(places)}; expected each file once")
             names.append(source.name)
             part, faults = _check(source, keys, image_dir, videos)
-            parts.append(part if len(places) == 1 else replace(part, plain=False))
+            parts.append(part if len(places) == 1 else replace(part, matches_file=False))
             bad += faults
     source = ", ".join(places)
     if not bad:
@@ -95,10 +100,12 @@ def read_problems(
     return Problems(source, parts, [index for index, row in enumerate(rows) if row not in left_out], bad)
 
 
-def _check(source: Source, keys: Keys, image_dir: str | Path | None, videos: bool) -> tuple[Part, list[BadRow]]:
-    """The rows of a source as a part of a set, and those that can't be used."""
+def _check(
+    source: SourceTable, keys: Keys, image_dir: str | Path | None, videos: bool
+) -> tuple[SourceRows, list[BadRow]]:
+    """Check the table of a source. Returns its rows, and the bad ones."""
     name, bad = source.name, list(source.bad)
-    dataset, faults = with_plain_chats(source.dataset, keys)
+    dataset, faults = flatten_chats(source.dataset, keys)
     bad += [BadRow(name, *fault) for fault in faults]
     rows = dataset.with_format("arrow")
     used = used_keys(keys)
@@ -117,22 +124,24 @@ def _check(source: Source, keys: Keys, image_dir: str | Path | None, videos: boo
     check_columns(table, name, keys, column_names(rows.features.arrow_schema))
     solutions = are_solutions(table.column("answer"))
     reader = _RowReader(name, rows, keys, image_dir, source.folder, solutions)
-    known = {fault.row for fault in bad}  # said to be wrong already, and null in the table
+    known = {fault.row for fault in bad}  # already reported, and null in the table
     bad += [fault for fault in check_rows(table, name, keys, reader.locate, videos) if fault.row not in known]
     nested = any("." in key for key in (keys.prompt, keys.answer, keys.image))
-    plain = source.plain and not (chats or replies or solutions or nested or _changes(table.column("answer")))
-    return Part(len(rows), reader, plain, name), sorted(bad, key=lambda fault: fault.row)
+    matches_file = source.matches_file and not (
+        chats or replies or solutions or nested or _would_change(table.column("answer"))
+    )
+    return SourceRows(len(rows), reader, matches_file, name), sorted(bad, key=lambda fault: fault.row)
 
 
-def _changes(answers: pa.ChunkedArray) -> bool:
-    """Whether a reader that guesses types would make dates of answers that are text, or lose digits of them."""
+def _would_change(answers: pa.ChunkedArray) -> bool:
+    """Whether a reader that guesses types would turn text answers into dates, or lose digits of them."""
     if not (pa.types.is_string(answers.type) or pa.types.is_large_string(answers.type)):
         return False
     return bool(pc.any(pc.match_substring_regex(answers, r"^\d{4}-\d\d-\d\d|^[+-]?(\d\.?){16,}([eE].*)?$")).as_py())
 
 
 class _RowReader:
-    """Reads one row of a table as a Problem; the images stay as they are, undecoded."""
+    """Reads a row of a table as a Problem. The images are not decoded."""
 
     def __init__(
         self,
@@ -170,16 +179,14 @@ class _RowReader:
         )
 
     def locate(self, path: str) -> str:
-        """The file that an image's path means."""
+        """The file for the path of an image."""
         path = local_path(path)
         if self.image_dir is not None:
             return os.path.join(self.image_dir, path)
-        extra_sections = None if self.folder is None else os.path.join(self.folder, path)
-        return (
-            extra_sections
-            if extra_sections is not None and not os.path.isfile(path) and os.path.exists(extra_sections)
-            else path
-        )
+        if self.folder is None or os.path.isfile(path):
+            return path
+        in_folder = os.path.join(self.folder, path)
+        return in_folder if os.path.exists(in_folder) else path
 
     def _image(self, image: Any) -> ImageSource:
         if isinstance(image, dict):

@@ -1,9 +1,9 @@
-"""One rendering of a template in a process of its own, which a limit on memory and processor time can end.
+"""Render a template once in its own process, under a limit of memory and processor time.
 
-Within the process that trains nothing could end `'a' * 10**11`. What else goes wrong with a template is of no interest
-here: the environment is only like that of the tokenizer, so errors are left to the real rendering.
+Nothing could stop `'a' * 10**11` in the training process. Other errors are ignored here and left to the real rendering,
+since this environment only resembles the tokenizer's.
 
-Run as a script: reads {"template", "variables"} as JSON, prints "memory", "size" or nothing.
+Run as a script, it reads {"template", "variables", "seconds"} as JSON and prints "memory", "size" or nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":
-    sys.path.pop(0)  # this folder: its modules are not to stand before others of their names
+    sys.path.pop(0)  # this folder, whose modules would hide others of the same name
 
 import json
 import re
@@ -20,23 +20,24 @@ import subprocess
 from functools import lru_cache
 
 CPU_SECONDS = 5
-WALL_SECONDS = 60  # a process that sleeps, or a machine that is very busy
+WALL_SECONDS = 60  # for a process that sleeps, or a very busy machine
 MEMORY_BYTES = 1 << 30
 MAX_CHARACTERS = 1_000_000
-"""More than this around a question is no template but a mistake; no model reads it."""
+"""Limit of a rendered prompt, far more than any model reads."""
 
 
 @lru_cache(maxsize=64)
 def trial_fault(template: str, variables: str) -> str | None:
-    """What keeps a template from being used: too slow, too much memory, too long a text; None where nothing does.
+    """Why a template can't be used (time, memory or length of the text), None if it can.
 
     Args:
-        variables: a JSON object, what the template is rendered with.
+        template: the text of the template.
+        variables: its variables, as a JSON object.
     """
-    given = json.dumps({"template": template, "variables": json.loads(variables), "seconds": CPU_SECONDS})
+    request = json.dumps({"template": template, "variables": json.loads(variables), "seconds": CPU_SECONDS})
     try:
         done = subprocess.run(
-            [sys.executable, __file__], input=given.encode(), capture_output=True, timeout=WALL_SECONDS
+            [sys.executable, __file__], input=request.encode(), capture_output=True, timeout=WALL_SECONDS
         )
     except subprocess.TimeoutExpired:
         return f"takes more than {WALL_SECONDS} s for one short question"
@@ -70,7 +71,7 @@ def _main() -> None:
     )
     environment.globals |= {"raise_exception": refuse, "strftime_now": str}
     try:
-        # a tag of transformers' own, which marks the assistant's part
+        # a tag of transformers, which marks the assistant's part
         text = re.sub(r"\{%-?\s*(end)?generation\s*-?%\}", "", given["template"])
         if len(environment.from_string(text).render(**given["variables"])) > MAX_CHARACTERS:
             print("size")

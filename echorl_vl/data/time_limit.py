@@ -1,7 +1,7 @@
-"""A time limit for Python code in any thread: a watchdog thread raises `TookTooLong` in the one that is late.
+"""A time limit for Python code in any thread: a watchdog thread raises `TimeLimitExceeded` in a late one.
 
-Unlike an alarm signal it works outside the main thread too. It acts between two bytecodes, so it can't end one long
-call into C; `template_trial` is for those.
+Unlike an alarm signal it works outside the main thread, too. It acts between two bytecodes, so it can't stop a long
+call into C, which `template_trial` can.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import time
 _POLL_SECONDS = 0.25
 
 
-class TookTooLong(BaseException):  # no Exception, so that nothing on the way takes it for one of its own
-    """The code below a `time_limit` is late."""
+class TimeLimitExceeded(BaseException):  # not an Exception, which the code might catch
+    """The code in a `time_limit` block takes too long."""
 
 
 class _Watchdog:
-    """Deadlines of the threads that have one, and the thread that looks after them (started with the first)."""
+    """Deadlines of threads, and the thread that checks them, which starts with the first deadline."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -33,15 +33,17 @@ class _Watchdog:
                 now = time.monotonic()
                 for ident in [ident for ident, deadline in self.deadlines.items() if deadline < now]:
                     del self.deadlines[ident]
-                    _raise_in(ident, ctypes.py_object(TookTooLong))
+                    _raise_in(ident, ctypes.py_object(TimeLimitExceeded))
 
 
 _watchdog = _Watchdog()
-os.register_at_fork(after_in_child=lambda: _watchdog.__init__())  # threads don't come along, a held lock would
+os.register_at_fork(
+    after_in_child=lambda: _watchdog.__init__()
+)  # a fork has no watchdog thread, and may have a locked lock
 
 
 class time_limit:
-    """Raises TookTooLong within the block, or at its very end, once ``seconds`` have passed. Not to be nested."""
+    """Raises TimeLimitExceeded in the block once ``seconds`` have passed. Blocks can't be nested."""
 
     def __init__(self, seconds: float):
         self.seconds = seconds
@@ -56,7 +58,7 @@ class time_limit:
     def __exit__(self, *_) -> None:
         with _watchdog.lock:
             _watchdog.deadlines.pop(threading.get_ident(), None)
-            _raise_in(threading.get_ident(), None)  # takes back one that has been set and not yet raised
+            _raise_in(threading.get_ident(), None)  # withdraws an error that is set but not yet raised
 
 
 def _raise_in(ident: int, error: ctypes.py_object | None) -> None:

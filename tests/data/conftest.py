@@ -1,4 +1,4 @@
-"""A processor of Qwen2.5-VL's kind with a vocabulary of bytes, pictures, and a cache folder of the test run's own."""
+"""A processor like Qwen2.5-VL's with a byte vocabulary, images, and a temporary cache folder."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ CHAT_TEMPLATE = (
 
 
 @pytest.fixture(autouse=True, scope="session")
-def own_cache(tmp_path_factory):
-    """Files that tests write must not fill the user's cache of data sets."""
+def temporary_cache(tmp_path_factory):
+    """Keep the files of the tests out of the user's cache of data sets."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
         yield
 
 
 def byte_alphabet() -> list[str]:
-    """The 256 characters that byte-level BPE writes bytes as (GPT-2's table)."""
+    """The 256 characters that stand for bytes in byte-level BPE (GPT-2's table)."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
     return [chr(byte) for byte in printable] + [chr(256 + index) for index in range(len(others))]
@@ -38,7 +38,7 @@ def byte_alphabet() -> list[str]:
 
 @pytest.fixture(scope="session")
 def processor_folder(tmp_path_factory) -> Path:
-    """A processor's folder in the format of the released Qwen2.5-VL: one token a byte, patches of 14 merged by 2."""
+    """A processor's folder in the format of the released Qwen2.5-VL: one token per byte, patches of 14 merged by 2."""
     folder = tmp_path_factory.mktemp("processor")
     alphabet = byte_alphabet()
     flags = dict.fromkeys(("lstrip", "normalized", "rstrip", "single_word"), False)
@@ -55,7 +55,7 @@ def processor_folder(tmp_path_factory) -> Path:
         "bos_token": None,
         "chat_template": CHAT_TEMPLATE,
     }
-    pictures = {
+    image_processor = {
         "image_processor_type": "Qwen2VLImageProcessor",
         "processor_class": "Qwen2_5_VLProcessor",
         "min_pixels": 3136,
@@ -69,26 +69,26 @@ def processor_folder(tmp_path_factory) -> Path:
     (folder / "vocab.json").write_text(json.dumps({character: index for index, character in enumerate(alphabet)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
-    (folder / "preprocessor_config.json").write_text(json.dumps(pictures))
+    (folder / "preprocessor_config.json").write_text(json.dumps(image_processor))
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": CHAT_TEMPLATE}))
     return folder
 
 
 @pytest.fixture(scope="session", params=["fast", "slow"])
 def processor(request, processor_folder):
-    """Both kinds of image processor: on torchvision and on Pillow (transformers 4 and 5 name them differently)."""
+    """Both image processors, with torchvision and with Pillow (transformers 4 and 5 name them differently)."""
     return AutoProcessor.from_pretrained(processor_folder, use_fast=request.param == "fast")
 
 
 @pytest.fixture(scope="session")
 def real_processor(shared_data):
-    """Tokenizer, chat template and picture settings of the released Qwen2.5-VL."""
+    """Tokenizer, chat template and image processor of the released Qwen2.5-VL."""
     return AutoProcessor.from_pretrained(shared_data / "qwen2_5_vl")
 
 
 @pytest.fixture(scope="session")
 def png():
-    """png(width, height, colour=..., mode=...) -> bytes of a PNG."""
+    """png(width, height, color, mode) -> bytes of a PNG."""
 
     def make(width: int = 30, height: int = 20, color="red", mode: str = "RGB") -> bytes:
         file = BytesIO()

@@ -1,4 +1,4 @@
-"""Sets of other projects as they are: LUFFY's and UFT's chats and nested columns, GSM8K's solutions."""
+"""Data sets in the formats of other projects: chats and nested columns of LUFFY and UFT, solutions of GSM8K."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def refused(spec, *words, **options) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
-def test_luffys_format(tmp_path, suffix):
+def test_the_format_of_luffy(tmp_path, suffix):
     path = write(tmp_path / f"set{suffix}", [luffy_row(), luffy_row(prompt=[USER])])
     problems = load_problems(path, **LUFFY_KEYS, demonstration_key="target")
     assert [(p.question, p.answer, p.system) for p in problems] == [
@@ -68,7 +68,7 @@ def test_luffys_format(tmp_path, suffix):
         ("1 + 1?", "2", None),
     ]
     assert problems[0].extra["target"] == [REPLY] and problems[0].extra["data_source"] == "math"
-    assert not problems.plain and not problems.select([1]).plain
+    assert not problems.matches_file and not problems.select([1]).matches_file
     refused(path, "'answer'", "data.answer_key=reward_model.ground_truth", prompt_key="prompt")
     refused(path, "reward_model.style", prompt_key="prompt", answer_key="reward_model.ground_truht")
     refused(path, "'aim'", "data.demonstration_key=target", **LUFFY_KEYS, demonstration_key="aim")
@@ -76,22 +76,22 @@ def test_luffys_format(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
-def test_ufts_format(tmp_path, suffix):
+def test_the_format_of_uft(tmp_path, suffix):
     path = write(tmp_path / f"set{suffix}", [uft_row()])
     keys = {"prompt_key": "prompt", "answer_key": "reward_model.ground_truth.target", "demonstration_key": "answer"}
     (problem,) = load_problems(path, **keys)
     assert (problem.question, problem.answer) == (uft_row()["question"], "2")
     assert problem.extra["answer"] == uft_row()["answer"]
     if suffix == ".parquet":
-        wanted = "data.answer_key=reward_model.ground_truth.question or reward_model.ground_truth.target"
-        refused(path, "struct<", wanted, prompt_key="prompt", answer_key="reward_model.ground_truth")
+        advice = "data.answer_key=reward_model.ground_truth.question or reward_model.ground_truth.target"
+        refused(path, "struct<", advice, prompt_key="prompt", answer_key="reward_model.ground_truth")
 
 
-def test_nested_columns_of_mixed_kinds_in_json(tmp_path):
+def test_nested_columns_of_mixed_types_in_json(tmp_path):
     rows = [luffy_row(extra_info=info, reward_model={"ground_truth": value}) for value, info in ((2, 1), ("x", "a"))]
     problems = load_problems(write(tmp_path / "set.jsonl", rows), **LUFFY_KEYS)
     assert [problem.answer for problem in problems] == ["2", "x"]
-    # A trace is not turned into JSON text, as other columns of mixed kinds are.
+    # Demonstrations do not become JSON text, unlike other columns of mixed types.
     rows = [luffy_row(target="text"), luffy_row()]
     path = write(tmp_path / "set.jsonl", rows)
     assert load_problems(path, **LUFFY_KEYS)[0].extra["target"] == '"text"'
@@ -102,7 +102,7 @@ def test_nested_columns_of_mixed_kinds_in_json(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
-def test_conversations_of_another_shape_are_bad_rows(tmp_path, suffix):
+def test_conversations_with_other_roles_are_bad_rows(tmp_path, suffix):
     chats = [[USER], [USER, REPLY, USER], [SYSTEM], [USER, SYSTEM], [USER, USER], [], None]
     chats += [[{"role": "user", "content": " "}], [USER, REPLY], [SYSTEM, USER, REPLY]]
     path = write(tmp_path / f"set{suffix}", [luffy_row(prompt=chat) for chat in chats])
@@ -123,18 +123,18 @@ def test_conversations_of_another_shape_are_bad_rows(tmp_path, suffix):
     assert not any(f"row {row}," in message for row in (0, 8, 9))
 
 
-def test_one_chat_holds_question_and_trace():
+def test_one_chat_has_question_and_demonstration():
     assert read_chat([SYSTEM, USER, REPLY]) == Chat("1 + 1?", "Think first.", REPLY["content"])
     assert read_chat([{"role": "system", "content": " "}, USER]).system is None
 
 
-def test_pictures_of_chats_are_counted(tmp_path, png):
+def test_placeholders_of_chats_are_counted(tmp_path, png):
     def row(question):
-        picture = {"bytes": png(), "path": None}
-        return {"problem": [{"role": "user", "content": question}], "answer": "1", "images": [picture]}
+        image = {"bytes": png(), "path": None}
+        return {"problem": [{"role": "user", "content": question}], "answer": "1", "images": [image]}
 
     assert load_problems(write(tmp_path / "a.parquet", [row("<image>x?")]))[0].question == "<image>x?"
-    refused(write(tmp_path / "b.parquet", [row("x?")]), "row 0, problem", "has no <image>, but 'images' has 1 picture")
+    refused(write(tmp_path / "b.parquet", [row("x?")]), "row 0, problem", "has no <image>, but 'images' has 1 image")
 
 
 def test_the_system_message_reaches_the_chat_template(processor):
@@ -143,7 +143,7 @@ def test_the_system_message_reaches_the_chat_template(processor):
     with_system = Problem("a:0", "1 + 1?", "2", system="Think first.")
     user = "<|im_start|>user\n1 + 1?<|im_end|>\n<|im_start|>assistant\n"
     assert encoder.encode(bare).text == user
-    # The same row with another system message is another prompt, cache or not.
+    # The cache tells rows with different system messages apart.
     assert encoder.encode(with_system).text == f"<|im_start|>system\nThink first.<|im_end|>\n{user}"
     text_only = PromptEncoder(None, processor.tokenizer)
     assert text_only.render(with_system) == encoder.render(with_system)
@@ -151,7 +151,7 @@ def test_the_system_message_reaches_the_chat_template(processor):
     assert text_only.render(with_system) == "Think first.\n\n1 + 1?\n" and text_only.render(bare) == "1 + 1?\n"
 
 
-def test_columns_by_dotted_keys():
+def test_dotted_keys_lead_into_nested_columns():
     rows = [{"a": {"b": {"c": 1}, "d": "x"}, "a.d": "flat"}, {"a": None, "a.d": None}]
     table = pa.Table.from_pylist(rows)
     assert column_names(table.schema) == ["a", "a.d", "a.b", "a.b.c", "a.d"]
@@ -162,20 +162,20 @@ def test_columns_by_dotted_keys():
         assert [value_at(row, key) for key in keys] == [picked.to_pylist()[index].get(key) for key in keys]
 
 
-def test_gsm8ks_answers_follow_the_signs(tmp_path):
+def test_answers_of_gsm8k_follow_the_signs(tmp_path):
     solutions = ["48/2 = <<48/2=24>>24\n#### 24", "so\n#### 1,080 \n", "####-3", "a #### 1\n#### $5"]
     rows = [{"question": "?", "answer": solution} for solution in solutions]
     problems = load_problems(write(tmp_path / "a.jsonl", rows), prompt_key="question", demonstration_key="answer")
     assert [problem.answer for problem in problems] == ["24", "1,080", "-3", "$5"]
     assert [problem.extra for problem in problems] == [{"answer": solution} for solution in solutions]
-    # One row in another form, and the column means what it says.
+    # If one row has another format, answers are unchanged.
     rows.append({"question": "?", "answer": "#### 5\nend"})
     problems = load_problems(write(tmp_path / "b.jsonl", rows), prompt_key="question")
-    assert [problem.answer for problem in problems] == [row["answer"] for row in rows] and problems.plain
+    assert [problem.answer for problem in problems] == [row["answer"] for row in rows] and problems.matches_file
 
 
 @pytest.mark.parametrize("text", ["", "5", "#### ", "####\n5", "a #### 5", "#### 5\nmore", "\n\n"])
-def test_what_is_no_solution(text):
+def test_other_texts_are_not_solutions(text):
     assert split_solution(text) is None
     assert not are_solutions(pa.chunked_array([[text]]))
     assert not are_solutions(pa.chunked_array([["#### 1"], [text]]))
@@ -183,7 +183,7 @@ def test_what_is_no_solution(text):
     assert not are_solutions(pa.chunked_array([[None]], pa.string()))
 
 
-def test_gsm8k_as_it_is(shared_data):
+def test_the_files_of_gsm8k_load(shared_data):
     sizes = {"math_train/gsm8k_train.jsonl": 7473, "math_eval/gsm8k.jsonl": 1319}
     for name, size in sizes.items():
         problems = load_problems(str(shared_data / name), prompt_key="question")

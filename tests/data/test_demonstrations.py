@@ -1,4 +1,4 @@
-"""Expert traces as text and as tokens, in every format, on real sets, and what is said of those that can't be used."""
+"""Demonstrations as text and as tokens, in every format, on real data sets, and errors of unusable ones."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def real_tokenizer(shared_data):
         ("#### 72", "The answer is \\boxed{72}."),
         ("It is 2", "It is 2"),
         ("a <<b>>", "a <<b>>"),
-        # A heading in a trace with an answer of its own is no final answer.
+        # A heading in a demonstration with a boxed answer is not a final answer.
         ("So \\boxed{2}.\n#### Done", "So \\boxed{2}.\n#### Done"),
         ([{"role": "assistant", "content": "<think>\na\n</think>\nb"}], "<think>\na\n</think>\nb"),
         ([{"content": "?", "role": "user"}, {"content": BOXED, "role": "assistant"}], BOXED),
@@ -75,11 +75,11 @@ def real_tokenizer(shared_data):
         (None, None),
     ],
 )
-def test_every_format_as_text(value, expected):
+def test_every_format_becomes_text(value, expected):
     assert demonstration_text(problem(value), "trace") == expected
 
 
-def test_nested_columns_and_missing_ones():
+def test_nested_and_missing_columns():
     nested = Problem("a", "?", "2", extra={"a": {"b": BOXED}, "a.c": "flat"})
     assert demonstration_text(nested, "a.b") == BOXED and demonstration_text(nested, "a.c") == "flat"
     assert (
@@ -91,9 +91,9 @@ def test_nested_columns_and_missing_ones():
 
 
 @pytest.mark.parametrize("value", [["two", "pieces"], ["line_addition(1,AB,BC)", "so x"], 7, {"b": 1}, [["a"]]])
-def test_values_of_another_kind(value):
+def test_values_of_other_types_are_errors(value):
     with pytest.raises(
-        DemonstrationError, match=r"set.parquet, row 0, trace: holds \w+ .*expected text, chat messages"
+        DemonstrationError, match=r"set.parquet, row 0, trace: expected text, chat messages .*, got \w+"
     ) as error:
         demonstration_text(problem(value), "trace")
     assert error.value.reason == UNREADABLE
@@ -120,16 +120,16 @@ def test_values_of_another_kind(value):
         ),
     ],
 )
-def test_theorems_in_words(call, words):
+def test_a_theorem_call_becomes_a_sentence(call, words):
     assert theorem_step(call) == words
 
 
-def test_a_trace_is_the_response_that_the_policy_would_have_written(tokenizer):
+def test_a_demonstration_is_encoded_like_a_response_of_the_policy(tokenizer):
     encoder = DemonstrationEncoder(tokenizer, eos_id=tokenizer.eos_token_id)
     ids = encoder.encode(problem(BOXED))
-    assert ids.dtype == torch.int64 and ids.shape == (len(BOXED) + 1,)  # a token is a byte
+    assert ids.dtype == torch.int64 and ids.shape == (len(BOXED) + 1,)  # one token per byte
     assert tokenizer.decode(ids[:-1]) == BOXED and ids[-1] == tokenizer.eos_token_id
-    # Behind a prompt it is what the chat template makes of the whole conversation.
+    # After a prompt it equals the whole conversation in the chat template.
     chat = [{"role": "user", "content": "1 + 1?"}]
     prompt = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     whole = tokenizer.apply_chat_template([*chat, {"role": "assistant", "content": BOXED}], tokenize=False)
@@ -137,8 +137,8 @@ def test_a_trace_is_the_response_that_the_policy_would_have_written(tokenizer):
     assert tokenizer(prompt, add_special_tokens=False)["input_ids"] + ids.tolist() == expected
 
 
-def test_a_tokenizer_that_adds_a_beginning_adds_none_here(tokenizer):
-    class Beginning:
+def test_no_begin_of_text_token_is_added(tokenizer):
+    class AddsBeginOfText:
         added_tokens_decoder = tokenizer.added_tokens_decoder
         all_special_ids = tokenizer.all_special_ids
         get_vocab = tokenizer.get_vocab
@@ -147,7 +147,7 @@ def test_a_tokenizer_that_adds_a_beginning_adds_none_here(tokenizer):
             ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
             return {"input_ids": [[tokenizer.pad_token_id, *row] if add_special_tokens else row for row in ids]}
 
-    encoded = [DemonstrationEncoder(kind, 7).encode(problem(BOXED)) for kind in (tokenizer, Beginning())]
+    encoded = [DemonstrationEncoder(kind, 7).encode(problem(BOXED)) for kind in (tokenizer, AddsBeginOfText())]
     assert torch.equal(*encoded)
 
 
@@ -157,7 +157,7 @@ def unusable(tokenizer, value, **options) -> DemonstrationError:
     return error.value
 
 
-def test_what_can_not_be_used_says_why(tokenizer):
+def test_an_unusable_demonstration_has_its_reason(tokenizer):
     assert unusable(tokenizer, None).reason == MISSING
     assert unusable(tokenizer, ["a", "b"]).reason == UNREADABLE
     for text in ("It is 2.", "\\boxed{2", "So \\boxed{}."):
@@ -174,7 +174,7 @@ def test_what_can_not_be_used_says_why(tokenizer):
         DemonstrationEncoder(tokenizer, 1).encode(problem(BOXED, key=None))
 
 
-def test_tokens_that_are_added_but_the_policy_writes(real_tokenizer):
+def test_added_tokens_that_a_policy_writes_are_allowed(real_tokenizer):
     encoder = DemonstrationEncoder(real_tokenizer, real_tokenizer.eos_token_id)
     ids = encoder.encode(problem(f"<tool_call>{BOXED}</tool_call>"))
     assert real_tokenizer.convert_tokens_to_ids("<tool_call>") == ids[0]
@@ -183,11 +183,11 @@ def test_tokens_that_are_added_but_the_policy_writes(real_tokenizer):
     plain_looking = AutoTokenizer.from_pretrained(real_tokenizer.name_or_path, extra_special_tokens={"stop": "[STOP]"})
     assert unusable(plain_looking, BOXED + "[STOP]").reason == RESERVED
     assert encoder.encode(problem(BOXED + "[STOP]"))[-1] == real_tokenizer.eos_token_id
-    # Spelt in another way the same letters are text.
+    # Other spellings are text.
     assert encoder.encode(problem(BOXED + "<| im_end |>"))[-1] == real_tokenizer.eos_token_id
 
 
-def test_a_prompt_that_opens_the_thought_is_not_repeated(tokenizer):
+def test_the_opening_of_the_prompt_is_not_repeated(tokenizer):
     opening = answer_opening("<|im_start|>assistant\n<think>\n")
     assert opening == "<think>\n" and answer_opening("<think></think>\n") == answer_opening("assistant\n") == ""
     encoder = DemonstrationEncoder(tokenizer, 1, opening=opening)
@@ -209,7 +209,7 @@ def test_usable_demonstrations_are_those_that_encode(tokenizer, batch_size):
     encoder = DemonstrationEncoder(tokenizer, tokenizer.eos_token_id, max_tokens=len(BOXED) + 60)
     found = usable_demonstrations(problems, encoder, batch_size=batch_size)
     kept, counts = [], dict.fromkeys(REASONS, 0)
-    for index, one in enumerate(problems):  # one at a time, the naive way
+    for index, one in enumerate(problems):  # naive reference: one at a time
         try:
             encoder.encode(one)
             kept.append(index)
@@ -220,7 +220,7 @@ def test_usable_demonstrations_are_those_that_encode(tokenizer, batch_size):
     assert str(found).startswith("9 usable demonstrations, 15 not (3 missing, ") and "3 too long" in str(found)
 
 
-def test_errors_count_the_rows_and_show_the_first(tokenizer):
+def test_an_error_counts_the_rows_and_lists_the_first(tokenizer):
     problems = [problem(trace, row=row + 7) for row, trace in enumerate(TRACES * 3)]
     encoder = DemonstrationEncoder(tokenizer, tokenizer.eos_token_id, max_tokens=len(BOXED) + 60)
     with pytest.raises(UserError) as error:
@@ -229,7 +229,7 @@ def test_errors_count_the_rows_and_show_the_first(tokenizer):
     assert "9 usable demonstrations, 15 not (3 missing" in message and "15 of 24 rows can't be used" in message
     assert "set.parquet, row 8, trace: has no worked solution" in message and message.endswith("and 7 more")
     assert usable_demonstrations(problems[:1], encoder, "error").kept == [0]
-    # Nothing to learn from is an error whatever was asked for.
+    # It is an error if no demonstration is usable, whatever the setting.
     with pytest.raises(
         UserError, match=r"demonstrations: 0 usable demonstrations, 2 not \(1 missing, 1 without a boxed answer\)"
     ):
@@ -250,7 +250,7 @@ def test_generated_geometry_has_usable_demonstrations(tokenizer):
         )
 
 
-def test_gsm8ks_traces_end_in_the_answer(shared_data, real_tokenizer):
+def test_demonstrations_of_gsm8k_end_in_the_answer(shared_data, real_tokenizer):
     path = str(shared_data / "math_train" / "gsm8k_train.jsonl")
     problems = load_problems(path, "question", demonstration_key="answer")[:400]
     encoder = DemonstrationEncoder(real_tokenizer, real_tokenizer.eos_token_id, max_tokens=512)
@@ -262,7 +262,7 @@ def test_gsm8ks_traces_end_in_the_answer(shared_data, real_tokenizer):
         assert len(text.split("\n")) == len(one.extra["answer"].strip().split("\n"))
 
 
-def test_geometry3ks_theorems_end_in_the_answer(shared_data, real_tokenizer):
+def test_demonstrations_of_geometry3k_end_in_the_answer(shared_data, real_tokenizer):
     problems = load_problems(f"{shared_data / 'geometry3k'}@validation", demonstration_key="theorems")
     encoder = DemonstrationEncoder(real_tokenizer, real_tokenizer.eos_token_id, max_tokens=512)
     found = usable_demonstrations(problems, encoder)
@@ -279,7 +279,7 @@ def test_geometry3ks_theorems_end_in_the_answer(shared_data, real_tokenizer):
         ("geometry3k/train.parquet", "problem", "theorems", 128, 1815, 98, 101),
     ],
 )
-def test_how_many_traces_of_real_training_sets_are_usable(
+def test_number_of_usable_demonstrations_in_real_training_sets(
     shared_data, real_tokenizer, name, prompt_key, demonstration_key, limit, usable, missing, long
 ):
     problems = load_problems(str(shared_data / name), prompt_key, demonstration_key=demonstration_key)
@@ -290,7 +290,7 @@ def test_how_many_traces_of_real_training_sets_are_usable(
     assert (len(found.kept), found.counts) == (usable, expected)
 
 
-def test_traces_bring_nothing_of_pictures():
+def test_demonstrations_import_no_image_library():
     names = ("PIL", "torchvision", "echorl_vl.data.images")
     script = f"import sys, echorl_vl.data.demonstrations; print([name for name in {names} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

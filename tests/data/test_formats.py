@@ -1,4 +1,4 @@
-"""Data as people have them: saved folders, chats of parts, ShareGPT and LLaVA, lists and patterns of files, URLs."""
+"""Data sets in common forms: saved folders, chats with parts, ShareGPT and LLaVA, lists and patterns of files, URLs."""
 
 from __future__ import annotations
 
@@ -44,24 +44,24 @@ def refused(spec, *words, **options) -> str:
 # --- folders of `datasets.save_to_disk` ---
 
 
-def test_saved_sets_and_their_splits(tmp_path, png):
-    picture = {"bytes": png(), "path": None}
-    rows = [{"problem": f"<image>{n}?", "answer": str(n), "images": [picture]} for n in range(4)]
+def test_saved_data_sets_and_splits(tmp_path, png):
+    image = {"bytes": png(), "path": None}
+    rows = [{"problem": f"<image>{n}?", "answer": str(n), "images": [image]} for n in range(4)]
     features = datasets.Features(
         problem=datasets.Value("string"), answer=datasets.Value("string"), images=[datasets.Image()]
     )
     whole = datasets.Dataset.from_list(rows, features=features)
-    whole.select([3, 1]).save_to_disk(str(tmp_path / "one"))  # a selection keeps a table of indices
+    whole.select([3, 1]).save_to_disk(str(tmp_path / "one"))  # a selection has a table of indices
     problems = load_problems(str(tmp_path / "one"))
     assert [(p.answer, p.images) for p in problems] == [("3", (png(),)), ("1", (png(),))]
-    assert problems[1].where == f"{tmp_path / 'one'}@train, row 1" and not problems.plain
+    assert problems[1].where == f"{tmp_path / 'one'}@train, row 1" and not problems.matches_file
     splits = datasets.DatasetDict(train=whole, validation=whole.select([2]))
     splits.save_to_disk(str(tmp_path / "both"))
     assert len(load_problems(str(tmp_path / "both"))) == 4
     for name in ("validation", "val", "dev"):
         assert [p.answer for p in load_problems(f"{tmp_path / 'both'}@{name}")] == ["2"]
     refused(f"{tmp_path / 'both'}@test", "no split 'test'", "train, validation")
-    refused(f"{tmp_path / 'one'}@test", "all one split")
+    refused(f"{tmp_path / 'one'}@test", "has one split")
     next((tmp_path / "one").glob("*.arrow")).write_bytes(b"torn")
     refused(tmp_path / "one", tmp_path / "one", "can't be read")
 
@@ -69,12 +69,12 @@ def test_saved_sets_and_their_splits(tmp_path, png):
 # --- chats ---
 
 
-def parts(picture: dict | None, text: str = "How tall?") -> list[dict]:
-    return [*([picture] if picture else []), {"type": "text", "text": text}]
+def parts(image: dict | None, text: str = "How tall?") -> list[dict]:
+    return [*([image] if image else []), {"type": "text", "text": text}]
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
         {"type": "image_url", "image_url": {"url": "pics/a.png"}},
         {"type": "image_url", "image_url": "pics/a.png"},
@@ -85,9 +85,9 @@ def parts(picture: dict | None, text: str = "How tall?") -> list[dict]:
     ],
 )
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
-def test_chats_that_bring_their_pictures(folder, picture, suffix):
+def test_chats_that_contain_images(folder, image, suffix):
     chat = [
-        {"role": "user", "content": parts(picture)},
+        {"role": "user", "content": parts(image)},
         {"role": "assistant", "content": [{"type": "text", "text": "7"}]},
     ]
     path = folder / f"set{suffix}"
@@ -99,8 +99,8 @@ def test_chats_that_bring_their_pictures(folder, picture, suffix):
     assert (problem.question, problem.answer, problem.images) == ("<image>How tall?", "7", ("pics/a.png",))
 
 
-def test_text_for_the_system_beside_parts_for_the_user(folder):
-    """Arrow takes no column in which content is now text and now a list."""
+def test_a_system_message_of_text_and_a_user_message_of_parts(folder):
+    """An Arrow column can't have both text and lists as content."""
     chats = [
         [{"role": "system", "content": "Be careful."}, {"role": "user", "content": parts({"type": "image"})}],
         [{"role": "user", "content": "Plain?"}],
@@ -122,7 +122,7 @@ def test_parts_in_a_parquet_file_with_bytes(folder, png):
     pq.write_table(pa.Table.from_pylist([row(brought, None)]), folder / "b.parquet")
     assert load_problems(str(folder / "b.parquet"), "prompt")[0].images == (png(),)
     pq.write_table(pa.Table.from_pylist([row(brought, [{"bytes": png(), "path": None}])]), folder / "c.parquet")
-    refused(folder / "c.parquet", "row 0, prompt", "expected one of the two", prompt_key="prompt")
+    refused(folder / "c.parquet", "row 0, prompt", "expected them in one place", prompt_key="prompt")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_parts_in_a_parquet_file_with_bytes(folder, png):
         ("?", None),
     ],
 )
-def test_chats_that_can_not_be_read_are_bad_rows(folder, messages, words):
+def test_invalid_chats_are_bad_rows(folder, messages, words):
     path = lines(folder / "set.jsonl", {"prompt": "1 + 1?", "answer": "2"}, {"prompt": messages, "answer": "2"})
     if words is None:
         assert len(load_problems(path, "prompt")) == 2
@@ -153,7 +153,7 @@ def test_chats_that_can_not_be_read_are_bad_rows(folder, messages, words):
     assert len(load_problems(path, "prompt", bad_rows="drop")) == 1
 
 
-def test_sharegpt_and_llava(folder):
+def test_sharegpt_and_llava_formats(folder):
     rows = [
         {"id": "0", "image": "pics/a.png", "conversations": [
             {"from": "human", "value": "<image>\nHow tall?"}, {"from": "gpt", "value": "7"}]},
@@ -191,34 +191,34 @@ def test_lists_commas_and_patterns_of_mixed_formats(tmp_path, monkeypatch):
     lines(tmp_path / "folder" / "val.jsonl", {**TEXT, "answer": "7"})
     spec = [a, str(tmp_path / "c.parquet"), "d.csv", "e.jsonl.gz", "saved", "folder@validation"]
     found = load_problems(spec)
-    assert [p.answer for p in found] == ["2", "4", "05", "6", "2", "7"] and not found.plain
+    assert [p.answer for p in found] == ["2", "4", "05", "6", "2", "7"] and not found.matches_file
     assert [p.uid for p in load_problems(",".join(spec))] == [p.uid for p in found]
     assert [p.uid for p in load_problems("*.jsonl")] == ["a.jsonl:0", "b.jsonl:0"]
     assert [p.uid for p in load_problems(f"{tmp_path}/**/v*.jsonl")] == [f"{tmp_path}/folder/val.jsonl:0"]
     assert [p.uid for p in load_problems(["*.jsonl@train", "d.csv"])] == ["a.jsonl:0", "b.jsonl:0", "d.csv:0"]
-    refused([a, "d.csv", a], a, "given twice")
+    refused([a, "d.csv", a], a, "listed twice")
     refused("*.parquetx", "*.parquetx", "no file matches")
     refused([a, str(tmp_path / "gone.jsonl")], "gone.jsonl: no such file")
     lines(tmp_path / "b.jsonl", TEXT, {"problem": "?", "answer": ""})
     refused([a, b, "d.csv"], "1 of 4 rows", f"{b}, row 1, answer: is empty")
-    refused([], "no data set given")
+    refused([], "no data set: set")
     odd = lines(tmp_path / "x,y.jsonl", TEXT)
     assert len(load_problems(odd)) == 1
 
 
-def test_one_part_with_other_columns_is_named(tmp_path):
+def test_the_file_with_other_columns_is_named(tmp_path):
     a, b = lines(tmp_path / "a.jsonl", TEXT), lines(tmp_path / "b.jsonl", {"question": "?", "answer": "1"})
     refused([a, b], f"{b}: no column 'problem'", "data.prompt_key=question")
 
 
-# --- what is not supported ---
+# --- URLs ---
 
 
 @pytest.mark.parametrize("url", ["https://example.org/a.png", "s3://bucket/a.png", "data:image/png;base64,aGk="])
 def test_urls_are_unsupported(tmp_path, url):
     for images in ([url], url):
         path = lines(tmp_path / "set.jsonl", {"problem": "<image>?", "answer": "1", "images": images})
-        assert "does not exist" not in refused(path, "row 0, images", "unsupported", "save the picture to a file")
+        assert "does not exist" not in refused(path, "row 0, images", "unsupported", "save the image to a file")
     chat = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
     refused(lines(tmp_path / "chat.jsonl", {"problem": chat, "answer": "1"}), "row 0, images", "unsupported")
     assert "no such file" not in refused(url, "unsupported", "download the file")
@@ -228,7 +228,7 @@ def test_urls_are_unsupported(tmp_path, url):
 
 
 def test_every_sample_row_of_the_documentation_loads(folder):
-    """Blocks of docs/data.md: a comment with the file's name and the keys, then the file."""
+    """A block of docs/data.md has a comment with the name and keys of a file, then the file."""
     blocks = re.findall(r"```(?:json|csv)\n(.*?)```", DOCS.read_text(), re.DOTALL)
     names = []
     for block in blocks:
@@ -247,10 +247,10 @@ def test_every_sample_row_of_the_documentation_loads(folder):
         assert next(csv.reader(file)) == ["problem", "answer", "images"]
 
 
-def test_the_shared_cases(shared_data):
+def test_the_cases_of_past_failures(shared_data):
     data = shared_data.parent / "cases" / "data"
     if not data.is_dir():
-        pytest.skip("the data that failed are not beside this checkout (../shared/cases)")
+        pytest.skip("the data of past failures (../shared/cases) is missing")
 
     def answers(name, *keys):
         return [(p.answer, len(p.images)) for p in load_problems(str(data / name), *keys)]

@@ -1,4 +1,4 @@
-"""Templates that never end, take all memory or raise anything: an error that names them, within a bound of time."""
+"""Templates that never end, use all memory or raise: each gives an error that names it, in bounded time."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from transformers import AutoTokenizer
 from echorl_vl.data import template_trial, templates
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.data.templates import bounded, load_format_prompt
-from echorl_vl.data.time_limit import TookTooLong, time_limit
+from echorl_vl.data.time_limit import TimeLimitExceeded, time_limit
 from echorl_vl.errors import UserError
 from echorl_vl.types import Problem
 
 DOUBLING = "{% set n = namespace(x='a') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}"
-BOMBS = {
+HOSTILE = {
     "include": ("{% include '/etc/passwd' %}", "fails"),
     "product": ("{{ 'a' * (10 ** 11) }}", "memory"),
     "power": ("{{ 10 ** (10 ** 10) }}", "takes more than"),
@@ -49,22 +49,22 @@ def refused(action, *words) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.timeout(60)
-def test_a_format_prompt_that_is_a_bomb(tmp_path, name):
-    text, words = BOMBS[name]
-    path = tmp_path / "bomb.jinja"
+def test_a_hostile_format_prompt_is_an_error(tmp_path, name):
+    text, words = HOSTILE[name]
+    path = tmp_path / "hostile.jinja"
     path.write_text(text + "{{ content }}")
     refused(lambda: load_format_prompt(path), path, "data.format_prompt", words)
 
 
-@pytest.mark.parametrize("name", [name for name in BOMBS if name not in ("long", "filter")])
+@pytest.mark.parametrize("name", [name for name in HOSTILE if name not in ("long", "filter")])
 @pytest.mark.timeout(60)
-def test_a_chat_template_that_is_a_bomb(tokenizer, tmp_path, name):
-    """The model's own and one that overrides it: what takes too long or too much is refused before a row is read."""
-    text, words = BOMBS[name]
+def test_a_hostile_chat_template_is_an_error(tokenizer, tmp_path, name):
+    """Both the model's template and one that overrides it; a limit is checked before any row is read."""
+    text, words = HOSTILE[name]
     words = {"include": "TypeError", "deep source": "fails"}.get(name, words)
-    path = tmp_path / "bomb.jinja"
+    path = tmp_path / "hostile.jinja"
     path.write_text(text + "{{ messages[0].content }}")
 
     def encode(**options):
@@ -79,7 +79,7 @@ def test_a_chat_template_that_is_a_bomb(tokenizer, tmp_path, name):
 
 
 @pytest.mark.timeout(60)
-def test_a_template_that_never_ends_for_one_question_only(tmp_path):
+def test_a_template_that_never_ends_for_one_question(tmp_path):
     path = tmp_path / "slow.jinja"
     loops = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
     path.write_text("{% if content == 'slow' %}" + loops + "{% endif %}{{ content }}")
@@ -93,17 +93,17 @@ def test_a_template_that_never_ends_for_one_question_only(tmp_path):
     assert found and render("quick") == "quick"
 
 
-def test_the_time_limit_is_gone_after_its_block():
+def test_the_time_limit_ends_with_its_block():
     for _ in range(200):
         with time_limit(0.001):
             pass
-    with pytest.raises(TookTooLong), time_limit(0.1):
+    with pytest.raises(TimeLimitExceeded), time_limit(0.1):
         while True:
             pass
     assert bounded("x", lambda: "y") == "y"
 
 
-def test_usual_templates_pass(tokenizer, tmp_path):
+def test_common_template_features_are_allowed(tokenizer, tmp_path):
     path = tmp_path / "usual.jinja"
     tags = "{% generation %}{{ messages[0].content }}{% endgeneration %}", "{% for i in 'ab' %}{% break %}{% endfor %}"
     path.write_text("".join(tags))
@@ -111,9 +111,9 @@ def test_usual_templates_pass(tokenizer, tmp_path):
     assert encoder.render(Problem("set.jsonl:3", "1 + 1?", "2")) == "1 + 1?"
 
 
-def test_the_shared_cases(shared_data, tmp_path):
+def test_the_cases_of_past_failures(shared_data, tmp_path):
     cases = sorted((shared_data.parent / "cases" / "faults" / "templates").glob("*.jinja"))
     if not cases:
-        pytest.skip("the templates that failed are not beside this checkout (../shared/cases)")
+        pytest.skip("the templates of past failures (../shared/cases) are missing")
     for path in cases:
         refused(lambda path=path: load_format_prompt(path), path)

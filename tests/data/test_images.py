@@ -1,4 +1,4 @@
-"""Pictures of every kind that data sets hold: converted right, or refused with file, row and field."""
+"""Images of all formats and modes in data sets: converted correctly, or an error with file, row and field."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def png_chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size, with next to nothing behind it."""
+    """A PNG with a size in its header and almost no data."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     body = zlib.compress(b"\0" * 64)
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", body) + png_chunk(b"IEND", b"")
 
 
 def images(min_pixels: int, max_pixels: int) -> ProblemImages:
-    """For a processor with the patches of Qwen2.5-VL."""
+    """ProblemImages for a processor with the patches of Qwen2.5-VL."""
     processor = SimpleNamespace(patch_size=14, merge_size=2, min_pixels=3136, max_pixels=10**6)
     return ProblemImages(MergedPatches(SimpleNamespace(image_processor=processor), min_pixels, max_pixels))
 
@@ -55,7 +55,7 @@ def refused(source, *words) -> str:
     return message
 
 
-def test_bytes_paths_and_pictures_are_the_same_picture(tmp_path, png):
+def test_bytes_paths_and_pil_images_are_decoded_alike(tmp_path, png):
     data = png(color=(10, 200, 30))
     (tmp_path / "a.png").write_bytes(data)
     opened = Image.open(tmp_path / "a.png")
@@ -65,19 +65,19 @@ def test_bytes_paths_and_pictures_are_the_same_picture(tmp_path, png):
         assert image_size(source, WHERE) == (30, 20)
 
 
-def test_a_missing_picture_names_its_file(tmp_path):
+def test_a_missing_or_invalid_source_is_named(tmp_path):
     refused(str(tmp_path / "gone.png"), "gone.png does not exist", str(tmp_path))
     refused(str(tmp_path), "is a folder")
     refused("x" * 5000, "does not exist")
     refused(b"", "0 bytes")
-    refused(12, "found int")
+    refused(12, "got int")
     refused("https://example.org/a.png", "a URL, which is unsupported")
     refused("data:image/png;base64,aGk=", "a data URI, which is unsupported")
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns, too
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
-def test_a_truncated_picture_is_refused_at_any_length(format):
+def test_a_truncated_image_is_an_error_at_any_length(format):
     noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
     data = encoded(Image.fromarray(noise), format)
     assert open_image(data, WHERE).size == (40, 40)
@@ -85,26 +85,26 @@ def test_a_truncated_picture_is_refused_at_any_length(format):
         refused(data[: int(len(data) * share)])
 
 
-def test_what_is_no_picture_is_refused(tmp_path):
-    refused(b"<html>not found</html>", "22 bytes", "not a picture")
+def test_other_files_are_errors(tmp_path):
+    refused(b"<html>not found</html>", "22 bytes", "not a readable image")
     (tmp_path / "a.png").write_text("version https://git-lfs.github.com/spec/v1")
-    refused(str(tmp_path / "a.png"), "a.png", "not a picture")
-    # Pillow starts another program for PostScript; a data set must not make it.
-    refused(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n", "not a picture")
+    refused(str(tmp_path / "a.png"), "a.png", "not a readable image")
+    # Pillow would start another program for PostScript.
+    refused(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n", "not a readable image")
 
 
-def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch):
-    Image.init()  # some of Pillow's plugins draw when they are imported
+def test_a_decompression_bomb_is_rejected_before_decoding(monkeypatch):
+    Image.init()  # some of Pillow's plugins draw when imported
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
     refused(png_header(8192, 8193), str(8192 * 8193), str(MAX_SOURCE_PIXELS))
-    # Pillow only warns of the next one, and refuses the last by itself.
+    # Pillow itself only warns of the next image, and rejects the last.
     refused(png_header(10_000, 10_000), "100000000 pixels")
     refused(png_header(60_000, 60_000), "too large")
     with pytest.raises(UserError, match="100000000 pixels"):
         image_size(png_header(10_000, 10_000), WHERE)
 
 
-def test_zero_size_and_extreme_ratios_are_refused(png):
+def test_zero_size_and_extreme_ratios_are_errors(png):
     refused(png_header(0, 5))
     refused(Image.new("RGB", (0, 5)), "0 x 5", "no area")
     refused(png(402, 2), "402 x 2", "200 times")
@@ -133,7 +133,7 @@ def test_alpha_is_composited_on_white():
     assert np.allclose(pixel(Image.new("RGBA", (1, 1), (0, 0, 0, 51))), 204, atol=1)
     assert np.allclose(pixel(Image.new("LA", (1, 1), (0, 51))), 204, atol=1)
     assert open_image(Image.new("RGBa", (1, 1), (0, 0, 0, 0)), WHERE).getpixel((0, 0)) == (255, 255, 255)
-    # A colour declared transparent in the header of a picture without alpha.
+    # A colour that the header of an image without alpha declares transparent.
     data = encoded(Image.new("RGB", (1, 1), (0, 0, 0)), transparency=(0, 0, 0))
     assert open_image(data, WHERE).getpixel((0, 0)) == (255, 255, 255)
 
@@ -181,8 +181,8 @@ def test_exif_orientation_is_applied(orientation):
     assert (image.getpixel((1, 4)), image.getpixel((14, 4))) == ((255, 0, 0), (255, 255, 255))
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns, too
-def test_broken_exif_does_not_cost_the_picture():
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow
+def test_broken_exif_is_ignored():
     data = encoded(Image.new("RGB", (16, 8), "red"), exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
     assert open_image(data, WHERE).size == (16, 8)
 
@@ -192,7 +192,7 @@ def test_broken_exif_does_not_cost_the_picture():
 def test_sizes_and_pixels_are_those_of_qwen_vl_utils(size, limits):
     noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     image = Image.fromarray(noise)
-    # Its argument for the patches has had two names in the supported range.
+    # Supported versions have different names for the argument.
     patch = {"image_patch_size": 14} if "image_patch_size" in inspect.signature(fetch_image).parameters else {}
     expected = fetch_image({"image": image, "min_pixels": limits[0], "max_pixels": limits[1]}, **patch)
     [fitted] = images(*limits).fit(Problem("train.parquet:7", "", "", (image,)))
@@ -201,11 +201,11 @@ def test_sizes_and_pixels_are_those_of_qwen_vl_utils(size, limits):
     assert target_size(*size[::-1], 28, *limits) == fitted.size[::-1]
 
 
-def test_the_longest_image_is_that_of_qwen_vl_utils():
+def test_the_largest_ratio_is_that_of_qwen_vl_utils():
     assert MAX_RATIO == vision_process.MAX_RATIO
 
 
-def test_limits_that_leave_nothing_are_errors():
+def test_limits_that_allow_no_size_are_errors():
     with pytest.raises(UserError, match=r"expected data.min_pixels <= data.max_pixels, got 5 and 4"):
         images(5, 4)
     flat = Problem("train.parquet:7", "", "", (Image.new("RGB", (3000, 20)),))

@@ -1,4 +1,4 @@
-"""Rows of JSON that are damaged or odd: an error that names file, row and key, or the one reading that is left."""
+"""Invalid or unusual JSON rows give an error with file, row and key, or have one unambiguous reading."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ BAD = {
     "infinity": ('{"problem": "a", "answer": -Infinity}', "answer", "text or a number, got float -inf"),
     "deep": ('{"problem": "a", "answer": "1", "x": ' + DEEP + "}", "x", "nested too deeply; expected at most 60"),
     "deeper": ('{"problem": "a", "answer": "1", "x": ' + DEEPER + "}", "x", "nested too deeply"),
-    "a key twice": ('{"problem": "a", "answer": "1", "answer": "2"}', "answer", "twice"),
-    "a key twice inside": ('{"problem": "a", "answer": "1", "x": [{"k": 1, "k": 1}]}', "x", "the key 'k' twice"),
+    "a key twice": ('{"problem": "a", "answer": "1", "answer": "2"}', "answer", "duplicate key"),
+    "a key twice inside": ('{"problem": "a", "answer": "1", "x": [{"k": 1, "k": 1}]}', "x", "a duplicate key 'k'"),
     "half a line": ('{"problem": "a", "ans', "line 2", "not JSON"),
     "no object": ("[1, 2]", "", "expected an object"),
     "text for an object": ('"problem"', "", "expected an object"),
     "an answer of objects": ('{"problem": "a", "answer": {"x": 1}}', "answer", "got dict"),
-    "pictures that are numbers": ('{"problem": "<image>", "answer": "1", "images": [3]}', "images", "expected paths"),
-    "pictures that are objects": (
+    "images that are numbers": ('{"problem": "<image>", "answer": "1", "images": [3]}', "images", "expected paths"),
+    "images that are objects": (
         '{"problem": "<image>", "answer": "1", "images": [{"bytes": "aGk="}]}',
         "images",
         "expected paths",
@@ -49,7 +49,7 @@ def refused(spec, *words, **options) -> str:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_row_is_named_with_its_key_or_left_out(tmp_path, name):
+def test_a_bad_row_is_named_or_left_out(tmp_path, name):
     line, key, words = BAD[name]
     path = tmp_path / "set.jsonl"
     path.write_text("\n".join([GOOD, line, GOOD]))
@@ -60,18 +60,18 @@ def test_a_bad_row_is_named_with_its_key_or_left_out(tmp_path, name):
     assert [problem.uid for problem in problems] == [f"{path}:0", f"{path}:2"]
     assert len(notes) == 1 and "left out 1 of 3 rows" in notes[0] and place in notes[0]
     path.write_text(line)
-    assert "1 of 1 rows" in refused(path, words, bad_rows="drop")  # nothing would be left
+    assert "1 of 1 rows" in refused(path, words, bad_rows="drop")  # no row is left
 
 
 @pytest.mark.parametrize("name", [name for name in BAD if name not in ("half a line", "deeper")])
-def test_the_same_in_a_list_of_objects(tmp_path, name):
+def test_a_bad_row_of_a_list_is_named(tmp_path, name):
     line, key, words = BAD[name]
     path = tmp_path / "set.json"
     path.write_text(f"[{GOOD}, {line}]")
     refused(path, f"{path}, row 1", key, words)
 
 
-def test_a_list_that_is_nested_too_deeply_or_not_utf8(tmp_path):
+def test_a_list_nested_too_deeply_or_not_utf8_is_an_error(tmp_path):
     path = tmp_path / "set.json"
     path.write_text(f"[{DEEPER}]")
     refused(path, path, "nested too deeply")
@@ -79,7 +79,7 @@ def test_a_list_that_is_nested_too_deeply_or_not_utf8(tmp_path):
     refused(path, f"{path}, line 2", "not UTF-8")
 
 
-def test_bytes_that_are_not_utf8_are_of_their_row(tmp_path):
+def test_a_row_that_is_not_utf8_is_named(tmp_path):
     path = tmp_path / "set.jsonl"
     path.write_bytes(f"{GOOD}\n".encode() + b'{"problem": "caf\xe9", "answer": "1"}\n')
     refused(path, f"{path}, row 1, line 2", "not UTF-8")
@@ -89,7 +89,7 @@ def test_bytes_that_are_not_utf8_are_of_their_row(tmp_path):
     refused(table, f"{table}, line 3", "not UTF-8")
 
 
-def test_numbers_that_no_column_holds_stay_the_text_that_they_are(tmp_path):
+def test_numbers_too_large_for_a_column_become_text(tmp_path):
     huge = "9" * 23
     path = tmp_path / "set.jsonl"
     rows = [f'{{"problem": "a", "answer": {text}, "x": {text}}}' for text in (huge, f"-{huge}", "9" * 5000, "1e999")]
@@ -99,42 +99,42 @@ def test_numbers_that_no_column_holds_stay_the_text_that_they_are(tmp_path):
     assert load_problems(str(path))[0].answer == "123456789012345678"
 
 
-def test_marks_at_the_start_and_valid_pairs_of_surrogates(tmp_path):
+def test_byte_order_marks_and_surrogate_pairs_are_valid(tmp_path):
     path = tmp_path / "set.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("?", "\\ud83d\\ude00").encode() + b"\r\n")
     assert load_problems(str(path))[0].question == "\U0001f600"
     path.write_bytes(b"\xef\xbb\xbf")
     refused(path, path, "no problems")
-    # what nothing reads may hold anything
+    # unused columns may have any value
     path.write_text('{"problem": "a", "answer": "1", "x": "\\ud800"}')
     assert load_problems(str(path))[0].extra == {"x": '"\\ud800"'}
 
 
-def test_a_csv_with_a_column_twice(tmp_path):
+def test_a_csv_with_a_duplicate_column_is_an_error(tmp_path):
     path = tmp_path / "set.csv"
     path.write_text("problem,answer,answer\na,1,2\n")
-    refused(path, f"{path}, line 1", "'answer' stands twice")
+    refused(path, f"{path}, line 1", "duplicate column 'answer'")
 
 
-def test_a_csv_row_that_does_not_fit_is_named_or_left_out(tmp_path):
+def test_an_invalid_csv_row_is_named_or_left_out(tmp_path):
     path = tmp_path / "set.csv"
     path.write_text('problem,answer\n"a\nb",1\nx, y?,2\nc,3\n"d"e,4\n"f\n')
     message = refused(path, "3 of 5 rows", f"{path}, row 1, line 4: has 3 fields, expected 2")
-    assert f"{path}, row 3, line 6: not csv: " in message and f"{path}, row 4, line 7: not csv: " in message
+    assert f"{path}, row 3, line 6: invalid csv: " in message and f"{path}, row 4, line 7: invalid csv: " in message
     found = load_problems(str(path), bad_rows="drop")
     assert [(problem.question, problem.answer) for problem in found] == [("a\nb", "1"), ("c", "3")]
-    path.write_text("problem,answer,images\na,1\nb\n")  # fields left out at the end are missing
+    path.write_text("problem,answer,images\na,1\nb\n")  # fields missing at the end are null
     assert "1 of 2 rows" in refused(path, f"{path}, row 1, answer: is empty or missing")
 
 
 @pytest.mark.parametrize(("separator", "name"), [(";", "';'"), ("\t", "a tab"), ("|", "'|'")])
-def test_a_csv_with_other_separators_is_called_that(tmp_path, separator, name):
+def test_a_csv_with_other_separators_is_an_error(tmp_path, separator, name):
     path = tmp_path / "set.csv"
     path.write_text(f"problem{separator}answer\na, b?{separator}1\n")
     assert "data.prompt_key" not in refused(path, f"{path}, line 1", f"separated by {name}; expected commas")
 
 
-def test_infinite_answers_in_a_table(tmp_path):
+def test_infinite_answers_are_bad_rows(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -143,16 +143,16 @@ def test_infinite_answers_in_a_table(tmp_path):
     refused(path, "2 of 3 rows", f"{path}, row 1, answer: is infinite", "row 2, answer: is empty")
 
 
-def test_damaged_gzip(tmp_path):
+def test_a_damaged_gzip_file_is_an_error(tmp_path):
     path = tmp_path / "set.jsonl.gz"
     path.write_bytes(gzip.compress(json.dumps({"problem": "a", "answer": "1"}).encode())[:-12])
     refused(path, path, "can't be read as jsonl")
 
 
-def test_the_shared_cases(shared_data):
+def test_the_cases_of_past_failures(shared_data):
     faults = shared_data.parent / "cases" / "faults"
     if not faults.is_dir():
-        pytest.skip("the inputs that failed are not beside this checkout (../shared/cases)")
+        pytest.skip("the inputs of past failures (../shared/cases) are missing")
     assert load_problems(str(faults / "j_bigint2.jsonl"))[0].answer == "9" * 23
     refused(faults / "j_surr.jsonl", "row 0, problem", "lone surrogate")
     refused(faults / "j_deep.jsonl", "row 0", "x", "nested too deeply")

@@ -1,4 +1,4 @@
-"""The released Qwen2.5-VL tokenizer, template and picture settings over the real Geometry3K problems."""
+"""The released tokenizer, template and image processor of Qwen2.5-VL on the real Geometry3K problems."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def check_prompt(encoder, problem, length) -> None:
     assert int((prompt.input_ids == encoder.processor.image_token_id).sum()) == features > 0
     assert prompt.pixel_values.shape == (features * 4, 3 * 2 * 14 * 14)
     assert bool(prompt.pixel_values.isfinite().all())
-    # Without the pictures' tokens the prompt reads back as it was written.
+    # Without the images' tokens, decoding restores the text.
     text = encoder.tokenizer.decode(prompt.input_ids).replace("<|image_pad|>" * features, "<|image_pad|>")
     assert text == prompt.text
     assert problem.question.replace("<image>", "<|vision_start|><|image_pad|><|vision_end|>") in text
@@ -26,7 +26,7 @@ def check_prompt(encoder, problem, length) -> None:
 
 @pytest.fixture(scope="module")
 def encoder(real_processor):
-    # Nothing is kept: the 2,847 prompts would be 4 GB.
+    # No cache, as the 2,847 prompts would take 4 GB.
     return PromptEncoder(real_processor, real_processor.tokenizer, min_pixels=3136, max_pixels=50_000, cache_bytes=0)
 
 
@@ -43,14 +43,14 @@ def test_all_problems_load(problems):
             assert problem.answer.strip() and isinstance(problem.images[0], bytes)
 
 
-def test_sixty_problems_through_template_and_processor(encoder, problems):
+def test_sixty_problems_are_encoded(encoder, problems):
     for some in problems.values():
         chosen = some[:: len(some) // 20][:20]
         for problem, length in zip(chosen, encoder.lengths(chosen), strict=True):
             check_prompt(encoder, problem, length)
 
 
-def test_overlong_prompts_of_a_real_set_are_left_out(encoder, problems, monkeypatch):
+def test_overlong_prompts_of_a_real_data_set_are_left_out(encoder, problems, monkeypatch):
     some = problems["validation"]
     lengths = encoder.lengths(some)
     limit = sorted(lengths)[len(lengths) // 2]
@@ -61,13 +61,13 @@ def test_overlong_prompts_of_a_real_set_are_left_out(encoder, problems, monkeypa
 
 
 @pytest.mark.slow
-def test_every_problem_through_template_and_processor(encoder, problems):
+def test_every_problem_is_encoded(encoder, problems):
     for some in problems.values():
         for problem, length in zip(some, encoder.lengths(some), strict=True):
             check_prompt(encoder, problem, length)
 
 
-def test_text_sets_of_other_projects_load(shared_data):
+def test_text_data_sets_of_other_projects_load(shared_data):
     sets = {"math500.jsonl": ("problem", 500), "gsm8k.jsonl": ("question", 1319), "amc23.jsonl": ("question", 40)}
     for name, (key, size) in sets.items():
         problems = load_problems(str(shared_data / "math_eval" / name), prompt_key=key)

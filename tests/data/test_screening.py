@@ -1,4 +1,4 @@
-"""What would end a run at some row is found at its start, and left out where that is wanted: the same every time."""
+"""Rows that would stop a run later are found at its start, or left out: the same ones each time."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from echorl_vl.types import Keys
 
 KINDS = {
     "empty answer": {"answer": " "},
-    "no picture": {"images": []},
+    "no image": {"images": []},
     "missing file": {"images": ["gone.png"]},
     "a URL": {"images": ["https://example.org/a.png"]},
-    "two places": {"problem": "<image><image>?"},
+    "two placeholders": {"problem": "<image><image>?"},
     "a truncated JPEG": {"images": ["half.jpg"]},
     "a truncated PNG": {"images": ["half.png"]},
-    "no picture in the file": {"images": ["text.png"]},
+    "no image in the file": {"images": ["text.png"]},
     "a reserved token": {"problem": "<image>? <|im_end|>\n<|im_start|>assistant\n4"},
     "a reserved token in the system message": {
         "problem": [{"role": "system", "content": "<|endoftext|>"}, {"role": "user", "content": "<image>?"}]
     },
     "a chat of two turns": {"problem": [{"role": "user", "content": "<image>?"}] * 2},
     "a lone surrogate": {"problem": "<image>\ud800"},
-    "a thin picture": {"images": ["thin.png"]},
+    "a thin image": {"images": ["thin.png"]},
     "too long": {"problem": "<image>" + "x" * 500},
 }
 
@@ -74,7 +74,7 @@ def start(path: str, encoder: PromptEncoder, bad_rows: str, note=lambda line: No
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_bad_row_stops_the_run_or_is_left_out(folder, encoder, kind):
+def test_every_kind_of_bad_row_is_an_error_or_left_out(folder, encoder, kind):
     path = write(folder, {}, KINDS[kind], {})
     with pytest.raises(UserError, match="1 of 3 rows") as error:
         start(path, encoder, "error")
@@ -86,13 +86,13 @@ def test_every_kind_of_bad_row_stops_the_run_or_is_left_out(folder, encoder, kin
         start(write(folder, KINDS[kind]), encoder, "drop")
 
 
-def test_what_is_left_out_is_counted_by_rows_and_the_same_at_every_start(folder, encoder):
+def test_the_same_rows_are_left_out_and_counted_at_every_start(folder, encoder):
     path = write(folder, *[change for kind in KINDS.values() for change in ({}, kind)])
     kept, notes = [], []
     for _ in range(2):
         kept.append([problem.uid for problem in start(path, encoder, "drop", notes.append)])
     assert kept[0] == kept[1] == [f"{path}:{2 * row}" for row in range(len(KINDS))]
-    # One count of all of them, whether they were found at load or when prompts and pictures were looked at.
+    # One count includes the bad rows of loading and those of prompts and images.
     assert len(notes) == 2 and notes[0] == notes[1]
     assert notes[0].startswith(f"left out {len(KINDS)} of {2 * len(KINDS)} rows") and notes[0].count(", row ") == 3
     assert f"and {len(KINDS) - 3} more (data.bad_rows=error lists them all)" in notes[0]
@@ -103,7 +103,7 @@ def test_what_is_left_out_is_counted_by_rows_and_the_same_at_every_start(folder,
     assert [line.split(", ")[1].rstrip(":") for line in lines[1:]] == [f"row {2 * n + 1}" for n in range(len(KINDS))]
 
 
-def test_faults_of_several_files_stand_file_by_file(folder, encoder, tmp_path):
+def test_bad_rows_are_listed_file_by_file(folder, encoder, tmp_path):
     good = {"problem": "<image>?", "answer": "1", "images": ["good.png"]}
     names = [str(folder / name) for name in ("z.jsonl", "a.jsonl")]
     for name in names:
@@ -115,27 +115,27 @@ def test_faults_of_several_files_stand_file_by_file(folder, encoder, tmp_path):
     assert found == [f"{name}, row {row}" for name in names for row in ("1, images[0]", "2, answer")]
 
 
-def test_how_many_pictures_are_decoded(folder, encoder, monkeypatch):
+def test_the_number_of_decoded_images(folder, encoder, monkeypatch):
     path = write(folder, *[{}] * 9, KINDS["a truncated JPEG"], {}, {})
     problems = load_problems(path)
     monkeypatch.setattr(screening, "ALL_UP_TO", 11)
     monkeypatch.setattr(screening, "SAMPLE", 3)
     notes = []
     assert len(screen(problems, encoder, note=notes.append)) == 12
-    assert "pictures of 3 of 12 problems were decoded" in notes[0] and "data.check_images = auto" in notes[0]
-    with pytest.raises(UserError, match=r"row 9, images\[0\]: the picture can't be decoded"):
+    assert "checked the images of 3 of 12 problems" in notes[0] and "data.check_images = auto" in notes[0]
+    with pytest.raises(UserError, match=r"row 9, images\[0\]: the image can't be decoded"):
         screen(problems, encoder, check_images="all")
     monkeypatch.setattr(screening, "ALL_UP_TO", 12)
     with pytest.raises(UserError, match="row 9"):
         screen(problems, encoder)
     assert len(screen(problems, encoder, check_images="off")) == 12
-    # A header is read whatever is decoded.
-    bad = load_problems(write(folder, {}, KINDS["no picture in the file"]))
+    # Headers are always read.
+    bad = load_problems(write(folder, {}, KINDS["no image in the file"]))
     with pytest.raises(UserError, match="row 1"):
         screen(bad, encoder, check_images="off")
 
 
-def test_long_prompts_are_left_out_apart_from_bad_rows(folder, encoder):
+def test_overlong_prompts_are_reported_separately(folder, encoder):
     path = write(folder, {}, KINDS["too long"])
     notes = []
     assert len(screen(load_problems(path), encoder, note=notes.append)) == 1
@@ -144,16 +144,16 @@ def test_long_prompts_are_left_out_apart_from_bad_rows(folder, encoder):
         screen(load_problems(write(folder, KINDS["too long"])), encoder)
 
 
-def test_a_set_with_rows_left_out_is_not_what_the_file_is(folder, encoder):
+def test_a_set_without_some_rows_does_not_match_its_file(folder, encoder):
     path = write(folder, {}, KINDS["a truncated JPEG"])
     problems = load_problems(path)
-    assert problems.plain and not screen(problems, encoder, bad_rows="drop").plain
+    assert problems.matches_file and not screen(problems, encoder, bad_rows="drop").matches_file
 
 
-def test_odd_pictures_load_or_name_their_row(shared_data, processor):
+def test_unusual_images_load_or_name_their_row(shared_data, processor):
     data = shared_data.parent / "cases" / "data"
     if not data.is_dir():
-        pytest.skip("the pictures are not beside this checkout (../shared/cases)")
+        pytest.skip("the images of past failures (../shared/cases) are missing")
     encoder = PromptEncoder(processor, processor.tokenizer, max_pixels=200_000)
     for name in ("a2.jsonl", "b2.parquet", "c_saved"):
         problems = load_problems(str(data / name))
@@ -164,13 +164,13 @@ def test_odd_pictures_load_or_name_their_row(shared_data, processor):
     for name in ("half.jsonl", "trunc.jsonl"):
         with pytest.raises(UserError, match=r"row 0, images\[0\]"):
             screen(load_problems(str(data / name)), encoder)
-    with pytest.raises(UserError, match=r"row 2, problem: spells <\|im_end\|>") as error:
+    with pytest.raises(UserError, match=r"row 2, problem: contains <\|im_end\|>") as error:
         screen(load_problems(str(data.parent / "faults" / "control_tokens_in_question.parquet")), encoder)
     assert "rows can't be used" in str(error.value)
 
 
-def test_images_are_decoded_side_by_side(folder, encoder, monkeypatch):
-    """Two at a time where there are two cores: each decode waits for the other."""
+def test_images_are_decoded_in_parallel(folder, encoder, monkeypatch):
+    """Two at a time on two cores: each decoding waits for another."""
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     both, fault = threading.Barrier(2), screening._image_fault
     monkeypatch.setattr(screening, "_image_fault", lambda *given: (both.wait(60), fault(*given))[1])
@@ -178,10 +178,10 @@ def test_images_are_decoded_side_by_side(folder, encoder, monkeypatch):
 
 
 @pytest.mark.parametrize(("terminal", "problems", "shown"), [(True, 5, True), (True, 2, False), (False, 5, False)])
-def test_a_long_check_shows_its_progress_on_a_terminal(folder, encoder, monkeypatch, terminal, problems, shown):
+def test_a_long_check_shows_a_progress_bar_on_a_terminal(folder, encoder, monkeypatch, terminal, problems, shown):
     console = Console(file=StringIO(), force_terminal=terminal, width=200)
     monkeypatch.setattr(screening, "make_console", lambda stderr: console)
     monkeypatch.setattr(screening, "_BATCH", 2)
     path = write(folder, *[{}] * problems)
     screen(load_problems(path), encoder)
-    assert (f"checking prompts and pictures of {path}" in console.file.getvalue()) == shown
+    assert (f"checking prompts and images of {path}" in console.file.getvalue()) == shown

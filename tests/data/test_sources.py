@@ -1,4 +1,4 @@
-"""Sets of problems from files, folders, the hub and the generator, and what is said of bad ones."""
+"""Problems from files, folders, the hub and generators, and errors of invalid ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GOOD = {"problem": "<image>Find x.", "answer": "5", "images": ["a.png"]}
 
 @pytest.fixture
 def folder(tmp_path, png, monkeypatch):
-    """A folder with two pictures, a.png and b.png, that is not the working directory."""
+    """A folder with the images a.png and b.png, which is not the working directory."""
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.chdir(home)
@@ -74,7 +74,7 @@ def test_every_format_gives_the_same_problems(folder, name):
     assert problems[1].where == f"{path}, row 1"
 
 
-def test_pictures_come_as_bytes_or_paths_in_lists_or_alone(folder, png):
+def test_images_are_bytes_or_paths_in_lists_or_alone(folder, png):
     data = png()
     cases = [
         ([[{"bytes": data, "path": "x.png"}]], data),
@@ -91,16 +91,16 @@ def test_pictures_come_as_bytes_or_paths_in_lists_or_alone(folder, png):
         assert load_problems(str(path))[0].images == (expected,)
 
 
-def test_columns_of_the_hub_are_not_decoded_at_load(folder, png):
+def test_image_columns_are_not_decoded_at_load(folder, png):
     features = datasets.Features(
         problem=datasets.Value("string"), answer=datasets.Value("string"), images=[datasets.Image()]
     )
-    rows = [{"problem": "<image><image>?", "answer": "1", "images": [{"bytes": b"no picture", "path": None}] * 2}]
+    rows = [{"problem": "<image><image>?", "answer": "1", "images": [{"bytes": b"no image", "path": None}] * 2}]
     datasets.Dataset.from_list(rows, features=features).to_parquet(str(folder / "set.parquet"))
-    assert load_problems(str(folder / "set.parquet"))[0].images == (b"no picture", b"no picture")
+    assert load_problems(str(folder / "set.parquet"))[0].images == (b"no image", b"no image")
 
 
-def test_keys_and_numbers_and_sets_without_pictures(tmp_path):
+def test_keys_numbers_and_sets_without_images(tmp_path):
     rows = [{"q": "1+1?", "a": 2}, {"q": "half?", "a": 0.5}, {"q": "ten?", "a": 10.0}, {"q": "text", "a": "007"}]
     path = write(tmp_path / "set.jsonl", rows)
     problems = load_problems(str(path), prompt_key="q", answer_key="a")
@@ -110,28 +110,28 @@ def test_keys_and_numbers_and_sets_without_pictures(tmp_path):
     assert load_problems(str(dates))[0].answer == "2020-01-01"
     mixed = write(tmp_path / "mixed.jsonl", [{**GOOD, "problem": "?", "images": None, "level": i} for i in (1, "two")])
     assert [p.extra["level"] for p in load_problems(str(mixed))] == ["1", '"two"']
-    # Rows without pictures beside rows with them.
+    # A column of empty lists.
     pq.write_table(pa.table({"problem": ["?"], "answer": ["1"], "images": pa.array([[]])}), tmp_path / "none.parquet")
     assert load_problems(str(tmp_path / "none.parquet"))[0].images == ()
 
 
-def test_text_of_a_csv_stays_what_it_is(tmp_path):
+def test_text_of_a_csv_is_unchanged(tmp_path):
     (tmp_path / "set.csv").write_text("problem,answer\na?,NA\nb?,007\nc?,1.50\nd?,None\n")
     assert [p.answer for p in load_problems(str(tmp_path / "set.csv"))] == ["NA", "007", "1.50", "None"]
 
 
-def test_json_lines_under_the_name_json(tmp_path):
+def test_json_lines_in_a_json_file(tmp_path):
     path = tmp_path / "set.json"
     path.write_text('\ufeff{"problem": "a?", "answer": "1"}\n{"problem": "b?", "answer": "2"}\n')
     assert [p.answer for p in load_problems(str(path))] == ["1", "2"]
 
 
-def test_relative_pictures_are_looked_up_in_order(folder, png, tmp_path):
+def test_relative_paths_of_images_are_looked_up_in_order(folder, png, tmp_path):
     path = write(folder / "set.jsonl", [GOOD])
     assert load_problems(str(path))[0].images == (str(folder / "a.png"),)
     (tmp_path / "home" / "a.png").write_bytes(png())
     assert load_problems(str(path))[0].images == ("a.png",)
-    elsewhere = tmp_path / "pictures"
+    elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     refused(path, "row 0", "images", elsewhere / "a.png", "does not exist", image_dir=elsewhere)
     (elsewhere / "a.png").write_bytes(png())
@@ -139,7 +139,7 @@ def test_relative_pictures_are_looked_up_in_order(folder, png, tmp_path):
     refused(path, tmp_path / "nowhere", "data.image_dir", image_dir=tmp_path / "nowhere")
 
 
-def test_a_folder_is_read_by_split_and_rows_count_within_their_file(tmp_path):
+def test_a_folder_is_read_by_split_and_rows_are_counted_per_file(tmp_path):
     text = {"problem": "?", "answer": "1"}
     names = ["train-00000-of-00002.jsonl", "train-00001-of-00002.jsonl", "val.jsonl", "sub/test/0.jsonl"]
     for name in names:
@@ -159,13 +159,13 @@ def test_a_folder_is_read_by_split_and_rows_count_within_their_file(tmp_path):
     refused(tmp_path, "several formats", ".json, .jsonl")
 
 
-def test_names_without_a_split_are_train(tmp_path):
+def test_files_without_a_split_are_train(tmp_path):
     write(tmp_path / "part-1.jsonl", [{"problem": "?", "answer": "1"}])
     assert len(load_problems(str(tmp_path))) == 1
     refused(f"{tmp_path}@test", "test", "train: 1")
 
 
-def test_wrong_columns_are_named_with_the_setting_and_the_likely_one(folder):
+def test_missing_columns_are_named_with_setting_and_suggestion(folder):
     path = write(folder / "set.parquet", [{"question": "?", "answer": "1"}])
     refused(path, path, "no column 'problem'", "data.prompt_key", "question, answer", "data.prompt_key=question")
     refused(path, "'anwser'", "data.answer_key=answer", prompt_key="question", answer_key="anwser")
@@ -174,7 +174,7 @@ def test_wrong_columns_are_named_with_the_setting_and_the_likely_one(folder):
     assert load_problems(str(path), image_key="picture")[0].keys.image == "picture"
 
 
-def test_columns_of_the_wrong_type(tmp_path):
+def test_columns_of_an_invalid_type_are_errors(tmp_path):
     chat = [{"problem": [{"role": "user", "content": [{"type": "text"}]}], "answer": "1"}]
     refused(write(tmp_path / "chat.parquet", chat), "row 0, problem", "has a part", "expected {type: text, text}")
     speech = [{"problem": [{"speaker": "user", "content": "?"}], "answer": "1"}]
@@ -191,7 +191,7 @@ def test_columns_of_the_wrong_type(tmp_path):
     refused(write(tmp_path / "f.jsonl", [{**GOOD, "images": [1]}, GOOD]), tmp_path / "f.jsonl")
 
 
-def test_every_bad_row_is_counted_and_the_first_few_are_listed(folder):
+def test_every_bad_row_is_counted_and_the_first_are_listed(folder):
     bad = [
         {**GOOD, "problem": "<image>" * 2},
         {**GOOD, "problem": " "},
@@ -208,18 +208,18 @@ def test_every_bad_row_is_counted_and_the_first_few_are_listed(folder):
     for name in ("set.jsonl", "set.parquet"):
         path = write(folder / name, rows)
         message = refused(path, f"{len(bad)} of {2 * len(bad)} rows")
-        assert f"{path}, row 1, problem: has 2 <image>, but 'images' has 1 picture(s)" in message
+        assert f"{path}, row 1, problem: has 2 <image>, but 'images' has 1 image(s)" in message
         assert f"{path}, row 3, problem: is empty" in message
         assert f"{path}, row 5, answer: is empty" in message
-        assert f"{path}, row 9, problem: has no <image>, but 'images' has 1 picture(s)" in message
+        assert f"{path}, row 9, problem: has no <image>, but 'images' has 1 image(s)" in message
         assert message.count("\n") == 9 and message.splitlines()[-1].startswith("  and ")
     for index, words in {
         3: "problem: is empty",
         5: "problem: has 1 <image>, but 'images' has 0",
-        6: "images: picture file gone.png does not exist",
-        7: "problem: has <video>: images are read here, not videos",
+        6: "images: image file gone.png does not exist",
+        7: "problem: has <video>: videos are not supported",
         8: "problem: has 1 <image>, but 'images' has 0",
-        9: "images: a picture has neither bytes nor a path",
+        9: "images: an image has neither bytes nor a path",
     }.items():
         refused(write(folder / f"one{index}.jsonl", [GOOD, bad[index]]), "1 of 2 rows", f"row 1, {words}")
 
@@ -249,7 +249,7 @@ COLUMNS += [(st.one_of(st.none(), st.lists(cell, max_size=3)), pa.list_(kind)) f
 
 @settings(max_examples=60, deadline=None)
 @given(column=st.sampled_from(COLUMNS), data=st.data())
-def test_pictures_are_taken_apart_as_a_loop_over_the_rows_does(column, data):
+def test_image_cells_equal_a_loop_over_the_rows(column, data):
     values, kind = column
     chunks = data.draw(st.lists(st.lists(values, max_size=5), max_size=4))
     rows = [row for chunk in chunks for row in chunk]
@@ -264,7 +264,7 @@ def test_pictures_are_taken_apart_as_a_loop_over_the_rows_does(column, data):
                 paths.append((index, path))
             elif not inside:
                 faults.append(index)
-    # The first and last element of each chunk are cut off again: offsets must not leak through a slice.
+    # Slice off the first and last element of each chunk, so that chunks have offsets.
     padded = [pa.array([*chunk[:1], *chunk, *chunk[:1]], kind) for chunk in chunks]
     sliced = [chunk.slice(1, len(chunk) - 2) if len(chunk) else chunk for chunk in padded]
     found = image_cells(pa.chunked_array(sliced, kind))
@@ -273,15 +273,15 @@ def test_pictures_are_taken_apart_as_a_loop_over_the_rows_does(column, data):
     assert sorted(found.paths) == sorted(paths)
 
 
-def test_videos_are_refused(tmp_path):
+def test_videos_are_errors(tmp_path):
     path = write(tmp_path / "a.jsonl", [{"problem": "?", "answer": "1", "videos": ["a.mp4"]}])
-    refused(path, "row 0, videos", "images are read here, not videos")
+    refused(path, "row 0, videos", "videos are not supported")
     empty = write(tmp_path / "b.jsonl", [{"problem": "?", "answer": "1", "videos": []}])
     assert len(load_problems(str(empty))) == 1
     refused(write(tmp_path / "c.jsonl", [{"problem": "?", "answer": "1", "clip": "a"}]), "clip", video_key="clip")
 
 
-def test_empty_sets(tmp_path):
+def test_empty_sets_are_errors(tmp_path):
     for name in ("a.jsonl", "a.parquet", "a.csv"):
         (tmp_path / name).write_bytes(b"")
         refused(tmp_path / name, name, "empty")
@@ -296,7 +296,7 @@ def test_empty_sets(tmp_path):
     refused("", "data.train_files")
 
 
-def test_damaged_files_are_named_with_the_line(tmp_path):
+def test_errors_of_damaged_files_name_the_line(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"problem": "?", "answer": "1"}\n{"problem": "?", "answ\n')
     refused(path, path, "line 2", "not JSON")
@@ -315,7 +315,7 @@ def test_damaged_files_are_named_with_the_line(tmp_path):
     refused(tmp_path / "f.txt", ".txt", ".parquet")
 
 
-def test_a_path_that_does_not_exist_names_the_nearest(tmp_path, monkeypatch):
+def test_an_error_of_a_missing_path_names_a_similar_one(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("asked the hub"))
     monkeypatch.chdir(tmp_path)
     path = write(tmp_path / "geometry.jsonl", [{"problem": "?", "answer": "1"}])
@@ -326,12 +326,12 @@ def test_a_path_that_does_not_exist_names_the_nearest(tmp_path, monkeypatch):
     refused("data/geometry3k@train", "data/geometry3k", "no such file or folder")
 
 
-def test_a_path_with_an_at_sign(tmp_path):
+def test_a_path_may_contain_an_at_sign(tmp_path):
     path = write(tmp_path / "set@2.jsonl", [{"problem": "?", "answer": "1"}])
     assert len(load_problems(str(path))) == 1 == len(load_problems(f"{path}@train"))
 
 
-def test_the_hub_is_asked_for_the_split(monkeypatch):
+def test_the_split_of_a_hub_data_set_is_loaded(monkeypatch):
     def load(name, split):
         if split == "text":
             raise ValueError("Unknown split \"text\". Should be one of ['train', 'test'].")
@@ -345,7 +345,7 @@ def test_the_hub_is_asked_for_the_split(monkeypatch):
 
 
 @pytest.mark.parametrize("error", [ConnectionError("no route"), FileNotFoundError("no such set"), OSError(28, "full")])
-def test_a_hub_that_fails_says_how_to_give_a_file(monkeypatch, error):
+def test_an_error_of_the_hub_explains_local_copies(monkeypatch, error):
     def load(name, split):
         raise RuntimeError("wrapped") from error
 
@@ -353,7 +353,7 @@ def test_a_hub_that_fails_says_how_to_give_a_file(monkeypatch, error):
     refused("someone/geometry3k@train", "someone/geometry3k", "hub", str(error), "local copy", ".parquet")
 
 
-def test_the_generator_is_asked_for_the_split(monkeypatch, png):
+def test_the_split_of_a_generator_is_loaded(monkeypatch, png):
     def load_split(name):
         if name != "train":
             raise KeyError(f"no split {name}; there is train")
@@ -369,7 +369,7 @@ def test_the_generator_is_asked_for_the_split(monkeypatch, png):
     refused("generated/algebra@train", "generated/geometry3k", "algebra")
 
 
-def test_a_source_of_ones_own_is_one_function(monkeypatch):
+def test_a_function_can_be_registered_as_a_source(monkeypatch):
     monkeypatch.setattr("echorl_vl.data.generated._SOURCES", {})
 
     @register_source("generated/sums")
@@ -381,9 +381,9 @@ def test_a_source_of_ones_own_is_one_function(monkeypatch):
     assert [problem.answer for problem in load_problems("generated/sums@train")] == ["1", "2", "3"]
     with pytest.raises(UserError, match="generated/sums@test"):
         load_problems("generated/sums@test")
-    with pytest.raises(UserError, match="generated/products@train: no source has this name; there are: generated/su"):
+    with pytest.raises(UserError, match="generated/products@train: unknown source; expected one of generated/su"):
         load_problems("generated/products@train")
-    with pytest.raises(ValueError, match="registered already"):
+    with pytest.raises(ValueError, match="is already registered"):
         register_source("generated/sums")(lambda split: sums(split))
-    with pytest.raises(ValueError, match="a source is named generated/NAME"):
+    with pytest.raises(ValueError, match="expected a source name generated/NAME"):
         register_source("sums")

@@ -92,7 +92,7 @@ def test_only_unreadable_sets_are_written_with_their_images(tmp_path):
     train, val = written(tmp_path / "train.jsonl", [chat]), written(tmp_path / "val.jsonl", [plain])
     config = settings(train, val)
     sets = load_sets(config)
-    assert not sets["train_files"].plain and sets["val_files"].plain
+    assert not sets["train_files"].matches_file and sets["val_files"].matches_file
     changed = readable_by_easyr1(config, tmp_path / "run", sets).data
     assert changed.val_files == val and (changed.prompt_key, changed.image_key) == ("prompt", "images")
     (problem,) = load_problems(changed.train_files, "prompt")

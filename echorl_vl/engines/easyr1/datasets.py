@@ -69,10 +69,10 @@ def load_sets(config: Config) -> dict[str, Problems]:
     data = config.data
     demonstrated = {"train_files": data.demonstration_key} if wants_demonstrations(config) else {}
     sets = {key: load_set(config, getattr(data, key), demonstrated.get(key), videos=True) for key in KEYS}
-    if not sets["train_files"].faults:  # those are reported first
+    if not sets["train_files"].bad_rows:  # those are reported first
         check_fills_a_batch(config, sets["train_files"])
     for key, problems in sets.items():
-        if key in demonstrated or not problems.plain:
+        if key in demonstrated or not problems.matches_file:
             _check_rewritable(problems)
     return sets
 
@@ -103,7 +103,7 @@ def screen_sets(
     screened = {key: screen_set(config, problems, prompts, note) for key, problems in sets.items()}
     check_fills_a_batch(config, screened["train_files"])
     for key, problems in screened.items():
-        if sets[key].plain and not problems.plain:
+        if sets[key].matches_file and not problems.matches_file:
             _check_rewritable(problems)
     return screened
 
@@ -151,7 +151,7 @@ def readable_by_easyr1(
         data.prompt_key, data.answer_key, data.image_key = "problem", "answer", "images"
     for key in KEYS:
         spec, encoder = getattr(data, key), demonstrations if key == "train_files" else None
-        if encoder is not None or not sets[key].plain or (isinstance(spec, str) and is_generated(spec)):
+        if encoder is not None or not sets[key].matches_file or (isinstance(spec, str) and is_generated(spec)):
             path = run / "data" / f"{key}.parquet"
             _write(path, sets[key], (data.prompt_key, data.answer_key, data.image_key), encoder)
             setattr(data, key, str(path))
