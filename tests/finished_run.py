@@ -1,4 +1,4 @@
-"""The outcome of a training through the command line, whichever engine ran it."""
+"""A training run by the command line, with any engine, and the processes that it has started."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from echorl_vl.outputs.tracker import read_metrics
 
 
 class FinishedRun:
-    """Exit status, what was printed, and the run folder."""
+    """Exit status, output and folder of a run."""
 
     def __init__(self, status: int, output: str, folder: Path) -> None:
         self.status, self.output, self.folder = status, output, folder
@@ -27,23 +27,23 @@ class FinishedRun:
 
 
 MARK = "ECHORL_TEST_MARK"
-"""Variable of a run that is to be found whole, by a value of its own: what it starts has it as well."""
+"""Environment variable of a run and of every process that it starts, with a unique value per run."""
 
 
 def processes(mark: str) -> dict[int, str]:
-    """Process id -> command line of what lives of a run that was started with `mark` in its environment."""
+    """Live processes of the run with this `mark`: process id -> command line."""
     found = {}
     for process in psutil.process_iter():
         try:
             if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
                 found[process.pid] = " ".join(process.cmdline())
-        except psutil.Error:  # gone, or another user's
+        except psutil.Error:  # it has ended, or is another user's
             continue
     return found
 
 
 def left_after(mark: str, seconds: float) -> dict[int, str]:
-    """The `processes` of a run that are there after so many seconds; none as soon as all have ended."""
+    """The `processes` of a run that are left after that many seconds. Returns early if all have ended."""
     deadline = time.monotonic() + seconds
     while (found := processes(mark)) and time.monotonic() < deadline:
         time.sleep(0.1)
