@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from echorl_vl.data.bad_rows import BadRow
-from echorl_vl.data.messages import is_messages
+from echorl_vl.data.messages import is_messages, is_text
 from echorl_vl.data.templates import IMAGE, VIDEO
 from echorl_vl.errors import UserError, shorten
 from echorl_vl.places import is_url, unsupported_url
@@ -69,7 +69,7 @@ def check_columns(table: pa.Table, source: str, keys: Keys, columns: list[str]) 
     missing = [role for role in needed if role not in table.column_names]
     if missing:
         raise UserError(_missing_columns(columns, source, {role: getattr(keys, role) for role in missing}))
-    _check_type(table, source, keys, "prompt", _is_text, "text or chat messages of text ({role, content})")
+    _check_type(table, source, keys, "prompt", is_text, "text or chat messages of text ({role, content})")
     _check_type(table, source, keys, "answer", _is_text_or_number, "text or a number")
     if keys.demonstration is not None:
         kinds = "text, chat messages or a list of theorem calls"
@@ -100,7 +100,7 @@ def check_rows(
     for role in ("prompt", "answer"):
         column, key = table.column(role), getattr(keys, role)
         empty = pc.is_null(column, nan_is_null=pa.types.is_floating(column.type))
-        if _is_text(column.type):
+        if is_text(column.type):
             empty = pc.or_(empty, pc.fill_null(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(column)), 0), True))
         add(np.flatnonzero(empty.to_numpy()), key, "is empty or missing")
         if pa.types.is_floating(column.type):
@@ -190,7 +190,7 @@ def _image_values(values: pa.Array, rows: np.ndarray) -> list[tuple[int, str, st
             no_bytes = _is_blank(pc.struct_field(values, "bytes"))
         if "path" in names and not pa.types.is_null(values.type.field("path").type):
             paths = pc.struct_field(values, "path")
-    elif _is_text(values.type):
+    elif is_text(values.type):
         paths = values
     elif _is_bytes(values.type):
         no_bytes = _is_blank(values)
@@ -246,16 +246,12 @@ def _check_type(
     raise UserError(f"{source}: column '{key}' (data.{role}_key) has the type {found}; expected {expected}{hint}")
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
 def _is_bytes(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
 def _is_text_or_number(kind: pa.DataType) -> bool:
-    return _is_text(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    return is_text(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -263,7 +259,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _is_demonstration_column(kind: pa.DataType) -> bool:
-    return _is_text(kind) or is_messages(kind) or (_is_list(kind) and _is_text(kind.value_type))
+    return is_text(kind) or is_messages(kind) or (_is_list(kind) and is_text(kind.value_type))
 
 
 def _is_image_column(kind: pa.DataType) -> bool:
@@ -272,6 +268,6 @@ def _is_image_column(kind: pa.DataType) -> bool:
         kinds = {field.name: field.type for field in value}
         bytes_kind, path_kind = kinds.get("bytes", pa.null()), kinds.get("path", pa.null())
         good_bytes = pa.types.is_null(bytes_kind) or _is_bytes(bytes_kind)
-        good_path = pa.types.is_null(path_kind) or _is_text(path_kind)
+        good_path = pa.types.is_null(path_kind) or is_text(path_kind)
         return bool({"bytes", "path"} & set(kinds)) and good_bytes and good_path
-    return _is_text(value) or _is_bytes(value) or pa.types.is_null(value)
+    return is_text(value) or _is_bytes(value) or pa.types.is_null(value)

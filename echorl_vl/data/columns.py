@@ -110,15 +110,11 @@ def to_array(values: Sequence[Any]) -> tuple[pa.Array, list[tuple[int, str]]]:
 def _find(table: pa.Table, key: str) -> pa.ChunkedArray | None:
     if key in table.column_names:
         return table.column(key)
-    first, *names = key.split(".")
-    if first not in table.column_names:
+    root, *path = key.split(".")
+    try:
+        return pc.struct_field(table.column(root), path)
+    except (KeyError, pa.ArrowException):  # no such column, no such field in it
         return None
-    column = table.column(first)
-    for name in names:
-        if not pa.types.is_struct(column.type) or column.type.get_field_index(name) < 0:
-            return None
-        column = pc.struct_field(column, name)
-    return column
 
 
 def _nested(field: pa.Field) -> list[str]:

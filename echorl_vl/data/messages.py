@@ -38,11 +38,15 @@ class FlatChat(NamedTuple):
     images: list[Any]
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type has text."""
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
 def is_messages(kind: pa.DataType) -> bool:
     """Whether a column of this type has messages with text content."""
     fields = _message_fields(kind)
-    texts = [fields.get(name) for name in ("role", "content")]
-    return all(t is not None and (pa.types.is_string(t) or pa.types.is_large_string(t)) for t in texts)
+    return all(name in fields and is_text(fields[name]) for name in ("role", "content"))
 
 
 def is_chat(value: Any) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from torch.utils.data import ConcatDataset, Dataset
 
 from echorl_vl.types import Problem
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SourceRows:
+class SourceRows(Dataset[Problem]):
     """The rows of one file or split.
 
     Attributes:
@@ -28,6 +29,12 @@ class SourceRows:
     read: Callable[[int], Problem]
     matches_file: bool = True
     name: str = ""
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, row: int) -> Problem:
+        return self.read(row)
 
 
 class Problems(Sequence[Problem]):
@@ -50,10 +57,8 @@ class Problems(Sequence[Problem]):
         self.source = source
         self.bad_rows = tuple(bad_rows)
         self._parts = tuple(parts)
-        self._starts = [0]
-        for part in self._parts:
-            self._starts.append(self._starts[-1] + part.size)
-        self._rows = range(self._starts[-1]) if rows is None else list(rows)
+        self._all_rows = ConcatDataset(self._parts)
+        self._rows = range(len(self._all_rows)) if rows is None else list(rows)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -62,9 +67,7 @@ class Problems(Sequence[Problem]):
         """Problem ``index``; a slice gives Problems."""
         if isinstance(index, slice):
             return Problems(self.source, self._parts, self._rows[index])
-        row = self._rows[index]
-        part = bisect_right(self._starts, row) - 1
-        return self._parts[part].read(row - self._starts[part])
+        return self._all_rows[self._rows[index]]
 
     def __iter__(self) -> Iterator[Problem]:
         return (self[index] for index in range(len(self)))
@@ -77,7 +80,7 @@ class Problems(Sequence[Problem]):
     @property
     def is_whole(self) -> bool:
         """Whether the set has all rows of its files."""
-        return len(self._rows) == self._starts[-1]
+        return len(self._rows) == len(self._all_rows)
 
     @property
     def sources(self) -> list[str]:
@@ -87,7 +90,7 @@ class Problems(Sequence[Problem]):
     @property
     def total(self) -> int:
         """Number of rows of the files, including those left out."""
-        return self._starts[-1]
+        return len(self._all_rows)
 
     def select(self, indices: Sequence[int]) -> Problems:
         """The problems at ``indices``, in that order, without `bad_rows`."""

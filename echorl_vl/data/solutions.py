@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from echorl_vl.data.messages import is_text
+
 _FORM = r"(?:^|\n)####[ \t]*(?P<answer>[^\n]*[^\s])\s*$"
 _ANNOTATION = re.compile(r"<<[^<>\n]*>>")
 
@@ -34,8 +36,7 @@ def split_solution(text: str) -> tuple[str, str] | None:
 
 def are_solutions(column: pa.ChunkedArray) -> bool:
     """Whether each text of the column is a solution in GSM8K's format. Null rows are ignored."""
-    kind = column.type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    if not is_text(column.type):
         return False
     # the result is null if every row is
     return bool(pc.all(pc.match_substring_regex(column, _FORM.replace("$", r"\z"))).as_py())

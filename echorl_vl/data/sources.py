@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from echorl_vl.data.bad_rows import LISTED_AT_START, BadRow, handle_bad_rows, raise_bad_rows
 from echorl_vl.data.checks import check_columns, check_rows
 from echorl_vl.data.columns import answer_text, column_names, pick_columns, root_of, value_at
-from echorl_vl.data.messages import Chat, is_messages, read_chat, read_reply, reply_column, split_column
+from echorl_vl.data.messages import Chat, is_messages, is_text, read_chat, read_reply, reply_column, split_column
 from echorl_vl.data.opening import SourceTable, flatten_chats, open_place
 from echorl_vl.data.problem import Problems, SourceRows
 from echorl_vl.data.solutions import are_solutions, split_solution
@@ -135,7 +135,7 @@ def _check(
 
 def _would_change(answers: pa.ChunkedArray) -> bool:
     """Whether a reader that guesses types would turn text answers into dates, or lose digits of them."""
-    if not (pa.types.is_string(answers.type) or pa.types.is_large_string(answers.type)):
+    if not is_text(answers.type):
         return False
     return bool(pc.any(pc.match_substring_regex(answers, r"^\d{4}-\d\d-\d\d|^[+-]?(\d\.?){16,}([eE].*)?$")).as_py())
 

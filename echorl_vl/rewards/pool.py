@@ -31,6 +31,7 @@ import psutil
 
 from echorl_vl.rewards.failures import class_name
 from echorl_vl.rewards.output import WorkerOutput
+from echorl_vl.rewards.supervisor import is_running
 from echorl_vl.rewards.worker import HEADER, LOST_CHANNEL, pack
 
 MEMORY_LIMIT = 4 << 30
@@ -309,7 +310,7 @@ class _Worker:
         """Outcome for a closed channel: the worker has ended, or the function has closed the worker's descriptor."""
         self._broken = True
         code = self._exit_status(1.0)
-        if code is None and _is_running(self.pid):
+        if code is None and is_running(self.pid):
             code = LOST_CHANNEL
         if code == LOST_CHANNEL:
             return Outcome(
@@ -369,9 +370,3 @@ def _ending(code: int | None) -> str:
     with contextlib.suppress(ValueError):
         return f"was killed by {signal.Signals((code or 0) - 128).name}"
     return f"ended with exit status {code}"
-
-
-def _is_running(pid: int) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    return False

@@ -47,7 +47,7 @@ def supervise(work: Callable[[], int], caller: int) -> int:
         if not has_caller:
             return 0
         status = _guard(lambda: _start(work, supervisor), [front, caller])
-        if not _is_alive(caller):
+        if not is_running(caller):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(front, signal.SIGKILL)  # it may be stopped
         return status
@@ -93,7 +93,7 @@ def _guard(work: Callable[[], int], above: list[int]) -> int:
         parents = [os.pidfd_open(pid) for pid in above]
     while child not in ended and not asked and os.getppid() == above[0]:
         ready, _, _ = select.select([woken, *parents], [], [], POLL_SECONDS)
-        if set(ready) & set(parents) or not (parents or _is_alive(above[-1])):
+        if set(ready) & set(parents) or not (parents or is_running(above[-1])):
             break
         with contextlib.suppress(BlockingIOError):
             os.read(woken, 4096)
@@ -120,7 +120,8 @@ def _end_descendants(ended: dict[int, int]) -> None:
         time.sleep(0.005)
 
 
-def _is_alive(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Whether a process exists and has not ended."""
     with contextlib.suppress(_psutil().Error):
         return _psutil().Process(pid).status() != _psutil().STATUS_ZOMBIE
     return False

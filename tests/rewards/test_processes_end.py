@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -12,13 +11,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from finished_run import MARK, left_after, processes
 
 from echorl_vl.rewards.manager import RewardManager
 from echorl_vl.rewards.pool import _END_LIMIT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers, which adopt orphans")
 
-MARK = "ECHORL_TEST_MARK"
 SECONDS_TO_END = 2.0
 
 CALLER = """
@@ -169,29 +168,8 @@ def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     mark = uuid.uuid4().hex
     monkeypatch.setenv(MARK, mark)
     yield mark
-    for process in _marked(mark):
-        process.kill()
-
-
-def _marked(mark: str) -> list[psutil.Process]:
-    """Other processes with the mark that are alive."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            marked = process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.Error:
-            continue
-        if marked and process.pid != os.getpid():
-            found.append(process)
-    return found
-
-
-def _left(mark: str, seconds: float = SECONDS_TO_END) -> list[psutil.Process]:
-    """Marked processes that are alive after that many seconds."""
-    deadline = time.monotonic() + seconds
-    while (left := _marked(mark)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return left
+    for pid in processes(mark):
+        psutil.Process(pid).kill()
 
 
 def _wait_for(path: Path, process: subprocess.Popen) -> None:
@@ -209,7 +187,7 @@ def _reward_file(tmp_path: Path, act: str, place: str) -> tuple[Path, Path]:
     return file, started
 
 
-def _killed_caller(tmp_path: Path, act: str, place: str, mark: str, first: int = 0) -> list[psutil.Process]:
+def _killed_caller(tmp_path: Path, act: str, place: str, mark: str, first: int = 0) -> dict[int, str]:
     """Kill a caller while its reward misbehaves, and return the processes that are left.
 
     Args:
@@ -231,25 +209,25 @@ def _killed_caller(tmp_path: Path, act: str, place: str, mark: str, first: int =
         caller.kill()
         caller.stderr.close()
         caller.wait()
-    return _left(mark)
+    return left_after(mark, SECONDS_TO_END)
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_nothing_outlives_a_killed_caller(tmp_path: Path, place: str, mark: str) -> None:
-    assert _killed_caller(tmp_path, EVERYTHING, place, mark) == []
+    assert _killed_caller(tmp_path, EVERYTHING, place, mark) == {}
 
 
 @pytest.mark.parametrize("first", [1, 2])
 def test_nothing_outlives_a_caller_whose_children_are_killed_with_it(tmp_path: Path, first: int, mark: str) -> None:
     """Ray kills the children of a process that it ends, and no further descendants."""
-    assert _killed_caller(tmp_path, EVERYTHING, "grading", mark, first) == []
+    assert _killed_caller(tmp_path, EVERYTHING, "grading", mark, first) == {}
 
 
 @pytest.mark.parametrize("act", AGAINST_ONE_SUPERVISOR)
 def test_nothing_outlives_a_killed_caller_when_a_reward_attacks_the_supervisor(
     tmp_path: Path, act: str, mark: str
 ) -> None:
-    assert _killed_caller(tmp_path, AGAINST_ONE_SUPERVISOR[act], "grading", mark) == []
+    assert _killed_caller(tmp_path, AGAINST_ONE_SUPERVISOR[act], "grading", mark) == {}
 
 
 @pytest.mark.slow
@@ -258,7 +236,7 @@ def test_nothing_outlives_a_killed_caller_when_a_reward_attacks_the_supervisor(
 def test_nothing_outlives_a_killed_caller_for_each_act_and_place(
     tmp_path: Path, act: str, place: str, mark: str
 ) -> None:
-    assert _killed_caller(tmp_path, ACTS[act], place, mark) == []
+    assert _killed_caller(tmp_path, ACTS[act], place, mark) == {}
 
 
 def test_nothing_outlives_the_time_limit_or_the_manager(tmp_path: Path, mark: str) -> None:
@@ -268,8 +246,8 @@ def test_nothing_outlives_the_time_limit_or_the_manager(tmp_path: Path, mark: st
         assert [score["overall"] for score in manager.score(["good", "bad", "good"], [1] * 3, [""] * 3)] == [1, 0, 1]
         assert manager.kinds == ["ok", "timeout", "ok"]
         # the pool's worker and the two processes above it, at most twice while one worker replaces another
-        assert len(_marked(mark)) <= 6
-    assert _left(mark) == []
+        assert len(processes(mark)) <= 6
+    assert left_after(mark, SECONDS_TO_END) == {}
 
 
 @pytest.mark.parametrize(
@@ -287,7 +265,7 @@ def test_nothing_outlives_the_manager_when_a_reward_attacks_the_supervisor(tmp_p
         manager.score(["bad"], [1], [""])
         assert time.monotonic() - begin < 1.0 + _END_LIMIT  # no wait for stopped processes
         assert manager.kinds in (["timeout"], ["crash"])
-    assert _left(mark) == []
+    assert left_after(mark, SECONDS_TO_END) == {}
 
 
 def test_forks_of_the_caller_neither_end_workers_nor_keep_them_alive(tmp_path: Path, mark: str) -> None:
@@ -314,4 +292,4 @@ def test_forks_of_the_caller_neither_end_workers_nor_keep_them_alive(tmp_path: P
         caller.wait()
         caller.stderr.close()
     time.sleep(SECONDS_TO_END)
-    assert [process.pid for process in _marked(mark)] == [int(fork.read_text())]  # only the caller's own fork
+    assert list(processes(mark)) == [int(fork.read_text())]  # only the caller's own fork
