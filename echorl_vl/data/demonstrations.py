@@ -1,8 +1,8 @@
 """Demonstrations: the worked solution of a problem, as text and as the tokens of a response.
 
-The format is detected: plain text, used unchanged; GSM8K's solutions; chat messages, of which the last is used if it is
-the assistant's, as in LUFFY's `target`; theorem calls (both in `solutions`). For GSM8K and theorem calls, a last line
-with the boxed answer is added. Other text is never given an answer that it lacks.
+The format is detected: plain text, used unchanged; chat messages, of which the last is used if it is the assistant's,
+as in LUFFY's `target`; GSM8K's solutions and theorem calls (`solutions`), which get a last line with the boxed answer.
+Other text is never given an answer that it lacks.
 """
 
 from __future__ import annotations

@@ -222,7 +222,7 @@ def _parse_whole(path: Path, data: bytes) -> list[Any] | None:
     if not isinstance(whole, dict | _DuplicateKey) or (
         isinstance(whole, dict) and any(isinstance(value, list) for value in whole.values())
     ):
-        raise UserError(f"{path}: expected a list of problems or one problem a line, got {_short(whole)}")
+        raise UserError(f"{path}: expected a list of problems or one problem per line, got {_short(whole)}")
     return [whole]
 
 
