@@ -36,7 +36,7 @@ from echorl_vl.answers.extract import count_boxes, last_boxed
         (r"\boxed $x$", None),
     ],
 )
-def test_last_boxed(text: str, content: str | None) -> None:
+def test_the_last_box_is_extracted(text: str, content: str | None) -> None:
     assert last_boxed(text) == content
 
 

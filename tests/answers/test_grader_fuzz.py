@@ -6,9 +6,9 @@ import random
 import time
 
 import pytest
+from adversarial_answers import PIECES, pair, text
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nasty_answers import PIECES, pair, text
 
 from echorl_vl.answers.grading import PooledGrade, bare_answer, decide, grade
 from echorl_vl.answers.values import NumberTooLargeError, value

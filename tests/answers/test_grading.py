@@ -219,7 +219,7 @@ def test_tolerance_zero_accepts_only_the_exact_value() -> None:
         (r"5 \%", "5", "%"),
     ],
 )
-def test_split_unit(text: str, number: str, unit: str | None) -> None:
+def test_a_unit_is_split_off(text: str, number: str, unit: str | None) -> None:
     assert split_unit(text) == (number, unit)
 
 
