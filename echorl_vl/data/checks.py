@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from echorl_vl.data.bad_rows import BadRow
 from echorl_vl.data.messages import is_messages, is_text
 from echorl_vl.data.templates import IMAGE, VIDEO
-from echorl_vl.errors import UserError, shorten
+from echorl_vl.errors import UserError, counted, shorten
 from echorl_vl.places import is_url, unsupported_url
 from echorl_vl.types import Keys
 
@@ -80,7 +80,7 @@ def check_columns(table: pa.Table, source: str, keys: Keys, columns: list[str]) 
         with_image = int(pc.sum(pc.greater(_occurrences(table, IMAGE), 0)).as_py() or 0)
         if with_image:
             message = _missing_columns(columns, source, {"image": keys.image})
-            raise UserError(f"{message}; {with_image} rows have {IMAGE} in '{keys.prompt}'")
+            raise UserError(f"{message} ({counted(with_image, 'row')} with {IMAGE} in '{keys.prompt}')")
 
 
 def check_rows(
@@ -222,16 +222,18 @@ def _occurrences(table: pa.Table, placeholder: str) -> pa.ChunkedArray:
 
 def _missing_columns(columns: list[str], source: str, keys: dict[str, str]) -> str:
     """Error message for missing columns; ``keys`` are their names by role."""
-    advice, chat = [], next((name for name in _CHATS if name in columns), None)
+    chat = next((name for name in _CHATS if name in columns), None)
+    likely, unknown = [], []
     for role, key in keys.items():
         usual = next((name for name in _USUAL_NAMES[role] if name in columns), None)
         if role == "answer":  # the answer may be in the chat
             usual = usual or chat
-        likely = usual or nearest(key, columns)
-        setting = f"data.{role}_key"
-        advice.append(f"did you mean {setting}={likely}?" if likely else f"set {setting} to one of these")
+        name, setting = usual or nearest(key, columns), f"data.{role}_key"
+        likely.append(f"{setting}={name}") if name else unknown.append(setting)
     missing = " and ".join(f"no column '{key}' (data.{role}_key)" for role, key in keys.items())
-    return f"{source}: {missing}. It has the columns {', '.join(columns)}; {'; '.join(advice)}"
+    advice = [f"Did you mean {' and '.join(likely)}?"] if likely else []
+    advice += [f"Set {setting} to one of these." for setting in unknown]
+    return f"{source}: {missing}. It has the columns {', '.join(columns)}. {' '.join(advice)}"
 
 
 def _check_type(

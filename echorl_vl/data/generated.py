@@ -53,8 +53,8 @@ def load_generated(name: str, split: str) -> datasets.Dataset:
         UserError: the source or split does not exist.
     """
     if name not in _SOURCES:
-        known = ", ".join(_SOURCES) or "none (import echorl_vl.generators registers some)"
-        raise UserError(f"{name}@{split}: unknown source; expected one of {known}")
+        known = ", ".join(_SOURCES) or "none (import echorl_vl.generators)"
+        raise UserError(f"{name}@{split}: unknown source; registered sources: {known}")
     try:
         return _SOURCES[name](split)
     except (KeyError, ValueError) as error:

@@ -170,7 +170,7 @@ def test_missing_columns_are_named_with_setting_and_suggestion(folder):
     refused(path, path, "no column 'problem'", "data.prompt_key", "question, answer", "data.prompt_key=question")
     refused(path, "'anwser'", "data.answer_key=answer", prompt_key="question", answer_key="anwser")
     path = write(folder / "set2.parquet", [{"problem": "<image>?", "answer": "1", "picture": ["a.png"]}])
-    refused(path, "no column 'images'", "data.image_key=picture", "1 rows have <image>")
+    refused(path, "no column 'images'", "data.image_key=picture", "1 row with <image>")
     assert load_problems(str(path), image_key="picture")[0].keys.image == "picture"
 
 
@@ -381,7 +381,7 @@ def test_a_function_can_be_registered_as_a_source(monkeypatch):
     assert [problem.answer for problem in load_problems("generated/sums@train")] == ["1", "2", "3"]
     with pytest.raises(UserError, match="generated/sums@test"):
         load_problems("generated/sums@test")
-    with pytest.raises(UserError, match="generated/products@train: unknown source; expected one of generated/su"):
+    with pytest.raises(UserError, match="generated/products@train: unknown source; registered sources: generated/su"):
         load_problems("generated/products@train")
     with pytest.raises(ValueError, match="is already registered"):
         register_source("generated/sums")(lambda split: sums(split))
