@@ -1,4 +1,4 @@
-"""Fixtures that every part of the test suite shares."""
+"""Fixtures for all tests."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 import echorl_vl.engines
-import echorl_vl.generators  # noqa: F401 - both register what they hold, as a program does
+import echorl_vl.generators  # noqa: F401 - both register their contents, as in a program
 from echorl_vl.outputs.log import LOGGER
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
-def log_as_before() -> Iterator[None]:
-    """Programs set up the log of the whole process: a test leaves it as it was."""
+def restored_log() -> Iterator[None]:
+    """Restore the log after each test, as programs set it up for the whole process."""
     level, handlers = LOGGER.level, list(LOGGER.handlers)
     yield
     LOGGER.setLevel(level)
@@ -25,7 +25,7 @@ def log_as_before() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The real Geometry3K problems and Qwen2.5-VL's tokenizer; skips where they are not beside the checkout."""
+    """Folder of the real Geometry3K problems and Qwen2.5-VL's tokenizer. Skips the test if it is missing."""
     if not SHARED_DATA.is_dir():
-        pytest.skip("the real data set is not beside this checkout (../shared/data)")
+        pytest.skip("the real data sets (../shared/data) are missing")
     return SHARED_DATA
