@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -169,7 +170,8 @@ def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv(MARK, mark)
     yield mark
     for pid in processes(mark):
-        psutil.Process(pid).kill()
+        with contextlib.suppress(psutil.Error):  # it may have ended
+            psutil.Process(pid).kill()
 
 
 def _wait_for(path: Path, process: subprocess.Popen) -> None:
