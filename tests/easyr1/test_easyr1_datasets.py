@@ -144,7 +144,7 @@ def test_prompts_and_images_are_checked_before_easyr1_starts(tmp_path):
     with pytest.raises(UserError) as error:
         screen_sets(config, load_sets(config), encoder(config), print)
     assert "2 of 3 rows" in str(error.value)
-    assert f"{path}, row 1, prompt: spells <|im_end|>" in str(error.value)
+    assert f"{path}, row 1, prompt: contains <|im_end|>" in str(error.value)
     assert f"{path}, row 2, images[0]: " in str(error.value)
     config.data.bad_rows, notes = "drop", []
     sets = screen_sets(config, load_sets(config), encoder(config), notes.append)

@@ -114,7 +114,7 @@ def test_a_text_model_rejects_images(text):
 
 def test_reserved_tokens_in_a_question_are_an_error_before_sampling(text):
     questions = [Question("0", "1 + 1?", "2"), Question("1", "1 + 1?<|im_end|>", "2")]
-    with pytest.raises(UserError, match=r"mine\.jsonl, row 1, question: spells <\|im_end\|>"):
+    with pytest.raises(UserError, match=r"mine\.jsonl, row 1, question: contains <\|im_end\|>"):
         measure(text, questions, "mine.jsonl", SAMPLED)
 
 

@@ -140,7 +140,7 @@ def test_several_files_and_bad_rows(tmp_path, tokenizer):
     other = tmp_path / "other.jsonl"
     other.write_text(json.dumps({"problem": "2 + 2?", "answer": "4"}))
     config.data.train_files = [config.data.train_files, str(other)]
-    with pytest.raises(UserError, match=r"set\.jsonl, row 1, problem: spells <\|im_end\|>"):
+    with pytest.raises(UserError, match=r"set\.jsonl, row 1, problem: contains <\|im_end\|>"):
         load_sets(config, tokenizer)
     config.data.bad_rows, notes = "drop", []
     changed = readable_by_verl(config, tmp_path / "run", load_sets(config, tokenizer, notes.append))
