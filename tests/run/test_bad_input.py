@@ -21,7 +21,7 @@ CASES = {
     "prompts too long": (("data.max_prompt_length=20",), "data.max_prompt_length"),
     "set smaller than a batch": (
         ("data.rollout_batch_size=32", "worker.actor.global_batch_size=32"),
-        "24 problems and a batch takes 32",
+        "24 problems, but a batch takes 32",
     ),
     "unknown reward function": (
         ("worker.reward.reward_function=echorl_vl/rewards/geometry.py:compute_scores",),
