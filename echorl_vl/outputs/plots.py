@@ -1,4 +1,4 @@
-"""PNG plots of a run, figure_panels from its folder.
+"""PNG plots of a run, drawn from its folder.
 
     echorl plots RUN                       draws RUN/plots/*.png again
     echorl plots RUN_A RUN_B --out DIR     plots several runs together
