@@ -162,9 +162,8 @@ FORK = """
 import os, sys, time
 from echorl_vl.outputs.lock import FolderLock
 lock = FolderLock(sys.argv[1])
-child = os.fork()
-if child:
-    print(child, flush=True)
+if not os.fork():
+    print(os.getpid(), flush=True)  # in the child, which has left the lock by now
 time.sleep(60)
 """
 

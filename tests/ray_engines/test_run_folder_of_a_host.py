@@ -86,7 +86,7 @@ def test_finished_run_is_extended_to_more_steps(tmp_path) -> None:
     cosine = "worker.actor.optim.lr_scheduler_type=cosine"
     train(recipe(tmp_path / "other", "trainer.max_steps=2", cosine), host)
     _, output = train(recipe(tmp_path / "other", "trainer.max_steps=3", cosine), host)
-    assert host.began == [0, 2, 0, 0] and "lr_scheduler_type = cosine ties its steps" in output
+    assert host.began == [0, 2, 0, 0] and "lr_scheduler_type = cosine its steps depend on their total number" in output
     assert (tmp_path / "other_2/summary.json").is_file()
 
 
