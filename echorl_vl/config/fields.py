@@ -142,7 +142,6 @@ class Option:
         kind: int, float, bool, str, list, tuple, dict or a section; of a union its first member.
         optional: Whether the type has None.
         null: What null stands for.
-        nullable: Whether null is a value of the key.
         place: What kind of path it is (`Place`); None: it is no path.
         choices: The values that a string, or each member of a list, may have; empty: any.
         bounds: The range of a number, in words: "at least 1 and at most 8".
@@ -156,7 +155,6 @@ class Option:
     kind: Any
     optional: bool
     null: Any
-    nullable: bool
     place: str | None
     choices: Collection[str]
     bounds: str
@@ -170,6 +168,11 @@ class Option:
     def range(self) -> str:
         """The allowed values in words; empty if the type says it all."""
         return f"one of {', '.join(self.choices)}{' or null' * self.optional}" if self.choices else self.bounds
+
+    @property
+    def nullable(self) -> bool:
+        """Whether null is a value of the key."""
+        return self.optional or self.null is not None
 
     @property
     def is_section(self) -> bool:
@@ -210,22 +213,18 @@ def make_option(owner: type[Section], name: str, prefix: str = "") -> Option:
     limits = [(word, getattr(mark, name)) for name, word in words.items() for mark in marks if hasattr(mark, name)]
     bounds = [f"{word} {int(limit) if int(limit) == limit else limit:,}" for word, limit in limits]
     empty = {} if kind is dict or (isinstance(kind, type) and issubclass(kind, Section)) else ""
-    null = empty if empty == {} or EMPTY in marks else None
-    optional = type(None) in hints
-    choices = registry if registry is not None else literals
     return Option(
-        prefix + name,
-        owner,
-        field.description or "",
-        field.get_default(call_default_factory=True),
-        kind,
-        optional,
-        null,
-        optional or null is not None,
-        next((mark.kind for mark in marks if isinstance(mark, Place)), None),
-        choices,
-        " and ".join(dict.fromkeys(bounds)),
-        type_text(field.annotation),
+        key=prefix + name,
+        owner=owner,
+        help=field.description or "",
+        default=field.get_default(call_default_factory=True),
+        kind=kind,
+        optional=type(None) in hints,
+        null=empty if empty == {} or EMPTY in marks else None,
+        place=next((mark.kind for mark in marks if isinstance(mark, Place)), None),
+        choices=registry if registry is not None else literals,
+        bounds=" and ".join(dict.fromkeys(bounds)),
+        type_text=type_text(field.annotation),
     )
 
 
