@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -211,7 +212,7 @@ def check_lost_answers(dry_run: Callable[..., Any], reward: Path) -> Run:
     assert run.status == 0, run.output[-3000:]
     rows = run.training
     assert sum(row["reward/timeouts"] for row in rows) > 0 and sum(row["reward/errors"] for row in rows) > 0
-    assert "warning: answers not scored: " in run.output
+    assert re.search(r"warning: step \d+.*: answers not scored: ", run.output)
     for step, row in enumerate(rows, 1):
         zeros = [rollout for rollout in run.rollouts(step) if rollout["reward_overall"] == 0]
         assert len(zeros) >= row["reward/timeouts"] + row["reward/errors"]
