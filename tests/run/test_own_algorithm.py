@@ -24,7 +24,7 @@ TINY = REPOSITORY / "configs/geo3k_tiny.yaml"
 def toy(monkeypatch, tmp_path) -> type:
     """The class in the documentation, registered like a file in the folder of algorithms."""
     page = (REPOSITORY / "docs/algorithms.md").read_text()
-    [code] = re.findall(r"```python\n(.*?)```", page.split("## A new one")[1].split("## ")[0], re.DOTALL)
+    [code] = re.findall(r"```python\n(.*?)```", page.split("## A new base algorithm")[1].split("## ")[0], re.DOTALL)
     path, name = tmp_path / "toy.py", "echorl_vl.algorithms.toy"
     path.write_text(code)
     before = dict(ALGORITHMS)
