@@ -32,15 +32,15 @@ algorithm, worker, trainer) and echo:. Each key=value replaces a value of the fi
 
   {program} configs/geo3k_tiny.yaml worker.rollout.n=16 echo.coef=0
 
-Relative paths start from the working directory, then the folder of CONFIG.yaml, then the folder of the package. Values
-may refer to other keys (${{data.seed}}) and to the environment (${{oc.env:HOME}}). After a stop, the
-same command resumes from the last checkpoint.
+Relative paths are looked up in the working directory, then in the folder of CONFIG.yaml, then in the folder of the
+package. Values may refer to other keys (${{data.seed}}) and to the environment (${{oc.env:HOME}}). After a stop,
+the same command resumes from the last checkpoint.
 
   --help          this text
   --help-all      every key, with type, default and range
   --dry-run       shows prompts, tries the reward and estimates the memory, and stops
   --version       the version
-  --print-config  the whole configuration as YAML after all overrides, and stop
+  --print-config  prints the whole configuration as YAML after all overrides, and stops
   --quiet         shows warnings and errors only, and no progress
   --verbose       shows debug messages too
 """

@@ -50,7 +50,7 @@ def write_starter(config: Path, text: bool = False, reward: Path | None = None) 
     name = re.sub(r"[^\w.-]+", "_", config.stem)
     content = content.replace("RUN_NAME", name).replace("NAME.yaml", str(config))
     files = {config: content}
-    if reward is not None:  # relative paths also start from the configuration's folder
+    if reward is not None:  # relative paths are also looked up in the configuration's folder
         function = f"{os.path.relpath(reward, config.parent)}:compute_score"
         files[config] = content.replace(
             f"reward_function: {SHIPPED_REWARD}", f"reward_function: {json.dumps(function)}"

@@ -76,7 +76,7 @@ def _run(values: list[str], flags: list[str]) -> int:
     if unknown := [flag for flag in flags if flag not in FLAGS]:
         raise UserError(f"unknown option {unknown[0]}; expected one of {', '.join(FLAGS)} (keys have no --)")
     if "--quiet" in flags and "--verbose" in flags:
-        raise UserError("--quiet and --verbose exclude each other")
+        raise UserError("--quiet and --verbose can't be combined")
     if not values or "=" in values[0]:
         raise UserError("expected a configuration file as the first argument, for example configs/geo3k_tiny.yaml")
     config = load_config(values[0], values[1:])

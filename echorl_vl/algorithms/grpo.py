@@ -12,7 +12,7 @@ NO_KL = {"algorithm.disable_kl": True}
 
 @register("grpo")
 class GRPO(Algorithm):
-    """Group-relative policy optimization, the default. It does not set a clip."""
+    """Group-relative policy optimization, the default. It does not set the clip range."""
 
     # An EasyR1 file without algorithm.name trains GRPO with EasyR1's clip; naming GRPO must not change that.
     preset: ClassVar = {

@@ -52,7 +52,7 @@ Estimator = Literal["grpo", "grpo_passk", "rloo", "reinforce_rej", "reinforce_pl
 
 class DataConfig(Section):
     train_files: Problems = option(
-        "", "training problems: a file, folder, pattern or hub id, each with @split, or a list of them"
+        "", "training problems: a file, folder, pattern or hub id, each optionally followed by @split, or a list"
     )
     val_files: Problems = option("", "validation problems, in the same form; empty or null: none")
     prompt_key: str = option("prompt", "column of the question (text or chat messages); a.b is nested")
@@ -67,8 +67,8 @@ class DataConfig(Section):
         "auto", "decode images at start; auto: all images, or those of 2000 problems in sets of more than 10000"
     )
     bad_traces: Literal["drop", "error"] = option("drop", "an unusable demonstration: skip its problem, or stop")
-    trace_needs_box: bool = option(True, "demonstrations need \\boxed{}; false for a reward that reads other answers")
-    image_dir: Input | None = option(None, "folder that relative image paths start from")
+    trace_needs_box: bool = option(True, "require \\boxed{} in demonstrations; false if the reward function needs none")
+    image_dir: Input | None = option(None, "folder in which relative image paths are looked up")
     video_fps: Annotated[float, Field(gt=0, le=1000)] = option(2.0, "frames per second taken from a video")
     max_prompt_length: Tokens = option(512, "maximum tokens of a prompt, image tokens included")
     max_response_length: Tokens = option(512, "maximum tokens of a response")
@@ -95,11 +95,13 @@ class AlgorithmConfig(Section):
     options: dict[Any, Any] = option({}, "options of the algorithm, such as {gamma: 0.1} for luffy")
     gamma: Share = option(1.0, "discount of later rewards (gae, reinforce_plus_plus)")
     lam: Share = option(1.0, "lambda of gae")
-    adv_estimator: Estimator = option("grpo", "how rewards become advantages; remax: no engine yet")
+    adv_estimator: Estimator = option("grpo", "how rewards become advantages; remax: not supported by any engine yet")
     norm_adv_by_std_in_grpo: bool = option(True, "divide by the standard deviation of the group; false is Dr. GRPO")
     disable_kl: bool = option(False, "no reference policy and no KL at all")
     use_kl_loss: bool = option(False, "add the KL to the loss instead of the reward")
-    kl_penalty: Literal["kl", "abs", "mse", "low_var_kl", "full"] = option("kl", "KL estimator; full: no engine yet")
+    kl_penalty: Literal["kl", "abs", "mse", "low_var_kl", "full"] = option(
+        "kl", "KL estimator; full: not supported by any engine yet"
+    )
     kl_coef: Weight = option(1e-3, "weight of the KL")
     kl_type: Literal["fixed", "adaptive"] = option("fixed", "fixed weight, or one that steers the KL to kl_target")
     kl_horizon: Annotated[float, Field(gt=0, le=1e12)] = option(
@@ -145,11 +147,15 @@ class TrainerConfig(Section):
     n_gpus_per_node: Annotated[int, Field(ge=1, le=1024)] = option(8, "GPUs in each machine")
     max_try_make_batch: CountOrAll = option(20, "online_filtering: maximum rounds of sampling per step; -1: no limit")
     critic_warmup: Count = option(0, "steps in which only the critic learns")
-    val_freq: CountOrAll = option(-1, "validate every so many steps and after the last; -1: after the last only")
+    val_freq: CountOrAll = option(
+        -1, "training steps between two validations, and one after the last step; -1: after the last only"
+    )
     val_before_train: bool = option(True, "validate before the first step")
     val_only: bool = option(False, "validate and stop")
     val_generations_to_log: Count = option(0, "validation responses sent to the loggers")
-    save_freq: CountOrAll = option(-1, "save every so many steps and after the last; -1: after the last only")
+    save_freq: CountOrAll = option(
+        -1, "training steps between two checkpoints, and one after the last step; -1: after the last only"
+    )
     save_limit: CountOrAll = option(-1, "checkpoints to keep; -1: all")
     save_model_only: bool = option(
         False, "save checkpoints without optimizer state; engines may keep that of the newest (docs/runs.md)"
@@ -164,8 +170,10 @@ class TrainerConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = option(
         "auto", "auto: a GPU if available; cpu: no GPU, for engines that need one a CPU dry run"
     )
-    max_bad_steps: Positive = option(5, "stop after so many consecutive steps that were skipped for NaN")
-    rollout_save_freq: Count = option(1, "write the rollouts to parquet every so many steps; 0: never")
+    max_bad_steps: Positive = option(
+        5, "stop after this many consecutive optimizer steps were skipped because they were not finite (NaN)"
+    )
+    rollout_save_freq: Count = option(1, "training steps between two rollout files (parquet); 0: no files")
 
     @property
     def output_folder(self) -> Path:

@@ -107,7 +107,8 @@ class ActorConfig(TrainedConfig):
     )
     loss_avg_mode: Literal["token", "seq", "constant"] = option(
         "token",
-        "mean over tokens; mean over rollouts of their means; sum over tokens / (rollouts x max_response_length)",
+        "token: mean over all tokens; seq: mean over the token means of the rollouts; "
+        "constant: sum over tokens / (rollouts x max_response_length)",
     )
     loss_type: Literal["default", "gspo", "gspo_token", "cispo", "sapo"] = option(
         "default", "policy loss; default: PPO's clipped loss"
@@ -121,7 +122,9 @@ class ActorConfig(TrainedConfig):
 
 class CriticConfig(TrainedConfig):
     cliprange_value: PositiveWeight = option(0.5, "maximum change of a value in one step")
-    loss_avg_mode: Literal["token", "seq"] = option("token", "mean over tokens; mean over rollouts of their means")
+    loss_avg_mode: Literal["token", "seq"] = option(
+        "token", "token: mean over all tokens; seq: mean over the token means of the rollouts"
+    )
     padding_free: bool = option(False, "pack sequences without padding")
 
 

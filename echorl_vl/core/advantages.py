@@ -55,7 +55,7 @@ def group_advantages(
         raise ValueError(f"expected an advantage estimator ({', '.join(ESTIMATORS)}), got {estimator!r}")
     if rewards.dim() != 1 or rewards.shape != group_ids.shape:
         shapes = f"{tuple(rewards.shape)} and {tuple(group_ids.shape)}"
-        raise ValueError(f"group_advantages expected rewards and group_ids of one shape (B,), got {shapes}")
+        raise ValueError(f"group_advantages expected rewards and group_ids of the same shape (B,), got {shapes}")
     rewards = rewards.double()
     if estimator == "reinforce_plus_plus":
         return _whiten(rewards, response_lengths).float()

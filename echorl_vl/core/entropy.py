@@ -244,7 +244,7 @@ def step_sums(entropy: Tensor, step_ids: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sum of entropies (B, S) float64 and the number of text tokens (B, S) int64 of each step."""
     if entropy.dim() != 2 or entropy.shape != step_ids.shape:
         shapes = f"{tuple(entropy.shape)} and {tuple(step_ids.shape)}"
-        raise ValueError(f"expected entropy and step_ids of one shape (B, T), got {shapes}")
+        raise ValueError(f"expected entropy and step_ids of the same shape (B, T), got {shapes}")
     rows = len(step_ids)
     steps = int(step_ids.max()) + 1 if step_ids.numel() else 0
     slot = step_ids + 1  # slot 0 collects the tokens outside of steps

@@ -76,7 +76,7 @@ def group_statistics(
     """
     if not rewards.shape == accuracies.shape == group_ids.shape or rewards.numel() == 0:
         shapes = [tuple(tensor.shape) for tensor in (rewards, accuracies, group_ids)]
-        raise ValueError(f"group_statistics expected three tensors of one shape (B,), B > 0, got {shapes}")
+        raise ValueError(f"group_statistics expected three tensors of the same shape (B,), B > 0, got {shapes}")
     if (advantages is None) != (response_mask is None):
         raise ValueError("group_statistics expected both advantages and response_mask, or neither; got one of them")
     index, groups = group_index(group_ids)

@@ -34,7 +34,7 @@ def echo_loss(log_probs: Tensor, token_weights: Tensor, denominator: float | Ten
     """
     if log_probs.shape != token_weights.shape:
         shapes = f"{tuple(log_probs.shape)} and {tuple(token_weights.shape)}"
-        raise ValueError(f"echo_loss expected log_probs and token_weights of one shape, got {shapes}")
+        raise ValueError(f"echo_loss expected log_probs and token_weights of the same shape, got {shapes}")
     if not isinstance(denominator, Tensor) and not denominator > 0:
         raise ValueError(
             f"echo_loss expected a denominator > 0 (prompts or clips of the whole step), got {denominator}"

@@ -162,7 +162,7 @@ def _choose(
     if not rows.shape == steps.shape == weights.shape == rows.shape[:1]:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in chosen)
         raise SelectorError(
-            f"echo.select = {config.select}: expected rows, steps and weights of one shape (C,), got {shapes}"
+            f"echo.select = {config.select}: expected rows, steps and weights of the same shape (C,), got {shapes}"
         )
     inside = (rows >= 0) & (rows < len(eligible)) & (steps >= 0) & (steps < eligible.shape[1])
     if not (inside.all() and eligible[rows, steps].all()):
@@ -192,7 +192,7 @@ def _cut_clips(
 def _check_shapes(step_ids: Tensor, entropy: Tensor, *per_rollout: Tensor | None) -> None:
     if step_ids.dim() != 2 or entropy.shape != step_ids.shape:
         shapes = f"{tuple(entropy.shape)} and {tuple(step_ids.shape)}"
-        raise ValueError(f"mine_echo_clips expected entropy and step_ids of one shape (B, T), got {shapes}")
+        raise ValueError(f"mine_echo_clips expected entropy and step_ids of the same shape (B, T), got {shapes}")
     names = ("group_ids", "verified", "truncated", "on_policy", "rewards")
     for name, tensor in zip(names, per_rollout, strict=True):
         if tensor is not None and tensor.shape != step_ids.shape[:1]:

@@ -68,7 +68,7 @@ def policy_loss(
         raise ValueError(f"expected a policy loss ({', '.join(LOSS_TYPES)}), got {loss_type!r}")
     if not log_probs.shape == old_log_probs.shape == response_mask.shape or log_probs.dim() != 2:
         shapes = [tuple(tensor.shape) for tensor in (log_probs, old_log_probs, response_mask)]
-        raise ValueError(f"policy_loss expected log-probs and mask of one shape (B, T), got {shapes}")
+        raise ValueError(f"policy_loss expected log-probs and mask of the same shape (B, T), got {shapes}")
     mask = response_mask.bool()
     advantages = advantages[:, None] if advantages.dim() == 1 else advantages
     advantages = torch.where(mask, advantages, 0.0)

@@ -189,7 +189,7 @@ def _check_size(size: tuple[int, int], where: str) -> None:
         raise ImageError(
             where,
             f"the image has {width} x {height} = {width * height} pixels; expected at most {MAX_SOURCE_PIXELS}: "
-            "save it smaller",
+            "resize it",
         )
     if max(size) > MAX_RATIO * min(size):
         raise ImageError(

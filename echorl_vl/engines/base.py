@@ -27,7 +27,7 @@ Accepted = Mapping[str, tuple[tuple[Any, ...], str]]
 
 
 class Engine(ABC):
-    """Runs a training as its configuration says. Subclasses are registered with `@register` and have no state.
+    """Carries out a training run as configured. Subclasses are registered with `@register` and have no state.
 
     Attributes:
         name: its value of the key `engine`.

@@ -1,6 +1,6 @@
 """Checks that this environment has what an engine needs: `echorl check ENGINE`.
 
-Prints the installed versions and, for an engine with a host framework, whether the host has every name that the adapter
+Prints the installed versions and, for an engine with a host framework, whether the host has everything that the adapter
 uses. The exit status is 0 if a run can start, and 2 otherwise. Without a GPU it checks for a CPU dry run, which does
 not need vllm.
 """

@@ -96,7 +96,9 @@ class BenchmarkFolder:
         try:
             return [from_record(record) for record in records]
         except (TypeError, KeyError) as error:
-            raise UserError(f"{self.questions_file}: questions of another version of this program: {error}") from error
+            raise UserError(
+                f"{self.questions_file}: was written by another version of this program: {error}"
+            ) from error
 
     def _has_questions(self, sha256: str) -> bool:
         try:
@@ -111,7 +113,7 @@ class BenchmarkFolder:
         if missing:
             raise UserError(
                 f"{self.responses_file}: {len(missing)} of {len(questions)} questions don't have {samples} response(s) "
-                f"yet, the first is {missing[0]}: run the command without --grade-only first"
+                f"yet (first: {missing[0]}): run the command without --grade-only first"
             )
         return [responses[question.uid] for question in questions]
 
@@ -141,9 +143,9 @@ def read_questions(path: Path, sha256: str) -> list[dict[str, Any]]:
     found = records_sha256(records)
     if found != sha256:
         raise UserError(
-            f"{path}: not the questions that were answered: expected SHA-256 {sha256[:12]}... as in the settings, got "
-            f"{found[:12]}...: the file was changed; restore it, or run the command of eval.run that made the folder "
-            "without --grade-only, which writes the questions again"
+            f"{path}: the file was changed after sampling: expected SHA-256 {sha256[:12]}... from settings.json, got "
+            f"{found[:12]}...; restore it, or write it again with the eval.run command that sampled the responses "
+            "(without --grade-only)"
         )
     return records
 

@@ -119,7 +119,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options | None:
         if not names:
             raise UserError(f"--grade-only: nothing was generated in {given.out} yet")
     if not names:
-        raise UserError(f"--bench: expected names out of {', '.join(benchmarks())}, got nothing")
+        raise UserError(f"--bench: expected one or more of {', '.join(benchmarks())}, got nothing")
     if given.model is None and not given.grade_only:
         raise UserError("--model: expected a model folder or a hub id, got nothing")
     for name in ("limit", "batch_size", "workers", "min_pixels", "max_pixels", "gpus"):

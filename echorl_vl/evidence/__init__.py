@@ -4,7 +4,7 @@ An experiment (one file in `experiments/`) plans its runs, the store executes th
 analyses them; the results are a JSON file, a plot and a table.
 
     setup.py         what is trained and tested          command line -> Setup
-    runs.py          trainings and measurements          Setup -> Run, each with a hash of its settings
+    runs.py          training runs and measurements      Setup -> Run, each with a hash of its settings
     store.py         a folder of finished runs           Run -> run folder, or numbers in a JSON file
     probe.py         measurements of one policy          checkpoint -> rollouts, grades, entropies
     statistics.py    intervals over seeds, paired test   one number per seed -> Contrast

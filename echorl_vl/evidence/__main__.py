@@ -129,7 +129,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--task", choices=sorted(TASKS), help="one of the tiny tasks (default: both)")
     parser.add_argument("--config", help="your configuration, instead of a task")
     parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], metavar="N", help="seeds of the trainings (1 2 3 4 5)"
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[1, 2, 3, 4, 5],
+        metavar="N",
+        help="seeds of the training runs (1 2 3 4 5)",
     )
     parser.add_argument("--test", nargs="+", default=[], metavar="NAME=SET", help="problem sets to test on")
     parser.add_argument("--samples", type=int, default=4, help="responses to each test problem (%(default)s)")

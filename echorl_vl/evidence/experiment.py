@@ -56,7 +56,7 @@ class Experiment:
     Attributes:
         title: name in plots and documentation.
         claim: the paper's claim, as a sentence.
-        runs: returns the required runs, with trainings before the measurements of their policies.
+        runs: returns the required runs, with training runs before the measurements of their policies.
         analyse: computes the results from finished runs.
         draw: plots `Results.raw` to a file.
     """

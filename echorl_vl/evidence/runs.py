@@ -1,4 +1,4 @@
-"""Runs: the trainings and measurements of experiments, identified by a hash of their settings.
+"""Runs: the training runs and measurements of experiments, identified by a hash of their settings.
 
 Experiments with the same settings share a run. The hash does not cover the code and its constants, nor the contents of
 data and model files.
@@ -27,7 +27,7 @@ BASE = "grpo"
 """The algorithm of experiments that don't compare algorithms."""
 
 START, BUDGET = "start", "budget"
-"""Points of a training at which a policy is measured: before the first step, and at the end of the rollout budget."""
+"""When the policy of a training run is measured: before the first step, and at the end of the rollout budget."""
 
 KEPT = {"last": 1, "stages": 3, "budget": 15}
 """Which checkpoints a run keeps -> their number, at equal distances: the last policy; a few stages; or enough to have
@@ -189,7 +189,7 @@ def algorithm_keys(name: str, coef: float, demonstration_key: Callable[[], str])
 
 
 def train_pair(setup: Setup, seed: int, algorithm: str = BASE) -> dict[str, Training]:
-    """Return the two trainings shared by the experiments, "without" and "with" EchoRL.
+    """Return the two training runs shared by the experiments, "without" and "with" EchoRL.
 
     Those of `BASE` keep a few stages; the one with EchoRL also logs the gradient norm of the echo term, which does not
     change the training.

@@ -67,7 +67,7 @@ class Setup:
         config: path of the configuration.
         overrides: the user's configuration keys.
         splits: name -> problem set; the first is in the training domain.
-        seeds: seeds of the trainings.
+        seeds: seeds of the training runs.
         samples: responses to each test problem.
         problems: limit on the problems of a measurement; None for each measurement's own number.
         step_seconds: estimated seconds per training step on two CPU cores.
@@ -120,8 +120,8 @@ class Setup:
         key = self.base.data.demonstration_key or ("solution" if self.is_task else None)
         if key is None:
             raise UserError(
-                f"{self.config}, data.demonstration_key: expected a column, got nothing; the experiment traces and the "
-                "algorithms luffy and uft need demonstrations"
+                f"{self.config}, data.demonstration_key: expected a column, got nothing; the experiment 'traces' and "
+                "the algorithms 'luffy' and 'uft' need demonstrations"
             )
         return key
 

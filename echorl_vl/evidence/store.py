@@ -1,6 +1,6 @@
 """A folder of runs. Finished runs are never repeated; interrupted ones are resumed.
 
-OUT/runs/NAME/            the run folder of a training, with its checkpoints
+OUT/runs/NAME/            the run folder of a training run, with its checkpoints
 OUT/logs/NAME.txt         the output of that training
 OUT/measured/NAME.json    {"seconds": ..., "git_commit": ..., "result": {...}} of a measurement
 """
@@ -53,7 +53,7 @@ class Store:
         return self._read(measurement)["result"]
 
     def seconds(self, run: Run) -> float:
-        """Return the time of a finished run: wall clock of a measurement, sum over the steps of a training."""
+        """Return the time of a finished run: wall clock of a measurement, sum over the steps of a training run."""
         if isinstance(run, Measurement):
             return self._read(run)["seconds"]
         return sum(row.get("timing_s/step") or 0.0 for row in read_metrics(self.run_folder(run)))
@@ -91,7 +91,7 @@ class Store:
         return self.run_folder(measurement.training) / f"global_step_{at}" / MODEL_FOLDER if at else None
 
     def run(self, runs: Iterable[Run], report=print) -> None:
-        """Execute the unfinished runs in order; trainings run in separate processes.
+        """Execute the unfinished runs in order; training runs use separate processes.
 
         Args:
             runs: the runs.
@@ -140,7 +140,7 @@ class Store:
         atomic.write_text(self._file(measurement), json.dumps(facts) + "\n")
 
     def _used_up(self, training: Training) -> bool:
-        """Whether a training that is measured within its budget has exceeded it; later steps are not needed."""
+        """Whether a training run that is measured within its budget has exceeded it; later steps are not needed."""
         folder = self.run_folder(training)
         if training.keep != "budget" or not (folder / "metrics.jsonl").is_file():
             return False
@@ -157,7 +157,7 @@ class Store:
 
 
 def _until_ended(command: list[str], out: TextIO, enough: Callable[[], bool]) -> int:
-    """Run a training and return its exit status. It is stopped once `enough()` is true.
+    """Execute a training run and return its exit status. It is stopped once `enough()` is true.
 
     Ctrl-C is forwarded and raised here once the training has saved its state; a second Ctrl-C, also forwarded, stops
     the training immediately.

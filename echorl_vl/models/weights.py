@@ -27,8 +27,8 @@ def check_weight_files(folder: str | Path) -> None:
                 check_finite(((name, file.get_tensor(name)) for name in file.keys()), f"{folder}: {path.name}")  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise UserError(
-                f"{folder}: can't load the weights, {path.name} is damaged or truncated ({error}); copy or download "
-                "it again"
+                f"{folder}: can't load the weights: {path.name} is damaged or truncated ({error}); copy or download it "
+                "again"
             ) from error
 
 
@@ -44,9 +44,9 @@ def weight_files(folder: str | Path) -> list[Path]:
     try:
         names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(f"{folder}: can't load the weights, {INDEX} can't be read ({error})") from error
+        raise UserError(f"{folder}: can't load the weights: {INDEX} can't be read ({error})") from error
     if missing := [name for name in names if not (folder / name).is_file()]:
-        raise UserError(f"{folder}: can't load the weights, {missing[0]} (named in {INDEX}) is missing")
+        raise UserError(f"{folder}: can't load the weights: {missing[0]} (named in {INDEX}) is missing")
     return [folder / name for name in names]
 
 
@@ -83,14 +83,14 @@ def check_keys(model: torch.nn.Module, info: dict[str, Any], path: str) -> None:
         )
     if missing := sorted(info["missing_keys"]):
         raise UserError(
-            f"{path}: the weights lack {len(missing)} tensor(s) of {name_of_class}, the first is {missing[0]}; the "
+            f"{path}: the weights lack {len(missing)} tensor(s) of {name_of_class} (first: {missing[0]}); the "
             "checkpoint is incomplete or belongs to another model"
         )
     # Older versions of transformers saved these buffers; newer ones compute them from the configuration.
     if unexpected := sorted(name for name in info["unexpected_keys"] if not name.endswith(("inv_freq", "masked_bias"))):
         raise UserError(
             f"{path}: {_in_files(path, unexpected[0])[0]} has {len(unexpected)} tensor(s) that {name_of_class} does "
-            f"not have, the first is {unexpected[0]}; the checkpoint or its config.json belongs to another model"
+            f"not have (first: {unexpected[0]}); the checkpoint or its config.json belongs to another model"
         )
 
 

@@ -1,4 +1,4 @@
-"""Progress of a training on the terminal: a live screen, or one plain line a step if stdout is no terminal."""
+"""Progress of a training run on the terminal: a live screen, or one plain line per step if stdout is no terminal."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def test_what_an_engine_ignores_and_accepts_are_keys_and_values(name: str) -> No
         ("worker.actor.optim.strategy", "(one of adamw, adamw_bf16; local, verl: only adamw)"),
         ("worker.actor.optim.lr_scheduler_type", "; easyr1, verl: only constant, cosine)"),
         ("worker.actor.ulysses_size", "; verl: only 1)"),
-        ("algorithm.kl_penalty", "full: no engine yet"),
+        ("algorithm.kl_penalty", "full: not supported by any engine yet"),
         ("engine", "(one of auto, easyr1, local, verl)"),
     ],
 )
@@ -58,4 +58,4 @@ def test_help_names_the_engines_of_a_key_and_the_values_they_take(entries: dict[
 def test_an_estimator_that_no_engine_has_is_called_that(entries: dict[str, str]) -> None:
     key = "algorithm.adv_estimator"
     had = set().union(*(engine.accepts[key][0] for engine in ENGINES.values() if key in engine.accepts))
-    assert set(OPTIONS[key].choices) - had == {"remax"} and "remax: no engine yet" in entries[key]
+    assert set(OPTIONS[key].choices) - had == {"remax"} and "remax: not supported by any engine yet" in entries[key]

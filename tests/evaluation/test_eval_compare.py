@@ -227,8 +227,8 @@ def test_an_invalid_result_is_named(content, message, tmp_path, capsys):
         ("grades.jsonl", "correct", [], "expected a verdict for each question"),
         ("grades.jsonl", "uid", "7", "expected a verdict for each question"),
         ("questions.jsonl", "uid", None, "line 1, uid: expected text, got nothing"),
-        ("questions.jsonl", "text", "Edited?", "not the questions that were answered"),
-        ("questions.jsonl", "cluster", "one", "not the questions that were answered"),
+        ("questions.jsonl", "text", "Edited?", "the file was changed after sampling"),
+        ("questions.jsonl", "cluster", "one", "the file was changed after sampling"),
     ],
 )
 def test_a_damaged_result_is_named(file, key, value, message, tmp_path):

@@ -199,7 +199,7 @@ def test_edited_questions_are_not_graded_and_are_written_again(finished, gsm8k, 
     edited[5]["answer"] = "7" + edited[5]["answer"]
     questions.write_text("".join(json.dumps(line) + "\n" for line in edited))
     assert main(["--grade-only", "--out", str(out)]) == 2
-    assert f"{questions}: not the questions that were answered" in capsys.readouterr().err
+    assert f"{questions}: the file was changed after sampling" in capsys.readouterr().err
     assert main([str(a) for a in arguments(gsm8k, out)]) == 0 and questions.read_bytes() == whole
     questions.unlink()
     assert main([str(a) for a in arguments(gsm8k, out)]) == 0 and questions.read_bytes() == whole
@@ -262,7 +262,7 @@ GIVEN = [*NAMED, "--data", "DATA"]
     ("given", "message"),
     [
         (NAMED[2:], "--out: expected an output folder, got nothing"),
-        ([*NAMED[:2], "--model", "M"], "--bench: expected names out of geometry3k"),
+        ([*NAMED[:2], "--model", "M"], "--bench: expected one or more of geometry3k"),
         ([*NAMED, "--bench", "gsm8"], "--bench gsm8: no such benchmark; did you mean gsm8k?"),
         (NAMED[:4], "--model: expected a model folder or a hub id, got nothing"),
         ([*NAMED, "--data", "no/such"], "--data no/such: no such file or folder"),

@@ -1,4 +1,4 @@
-"""Every experiment from the command line with two steps per training, and how the arms of a training differ."""
+"""Every experiment from the command line with two steps per training run, and how the arms of an experiment differ."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def out(tmp_path_factory):
 
 
 def in_this_process(command, out, enough):
-    """Replaces a training in a separate process, which needs ten seconds for its imports."""
+    """Replaces a training run in a separate process, which needs ten seconds for its imports."""
     assert command[1:3] == ["-m", "echorl_vl.train"]
     return program.main(command[3:])
 
@@ -68,7 +68,7 @@ def test_an_experiment_writes_numbers_a_plot_and_a_sentence(out, name, task, mon
 
 
 def train(folder, *keys):
-    """Return the metrics of a training of two steps."""
+    """Return the metrics of a training run of two steps."""
     own = ["echo.coef=0.1", "trainer.val_freq=-1", "trainer.val_before_train=false", "data.val_files=''"]
     own += ["trainer.logger=[file]", f"trainer.save_checkpoint_path={folder}", "engine=local"]
     arguments = ["configs/math_tiny.yaml", *SMALL, *own, *keys]

@@ -64,11 +64,11 @@ CASES = {
     ),
     "missing": (
         lambda folder: tensors(folder, lambda held: held.pop(UP)),
-        f"lack 1 tensor(s) of Qwen2ForCausalLM, the first is {UP}",
+        f"lack 1 tensor(s) of Qwen2ForCausalLM (first: {UP})",
     ),
     "unexpected": (
         lambda folder: tensors(folder, lambda held: held.update({"model.layers.7.a": torch.zeros(3)})),
-        f"{WEIGHTS} has 1 tensor(s) that Qwen2ForCausalLM does not have, the first is model.layers.7.a",
+        f"{WEIGHTS} has 1 tensor(s) that Qwen2ForCausalLM does not have (first: model.layers.7.a)",
     ),
     "fewer layers": (
         lambda folder: settings(folder, num_hidden_layers=1),
@@ -78,7 +78,7 @@ CASES = {
     "no number": (lambda folder: settings(folder, num_hidden_layers="two"), "num_hidden_layers"),
     "cut off": (
         lambda folder: (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-100]),
-        f"can't load the weights, {WEIGHTS} is damaged or truncated",
+        f"can't load the weights: {WEIGHTS} is damaged or truncated",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""A made-up run with metrics and rollouts that look like those of a training, for the tests of this folder."""
+"""A made-up run with metrics and rollouts that look like those of a training run, for the tests of this folder."""
 
 from __future__ import annotations
 

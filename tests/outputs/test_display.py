@@ -1,4 +1,4 @@
-"""The output of a training: plain lines without a terminal, a live screen with one, and a summary."""
+"""The output of a training run: plain lines without a terminal, a live screen with one, and a summary."""
 
 from __future__ import annotations
 

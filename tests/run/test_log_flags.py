@@ -1,4 +1,4 @@
-"""`--quiet` and `--verbose` of a training and of an evaluation."""
+"""`--quiet` and `--verbose` of a training run and of an evaluation."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_flags_choose_what_is_logged(no_training, capsys, flags: list[str], 
 
 def test_quiet_and_verbose_exclude_each_other(capsys) -> None:
     assert train.main([TINY, "--quiet", "--verbose"]) == 2
-    assert capsys.readouterr().err == "error: --quiet and --verbose exclude each other\n"
+    assert capsys.readouterr().err == "error: --quiet and --verbose can't be combined\n"
 
 
 @pytest.mark.parametrize("flag", ["--print-config", "--dry-run"])

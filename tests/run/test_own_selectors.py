@@ -69,7 +69,7 @@ def test_the_selector_of_the_documentation_trains(run, tmp_path) -> None:
         ("return step_entropy.missing", "AttributeError: 'Tensor' object has no attribute 'missing'"),
         ("return groups, groups", "expected tensors rows, steps and weights, got 2 values"),
         ("return groups", "expected tensors rows, steps and weights, got Tensor"),
-        ("return groups, groups, torch.ones(1)", "expected rows, steps and weights of one shape (C,), got"),
+        ("return groups, groups, torch.ones(1)", "expected rows, steps and weights of the same shape (C,), got"),
         ("return groups[:1], groups[:1] - 1, torch.ones(1)", "expected eligible steps, got one that is not"),
     ],
 )

@@ -66,7 +66,7 @@ def test_errors_about_gpus_and_memory_name_settings_of_this_engine():
     found = messages(gpu_issues(config, Machine((), 64 * GIB), "verl"))
     assert "engine verl needs a GPU" in found and "trainer.device=cpu is a dry run" in found
     found = messages(memory_issues(config, Machine((16 * GIB,) * 8, 512 * GIB), SMALLER, 33 * 10**9))
-    assert "Take more GPUs" in found and "lora" not in found and "adamw_bf16" not in found
+    assert "Use more GPUs" in found and "lora" not in found and "adamw_bf16" not in found
 
 
 def test_vision_model_is_refused():

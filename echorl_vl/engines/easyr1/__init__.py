@@ -1,7 +1,7 @@
-"""EasyR1 as the engine: Ray, FSDP and vLLM, with the EchoRL term added from outside.
+"""EasyR1 as the engine: Ray, FSDP and vLLM, with the echo term added from outside.
 
-No file of EasyR1 is edited, and none of its methods is copied. `hooks` lists every name of EasyR1 that the adapter
-uses, with the reason; all are checked before a run starts. The parts of a training step:
+EasyR1 is not modified, and none of its methods are copied. `hooks` lists everything in EasyR1 that the adapter uses,
+with the reason, and checks it before a run starts. The parts of a training step:
 
     rollouts         EasyR1's vLLM, with all visual tokens forbidden                      worker
     demonstrations   the last row of each group (LUFFY, SRFT)                             off_policy_rows

@@ -91,8 +91,8 @@ def check_has_images(config: Config, training: Problems) -> None:
     if not any(problem.images or problem.extra.get(data.video_key) for problem in training):
         raise UserError(
             f"data.train_files = {training.source}: none of {len(training):,} problems has an image in the column "
-            f"{data.image_key!r}, and {model.model_path} is a vision model. Expected data.image_key = the column of "
-            "images, or data.image_key='' to train it on text only"
+            f"{data.image_key!r}, and {model.model_path} is a vision model. Set data.image_key to the column of "
+            "images, or to '' to train the model on text only"
         )
 
 

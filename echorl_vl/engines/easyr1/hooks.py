@@ -1,4 +1,4 @@
-"""Every name of EasyR1 that the adapter calls, subclasses or patches, and why. They are checked before a run."""
+"""Everything in EasyR1 that the adapter calls, subclasses or patches, and why. They are checked before a run."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def restore_state(
         updater.steps, updater.bad_steps, kl.coef = state["optimizer_steps"], state["bad_steps"], state["kl_coef"]
         return dict(state.get("progress", {}))
     except (ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
-        raise UserError(f"{checkpoint / STATE_FILE}: the optimizer state is of another model ({error})") from error
+        raise UserError(f"{checkpoint / STATE_FILE}: the optimizer state belongs to another model ({error})") from error
 
 
 def _restore_adapter(path: Path, policy: Policy) -> None:

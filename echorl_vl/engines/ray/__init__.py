@@ -1,4 +1,4 @@
-"""What EasyR1 and verl share as engines: everything around a training that a host framework runs on Ray.
+"""What EasyR1 and verl share as engines: everything around a training run of a host framework on Ray.
 
     base               base class of both engines
     host, hooks        the host framework: its version, its packages, and the names that an adapter uses

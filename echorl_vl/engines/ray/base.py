@@ -24,7 +24,7 @@ class RayEngine(Engine):
 
     Attributes:
         host: the framework.
-        smaller: settings that reduce memory, as the end of an error message that begins "Take more GPUs (...), ".
+        smaller: settings that reduce memory, as the end of an error message that begins "Use more GPUs (...), ".
         environment: environment variables of every process of a CPU dry run.
         newest_checkpoint: from a run folder to the newest checkpoint that a run can resume from, or None.
     """

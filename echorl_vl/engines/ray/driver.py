@@ -27,7 +27,7 @@ GRACE_SECONDS = 20.0  # for the driver to report the loss itself, with more deta
 
 @dataclass(frozen=True)
 class Driver:
-    """The driver process of a training.
+    """The driver process of a training run.
 
     Attributes:
         cls: its class. `run(settings)` trains and returns whether the last step was reached.

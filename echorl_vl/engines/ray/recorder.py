@@ -1,4 +1,4 @@
-"""What a training on Ray leaves in its run folder, seen from the driver process: metrics, rollouts, validations."""
+"""What a training run on Ray writes to its run folder, from the driver process: metrics, rollouts, validations."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def memory_issues(
         yield ConfigIssue(
             (),
             f"{size}: weights, gradients and AdamW take {per_parameter} bytes per parameter, {needed / GIB:.0f} GiB on "
-            f"each of {ranks} GPUs of {smallest / GIB:.0f} GiB. Take more GPUs (trainer.n_gpus_per_node, "
+            f"each of {ranks} GPUs of {smallest / GIB:.0f} GiB. Use more GPUs (trainer.n_gpus_per_node, "
             f"trainer.nnodes), {smaller}.",
         )
     sampler = parameters * 2 / rollout.tensor_parallel_size

@@ -1,7 +1,7 @@
-"""verl as the engine: its V1 trainer on Ray, FSDP2 and vLLM, with the EchoRL term added from outside. Text only.
+"""verl as the engine: its V1 trainer on Ray, FSDP2 and vLLM, with the echo term added from outside. Text only.
 
-No file of verl is edited, and none of its methods is copied. `hooks` lists every name of verl that the adapter uses,
-with the reason; all are checked before a run starts. The parts of a training step:
+verl is not modified, and none of its methods are copied. `hooks` lists everything in verl that the adapter uses, with
+the reason, and checks it before a run starts. The parts of a training step:
 
     rollouts      verl's agent loop; a failed rollout ends the run                       sampling
     rewards       verl's reward loop with our time limits                                rewards

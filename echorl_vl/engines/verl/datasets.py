@@ -67,8 +67,8 @@ def load_sets(config: Config, tokenizer: Any, note: Callable[[str], None] = lamb
     encoder = make_encoder(config, tokenizer, None)
     if not (data.override_chat_template or getattr(tokenizer, "chat_template", None)):
         raise UserError(
-            f"{config.worker.actor.model.model_path}: the tokenizer has no chat template, which verl needs; expected "
-            "data.override_chat_template = a file with one"
+            f"{config.worker.actor.model.model_path}: the tokenizer has no chat template, which verl needs; set "
+            "data.override_chat_template to a file that contains one"
         )
     sets = {}
     for key in KEYS:

@@ -106,8 +106,8 @@ def draw(raw: dict[str, Any], path: Path) -> None:
 
 EXPERIMENT = Experiment(
     "Group size",
-    "most all-success groups are due to small groups, as Reinforce-Ada objects (at n = 64 less than half as many as at "
-    "n = 8)",
+    "most all-success groups are due to small groups, as the authors of Reinforce-Ada argue (at n = 64 less than half "
+    "as many as at n = 8)",
     runs,
     analyse,
     draw,

@@ -139,8 +139,8 @@ def draw(raw: dict[str, Any], path: Path) -> None:
 
 EXPERIMENT = Experiment(
     "EchoRL with each base algorithm",
-    "EchoRL, and its term alone, increase the mean accuracy over GRPO, DAPO, LUFFY and UFT, on problems like those of "
-    "training and on kinds and sizes that are not in the RL training",
+    "EchoRL, and its term alone, increase the mean accuracy over GRPO, DAPO, LUFFY and UFT (on problems like those of "
+    "training and on kinds and sizes that are not in the RL training)",
     runs,
     analyse,
     draw,

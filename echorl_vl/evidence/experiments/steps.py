@@ -183,7 +183,7 @@ def _contrast(accuracy: dict[str, list[list[float]]], order: str, stage: int) ->
         _mean(other[1:]) - _mean(highest[1:])
         for other, highest in zip(accuracy[order], accuracy["highest"], strict=True)
     )
-    name = f"accuracy with {order} deleted minus with highest deleted, mean over shares, {when} training"
+    name = f"accuracy: {order} deleted minus highest deleted, mean over shares, {when} training"
     return Contrast(name, values, "above", len(ORDERS) - 1)
 
 

@@ -107,9 +107,9 @@ def analyse(setup: Setup, store: Store) -> Results:
         "variant",
         *setup.splits,
         "entropy in the last tenth, nats",
-        f"{split}, minus without",
+        f"{split}: difference from GRPO",
         "sign-flip p",
-        f"{split}, minus {unchanged} unchanged",
+        f"{split}: difference from {unchanged}",
     )
     others = [found[name] for name in swept if name != own] + [*against.values()]
     return Results([found[own]], Table(columns, rows), raw, others)
@@ -134,8 +134,8 @@ def draw(raw: dict[str, Any], path: Path) -> None:
 
 EXPERIMENT = Experiment(
     "A sweep over the settings of EchoRL",
-    "EchoRL with the configuration's settings has a higher accuracy than GRPO in the training domain, corrected for "
-    "all variants",
+    "EchoRL with the configured settings has a higher accuracy than GRPO in the training domain (corrected for all "
+    "variants)",
     runs,
     analyse,
     draw,

@@ -47,7 +47,9 @@ def trace_entropies(probe: Probe, seed: int, spec: str) -> dict[str, Any]:
     usable = sample.verified.to(rollouts.tokens.device) & ~rollouts.truncated
     solved = sorted(set(rollouts.group_ids[usable].tolist()))
     if not solved:
-        raise UserError(f"{spec}: expected a solved problem, got none of {len(problems)}: no rollouts to compare")
+        raise UserError(
+            f"{spec}: the policy solved none of the {len(problems)} problems, so there are no rollouts to compare"
+        )
     demonstrations = probe.demonstrations([problems[index] for index in solved])
     group_ids = rollouts.group_ids[usable]
     found = {
@@ -143,7 +145,7 @@ def draw(raw: dict[str, Any], path: Path) -> None:
 
 EXPERIMENT = Experiment(
     "Demonstrations and verified rollouts",
-    "demonstrations have a higher entropy under the policy than its verified rollouts, per token and per step",
+    "demonstrations have a higher entropy under the policy than its verified rollouts (per token and per step)",
     runs,
     analyse,
     draw,
