@@ -28,18 +28,18 @@ USAGE = """\
 usage: {program} CONFIG.yaml [key=value ...]
 
 Trains a vision-language or text model by group-relative RL with EchoRL. CONFIG.yaml has EasyR1's sections (data,
-algorithm, worker, trainer) and echo:. Each key=value replaces a value of the file, with dots between sections:
+algorithm, worker, trainer) and echo:. Each key=value overrides a value of the file; dots separate sections:
 
   {program} configs/geo3k_tiny.yaml worker.rollout.n=16 echo.coef=0
 
 Relative paths are looked up in the working directory, then in the folder of CONFIG.yaml, then in the folder of the
-package. Values may refer to other keys (${{data.seed}}) and to the environment (${{oc.env:HOME}}). After a stop,
+package. Values may refer to other keys (${{data.seed}}) and to environment variables (${{oc.env:HOME}}). After a stop,
 the same command resumes from the last checkpoint.
 
-  --help          this text
-  --help-all      every key, with type, default and range
-  --dry-run       shows prompts, tries the reward and estimates the memory, and stops
-  --version       the version
+  --help          shows this text
+  --help-all      shows every key, with type, default and range
+  --dry-run       shows prompts, tries the reward function, estimates the memory, and stops
+  --version       shows the version
   --print-config  prints the whole configuration as YAML after all overrides, and stops
   --quiet         shows warnings and errors only, and no progress
   --verbose       shows debug messages too
@@ -68,7 +68,7 @@ def full_help(program: str = "python -m echorl_vl.train") -> str:
     for section, text in headings.items():
         members = [option for option in options if option.key.rpartition(".")[0] == section]
         if members:
-            title = f"{section}: {text}" if section else "Which engine trains"
+            title = f"{section}: {text}" if section else "Engine"
             parts.append(title + "\n" + _table(members))
     return "\n".join(parts)
 

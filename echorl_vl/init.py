@@ -74,8 +74,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Writes a starter configuration that runs without changes; its comments say what to adapt.",
     )
     parser.add_argument("config", type=Path, help="configuration to write, for example my.yaml")
-    parser.add_argument("--text", action="store_true", help="problems of text instead of images")
-    parser.add_argument("--reward", type=Path, metavar="FILE.py", help="also write a reward file to adapt")
+    parser.add_argument("--text", action="store_true", help="text problems instead of problems with images")
+    parser.add_argument("--reward", type=Path, metavar="FILE.py", help="also write a reward function to adapt")
     return parser
 
 

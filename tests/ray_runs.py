@@ -224,7 +224,7 @@ def check_no_score_ends_the_run(dry_run: Callable[..., Any], reward: Path) -> No
     reward.write_text("import time\n\ndef compute_score(rows):\n    time.sleep(600)\n")
     run = dry_run(f"worker.reward.reward_function={reward}:compute_score", "worker.reward.time_limit=0.3")
     assert run.status == 2
-    expected = "every one of the 16 answers of this step took longer than worker.reward.time_limit"
+    expected = "each of the 16 answers of this step took longer than worker.reward.time_limit"
     assert expected in error_of(run.output)
     assert all_ended(run.folder)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @register("reinforce_ada")
 @dataclass(frozen=True)
 class ReinforceAda(Algorithm):
-    """Rounds of n rollouts until a prompt has correct and incorrect ones; a balanced set of `keep` is used.
+    """Samples rounds of n rollouts until some are correct and some are not, and trains on a balanced set of `keep`.
 
     Advantages are relative to all rollouts of the prompt, including those that are not used.
     """

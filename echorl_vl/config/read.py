@@ -108,7 +108,7 @@ class _Reader:
         return self.source if self.source == COMMAND_LINE else f"{self.source} line {line_of(node)}"
 
     def duplicate(self, key: str, node: yaml.Node, line: int) -> None:
-        self.issues.append(ConfigIssue((key,), f"{key} ({self.origin(node)}): set twice; line {line} has it already"))
+        self.issues.append(ConfigIssue((key,), f"{key} ({self.origin(node)}): set twice, first in line {line}"))
 
     def walk(self, key: str, node: yaml.Node, at: yaml.Node) -> Iterator[Assignment]:
         """Yield the assignments below a key; `at` is the node of the key itself."""

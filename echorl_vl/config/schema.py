@@ -55,18 +55,18 @@ class DataConfig(Section):
         "", "training problems: a file, folder, pattern or hub id, each optionally followed by @split, or a list"
     )
     val_files: Problems = option("", "validation problems, in the same form; empty or null: none")
-    prompt_key: str = option("prompt", "column of the question (text or chat messages); a.b is nested")
+    prompt_key: str = option("prompt", "column of the question (text or chat messages); a.b: a nested column")
     answer_key: str = option("answer", "column of the correct answer")
-    image_key: Text = option("images", "column of the images; empty or null: problems of text alone")
+    image_key: Text = option("images", "column of the images; empty or null: text-only problems")
     video_key: Text = option("videos", "column of the videos, for engines that read them; empty or null: none")
     demonstration_key: str | None = option(None, "column of the worked solution (also called data.trace_key)")
     bad_rows: Literal["error", "drop"] = option(
         "error", "rows that can't be used (unreadable image, empty answer, reserved token ...): stop, or skip them"
     )
     check_images: Literal["auto", "all", "off"] = option(
-        "auto", "decode images at start; auto: all images, or those of 2000 problems in sets of more than 10000"
+        "auto", "decode images at startup; auto: all of them, or those of 2000 problems if there are more than 10000"
     )
-    bad_traces: Literal["drop", "error"] = option("drop", "an unusable demonstration: skip its problem, or stop")
+    bad_traces: Literal["drop", "error"] = option("drop", "invalid demonstrations: skip their problems, or stop")
     trace_needs_box: bool = option(True, "require \\boxed{} in demonstrations; false if the reward function needs none")
     image_dir: Input | None = option(None, "folder in which relative image paths are looked up")
     video_fps: Annotated[float, Field(gt=0, le=1000)] = option(2.0, "frames per second taken from a video")
@@ -85,7 +85,7 @@ class DataConfig(Section):
     max_pixels: Pixels | None = option(4194304, "images with more pixels are reduced to this number")
     filter_overlong_prompts: bool = option(
         True,
-        "drop problems above max_prompt_length; false: they are bad rows (data.bad_rows), but EasyR1 truncates them",
+        "skip prompts above max_prompt_length; false: treat them as bad rows (data.bad_rows); EasyR1 truncates them",
     )
     filter_overlong_prompts_workers: Processes = option(16, "processes that measure prompts")
 
@@ -108,8 +108,8 @@ class AlgorithmConfig(Section):
         10000.0, "adaptive: number of rollouts over which the weight adapts"
     )
     kl_target: Annotated[float, Field(gt=0, le=10**6)] = option(0.1, "adaptive: target of the mean KL per token (nats)")
-    online_filtering: bool = option(False, "DAPO: drop groups by their mean reward and sample again")
-    filter_key: str = option("overall", "part of the reward that filtering reads")
+    online_filtering: bool = option(False, "DAPO: drop groups by their mean reward and sample other prompts")
+    filter_key: str = option("overall", "part of the reward whose group mean decides")
     filter_low: Reward = option(0.01, "groups with this mean or less are dropped")
     filter_high: Reward = option(0.99, "groups with this mean or more are dropped")
     dynamic_sampling: Literal["resample", "echo"] = option(
@@ -139,7 +139,7 @@ class AlgorithmConfig(Section):
 
 class TrainerConfig(Section):
     total_epochs: Positive = option(15, "passes over the training problems")
-    max_steps: Positive | None = option(None, "number of training steps, overrides total_epochs; can be raised later")
+    max_steps: Positive | None = option(None, "number of training steps; overrides total_epochs; can be raised later")
     project_name: Output = option("easy_r1", "project name in loggers and in the default output folder")
     experiment_name: Output = option("demo", "run name in loggers and in the default output folder")
     logger: tuple[Logger, ...] = option(("console", "wandb"), "where metrics are logged")
@@ -161,14 +161,14 @@ class TrainerConfig(Section):
         False, "save checkpoints without optimizer state; engines may keep that of the newest (docs/runs.md)"
     )
     checkpoint_hash: Literal["auto", "all", "off"] = option(
-        "auto", "write the sha256 of checkpoint files, which reveals damage; auto: of files of at most 1 GiB"
+        "auto", "store the SHA-256 of checkpoint files to detect damage; auto: only of files of at most 1 GiB"
     )
     save_checkpoint_path: Output | None = option(None, "output folder; null: checkpoints/project_name/experiment_name")
     load_checkpoint_path: Input | None = option(None, "checkpoint to start from")
     ray_timeline: Output | None = option(None, "file for Ray's timeline")
     find_last_checkpoint: bool = option(True, "resume from the newest checkpoint in the output folder")
     device: Literal["auto", "cpu", "cuda"] = option(
-        "auto", "auto: a GPU if available; cpu: no GPU, for engines that need one a CPU dry run"
+        "auto", "auto: a GPU if available; cpu: no GPU (a CPU dry run on engines that need one)"
     )
     max_bad_steps: Positive = option(
         5, "stop after this many consecutive optimizer steps were skipped because they were not finite (NaN)"
@@ -230,10 +230,10 @@ class Config(Section):
     trainer: TrainerConfig = section(TrainerConfig, "length of training, logging, checkpoints")
     echo: Annotated[InstanceOf[EchoConfig], BeforeValidator(_echo_config)] = Field(
         default_factory=EchoConfig,
-        description="which clips the echo term takes, and its weight",
+        description="the clips of the echo term, and its weight",
         json_schema_extra={"section": EchoSection},
     )
-    engine: EngineName = option("auto", "what trains (see --help); auto: the first engine that fits this machine")
+    engine: EngineName = option("auto", "what runs the training (see --help); auto: the first that fits this machine")
 
     _source: Source | None = PrivateAttr(None)
 

@@ -36,9 +36,9 @@ MaxNorm = Annotated[float, Field(gt=0, le=10**9)]
 
 
 class LoraConfig(Section):
-    rank: Annotated[int, Field(ge=0, le=65_536)] = option(0, "rank of the LoRA matrices; 0: full training")
+    rank: Annotated[int, Field(ge=0, le=65_536)] = option(0, "rank of the LoRA matrices; 0: train all weights")
     alpha: Annotated[int, Field(ge=1, le=10**6)] = option(64, "LoRA scale: updates are multiplied by alpha / rank")
-    target_modules: str = option("all-linear", "all-linear, or module names with commas (q_proj,v_proj)")
+    target_modules: str = option("all-linear", "all-linear, or module names separated by commas (q_proj,v_proj)")
     exclude_modules: str | None = option(None, "regular expression of module names without LoRA, such as .*visual.*")
 
 
@@ -140,7 +140,7 @@ class RolloutConfig(Section):
         1, "rollouts per prompt (the group); at least 2 with grpo, grpo_passk, rloo, reinforce_rej"
     )
     temperature: Annotated[float, Field(ge=0, le=100)] = option(
-        1.0, "sampling temperature, also of log-probs and entropies; 0 (greedy): validation only"
+        1.0, "sampling temperature, also used for log-probs and entropies; 0 (greedy): validation only"
     )
     top_p: PositiveShare = option(1.0, "sample from the smallest set of tokens with this much probability")
     top_k: CountOrAll = option(-1, "sample from the k most likely tokens; -1: all")
@@ -159,20 +159,20 @@ class RolloutConfig(Section):
     disable_log_stats: bool = option(True, "vLLM logs no statistics")
     disable_tqdm: bool = option(False, "no progress bar while sampling")
     val_override_config: dict[Any, Any] = option(
-        {}, "sampling in validation, such as {n: 1, top_p: 0.95}: n, temperature, top_p, top_k, seed, ignore_eos"
+        {}, "sampling in validation, such as {n: 1}; keys: n, temperature, top_p, top_k, seed, ignore_eos"
     )
 
 
 class RewardConfig(Section):
     reward_function: Function | None = option(None, "path.py:function, in EasyR1's interface (without a name: main)")
     reward_function_kwargs: dict[Any, Any] = option({}, "keyword arguments of the reward function")
-    skip_special_tokens: bool = option(True, "the reward function reads responses without special tokens")
+    skip_special_tokens: bool = option(True, "the reward function gets responses without special tokens")
     num_cpus: Processes = option(1, "processes that compute rewards")
     time_limit: Annotated[float, Field(gt=0, le=86_400)] = option(
         10.0, "time limit per answer in seconds; slower answers get reward 0"
     )
     on_error: Literal["stop", "zero"] = option(
-        "stop", "a reward function that raises: stop, or give the answer reward 0"
+        "stop", "if a reward function raises an exception: stop, or give the answer reward 0"
     )
 
 

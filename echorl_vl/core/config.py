@@ -65,7 +65,7 @@ class EchoConfig:
     min_step_tokens: int = 1
     """minimum length of a step that can be selected, in text tokens"""
     include_truncated: bool = False
-    """mine rollouts that hit the length limit too"""
+    """also mine rollouts that reached the length limit"""
     verify_threshold: float = 1.0
     """minimum accuracy of a verified rollout"""
     normalize_by: str = "prompts"

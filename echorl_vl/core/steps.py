@@ -33,7 +33,7 @@ def step_ids(tokens: Tensor, text_mask: Tensor, splitter: Splitter) -> Tensor:
     """
     if tokens.dim() != 2 or tokens.shape != text_mask.shape:
         shapes = f"{tuple(tokens.shape)} and {tuple(text_mask.shape)}"
-        raise ValueError(f"step_ids needs tokens and text_mask of the same shape (B, T), got {shapes}")
+        raise ValueError(f"step_ids expected tokens and text_mask of the same shape (B, T), got {shapes}")
     text_mask = text_mask.bool()
     if tokens.numel() == 0:
         return torch.full_like(tokens, -1, dtype=torch.int64)

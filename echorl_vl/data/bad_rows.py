@@ -71,7 +71,7 @@ def handle_bad_rows(
         return
     if bad_rows == "error" or _count(bad) == rows:
         raise_bad_rows(bad, rows, listed)
-    lines = [f"left out {_count(bad):,} of {rows:,} rows that can't be used (data.bad_rows = drop)"]
+    lines = [f"skipped {_count(bad):,} of {rows:,} rows that can't be used (data.bad_rows = drop)"]
     lines += [f"  {fault}" for fault in bad[:_NAMED]]
     if len(bad) > _NAMED:
         which = "them all" if len(bad) <= LISTED_AT_START else f"the first {LISTED_AT_START}"

@@ -66,10 +66,12 @@ def find_files(path: Path, split: str) -> list[Path]:
         by_split = {"train": files}
     if split not in by_split:
         found = ", ".join(f"{name or 'no split'}: {len(some)} file(s)" for name, some in sorted(by_split.items()))
-        raise UserError(f"{path}: no file of the split '{split}'; it has {found}. Choose a split with FOLDER@SPLIT")
+        raise UserError(f"{path}: no files of the split '{split}', only {found}. Choose a split with FOLDER@SPLIT")
     suffixes = sorted({format_of(file) for file in by_split[split]})
     if len(suffixes) > 1:
-        raise UserError(f"{path}: files of several formats ({', '.join(suffixes)}): list the files instead")
+        raise UserError(
+            f"{path}: the folder has files of several formats ({', '.join(suffixes)}): list the files instead"
+        )
     return by_split[split]
 
 

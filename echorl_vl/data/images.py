@@ -212,7 +212,7 @@ def _to_rgb(image: Image.Image, where: str) -> Image.Image:
     if image.mode == "F":
         raise ImageError(
             where,
-            "the image has floating-point pixels (mode F), with an unknown value for white: save it with 8 or 16 bits",
+            "the image has floating-point pixels (mode F), so the value of white is unknown: save it with 8 or 16 bits",
         )
     if image.mode in ("La", "RGBa"):
         image = image.convert("RGBA" if image.mode == "RGBa" else "LA")
@@ -228,7 +228,7 @@ def _grey16_to_rgb(image: Image.Image, where: str) -> Image.Image:
     if values.min() < 0 or values.max() > 65535:
         raise ImageError(
             where,
-            f"the image has 32-bit pixels from {values.min()} to {values.max()}, with an unknown value for white: "
+            f"the image has 32-bit pixels from {values.min()} to {values.max()}, so the value of white is unknown: "
             "save it with 8 or 16 bits",
         )
     grey = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))

@@ -137,7 +137,7 @@ def _from_hub(name: str, split: str) -> datasets.Dataset:
         if "split" in str(error).lower():
             raise UserError(f"{name}@{split}: {error}") from error
         raise UserError(
-            f"{name}@{split}: the data set of the hub can't be loaded: {root_cause(error)}. {local}"
+            f"{name}@{split}: the data set can't be loaded from the hub: {root_cause(error)}. {local}"
         ) from error
     except Exception as error:  # no network, data set or access, a full disk: each has its own error
         raise UserError(

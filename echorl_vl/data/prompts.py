@@ -121,8 +121,8 @@ class PromptEncoder:
         return RowError(
             problem,
             problem.keys.prompt,
-            f"the prompt has {length} tokens, data.max_prompt_length is {self.max_prompt_length}: raise it, {pixels}or "
-            "leave such rows out with data.filter_overlong_prompts=true",
+            f"the prompt has {length} tokens, but data.max_prompt_length is {self.max_prompt_length}: raise it, "
+            f"{pixels}or skip such prompts with data.filter_overlong_prompts=true",
         )
 
     def lengths(self, problems: Sequence[Problem]) -> list[int]:
@@ -236,7 +236,7 @@ class PromptEncoder:
         if VIDEO in question:
             raise RowError(problem, keys.prompt, f"has {VIDEO}: videos are not supported")
         if problem.images and self.processor is None:
-            raise RowError(problem, keys.image, "has images, and the model reads text only")
+            raise RowError(problem, keys.image, "has images, but the model reads only text")
         if problem.images and self._chat_template is None:
             raise UserError("the model has no chat template, which images need: set data.override_chat_template")
         found = question.count(IMAGE)

@@ -73,13 +73,13 @@ def screen(
         )
     if overlong and leave_out_overlong:
         note(
-            f"{problems.source}: left out {counted(len(overlong), 'prompt')} longer than data.max_prompt_length = "
+            f"{problems.source}: skipped {counted(len(overlong), 'prompt')} longer than data.max_prompt_length = "
             f"{limit} tokens"
         )
     if check_images == "auto" and len(decoded) < len(problems) and encoder.images is not None:
         note(
             f"{problems.source}: checked the images of {len(decoded):,} of {len(problems):,} problems "
-            "(data.check_images = auto; all checks every one)"
+            "(data.check_images = auto; 'all' checks all of them)"
         )
     if not left_out and not problems.bad_rows:
         return problems

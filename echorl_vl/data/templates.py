@@ -57,7 +57,7 @@ def load_format_prompt(path: str | Path) -> Callable[[str], str]:
         raise UserError(f"{name}: not a jinja template: {error}") from error
     if variables != {"content"}:
         found = ", ".join(sorted(variables)) or "none"
-        raise UserError(f"{name}: expected the variable content and no other, got {found}")
+        raise UserError(f"{name}: expected one variable, 'content', got {found}")
 
     def render(question: str) -> str:
         return bounded(name, lambda: template.render(content=question))

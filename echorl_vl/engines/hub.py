@@ -94,7 +94,7 @@ def _faults(config: Config, engine: Engine | None, asked: list[tuple[str, str, s
                     config,
                     other[0],
                     "there is no file or folder of this name, the cache of the Hugging Face hub does not have it, and "
-                    f"{constants.ENDPOINT} can't be reached ({why}); expected a path, or a network",
+                    f"{constants.ENDPOINT} can't be reached ({why}); expected a path, or a network connection",
                 )
             return
         else:

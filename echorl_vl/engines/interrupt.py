@@ -39,5 +39,5 @@ class StopRequest:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        logger.warning("stopping after this step; Ctrl-C again stops at once")
+        logger.warning("stopping after this step; press Ctrl-C again to stop at once")
         self._on_first()

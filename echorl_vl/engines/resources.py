@@ -125,5 +125,6 @@ def read_model_config(model: ModelConfig) -> Any:
     except Exception as error:
         raise UserError(
             f"model_path = {model.model_path}: the config.json of this model can't be read "
-            f"({type(error).__name__}: {str(error).splitlines()[0]}); expected a folder, or a hub id and a network"
+            f"({type(error).__name__}: {str(error).splitlines()[0]}); expected a folder, or a hub id and a network "
+            "connection"
         ) from error

@@ -135,7 +135,8 @@ def _compare(
     if a.settings["questions_sha256"] != b.settings["questions_sha256"]:
         raise UserError(
             f"{name}: {a.path} and {b.path} have different questions ({len(a.grades)} of {a.settings['edition']}, "
-            f"{len(b.grades)} of {b.settings['edition']}; --limit, --seed of shuffled choices and images count too)"
+            f"{len(b.grades)} of {b.settings['edition']}; they also depend on --limit, the images, and --seed if it "
+            "shuffles choices)"
         )
     pairs = list(zip(a.grades, b.grades, strict=True))
     means = [(_mean(one["correct"]), _mean(other["correct"])) for one, other in pairs]

@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of runs and results; existing runs are kept")
     parser.add_argument("--task", choices=sorted(TASKS), help="one of the tiny tasks (default: both)")
-    parser.add_argument("--config", help="your configuration, instead of a task")
+    parser.add_argument("--config", help="configuration to use instead of a task")
     parser.add_argument(
         "--seeds",
         type=int,
@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--test", nargs="+", default=[], metavar="NAME=SET", help="problem sets to test on")
     parser.add_argument("--samples", type=int, default=4, help="responses to each test problem (%(default)s)")
-    parser.add_argument("--problems", type=int, help="limit on the problems of a measurement (default: its own number)")
+    parser.add_argument("--problems", type=int, help="maximum problems per measurement (default: its own number)")
     parser.add_argument("--plan", action="store_true", help="list the missing runs and exit")
     parser.add_argument("--into", type=Path, help=f"with {REPORT}: the document to fill in")
     return parser

@@ -130,7 +130,9 @@ class Setup:
         if not self.steps:
             raise UserError(f"{self.config}, trainer.max_steps: expected a number of steps, got nothing")
         if not self.coef:
-            raise UserError("echo.coef: expected the weight for the runs with EchoRL, got 0; runs without it are added")
+            raise UserError(
+                "echo.coef: expected the weight of the runs with EchoRL, got 0; the experiments add the runs without it"
+            )
         if not self.splits:
             raise UserError(f"{self.config}, data.val_files: expected a problem set, got nothing; give --test NAME=SET")
 
@@ -157,7 +159,7 @@ def make_setup(
     keys = _pairs(overrides, "key=value")
     for key in keys:
         if key in RESERVED:
-            raise UserError(f"{key} is set by the experiments and can't be given")
+            raise UserError(f"{key} is set by the experiments and can't be overridden")
     if config is None:
         chosen, name = TASKS[task or "pictures"], task or "pictures"
         path = next((str(file) for file in (Path(chosen.config), REPOSITORY / chosen.config) if file.is_file()), None)

@@ -124,7 +124,7 @@ class Store:
             status = _until_ended(arguments, out, lambda: self._used_up(training))
         if not self.done(training):
             last = "\n  ".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
-            raise UserError(f"the training {training.name} failed (status {status}); {log} ends in\n  {last}")
+            raise UserError(f"the training run {training.name} failed (status {status}); {log} ends with\n  {last}")
         for state in folder.glob(f"global_step_*/{STATE_FILE}"):  # a finished run is not resumed
             state.unlink()
 

@@ -78,7 +78,7 @@ def check_keys(model: torch.nn.Module, info: dict[str, Any], path: str) -> None:
     for name in sorted(key if isinstance(key, str) else key[0] for key in mismatched):
         file, shape = _in_files(path, name)
         raise UserError(
-            f"{path}: expected shape {tuple(model.state_dict()[name].shape)} of {name} by config.json "
+            f"{path}: expected shape {tuple(model.state_dict()[name].shape)} of {name} from config.json "
             f"({name_of_class}), got {shape} in {file}; weights and config.json belong to different models"
         )
     if missing := sorted(info["missing_keys"]):

@@ -107,8 +107,7 @@ def disk_error(path: Path, error: BaseException, doing: str = "write", free: int
     }
     why = reasons.get(code or 0, str(error) or type(error).__name__)
     return UserError(
-        f"can't {doing} {path}: {why}. Choose a folder that can be written with "
-        f"{setting('trainer.save_checkpoint_path')}"
+        f"can't {doing} {path}: {why}. Choose a writable folder with {setting('trainer.save_checkpoint_path')}"
     )
 
 

@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit status."""
     parser = make_parser("plots", "echorl_vl.outputs.plots", __doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, e.g. checkpoints/echorl/geo3k_tiny")
-    parser.add_argument("--out", help="plot the runs together, in this folder")
+    parser.add_argument("--out", help="plot the runs together and write the plots to this folder")
     options = parse_arguments(parser, arguments)
     if options.out:
         written = compare(options.runs, options.out)

@@ -122,8 +122,8 @@ def read_config(path: Path) -> str:
         raise UserError(
             f"{path} can't be read as a config ({why}), so the run in this folder can't be compared with this command. "
             "If it is the same run, write the file again with "
-            f"`{program('train', 'echorl_vl.train')} YOUR_CONFIG [key=value ...] --print-config > {path}`; else start "
-            "a new run in another folder with trainer.find_last_checkpoint=false."
+            f"`{program('train', 'echorl_vl.train')} YOUR_CONFIG [key=value ...] --print-config > {path}`; "
+            "otherwise start a new run in another folder with trainer.find_last_checkpoint=false."
         ) from error
     return text
 

@@ -242,7 +242,7 @@ def check_not_all_lost(kinds: Sequence[str], where: str, time_limit: float) -> N
     if lost["crash"]:
         how = f"{how} ({lost['timeout']}) or ended the process that scores it ({lost['crash']})"
     raise UserError(
-        f"{where}: every one of the {len(kinds)} answers of this step {how}, so all of them would get 0. "
+        f"{where}: each of the {len(kinds)} answers of this step {how}, so all of them would score 0. "
         "Raise the limit or fix the function."
     )
 

@@ -101,9 +101,9 @@ def _only_accuracy(names: Sequence[str]) -> int:
         return named[0] if named else 0
     several = f"{len(named)} of them have" if named else "none has"
     raise UserError(
-        f"several reward functions, and {several} accuracy in the name: expected accuracy_reward, the function that "
-        "verifies answers, its name or its index, or a list of these (for functions that return None for completions "
-        f"of other tasks), among {_listed(names)}"
+        f"there are several reward functions, and {several} accuracy in the name: set accuracy_reward to the function "
+        "that verifies answers, its name or its index, or to a list of these (for functions that return None for "
+        f"completions of other tasks); the reward functions are {_listed(names)}"
     )
 
 

@@ -36,7 +36,7 @@ def test_what_fits_passes(minimal: Path) -> None:
         ("data.val_files=''", "always validates after the last step"),
         ("worker.hybrid_engine=false", "supports true"),
         ("algorithm.adv_estimator=remax", "multiplies (B,) with (B, T) and fails"),
-        ("data.train_files=''", "opens a training set for trainer.val_only as well"),
+        ("data.train_files=''", "needs a training set for trainer.val_only too"),
         ("worker.rollout.name=sglang", "samples with vllm"),
         ("worker.actor.strategy=fsdp2", "supports fsdp"),
         ("worker.actor.optim.lr_scheduler_type=linear", "supports constant, cosine"),

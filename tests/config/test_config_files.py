@@ -42,9 +42,9 @@ def test_alias_bomb_is_refused(write: Write) -> None:
 def test_duplicate_key_names_the_lines(write: Write, minimal: Path) -> None:
     text = minimal.read_text()
     path = write(text + "trainer:\n  seed: 1\n")
-    assert f"trainer ({path} line 15): set twice; line 13 has it already" in error_of(path)
+    assert f"trainer ({path} line 15): set twice, first in line 13" in error_of(path)
     path = write(text.replace("    n: 4\n", "    n: 4\n    n: 8\n"))
-    assert error_of(path) == f"worker.rollout.n ({path} line 11): set twice; line 10 has it already"
+    assert error_of(path) == f"worker.rollout.n ({path} line 11): set twice, first in line 10"
 
 
 def test_merge_keys_work(write: Write, minimal: Path) -> None:

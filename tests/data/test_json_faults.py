@@ -58,7 +58,7 @@ def test_a_bad_row_is_named_or_left_out(tmp_path, name):
     notes = []
     problems = load_problems(str(path), bad_rows="drop", note=notes.append)
     assert [problem.uid for problem in problems] == [f"{path}:0", f"{path}:2"]
-    assert len(notes) == 1 and "left out 1 of 3 rows" in notes[0] and place in notes[0]
+    assert len(notes) == 1 and "skipped 1 of 3 rows" in notes[0] and place in notes[0]
     path.write_text(line)
     assert "1 of 1 rows" in refused(path, words, bad_rows="drop")  # no row is left
 

@@ -229,7 +229,7 @@ def test_a_text_model_uses_its_tokenizer(processor, tmp_path):
     assert prompt.text == "<|im_start|>user\nFind x.<|im_end|>\n<|im_start|>assistant\n"
     assert encoder.tokenizer.decode(prompt.input_ids) == prompt.text
     assert encoder.lengths([prompt.problem]) == [len(prompt)]
-    fails(lambda: encoder.encode(problem(row=2)), "row 2, images", "reads text only")
+    fails(lambda: encoder.encode(problem(row=2)), "row 2, images", "reads only text")
 
 
 def test_a_text_model_without_a_chat_template_gets_the_question(processor_folder):

@@ -81,7 +81,7 @@ def test_every_kind_of_bad_row_is_an_error_or_left_out(folder, encoder, kind):
     assert f"{path}, row 1, " in str(error.value)
     notes = []
     assert [problem.uid for problem in start(path, encoder, "drop", notes.append)] == [f"{path}:0", f"{path}:2"]
-    assert [line for line in notes if "left out 1 of 3 rows" in line and f"{path}, row 1, " in line]
+    assert [line for line in notes if "skipped 1 of 3 rows" in line and f"{path}, row 1, " in line]
     with pytest.raises(UserError, match="1 of 1 rows"):
         start(write(folder, KINDS[kind]), encoder, "drop")
 
@@ -94,7 +94,7 @@ def test_the_same_rows_are_left_out_and_counted_at_every_start(folder, encoder):
     assert kept[0] == kept[1] == [f"{path}:{2 * row}" for row in range(len(KINDS))]
     # One count includes the bad rows of loading and those of prompts and images.
     assert len(notes) == 2 and notes[0] == notes[1]
-    assert notes[0].startswith(f"left out {len(KINDS)} of {2 * len(KINDS)} rows") and notes[0].count(", row ") == 3
+    assert notes[0].startswith(f"skipped {len(KINDS)} of {2 * len(KINDS)} rows") and notes[0].count(", row ") == 3
     assert f"and {len(KINDS) - 3} more (data.bad_rows=error lists them all)" in notes[0]
     with pytest.raises(UserError) as error:
         start(path, encoder, "error")

@@ -118,7 +118,7 @@ assert all(set(score) == {"overall", "accuracy"} for scores, _ in recorder.take(
 try:
     manager.compute_reward(batch(1, 1))
 except UserError as error:
-    print("done" if "reward.py:f: every one of the 2 answers" in str(error) else error)
+    print("done" if "reward.py:f: each of the 2 answers" in str(error) else error)
 """
 
 GAE = """

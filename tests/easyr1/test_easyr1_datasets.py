@@ -102,7 +102,7 @@ def test_only_unreadable_sets_are_written_with_their_images(tmp_path):
 def test_contents_that_easyr1_can_not_use_are_refused(tmp_path):
     chat = [{"role": "system", "content": "Think."}, {"role": "user", "content": "?"}]
     path = written(tmp_path / "chat.jsonl", [{"prompt": chat, "answer": "1"}])
-    with pytest.raises(UserError, match=r"row 0, prompt: has a system message, which EasyR1's prompts .* engine=local"):
+    with pytest.raises(UserError, match=r"row 0, prompt: has a system message, which EasyR1 does .* engine=local"):
         load_sets(settings(path, path))
     row = {"prompt": [{"role": "user", "content": "<video>?"}], "answer": "1", "videos": ["a.mp4"]}
     path = written(tmp_path / "video.jsonl", [row])

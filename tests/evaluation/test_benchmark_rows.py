@@ -40,7 +40,7 @@ def test_a_row_without_its_set_is_named(tmp_path, name, row, column):
         ({"answer": " "}, r"testmini\.jsonl, row 1, answer: expected an answer, got "),
         ({"answer": None}, r"testmini\.jsonl, row 1, answer: expected an answer, got "),
         ({"question": ""}, r"testmini\.jsonl, row 1, question: expected text, got nothing"),
-        ({"options": ["1", "2"], "answer": "C"}, r"row 1, answer: expected a letter of 2 choices, got 'C'"),
+        ({"options": ["1", "2"], "answer": "C"}, r"row 1, answer: expected the letter of one of 2 choices, got 'C'"),
         ({"id": "4"}, r"row 1: a second question with the id '4'"),
     ],
 )

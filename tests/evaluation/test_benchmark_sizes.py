@@ -77,7 +77,7 @@ def test_a_folder_with_no_file_or_two_files_is_an_error(tmp_path):
     row = {"id": 1, "problem": "Every morning Aya goes for a walk.", "answer": "033", "solution": "..."}
     for part in ("a", "b"):
         write_jsonl(tmp_path / part / "aime24.jsonl", [row])
-    with pytest.raises(UserError, match=r"several files may be aime24: a/aime24\.jsonl, b/aime24\.jsonl"):
+    with pytest.raises(UserError, match=r"several files match aime24: a/aime24\.jsonl, b/aime24\.jsonl"):
         load(get("aime24"), tmp_path)
     assert load(of_size("aime24", 1), tmp_path / "a")[0].answer == "33"
     with pytest.raises(UserError, match=r"nowhere: no such file or folder"):

@@ -251,7 +251,7 @@ def test_a_text_model_rejects_images(tmp_path, monkeypatch, capsys):
     given = ["--model", str(TEXT_MODEL), "--bench", "geometry3k", "--data", f"geometry3k={file}", "--max-tokens", "8"]
     assert main([*given, "--engine", "transformers", "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    assert "row 0, image: " in error and "the model reads text only" in error
+    assert "row 0, image: " in error and "the model reads only text" in error
 
 
 NAMED = ["--out", "OUT", "--bench", "gsm8k", "--model", "M"]
@@ -298,7 +298,7 @@ def test_a_path_that_contains_the_name_of_a_key_is_shown_unchanged(path, gsm8k, 
 @pytest.mark.parametrize(
     ("fails", "shown"),
     [
-        (lambda path: atomic.write_text(path / "file/x", ""), "Choose a folder that can be written with --out"),
+        (lambda path: atomic.write_text(path / "file/x", ""), "Choose a writable folder with --out"),
         (lambda path: load_format_prompt(path / "x.jinja"), "x.jinja (--template): can't be read"),
         (lambda path: load_problems("p", image_dir=path / "no"), "no: no such folder (--data)"),
         (

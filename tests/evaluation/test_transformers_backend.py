@@ -108,7 +108,7 @@ def test_generation_settings_in_a_checkpoint_are_ignored(tmp_path):
 
 def test_a_text_model_rejects_images(text):
     problem = load_problems("generated/geometry3k@test")[0]
-    with pytest.raises(UserError, match="and the model reads text only"):
+    with pytest.raises(UserError, match="but the model reads only text"):
         text.lengths([problem])
 
 

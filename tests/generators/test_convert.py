@@ -146,11 +146,11 @@ INVALID = {
     "4": ({"answer": None}, "answer: expected one of A, B, C, D, got None"),
     "5": ({"choices": []}, "choices: expected a list"),
     "6": ({"choices": ["1", " "]}, "choices: the correct choice, B, is empty"),
-    "7": ({"annotat_text": "", "problem_text": None, "compact_text": ""}, "annotat_text: expected a text, here or in"),
+    "7": ({"annotat_text": "", "problem_text": None, "compact_text": ""}, "annotat_text: expected text here or in"),
     "8": ({"image": b""}, "img_diagram.png: No such file"),
     "9": ({"image": png()[:50]}, "img_diagram.png: the image"),
     "10": ({"id": "ten"}, "id: expected a whole number, got 'ten'"),
-    "11": ({"annotat_text": "<image> x"}, "annotat_text: expected a text without <image>"),
+    "11": ({"annotat_text": "<image> x"}, "annotat_text: expected text without <image>"),
     "12": ({"id": 20}, "expected a unique id, got 20"),
 }
 

@@ -60,7 +60,7 @@ CASES = {
     "infinite": (poison(float("-inf")), f"{WEIGHTS}: expected finite weights, got NaN or infinite values in {UP}"),
     "shape": (
         lambda folder: tensors(folder, lambda held: held.update({UP: torch.zeros(40, 32)})),
-        f"expected shape (48, 32) of {UP} by config.json (Qwen2ForCausalLM), got (40, 32) in {WEIGHTS}",
+        f"expected shape (48, 32) of {UP} from config.json (Qwen2ForCausalLM), got (40, 32) in {WEIGHTS}",
     ),
     "missing": (
         lambda folder: tensors(folder, lambda held: held.pop(UP)),

@@ -175,11 +175,11 @@ def test_on_error_is_stop_or_zero(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        (SEQUENTIAL + "def f(row): time.sleep(60)", r"mine.py:f: every one of the 3 answers .*time_limit = 1 s"),
-        ("import time\ndef f(rows): time.sleep(60)", "mine.py:f: every one of the 3 answers .*Raise the limit"),
+        (SEQUENTIAL + "def f(row): time.sleep(60)", r"mine.py:f: each of the 3 answers .*time_limit = 1 s"),
+        ("import time\ndef f(rows): time.sleep(60)", "mine.py:f: each of the 3 answers .*Raise the limit"),
         (
             SEQUENTIAL + "def quick_score(row): time.sleep(60)\ndef f(row):" + GOOD,
-            r"mine.py:f \(its quick_score\): every one of the 3 answers",
+            r"mine.py:f \(its quick_score\): each of the 3 answers",
         ),
         (
             SEQUENTIAL + "def f(row): os._exit(1) if row['response'] == 'exit' else time.sleep(60)",

@@ -138,7 +138,7 @@ def test_too_few_groups_are_an_error_that_says_what_helps(run, tmp_path) -> None
     reward = f"worker.reward.reward_function={tmp_path / 'always.py'}:compute_score"
     done = run("algorithm.name=dapo", reward, "trainer.max_try_make_batch=2")
     assert done.status == 2
-    assert "2 rounds of sampling left 0 groups of 4" in done.output and "dynamic_sampling=echo" in done.output
+    assert "2 rounds of sampling left 0 of 4 groups" in done.output and "dynamic_sampling=echo" in done.output
     assert "filter_high = 0.99; the means ranged from 1 to 1" in done.output
 
 

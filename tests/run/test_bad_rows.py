@@ -63,4 +63,4 @@ def test_a_resumed_run_leaves_out_the_same_rows(run, broken, monkeypatch, tmp_pa
     broken(more=True)
     longer = run(*settings[:2], "trainer.max_steps=4", "trainer.save_freq=1", folder=folder)
     assert longer.status == 0, longer.output
-    assert "the training set had 20 problems and has 19 now: from here their order differs" in longer.output
+    assert "the training set had 20 problems and has 19 now: from here on, their order differs" in longer.output

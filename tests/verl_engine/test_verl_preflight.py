@@ -130,7 +130,7 @@ def test_long_prompts_are_left_out_or_stop_the_run(tmp_path, tokenizer):
     config = settings(tmp_path, rows, max_prompt_length=100)
     assert [problem.answer for problem in load_sets(config, tokenizer)["train_files"]] == ["2"]
     config.data.filter_overlong_prompts = False
-    with pytest.raises(UserError, match=r"row 1, problem: the prompt has \d+ tokens, data.max_prompt_length is 100"):
+    with pytest.raises(UserError, match=r"row 1, problem: the prompt has \d+ tokens, but data.max_prompt_length is 1"):
         load_sets(config, tokenizer)
 
 

@@ -179,8 +179,8 @@ def _check_rewritable(problems: Problems) -> None:
     for problem in problems:
         if problem.system is not None:
             raise UserError(
-                f"{problem.where}, {problem.keys.prompt}: has a system message, which EasyR1's prompts can't have; "
-                "expected none (data.format_prompt may have its text), or engine=local"
+                f"{problem.where}, {problem.keys.prompt}: has a system message, which EasyR1 does not support; "
+                "move its text to the file of data.format_prompt, or use engine=local"
             )
         if problem.extra.get(problem.keys.video):
             raise UserError(

@@ -130,7 +130,7 @@ def _ranks(config: Config) -> Iterator[ConfigIssue]:
     world = world_size(config)
     prompts = "data.mini_rollout_batch_size" if config.data.mini_rollout_batch_size else "data.rollout_batch_size"
     if get_value(config, prompts) % world:
-        yield issue_at(config, prompts, f"expected a multiple of {gpus(config)}, which sample equal shares")
+        yield issue_at(config, prompts, f"expected a multiple of {gpus(config)}, which sample equal numbers of prompts")
 
 
 def _batches(config: Config) -> Iterator[ConfigIssue]:

@@ -115,7 +115,8 @@ def _note_micro_batch(config: Config, note: Callable[[str], None]) -> None:
     key, actor = "worker.actor.micro_batch_size_per_device_for_update", config.worker.actor
     rollouts = actor.global_batch_size * config.worker.rollout.n
     if actor.micro_batch_size_per_device_for_update > rollouts:
-        note(f"{key} = {actor.micro_batch_size_per_device_for_update}: capped at {rollouts}, a whole optimizer step")
+        given = actor.micro_batch_size_per_device_for_update
+        note(f"{key} = {given}: reduced to {rollouts}, the size of an optimizer step")
 
 
 def _order(train: Problems, config: Config) -> BatchOrder:
@@ -134,6 +135,6 @@ def _steps_in_all(train: Problems, config: Config) -> int:
     if not steps:
         raise UserError(
             f"{train.source}: {counted(len(train), 'problem')}, but data.rollout_batch_size is "
-            f"{config.data.rollout_batch_size}, so an epoch has no step; give more problems, or set trainer.max_steps"
+            f"{config.data.rollout_batch_size}, so an epoch has no step; use more problems, or set trainer.max_steps"
         )
     return steps * config.trainer.total_epochs

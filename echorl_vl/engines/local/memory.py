@@ -50,7 +50,7 @@ def check_memory(config: Config, device: str) -> None:
     raise UserError(
         f"worker.actor.model.model_path = {model.model_path} ({config.origin('worker.actor.model.model_path')}) has "
         f"{memory.parameters / 1e9:.2f} billion parameters: {memory.what}, {memory.needed / GIB:.1f} GiB before any "
-        f"activation, and {place} has {free / GIB:.1f} GiB free. What helps: {', '.join(helps)}, or several GPUs "
+        f"activation, and {place} has {free / GIB:.1f} GiB free. Use one of these: {', '.join(helps)}, or several GPUs "
         f"with {engines_on_many_gpus()}"
     )
 

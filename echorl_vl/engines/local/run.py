@@ -50,7 +50,7 @@ def run(config: Config) -> int:
         checkpoint = folder.checkpoint or _given_checkpoint(config)
         if trainer.val_only and checkpoint is None:
             path = config.worker.actor.model.model_path
-            logger.info("validating %s; for a checkpoint: trainer.load_checkpoint_path=.../global_step_N", path)
+            logger.info("validating %s; for a checkpoint, set trainer.load_checkpoint_path=.../global_step_N", path)
         context = build_context(starting_model(config, checkpoint), logger.info)
         try:
             return _train(config, context, folder, checkpoint)

@@ -106,5 +106,5 @@ def _like(saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, 
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for index, entry in saved["state"].items():
         if index >= len(parameters) or entry["exp_avg"].shape != parameters[index].shape:
-            raise ValueError(f"parameter {index} has another shape")
+            raise ValueError(f"parameter {index} has a different shape")
     return saved

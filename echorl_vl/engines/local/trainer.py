@@ -81,8 +81,8 @@ class Trainer:
                 self.strategy.load_state(progress)
             elif before is not None and now and not nothing_left:
                 logger.warning(
-                    "the training set had %s problems and has %s now: from here their order differs from that of a run "
-                    "without a stop",
+                    "the training set had %s problems and has %s now: from here on, their order differs from that of "
+                    "an uninterrupted run",
                     f"{before:,}",
                     f"{now:,}",
                 )

@@ -2,7 +2,7 @@
 
     base               base class of both engines
     host, hooks        the host framework: its version, its packages, and the names that an adapter uses
-    adjusted, checks   changes to a configuration before a run, and settings that are refused
+    adjusted, checks   changes to a configuration before a run, and unsupported settings
     resources          checks of GPUs, model files and memory
     run                start and end of a run
     driver, lost       the driver process, and processes that died

@@ -31,7 +31,7 @@ def set_issues(config: Config, host: str) -> Iterator[ConfigIssue]:
     """Settings of problem sets and validation that the host requires."""
     trainer = config.trainer
     if not config.data.train_files:
-        yield issue_at(config, "data.train_files", f"{host} opens a training set for trainer.val_only as well")
+        yield issue_at(config, "data.train_files", f"{host} needs a training set for trainer.val_only too")
     if trainer.val_only and not trainer.val_before_train:
         expected = f"expected true with trainer.val_only: {host} validates before the first step only"
         yield issue_at(config, "trainer.val_before_train", expected, "trainer.val_only")

@@ -113,8 +113,8 @@ class Host:
         if lines := hook_faults(self.hooks if hooks is None else hooks, self.engine):
             raise UserError(
                 f"engine {self.engine}: expected {self.name} {self.measured}, got {self.found()}, which differs in "
-                f"names that the adapter uses:\n{lines}\nInstall the expected version ({self.install}), or take "
-                "another engine."
+                f"what the adapter uses:\n{lines}\nInstall the expected version ({self.install}), or use another "
+                "engine."
             )
 
 

@@ -24,7 +24,7 @@ def gpu_issues(config: Config, machine: Machine, engine: str) -> Iterator[Config
         yield ConfigIssue(
             (),
             f"engine {engine} needs a GPU, and torch finds none on this machine. Without a GPU, engine=local trains on "
-            "the CPU, and trainer.device=cpu is a dry run of the whole training with a tiny model.",
+            "the CPU, and trainer.device=cpu starts a dry run with a tiny model.",
         )
     elif found < expected:
         key = "trainer.n_gpus_per_node"

@@ -34,7 +34,7 @@ def driver(config: Config, folder: RunFolder) -> Driver:
     """The driver of a run in `folder`. verl can read the problem sets of `config` (see `datasets`).
 
     Raises:
-        UserError: verl refuses the configuration.
+        UserError: verl rejects the configuration.
     """
     settings = compose_settings(config, folder)
     environment = dict(get_ppo_ray_runtime_env(settings)["env_vars"])
@@ -61,7 +61,7 @@ def compose_settings(config: Config, folder: RunFolder) -> DictConfig:
     try:
         validate_config(settings, use_reference_policy=reference, use_critic=critic)
     except (AssertionError, ValueError) as error:
-        raise UserError(f"engine verl: verl refuses the configuration: {error}") from error
+        raise UserError(f"engine verl: verl rejects the configuration: {error}") from error
     return settings
 
 

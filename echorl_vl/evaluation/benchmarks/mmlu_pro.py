@@ -14,8 +14,8 @@ def read(row: Row) -> Question:
     key, correct = rows.uid(row, "question_id"), rows.whole_number(row, "answer_index")
     if not 0 <= correct < len(choices) or rows.answer(row, "answer") != LETTERS[correct]:
         raise UserError(
-            f"{row.where}, answer: {rows.cell(row, 'answer')!r} and answer_index {correct} don't name the same of "
-            f"{len(choices)} choices"
+            f"{row.where}, answer: {rows.cell(row, 'answer')!r} and answer_index {correct} name different choices "
+            f"(of {len(choices)})"
         )
     question, subject = rows.text(row, "question"), rows.label(row, "category")
     return shuffled_question(key, question, choices, correct, row.seed, f"mmlu_pro:{key}", subject)

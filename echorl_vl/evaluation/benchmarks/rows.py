@@ -60,7 +60,7 @@ def letter(row: Row, name: str, choices: int) -> str:
     """Return a ground truth that is the letter of one of `choices` choices. Raises UserError for anything else."""
     found = answer(row, name).upper()
     if len(found) != 1 or not 0 <= ord(found) - ord("A") < choices:
-        raise UserError(f"{row.where}, {name}: expected a letter of {choices} choices, got {_show(found)}")
+        raise UserError(f"{row.where}, {name}: expected the letter of one of {choices} choices, got {_show(found)}")
     return found
 
 

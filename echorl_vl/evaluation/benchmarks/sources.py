@@ -97,7 +97,7 @@ def _checked(questions: Questions, source: str) -> Iterator[dict[str, Any]]:
             raise UserError(f"{source}, row {index}: a second question with the id {question.uid!r}")
         if question.text.count(IMAGE) != len(question.images):
             raise UserError(
-                f"{source}, row {index}: {question.text.count(IMAGE)} {IMAGE} and {len(question.images)} image(s)"
+                f"{source}, row {index}: {question.text.count(IMAGE)} {IMAGE}, but {len(question.images)} image(s)"
             )
         questions.most_images = max(questions.most_images, len(question.images))
         yield question.record()
@@ -152,7 +152,7 @@ def _find(benchmark: Benchmark, place: Path) -> list[Path]:
         if len(found) > 1 and not all(_SHARD.search(path.stem) for path in found):
             names = ", ".join(str(path.relative_to(place)) for path in found[:4])
             raise UserError(
-                f"{place}: several files may be {benchmark.name}: {names}; choose one with --data {benchmark.name}=FILE"
+                f"{place}: several files match {benchmark.name}: {names}; choose one with --data {benchmark.name}=FILE"
             )
         if found:
             return found
@@ -168,6 +168,6 @@ def _from_hub(benchmark: Benchmark) -> tuple[str, datasets.Dataset, None]:
         return str(hub), datasets.load_dataset(hub.name, hub.config, split=hub.split), None
     except Exception as error:  # the client raises many types: no network, a gated data set, a full disk
         raise UserError(
-            f"{benchmark.name}: can't load {hub} from the Hugging Face hub ({root_cause(error)}). For a local copy: "
-            f"--data FOLDER, or --data {benchmark.name}=FILE"
+            f"{benchmark.name}: can't load {hub} from the Hugging Face hub ({root_cause(error)}). To use a "
+            f"local copy, add --data FOLDER or --data {benchmark.name}=FILE"
         ) from error

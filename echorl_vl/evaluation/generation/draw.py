@@ -23,7 +23,7 @@ def measure(generator: Generator, questions: Sequence[Question], source: str, sa
     if generator.context is not None and generator.context - lengths[longest] < sampling.max_tokens:
         room = max(generator.context - lengths[longest], 0)
         raise UserError(
-            f"{source}, row {longest} (id {questions[longest].uid}): the prompt has {lengths[longest]} of the "
+            f"{source}, row {longest} (id {questions[longest].uid}): the prompt takes {lengths[longest]} of the "
             f"{generator.context} tokens of the model's context; expected --max-tokens of at most {room}, got "
             f"{sampling.max_tokens}"
         )

@@ -64,7 +64,7 @@ def analyse(setup: Setup, store: Store) -> Results:
     late = {arm: [tenths(values)[1] for values in raw[arm]["all_success"]] for arm in raw}
     difference = tuple(with_echo - base for with_echo, base in zip(late["with"], late["without"], strict=True))
     others = [
-        Contrast("all-success groups in the last tenth, with EchoRL minus without", difference),
+        Contrast("all-success groups in the last tenth: EchoRL minus GRPO", difference),
         Contrast(
             f"{COLUMNS['policy_grad_norm']} over tokens with non-zero advantage, last tenth minus first",
             _changes(raw["without"]["advantage_grad_norm"]),

@@ -101,7 +101,7 @@ def deletions(probe: Probe, seed: int, spec: str) -> dict[str, Any]:
     """
     solutions = find_solutions(probe, seed, spec)
     if not solutions:
-        raise UserError(f"{spec}: expected a correct solution with {LEAST_STEPS} steps before the answer, got none")
+        raise UserError(f"{spec}: the policy has no correct solution with {LEAST_STEPS} steps before the answer")
     rng = random.Random(seed)
     chances = [rng.random() for _ in solutions]
     found: dict[str, dict[str, list]] = {name: {order: [] for order in ORDERS} for name in COLUMNS}

@@ -81,7 +81,7 @@ def convert(source: str | Path, out: str | Path, split: str | None = None, on_er
         total = len(faults) + sum(map(len, rows.values()))
         if on_error == "stop" or not rows:
             raise UserError(f"{source}: {len(faults)} of {total} problems can't be converted:\n{listing}")
-        logger.warning("%s: left out %d of %d problems:\n%s", source, len(faults), total, listing)
+        logger.warning("%s: skipped %d of %d problems:\n%s", source, len(faults), total, listing)
     if not rows:
         of_split = f" of the split {split}" if split else ""
         raise UserError(
@@ -134,9 +134,9 @@ def convert_entry(entry: Entry) -> dict[str, Any]:
     text = next((data[key].strip() for key in _TEXTS if isinstance(data.get(key), str) and data[key].strip()), None)
     if text is None:
         fields = " or ".join(_TEXTS[1:])
-        raise UserError(f"{entry.name}, {_TEXTS[0]}: expected a text, here or in {fields}, got none")
+        raise UserError(f"{entry.name}, {_TEXTS[0]}: expected text here or in {fields}, got none")
     if IMAGE in text:
-        raise UserError(f"{entry.name}, {_TEXTS[0]}: expected a text without {IMAGE}, which marks the image")
+        raise UserError(f"{entry.name}, {_TEXTS[0]}: expected text without {IMAGE}, which marks the image")
     choices = data.get("choices")
     if not isinstance(choices, list) or not choices:
         raise UserError(f"{entry.name}, choices: expected a list of answers, got {choices!r}")

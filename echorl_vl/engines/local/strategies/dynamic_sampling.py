@@ -74,7 +74,7 @@ class DynamicSampling(RolloutCollector):
     def _too_few_groups(self, step: int, rounds: int, kept: int, means: Sequence[float]) -> UserError:
         algorithm = self.config.algorithm
         return UserError(
-            f"step {step}: {rounds} rounds of sampling left {kept} groups of {self.config.data.rollout_batch_size} "
+            f"step {step}: {rounds} rounds of sampling left {kept} of {self.config.data.rollout_batch_size} groups "
             f"(data.rollout_batch_size): algorithm.online_filtering drops those whose mean {algorithm.filter_key} is "
             f"not between filter_low = {algorithm.filter_low} and filter_high = {algorithm.filter_high}; the means "
             f"ranged from {min(means):.3g} to {max(means):.3g}. Use easier or harder problems, other bounds, a larger "
