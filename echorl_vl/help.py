@@ -41,7 +41,7 @@ the same command resumes from the last checkpoint.
   --dry-run       shows prompts, tries the reward function, estimates the memory, and stops
   --version       shows the version
   --print-config  prints the whole configuration as YAML after all overrides, and stops
-  --quiet         shows warnings and errors only, and no progress
+  --quiet         shows only warnings and errors
   --verbose       shows debug messages too
 """
 
@@ -54,7 +54,7 @@ def short_help(program: str = "python -m echorl_vl.train") -> str:
         USAGE.format(program=program),
         "EchoRL\n" + _table(echo),
         "Engines (engine)\n" + "".join(f"  {name}: {engine.summary}\n" for name, engine in sorted(ENGINES.items())),
-        "Base algorithms (algorithm.name), the keys that each sets, and its options\n" + _algorithms(),
+        "Base algorithms (algorithm.name), the keys that each one sets, and its options\n" + _algorithms(),
         "Most used keys\n" + _table([options[key] for key in COMMON.split()]),
     ]
     return "\n".join(parts)

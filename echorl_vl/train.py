@@ -74,7 +74,7 @@ def _dry_run(config: Config) -> int:
 
 def _run(values: list[str], flags: list[str]) -> int:
     if unknown := [flag for flag in flags if flag not in FLAGS]:
-        raise UserError(f"unknown option {unknown[0]}; expected one of {', '.join(FLAGS)} (keys have no --)")
+        raise UserError(f"unknown option {unknown[0]}; expected one of {', '.join(FLAGS)} (write keys without --)")
     if "--quiet" in flags and "--verbose" in flags:
         raise UserError("--quiet and --verbose can't be combined")
     if not values or "=" in values[0]:

@@ -146,7 +146,7 @@ class TrainerConfig(Section):
     nnodes: Devices = option(1, "machines")
     n_gpus_per_node: Annotated[int, Field(ge=1, le=1024)] = option(8, "GPUs in each machine")
     max_try_make_batch: CountOrAll = option(20, "online_filtering: maximum rounds of sampling per step; -1: no limit")
-    critic_warmup: Count = option(0, "steps in which only the critic learns")
+    critic_warmup: Count = option(0, "training steps at the start in which only the critic is trained")
     val_freq: CountOrAll = option(
         -1, "training steps between two validations, and one after the last step; -1: after the last only"
     )

@@ -89,7 +89,7 @@ class TrainedConfig(Section):
     global_batch_size: Rows = option(256, "prompts per optimizer step; divides data.rollout_batch_size")
     micro_batch_size_per_device_for_update: Rows = option(4, "rollouts per forward pass of the update")
     micro_batch_size_per_device_for_experience: Rows = option(16, "rollouts per forward pass without gradients")
-    max_grad_norm: MaxNorm = option(1.0, "gradients are scaled down to this norm")
+    max_grad_norm: MaxNorm = option(1.0, "maximum norm of the gradient; larger gradients are scaled down")
     ppo_epochs: Passes = option(1, "passes over the rollouts of a step")
     dynamic_batching: bool = option(True, "fill micro-batches by tokens instead of rows")
     ulysses_size: Devices = option(1, "devices that share one sequence")

@@ -53,8 +53,8 @@ class BenchmarkFolder:
             return FolderLock(self.path)
         except FolderInUse as error:
             raise UserError(
-                f"{self.path}: another process (pid {error.holder}) writes to it; wait until it ends, or use another "
-                "--out"
+                f"{self.path}: another process (pid {error.holder}) is writing to it; wait until it ends, or use "
+                "another --out"
             ) from error
 
     def begin(self, settings: dict[str, Any], about: dict[str, Any], questions: Iterable[Question]) -> None:

@@ -22,7 +22,7 @@ from echorl_vl.outputs.terminal import prepare_console, print_error, visible
 OUTPUT_LOST = 1
 
 LOG_FLAGS = {
-    "--quiet": "show warnings and errors only, and no progress",
+    "--quiet": "show only warnings and errors",
     "--verbose": "show debug messages too",
 }
 

@@ -139,7 +139,7 @@ def test_overlong_prompts_are_reported_separately(folder, encoder):
     path = write(folder, {}, KINDS["too long"])
     notes = []
     assert len(screen(load_problems(path), encoder, note=notes.append)) == 1
-    assert notes == [f"{path}: left out 1 prompt longer than data.max_prompt_length = 300 tokens"]
+    assert notes == [f"{path}: skipped 1 prompt longer than data.max_prompt_length = 300 tokens"]
     with pytest.raises(UserError, match="all 1 prompts are longer"):
         screen(load_problems(write(folder, KINDS["too long"])), encoder)
 

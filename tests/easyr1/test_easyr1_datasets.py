@@ -148,7 +148,7 @@ def test_prompts_and_images_are_checked_before_easyr1_starts(tmp_path):
     assert f"{path}, row 2, images[0]: " in str(error.value)
     config.data.bad_rows, notes = "drop", []
     sets = screen_sets(config, load_sets(config), encoder(config), notes.append)
-    assert len(notes) == 2 and all("left out 2 of 3 rows" in note for note in notes)
+    assert len(notes) == 2 and all("skipped 2 of 3 rows" in note for note in notes)
     changed = readable_by_easyr1(config, tmp_path / "run", sets).data
     assert [row["prompt"] for row in pq.read_table(changed.train_files).to_pylist()] == ["<image>?"]
     config.data.format_prompt = str(tmp_path / "bomb.jinja")

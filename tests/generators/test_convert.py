@@ -172,7 +172,7 @@ def test_invalid_entries_are_named_and_stop_the_conversion_or_are_left_out(tmp_p
         start = "20:" if name == "12" else f"{name},"
         assert line.strip().startswith(f"{source}/train/{start}"), line
     assert convert(source, tmp_path / "out", on_error="skip") == {"train": 2}
-    assert f"left out {len(INVALID)}" in caplog.text
+    assert f"skipped {len(INVALID)}" in caplog.text
     assert [row["id"] for row in rows(tmp_path / "out" / "train.parquet")] == [0, 20]
 
 

@@ -43,7 +43,7 @@ def test_a_resumed_run_leaves_out_the_same_rows(run, broken, monkeypatch, tmp_pa
     settings = (f"data.train_files={path}", "data.bad_rows=drop", "trainer.max_steps=3", "trainer.save_freq=1")
     whole = run(*settings, folder=tmp_path / "whole")
     assert whole.status == 0, whole.output
-    assert "left out 4 of 24 rows" in whole.output
+    assert "skipped 4 of 24 rows" in whole.output
     assert f"{path}, row 3, images[0]: " in whole.output and f"{path}, row 8, problem: contains" in whole.output
     assert "20 training problems" in whole.output
     original, folder = local_trainer.Trainer._train_step, tmp_path / "killed"

@@ -72,7 +72,7 @@ def test_long_prompts_are_counted(dry_run, tmp_path) -> None:
     long = "1 + " * 400
     rows.write_text(f'{{"problem": "1 + 1", "answer": "2"}}\n{{"problem": "{long}1", "answer": "401"}}\n')
     status, out = dry_run(MATH, f"data.train_files={rows}", *NO_VALIDATION)
-    assert status == 0 and "left out 1 prompt longer than data.max_prompt_length = 128" in out
+    assert status == 0 and "skipped 1 prompt longer than data.max_prompt_length = 128" in out
 
 
 def test_all_bad_rows_are_listed_and_dropped_ones_are_not_counted(dry_run, tmp_path) -> None:
@@ -88,7 +88,7 @@ def test_all_bad_rows_are_listed_and_dropped_ones_are_not_counted(dry_run, tmp_p
     settings = (f"data.train_files={rows}", "data.bad_rows=drop", "data.rollout_batch_size=1")
     status, out = dry_run(MATH, *settings, "worker.actor.global_batch_size=1", *NO_VALIDATION)
     assert status == 0 and f"data.train_files = {rows}: 1 problem\n" in out, out
-    assert out.count("left out ") == 1 and "left out 3 of 4 rows" in out and "1 problem a step, 1 step an epoch" in out
+    assert out.count("skipped ") == 1 and "skipped 3 of 4 rows" in out and "1 problem a step, 1 step an epoch" in out
 
 
 def test_demonstrations_are_checked(dry_run, tmp_path) -> None:

@@ -149,7 +149,7 @@ def test_several_files_and_bad_rows(tmp_path, tokenizer):
         ("set.jsonl", "1 + 1?"),
         ("other.jsonl", "2 + 2?"),
     ]
-    assert len(notes) == 1 and "left out 1 of 3 rows" in notes[0]
+    assert len(notes) == 1 and "skipped 1 of 3 rows" in notes[0]
 
 
 def test_small_sets_and_missing_chat_templates_are_refused(tmp_path, tokenizer):

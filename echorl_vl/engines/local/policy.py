@@ -151,8 +151,8 @@ class Policy:
             at = (ids == self.visual.image_pad).nonzero().squeeze(-1)
             if len(at) != len(features):
                 raise UserError(
-                    f"problem {_uid(with_image[0])} or another of its batch: expected as many image tokens as image "
-                    f"features, got {len(at)} tokens and {len(features)} features"
+                    f"problem {_uid(with_image[0])} or another problem of its batch: expected as many image tokens as "
+                    f"image features, got {len(at)} tokens and {len(features)} features"
                 )
             embeddings = _as_wide(embeddings, features).index_copy(0, at, features)
         return list(embeddings.split(lengths))

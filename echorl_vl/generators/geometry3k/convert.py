@@ -108,7 +108,7 @@ def _convert_entries(source: Path, split: str | None) -> tuple[dict[str, list[di
             row = convert_entry(entry)
             first = names.setdefault((row["split"], row["id"]), entry.name)
             if first != entry.name:
-                raise UserError(f"{entry.name}: expected a unique id, got {row['id']}, the id of {first}")
+                raise UserError(f"{entry.name}: expected a unique id, got {row['id']}, which is also the id of {first}")
         except UserError as error:
             faults.append(str(error))
             continue
