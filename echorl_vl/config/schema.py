@@ -109,7 +109,7 @@ class AlgorithmConfig(Section):
     )
     kl_target: Annotated[float, Field(gt=0, le=10**6)] = option(0.1, "adaptive: target of the mean KL per token (nats)")
     online_filtering: bool = option(False, "DAPO: drop groups by their mean reward and sample other prompts")
-    filter_key: str = option("overall", "part of the reward whose group mean decides")
+    filter_key: str = option("overall", "part of the reward that filter_low and filter_high refer to")
     filter_low: Reward = option(0.01, "groups with this mean or less are dropped")
     filter_high: Reward = option(0.99, "groups with this mean or more are dropped")
     dynamic_sampling: Literal["resample", "echo"] = option(

@@ -52,7 +52,7 @@ class EchoConfig:
     select: str = "max"
     """the step that a clip ends with. max: the step of highest entropy; topk: the k highest; softmax: sampled with
     probability softmax(entropy / tau); quantile: the step at a quantile of the entropies; lowest: the lowest entropy;
-    random: a random step; first, last: of a random rollout; path.py:name: a custom selector"""
+    random: a random step; first, last: the first or last step of a random rollout; path.py:name: a custom selector"""
     k: int = 1
     """clips per group with select: topk, each of weight 1/k"""
     tau: float = 1.0

@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--test", nargs="+", default=[], metavar="NAME=SET", help="problem sets to test on")
     parser.add_argument("--samples", type=int, default=4, help="responses to each test problem (%(default)s)")
-    parser.add_argument("--problems", type=int, help="maximum problems per measurement (default: its own number)")
+    parser.add_argument("--problems", type=int, help="maximum number of problems per measurement")
     parser.add_argument("--plan", action="store_true", help="list the missing runs and exit")
     parser.add_argument("--into", type=Path, help=f"with {REPORT}: the document to fill in")
     return parser

@@ -65,7 +65,7 @@ def analyse(setup: Setup, store: Store) -> Results:
         "clip by",
         "overlap with the paper's",
         *setup.splits,
-        f"{split}: {PAPER} minus this",
+        f"{split}: {PAPER} minus this choice",
         "sign-flip p",
     )
     return Results(claims, Table(columns, rows), raw)
