@@ -64,7 +64,7 @@ def arguments(task: str, name: str, steps: int, folder: Path) -> list[str]:
 
 
 def train(tree: Path, task: str, name: str, steps: int, folder: Path) -> str | None:
-    """Run a training of the code in `tree`; returns None, or the end of its output if it failed."""
+    """Carry out a training run of the code in `tree`; returns None, or the end of its output if it failed."""
     command = [sys.executable, "-m", "echorl_vl.train", *arguments(task, name, steps, folder)]
     environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
 
@@ -107,7 +107,7 @@ def difference(base: list[dict], head: list[dict]) -> str | None:
 
 
 def compare(trees: dict[str, Path], task: str, name: str, steps: int, out: Path) -> str | None:
-    """Run a training of both commits; returns the difference or failure, None if they are equal."""
+    """Carry out a training run of both commits; returns the difference or failure, None if they are equal."""
     found = {}
     for side, tree in trees.items():
         folder = out / side / f"{task}_{name}"
