@@ -80,7 +80,7 @@ def test_a_group_of_one_rollout_is_an_error(estimator):
 def test_invalid_arguments_are_errors():
     with pytest.raises(ValueError, match="grpo, grpo_passk, rloo, reinforce_rej, reinforce_plus_plus"):
         group_advantages(torch.zeros(2), torch.zeros(2), "ppo")
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="the same shape"):
         group_advantages(torch.zeros(2), torch.zeros(3))
     assert len(ESTIMATORS) == 5
 

@@ -68,7 +68,7 @@ def test_the_denominator_counts_prompts_or_clips():
 
 
 def test_invalid_arguments_are_errors():
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="the same shape"):
         echo_loss(torch.zeros(2, 3), torch.zeros(2, 4), 1)
     for denominator in (0, -1, float("nan")):
         with pytest.raises(ValueError, match="denominator > 0"):

@@ -321,5 +321,5 @@ def test_invalid_arguments_are_errors():
     for options in ({"temperature": 0.0}, {"entropy_temperature": -1.0}):
         with pytest.raises(ValueError, match="expected a temperature > 0"):
             log_probs_and_entropy(torch.zeros(2, 4), torch.zeros(2, dtype=torch.int64), **options)
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="the same shape"):
         step_entropies(torch.zeros(2, 3), torch.zeros(2, 4, dtype=torch.int64))

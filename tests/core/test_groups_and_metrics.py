@@ -62,7 +62,7 @@ def test_zero_share_counts_response_tokens():
 
 
 def test_invalid_arguments_are_errors():
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="the same shape"):
         group_statistics(torch.zeros(2), torch.zeros(3), torch.zeros(2))
     with pytest.raises(ValueError, match="both"):
         group_statistics(torch.zeros(2), torch.zeros(2), torch.zeros(2), advantages=torch.zeros(2))

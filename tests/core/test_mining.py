@@ -258,5 +258,5 @@ def test_mismatched_shapes_are_errors():
     for name in ("group_ids", "verified", "truncated", "on_policy", "rewards"):
         with pytest.raises(ValueError, match=rf"{name} of shape \(2,\), got \(3,\)"):
             batch.mine_clips(EchoConfig(), **{name: torch.ones(3)})
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="the same shape"):
         batch.mine_clips(EchoConfig(), entropy=torch.zeros(2, 5))

@@ -128,7 +128,7 @@ def test_invalid_arguments_are_errors():
     two, mask = torch.zeros(2, 3), torch.ones(2, 3)
     with pytest.raises(ValueError, match="default, gspo, gspo_token, cispo, sapo"):
         policy_loss(two, two, torch.zeros(2), mask, loss_type="ppo")
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="the same shape"):
         policy_loss(two, torch.zeros(2, 4), torch.zeros(2), mask)
     with pytest.raises(ValueError, match="token, constant, seq"):
         aggregate(two, mask, "mean", 1)

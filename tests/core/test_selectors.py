@@ -246,7 +246,7 @@ def test_registering_a_name_twice_is_an_error(registry):
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda rows: (rows, rows, rows[:0].float()), r"one shape \(C,\), got \(1,\), \(1,\), \(0,\)"),
+        (lambda rows: (rows, rows, rows[:0].float()), r"same shape \(C,\), got \(1,\), \(1,\), \(0,\)"),
         (lambda rows: (rows, rows + 9, rows.float()), "expected eligible steps, got one that is not"),
         (lambda rows: (rows + 1, rows, rows.float()), "expected eligible steps, got one that is not"),
     ],

@@ -42,4 +42,4 @@ def test_this_environment_is_ready(easyr1):
     )  # fmt: skip
     assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-2000:]
     assert process.stdout.startswith("EasyR1 ")
-    assert f"all {len(HOOKS)} names of easyr1 that the adapter uses exist" in process.stdout
+    assert f"all {len(HOOKS)} easyr1 classes, functions and attributes that the adapter uses exist" in process.stdout

@@ -161,9 +161,8 @@ def test_answers_without_a_score_are_in_the_step_line_and_a_step_without_a_score
     assert f"warning: answers not scored: {lost:.0f} timed out" in some.output
     every = run(f"{reward}:hangs", *limits, folder=tmp_path / "every")
     assert every.status == 2
-    assert (
-        "mine.py:hangs: every one of the 16 answers of this step took longer than worker.reward.time_limit = 0.3 s"
-        in (every.output)
+    assert "mine.py:hangs: each of the 16 answers of this step took longer than worker.reward.time_limit = 0.3 s" in (
+        every.output
     )
 
 

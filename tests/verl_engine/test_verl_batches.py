@@ -214,7 +214,7 @@ def test_unscored_answers_are_counted_and_a_step_of_them_stops(buffer, queue, mo
     assert metrics == {"theirs": 1.0, "reward/timeouts": 1.0, "reward/crashes": 0.0, "reward/errors": 0.0}
     assert "step 7 (train): answers not scored: 1 timed out" in caplog.text
     queue["a_1_0"] = row([1], 0, 0.0, **{LOST: "timeout"})
-    with pytest.raises(UserError, match=r"mine\.py:f: every one of the 2 answers .*time_limit = 3 s"):
+    with pytest.raises(UserError, match=r"mine\.py:f: each of the 2 answers .*time_limit = 3 s"):
         buffer.sample(8, "train", 1)
 
 
@@ -225,7 +225,7 @@ def test_dynamic_sampling_stops_if_no_answer_is_scored(buffer, queue):
     add_groups(buffer, queue, one=[0.0, 0.0], other=[0.0, 0.0])
     for entry in queue.values():
         entry["extra_fields"]["reward_extra_info"][LOST] = "timeout"
-    with pytest.raises(UserError, match="every one of the 4 answers"):
+    with pytest.raises(UserError, match="each of the 4 answers"):
         buffer._dapo_filtered_keys("train")
 
 

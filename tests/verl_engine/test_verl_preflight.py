@@ -55,7 +55,7 @@ def test_environment_check_passes(verl):
     )  # fmt: skip
     assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-2000:]
     assert process.stdout.startswith("verl 0.9.1\n")
-    assert f"all {len(HOST.hooks)} names of verl that the adapter uses exist" in process.stdout
+    assert f"all {len(HOST.hooks)} verl classes, functions and attributes that the adapter uses exist" in process.stdout
 
 
 # --- the machine and the model ---
@@ -64,7 +64,7 @@ def test_environment_check_passes(verl):
 def test_errors_about_gpus_and_memory_name_settings_of_this_engine():
     config = load_config(RECIPE)
     found = messages(gpu_issues(config, Machine((), 64 * GIB), "verl"))
-    assert "engine verl needs a GPU" in found and "trainer.device=cpu is a dry run" in found
+    assert "engine verl needs a GPU" in found and "trainer.device=cpu starts a dry run" in found
     found = messages(memory_issues(config, Machine((16 * GIB,) * 8, 512 * GIB), SMALLER, 33 * 10**9))
     assert "Use more GPUs" in found and "lora" not in found and "adamw_bf16" not in found
 

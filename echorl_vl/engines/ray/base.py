@@ -122,4 +122,4 @@ class RayEngine(Engine):
             self.start_dry_run()
         warnings.simplefilter("ignore")  # the hosts' own imports warn
         self.host.check_hooks()
-        yield f"all {len(self.host.hooks)} names of {self.name} that the adapter uses exist, with their parameters"
+        yield f"all {len(self.host.hooks)} {self.name} classes, functions and attributes that the adapter uses exist"
