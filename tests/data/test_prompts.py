@@ -149,7 +149,7 @@ def test_the_format_prompt_goes_around_the_question(processor, tmp_path):
     for text, words in {
         "": "empty",
         "{{ content": "not a jinja template",
-        "Solve it.": "variable content",
+        "Solve it.": "expected one variable",
         "{{ content }} {{ answer }}": "answer, content",
         "{{ content.__class__.__mro__ }}": "fails",
         "{{ content | nothing }}": "not a jinja template",
