@@ -149,7 +149,7 @@ def test_set_without_images_is_refused_for_a_vision_model(tmp_path):
     problems = load_problems(str(path))
     with pytest.raises(UserError, match=r"none of 1 problems has an image in the column 'images'") as caught:
         check_has_images(settings, problems)
-    assert "data.image_key=''" in str(caught.value)
+    assert "Set data.image_key to the column of images, or to ''" in str(caught.value)
     check_has_images(config(f"worker.actor.model.model_path={TINY}", "data.image_key=''"), problems)
 
 
