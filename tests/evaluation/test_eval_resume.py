@@ -126,7 +126,7 @@ def test_newlines_and_special_characters_survive_on_disk(tmp_path):
 
 
 def test_a_prompt_without_room_for_the_response_is_named():
-    message = r"file, row 2 \(id q2\): the prompt has 5 of the 12 tokens .* --max-tokens of at most 7, got 8"
+    message = r"file, row 2 \(id q2\): the prompt takes 5 of the 12 tokens .* --max-tokens of at most 7, got 8"
     with pytest.raises(UserError, match=message):
         measure(Recorder(context=12), QUESTIONS, "file", SAMPLING)
 
