@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from echorl_vl.places import split_places
+
 MILLION, BILLION, LARGEST_FLOAT = 10**6, 10**9, int(sys.float_info.max)
 MAX_TEXT, MAX_PATH, MAX_NAME = 10_000, 4096, 255  # bytes: of a string, of a path, of a part of one
 MAX_ITEMS = 100  # of a list
@@ -104,8 +106,9 @@ class Section(BaseModel):
     @field_validator("*", mode="after")
     @classmethod
     def _check_strings(cls, value: Any, info: ValidationInfo) -> Any:
-        for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str) and (fault := _string_fault(text, make_option(cls, info.field_name).place)):
+        place = make_option(cls, info.field_name).place
+        for text in split_places(value) if place == "problems" else [value]:
+            if isinstance(text, str) and (fault := _string_fault(text, place)):
                 _refuse(fault)
         return value
 
@@ -126,8 +129,7 @@ def _string_fault(value: str, place: str | None) -> str | None:
     bad = next((letter for letter in value if unicodedata.category(letter) in ("Cc", "Cs")), None)
     if bad is not None:
         return f"no control characters and no lone surrogates, got U+{ord(bad):04X}"
-    parts = value.replace(",", "/").split("/") if place == "problems" else value.split("/")
-    if place and any(len(part.encode()) > MAX_NAME for part in parts):
+    if place and any(len(part.encode()) > MAX_NAME for part in value.split("/")):
         return f"at most {MAX_NAME} bytes between two /"
     return None
 

@@ -55,7 +55,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     issues: list[ConfigIssue] = []
     layers = [read_file(path, issues), read_overrides(overrides, issues)]
     assignments = _with_presets([_without_aliases(layer, issues) for layer in layers])
-    derived = {one.key: (one.value, one.origin) for one in assignments if one.key in key_names().derived}
+    derived_keys = key_names().derived
+    derived = {one.key: (one.value, one.origin) for one in assignments if one.key in derived_keys}
     tree, origins = _merge([one for one in assignments if one.key not in derived], issues)
     _resolve_paths(tree, path.parent)
     config = _validate(tree, Source(path, origins, derived), issues)
@@ -103,7 +104,6 @@ def _with_presets(layers: list[list[Assignment]]) -> list[Assignment]:
 def _merge(assignments: list[Assignment], issues: list[ConfigIssue]) -> tuple[dict[str, Any], dict[str, str]]:
     """Apply the assignments to the defaults and resolve interpolations; also return dotted key -> origin."""
     tree, origins = config_to_dict(Config()), {}
-    interpolated: set[str] = set()
     for one in assignments:
         holder, value = _find(tree, one.key)
         if fault := _interpolation_fault(one.value):
@@ -116,8 +116,7 @@ def _merge(assignments: list[Assignment], issues: list[ConfigIssue]) -> tuple[di
             holder[one.key.rpartition(".")[2]] = _overlaid(value, one.value) if both else one.value
             origins = {key: origin for key, origin in origins.items() if not key.startswith(f"{one.key}.")}
             origins[one.key] = one.origin
-            interpolated = (interpolated - {one.key}) | ({one.key} if "${" in str(one.value) else set())
-    _resolve(tree, interpolated & origins.keys(), origins, issues)
+    _resolve(tree, origins, issues)
     return tree, origins
 
 
@@ -129,8 +128,9 @@ def _overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return {**below, **above, **{key: _overlaid(below[key], above[key]) for key in nested}}
 
 
-def _resolve(tree: dict[str, Any], keys: set[str], origins: dict[str, str], issues: list[ConfigIssue]) -> None:
-    """Resolve the interpolations of `keys` in place. A key that fails gets its default."""
+def _resolve(tree: dict[str, Any], origins: dict[str, str], issues: list[ConfigIssue]) -> None:
+    """Resolve the interpolations in a tree, in place. A key that fails gets its default."""
+    keys = [key for key in origins if "${" in str(_find(tree, key)[1])]
     whole = OmegaConf.create(tree) if keys else None
     for key in keys:
         holder, given = _find(tree, key)

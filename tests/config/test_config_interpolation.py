@@ -70,3 +70,10 @@ def test_registered_resolver_never_runs(minimal: Path) -> None:
     finally:
         OmegaConf.clear_resolver("echo_test_runs")
     assert ran == []
+
+
+def test_a_mapping_that_is_extended_keeps_its_interpolations(minimal: Path, write: Write) -> None:
+    kwargs = "    reward_function_kwargs: {limit: '${data.max_response_length}'}\n"
+    path = write(minimal.read_text().replace("  reward:\n", f"  reward:\n{kwargs}"))
+    config = load_config(path, ["worker.reward.reward_function_kwargs.other=1"])
+    assert config.worker.reward.reward_function_kwargs == {"limit": 512, "other": 1}

@@ -152,6 +152,11 @@ def test_every_text_has_an_end_and_no_control_characters(minimal: Path, key: str
     assert "got U+0007" in error_of(minimal, rf'{key}="a\a"')
 
 
+def test_limits_of_paths_hold_for_each_place_of_a_list(minimal: Path) -> None:
+    places = ",".join(f"owner/problems{number}@train" for number in range(400))
+    assert len(places) > 4096 and load_config(minimal, [f"data.train_files={places}"]).data.train_files == places
+
+
 def test_paths_with_letters_of_any_language_stay(minimal: Path, tmp_path: Path) -> None:
     folder = tmp_path / "モデル \u3000 é" / "a b"
     folder.mkdir(parents=True)

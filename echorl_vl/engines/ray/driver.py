@@ -81,8 +81,8 @@ def _join_or_start(config: Config, run: Path, driver: Driver, dry_run_environmen
         cpus = world + driver.extra_cpus
         options = {"address": "local", "num_cpus": cpus, "num_gpus": world, "include_dashboard": False}
     if not ray.is_initialized():
-        logging = "echorl_vl.outputs.log.set_up_logging"  # in each process of the run
-        runtime_env = {"env_vars": environment, "worker_process_setup_hook": logging}
+        log_hook = "echorl_vl.outputs.log.set_up_logging"  # in each process of the run
+        runtime_env = {"env_vars": environment, "worker_process_setup_hook": log_hook}
         ray.init(runtime_env=runtime_env, log_to_driver=not is_quiet(), **options)
     if issue := cluster_issue(config, ray.cluster_resources()):
         ray.shutdown()
