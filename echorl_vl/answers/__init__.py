@@ -1,4 +1,8 @@
-"""Answers: extracted from a response (`extract`), parsed (`text`, `values`), and graded (`grading`).
+"""Answers: extracted from a response (`extract`), parsed into kinds (`parse`), and compared by kind (`compare`).
 
-Rewards and evaluation share this checker. It has no processes or time limits; `rewards.pool` adds those.
+`grading` puts these together. Rewards and evaluation share this checker. It has no processes or time limits, since it
+needs milliseconds at most.
+
+    text -> `tokens` -> trees (`expressions`) with units (`quantities`) -> kinds of answers (`parse`)
+         -> rules for two kinds (`compare`) -> values (`evaluate`) and their `equality` -> a verdict with its reason
 """

@@ -1,4 +1,4 @@
-"""Find the final answer of a response: the content of its last \\boxed{...}."""
+"""Find the final answer of a response: the content of its last \\boxed{...}, or what it states as its answer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 # An escaped character is one unit, so that \{ and \} do not count as braces.
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _BARE = re.compile(r"\s*([^\s{}$\\]{1,64})")
+_TAGS = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+_PHRASE = re.compile(
+    r"(?:\b(?:final\s+answer|correct\s+(?:answer|option|choice)|right\s+(?:answer|choice)|answer)\b[*_]*\s*"
+    r"(?:is|:|：|=|would\s+be)|(?:最终)?(?:答案|正确选项)\s*(?:是|为|[:：])+)"
+    r"(?:\s*[:：])?[*_\s]*(.+?)(?:\.\s|。|\.?\s*$|\n)",
+    re.IGNORECASE | re.DOTALL,
+)
+_BOLD_LINE = re.compile(r"\s*(?:\*\*|__)([^*_\n]{1,200})(?:\*\*|__)[.。]?\s*")
+MAX_ANSWER = 2000
 
 
 @dataclass(frozen=True)
@@ -18,6 +27,42 @@ class Box:
     start: int
     end: int
     content: str | None
+
+
+def without_reasoning(response: str) -> str:
+    """The part after the reasoning of a response with `<think>...</think>`; "" if the reasoning never ends.
+
+    What a model boxes while it thinks is no answer.
+    """
+    if "</think>" in response:
+        return response.rpartition("</think>")[2]
+    return "" if "<think>" in response else response
+
+
+def final_answer(response: str, truncated: bool = False) -> str | None:
+    """The answer that a response states, None if it states none. Takes time linear in the response.
+
+    The content of the last box after the reasoning. Without a box: the last `<answer>...</answer>`, the last "the
+    answer is ..." (also in Chinese), or a last line in bold, unless the response was truncated.
+    """
+    response = without_reasoning(response)
+    box = last_box(response)
+    if box is not None:
+        return (box.content or "")[: MAX_ANSWER + 1].strip() or None
+    if truncated:
+        return None
+    for pattern in (_TAGS, _PHRASE):
+        found = pattern.findall(response[-MAX_ANSWER:])
+        if found and found[-1].strip(" *_"):
+            return found[-1].strip(" *_")
+    bold = _BOLD_LINE.fullmatch(_last_line(response)[:300])
+    return bold[1].strip() or None if bold else None
+
+
+def _last_line(response: str) -> str:
+    """The last non-blank line; "" if there is none."""
+    lines = response.rstrip().splitlines()
+    return lines[-1] if lines else ""
 
 
 def closing_brace(text: str, opening: int) -> int | None:

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from decimal import Context, Decimal
 
-from echorl_vl.answers.text import plain, squash
+from echorl_vl.answers.grading import value_of
+from echorl_vl.answers.parse import parse
 from echorl_vl.evaluation.benchmarks.base import GradedQuestion, cluster_numbers
-from echorl_vl.evaluation.grading.graders import value_of
 from echorl_vl.shares import known_error
 
 _ROUNDED = Context(prec=9)  # significant digits; Decimal, since a float would overflow
@@ -62,7 +62,7 @@ def answer_key(answer: str) -> Hashable:
     """Return a key that equal answers share: the number (x = 5 and 5 cm are 5), else the text without LaTeX markup."""
     found = value_of(answer)
     if found is None:
-        return squash(plain(answer)).lower()
+        return parse(answer).text.lower()
     return _ROUNDED.divide(Decimal(found.numerator), Decimal(found.denominator))
 
 

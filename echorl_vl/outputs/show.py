@@ -17,6 +17,8 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
+from echorl_vl.answers.extract import final_answer
+from echorl_vl.answers.grading import explain
 from echorl_vl.errors import UserError
 from echorl_vl.outputs.command import command, make_parser, parse_arguments, positive
 from echorl_vl.outputs.console import make_console
@@ -83,8 +85,7 @@ def render(row: Row, scale: EntropyScale) -> Group:
     if row["truncated"]:
         head.append("  truncated", style="yellow")
     parts = [Rule(f"step {row['step']}, rollout {row['row']}, group {row['group']}", style="dim"), head]
-    answer = Text(f"ground truth: {visible(row['answer'])}", style="dim")
-    parts += [Text(visible(row["question"].strip())), answer, Text()]
+    parts += [Text(visible(row["question"].strip())), _answers(row), Text()]
     if row.get("hint"):
         parts.append(Padding(Text(f"hint: {visible(row['hint'].rstrip())}", style="cyan"), (0, 0, 0, 2)))
     if not row["step_texts"]:
@@ -97,6 +98,19 @@ def render(row: Row, scale: EntropyScale) -> Group:
         where = row["clip_step"] + 1 - len(row["step_texts"])  # counted from the end of `parts`, the last step
         parts.insert(len(parts) + where, Text(f"{line} nats", style=f"bold {CLIP}"))
     return Group(*parts)
+
+
+def _answers(row: Row) -> Text:
+    """The ground truth and the answer of the response, with why it is correct or not."""
+    text = Text(f"ground truth: {visible(row['answer'])}", style="dim")
+    answer = final_answer(row["response"], row["truncated"])
+    if not row["answer"] or answer is None:
+        return text.append("\nno answer" if row["answer"] else "")
+    verdict = explain(answer, row["answer"])
+    text.append(f"\nanswer: {visible(answer)} ({visible(verdict.reason)}")
+    if row["verified"] is not None and bool(row["verified"]) != verdict.correct:
+        text.append("; the reward function says otherwise", style="yellow")
+    return text.append(")")
 
 
 def _step(text: str, entropy: float | None, scale: EntropyScale, number: int, clip_step: int | None) -> list[Text]:

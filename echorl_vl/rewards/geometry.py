@@ -5,16 +5,17 @@ A reward file in EasyR1's interface, for EasyR1 and for `RewardManager`:
     worker.reward.reward_function: echorl_vl/rewards/geometry.py:compute_score
 
 `accuracy` and `format` are separate parts of the score; overall = (1 - format_weight) * accuracy + format_weight *
-format. EchoRL's `verified` depends on `accuracy` only. No response can hang the caller: answers that need sympy are
-graded in worker processes under a time limit.
+format. EchoRL's `verified` depends on `accuracy` only. Expressions with variables are graded in worker processes under
+a time limit, all other answers here, in microseconds.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from echorl_vl.answers.extract import count_boxes, last_box
-from echorl_vl.answers.grading import TOLERANCE, PooledGrade, decide, grade
+from echorl_vl.answers.equality import TOLERANCE, Options
+from echorl_vl.answers.extract import count_boxes, last_box, last_boxed, without_reasoning
+from echorl_vl.answers.grading import PooledGrade, decide, grade
 from echorl_vl.answers.grading import warm_up as warm_up  # hook: called in each worker before its first row
 from echorl_vl.rewards import worker
 from echorl_vl.rewards.pool import GradingPool
@@ -33,15 +34,19 @@ def compute_score(
     tolerance: float = TOLERANCE,
     format: str = "boxed",
     time_limit: float = 10.0,
+    units: str = "optional",
+    rounded_integers: bool = False,
 ) -> list[dict[str, float]]:
     """Score a batch of responses.
 
     Args:
         reward_inputs: dicts with "response" and "ground_truth".
         format_weight: weight of the format in "overall", 0 to 1.
-        tolerance: of rounded answers, see `answers.grading`.
+        tolerance: of rounded answers, see `answers.equality`.
         format: the required format, one of `FORMATS`, see `is_worked_solution`.
         time_limit: seconds per answer, used where this function starts its own workers, as in EasyR1.
+        units: "optional", or "required": an answer without the unit of the ground truth is incorrect.
+        rounded_integers: whether an integer is accepted as a rounded answer, such as 5 for 3\\sqrt{3}.
 
     Returns:
         A dict with "overall", "accuracy" and "format" per response, all from 0 to 1.
@@ -50,12 +55,13 @@ def compute_score(
         ValueError: a ground truth is empty, or an argument is invalid.
     """
     _check(format_weight, format)
-    answers = [_boxed(row["response"]) for row in reward_inputs]
+    options = Options(tolerance, units=units, rounded_integers=rounded_integers)
+    answers = [boxed_answer(row["response"]) for row in reward_inputs]
     verdicts = [
-        decide(answer, row["ground_truth"], tolerance) for answer, row in zip(answers, reward_inputs, strict=True)
+        decide(answer, row["ground_truth"], options) for answer, row in zip(answers, reward_inputs, strict=True)
     ]
     open_rows = [row for row, verdict in enumerate(verdicts) if verdict is None]
-    items = [(answers[row], reward_inputs[row]["ground_truth"], tolerance) for row in open_rows]
+    items = [(answers[row], reward_inputs[row]["ground_truth"], options) for row in open_rows]
     for row, verdict in zip(open_rows, _grade_all(items, time_limit), strict=True):
         verdicts[row] = verdict
     return [
@@ -70,13 +76,16 @@ def quick_score(
     tolerance: float = TOLERANCE,
     format: str = "boxed",
     time_limit: float = 10.0,
+    units: str = "optional",
+    rounded_integers: bool = False,
 ) -> dict[str, float] | None:
-    """Score one response without sympy, in microseconds; None if only sympy can decide.
+    """Score one response in microseconds; None if expressions with variables have to be compared.
 
     `RewardManager` calls this hook for many rows at once and scores the undecided rows one by one.
     """
     _check(format_weight, format)
-    verdict = decide(_boxed(reward_input["response"]), reward_input["ground_truth"], tolerance)
+    options = Options(tolerance, units=units, rounded_integers=rounded_integers)
+    verdict = decide(boxed_answer(reward_input["response"]), reward_input["ground_truth"], options)
     return None if verdict is None else _score(reward_input["response"], verdict, format_weight, format)
 
 
@@ -106,9 +115,9 @@ def is_worked_solution(response: str, format: str = "boxed") -> bool:
     )
 
 
-def _boxed(response: str) -> str | None:
-    box = last_box(response)
-    return None if box is None else box.content
+def boxed_answer(response: str) -> str | None:
+    """The content of the last box after the reasoning (`<think>...</think>`), None if there is none."""
+    return last_boxed(without_reasoning(response))
 
 
 def _score(response: str, correct: bool, format_weight: float, format: str) -> dict[str, float]:
@@ -123,7 +132,7 @@ def _check(format_weight: float, format: str) -> None:
         raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
 
 
-def _grade_all(items: list[tuple[str, str, float]], time_limit: float) -> list[bool]:
+def _grade_all(items: list[tuple[str, str, Options]], time_limit: float) -> list[bool]:
     if not items:
         return []
     if worker.INSIDE:  # this code runs in a worker, whose pool has a limit

@@ -1,4 +1,4 @@
-"""No answer makes a grader raise, with or without sympy, and numbers beyond a float are compared exactly."""
+"""No answer makes a grader raise, and numbers beyond a float are compared exactly."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from adversarial_answers import PIECES, pair, text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echorl_vl.answers.grading import PooledGrade, bare_answer, decide, grade
-from echorl_vl.answers.values import NumberTooLargeError, value
+from echorl_vl.answers.choices import choice_of, yes_or_no
+from echorl_vl.answers.equality import Options
+from echorl_vl.answers.grading import FAULT, PooledGrade, bare_answer, decide, explain, grade
 from echorl_vl.evaluation.benchmarks.base import Question
-from echorl_vl.evaluation.grading.extract import choice_of, extract, yes_or_no
+from echorl_vl.evaluation.grading.extract import extract
 from echorl_vl.evaluation.grading.graders import GRADERS, Grade, Item, quick
 from echorl_vl.evaluation.metrics import answer_key, majority_at_k
 from echorl_vl.rewards import geometry, last_number
@@ -23,8 +24,8 @@ VERDICTS = (True, False, None)
 CHOICES = ("5", "10^{400}", "\\pi", "9" * 400, "\\boxed{}")
 
 
-def grade_without_sympy(answer: str, truth: str) -> bool | None:
-    """Run a pair through all graders that need no worker process; return the verdict of `decide`."""
+def grade_everywhere(answer: str, truth: str) -> bool | None:
+    """Run a pair through all graders that need no sympy; return the verdict of `decide`."""
     hash(answer_key(answer))
     assert choice_of(answer, CHOICES) in (None, *"ABCDE")
     assert yes_or_no(answer) in (None, "yes", "no")
@@ -43,7 +44,10 @@ def grade_without_sympy(answer: str, truth: str) -> bool | None:
     score = geometry.quick_score(row)
     verdict = decide(answer, truth)
     assert verdict in VERDICTS
-    assert decide(answer, truth, tolerance=0.0) in VERDICTS
+    assert decide(answer, truth, Options(tolerance=0.0)) in VERDICTS
+    reason = explain(answer, truth)
+    assert not reason.reason.startswith(FAULT), reason
+    assert verdict in (None, reason.correct)
     if "\\boxed" in answer and verdict is not None:
         assert score["accuracy"] in (0.0, 1.0)
     return verdict
@@ -52,34 +56,37 @@ def grade_without_sympy(answer: str, truth: str) -> bool | None:
 @pytest.mark.parametrize("pairs", [500, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_no_pair_raises(pairs):
     rng = random.Random(pairs)
-    verdicts = [grade_without_sympy(*pair(rng)) for _ in range(pairs)]
-    assert {True, False, None} == set(verdicts)  # the pairs reach every outcome
+    verdicts = [grade_everywhere(*pair(rng)) for _ in range(pairs)]
+    assert {True, False} <= set(verdicts)  # the pairs reach both outcomes
 
 
 @settings(deadline=None, max_examples=150, database=None)
 @given(st.text(max_size=40), st.sampled_from(PIECES), st.text(max_size=40), st.sampled_from(PIECES))
 def test_no_text_raises(one, piece, other, truth):
-    grade_without_sympy(one + piece + other, truth)
-    grade_without_sympy(piece, one + truth + other)
+    grade_everywhere(one + piece + other, truth)
+    grade_everywhere(piece, one + truth + other)
 
 
-@pytest.mark.slow
-def test_no_pair_raises_in_sympy():
-    """In workers, since sympy may never return: a timeout is an expected outcome, an error is not."""
-    rng = random.Random(0)
-    open_pairs = []
-    while len(open_pairs) < 300:
-        answer, truth = pair(rng)
-        if bare_answer(truth) and decide(answer, truth) is None:
-            open_pairs.append((answer, truth, 0.01))
-    with GradingPool(PooledGrade(), workers=2, time_limit=3.0) as pool:
+def test_a_pool_gives_the_same_grades():
+    texts = [
+        "2x+1",
+        "1+2x",
+        "x^{9^{9^{9}}}",
+        "\\frac{x}{0}",
+        "(x+1)^{50}",
+        "n!",
+        "\\sum_{k=1}^{n} k",
+        "\\sqrt{x^2}",
+        "|x|",
+    ]
+    open_pairs = [(one, other, Options()) for one in texts for other in texts if one != other]
+    assert any(decide(*item) is None for item in open_pairs)
+    with GradingPool(PooledGrade(), workers=2, time_limit=10.0) as pool:
         outcomes = pool.map(open_pairs)
-    errors = [(one, two.detail) for one, two in zip(open_pairs, outcomes, strict=True) if two.kind == "error"]
-    assert not errors
-    assert sum(outcome.kind == "ok" for outcome in outcomes) > 200
+    assert [outcome.value for outcome in outcomes] == [grade(*item) for item in open_pairs]
 
 
-def test_grades_by_sympy_do_not_raise():
+def test_grades_of_unusual_expressions():
     grade_all = Grade()
     for answer in ("1/(1-1)x", "exit()x", "\\frac{x}{0}", "x^{10^{3}}", "\ud800 + x", "\x00x"):
         assert grade(answer, "x + 1") is False
@@ -120,12 +127,6 @@ def test_numbers_beyond_a_float_are_compared_exactly(answer, truth, correct):
     assert grade(answer, truth) is correct
 
 
-def test_numbers_that_python_does_not_read_are_too_large():
-    for digits in ("1" * 5000, "0." + "1" * 5000, "\\frac{1}{" + "1" * 5000 + "}", "\\sqrt[" + "9" * 5000 + "]{2}"):
-        with pytest.raises(NumberTooLargeError):
-            value(digits)
-
-
 def test_an_empty_ground_truth_is_an_error():
     for truth in ("", "  ", "\\boxed{}", None):
         with pytest.raises(ValueError, match="ground truth is empty"):
@@ -136,7 +137,7 @@ def test_an_empty_ground_truth_is_an_error():
 @pytest.mark.parametrize("tolerance", [-1.0, float("nan"), float("inf")])
 def test_an_invalid_tolerance_is_an_error(tolerance):
     with pytest.raises(ValueError, match="tolerance: expected a number >= 0, got"):
-        decide("5", "5", tolerance)
+        Options(tolerance)
 
 
 def test_a_huge_choice_is_found():

@@ -200,14 +200,14 @@ def test_files_and_arguments_are_checked_at_the_start(
 def test_the_shipped_geometry_reward_works_in_the_manager() -> None:
     with RewardManager(f"{geometry.__file__}:compute_score", {"format_weight": 0.2}, 1, 5.0) as manager:
         scores = manager.score(
-            ["3, 4.\nSo \\boxed{5}", "a\n\\boxed{1+x}", "a\n\\boxed{(9^{9})!}", "b\n\\boxed{2+x}"],
+            ["3, 4.\nSo \\boxed{5}", "a\n\\boxed{1+x}", "a\n\\boxed{x(9^{9})!}", "b\n\\boxed{2+x}"],
             [5] * 4,
-            ["5", "x+1", "5", "x+1"],
+            ["5", "x+1", "x", "x+1"],
         )
         assert [score["accuracy"] for score in scores] == [1, 1, 0, 0]
         assert scores[0] == {"overall": 1.0, "accuracy": 1.0, "format": 1.0}
         assert scores[3]["overall"] == pytest.approx(0.2)
-        assert manager.timeouts + manager.crashes == 1
+        assert manager.timeouts + manager.crashes == 0  # (9^9)! is never computed
         with pytest.raises(UserError, match="ground truth is empty"):
             manager.score(["\\boxed{5}"], [1], [""])
 

@@ -6,9 +6,9 @@ import random
 import re
 from collections.abc import Sequence
 
+from echorl_vl.answers.choices import LETTERS
 from echorl_vl.evaluation.benchmarks.base import Question
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 INSTRUCTION = "Answer with the letter of the right choice."
 
 # Choices that refer to other choices, such as "both A and B": shuffling would change their meaning.

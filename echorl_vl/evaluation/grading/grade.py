@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from echorl_vl.answers.grading import TOLERANCE
+from echorl_vl.answers.equality import TOLERANCE
 from echorl_vl.errors import UserError
 from echorl_vl.evaluation.benchmarks.base import GradedQuestion, Question
 from echorl_vl.evaluation.generation.base import Response

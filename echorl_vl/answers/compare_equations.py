@@ -1,0 +1,73 @@
+"""Rules for equations, names with their values, chains of values, and inequalities."""
+
+from __future__ import annotations
+
+from echorl_vl.answers.equality import same_equation
+from echorl_vl.answers.kinds import Answer, Assignment, Chain, Equation, Inequality, Reading, Value
+from echorl_vl.answers.tree import Call, Expression, Variable, replace
+from echorl_vl.answers.verdict import Comparer, Verdict, judged
+
+
+def assignments(answer: Assignment, truth: Assignment, same: Comparer) -> Verdict:
+    if _same_name(answer.name, truth.name):
+        return same(answer.value, truth.value)
+    renamed = _with_argument_of(answer, truth)
+    if renamed is not None:  # f(x) = 3x and f(t) = 3t
+        return same(renamed, truth.value)
+    one, other = _as_equation(answer), _as_equation(truth)
+    if one and other and same_equation(one, other, same.options):
+        return Verdict(True, f"{answer} is equivalent to {truth}")
+    return Verdict(False, f"{answer.name} is not {truth.name}")
+
+
+def _with_argument_of(answer: Assignment, truth: Assignment) -> Answer | None:
+    """The value of f(t) with the variable of the truth's f(x); None if the two are no such pair."""
+    match answer.left, truth.left, answer.value:
+        case Call(name, (Variable() as old,), False), Call(other, (Variable() as new,), False), Value(text, readings):
+            if name == other:
+                trees = [replace(one.tree, lambda leaf: new if leaf == old else leaf) for one in readings]
+                return Value(f"{text} [{new.name}]", tuple(Reading(tree) for tree in trees))
+    return None
+
+
+def _same_name(one: str, other: str) -> bool:
+    return one.replace(" ", "") == other.replace(" ", "")
+
+
+def _as_equation(answer: Answer) -> tuple[Expression, Expression] | None:
+    if isinstance(answer, Equation):
+        return answer.left, answer.right
+    if isinstance(answer, Assignment) and answer.left is not None and isinstance(answer.value, Value):
+        reading = answer.value.readings[-1]
+        return None if reading.unit or reading.words else (answer.left, reading.tree)
+    return None
+
+
+def equations(answer: Answer, truth: Answer, same: Comparer) -> Verdict:
+    one, other = _as_equation(answer), _as_equation(truth)
+    return judged(bool(one and other and same_equation(one, other, same.options)), answer, truth)
+
+
+def to_value(answer: Answer, truth: Assignment, same: Comparer) -> Verdict:
+    return same(answer, truth.value)
+
+
+def from_value(answer: Assignment, truth: Answer, same: Comparer) -> Verdict:
+    return same(answer.value, truth)
+
+
+def chains(answer: Chain, truth: Answer, same: Comparer) -> Verdict:
+    """Every form in the chain has to be correct."""
+    expected = truth.values[0] if isinstance(truth, Chain) else truth
+    verdicts = [same(value, expected) for value in answer.values]
+    return next((verdict for verdict in verdicts if not verdict), verdicts[0])
+
+
+def to_chain(answer: Answer, truth: Chain, same: Comparer) -> Verdict:
+    verdicts = [same(answer, value) for value in truth.values]
+    return next((verdict for verdict in verdicts if verdict), verdicts[0])
+
+
+def inequalities(answer: Inequality, truth: Inequality, same: Comparer) -> Verdict:
+    sides = (answer.left, answer.right), (truth.left, truth.right)
+    return judged(answer.closed == truth.closed and same_equation(*sides, same.options, positive=True), answer, truth)

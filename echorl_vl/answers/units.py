@@ -1,0 +1,383 @@
+"""Units and the words after a number: what `5 km per hour`, `3 apples` and `20 m to the left` measure and say.
+
+A unit is a dimension and a factor, so 300 cm is 3 m and 7 km/h is not 7 mph. A noun that is counted (apples) is a
+dimension of its own. Every other word is part of the answer: 5 m up is not 5 m down, and 5 million is not 5.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import lru_cache
+
+from echorl_vl.answers.tokens import Token, word_set
+
+Dimension = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit of measurement.
+
+    Attributes:
+        dimension: base quantities with their powers, sorted; () for "units".
+        factor: its size in base units (metre, kilogram, second, ...).
+        name: as written.
+        certain: False for a single letter that is not marked as text, which may be a variable: 6m, 5 s.
+        optional: whether the unit may be left out on the other side; 5' may be feet or minutes, 5K may be 5,000.
+    """
+
+    dimension: Dimension
+    factor: Fraction
+    name: str
+    certain: bool = True
+    optional: bool = True
+
+
+@dataclass(frozen=True)
+class Suffix:
+    """What follows a number: a factor (million), a unit, counted nouns that may be left out, and words that may not."""
+
+    unit: Unit | None = None
+    nouns: tuple[str, ...] = ()
+    words: tuple[str, ...] = field(default=())
+    factor: int = 1
+
+
+_PREFIXES = {
+    "": ("", Fraction(1)),
+    "k": ("kilo", Fraction(1000)),
+    "M": ("mega", Fraction(10**6)),
+    "G": ("giga", Fraction(10**9)),
+    "d": ("deci", Fraction(1, 10)),
+    "c": ("centi", Fraction(1, 100)),
+    "m": ("milli", Fraction(1, 1000)),
+    "u": ("micro", Fraction(1, 10**6)),
+    "n": ("nano", Fraction(1, 10**9)),
+}
+_DERIVED: dict[str, tuple[Dimension, Fraction]] = {
+    "volume": ((("length", 3),), Fraction(1)),
+    "force": ((("length", 1), ("mass", 1), ("time", -2)), Fraction(1000)),
+    "energy": ((("length", 2), ("mass", 1), ("time", -2)), Fraction(1000)),
+    "power": ((("length", 2), ("mass", 1), ("time", -3)), Fraction(1000)),
+    "pressure": ((("length", -1), ("mass", 1), ("time", -2)), Fraction(1000)),
+    "charge": ((("current", 1), ("time", 1)), Fraction(1)),
+}
+
+
+def _table() -> dict[str, tuple[Dimension, Fraction]]:
+    found: dict[str, tuple[Dimension, Fraction]] = {}
+
+    def add(names: str, dimension: str, factor: str | int | Fraction = 1, power: int = 1) -> None:
+        for name in names.split(","):
+            found[name] = (((dimension, power),), Fraction(factor))
+
+    def scaled(symbols: str, words: str, dimension: str, prefixes: str, base: str | Fraction = "1") -> None:
+        for prefix in ("", *prefixes.split()):
+            size = Fraction(base) * _PREFIXES[prefix][1]
+            add(",".join(prefix + symbol for symbol in symbols.split(",")), dimension, size)
+            for word in words.split(","):
+                add(f"{_PREFIXES[prefix][0]}{word}", dimension, size)
+                add(f"{_PREFIXES[prefix][0]}{word}s", dimension, size)
+
+    scaled("m", "meter,metre", "length", "k d c m n u")
+    scaled("g", "gram,gramme", "mass", "k m u")
+    scaled("s", "second", "time", "m n u")
+    scaled("L,l", "liter,litre", "volume", "m d c", Fraction(1, 1000))
+    scaled("N", "newton", "force", "k m")
+    scaled("J", "joule", "energy", "k M m")
+    scaled("W", "watt", "power", "k M m")
+    scaled("V", "volt", "voltage", "k m")
+    scaled("A", "ampere,amp", "current", "m u")
+    scaled("Hz", "hertz", "frequency", "k M G")
+    scaled("Pa", "pascal", "pressure", "k M")
+    scaled("C", "coulomb", "charge", "m u n")
+    scaled("T", "tesla", "magnetism", "m")
+    scaled("F", "farad", "capacitance", "m u n")
+    scaled("mol", "mole", "substance", "m k")
+    scaled("eV", "electronvolt", "energy", "k M G", "1.602176634e-19")
+    add("ohm,ohms,Ω", "resistance")
+    add("in,inch,inches", "length", "0.0254")
+    add("ft,foot,feet", "length", "0.3048")
+    add("yd,yds,yard,yards", "length", "0.9144")
+    add("mi,mile,miles", "length", "1609.344")
+    add("AU", "length", 149597870700)
+    add("ly", "length", 9460730472580800)
+    add("angstrom,angstroms", "length", "1e-10")
+    add("min,mins,minute,minutes", "time", 60)
+    add("sec,secs", "time")
+    add("h,hr,hrs,hour,hours", "time", 3600)
+    add("d,day,days", "time", 86400)
+    add("week,weeks,wk,wks", "time", 604800)
+    add("month,months", "month")
+    add("year,years,yr,yrs", "month", 12)
+    add("decade,decades", "month", 120)
+    add("century,centuries", "month", 1200)
+    add("lb,lbs,pound,pounds", "mass", "453.59237")
+    add("oz,ounce,ounces", "mass", "28.349523125")
+    add("t,ton,tons,tonne,tonnes", "mass", 1_000_000)
+    add("gal,gallon,gallons", "volume", "0.003785411784")
+    add("quart,quarts,qt", "volume", "0.000946352946")
+    add("pint,pints,pt", "volume", "0.000473176473")
+    add("cup,cups", "volume", "0.0002365882365")
+    add("cal,calorie,calories", "energy", "4.184")
+    add("kcal", "energy", 4184)
+    add("kWh", "energy", 3_600_000)
+    add("hp,horsepower", "power", "745.69987158227022")
+    add("atm", "pressure", 101325)
+    add("bar", "pressure", 100_000)
+    add("K,kelvin,kelvins", "kelvin")
+    add("rad,radian,radians", "angle")
+    add("rev,revolution,revolutions,turn,turns", "turn")
+    add("dollar,dollars,USD", "dollar")
+    add("cent,cents", "dollar", "0.01")
+    add("euro,euros,EUR", "euro")
+    add("yen", "yen")
+    add("rupee,rupees", "rupee")
+    add("bit,bits", "information")
+    add("byte,bytes", "information", 8)
+    for names, power, factor in (
+        ("ha,hectare,hectares", 2, "10000"),
+        ("acre,acres", 2, "4046.8564224"),
+        ("cc", 3, "0.000001"),
+    ):
+        add(names, "length", factor, power)
+    for names, factor in (("mph", "0.44704"), ("kph,kmh,kmph", "5/18"), ("knot,knots", "463/900"), ("fps", "0.3048")):
+        for name in names.split(","):
+            found[name] = ((("length", 1), ("time", -1)), Fraction(factor))
+    found["mpg"] = ((("length", -2),), Fraction("1609.344") / Fraction("0.003785411784"))
+    found["rpm"] = ((("time", -1), ("turn", 1)), Fraction(1, 60))
+    return {name: _in_base_quantities(*entry) for name, entry in found.items()}
+
+
+def _in_base_quantities(dimension: Dimension, factor: Fraction) -> tuple[Dimension, Fraction]:
+    """So that N m is J, kg m/s^2 is N, and a litre a cubic decimetre."""
+    if len(dimension) != 1 or dimension[0][0] not in _DERIVED:
+        return dimension, factor
+    base, size = _DERIVED[dimension[0][0]]
+    return base, factor * size
+
+
+UNITS = _table()
+_FACTORS = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
+_NO_UNIT = frozenset(["unit", "units"])
+_POWER_WORDS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
+# Plural words that are no counted nouns.
+_NO_NOUN = word_set(
+    "times plus minus is was has thirds fourths fifths sixths sevenths eighths ninths tenths hundredths "
+    "thousandths millions thousands hundreds billions dozens halves quarters less losses wins gains this thus yes "
+    "its as pairs upwards downwards backwards forwards towards percents modulus radius bis"
+)
+_NOUNS = word_set("people children men women mice geese teeth marbles cattle sheep fish deer cm2 m2")
+FILLERS = word_set("about approximately approx exactly roughly around only a an the of is in total")
+_SYNONYMS = {"anticlockwise": "counterclockwise", "rise": "increase", "rightwards": "right", "leftwards": "left"}
+_ORDINALS = frozenset(["th", "st", "nd", "rd"])
+_SQUARE = re.compile("[23]")
+_OPTIONAL_LETTERS = frozenset("gshLNJWVA")
+
+
+@lru_cache(maxsize=4096)
+def read_suffix(tokens: tuple[Token, ...]) -> Suffix | None:
+    """The suffix that all tokens after a number form; None if it is none."""
+    factor = _FACTORS.get(tokens[0].text.lower(), 1)
+    if factor > 1:
+        tokens = tokens[1:]
+    reader = _Reader(tokens)
+    unit = reader.unit()
+    nouns: list[str] = []
+    words: list[str] = []
+    for token in tokens[reader.at :]:
+        word = token.text.lower()
+        if token.kind != "word" or (len(word) == 1 and word not in FILLERS):
+            return None
+        if word in FILLERS or word in _ORDINALS:
+            continue
+        word = _SYNONYMS.get(word, word)
+        (nouns if is_noun(word) else words).append(word)
+    ordinal = any(token.text.lower() in _ORDINALS for token in tokens)
+    if unit is None and not nouns and not words and not ordinal and factor == 1:
+        return None
+    return Suffix(unit, tuple(nouns), tuple(words), factor)
+
+
+def is_noun(word: str) -> bool:
+    """Whether a word looks like a noun that is counted, such as apples."""
+    return (word.endswith("s") and len(word) > 3 and not word.endswith("ss") and word not in _NO_NOUN) or word in _NOUNS
+
+
+@dataclass(frozen=True)
+class _Single:
+    """One unit with its power."""
+
+    dimension: Dimension
+    factor: Fraction
+    name: str
+    certain: bool = True
+    optional: bool = True
+
+
+class _Reader:
+    """Reads a product and quotient of units from the front of a list of tokens."""
+
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        self.tokens = tokens
+        self.at = 0
+
+    def peek(self, ahead: int = 0) -> str:
+        index = self.at + ahead
+        return self.tokens[index].text if index < len(self.tokens) else ""
+
+    def unit(self) -> Unit | None:
+        """The longest unit from here; None, and nothing is taken, if there is none."""
+        found: list[tuple[_Single, int]] = []
+        bracket = False  # inside the one after a slash: 5 J/(kg K)
+        while True:
+            start, direction = self.at, -1 if bracket else 1
+            if found and self.peek() in ("/", "per"):
+                direction = -1
+                bracket = self.peek(1) == "("
+                self.at += 1 + bracket
+            elif found and self.peek() in (r"\cdot", "*", r"\times", "-"):
+                self.at += 1
+            if not found and self.peek() == r"\frac":
+                return self.fraction()
+            one = self.single()
+            if one is None:
+                self.at = start
+                break
+            found.append((one, direction))
+            if bracket and self.peek() == ")":
+                self.at += 1
+                bracket = False
+        return _combined(found)
+
+    def fraction(self) -> Unit | None:
+        """\\frac{km}{h}."""
+        texts = [token.text for token in self.tokens]
+        middle = texts.index("}") if "}" in texts else 0
+        if texts[self.at + 1 : self.at + 2] != ["{"] or texts[middle + 1 : middle + 2] != ["{"] or texts[-1] != "}":
+            return None
+        above, below = (
+            _Reader(part).whole() for part in (self.tokens[self.at + 2 : middle], self.tokens[middle + 2 : -1])
+        )
+        if above is None or below is None:
+            return None
+        self.at = len(self.tokens)
+        return quotient(above, below)
+
+    def whole(self) -> Unit | None:
+        """The unit that all tokens form."""
+        unit = self.unit()
+        return unit if self.at == len(self.tokens) else None
+
+    def single(self) -> _Single | None:
+        """One unit with its power: cm^2, square cm, cubic feet, m s^{-1}."""
+        start = self.at
+        power = _POWER_WORDS.get(self.peek().lower(), 1)
+        if power > 1:
+            self.at += 1 + (self.peek(1) == ".")
+        token = self.tokens[self.at] if self.at < len(self.tokens) else None
+        one = token and (self.sign() or self.word(token))
+        if one is None:
+            self.at = start
+            return None
+        power *= self.exponent()
+        if self.peek().lower() in ("squared", "cubed"):
+            power *= _POWER_WORDS[self.peek().lower()]
+            self.at += 1
+        if self.peek() == ".":
+            self.at += 1
+        dimension = tuple((quantity, each * power) for quantity, each in one.dimension)
+        return _Single(dimension, one.factor**power, one.name, one.certain, one.optional)
+
+    def word(self, token: Token) -> _Single | None:
+        """A unit of the table, by its symbol or its name."""
+        word = token.text
+        if token.kind != "word" or (word == "in" and self.peek(1).isalpha()):
+            return None
+        if word.lower() in _NO_UNIT:
+            self.at += 1
+            return _Single((), Fraction(1), word)
+        if word in _PREFIXES and self.peek(1) == r"\Omega":
+            self.at += 2
+            return _Single(SIGNS[r"\Omega"].dimension, _PREFIXES[word][1], f"{word}Ω")
+        entry = UNITS.get(word) or (UNITS.get(word.lower()) if len(word) > 2 else None)
+        if entry is None:
+            return None
+        self.at += 1
+        certain = len(word) > 1 or token.marked
+        return _Single(*entry, word, certain, certain or word == "m" or (token.spaced and word in _OPTIONAL_LETTERS))
+
+    def sign(self) -> _Single | None:
+        """A sign, such as that of ohm, of inches or of a currency, or \\mu before a unit."""
+        text, after = self.peek(), self.peek(1)
+        if text in SIGNS:
+            self.at += 1
+            unit = SIGNS[text]
+            return _Single(unit.dimension, unit.factor, unit.name, optional=unit.optional)
+        if text == r"\mu" and after in UNITS:
+            self.at += 2
+            dimension, factor = UNITS[after]
+            return _Single(dimension, factor / 10**6, f"micro {after}")
+        return None
+
+    def exponent(self) -> int:
+        """The power after a unit: ^2, ^{-1}, or a plain 2 (cm2); 1 if there is none."""
+        braces = self.peek() == "^" and self.peek(1) in ("{", "(")
+        begin = self.at + (1 + braces if self.peek() == "^" else 0)
+        if begin == self.at and not (_SQUARE.fullmatch(self.peek()) and not self.tokens[self.at].spaced):
+            return 1
+        negative = begin < len(self.tokens) and self.tokens[begin].text == "-"
+        digits = self.tokens[begin + negative].text if begin + negative < len(self.tokens) else ""
+        if not digits.isdecimal() or len(digits) > 1:
+            return 1
+        self.at = begin + negative + 1 + braces
+        return -int(digits) if negative else int(digits)
+
+
+def _combined(found: Sequence[tuple[_Single, int]]) -> Unit | None:
+    """The product of single units, each with its direction: 1 above the bar, -1 below."""
+    if not found:
+        return None
+    powers: dict[str, int] = {}
+    factor = Fraction(1)
+    for one, direction in found:
+        factor *= one.factor**direction
+        for quantity, power in one.dimension:
+            powers[quantity] = powers.get(quantity, 0) + power * direction
+    dimension = tuple(sorted((quantity, power) for quantity, power in powers.items() if power))
+    name = " ".join(one.name if direction > 0 else f"/{one.name}" for one, direction in found).replace(" /", "/")
+    several = len(found) > 1
+    certain, optional = (several or all(getattr(one, field) for one, _ in found) for field in ("certain", "optional"))
+    return Unit(dimension, factor, name, certain, optional)
+
+
+def quotient(above: Unit, below: Unit) -> Unit:
+    """A unit over another: dollars per pound."""
+    singles = [(_Single(one.dimension, one.factor, one.name), way) for one, way in ((above, 1), (below, -1))]
+    found = _combined(singles)
+    assert found is not None
+    return found
+
+
+def _sign(name: str, quantity: str, factor: str | Fraction = "1", optional: bool = True) -> Unit:
+    return Unit(((quantity, 1),), Fraction(factor), name, optional=optional)
+
+
+SIGNS = {
+    r"\Omega": _sign("Ω", "resistance"),
+    '"': _sign('"', "length", "0.0254"),
+    "'": _sign("'", "length", "0.3048", optional=False),
+    "$": _sign("$", "dollar"),
+    r"\$": _sign("$", "dollar"),
+    r"\cent": _sign("¢", "dollar", "0.01"),
+    r"\euro": _sign("€", "euro"),
+    r"\pounds": _sign("£", "pound sterling"),
+    r"\yen": _sign("¥", "yen"),
+}
+"""Signs before or after a number."""
+
+TEMPERATURES = {"C": _sign("°C", "celsius"), "F": _sign("°F", "fahrenheit")}
+SUB_DEGREES = {"'": Fraction(1, 60), '"': Fraction(1, 3600), "''": Fraction(1, 3600)}
