@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
 from functools import cache
 
-from echorl_vl.config.names import nearest_names
 from echorl_vl.errors import UserError
 from echorl_vl.evaluation.benchmarks.base import Benchmark
 
@@ -27,7 +27,7 @@ def get(name: str) -> Benchmark:
     """Return the benchmark with this name. Raises UserError with the nearest names if there is none."""
     known = benchmarks()
     if name not in known:
-        near = nearest_names(name, known)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.75)
         hint = f"did you mean {', '.join(near)}?" if near else f"expected one of {', '.join(known)}"
         raise UserError(f"--bench {name}: no such benchmark; {hint}")
     return known[name]
