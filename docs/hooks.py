@@ -75,14 +75,13 @@ def _mathml(match: re.Match[str]) -> str:
 def configuration() -> str:
     """Return the configuration reference, with one table per section of the schema."""
     import echorl_vl.train  # noqa: F401 (registers the engines)
-    from echorl_vl.config import Config
-    from echorl_vl.config.fields import schema_options, schema_sections
+    from echorl_vl.config.schema import OPTIONS, SECTIONS
     from echorl_vl.help import described
 
-    sections = {"": "the engine that trains"} | {key: one.help for key, one in schema_sections(Config).items()}
+    sections = {"": "the engine that trains"} | {key: one.help for key, one in SECTIONS.items()}
     page = [CONFIGURATION]
     for section, text in sections.items():
-        rows = [option for option in schema_options(Config).values() if option.key.rpartition(".")[0] == section]
+        rows = [option for option in OPTIONS.values() if option.key.rpartition(".")[0] == section]
         if not rows:
             continue
         page.append(f"\n## {section or 'engine'}\n\n{text[:1].upper()}{text[1:].rstrip('.')}.\n")

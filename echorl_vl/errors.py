@@ -1,8 +1,9 @@
-"""The exception for mistakes that the user can fix, and the exit statuses of the commands."""
+"""The exception for mistakes that the user can fix, the exit statuses of the commands, and how messages show values."""
 
 from __future__ import annotations
 
 import copyreg
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -50,6 +51,16 @@ def settings_called(names: Mapping[str, str]) -> Iterator[None]:
 def counted(number: int, noun: str) -> str:
     """A number with a noun: "1 problem", "1,234 problems"."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def show(value: Any) -> str:
+    """A value as YAML would have it, at most 80 characters of it."""
+    return cut(json.dumps(value, default=str, ensure_ascii=False))
+
+
+def cut(text: str) -> str:
+    """The text; longer than 80 characters, its end is cut off."""
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def shorten(text: str, limit: int = 200) -> str:

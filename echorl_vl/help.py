@@ -7,10 +7,11 @@ import textwrap
 from fnmatch import fnmatchcase
 
 from echorl_vl.algorithms import ALGORITHMS
-from echorl_vl.config import ENGINES, Config
-from echorl_vl.config.fields import Option, schema_options, schema_sections
-from echorl_vl.config.issues import show
+from echorl_vl.config import ENGINES
+from echorl_vl.config.fields import Option
+from echorl_vl.config.schema import OPTIONS, SECTIONS
 from echorl_vl.core.config import attribute_docs
+from echorl_vl.errors import show
 
 WIDTH = 110
 COMMON = """
@@ -48,25 +49,23 @@ the same command resumes from the last checkpoint.
 
 def short_help(program: str = "python -m echorl_vl.train") -> str:
     """Usage, the `echo:` options and the most used keys."""
-    options = schema_options(Config)
-    echo = [option for key, option in options.items() if key.startswith("echo.")]
+    echo = [option for key, option in OPTIONS.items() if key.startswith("echo.")]
     parts = [
         USAGE.format(program=program),
         "EchoRL\n" + _table(echo),
         "Engines (engine)\n" + "".join(f"  {name}: {engine.summary}\n" for name, engine in sorted(ENGINES.items())),
         "Base algorithms (algorithm.name), the keys that each one sets, and its options\n" + _algorithms(),
-        "Most used keys\n" + _table([options[key] for key in COMMON.split()]),
+        "Most used keys\n" + _table([OPTIONS[key] for key in COMMON.split()]),
     ]
     return "\n".join(parts)
 
 
 def full_help(program: str = "python -m echorl_vl.train") -> str:
     """Usage and every key of the schema, by section."""
-    options = schema_options(Config).values()
     parts = [USAGE.format(program=program)]
-    headings = {"": "", **{key: one.help for key, one in schema_sections(Config).items()}}
+    headings = {"": "", **{key: one.help for key, one in SECTIONS.items()}}
     for section, text in headings.items():
-        members = [option for option in options if option.key.rpartition(".")[0] == section]
+        members = [option for option in OPTIONS.values() if option.key.rpartition(".")[0] == section]
         if members:
             title = f"{section}: {text}" if section else "Engine"
             parts.append(title + "\n" + _table(members))

@@ -105,6 +105,17 @@ def split_suffix(value: str, mark: str) -> tuple[str, str]:
     return (head, found + tail) if found else (value, "")
 
 
+def resolve(value: str | Sequence[str], kind: str, config_folder: str | Path) -> str | Sequence[str]:
+    """The value of a key that holds places of a kind (`config.fields.Place`), with absolute paths of what exists."""
+    if kind == "problems":
+        return resolve_problems(value, config_folder)
+    if kind == "function":
+        return resolve_function(value, config_folder)
+    if kind == "input":
+        return find_path(value, config_folder) or value
+    return value  # an output: nothing is looked up
+
+
 def resolve_function(value: str, config_folder: str | Path | None = None) -> str:
     """`path.py:function` with the absolute path, if the file exists; other text unchanged."""
     head, suffix = split_suffix(value, ":")

@@ -1,4 +1,4 @@
-"""Reads YAML with limits on size, depth and aliases, and with the line of each key.
+"""Reads YAML with limits on size, depth, aliases and interpolations, and with the line of each key.
 
 Invalid YAML raises `yaml.MarkedYAMLError`, whose `problem` gives the reason.
 """
@@ -8,16 +8,21 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 import yaml
+from omegaconf.errors import OmegaConfBaseException
+from omegaconf.grammar_parser import parse
 
 from echorl_vl.errors import UserError
 
+MAX_TEXT, MAX_PATH, MAX_NAME = 10_000, 4096, 255  # bytes: of a text, of a path, of a part of one
 MAX_BYTES, MAX_VALUES, MAX_DEPTH, MAX_DIGITS = 1_000_000, 100_000, 50, 400
 TAG = "tag:yaml.org,2002:"
+RESOLVERS = ("oc.env", "oc.select")  # of interpolations; others could run code
 NUMBERS = {
     "int": r"[-+]?(?:0|[1-9][0-9_]*)|0x[0-9a-fA-F_]+",
     "float": r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"
@@ -102,6 +107,40 @@ def value_of(node: yaml.Node) -> Any:
         return Loader("").construct_object(node, deep=True)
     except (ValueError, OverflowError, TypeError) as error:
         refuse(node, str(error))
+
+
+def check_text(text: str, is_path: bool) -> None:
+    """Checks a text of a file. YAML can spell characters that no file name has (`"\\0"`).
+
+    Raises:
+        ValueError: the text is too long or has such characters. The message says what is expected.
+    """
+    limit = MAX_PATH if is_path else MAX_TEXT
+    if len(text.encode("utf-8", "surrogatepass")) > limit:
+        raise ValueError(f"at most {limit:,} bytes, got {len(text):,} characters")
+    for letter in text:
+        if unicodedata.category(letter) in ("Cc", "Cs"):
+            raise ValueError(f"no control characters and no lone surrogates, got U+{ord(letter):04X}")
+    if is_path and any(len(part.encode()) > MAX_NAME for part in text.split("/")):
+        raise ValueError(f"at most {MAX_NAME} bytes between two /")
+
+
+def interpolation_fault(value: Any) -> str | None:
+    """What is invalid about the interpolations of a value: syntax, or a resolver that is not allowed."""
+    if isinstance(value, (dict, list)):
+        items = value.values() if isinstance(value, dict) else value
+        return next(filter(None, map(interpolation_fault, items)), None)
+    if not isinstance(value, str) or "${" not in value:
+        return None
+    try:
+        nodes = [parse(value)]
+    except (OmegaConfBaseException, RecursionError) as error:
+        return str(error).split("\n", 1)[0]
+    for node in nodes:
+        if hasattr(node, "resolverName") and (name := node.resolverName().getText()) not in RESOLVERS:
+            return f"the resolver {name!r} is not allowed; only {', '.join(RESOLVERS)} are"
+        nodes += getattr(node, "children", None) or []
+    return None
 
 
 def entries(node: yaml.MappingNode) -> list[tuple[yaml.ScalarNode, yaml.Node]]:

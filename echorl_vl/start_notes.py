@@ -5,8 +5,9 @@ from __future__ import annotations
 from echorl_vl.algorithms import ALGORITHMS, Capability
 from echorl_vl.config import AlgorithmConfig, Config
 from echorl_vl.config.dump import get_value
-from echorl_vl.config.engines import key_names
-from echorl_vl.config.issues import at, show
+from echorl_vl.config.issues import at
+from echorl_vl.config.names import key_names
+from echorl_vl.errors import show
 
 NAME = "algorithm.name"
 
@@ -18,8 +19,7 @@ def start_notes(config: Config) -> list[str]:
 
 def _echo(config: Config) -> list[str]:
     """A note if the echo term is on by default: a configuration of EasyR1 has no section `echo`."""
-    origins = config.source.origins if config.source else {}
-    if not config.echo.coef or any(key == "echo" or key.startswith("echo.") for key in origins):
+    if not config.echo.coef or any(key == "echo" or key.startswith("echo.") for key in config.source.origins):
         return []
     default = config.algorithm.name == AlgorithmConfig().name
     name = config.algorithm.adv_estimator if default else config.algorithm.name
@@ -29,10 +29,10 @@ def _echo(config: Config) -> list[str]:
 
 def _derived(config: Config) -> list[str]:
     """A note for each given value that EasyR1 overwrites."""
-    given, source = config.source.derived if config.source else {}, key_names().derived
+    source = key_names("derived")
     return [
         f"{key} = {show(value)} ({origin}) has no effect, as in EasyR1: {at(config, source[key])} stands for it"
-        for key, (value, origin) in given.items()
+        for key, (value, origin) in config.source.derived.items()
         if value != get_value(config, source[key])
     ]
 

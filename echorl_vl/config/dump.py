@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import operator
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -22,10 +24,20 @@ def config_to_dict(value: Any) -> Any:
     return [config_to_dict(item) for item in value] if isinstance(value, (list, tuple)) else copy.deepcopy(value)
 
 
+def put(tree: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the values of dotted keys into nested dicts, in place."""
+    for key, value in values.items():
+        *sections, name = key.split(".")
+        holder = tree
+        for section in sections:
+            holder = holder.setdefault(section, {})
+        holder[name] = value
+    return tree
+
+
 def to_yaml(config: Any) -> str:
     """YAML that `load_config` reads back as an equal configuration."""
-    plain = _escape(config_to_dict(config))
-    return yaml.dump(plain, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(_escape(config_to_dict(config)), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _escape(value: Any) -> Any:
@@ -39,12 +51,4 @@ def _escape(value: Any) -> Any:
 
 def get_value(config: Any, key: str) -> Any:
     """Get the value of a dotted key."""
-    for name in key.split("."):
-        config = getattr(config, name)
-    return config
-
-
-def set_value(config: Any, key: str, value: Any) -> None:
-    """Set a dotted key in place. Keys of `echo` can't be set: it is frozen."""
-    section, _, name = key.rpartition(".")
-    setattr(get_value(config, section) if section else config, name, value)
+    return operator.attrgetter(key)(config)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from echorl_vl.errors import UserError
+from echorl_vl.errors import UserError, show
 
 from .dump import get_value
 
@@ -18,16 +17,6 @@ class ConfigIssue:
 
     keys: tuple[str, ...]
     message: str
-
-
-def show(value: Any) -> str:
-    """Format a value as YAML would, at most 80 characters of it."""
-    return cut(json.dumps(value, default=str, ensure_ascii=False))
-
-
-def cut(text: str) -> str:
-    """Shorten a text to 80 characters."""
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def at(config: Any, key: str) -> str:

@@ -5,31 +5,29 @@ The command line overrides the file, and both the defaults; OmegaConf resolves i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from omegaconf.grammar_parser import parse
 from pydantic import ValidationError
 
 from echorl_vl.algorithms import ALGORITHMS
 from echorl_vl.core.config import EchoConfigError
-from echorl_vl.places import find_path, resolve_function, resolve_problems
+from echorl_vl.errors import cut, show
+from echorl_vl.safe_yaml import interpolation_fault
 
-from .dump import config_to_dict
-from .engines import ENGINES, key_names
-from .fields import NotExpected, schema_options, schema_sections
-from .issues import ConfigIssue, cut, invalid_value, raise_if_any, show
-from .names import ALIASES
+from .dump import config_to_dict, put
+from .fields import LIMITS
+from .issues import ConfigIssue, invalid_value, raise_if_any
+from .names import ALIASES, ENGINES, key_names
 from .read import Assignment, read_file, read_overrides, unknown_key
-from .schema import Config, Source
+from .schema import OPTIONS, SECTIONS, Config, Source
 
-RESOLVERS = ("oc.env", "oc.select")
 NAME = "algorithm.name"
-RANGE_ERRORS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "literal_error")
+RANGE = {*LIMITS, "expected"}  # in the context of pydantic's errors on limits and choices
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -54,18 +52,16 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     path = Path(path).expanduser()
     issues: list[ConfigIssue] = []
     layers = [read_file(path, issues), read_overrides(overrides, issues)]
-    assignments = _with_presets([_without_aliases(layer, issues) for layer in layers])
-    derived_keys = key_names().derived
+    assignments = _with_presets(*(_without_aliases(layer, issues) for layer in layers))
+    derived_keys = key_names("derived")
     derived = {one.key: (one.value, one.origin) for one in assignments if one.key in derived_keys}
-    tree, origins = _merge([one for one in assignments if one.key not in derived], issues)
-    _resolve_paths(tree, path.parent)
-    config = _validate(tree, Source(path, origins, derived), issues)
+    given = _merge([one for one in assignments if one.key not in derived], issues)
+    source = Source(path.parent, {key: one.origin for key, one in given.items()}, derived)
+    config = _validate(_resolve(given, issues), source, issues)
     # An invalid key has its default value here: issues that follow from the default would be noise.
     known = {key for issue in issues for key in issue.keys}
-    any_engine = next(iter(ENGINES.values()))
-    found = any_engine.general_issues(config) + (
-        ENGINES[config.engine].issues(config) if config.engine in ENGINES else []
-    )
+    any_engine, engine = next(iter(ENGINES.values())), ENGINES.get(config.engine)
+    found = [*any_engine.general_issues(config), *(engine.issues(config) if engine else [])]
     raise_if_any(issues + [issue for issue in found if not known.intersection(issue.keys)])
     return config
 
@@ -81,152 +77,108 @@ def _without_aliases(assignments: list[Assignment], issues: list[ConfigIssue]) -
     return [replace(one, key=ALIASES.get(one.key, one.key)) for one in assignments]
 
 
-def _with_presets(layers: list[list[Assignment]]) -> list[Assignment]:
-    """Concatenate the layers, file and command line, in order of precedence: the last assignment wins.
+def _with_presets(file: list[Assignment], command_line: list[Assignment]) -> list[Assignment]:
+    """Concatenate the layers in order of precedence: the last assignment wins.
 
     `algorithm.name` sets the keys that define the algorithm. They come before the other keys of its layer: keys of the
     file override the preset of a name in the file, and the preset of a name on the command line overrides the file. If
-    both layers name an algorithm, the options that the file gives to its own one are dropped.
+    the command line names an algorithm, the options that the file gives to its own one are dropped.
     """
-    named = [(number, one) for number, layer in enumerate(layers) for one in layer if one.key == NAME]
-    merged: list[Assignment] = []
-    for number, layer in enumerate(layers):
-        if named and named[-1][0] == number:
-            name = named[-1][1]
-            algorithm = ALGORITHMS.get(name.value) if isinstance(name.value, str) else None
-            preset = algorithm.preset if algorithm else {}
-            merged += [Assignment(key, value, f"{NAME} = {name.value}, {name.origin}") for key, value in preset.items()]
-        replaced = bool(named) and number < named[-1][0]
-        merged += [one for one in layer if not (replaced and one.key == "algorithm.options")]
-    return merged
+    if any(one.key == NAME for one in command_line):
+        file = [one for one in file if one.key != "algorithm.options"]
+        return [*file, *_preset(command_line), *command_line]
+    return [*_preset(file), *file, *command_line]
 
 
-def _merge(assignments: list[Assignment], issues: list[ConfigIssue]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Apply the assignments to the defaults and resolve interpolations; also return dotted key -> origin."""
-    tree, origins = config_to_dict(Config()), {}
+def _preset(layer: list[Assignment]) -> list[Assignment]:
+    """The keys that the algorithm of a layer sets."""
+    name = next((one for one in reversed(layer) if one.key == NAME), None)
+    algorithm = ALGORITHMS.get(name.value) if name and isinstance(name.value, str) else None
+    preset = algorithm.preset if algorithm else {}
+    return [Assignment(key, value, f"{NAME} = {name.value}, {name.origin}") for key, value in preset.items()]
+
+
+def _merge(assignments: list[Assignment], issues: list[ConfigIssue]) -> dict[str, Assignment]:
+    """The last assignment of each key. Two mappings are merged; a section replaces its keys."""
+    given: dict[str, Assignment] = {}
     for one in assignments:
-        holder, value = _find(tree, one.key)
-        if fault := _interpolation_fault(one.value):
-            issues.append(ConfigIssue((one.key,), f"{one.key} = {cut(str(one.value))} ({one.origin}): {fault}"))
-        elif holder is None:
-            message = f"{one.key} ({one.origin}): cannot be set, its section is an interpolation or a value"
-            issues.append(ConfigIssue((one.key,), message))
+        key, below = one.key, given.get(one.key)
+        if fault := interpolation_fault(one.value):
+            issues.append(ConfigIssue((key,), f"{key} = {cut(str(one.value))} ({one.origin}): {fault}"))
+        elif any(key.startswith(f"{section}.") for section in SECTIONS.keys() & given.keys()):
+            message = f"{key} ({one.origin}): cannot be set, its section is an interpolation or a value"
+            issues.append(ConfigIssue((key,), message))
         else:
-            both = isinstance(value, dict) and isinstance(one.value, dict)
-            holder[one.key.rpartition(".")[2]] = _overlaid(value, one.value) if both else one.value
-            origins = {key: origin for key, origin in origins.items() if not key.startswith(f"{one.key}.")}
-            origins[one.key] = one.origin
-    _resolve(tree, origins, issues)
-    return tree, origins
+            merged = replace(one, value=_overlaid(below.value if below else None, one.value))
+            given = {other: old for other, old in given.items() if not other.startswith(f"{key}.")} | {key: merged}
+    return given
 
 
-def _overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Merge two mappings recursively; entries of `above` win."""
-    nested = {
-        key for key in above.keys() & below.keys() if isinstance(above[key], dict) and isinstance(below[key], dict)
-    }
-    return {**below, **above, **{key: _overlaid(below[key], above[key]) for key in nested}}
+def _overlaid(below: Any, above: Any) -> Any:
+    """Merge mappings recursively; other values of `above` win."""
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return above
+    return below | {key: _overlaid(below.get(key), value) for key, value in above.items()}
 
 
-def _resolve(tree: dict[str, Any], origins: dict[str, str], issues: list[ConfigIssue]) -> None:
-    """Resolve the interpolations in a tree, in place. A key that fails gets its default."""
-    keys = [key for key in origins if "${" in str(_find(tree, key)[1])]
-    whole = OmegaConf.create(tree) if keys else None
+def _resolve(given: dict[str, Assignment], issues: list[ConfigIssue]) -> dict[str, Any]:
+    """The values of all keys, interpolations resolved. A key that fails is left out, so it gets its default."""
+    values = {key: one.value for key, one in given.items()}
+    keys = [key for key, value in values.items() if "${" in str(value)]
+    tree = OmegaConf.create(put(config_to_dict(Config()), values)) if keys else None
     for key in keys:
-        holder, given = _find(tree, key)
         try:
-            value = OmegaConf.select(whole, key)
-            value = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            value = OmegaConf.select(tree, key)
+            values[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         except (OmegaConfBaseException, RecursionError) as error:
-            reason = str(error).split("\n", 1)[0]
-            if isinstance(error, RecursionError) or "recursi" in reason.lower():
-                reason = "it refers to itself"
-            issues.append(ConfigIssue((key,), f"{key} = {given} ({origins[key]}): {reason}"))
-            value = _find(config_to_dict(Config()), key)[1]
-        holder[key.rpartition(".")[2]] = value
+            itself = isinstance(error, RecursionError) or "recursi" in str(error).lower()
+            reason = "it refers to itself" if itself else str(error).split("\n", 1)[0]
+            issues.append(ConfigIssue((key,), f"{key} = {values.pop(key)} ({given[key].origin}): {reason}"))
+    return values
 
 
-def _interpolation_fault(value: Any) -> str | None:
-    """Describe what is invalid about the interpolations of a value: syntax, or a resolver that is not allowed."""
-    if isinstance(value, (dict, list)):
-        items = value.values() if isinstance(value, dict) else value
-        return next(filter(None, map(_interpolation_fault, items)), None)
-    if not isinstance(value, str) or "${" not in value:
-        return None
-    try:
-        nodes = [parse(value)]
-    except (OmegaConfBaseException, RecursionError) as error:
-        return str(error).split("\n", 1)[0]
-    for node in nodes:
-        if hasattr(node, "resolverName") and (name := node.resolverName().getText()) not in RESOLVERS:
-            return f"the resolver {name!r} is not allowed; only {', '.join(RESOLVERS)} are"
-        nodes += getattr(node, "children", None) or []
-    return None
-
-
-def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
-    """Make every existing path of a tree absolute, in place."""
-    resolve = {"problems": resolve_problems, "function": resolve_function, "selector": resolve_function}
-    for key, option in schema_options(Config).items():
-        holder, value = _find(tree, key)
-        is_text = isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
-        if value and is_text and option.place in resolve:
-            holder[option.name] = resolve[option.place](value, folder)
-        elif value and is_text and option.place == "input":
-            holder[option.name] = find_path(value, folder) or value
-
-
-def _validate(tree: dict[str, Any], source: Source, issues: list[ConfigIssue]) -> Config:
-    """Build the Config of a tree. Invalid keys are reported and get their defaults."""
+def _validate(values: dict[str, Any], source: Source, issues: list[ConfigIssue]) -> Config:
+    """Build the Config. Invalid keys are reported and get their defaults."""
     while True:
         try:
-            config = Config.model_validate(tree)
-            config.source = source
+            tree = put({}, values)
+            config = Config.model_validate(tree, context=source.folder)
+            config._source = source
             return config
         except ValidationError as error:
-            for key, issue in dict(_issues_of(error, tree, source.origin)).items():
-                issues.append(issue)
-                holder, _ = _find(tree, key)
-                section, _, name = key.rpartition(".")
-                if name not in holder:  # the issue remains without the key: drop the whole section
-                    holder, name = _find(tree, section)[0], section.rpartition(".")[2]
-                del holder[name]
+            found = dict(_issues_of(error, tree, source))
+            issues += found.values()
+            invalid = {given for key in found for given in _given_for(key, values)}
+            values = {key: value for key, value in values.items() if key not in invalid}
 
 
-def _issues_of(
-    error: ValidationError, tree: dict[str, Any], origin_of: Callable[[str], str]
-) -> Iterator[tuple[str, ConfigIssue]]:
+def _given_for(key: str, values: Mapping[str, Any]) -> list[str]:
+    """The given keys that an invalid key comes from: itself and those below it, or those of its section."""
+    given = [one for one in values if f"{one}.".startswith(f"{key}.")]
+    return given or _given_for(key.rpartition(".")[0], values)
+
+
+def _issues_of(error: ValidationError, tree: dict[str, Any], source: Source) -> Iterator[tuple[str, ConfigIssue]]:
     """Yield each invalid key with its issue."""
-    options, sections = schema_options(Config), schema_sections(Config)
     for one in error.errors(include_url=False):
-        names = [str(name) for name in one["loc"]]
-        paths = [".".join(names[: end + 1]) for end in range(len(names))]
-        key = next((path for path in paths if path not in sections), paths[-1])
-        cause = one.get("ctx", {}).get("error")
+        key, value = "", tree
+        for name in one["loc"]:  # the key, and then the place in its value
+            key, value = f"{key}.{name}".removeprefix("."), value[name]
+            if key not in SECTIONS:
+                break
+        context = one.get("ctx", {})
+        cause, origin, option = context.get("error"), source.origin(key), OPTIONS.get(key)
         if isinstance(cause, EchoConfigError):
-            key = f"{key}.{cause.field}"
-        origin, value = origin_of(key), one["input"]
-        option = options.get(key)
-        if isinstance(cause, EchoConfigError):
-            issue = ConfigIssue((key,), f"{cause} ({origin})")
-        elif key in sections:
-            keys = [name[len(key) + 1 :] for name in options if name.startswith(f"{key}.")]
+            key = f"echo.{cause.field}"
+            issue = ConfigIssue((key,), f"{cause} ({source.origin(key)})")
+        elif key in SECTIONS:
+            keys = [name[len(key) + 1 :] for name in OPTIONS if name.startswith(f"{key}.")]
             issue = ConfigIssue((key,), f"{key} ({origin}): expected a section with keys such as {', '.join(keys[:3])}")
         elif option is None:
             issue = unknown_key(key, origin)
         else:
-            expected = option.range if one["type"] in RANGE_ERRORS else option.type_text
-            expected = str(cause) if isinstance(cause, NotExpected) else expected
-            special, why = key_names().refused.get(key, (None, ""))
+            expected = cause or (option.range if RANGE & context.keys() else option.type_text)
+            special, why = key_names("refused").get(key, (None, ""))
             why = f" ({why})" if special is not None and value == special else ""
-            issue = invalid_value(key, _find(tree, key)[1], origin, expected + why)
+            issue = invalid_value(key, value, origin, f"{expected}{why}")
         yield key, issue
-
-
-def _find(tree: dict[str, Any], key: str) -> tuple[dict[str, Any] | None, Any]:
-    """Find the mapping that holds a dotted key (None if a parent is no mapping) and the value of the key."""
-    *parents, name = key.split(".")
-    for parent in parents:
-        if not isinstance(tree := tree.get(parent), dict):
-            return None, None
-    return tree, tree.get(name)

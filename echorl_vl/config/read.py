@@ -9,16 +9,17 @@ from typing import Any
 
 import yaml
 
-from echorl_vl.errors import UserError
+from echorl_vl.errors import UserError, cut
 from echorl_vl.safe_yaml import TAG, compose, entries, is_null, line_of, read_text, value_of
+from echorl_vl.spelling import nearest_key
 
-from .engines import key_names
-from .fields import Option, schema_options, schema_sections
-from .issues import ConfigIssue, cut
-from .names import ALIASES, nearest_key
-from .schema import Config
+from .dump import put
+from .issues import ConfigIssue
+from .names import ALIASES, OTHER_NAMES, key_names
+from .schema import OPTIONS, SECTIONS
 
 COMMAND_LINE = "command line"
+MAPPINGS = [key for key, option in OPTIONS.items() if option.kind is dict]
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ def read_file(path: Path, issues: list[ConfigIssue]) -> list[Assignment]:
     try:
         root = compose(read_text(path), reader.duplicate)
         if not isinstance(root, yaml.MappingNode):
-            kind = "holds a list" if isinstance(root, yaml.SequenceNode) else "holds a single value"
-            kind = "is empty" if is_null(root) else kind
+            held = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
+            kind = "is empty" if is_null(root) else f"holds {held}"
             raise UserError(f"{path}: the file {kind}; expected a mapping with data:, worker:, trainer: ...")
         return list(reader.walk("", root, root))
     except yaml.MarkedYAMLError as error:
@@ -61,7 +62,7 @@ def read_overrides(overrides: Sequence[str], issues: list[ConfigIssue]) -> list[
             message = f"{cut(repr(override))} ({COMMAND_LINE}): expected key=value, for example worker.rollout.n=8"
             issues.append(ConfigIssue((key,), message))
             continue
-        option = option_of(key)
+        option = OPTIONS.get(ALIASES.get(key, key))
         try:
             node = compose(text, reader.duplicate, key)
             if node is None:  # `key=`: an empty string, or null where null is a value of the key
@@ -77,24 +78,19 @@ def read_overrides(overrides: Sequence[str], issues: list[ConfigIssue]) -> list[
     return found
 
 
-def option_of(key: str) -> Option | None:
-    """Look up a key by its own or an older name."""
-    return schema_options(Config).get(ALIASES.get(key, key))
-
-
 def unknown_key(key: str, origin: str, is_mapping: bool = False) -> ConfigIssue:
     """The issue of an unknown key. It suggests the nearest key, or lists the keys of the section."""
-    leaves, branches, key = list(schema_options(Config)), list(schema_sections(Config)), cut(key)
-    if reason := key_names().gone.get(key.rpartition(".")[2]):
+    leaves, branches, key = list(OPTIONS), list(SECTIONS), cut(key)
+    if reason := key_names("gone").get(key.rpartition(".")[2]):
         return ConfigIssue((key,), f"{key} ({origin}): {reason}")
-    if nearest := nearest_key(key, branches + leaves if is_mapping else leaves + branches):
+    renamed = {**OTHER_NAMES, **key_names("renamed")}
+    if nearest := nearest_key(key, branches + leaves if is_mapping else leaves + branches, renamed):
         return ConfigIssue((key, nearest), f"{key} ({origin}): unknown key; did you mean {nearest}?")
     parent = key.rpartition(".")[0]
     while parent and parent not in branches:
         parent = parent.rpartition(".")[0]
     known = [name.rpartition(".")[2] for name in branches + leaves if name.rpartition(".")[0] == parent]
-    message = f"{key} ({origin}): unknown key; {parent or 'the top level'} has {', '.join(known)}"
-    return ConfigIssue((key,), message)
+    return ConfigIssue((key,), f"{key} ({origin}): unknown key; {parent or 'the top level'} has {', '.join(known)}")
 
 
 @dataclass
@@ -112,8 +108,8 @@ class _Reader:
 
     def walk(self, key: str, node: yaml.Node, at: yaml.Node) -> Iterator[Assignment]:
         """Yield the assignments below a key; `at` is the node of the key itself."""
-        option, origin = option_of(key), self.origin(at)
-        if not key or key in schema_sections(Config):
+        option, origin = OPTIONS.get(ALIASES.get(key, key)), self.origin(at)
+        if not key or key in SECTIONS:
             if isinstance(node, yaml.MappingNode):
                 yield from self._entries(key, node)
             elif not is_null(node):
@@ -124,13 +120,10 @@ class _Reader:
                 node = yaml.ScalarNode(f"{TAG}null", "null")
             as_written = plain and option.is_text and not is_null(node)  # 0.10 and true are strings
             yield Assignment(key, node.value if as_written else value_of(node), origin)
-        elif key in key_names().derived:
+        elif key in key_names("derived"):
             yield Assignment(key, value_of(node), origin)
-        elif owner := next((name for name in _mappings() if key.startswith(f"{name}.")), None):
-            value: Any = value_of(node)
-            for name in reversed(key[len(owner) + 1 :].split(".")):
-                value = {name: value}
-            yield Assignment(owner, value, origin)
+        elif owner := next((name for name in MAPPINGS if key.startswith(f"{name}.")), None):
+            yield Assignment(owner, put({}, {key[len(owner) + 1 :]: value_of(node)}), origin)
         else:
             self.issues.append(unknown_key(key, origin, isinstance(node, yaml.MappingNode)))
 
@@ -141,7 +134,3 @@ class _Reader:
                 self.issues.append(ConfigIssue((name.value,), message))
             else:
                 yield from self.walk(f"{key}.{name.value}" if key else name.value, child, name)
-
-
-def _mappings() -> list[str]:
-    return [name for name, option in schema_options(Config).items() if option.kind is dict]

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from echorl_vl.algorithms import ALGORITHMS, Capability
-from echorl_vl.config import ENGINES, Config, ConfigIssue, KeyNames
+from echorl_vl.config import ENGINES, Config, ConfigIssue
 from echorl_vl.config.dump import get_value
 from echorl_vl.config.issues import issue_at, raise_if_any
 from echorl_vl.engines.general_issues import general_issues
@@ -24,6 +25,23 @@ if TYPE_CHECKING:
 
 Accepted = Mapping[str, tuple[tuple[Any, ...], str]]
 """Key -> the values (for a list: the members) that an engine supports, and the text of the error for others."""
+
+
+@dataclass(frozen=True)
+class KeyNames:
+    """The names that an engine's framework has for keys of the schema.
+
+    Attributes:
+        derived: key that the framework accepts and sets itself -> the key that it takes the value from.
+        renamed: a key, or its last part -> the key here, or its last parts, where spelling would not lead there.
+        gone: last part of a key that has no counterpart -> what the error says.
+        refused: key -> a value with another meaning in the framework, and why it is refused here.
+    """
+
+    derived: Mapping[str, str] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    gone: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, tuple[object, str]] = field(default_factory=dict)
 
 
 class Engine(ABC):

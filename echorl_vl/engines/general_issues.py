@@ -13,10 +13,11 @@ import psutil
 from echorl_vl.algorithms import ALGORITHMS, Capability, make_algorithm
 from echorl_vl.config import Config, ConfigIssue
 from echorl_vl.config.dump import get_value
-from echorl_vl.config.fields import schema_options
-from echorl_vl.config.issues import at, invalid_value, issue_at, show
-from echorl_vl.config.names import nearest_key
+from echorl_vl.config.issues import at, invalid_value, issue_at
+from echorl_vl.config.schema import OPTIONS
+from echorl_vl.errors import show
 from echorl_vl.places import search_folders, split_suffix
+from echorl_vl.spelling import nearest_key
 
 BYTES_PER_TOKEN = 8  # of a token id; a step needs more memory per token
 LEAST_GRADERS, GRADERS_PER_CORE = 32, 4  # graders mostly wait, so several per core are fine
@@ -188,7 +189,7 @@ def _validation_overrides(config: Config) -> Iterator[ConfigIssue]:
     Converts the values in place.
     """
     owner = "worker.rollout.val_override_config"
-    options = {name: schema_options(Config)[f"worker.rollout.{name}"] for name in SAMPLING}
+    options = {name: OPTIONS[f"worker.rollout.{name}"] for name in SAMPLING}
     for name, value in config.worker.rollout.val_override_config.items():
         key, origin = f"{owner}.{name}", config.origin(owner)
         option = options.get(str(name))
@@ -198,9 +199,9 @@ def _validation_overrides(config: Config) -> Iterator[ConfigIssue]:
             reason = DETOKENIZE if name == "detokenize" else f"validation has no such key of its own; {hint}"
             yield ConfigIssue((owner, key), f"{key} ({origin}): {reason}")
             continue
-        if option.accepts(value):
+        try:
             config.worker.rollout.val_override_config[name] = option.convert(value)  # `n: 2.0` becomes 2
-        else:
+        except ValueError:
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             yield invalid_value(key, value, origin, option.range if option.range and number else option.type_text)
 
@@ -240,5 +241,5 @@ def _looks_local(value: str) -> bool:
 def _searched(config: Config, path: str) -> str:
     if os.path.isabs(os.path.expanduser(path)):
         return ""
-    folders = search_folders(config.source.path.parent if config.source else None)
+    folders = search_folders(config.source.folder)
     return f" in {', '.join(map(str, folders))}"

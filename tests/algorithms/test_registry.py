@@ -11,8 +11,7 @@ import torch
 from echorl_vl.algorithms import ALGORITHMS, Algorithm, make_algorithm, register
 from echorl_vl.algorithms.base import REQUIRED_MEMBERS, Capability
 from echorl_vl.config import config_to_dict, load_config
-from echorl_vl.config.fields import schema_options
-from echorl_vl.config.schema import Config
+from echorl_vl.config.schema import OPTIONS
 from echorl_vl.core import hint_probability
 from echorl_vl.errors import UserError
 from echorl_vl.start_notes import clip_note, overridden
@@ -38,7 +37,7 @@ def test_every_algorithm_of_the_paper_is_registered() -> None:
 @pytest.mark.parametrize("name", list(ALGORITHMS))
 def test_naming_an_algorithm_sets_its_preset(name: str) -> None:
     config = loaded(f"algorithm.name={name}", DEMONSTRATIONS)
-    assert set(ALGORITHMS[name].preset) <= set(schema_options(Config))
+    assert set(ALGORITHMS[name].preset) <= set(OPTIONS)
     for key, value in ALGORITHMS[name].preset.items():
         actual = config
         for part in key.split("."):

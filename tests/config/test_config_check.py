@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from refused import error_of
 
-from echorl_vl.config import ENGINES, Config, load_config
-from echorl_vl.config.fields import schema_options
+from echorl_vl.config import ENGINES, load_config
+from echorl_vl.config.schema import OPTIONS
 from echorl_vl.core import KL_KINDS, LOSS_TYPES, SELECTORS
 from echorl_vl.core.config import EchoConfig
 from echorl_vl.errors import UserError
@@ -175,9 +175,8 @@ def test_the_local_engine_passes_what_it_should(minimal: Path) -> None:
 
 
 def test_choices_are_those_of_the_core() -> None:
-    options = schema_options(Config)
-    assert set(LOSS_TYPES) == set(options["worker.actor.loss_type"].choices)
-    assert set(KL_KINDS) == set(options["algorithm.kl_penalty"].choices) - {"full"}
+    assert set(LOSS_TYPES) == set(OPTIONS["worker.actor.loss_type"].choices)
+    assert set(KL_KINDS) == set(OPTIONS["algorithm.kl_penalty"].choices) - {"full"}
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,14 @@ def test_registered_resolver_never_runs(minimal: Path) -> None:
     assert ran == []
 
 
+def test_a_fault_in_an_interpolated_section_is_reported_for_each_key(minimal: Path) -> None:
+    message = error_of(minimal, "worker.critic.optim=${worker.actor.optim}", "worker.actor.optim.betas=[2, 3]")
+    assert [line.strip() for line in message.splitlines()[1:]] == [
+        f"worker.{role}.optim.betas = [2, 3] (command line): expected at least 0 and below 1"
+        for role in ("actor", "critic")
+    ]
+
+
 def test_a_mapping_that_is_extended_keeps_its_interpolations(minimal: Path, write: Write) -> None:
     kwargs = "    reward_function_kwargs: {limit: '${data.max_response_length}'}\n"
     path = write(minimal.read_text().replace("  reward:\n", f"  reward:\n{kwargs}"))

@@ -229,6 +229,8 @@ def test_lossless_conversions(minimal: Path, override: str, expected: object) ->
         ("algorithm.gamma=.inf", "a float"),
         ("data.max_pixels=many", "an int or null"),
         ("trainer.experiment_name=[a]", "a string"),
+        ("data.image_dir=[a, b]", "a string or null"),
+        ("trainer.project_name=[a, b]", "a string"),
         ("trainer.logger={a: 1}", "a list of strings"),
         ("worker.actor.optim.betas=[0.9]", "a list of 2 floats"),
         ("worker.reward.reward_function_kwargs=3", "a mapping"),

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from echorl_vl.config import Config, ConfigIssue
-from echorl_vl.config.fields import schema_options, schema_sections
-from echorl_vl.config.names import nearest_key
+from echorl_vl.config import ConfigIssue
 from echorl_vl.config.read import read_overrides
+from echorl_vl.config.schema import OPTIONS, SECTIONS
+from echorl_vl.spelling import nearest_key
 
-KEYS = list(schema_options(Config))
+KEYS = list(OPTIONS)
 LETTERS = string.ascii_lowercase + "_"
 
 
@@ -38,8 +38,8 @@ def slip(key: str, kind: str, position: int, letter: str) -> str:
 @example("worker.rollout.n", "replace", 15, "m")
 def test_a_slip_is_reported(key: str, kind: str, position: int, letter: str) -> None:
     mistyped = slip(key, kind, position, letter)
-    assume(mistyped not in KEYS and mistyped not in schema_sections(Config) and not mistyped.endswith("."))
-    mappings = [name for name, option in schema_options(Config).items() if option.kind is dict]
+    assume(mistyped not in KEYS and mistyped not in SECTIONS and not mistyped.endswith("."))
+    mappings = [name for name, option in OPTIONS.items() if option.kind is dict]
     assume(not any(mistyped.startswith(f"{name}.") for name in mappings))
     problems: list[ConfigIssue] = []
     assignments = read_overrides([f"{mistyped}=1"], problems)
@@ -58,7 +58,7 @@ def test_the_intended_name_is_suggested_in_most_cases(kind: str) -> None:
             if mistyped in KEYS or mistyped.endswith("."):
                 continue
             total += 1
-            named += nearest_key(mistyped, KEYS + list(schema_sections(Config))) == key
+            named += nearest_key(mistyped, KEYS + list(SECTIONS)) == key
     assert named / total > 0.97
 
 

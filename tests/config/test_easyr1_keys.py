@@ -15,11 +15,11 @@ from refused import error_of
 
 from echorl_vl.config import Config, config_to_dict, load_config
 from echorl_vl.config.dump import get_value
-from echorl_vl.config.engines import key_names
-from echorl_vl.config.fields import schema_options, schema_sections
-from echorl_vl.config.names import nearest_key
+from echorl_vl.config.names import key_names
+from echorl_vl.config.schema import OPTIONS, SECTIONS
 from echorl_vl.engines.easyr1.names import DERIVED, FORKS, GONE
 from echorl_vl.safe_yaml import Loader
+from echorl_vl.spelling import nearest_key
 from echorl_vl.start_notes import start_notes
 
 DEFAULTS = yaml.load((Path(__file__).parent / "easyr1_defaults.yaml").read_text(), Loader)
@@ -34,7 +34,7 @@ def leaves(tree: dict, prefix: str = "") -> dict[str, object]:
 
 
 EASYR1 = leaves(DEFAULTS)
-KEYS = list(schema_sections(Config)) + list(schema_options(Config))
+KEYS = list(SECTIONS) + list(OPTIONS)
 
 # The overrides of EasyR1's 20 example scripts, each distinct one once (paths of its repository aside).
 EXAMPLES = r"""
@@ -66,9 +66,9 @@ worker.rollout.n=16 worker.rollout.temperature=0.9 worker.rollout.tensor_paralle
 
 def test_every_field_of_easyr1_is_a_key_here_or_one_that_it_derives() -> None:
     assert len(EASYR1) == 193
-    assert [key for key in EASYR1 if key not in schema_options(Config) and key not in DERIVED] == []
-    assert set(DERIVED) <= set(EASYR1) and not set(DERIVED) & set(schema_options(Config))
-    assert set(DERIVED.values()) <= set(schema_options(Config))
+    assert [key for key in EASYR1 if key not in OPTIONS and key not in DERIVED] == []
+    assert set(DERIVED) <= set(EASYR1) and not set(DERIVED) & set(OPTIONS)
+    assert set(DERIVED.values()) <= set(OPTIONS)
 
 
 def test_defaults_are_those_of_easyr1_but_for_code_that_comes_with_a_model() -> None:
@@ -203,10 +203,10 @@ def test_the_page_has_a_line_for_every_key_of_a_fork() -> None:
 
 
 def test_every_name_of_the_tables_leads_to_a_key() -> None:
-    for name in key_names().renamed:
-        assert nearest_key(name, KEYS) in KEYS, name
+    for name in key_names("renamed"):
+        assert nearest_key(name, KEYS, key_names("renamed")) in KEYS, name
     known = {key.rpartition(".")[2] for key in KEYS}
-    assert not known & {*GONE, *FORKS, *key_names().renamed}
+    assert not known & {*GONE, *FORKS, *key_names("renamed")}
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,12 @@ from refused import error_of
 
 from echorl_vl import train
 from echorl_vl.algorithms import ALGORITHMS, make_algorithm
-from echorl_vl.config import Config, load_config
-from echorl_vl.config.fields import schema_options
+from echorl_vl.config import load_config
+from echorl_vl.config.schema import OPTIONS
 from echorl_vl.core.splitters import WindowSplitter
 from echorl_vl.core.vocabulary import TokenTable
 from echorl_vl.engines import general_issues
 
-OPTIONS = schema_options(Config)
 PATHS = [key for key, option in OPTIONS.items() if option.place]
 NUMBERS = [key for key, option in OPTIONS.items() if option.kind in (int, float)]
 LISTS = [key for key, option in OPTIONS.items() if option.kind in (list, tuple, dict)]

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 from refused import error_of
 
-from echorl_vl.config import Config, load_config
+from echorl_vl.config import load_config
 from echorl_vl.config.dump import get_value
-from echorl_vl.config.fields import schema_options
+from echorl_vl.config.schema import OPTIONS
 
-OPTIONS = schema_options(Config)
 OPTIONAL = [key for key, option in OPTIONS.items() if option.optional]
 EMPTY = ["data.train_files", "data.val_files", "data.image_key", "data.video_key"]
 MAPPINGS = [key for key, option in OPTIONS.items() if option.kind is dict]

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from echorl_vl.config import Config
-from echorl_vl.config.fields import schema_options
+from echorl_vl.config.schema import OPTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -73,5 +72,5 @@ def test_the_reference_lists_every_key():
         for section in sections
         for key in re.findall(r"^\| `(\w+)`", section, re.MULTILINE)
     }
-    expected = {option.key.rpartition(".")[::2] for option in schema_options(Config).values()}
+    expected = {option.key.rpartition(".")[::2] for option in OPTIONS.values()}
     assert {("" if section == key else section, key) for section, key in keys} == expected

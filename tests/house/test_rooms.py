@@ -16,6 +16,7 @@ ROOMS = (
     "places",
     "safe_yaml",
     "shares",
+    "spelling",
     "types",
     "algorithms",
     "config",

@@ -11,8 +11,8 @@ import torch
 from ray_runs import COEF, PROMPTS, RECIPE, STEPS, N, difference, graded_rollouts, local_gradients, run_ranks
 
 from echorl_vl.config import load_config
-from echorl_vl.config.dump import set_value
 from echorl_vl.core import EchoConfig, make_splitter
+from echorl_vl.engines.ray.adjusted import set_value
 from echorl_vl.engines.train_batch import mine_clips
 
 RANKS = Path(__file__).with_name("verl_ranks.py")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from echorl_vl.config import KeyNames
+from echorl_vl.engines.base import KeyNames
 
 _ACTOR, _ALGORITHM, _CRITIC, _REF = "worker.actor", "algorithm", "worker.critic", "worker.ref"
 _SHARED = (

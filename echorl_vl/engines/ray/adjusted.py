@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from echorl_vl.config import Config
-from echorl_vl.config.dump import get_value, set_value
+from echorl_vl.config.dump import get_value
 
 DRY_RUN = "ECHORL_VL_DRY_RUN"
 """Environment variable that names the engine in every process of a CPU dry run."""
@@ -67,12 +67,17 @@ def capped(config: Config) -> tuple[Config, list[str]]:
 def _changed(config: Config, values: Mapping[str, Any], why: str) -> tuple[Config, list[str]]:
     """A copy of `config` with these values, and a line about each key whose value changed."""
     changed, lines = copy.deepcopy(config), []
-    changed.source = config.source
     for key, value in values.items():
         if (before := get_value(config, key)) != value:
             set_value(changed, key, value)
             lines.append(f"{key} = {value} in place of {before}{why}")
     return changed, lines
+
+
+def set_value(config: Config, key: str, value: Any) -> None:
+    """Set a dotted key in place. Keys of `echo` can't be set: it is frozen."""
+    section, _, name = key.rpartition(".")
+    setattr(get_value(config, section) if section else config, name, value)
 
 
 def world_size(config: Config) -> int:
