@@ -11,6 +11,7 @@ from typing import Any
 from echorl_vl.errors import UserError
 from echorl_vl.evaluation.benchmarks import benchmarks, get
 from echorl_vl.evaluation.benchmarks.base import Benchmark
+from echorl_vl.evaluation.grading.graders import GRADERS
 from echorl_vl.evaluation.settings import DEFAULT, PRESETS, Preset
 from echorl_vl.outputs.command import add_log_flags, parse_arguments, program
 
@@ -42,6 +43,7 @@ class Options:
     workers: int | None
     time_limit: float
     tolerance: float
+    grader: str
 
     def place(self, benchmark: Benchmark) -> Path | None:
         """Return the file of a benchmark, or the folder to search for it; None for the hub."""
@@ -103,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
         default=0.01,
         help="tolerance for rounded numbers, relative to max(1, |truth|) (%(default)s)",
     )
+    add("--grader", choices=tuple(GRADERS), default="default", help="grader behind the metrics (%(default)s)")
     return made
 
 

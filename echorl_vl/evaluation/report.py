@@ -131,7 +131,7 @@ def _notes(result: dict[str, Any]) -> list[str]:
     if result["own_metrics"]:
         notes.append("  ".join(f"{name} {_number(value)}" for name, value in result["own_metrics"].items()))
     if result["disagreements"]:
-        notes.append(f"mathruler and math-verify disagree on {result['disagreements']} answer(s): disagreements.jsonl")
+        notes.append(f"the graders disagree on {result['disagreements']} answer(s): disagreements.jsonl")
     if result["grading_failures"]:
         failed = ", ".join(f"{name} on {count}" for name, count in result["grading_failures"].items())
         notes.append(f"graders that timed out or failed: {failed} answer(s)")
@@ -192,7 +192,7 @@ def _markdown(results: Mapping[str, dict[str, Any]]) -> str:
         lines += [f"- grading, {key}: {value}" for key, value in result["grading"].items()]
         lines += [f"- {key}: {_number(value)}" for key, value in result["own_metrics"].items()]
         lines += [f"- accuracy by {grader}: {_percent(value)}" for grader, value in result["graders"].items()]
-        lines += [f"- answers on which mathruler and math-verify disagree: {result['disagreements']}", ""]
+        lines += [f"- answers on which the graders disagree: {result['disagreements']}", ""]
         for title in ("subject", "level"):
             if result[f"by_{title}"]:
                 lines += [f"| {title} | questions | accuracy |", "| --- | --- | --- |"]

@@ -61,7 +61,7 @@ def run(options: Options, console: Console) -> dict[str, dict[str, Any]]:
     from echorl_vl.evaluation.grading.grade import Grader
     from echorl_vl.evaluation.report import show, write_overview
 
-    with Grader(options.workers, options.time_limit, options.tolerance) as grader:
+    with Grader(options.workers, options.time_limit, options.tolerance, options.grader) as grader:
         for benchmark in options.benchmarks:
             _grade(benchmark, options, grader, console)
     results = write_overview(options.out)
@@ -83,6 +83,7 @@ def _grade(benchmark: Benchmark, options: Options, grader: Any, console: Console
         with bar(console, f"{benchmark.name}: grading", len(questions)) as update:
             grades = grader.grade(questions, responses, update)
         graded_with = {
+            "grader": options.grader,
             "tolerance": options.tolerance,
             "time_limit": options.time_limit,
             "grader_sha256": grader_sha256(),

@@ -100,3 +100,17 @@ def test_every_ground_truth_is_correct_against_itself(shared_data, name):
     with Grader(workers=1) as grader:
         grades = grader.grade(questions, responses)
     assert [one.question.answer for one in grades.graded if not one.correct[0]] == []
+
+
+def test_the_metrics_are_of_the_chosen_grader():
+    questions = [Question("a", "?", "5 m"), Question("b", "?", "7")]
+    responses = [[Response("\\boxed{5 km}", 1, False)], [Response("\\boxed{7}", 1, False)]]
+    correct = {}
+    for name in ("default", "math_verify"):
+        with Grader(workers=1, grader=name) as grader:
+            grades = grader.grade(questions, responses)
+        correct[name] = [one.correct for one in grades.graded]
+        assert grades.grader == name and name not in grades.verdicts and len(grades.verdicts) == 2
+        [entry] = grades.disagreements()
+        assert entry["uid"] == "a" and entry["default"] is False and entry["math_verify"] is True
+    assert correct == {"default": [(False,), (True,)], "math_verify": [(True,), (True,)]}

@@ -99,7 +99,7 @@ class GradedQuestion:
     Attributes:
         question: the question.
         answers: (n,) extracted answers; None for a response without an answer.
-        correct: (n,) verdicts of the default grader.
+        correct: (n,) verdicts of the chosen grader, `--grader`.
         truncated: (n,) whether the response reached the length limit.
         tokens: (n,) length of the response.
     """

@@ -23,35 +23,29 @@ class Grades:
     """The verdicts of all graders.
 
     Attributes:
-        graded: the questions with the verdicts of the default grader.
-        verdicts: grader -> verdicts by question and response, for mathruler and math_verify. On choices and yes-no
-            questions all graders agree.
+        graded: the questions with the verdicts of the chosen grader.
+        verdicts: grader -> verdicts by question and response, for the other graders. On choices and yes-no questions
+            all graders agree.
         failures: grader -> number of answers on which it timed out or failed; these are incorrect. Equal answers
             to the same truth are graded and counted once.
+        grader: the chosen grader.
     """
 
     graded: list[GradedQuestion]
     verdicts: dict[str, list[tuple[bool, ...]]]
     failures: dict[str, int] = field(default_factory=dict)
+    grader: str = "default"
 
     def disagreements(self) -> list[dict[str, object]]:
-        """Return the answers on which mathruler and math-verify disagree, with the default grader's verdict."""
+        """Return the answers on which the graders disagree, with the verdict of each."""
         found = []
         for index, one in enumerate(self.graded):
             for sample, answer in enumerate(one.answers):
-                mathruler, math_verify = (self.verdicts[name][index][sample] for name in ("mathruler", "math_verify"))
-                if mathruler != math_verify:
-                    found.append(
-                        {
-                            "uid": one.question.uid,
-                            "sample": sample,
-                            "answer": answer,
-                            "truth": one.question.answer,
-                            "default": one.correct[sample],
-                            "mathruler": mathruler,
-                            "math_verify": math_verify,
-                        }
-                    )
+                others = {name: rows[index][sample] for name, rows in self.verdicts.items()}
+                by_grader = {self.grader: one.correct[sample], **others}
+                if len(set(by_grader.values())) > 1:
+                    entry = {"uid": one.question.uid, "sample": sample, "answer": answer, "truth": one.question.answer}
+                    found.append(entry | {name: by_grader[name] for name in GRADERS})
         return found
 
 
@@ -62,11 +56,17 @@ class Grader:
         workers: number of processes.
         time_limit: wall-clock seconds for one answer and grader.
         tolerance: tolerance of the default grader.
+        grader: whose verdicts the metrics are made of, a name in `GRADERS`.
     """
 
     def __init__(
-        self, workers: int | None = None, time_limit: float = TIME_LIMIT, tolerance: float = TOLERANCE
+        self,
+        workers: int | None = None,
+        time_limit: float = TIME_LIMIT,
+        tolerance: float = TOLERANCE,
+        grader: str = "default",
     ) -> None:
+        self.grader = grader
         self.workers = workers or min(8, os.cpu_count() or 1)
         self.time_limit, self.tolerance = time_limit, tolerance
         self._pool: GradingPool | None = None
@@ -130,10 +130,10 @@ class Grader:
                 tuple(response.tokens for response in given),
             )
             for question, row, correct, given in zip(
-                questions, answers, by_grader.pop("default"), responses, strict=True
+                questions, answers, by_grader.pop(self.grader), responses, strict=True
             )
         ]
-        return Grades(graded, by_grader, failures)
+        return Grades(graded, by_grader, failures, self.grader)
 
     def _is_correct(self, grader: str, question: Question, answer: str | None, verdicts: dict[Item, bool]) -> bool:
         if answer is None:
