@@ -8,7 +8,7 @@ from fractions import Fraction
 from echorl_vl.answers.literals import decimal_number
 from echorl_vl.answers.reader import NotAnExpressionError
 from echorl_vl.answers.symbols import SymbolReader, letter_of
-from echorl_vl.answers.tokens import Token, word_set
+from echorl_vl.answers.tokens import Token
 from echorl_vl.answers.tree import (
     DEGREE,
     MINUS_ONE,
@@ -23,11 +23,8 @@ from echorl_vl.answers.tree import (
     negated,
     replace,
 )
+from echorl_vl.answers.words import FUNCTIONS
 
-FUNCTIONS = word_set(
-    "sin cos tan sec csc cot sinh cosh tanh ln lg log exp max min gcd lcm asin acos atan acot arcsin arccos "
-    "arctan arccot"
-)
 _INVERSE = {"sin": "asin", "cos": "acos", "tan": "atan", "cot": "acot"}
 CLOSING = {"(": ")", "[": "]", "{": "}", r"\{": r"\}"}
 

@@ -18,11 +18,14 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 _LABELLED = re.compile(r"[(\[]?([A-Z])[)\].:]\s*(.+)", re.DOTALL)
-_REASONED = re.compile(r"[(\[]?([A-Z])[)\]]?,?\s+(?:because|since|as)\b.+", re.DOTALL)
-_SECOND_LABEL = re.compile(
-    r"(?<![A-Za-z])(?:[(\[]?([A-Z])[)\].:]|(?:or|and|not|nor|,|;|/)\s*[(\[]?([A-Z])[)\]]?(?![A-Za-z]))"
+_REASONED = re.compile(r"[(\[]?([A-Z])[)\]]?,?\s+((?:because|since|as)\b.+)", re.DOTALL)
+_REASON = re.compile(r"(?:because|since|as)\b", re.IGNORECASE)
+_LETTER = re.compile(r"(?<![A-Za-z])[A-Z](?![A-Za-z'])")
+_DOUBT = re.compile(
+    r"\b(?:or|maybe|perhaps|possibly|probably|either|neither|not|no|never|guess|unsure|both|but|however|wrong|incorrect"
+    r"|false|eliminated|excluded|impossible)\b|n't\b",
+    re.IGNORECASE,
 )
-_HEDGE = re.compile(r"\b(?:or|maybe|perhaps|possibly|either|neither|not|unsure|both)\b", re.IGNORECASE)
 _YES_NO = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 # "No difference" and "no doubt" begin with "no" but don't mean no.
 _OPENING = re.compile(r"\W*(yes|no)\b\s*(?:[,.;:!)*_]|$)", re.IGNORECASE)
@@ -44,11 +47,12 @@ def choice_of(answer: str, choices: Sequence[str]) -> str | None:
     exactly = [letter for letter, choice in zip(letters, choices, strict=True) if _same_text(choice, text)]
     if exactly:
         return exactly[0] if len(exactly) == 1 else None
-    labelled = _LABELLED.fullmatch(text)
-    reasoned = _REASONED.fullmatch(text)
-    named = labelled or reasoned
+    named = _LABELLED.fullmatch(text) or _REASONED.fullmatch(text)
     if named and named[1] in letters:
-        return named[1] if _is_sure(named[1], labelled[2] if labelled else "", letters, choices) else None
+        return named[1] if _agrees(named[1], named[2].lstrip(", "), letters, choices) else None
+    name, equals, _ = text.partition("=")
+    if equals and name.strip() in letters:  # B = 3 cm
+        return None
     equal = [letter for letter, choice in zip(letters, choices, strict=True) if _same_value(text, choice)]
     return equal[0] if len(equal) == 1 else None
 
@@ -62,7 +66,8 @@ def yes_or_no(answer: str) -> str | None:
     """ "yes" or "no" if the answer begins with it and does not contain the other; else None."""
     text = _plain(answer)
     both = len({word.lower() for word in _YES_NO.findall(text)}) > 1
-    return None if both else opening(text)
+    doubtful = re.search(r"\b(?:but|however|maybe|not\s+really|unsure)\b", text, re.IGNORECASE)
+    return None if both or doubtful else opening(text)
 
 
 def opening(text: str) -> str | None:
@@ -71,16 +76,17 @@ def opening(text: str) -> str | None:
     return match[1].lower() if match else None
 
 
-def _is_sure(letter: str, rest: str, letters: str, choices: Sequence[str]) -> bool:
-    """Whether the text after a label names no other choice and does not hedge."""
+def _agrees(letter: str, rest: str, letters: str, choices: Sequence[str]) -> bool:
+    """Whether the text after a label is its choice, or a reason that names no other one and has no doubt."""
     own = choices[letters.index(letter)]
-    if not rest or _same_text(own, rest) or _same_value(rest, own):
+    if _same_text(own, rest) or _same_value(rest, own):
         return True
     others = [choice for name, choice in zip(letters, choices, strict=True) if name != letter]
-    if any(_same_text(choice, rest) or _same_value(rest, choice) for choice in others):
+    if any(_same_text(choice, rest) or _same_value(rest, choice) for choice in others) or _DOUBT.search(rest):
         return False
-    labels = {name for match in _SECOND_LABEL.findall(rest) for name in match if name} - {letter}
-    return not labels & set(letters) and not (_HEDGE.search(rest) and len(rest) < 40)
+    if _REASON.match(rest):
+        return not {match[0] for match in _LETTER.finditer(rest)} & set(letters) - {letter, "A", "I"}
+    return own in rest and not any(choice in rest for choice in others)
 
 
 def _plain(text: str) -> str:

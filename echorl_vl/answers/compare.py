@@ -33,7 +33,7 @@ from echorl_vl.answers.verdict import Verdict
 
 
 def compare(answer: Answer, truth: Answer, options: Options) -> Verdict:
-    """Compare two answers by their kinds. Takes milliseconds."""
+    """Compare two answers by their kinds."""
     return _Comparer(options)(answer, truth)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from echorl_vl.answers.equality import same_equation
 from echorl_vl.answers.kinds import Answer, Assignment, Chain, Equation, Inequality, Reading, Value
-from echorl_vl.answers.tree import Call, Expression, Variable, replace
+from echorl_vl.answers.tree import Call, Expression, Variable, replace, variables
 from echorl_vl.answers.verdict import Comparer, Verdict, judged
 
 
@@ -21,12 +21,21 @@ def assignments(answer: Assignment, truth: Assignment, same: Comparer) -> Verdic
 
 
 def _with_argument_of(answer: Assignment, truth: Assignment) -> Answer | None:
-    """The value of f(t) with the variable of the truth's f(x); None if the two are no such pair."""
-    match answer.left, truth.left, answer.value:
-        case Call(name, (Variable() as old,), False), Call(other, (Variable() as new,), False), Value(text, readings):
-            if name == other:
-                trees = [replace(one.tree, lambda leaf: new if leaf == old else leaf) for one in readings]
-                return Value(f"{text} [{new.name}]", tuple(Reading(tree) for tree in trees))
+    """The value of f(t) with the variable of the truth's f(x); None if the two are no such pair.
+
+    The argument has to be bound: in f(a) = 5 it may be a given number. P(A) is no function of a number.
+    """
+    match answer.left, truth.left, answer.value, truth.value:
+        case (
+            Call(name, (Variable() as old,), False),
+            Call(other, (Variable() as new,), False),
+            Value(text, (given, *_)),
+            Value(_, (expected, *_)),
+        ) if name == other and name[0] in "fgh":
+            bound = old.name in variables(given.tree) and new.name in variables(expected.tree)
+            if bound and new.name not in variables(given.tree) and old.name not in variables(expected.tree):
+                tree = replace(given.tree, lambda leaf: new if leaf == old else leaf)
+                return Value(f"{text} [{new.name}]", (Reading(tree),))
     return None
 
 
@@ -59,13 +68,22 @@ def from_value(answer: Assignment, truth: Answer, same: Comparer) -> Verdict:
 def chains(answer: Chain, truth: Answer, same: Comparer) -> Verdict:
     """Every form in the chain has to be correct."""
     expected = truth.values[0] if isinstance(truth, Chain) else truth
-    verdicts = [same(value, expected) for value in answer.values]
-    return next((verdict for verdict in verdicts if not verdict), verdicts[0])
+    verdict = Verdict(False, "an empty chain")
+    for value in answer.values:
+        verdict = same(value, expected)
+        if not verdict:
+            break
+    return verdict
 
 
 def to_chain(answer: Answer, truth: Chain, same: Comparer) -> Verdict:
-    verdicts = [same(answer, value) for value in truth.values]
-    return next((verdict for verdict in verdicts if verdict), verdicts[0])
+    """One form in the chain is enough."""
+    verdict = Verdict(False, "an empty chain")
+    for value in truth.values:
+        verdict = same(answer, value)
+        if verdict:
+            break
+    return verdict
 
 
 def inequalities(answer: Inequality, truth: Inequality, same: Comparer) -> Verdict:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from echorl_vl.answers.compare_values import is_measured, rational
+from echorl_vl.answers.compare_values import is_measured
 from echorl_vl.answers.equality import Options, equal
+from echorl_vl.answers.evaluate import try_exact
 from echorl_vl.answers.kinds import Answer, Based, Clock, Ratio, Value
 from echorl_vl.answers.tree import Product, Quotient
 from echorl_vl.answers.verdict import Comparer, Verdict, judged
@@ -22,7 +23,7 @@ def ratios(answer: Ratio, truth: Ratio, same: Comparer) -> Verdict:
 
 
 def _has_zero(ratio: Ratio) -> bool:
-    return any(rational(part) == 0 for part in ratio.parts)
+    return any(try_exact(part) == 0 for part in ratio.parts)
 
 
 def fraction(answer: Answer, truth: Answer, same: Comparer) -> Verdict:
@@ -32,7 +33,7 @@ def fraction(answer: Answer, truth: Answer, same: Comparer) -> Verdict:
     reading = value.readings[0]
     if len(ratio.parts) != 2 or is_measured(reading) or reading.words:
         return judged(False, answer, truth)
-    whole = rational(reading.tree)
+    whole = try_exact(reading.tree)
     if whole is not None and whole.denominator == 1:
         return judged(False, answer, truth)
     quotient = Quotient(*ratio.parts)
@@ -64,4 +65,6 @@ def bases(answer: Answer, truth: Answer, same: Comparer) -> Verdict:
         return judged((answer.digits, answer.base) == (truth.digits, truth.base), answer, truth)
     based, plain = (answer, truth) if isinstance(answer, Based) else (truth, answer)
     assert isinstance(based, Based)
-    return judged(plain.text == based.digits and (based is truth or based.base == 10), answer, truth)
+    return judged(
+        (plain.text.lstrip("0") or "0") == based.digits and (based is truth or based.base == 10), answer, truth
+    )

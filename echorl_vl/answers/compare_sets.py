@@ -54,8 +54,9 @@ def _in_order(answers: Sequence[Answer], truths: Sequence[Answer], same: Compare
 
 
 def _unordered(answer: Items, truth: Items, same: Comparer) -> Verdict:
-    if bool(_names(answer)) != bool(_names(truth)):  # a = 1, b = 2 and 1, 2: in the order of the text
-        return _in_order(answer.items, truth.items, same)
+    if bool(_names(answer)) != bool(_names(truth)):  # a = 1, b = 2 and 1, 2: in the order of the names
+        sides = [_by_name(side) if _names(side) else side.items for side in (answer, truth)]
+        return _in_order(sides[0], sides[1], same) if None not in sides else judged(False, answer, truth)
     correct = matched(len(answer.items), len(truth.items), lambda a, t: bool(same(answer.items[a], truth.items[t])))
     return Verdict(correct, "all parts are correct" if correct else f"expected {truth}, got {answer}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from echorl_vl.answers.equality import Options, equal
-from echorl_vl.answers.evaluate import NoValueError, exact
+from echorl_vl.answers.evaluate import try_exact
 from echorl_vl.answers.kinds import Reading, Value
 from echorl_vl.answers.tree import (
     DEGREE,
@@ -23,6 +23,7 @@ from echorl_vl.answers.tree import (
     variables,
     walk,
 )
+from echorl_vl.answers.units import Unit
 from echorl_vl.answers.verdict import Comparer, Verdict
 
 _INVERSE = frozenset(["asin", "acos", "atan", "acot"])
@@ -73,8 +74,10 @@ def _with_units(given: Reading, expected: Reading, options: Options) -> str:
                 if equal(given.tree, _converted(expected.tree, other.name), options)
                 else "°C and °F: the values differ"
             )
-        if given.sign != expected.sign or one.dimension != other.dimension:
+        if given.sign != expected.sign or not _comparable(one, other):
             return f"the unit {one.name} is not {other.name}"
+        if "unit" in dict(one.dimension) or "unit" in dict(other.dimension):
+            return "" if equal(given.tree, expected.tree, options) else "the values differ"
         factor = other.factor / one.factor
         return (
             ""
@@ -90,6 +93,14 @@ def _with_units(given: Reading, expected: Reading, options: Options) -> str:
     if not unit.certain and (unit is other or variables(expected.tree)):
         return f"{unit.name} may be a variable"
     return "" if equal(given.tree, expected.tree, options) else "the values differ"
+
+
+def _comparable(one: Unit, other: Unit) -> bool:
+    """Whether two units have the same dimension. "Units" are those of a length: square units may be cm^2."""
+    as_lengths = [
+        tuple(("length" if name == "unit" else name, power) for name, power in each.dimension) for each in (one, other)
+    ]
+    return as_lengths[0] == as_lengths[1]
 
 
 def _converted(temperature: Expression, scale: str) -> Expression:
@@ -136,7 +147,7 @@ def _with_signs(given: Reading, expected: Reading, options: Options) -> str:
     hundredth = {"%": Fraction(1, 100)}
     if equal(given.tree, expected.tree, options, scale=hundredth):
         return ""
-    value = rational(plain)
+    value = try_exact(plain)
     if value is not None and abs(value) <= 1 and value not in (0, 1):
         return "a percentage of a number below 1"  # 0.5 % is not 0.5
     return "" if equal(given.tree, expected.tree, options) else "the values differ"
@@ -146,12 +157,5 @@ def _is_angle(tree: Expression) -> bool:
     """Whether a number is in radians: a rational multiple of pi, or an inverse function without a conversion by pi."""
     if any(isinstance(node, Call) and node.name in _INVERSE for node in walk(tree)):
         return not has(tree, _PI)
-    once, twice = (rational(replace(tree, lambda leaf, pi=pi: pi if leaf == _PI else leaf)) for pi in (ONE, _TWO))
+    once, twice = (try_exact(replace(tree, lambda leaf, pi=pi: pi if leaf == _PI else leaf)) for pi in (ONE, _TWO))
     return has(tree, _PI) and once is not None and twice == 2 * once
-
-
-def rational(tree: Expression) -> Fraction | None:
-    try:
-        return exact(tree)
-    except NoValueError:
-        return None

@@ -1,9 +1,9 @@
 """Whether two expressions are equal, and when a decimal is accepted for an exact value.
 
-Rational numbers are compared exactly. Other numbers are computed to 60 digits, and if they agree there, to 2,000. An
-expression with variables is evaluated at fixed points: two expressions that agree in 40 digits at ten rational points
-are the same function, up to a chance that is smaller than that of a fault in this file (Schwartz and Zippel's lemma).
-This takes milliseconds, where a proof by simplification may take for ever.
+Rational numbers are compared exactly. Other numbers are computed to 60 digits, and if they agree there, to 1,000. An
+expression with variables is evaluated at 14 fixed points with coordinates of both signs from 1/7 to 1,000: exactly
+where the value is rational, else with 120 digits, of which 100 have to agree. It is no proof (a function may differ
+from another only beyond 1,000), but it takes milliseconds, where a proof by simplification may take for ever.
 
 **When a decimal is accepted for an exact value.** Let t be the ground truth and a the answer.
 - Equal values are correct in any form: 30, 60/2, \\sqrt{900}.
@@ -25,11 +25,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
-from echorl_vl.answers.evaluate import NO_VALUES, NoValueError, OutOfRangeError, Values, exact, numeric
+from echorl_vl.answers.evaluate import NO_VALUES, NoValueError, Values, exact, numeric, try_exact
 from echorl_vl.answers.tree import Call, Constant, Expression, Number, Power, Product, has, variables, walk
 
 TOLERANCE = 1e-2
-_DIGITS, _MANY_DIGITS = 60, 2000
+_DIGITS, _MANY_DIGITS = 60, 1000
+_POINT_DIGITS = 120
 _TINY = 1e-50
 _SLACK = 1 + Fraction(1, 10**6)  # for values exactly on a bound, such as 5.25 rounded to 5.2
 _I = Constant("i")
@@ -74,27 +75,22 @@ def literal(tree: Expression, scale: Values = NO_VALUES) -> Number | None:
     """The decimal that an expression is: a literal, with a sign or percent, or times a power of ten."""
     if isinstance(tree, Number):
         return tree
-    if isinstance(tree, Product) and len(tree.factors) == 2:
-        first, second = tree.factors
-        if isinstance(second, Constant) and second.name in ("deg", "%"):
-            number = literal(first)
-            hundredths = second.name == "%" and scale.get("%", 1) != 1
-            if number is None or number.decimals is None or not hundredths:
-                return number
-            return Number(number.value / 100, number.decimals + 2)
-        if isinstance(second, Power) and isinstance(second.base, Number) and second.base.value == 10:
-            number, power = literal(first), _exact(second.exponent)
-            if number is not None and power is not None and power.denominator == 1 and abs(power) < 1000:
-                decimals = None if number.decimals is None else number.decimals - int(power)
-                return Number(number.value * Fraction(10) ** int(power), decimals)
-    return None
-
-
-def _exact(tree: Expression, values: Values = NO_VALUES) -> Fraction | None:
-    try:
-        return exact(tree, values)
-    except NoValueError:
+    if not isinstance(tree, Product):
         return None
+    numbers = [factor for factor in tree.factors if isinstance(factor, Number)]
+    value, decimals = (numbers[0].value, numbers[0].decimals) if len(numbers) == 1 else (Fraction(0), None)
+    shift = 0
+    for factor in tree.factors:
+        if isinstance(factor, Constant) and factor.name in ("deg", "%"):
+            shift -= 2 if factor.name == "%" and scale.get("%", 1) != 1 else 0
+        elif isinstance(factor, Power) and isinstance(factor.base, Number) and factor.base.value == 10:
+            power = try_exact(factor.exponent)
+            if power is None or power.denominator != 1 or abs(power) > 1000:
+                return None
+            shift += int(power)
+        elif factor is not numbers[0] if numbers else True:
+            return None
+    return Number(value * Fraction(10) ** shift, None if decimals is None else decimals - shift)
 
 
 def equal(
@@ -199,7 +195,7 @@ def _same_float(a: Fraction, t: Fraction) -> bool:
 
 def same_function(left: Expression, right: Expression, options: Options, scale: Values = NO_VALUES) -> bool:
     """Whether two expressions with variables agree at all points where they are real."""
-    return _holds_at_points([left, right], scale, lambda values: _close(*values, digits=35), options)
+    return _holds_at_points([left, right], scale, lambda values: values[0] == values[1] or _agree(*values), options)
 
 
 def same_equation(
@@ -208,18 +204,30 @@ def same_equation(
     """Whether left - right of two equations differ by a constant factor only, which is positive for inequalities."""
     ratios: list[Any] = []
 
-    def agree(values: Sequence[Any]) -> bool:
+    def hold(values: Sequence[Any]) -> bool:
         a, b = values[0] - values[1], values[2] - values[3]
         if not a or not b:
             return not a and not b
         ratios.append(a / b)
-        return (not positive or ratios[-1] > 0) and _close(ratios[-1], ratios[0], digits=30)
+        return (not positive or ratios[-1] > 0) and (ratios[-1] == ratios[0] or _agree(ratios[-1], ratios[0]))
 
-    return _holds_at_points([*one, *other], {}, agree, options) and bool(ratios)
+    return _holds_at_points([*one, *other], {}, hold, options) and bool(ratios)
+
+
+def _agree(a: Any, b: Any) -> bool:
+    """Whether two values are equal up to rounding, of which at least one is no fraction."""
+    both_exact = isinstance(a, Fraction) and isinstance(b, Fraction)
+    return not both_exact and _close(_real(a), _real(b), digits=_POINT_DIGITS - 20)
+
+
+def _real(value: Any) -> Any:
+    import mpmath
+
+    return mpmath.mpf(value.numerator) / value.denominator if isinstance(value, Fraction) else value
 
 
 def _holds_at_points(
-    trees: Sequence[Expression], scale: Values, agree: Callable[[Sequence[Any]], bool], options: Options
+    trees: Sequence[Expression], scale: Values, holds: Callable[[Sequence[Any]], bool], options: Options
 ) -> bool:
     """Whether a relation holds at every point where all expressions are real, and at three points at least."""
     if options.quick:
@@ -228,52 +236,66 @@ def _holds_at_points(
     if len(names) > 12 or sum(1 for tree in trees for _ in walk(tree)) > 2000:
         return False
     complex_allowed = any(has(tree, _I) for tree in trees)
-    integers = any(_needs_integers(tree) for tree in trees)
+    natural = frozenset().union(*(_natural(tree) for tree in trees))
     import mpmath
 
     count = 0
-    with mpmath.workdps(80):
-        for trial, point in enumerate(_points(names, integers)):
+    with mpmath.workdps(_POINT_DIGITS + 20):
+        for trial, point in enumerate(_points(names, natural)):
             values = [_value(tree, {**scale, **point, "trial": trial}, complex_allowed) for tree in trees]
             undefined = [value is None for value in values]
             if all(undefined):
                 continue
-            if any(undefined) or not agree(values):
+            if any(undefined) or not holds([_real(value) for value in values] if _mixed(values) else values):
                 return False
             count += any(values)  # where all are 0, as in 0x, they say nothing
     return count >= 3
 
 
-def _needs_integers(tree: Expression) -> bool:
-    """Whether a part is defined at integers only: (-1)^n, a sum up to n."""
+def _mixed(values: Sequence[Any]) -> bool:
+    return len({isinstance(value, Fraction) for value in values}) > 1
+
+
+def _natural(tree: Expression) -> frozenset[str]:
+    """Variables that are natural numbers: exponents of negative numbers, bounds of sums, numbers with a factorial."""
+    found: set[str] = set()
     for node in walk(tree):
         if isinstance(node, Power) and variables(node.exponent) and not variables(node.base):
-            base = _exact(node.base)
-            if base is not None and base < 0:
-                return True
-        if isinstance(node, Call) and node.name in ("sum", "prod", "gcd", "lcm"):
-            return True
-    return False
+            base = try_exact(node.base)
+            found |= variables(node.exponent) if base is not None and base < 0 else frozenset()
+        if isinstance(node, Call) and node.name in ("sum", "prod"):
+            found |= variables(node.arguments[2]) | variables(node.arguments[3])
+        if isinstance(node, Call) and node.name in ("gcd", "lcm", "factorial", "factorial2", "binom"):
+            found |= variables(node)
+    return frozenset(found)
 
 
-def _points(names: Sequence[str], integers: bool) -> Iterator[dict[str, Fraction]]:
-    """Ten fixed points: integers from 1 on, or fractions of which the first half is positive."""
-    for trial in range(10):
-        yield {name: _coordinate(name, trial, integers) for name in names}
+_SIZES = (1, 3, 1, 1000, 3, 40, 1, 3, 1, 1000, 3, 40, 1, 3)  # of the coordinates at each point
+_NATURALS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 20, 41, 2, 3)
 
 
-def _coordinate(name: str, trial: int, integers: bool) -> Fraction:
-    digest = hashlib.sha256(f"{name} {trial}".encode()).digest()
-    number = int.from_bytes(digest[:6], "big")
-    if integers:
-        return Fraction(1 + number % 12)
-    size = Fraction(number % 99_991 + 1, 33_331) + Fraction(trial, 7)
-    return size if trial < 5 or digest[6] % 3 else -size
+def _points(names: Sequence[str], natural: frozenset[str]) -> Iterator[dict[str, Fraction]]:
+    """Fixed points, the same in every run: all coordinates positive, all negative, and of both signs."""
+    for trial, size in enumerate(_SIZES):
+        point = {}
+        for place, name in enumerate(names):
+            digest = hashlib.sha256(f"{name} {trial}".encode()).digest()
+            if name in natural:
+                point[name] = Fraction(_NATURALS[trial] + digest[7] % 3 * (place > 0))
+                continue
+            coordinate = Fraction(int.from_bytes(digest[:6], "big") % 99_991 + 1, 99_989) * size + Fraction(
+                1, 7 + trial
+            )
+            negative = trial in (2, 3, 4, 5) or (trial > 7 and (digest[6] + place) % 2)
+            point[name] = -coordinate if negative else coordinate
+        yield point
 
 
 def _value(tree: Expression, values: Values, complex_allowed: bool) -> Any:
+    """The value, as a fraction where it is rational; None if there is none, or none that is real."""
     try:
-        value = numeric(tree, 50, values)
-    except (NoValueError, OutOfRangeError):
+        known = exact(tree, {name: value for name, value in values.items() if name != "trial"})
+        value = numeric(tree, _POINT_DIGITS, values) if known is None else known
+    except NoValueError:
         return None
     return value if complex_allowed or not getattr(value, "imag", 0) else None

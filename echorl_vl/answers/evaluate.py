@@ -24,17 +24,30 @@ from echorl_vl.answers.tree import (
     Quotient,
     Sum,
     Variable,
-    children,
 )
 
 MAX_BITS = 100_000  # of a numerator or denominator; of the exponent of a real number 2^x
+MAX_ROOT_BITS = 20_000
 MAX_FACTORIAL = 5000
 MAX_TERMS = 1000  # of a sum
-MAX_STEPS = 20_000  # of a sum: its terms times the nodes of one
+MAX_STEPS = 10_000  # of one value: operations on numbers of 50 digits
 MAX_DIGITS = 4000  # of one literal; Python itself reads integers of at most 4,300 digits
 
 Values = Mapping[str, Any]  # variable or constant ("deg", "%") -> value
 NO_VALUES: Values = MappingProxyType({})
+
+
+class Budget:
+    """Counts the operations for one value, weighted by the size of their numbers."""
+
+    def __init__(self) -> None:
+        self.left = MAX_STEPS
+
+    def spend(self, steps: int) -> None:
+        """Raises OutOfRangeError when nothing is left."""
+        self.left -= steps
+        if self.left < 0:
+            raise OutOfRangeError("too many operations")
 
 
 class NoValueError(ValueError):
@@ -56,39 +69,55 @@ def exact(node: Expression, values: Values = NO_VALUES) -> Fraction | None:
         values: values of variables, and of "deg" and "%" (1 by default).
 
     Raises:
-        NoValueError: it has none, such as 5/0. OutOfRangeError: it needs over 100,000 bits.
+        NoValueError: it has none, such as 5/0. OutOfRangeError: it needs over 100,000 bits, or too many operations.
     """
+    return _exact(node, values, Budget())
+
+
+def try_exact(node: Expression, values: Values = NO_VALUES) -> Fraction | None:
+    """`exact`; None also where there is no value."""
+    try:
+        return exact(node, values)
+    except NoValueError:
+        return None
+
+
+def _exact(node: Expression, values: Values, budget: Budget) -> Fraction | None:
     match node:
         case Number(value):
             return value
         case Constant(name) | Variable(name):
             return Fraction(values[name]) if name in values else Fraction(1) if name in ("deg", "%") else None
         case Sum(terms):
-            return _fold(lambda a, b: a + b, terms, values)
+            return _fold(operator.add, terms, values, budget)
         case Product(factors):
-            return _fold(lambda a, b: a * b, factors, values)
+            return _fold(operator.mul, factors, values, budget)
         case Quotient(top, bottom):
-            above, below = exact(top, values), exact(bottom, values)
+            above, below = _exact(top, values, budget), _exact(bottom, values, budget)
             if below == 0:
                 raise NoValueError("division by zero")
-            return None if above is None or below is None else _bounded(above / below)
+            return None if above is None or below is None else _bounded(above / below, budget)
         case Power(base, exponent):
-            return _exact_power(exact(base, values), exact(exponent, values))
+            return _exact_power(_exact(base, values, budget), _exact(exponent, values, budget))
         case Call("sum" | "prod"):
-            return _series(node, values, exact)
+            return _series(node, values, budget, lambda body, inside: _exact(body, inside, budget))
         case Call(name, arguments, True) if name in _EXACT:
-            known = [exact(argument, values) for argument in arguments]
+            known = [_exact(argument, values, budget) for argument in arguments]
             return None if None in known else _EXACT[name](*known)
     return None
 
 
-def _fold(operation: Callable[..., Fraction], nodes: tuple[Expression, ...], values: Values) -> Fraction | None:
-    found = [exact(node, values) for node in nodes]
-    return None if None in found else reduce(lambda a, b: _bounded(operation(a, b)), found)
+def _fold(
+    operation: Callable[..., Fraction], nodes: tuple[Expression, ...], values: Values, budget: Budget
+) -> Fraction | None:
+    found = [_exact(node, values, budget) for node in nodes]
+    return None if None in found else reduce(lambda a, b: _bounded(operation(a, b), budget), found)
 
 
-def _bounded(number: Fraction) -> Fraction:
-    if max(number.numerator.bit_length(), number.denominator.bit_length()) > MAX_BITS:
+def _bounded(number: Fraction, budget: Budget) -> Fraction:
+    bits = max(number.numerator.bit_length(), number.denominator.bit_length())
+    budget.spend(1 + bits // 200)
+    if bits > MAX_BITS:
         raise OutOfRangeError("too many digits")
     return number
 
@@ -110,7 +139,8 @@ def _exact_power(base: Fraction | None, exponent: Fraction | None) -> Fraction |
 
 def _exact_root(number: Fraction, degree: int, power: int = 1) -> Fraction | None:
     """`number^(power/degree)` if it is rational. The root of a negative number is real for an odd degree."""
-    if degree > 64 or (number < 0 and degree % 2 == 0):
+    bits = max(number.numerator.bit_length(), number.denominator.bit_length())
+    if not 0 < degree <= 64 or bits > MAX_ROOT_BITS or (number < 0 and degree % 2 == 0):
         return None
     roots = [_integer_root(part, degree) for part in (abs(number.numerator), number.denominator)]
     if None in roots:
@@ -120,14 +150,15 @@ def _exact_root(number: Fraction, degree: int, power: int = 1) -> Fraction | Non
 
 
 def _integer_root(number: int, degree: int) -> int | None:
+    """The exact root by Newton's method from above, None if there is none."""
     if degree == 2:
         root = math.isqrt(number)
+    elif number < 2:
+        root = number
     else:
-        low, high = 0, 1 << (number.bit_length() // degree + 1)
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if middle**degree <= number else (low, middle - 1)
-        root = low
+        root, better = 0, 1 << -(-number.bit_length() // degree)
+        while better != root:
+            root, better = better, min(better, ((degree - 1) * better + number // better ** (degree - 1)) // degree)
     return root if root**degree == number else None
 
 
@@ -171,29 +202,25 @@ _EXACT: dict[str, Callable[..., Fraction | None]] = {
 }
 
 
-def _series(node: Call, values: Values, evaluate: Callable[[Expression, Values], Any]) -> Any:
+def _series(node: Call, values: Values, budget: Budget, evaluate: Callable[[Expression, Values], Any]) -> Any:
     """The value of a `\\sum` or `\\prod` with integer bounds; None where a part has none."""
     body, index, low, high = node.arguments
-    first, last = exact(low, values), exact(high, values)
+    first, last = _exact(low, values, budget), _exact(high, values, budget)
     if first is None or last is None:
         return None
     if first.denominator != 1 or last.denominator != 1:
         raise NoValueError("bounds that are no integers")
-    if last - first >= MAX_TERMS or (last - first) * _cost(body) > MAX_STEPS:
+    if last - first >= MAX_TERMS:
         raise OutOfRangeError("too many terms")
-    total = Fraction(node.name == "prod")
+    total: Any = Fraction(node.name == "prod")
     for step in range(int(first), int(last) + 1):
         term = evaluate(body, {**values, index.name: Fraction(step)})
         if term is None:
             return None
         total = total + term if node.name == "sum" else total * term
+        if isinstance(total, Fraction):
+            _bounded(total, budget)
     return total
-
-
-def _cost(node: Expression) -> int:
-    """Upper bound of the nodes that are computed for one value."""
-    inside = 1 + sum(map(_cost, children(node)))
-    return inside * MAX_TERMS if isinstance(node, Call) and node.name in ("sum", "prod") else inside
 
 
 # Real and complex values
@@ -208,22 +235,24 @@ def numeric(node: Expression, digits: int, values: Values = NO_VALUES) -> Any:
         values: values of variables, and of "deg" and "%" (1 by default).
 
     Raises:
-        NoValueError: it has none. OutOfRangeError: it is too large to compute.
+        NoValueError: it has none. OutOfRangeError: it is too large, or needs too many operations.
     """
     import mpmath
 
+    budget = Budget()
     with mpmath.workdps(digits + 10):
         try:
-            return _numeric(node, values)
+            return _numeric(node, values, budget, 1 + digits // 50)
         except NoValueError:
             raise
         except (ArithmeticError, ValueError, TypeError, MemoryError) as error:
             raise NoValueError(str(error)) from error
 
 
-def _numeric(node: Expression, values: Values) -> Any:
+def _numeric(node: Expression, values: Values, budget: Budget, price: int) -> Any:
     import mpmath
 
+    budget.spend(price * _PRICE.get(node.name, 1) if isinstance(node, Call) else price)
     match node:
         case Number(value):
             return _limited(mpmath.mpf(value.numerator) / value.denominator)
@@ -235,22 +264,32 @@ def _numeric(node: Expression, values: Values) -> Any:
             value = values[name]
             return mpmath.mpf(value.numerator) / value.denominator if isinstance(value, Fraction) else mpmath.mpf(value)
         case Sum(terms):
-            return _limited(reduce(lambda a, b: a + b, (_numeric(term, values) for term in terms)))
+            return _limited(reduce(lambda a, b: a + b, (_numeric(term, values, budget, price) for term in terms)))
         case Product(factors):
-            return _limited(reduce(lambda a, b: a * b, (_numeric(factor, values) for factor in factors)))
+            return _limited(reduce(lambda a, b: a * b, (_numeric(factor, values, budget, price) for factor in factors)))
         case Quotient(top, bottom):
-            return _limited(_numeric(top, values) / _numeric(bottom, values))
+            return _limited(_numeric(top, values, budget, price) / _numeric(bottom, values, budget, price))
         case Power(base, exponent):
-            return _real_power(_numeric(base, values), _numeric(exponent, values))
+            return _real_power(_numeric(base, values, budget, price), _numeric(exponent, values, budget, price))
         case Call("sum" | "prod"):
-            total = _series(node, values, _numeric)
+            total = _series(node, values, budget, lambda body, inside: _numeric(body, inside, budget, price))
             if total is None:
                 raise NoValueError("bounds that are no integers")
             return mpmath.mpf(total.numerator) / total.denominator if isinstance(total, Fraction) else total
         case Call(name, arguments, known):
-            return _call(name, [_numeric(argument, _inside(name, values)) for argument in arguments], known, values)
+            return _call(
+                name,
+                [_numeric(argument, _inside(name, values), budget, price) for argument in arguments],
+                known,
+                values,
+            )
     raise NoValueError(f"no expression: {node!r}")
 
+
+_UNKNOWN_BASE = 0.8341712937  # 1 over the natural logarithm of the base of a log without one: nobody's base
+
+_PRICE = dict.fromkeys(["sin", "cos", "tan", "sec", "csc", "cot", "ln", "lg", "log", "log_base", "exp", "root"], 8)
+"""Operations that a function counts for; 1 for others."""
 
 _CONSTANTS: dict[str, Callable[[Any], Any]] = {
     "pi": lambda mp: +mp.pi,
@@ -303,7 +342,7 @@ def _call(name: str, arguments: list[Any], known: bool, values: Values) -> Any:
             return -_real_power(-number, 1 / degree)
         return _real_power(number, 1 / degree)
     if name == "log":  # without a base: that of the text, which may be e, 10 or 2
-        return mpmath.log(_positive(arguments[0])) * values.get("log", mpmath.mpf("0.83417"))
+        return mpmath.log(_positive(arguments[0])) * _UNKNOWN_BASE
     if name in ("factorial", "factorial2"):
         if abs(arguments[0]) > MAX_FACTORIAL:
             raise OutOfRangeError("too large")
@@ -334,7 +373,4 @@ _REAL: dict[str, Callable[[Any], Callable[..., Any]]] = {
     "binom": lambda mp: mp.binomial,
     "max": lambda mp: max,
     "min": lambda mp: min,
-    "re": lambda mp: mp.re,
-    "im": lambda mp: mp.im,
-    "conj": lambda mp: mp.conj,
 }

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from echorl_vl.answers.calls import FUNCTIONS, CallReader
+from echorl_vl.answers.calls import CallReader
 from echorl_vl.answers.evaluate import OutOfRangeError
 from echorl_vl.answers.literals import decimal_number
 from echorl_vl.answers.names import POLYGON_COMMANDS, Name
-from echorl_vl.answers.reader import NotAnExpressionError
-from echorl_vl.answers.symbols import ACCENTS, CAPITALS, GREEK, is_vector, letter_of, vector_points
-from echorl_vl.answers.tokens import Token, word_set
+from echorl_vl.answers.reader import DEGREE_SIGNS, NotAnExpressionError
+from echorl_vl.answers.symbols import ACCENTS, GREEK, is_vector, letter_of, vector_points
+from echorl_vl.answers.tokens import Token
 from echorl_vl.answers.tree import (
     DEGREE,
     MINUS_ONE,
@@ -32,14 +32,12 @@ from echorl_vl.answers.tree import (
     negated,
 )
 from echorl_vl.answers.units import UNITS
+from echorl_vl.answers.words import FUNCTION_OF, FUNCTIONS, is_prose
 
 MAX_DEPTH = 40
 
 _TIMES, _OVER = frozenset(["*", r"\cdot", r"\times", r"\bullet"]), frozenset(["/", r"\div"])
-_WORDS = word_set(
-    "a an and or the of is to in on at by not no yes per for if none all true false with from cm mm km kg mg ml "
-    "ft yd mi mph min sec hr hrs day lb oz pm am th st nd rd mod deg rad"
-)
+_CONSTANTS = {"pi": "pi", "inf": "inf", "infty": "inf", "infinity": "inf"}
 _FUNCTION_NAMES = frozenset("fghFGHP")
 
 
@@ -100,7 +98,8 @@ class _Parser(CallReader):
         return product
 
     def product(self) -> Expression:
-        total = self.power()
+        factors = [self.power()]
+        divisions = 0
         while True:
             text = self.peek()
             if text in _TIMES or text in _OVER:
@@ -108,14 +107,27 @@ class _Parser(CallReader):
                 negative = self.peek() == "-" and bool(self.take())
                 factor = self.power()
                 factor = negated(factor) if negative else factor
-                if text == r"\times" and is_vector(total) and is_vector(factor):  # does not commute
-                    total = Call("cross", (total, factor), known=False)
+                if text == r"\times" and is_vector(factors[-1]) and is_vector(factor):  # does not commute
+                    factors[-1] = Call("cross", (factors[-1], factor), known=False)
+                elif text in _TIMES:
+                    factors.append(factor)
                 else:
-                    total = Product((total, factor)) if text in _TIMES else Quotient(total, factor)
+                    factors = [Quotient(_product(factors), factor)]
+                    divisions += 1
             elif self.starts_factor():
-                total = Product((total, self.power()))
+                if divisions and not self.is_fraction_before():
+                    raise NotAnExpressionError("1/2x may be 1/(2x)")
+                factors.append(self.power())
             else:
-                return total
+                return _product(factors)
+            if divisions > MAX_DEPTH:
+                raise NotAnExpressionError("nested too deep")
+
+    def is_fraction_before(self) -> bool:
+        """Whether what follows a quotient is set apart from it: 1/2 x, 2/3\\pi, (1/2)x."""
+        token = self.token()
+        assert token is not None
+        return token.spaced or token.kind == "command" or token.text in ("pi", "sqrt")
 
     def starts_factor(self) -> bool:
         """Whether a factor without a multiplication sign starts here. A number does not: `3 4` is not 12."""
@@ -123,8 +135,8 @@ class _Parser(CallReader):
             return not self.is_text()
         if self.peek() == "{":
             return self.kind(1) != "number"
-        if self.kind() == "number":
-            return self.tokens[self.at - 1].text == ")"
+        if self.kind() == "number":  # (n-2) 2^n, but (1) 5 is a label
+            return self.tokens[self.at - 1].text == ")" and self.peek(1) == "^"
         return self.peek() in ("(", "[") or (self.peek() == "|" and not self.bars) or self.is_operand()
 
     def is_operand(self) -> bool:
@@ -136,15 +148,10 @@ class _Parser(CallReader):
         )
 
     def is_text(self) -> bool:
-        """Whether the word here is text, such as a unit, and no product of variables."""
+        """Whether the word here is text or a unit, and no product of variables."""
         token = self.token()
         assert token is not None
-        word = token.text
-        if word in FUNCTIONS or word in ("sqrt", "pi", "inf", "infty", "infinity"):
-            return False
-        if token.marked and len(word) > 1:
-            return not CAPITALS.fullmatch(word)
-        return (len(word) > 1 and (word in _WORDS or word in UNITS)) or (len(word) > 3 and not CAPITALS.fullmatch(word))
+        return is_prose(token) or (len(token.text) > 1 and token.text in UNITS and token.text not in FUNCTIONS)
 
     def power(self) -> Expression:
         self.depth += 1
@@ -180,15 +187,9 @@ class _Parser(CallReader):
                 return base
 
     def is_degree(self) -> bool:
-        """Take `^\\circ`, `^{\\circ}`, `^o` or `^{o}`."""
-        for shape in (
-            ["^", r"\circ"],
-            ["^", "{", r"\circ", "}"],
-            ["^", "o"],
-            ["^", "{", "o", "}"],
-            ["^", "{", r"\degree", "}"],
-        ):
-            if [self.peek(ahead) for ahead in range(len(shape))] == shape:
+        """Take a degree sign, such as `^\\circ`."""
+        for shape in DEGREE_SIGNS:
+            if all(self.peek(ahead) == text for ahead, text in enumerate(shape)):
                 self.at += len(shape)
                 return True
         return False
@@ -231,11 +232,18 @@ class _Parser(CallReader):
         token = self.token()
         assert token is not None
         word = token.text
+        if word in _CONSTANTS:
+            self.take()
+            return Constant(_CONSTANTS[word])
+        if word == "sqrt":
+            self.take()
+            return self.square_root()
+        if match := FUNCTION_OF.fullmatch(word):
+            parts = [Token("word", part, False, token.marked) for part in match.groups()]
+            self.tokens[self.at : self.at + 1] = parts
+            return self.function()
         if word in FUNCTIONS:
             return self.function()
-        if word in ("sqrt", "pi", "inf", "infty", "infinity"):
-            self.take()
-            return self.square_root() if word == "sqrt" else Constant("pi" if word == "pi" else "inf")
         if self.is_text():
             raise NotAnExpressionError(f"the word {word!r}")
         first, *others = re.findall("[A-Z]{2,}|.", word)  # each letter is a factor, each run of capitals a name
@@ -299,6 +307,10 @@ class _Parser(CallReader):
         if name in ACCENTS:
             return self.accent(name)
         raise NotAnExpressionError(text)
+
+
+def _product(factors: list[Expression]) -> Expression:
+    return factors[0] if len(factors) == 1 else Product(tuple(factors))
 
 
 def _length(inner: Expression) -> Expression:

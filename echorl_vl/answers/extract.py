@@ -16,6 +16,8 @@ _PHRASE = re.compile(
     r"(?:\s*[:：])?[*_\s]*(.+?)(?:\.\s|。|\.?\s*$|\n)",
     re.IGNORECASE | re.DOTALL,
 )
+# "I don't think the answer is 5": a denial earlier in the same sentence.
+_DENIAL = re.compile(r"(?:\b(?:not|never|wrong|doubt|unlikely|impossible)\b|n't\b)[^.!?\n]{0,80}$", re.IGNORECASE)
 _BOLD_LINE = re.compile(r"\s*(?:\*\*|__)([^*_\n]{1,200})(?:\*\*|__)[.。]?\s*")
 MAX_ANSWER = 2000
 
@@ -51,10 +53,12 @@ def final_answer(response: str, truncated: bool = False) -> str | None:
         return (box.content or "")[: MAX_ANSWER + 1].strip() or None
     if truncated:
         return None
+    end = response[-MAX_ANSWER:]
     for pattern in (_TAGS, _PHRASE):
-        found = pattern.findall(response[-MAX_ANSWER:])
-        if found and found[-1].strip(" *_"):
-            return found[-1].strip(" *_")
+        found = list(pattern.finditer(end))
+        if found and found[-1][1].strip(" *_"):
+            denied = pattern is _PHRASE and _DENIAL.search(end[: found[-1].start()])
+            return None if denied else found[-1][1].strip(" *_")
     bold = _BOLD_LINE.fullmatch(_last_line(response)[:300])
     return bold[1].strip() or None if bold else None
 

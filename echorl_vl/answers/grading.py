@@ -19,7 +19,7 @@ from fractions import Fraction
 
 from echorl_vl.answers.compare import compare
 from echorl_vl.answers.equality import Options, UndecidedError
-from echorl_vl.answers.evaluate import NoValueError, exact
+from echorl_vl.answers.evaluate import try_exact
 from echorl_vl.answers.extract import last_boxed
 from echorl_vl.answers.kinds import Assignment, Chain, Value
 from echorl_vl.answers.parse import parse
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 def grade(answer: str | None, ground_truth: str, options: Options = DEFAULT) -> bool:
-    """Whether an answer is correct. Takes milliseconds.
+    """Whether an answer is correct.
 
     Args:
         answer: the answer itself, or a text whose last \\boxed{...} holds it; None is incorrect.
@@ -86,10 +86,7 @@ def value_of(text: str) -> Fraction | None:
         answer = answer.value
     if not isinstance(answer, Value) or isinstance(answer, Chain):
         return None
-    try:
-        return exact(answer.readings[0].tree)
-    except NoValueError:
-        return None
+    return try_exact(answer.readings[0].tree)
 
 
 def warm_up() -> None:

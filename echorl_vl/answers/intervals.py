@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-from echorl_vl.answers.evaluate import NO_VALUES, NoValueError, OutOfRangeError, Values, exact, numeric
+from echorl_vl.answers.evaluate import NoValueError, numeric, try_exact
 from echorl_vl.answers.expressions import try_expression
 from echorl_vl.answers.kinds import Answer, Inequality, Interval, Intervals, Items, Value
 from echorl_vl.answers.tokens import Token, split
@@ -86,7 +86,7 @@ def _solved(left: Expression, right: Expression, sign: str, text: str) -> Interv
     inside = isinstance(left, Call) and left.name == "abs" and not variables(right)
     if inside or outside:
         middle, radius = (left.arguments[0], right) if inside else (right.arguments[0], left)
-        slope, size = _linear(middle, name), _exact(radius)
+        slope, size = _linear(middle, name), try_exact(radius)
         if slope is None or size is None or size <= 0:
             return None
         ends = sorted((way * size - slope[1]) / slope[0] for way in (1, -1))
@@ -104,19 +104,12 @@ def _solved(left: Expression, right: Expression, sign: str, text: str) -> Interv
 
 def _linear(tree: Expression, name: str) -> tuple[Fraction, Fraction] | None:
     """Slope and intercept of a linear function; None if it is none, or not rational."""
-    values = [_exact(tree, {name: Fraction(x)}) for x in (0, 1, 2, 7)]
+    values = [try_exact(tree, {name: Fraction(x)}) for x in (0, 1, 2, 7)]
     if None in values:
         return None
     slope = values[1] - values[0]
     linear = values[2] == values[0] + 2 * slope and values[3] == values[0] + 7 * slope
     return (slope, values[0]) if linear and slope else None
-
-
-def _exact(tree: Expression, values: Values = NO_VALUES) -> Fraction | None:
-    try:
-        return exact(tree, values)
-    except NoValueError:
-        return None
 
 
 def _half_line(sign: str, end: Expression) -> Interval:
@@ -140,10 +133,11 @@ def named(answer: Answer, variable: str, text: str) -> Answer:
     return Intervals(text, found.parts, variable) if found else Answer(text)
 
 
-def combined(parsed: Sequence[Answer], text: str, both: bool) -> Answer | None:
+def combined(parsed: Sequence[Answer], text: str, words: Collection[str]) -> Answer | None:
     """Several inequalities or intervals in a list: their union, or with "and" the numbers in all of them.
 
-    None if the list is of something else.
+    Two inequalities with a comma between them may mean both, so they have to be disjoint. None if the list is of
+    something else.
     """
     if not all(isinstance(one, Intervals) for one in parsed):
         return None
@@ -151,7 +145,7 @@ def combined(parsed: Sequence[Answer], text: str, both: bool) -> Answer | None:
     if len(names) != 1:
         return None if names else Intervals(text, tuple(part for one in parsed for part in one.parts))
     parts = [part for one in parsed for part in one.parts]
-    if both:
+    if "and" in words:
         if len(parts) != 2:
             return Answer(text)
         low = next((part for part in parts if part.low != _MINUS_INFINITY), None)
@@ -159,6 +153,10 @@ def combined(parsed: Sequence[Answer], text: str, both: bool) -> Answer | None:
         if low is None or high is None or low is high:
             return Answer(text)
         parts = [Interval(low.low, high.high, low.low_closed, high.high_closed)]
+    elif "or" not in words and any(
+        _position(one.high) > _position(two.low) for one, two in pairwise(sorted_parts(parts))
+    ):
+        return Answer(text)
     return Intervals(text, tuple(parts), names.pop())
 
 
@@ -229,7 +227,7 @@ def _position(end: Expression) -> Any:
     if end in (_INFINITY, _MINUS_INFINITY):
         return float("inf") if end == _INFINITY else float("-inf")
     try:
-        value = exact(end)
+        value = try_exact(end)
         return float(value) if value is not None else float(numeric(end, 20))
-    except (NoValueError, OverflowError, TypeError, OutOfRangeError):
+    except (NoValueError, OverflowError, TypeError):
         return 0.0

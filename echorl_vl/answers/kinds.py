@@ -29,7 +29,7 @@ class Reading:
         tree: the expression.
         unit: its unit; degrees and percent are part of the expression.
         nouns: counted nouns (apples), which may be left out.
-        words: other words (east, million), which may not.
+        words: other words (east, increase), which may not.
         compound: whether it was several numbers with units, such as 5 ft 6 in.
     """
 

@@ -59,10 +59,13 @@ class LiteralReader(TokenReader):
         if "." in text and self.peek() == "..." and (match := _REPEATED.fullmatch(text)):
             self.take()
             return _repeating(match[1], match[2] or match[3])
-        if text.isdecimal() and self.peek() == "." and self.peek(1) in (r"\overline", r"\dot"):
+        if "." in text and self.peek() == "(" and self.peek(1).isdecimal() and self.peek(2) == ")":
+            self.at += 3
+            return _repeating(text, self.tokens[self.at - 2].text)  # 0.1(6)
+        if text.isdecimal() and self.peek() == "." and self.peek(1) in (r"\overline", r"\dot", "("):
             self.take()
-            text += "."
-        elif "." not in text or self.peek() not in (r"\overline", r"\dot"):
+            return self.repeating(f"{text}.")
+        if "." not in text or self.peek() not in (r"\overline", r"\dot"):
             return None
         block = self.marked_digits()
         if self.kind() == "number" or self.peek() == r"\dot":  # from one dot to the other

@@ -9,6 +9,8 @@ from echorl_vl.answers.expressions import try_expression
 from echorl_vl.answers.kinds import Answer, Based, Choice, Clock, Ratio, Words
 from echorl_vl.answers.names import NAMED, is_name
 from echorl_vl.answers.tokens import Token, split, word_set
+from echorl_vl.answers.tree import DEGREE, PERCENT, has
+from echorl_vl.answers.words import ANSWERS, FUNCTION_OF
 
 # White space is removed before these are compared.
 _NO_SOLUTION = word_set(
@@ -22,11 +24,6 @@ _ALL_REALS = frozenset(
     ["allreals", "allrealnumbers", "realnumbers", "thereals", "R", r"\R", r"\mathbb{R}", r"\mathbbR"]
 )
 _UNDEFINED = frozenset(["undefined", "notdefined", "dne", "doesnotexist"])
-_WORD_ANSWERS = word_set(
-    "no on or ox is it in at an am as he me we my by up us so do go to of if be yes odd one two six ten red cat "
-    "act nat not and the sat sun mon tue wed thu fri jan feb mar apr may jun jul aug sep oct nov dec sum max min "
-    "mean men dog god big car arc cab ice pen tea eat ate add dad all any even both none left right true false"
-)
 _IN_BASE = re.compile(r"\(?(\d[0-9A-Fa-f]*)\)?(?:_|\(?base)\{?(\d{1,2}|[a-z]{3,7})\}?\)?")
 _NUMBER_WORDS = dict(
     zip(
@@ -87,7 +84,8 @@ def words(tokens: tuple[Token, ...], text: str) -> Answer | None:
         return None
     if len(tokens) == 1:
         word = tokens[0].text
-        english = word.lower() in _WORD_ANSWERS or (len(word) > 3 and not (word.isupper() and is_name(word)))
+        long = len(word) > 3 and not FUNCTION_OF.fullmatch(word) and not (word.isupper() and is_name(word))
+        english = word.lower() in ANSWERS or long
         english = english or (tokens[0].marked and len(word) > 1 and not word.isupper())
         return Words(word.lower()) if english else None
     if tokens[0].text.lower() in NAMED and len(tokens) == 2:
@@ -110,6 +108,8 @@ def ratio(tokens: tuple[Token, ...], text: str) -> Answer | None:
     if len(parts) == 1:
         return None
     trees = [try_expression(part) if part else None for part in parts]
+    if any(tree is not None and (has(tree, DEGREE) or has(tree, PERCENT)) for tree in trees):
+        return Answer(text)
     return Answer(text) if None in trees else Ratio(text, tuple(trees))  # type: ignore[arg-type]
 
 

@@ -13,6 +13,7 @@ from echorl_vl.answers.kinds import (
     Answer,
     Assignment,
     Chain,
+    Choice,
     Equation,
     Items,
     Matrix,
@@ -26,12 +27,15 @@ from echorl_vl.answers.kinds import (
 from echorl_vl.answers.literals import decimal_number
 from echorl_vl.answers.names import NAMED, Name
 from echorl_vl.answers.quantities import read_value
+from echorl_vl.answers.symbols import is_vector
 from echorl_vl.answers.tokens import Token, UnbalancedError, canonical, split, tokenize, word_set
-from echorl_vl.answers.tree import Call, Expression, Product, Variable, negated, variables
+from echorl_vl.answers.tree import MINUS_ONE, Call, Expression, Product, Variable, negated, variables
+from echorl_vl.answers.words import NEGATIONS
 
 MAX_ANSWER = 2000
 MAX_ITEMS = 64
 _MAX_DEPTH = 12
+_NUMERAL = re.compile("(?=.*[IVX])[IVXLCDM]+")
 _PLAIN = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
 
 _SYMMETRIC = word_set(r"\parallel \| // \perp \neq \iff")
@@ -68,7 +72,7 @@ def parse_tokens(tokens: Sequence[Token], depth: int = 0) -> Answer:
     """Parse tokens. The first kind that fits decides."""
     tokens = _unwrapped(tuple(tokens))
     text = canonical(tokens)
-    if depth > _MAX_DEPTH or not tokens:
+    if depth > _MAX_DEPTH or not tokens or _is_labelled(tokens):
         return Answer(text)
     for read_whole in (notations.special, notations.clock, notations.words):
         if found := read_whole(tokens, text):
@@ -80,6 +84,13 @@ def parse_tokens(tokens: Sequence[Token], depth: int = 0) -> Answer:
         if found := read_whole(tokens, text):
             return found
     return _point(tokens, text, depth) or read_value(tokens, text) or Answer(text)
+
+
+def _is_labelled(tokens: Sequence[Token]) -> bool:
+    """Whether a letter in brackets stands before something else: (C) 5."""
+    texts = [token.text for token in tokens[:4]]
+    letter = len(texts) == 4 and texts[0] == "(" and texts[2] == ")" and tokens[1].kind == "word" and len(texts[1]) == 1
+    return letter and texts[1].isupper() and (tokens[3].kind in ("word", "number") or texts[3] == "(")
 
 
 def _unwrapped(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
@@ -101,23 +112,26 @@ def _closes(tokens: Sequence[Token]) -> int | None:
 
 def _list(tokens: tuple[Token, ...], text: str, depth: int) -> Answer | None:
     """Items separated by commas, semicolons, "and" or "or"; inequalities form a set of numbers."""
+    words = {token.text.lower() for token in tokens if _is_conjunction(token)}
     flat = [Token("sign", ",") if _is_conjunction(token) else token for token in tokens]
     separators = (";",) if len(split(tokens, (";",))) > 1 else (",",)
     if len(split(flat, separators)) == 1:
         return None
-    parts = [part for part in split(flat, separators)]
+    parts = split(flat, separators)
     glued = [index for index, part in enumerate(parts) if not part]
     if len(parts) > MAX_ITEMS or any(index in (0, len(parts) - 1) for index in glued):
         return Answer(text)
     parsed = [parse_tokens(part, depth + 1) for part in parts if part]
-    united = intervals.combined(parsed, text, any(token.text.lower() == "and" for token in tokens))
+    united = intervals.combined(parsed, text, words)
     if united is not None:
         return united
+    if "or" in words and any(isinstance(one, Choice | Words | Named) for one in parsed):  # a hedge, or logic
+        return Answer(text)
     return _named_list(Items(text, "", _flat(parsed)))
 
 
 def _is_conjunction(token: Token) -> bool:
-    return (token.kind == "word" and token.text.lower() in ("and", "or")) or token.text in (r"\wedge", r"\vee")
+    return token.kind == "word" and token.text.lower() in ("and", "or")
 
 
 def _flat(items: Sequence[Answer]) -> tuple[Answer, ...]:
@@ -156,8 +170,10 @@ def _bracketed(tokens: tuple[Token, ...], text: str, depth: int) -> Answer | Non
         return intervals.from_brackets(text, opening, parts, closing)
     if len(parts) == 1 and opening == "(":
         parsed = parse_tokens(inner, depth + 1)
-        return parsed if not isinstance(parsed, Value | Answer) or type(parsed) is not Value else None
+        return None if isinstance(parsed, Value) else parsed
     items = [parse_tokens(part, depth + 1) for part in parts]
+    if isinstance(items[0], Matrix) and len(items) == 1:
+        return items[0]
     if opening in ("(", r"\langle") and (
         signs := [item for item in items if isinstance(item, Items) and not item.brackets]
     ):
@@ -183,17 +199,17 @@ def _english_brackets(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
 
 def _matrix(tokens: tuple[Token, ...], text: str, depth: int) -> Answer | None:
     begin = next((index for index, token in enumerate(tokens) if token.text == r"\begin"), 0)
-    scale = try_expression(tokens[:begin]) if begin else None  # \frac{1}{2} \begin{pmatrix} ...
+    minus = begin == 1 and tokens[0].text == "-"
+    scale = MINUS_ONE if minus else try_expression(tokens[:begin]) if begin else None  # \frac{1}{2} \begin{pmatrix}
     if begin and scale is None:
         return None
     tokens = tokens[begin:]
     if tokens[0].text != r"\begin" or len(tokens) < 9 or tokens[-4].text != r"\end":
         return None
     if tokens[2].text == "cases" and not begin:
-        rows = [row for row in split(tokens[4:-4], (r"\\", "&")) if row]
-        return parse_tokens([token for row in rows for token in (*row, Token("sign", ","))][:-1], depth + 1)
-    if tokens[2].text not in _MATRICES:
-        return None
+        return _system(tokens[4:-4], text, depth)
+    if tokens[2].text not in _MATRICES or (tokens[2].text == "vmatrix" and begin):
+        return Answer(text)
     body = list(tokens[4:-4])
     if tokens[2].text == "array" and body and body[0].text == "{":
         body = body[(_closes(body) or 0) + 1 :]
@@ -202,6 +218,16 @@ def _matrix(tokens: tuple[Token, ...], text: str, depth: int) -> Answer | None:
         return Answer(text)
     cells = tuple(tuple(_scaled(parse_tokens(cell, depth + 1), scale) for cell in row) for row in rows)
     return Matrix(text, cells, tokens[2].text == "vmatrix")
+
+
+def _system(tokens: Sequence[Token], text: str, depth: int) -> Answer:
+    """A system of equations; a function by cases, and a system of inequalities, stay a text."""
+    rows = [row for row in split(tokens, (r"\\",)) if row]
+    parsed = [parse_tokens(row, depth + 1) for row in rows]
+    equations = all(isinstance(one, Assignment | Equation) for one in parsed) and r"&" not in {
+        one.text for one in tokens
+    }
+    return _named_list(Items(text, "", tuple(parsed))) if equations else Answer(text)
 
 
 def _scaled(cell: Answer, scale: Expression | None) -> Answer:
@@ -229,6 +255,10 @@ def _relation(tokens: tuple[Token, ...], text: str, depth: int) -> Answer | None
     if not parts[0]:  # \approx 5.2
         return parse_tokens(parts[1], depth + 1) if len(parts) == 2 else Answer(text)
     name, left = _name_of(parts[0])
+    if not name and len(parts) == 2 and left is not None and not variables(left):  # 8 = x
+        turned, right = _name_of(parts[1])
+        if turned:
+            return Assignment(text, turned, parse_tokens(parts[0], depth + 1), right)
     values = [parse_tokens(part, depth + 1) for part in parts[1:]]
     if name:
         value = values[0] if len(values) == 1 else Chain(text, tuple(values))
@@ -236,13 +266,21 @@ def _relation(tokens: tuple[Token, ...], text: str, depth: int) -> Answer | None
     sides = [try_expression(part) for part in parts]
     if left is None or None in sides:
         first = parse_tokens(parts[0], depth + 1)
-        pairs = len(values) == 1 and type(first) is type(values[0])
-        if pairs and isinstance(first, Items | Ratio):  # (x, y) = (3, 5), x : y = 3 : 5
+        if len(values) == 1 and type(first) is type(values[0]) and _is_unknown(first):  # (x, y) = (3, 5), x : y = 3 : 5
             return Assignment(text, first.text, values[0])
         return Chain(text, (first, *values)) if isinstance(first, Value) and not _has_variables(first) else Answer(text)
-    if not variables(left):
+    if not any(variables(side) for side in sides if side is not None):
         return Chain(text, (parse_tokens(parts[0], depth + 1), *values))
     return Equation(text, left, sides[1]) if len(sides) == 2 else Answer(text)
+
+
+def _is_unknown(answer: Answer) -> bool:
+    """Whether a tuple or ratio has names in all of its parts."""
+    if isinstance(answer, Ratio):
+        return all(variables(part) for part in answer.parts)
+    return isinstance(answer, Items) and all(
+        isinstance(item, Named | Choice) or (isinstance(item, Value) and _has_variables(item)) for item in answer.items
+    )
 
 
 def _has_variables(value: Value) -> bool:
@@ -272,11 +310,19 @@ def _name_of(tokens: tuple[Token, ...]) -> tuple[str, Expression | None]:
         return left.name, left
     if isinstance(left, Call) and not left.known:
         return canonical(tokens), left
-    words = [token for token in tokens if token.kind == "word" and len(token.text) > 1]
-    functions = isinstance(left, Call) and left.name in ("sin", "cos", "tan", "abs") and bool(variables(left))
-    if functions or (words and left is None and all(token.kind == "word" for token in tokens)):
-        return canonical(tokens).lower(), left
-    return "", left
+    if left is None and all(token.kind == "word" for token in tokens) and any(len(token.text) > 1 for token in tokens):
+        denied = any(token.text.lower() in NEGATIONS for token in tokens)
+        return "" if denied else canonical(tokens).lower(), left
+    return canonical(tokens) if left is not None and _is_measure(left) else "", left
+
+
+def _is_measure(left: Expression) -> bool:
+    """Whether an expression is a name for a number: the sine of an angle of a figure, the length of a vector."""
+    if not isinstance(left, Call) or left.name not in ("sin", "cos", "tan", "abs"):
+        return False
+    [inside] = left.arguments
+    figure = isinstance(inside, Variable) and (inside.name[0].isupper() or " " in inside.name or len(inside.name) > 2)
+    return is_vector(inside) if left.name == "abs" else figure
 
 
 def _without_measure(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
@@ -296,9 +342,11 @@ def _named(tokens: tuple[Token, ...], text: str) -> Answer | None:
         return Words(text.lower()) if all(token.kind == "word" for token in tokens) else None
     if not isinstance(tree, Variable) or not points:
         return None
-    kind = tree.name.rpartition(" ")[0]
+    kind = "segment" if any(token.text == r"\overline" for token in tokens) else tree.name.rpartition(" ")[0]
     if kind and kind not in NAMED.values():
         return None
+    if not kind and (_NUMERAL.fullmatch(written) or set(written) == {"H", "T"}):  # IV, or two tosses of a coin
+        return Words(written)
     return Named(text, Name(kind, points)) if kind or len(points) > 1 else None
 
 

@@ -8,10 +8,20 @@ from itertools import pairwise
 
 from echorl_vl.answers.expressions import try_expression
 from echorl_vl.answers.kinds import Answer, Items, Reading, Value
+from echorl_vl.answers.reader import DEGREE_SIGNS
 from echorl_vl.answers.tokens import Token
-from echorl_vl.answers.tree import DEGREE, Expression, Number, Product, negated, plus_minus, variables
+from echorl_vl.answers.tree import (
+    DEGREE,
+    PLUS_MINUS,
+    Expression,
+    Number,
+    Product,
+    negated,
+    plus_minus,
+    variables,
+    walk,
+)
 from echorl_vl.answers.units import (
-    FILLERS,
     SIGNS,
     SUB_DEGREES,
     TEMPERATURES,
@@ -20,11 +30,11 @@ from echorl_vl.answers.units import (
     quotient,
     read_suffix,
 )
+from echorl_vl.answers.words import FILLERS, is_prose
 
 _DEGREES = frozenset(["deg", "degree", "degrees", "degs"])
 _LONGEST_SUFFIX = 24  # tokens
 _PERCENT = frozenset(["percent", "percentage", "pct"])
-_DEGREE_SIGNS = ((r"\degree",), ("^", r"\circ"), ("^", "{", r"\circ", "}"), ("^", "o"), ("^", "{", "o", "}"))
 
 
 def read_value(tokens: Sequence[Token], text: str) -> Answer | None:
@@ -33,6 +43,8 @@ def read_value(tokens: Sequence[Token], text: str) -> Answer | None:
     readings = tuple(_readings(tokens))
     if not readings:
         return None
+    if any(sum(leaf == PLUS_MINUS for leaf in walk(one.tree)) > 1 for one in readings):
+        return None  # whether two signs are the same is not certain
     split = [plus_minus(reading.tree) for reading in readings]
     if len(split[0]) == 1:
         return Value(text, readings)
@@ -97,50 +109,28 @@ def _readings(tokens: tuple[Token, ...]) -> Iterator[Reading]:
 def _with_suffix(tree: Expression, suffix: Suffix, unit: Unit | None, lead: tuple[str, ...]) -> Reading:
     if suffix.factor > 1:
         tree = Product((Number(Fraction(suffix.factor)), tree))
-    own = suffix.unit if suffix.unit and suffix.unit.dimension else None
-    return Reading(tree, unit or own, suffix.nouns, (*lead, *suffix.words))
+    return Reading(tree, unit or suffix.unit, suffix.nouns, (*lead, *suffix.words))
 
 
 def _leading_words(tokens: tuple[Token, ...]) -> tuple[tuple[str, ...], tuple[Token, ...]]:
     """The words before a value that say something about it (at least, gain), and the rest."""
     words: list[str] = []
     at = 0
-    while at < len(tokens) and (tokens[at].text in (r"\approx", r"\sim", "~") or _is_text(tokens[at])):
+    while at < len(tokens) and (tokens[at].text in (r"\approx", r"\sim", "~") or _is_prose(tokens[at : at + 2])):
         word = tokens[at].text.lower()
-        if tokens[at].kind == "word" and word not in FILLERS:
+        if tokens[at].kind == "word" and word not in FILLERS and len(word) > 1:
             words.append(word)
         at += 1
-    if at == len(tokens):  # words only
+    glued = at < len(tokens) and tokens[at].kind == "sign" and tokens[at].text not in ("(", "-", ".", "|", "{")
+    if at == len(tokens) or (at and (glued or not (tokens[at].spaced or tokens[at - 1].marked))):  # words only, or in+5
         return (), tokens
     return tuple(words), tokens[at:]
 
 
-def _is_text(token: Token) -> bool:
-    lower = token.text.islower() or token.text.istitle()
-    known = token.text in (
-        "sqrt",
-        "pi",
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "log",
-        "ln",
-        "exp",
-        "max",
-        "min",
-        "gcd",
-        "lcm",
-        "inf",
-    )
-    return (
-        token.kind == "word"
-        and not known
-        and lower
-        and (len(token.text) > 3 or token.text.lower() in FILLERS | {"at", "up"})
-    )
+def _is_prose(tokens: tuple[Token, ...]) -> bool:
+    """Whether the first token is text; the letter a only in marked text, before another word."""
+    article = tokens[0].text in ("a", "A") and tokens[0].marked and len(tokens) == 2 and is_prose(tokens[1])
+    return article or is_prose(tokens[0])
 
 
 def _leading_sign(tokens: tuple[Token, ...]) -> tuple[Unit | None, tuple[Token, ...]]:
@@ -157,7 +147,7 @@ def _temperature(tokens: tuple[Token, ...]) -> Reading | None:
     scale = {"celsius": "C", "fahrenheit": "F"}.get(tokens[-1].text.lower(), tokens[-1].text)
     if scale not in TEMPERATURES:
         return None
-    for sign in _DEGREE_SIGNS:
+    for sign in DEGREE_SIGNS:
         length = len(sign)
         if tuple(token.text for token in tokens[-1 - length : -1]) == sign:
             tree = try_expression(tokens[: -1 - length])
@@ -196,7 +186,7 @@ def _compound(tokens: tuple[Token, ...]) -> Reading | None:
 def _size(tokens: tuple[Token, ...], in_degrees: bool) -> tuple[Fraction, Unit | None] | None:
     """The factor and unit after a number; None as the unit is for degrees, minutes and seconds of an angle."""
     texts = tuple(token.text for token in tokens)
-    if texts in _DEGREE_SIGNS:
+    if texts in DEGREE_SIGNS:
         return Fraction(1), None
     if in_degrees:
         return (SUB_DEGREES[texts[0]], None) if len(texts) == 1 and texts[0] in SUB_DEGREES else None

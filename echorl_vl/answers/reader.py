@@ -6,6 +6,16 @@ from collections.abc import Sequence
 
 from echorl_vl.answers.tokens import Token
 
+DEGREE_SIGNS = (
+    (r"\degree",),
+    ("^", r"\circ"),
+    ("^", "{", r"\circ", "}"),
+    ("^", "o"),
+    ("^", "{", "o", "}"),
+    ("^", "{", r"\degree", "}"),
+)
+"""Tokens of a degree sign."""
+
 
 class NotAnExpressionError(ValueError):
     """The tokens are no expression that this parser knows."""

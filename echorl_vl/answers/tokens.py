@@ -139,7 +139,7 @@ def _argument(text: str, at: int) -> tuple[str, int] | None:
 
 
 def canonical(tokens: Sequence[Token]) -> str:
-    """The tokens as one text, to compare texts exactly: equal for texts that differ in layout or case of words only."""
+    """The tokens as one text, to compare texts exactly: equal for texts that differ in layout only."""
     parts: list[str] = []
     for index, token in enumerate(tokens):
         if token.text == "{" and _is_needless(tokens, index):
@@ -147,8 +147,6 @@ def canonical(tokens: Sequence[Token]) -> str:
         if token.text == "}" and index >= 2 and tokens[index - 2].text == "{" and _is_needless(tokens, index - 2):
             continue
         text = token.text
-        if token.kind == "word" and len(text) > 1 and not text.isupper():
-            text = text.lower()
         glued = not parts or not (parts[-1][-1].isalnum() and text[0].isalnum())
         parts.append(text if glued or not (token.spaced or token.kind == "word") else f" {text}")
     return "".join(parts)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 
-from echorl_vl.answers.tokens import Token, word_set
+from echorl_vl.answers.tokens import Token
+from echorl_vl.answers.words import FACTORS, FILLERS, SYNONYMS, is_noun
 
 Dimension = tuple[tuple[str, int], ...]
 
@@ -22,7 +23,7 @@ class Unit:
     """A unit of measurement.
 
     Attributes:
-        dimension: base quantities with their powers, sorted; () for "units".
+        dimension: base quantities with their powers, sorted.
         factor: its size in base units (metre, kilogram, second, ...).
         name: as written.
         certain: False for a single letter that is not marked as text, which may be a variable: 6m, 5 s.
@@ -161,18 +162,8 @@ def _in_base_quantities(dimension: Dimension, factor: Fraction) -> tuple[Dimensi
 
 
 UNITS = _table()
-_FACTORS = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 _NO_UNIT = frozenset(["unit", "units"])
 _POWER_WORDS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
-# Plural words that are no counted nouns.
-_NO_NOUN = word_set(
-    "times plus minus is was has thirds fourths fifths sixths sevenths eighths ninths tenths hundredths "
-    "thousandths millions thousands hundreds billions dozens halves quarters less losses wins gains this thus yes "
-    "its as pairs upwards downwards backwards forwards towards percents modulus radius bis"
-)
-_NOUNS = word_set("people children men women mice geese teeth marbles cattle sheep fish deer cm2 m2")
-FILLERS = word_set("about approximately approx exactly roughly around only a an the of is in total")
-_SYNONYMS = {"anticlockwise": "counterclockwise", "rise": "increase", "rightwards": "right", "leftwards": "left"}
 _ORDINALS = frozenset(["th", "st", "nd", "rd"])
 _SQUARE = re.compile("[23]")
 _OPTIONAL_LETTERS = frozenset("gshLNJWVA")
@@ -181,7 +172,7 @@ _OPTIONAL_LETTERS = frozenset("gshLNJWVA")
 @lru_cache(maxsize=4096)
 def read_suffix(tokens: tuple[Token, ...]) -> Suffix | None:
     """The suffix that all tokens after a number form; None if it is none."""
-    factor = _FACTORS.get(tokens[0].text.lower(), 1)
+    factor = FACTORS.get(tokens[0].text.lower(), 1)
     if factor > 1:
         tokens = tokens[1:]
     reader = _Reader(tokens)
@@ -189,22 +180,16 @@ def read_suffix(tokens: tuple[Token, ...]) -> Suffix | None:
     nouns: list[str] = []
     words: list[str] = []
     for token in tokens[reader.at :]:
-        word = token.text.lower()
-        if token.kind != "word" or (len(word) == 1 and word not in FILLERS):
+        word = token.text.lower() if len(token.text) > 3 or token.text.lower() in _ORDINALS else token.text
+        if token.kind != "word" or len(word) == 1:
             return None
-        if word in FILLERS or word in _ORDINALS:
+        if word in FILLERS:
             continue
-        word = _SYNONYMS.get(word, word)
-        (nouns if is_noun(word) else words).append(word)
-    ordinal = any(token.text.lower() in _ORDINALS for token in tokens)
-    if unit is None and not nouns and not words and not ordinal and factor == 1:
+        word = SYNONYMS.get(word, word)
+        (nouns if is_noun(word) or word in _ORDINALS else words).append(word)
+    if unit is None and not nouns and not words and factor == 1:
         return None
     return Suffix(unit, tuple(nouns), tuple(words), factor)
-
-
-def is_noun(word: str) -> bool:
-    """Whether a word looks like a noun that is counted, such as apples."""
-    return (word.endswith("s") and len(word) > 3 and not word.endswith("ss") and word not in _NO_NOUN) or word in _NOUNS
 
 
 @dataclass(frozen=True)
@@ -239,7 +224,7 @@ class _Reader:
                 direction = -1
                 bracket = self.peek(1) == "("
                 self.at += 1 + bracket
-            elif found and self.peek() in (r"\cdot", "*", r"\times", "-"):
+            elif found and (self.peek() in (r"\cdot", "*", r"\times") or self.is_hyphen()):
                 self.at += 1
             if not found and self.peek() == r"\frac":
                 return self.fraction()
@@ -272,6 +257,11 @@ class _Reader:
         unit = self.unit()
         return unit if self.at == len(self.tokens) else None
 
+    def is_hyphen(self) -> bool:
+        """Whether a hyphen joins two units, as in kg-m; with white space it is a minus."""
+        spaced = any(token.spaced for token in self.tokens[self.at : self.at + 2])
+        return self.peek() == "-" and not spaced
+
     def single(self) -> _Single | None:
         """One unit with its power: cm^2, square cm, cubic feet, m s^{-1}."""
         start = self.at
@@ -299,7 +289,7 @@ class _Reader:
             return None
         if word.lower() in _NO_UNIT:
             self.at += 1
-            return _Single((), Fraction(1), word)
+            return _Single((("unit", 1),), Fraction(1), word)
         if word in _PREFIXES and self.peek(1) == r"\Omega":
             self.at += 2
             return _Single(SIGNS[r"\Omega"].dimension, _PREFIXES[word][1], f"{word}Ω")

@@ -43,6 +43,8 @@ class Options:
     workers: int | None
     time_limit: float
     tolerance: float
+    units: str
+    rounded_integers: bool
     grader: str
 
     def place(self, benchmark: Benchmark) -> Path | None:
@@ -105,6 +107,13 @@ def parser() -> argparse.ArgumentParser:
         default=0.01,
         help="tolerance for rounded numbers, relative to max(1, |truth|) (%(default)s)",
     )
+    add(
+        "--units",
+        choices=("optional", "required"),
+        default="optional",
+        help="whether an answer needs the unit of the ground truth (%(default)s)",
+    )
+    add("--rounded-integers", action="store_true", help="accept an integer as a rounded value, such as 5 for 5.196...")
     add("--grader", choices=tuple(GRADERS), default="default", help="grader behind the metrics (%(default)s)")
     return made
 

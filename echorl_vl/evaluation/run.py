@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from echorl_vl.answers.equality import Options as AnswerOptions
 from echorl_vl.errors import INTERRUPTED, settings_called
 from echorl_vl.evaluation.benchmarks import benchmarks
 from echorl_vl.evaluation.benchmarks.base import Benchmark
@@ -61,7 +62,8 @@ def run(options: Options, console: Console) -> dict[str, dict[str, Any]]:
     from echorl_vl.evaluation.grading.grade import Grader
     from echorl_vl.evaluation.report import show, write_overview
 
-    with Grader(options.workers, options.time_limit, options.tolerance, options.grader) as grader:
+    answer_options = AnswerOptions(options.tolerance, units=options.units, rounded_integers=options.rounded_integers)
+    with Grader(options.workers, options.time_limit, answer_options, options.grader) as grader:
         for benchmark in options.benchmarks:
             _grade(benchmark, options, grader, console)
     results = write_overview(options.out)
@@ -85,6 +87,8 @@ def _grade(benchmark: Benchmark, options: Options, grader: Any, console: Console
         graded_with = {
             "grader": options.grader,
             "tolerance": options.tolerance,
+            "units": options.units,
+            "rounded_integers": options.rounded_integers,
             "time_limit": options.time_limit,
             "grader_sha256": grader_sha256(),
             **versions("mathruler", "math-verify", "latex2sympy2_extended", "sympy"),

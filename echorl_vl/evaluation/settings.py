@@ -42,6 +42,7 @@ GRADER = (
     "echorl_vl.answers.tree",
     "echorl_vl.answers.units",
     "echorl_vl.answers.verdict",
+    "echorl_vl.answers.words",
     "echorl_vl.evaluation.grading.extract",
     "echorl_vl.evaluation.grading.grade",
     "echorl_vl.evaluation.grading.graders",

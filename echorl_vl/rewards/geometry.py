@@ -6,7 +6,7 @@ A reward file in EasyR1's interface, for EasyR1 and for `RewardManager`:
 
 `accuracy` and `format` are separate parts of the score; overall = (1 - format_weight) * accuracy + format_weight *
 format. EchoRL's `verified` depends on `accuracy` only. Expressions with variables are graded in worker processes under
-a time limit, all other answers here, in microseconds.
+a time limit, all other answers here: numbers in microseconds, roots and logarithms in milliseconds.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def quick_score(
     units: str = "optional",
     rounded_integers: bool = False,
 ) -> dict[str, float] | None:
-    """Score one response in microseconds; None if expressions with variables have to be compared.
+    """Score one response at once; None if expressions with variables have to be compared.
 
     `RewardManager` calls this hook for many rows at once and scores the undecided rows one by one.
     """

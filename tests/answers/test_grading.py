@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -234,6 +235,13 @@ def test_integers_can_be_rounded_values() -> None:
     assert not grade("5", r"3\sqrt{3}") and grade("5", r"3\sqrt{3}", Options(rounded_integers=True, tolerance=0.05))
     assert not grade("6", r"3\sqrt{3}", Options(rounded_integers=True, tolerance=0.5))
     assert not grade("5", "5.2", Options(rounded_integers=True))
+
+
+def test_the_example_in_the_documentation() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "evaluation.md").read_text()
+    [example] = [one for one in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "explain" in one]
+    assert f'# "{explain("5 km east", "5 km west").reason}"' in example
+    assert grade(r"\frac{4\sqrt3}{3}", r"\frac{4}{\sqrt{3}}")
 
 
 @pytest.mark.parametrize(

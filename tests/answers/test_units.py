@@ -90,7 +90,7 @@ def test_factors_and_dimensions_agree_with_pint():
         (r"\text{J/(kg K)}", {"kelvin": -1, "length": 2, "time": -2}, "1"),
         (r"k\Omega", {"resistance": 1}, "1000"),
         (r"\mu m", {"length": 1}, "1/1000000"),
-        ("units", {}, "1"),
+        ("units", {"unit": 1}, "1"),
     ],
 )
 def test_a_unit_is_a_dimension_and_a_factor(text, dimension, factor):

@@ -220,7 +220,8 @@ def test_a_column_of_numbers_and_text_is_read_as_text(tmp_path):
 
 def test_the_example_in_the_documentation_works(tmp_path):
     document = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
-    [example] = re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)
+    examples = re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)
+    [example] = [one for one in examples if "BENCHMARKS" in one]
     scope: dict[str, object] = {}
     exec(example, scope)
     [benchmark] = scope["BENCHMARKS"]

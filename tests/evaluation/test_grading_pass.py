@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from echorl_vl.answers.equality import Options
 from echorl_vl.evaluation.benchmarks import get
 from echorl_vl.evaluation.benchmarks.base import Question
 from echorl_vl.evaluation.benchmarks.sources import load
@@ -38,13 +39,13 @@ def test_an_answer_that_hangs_a_grader_is_incorrect_and_counted_as_a_failure():
     ],
 )
 def test_the_tolerance_of_a_benchmark(answer, truth, correct):
-    assert default(Item("default", answer, truth, error=0.1)) is correct
+    assert default(Item("default", answer, truth, Options(error=0.1))) is correct
 
 
 @pytest.mark.parametrize(("answer", "correct"), [("5.2", True), ("5.1", False)])
 def test_the_tolerance_option(answer, correct):
-    assert default(Item("default", answer, "3\\sqrt{3}", tolerance=0.01)) is correct
-    assert default(Item("default", answer, "3\\sqrt{3}", tolerance=0.0001)) is False
+    assert default(Item("default", answer, "3\\sqrt{3}", Options(0.01))) is correct
+    assert default(Item("default", answer, "3\\sqrt{3}", Options(0.0001))) is False
 
 
 @pytest.mark.parametrize(
@@ -69,8 +70,8 @@ def test_lists_of_answers_are_matched_one_to_one():
     assert default(Item("default", "2, 1", "1, 2"))
     assert not default(Item("default", "1, 1", "1, 2"))
     for answer in ("1.72, 1.60", "1.60, 1.72"):  # 1.72 is near both, 1.60 near one
-        assert default(Item("default", answer, "1.68, 1.75", error=0.1))
-    assert not default(Item("default", "1.60, 1.61", "1.68, 1.75", error=0.1))
+        assert default(Item("default", answer, "1.68, 1.75", Options(error=0.1)))
+    assert not default(Item("default", "1.60, 1.61", "1.68, 1.75", Options(error=0.1)))
     assert not default(Item("default", "1, 2, 2", "1, 2"))
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from echorl_vl.answers.equality import TOLERANCE
+from echorl_vl.answers.equality import Options as AnswerOptions
+from echorl_vl.answers.grading import DEFAULT
 from echorl_vl.errors import UserError
 from echorl_vl.evaluation.benchmarks.base import GradedQuestion, Question
 from echorl_vl.evaluation.generation.base import Response
@@ -55,7 +56,8 @@ class Grader:
     Args:
         workers: number of processes.
         time_limit: wall-clock seconds for one answer and grader.
-        tolerance: tolerance of the default grader.
+        options: options of the default grader. A benchmark whose numbers are exact has a tolerance of 0, and one may
+            state an absolute tolerance.
         grader: whose verdicts the metrics are made of, a name in `GRADERS`.
     """
 
@@ -63,12 +65,12 @@ class Grader:
         self,
         workers: int | None = None,
         time_limit: float = TIME_LIMIT,
-        tolerance: float = TOLERANCE,
+        options: AnswerOptions = DEFAULT,
         grader: str = "default",
     ) -> None:
         self.grader = grader
         self.workers = workers or min(8, os.cpu_count() or 1)
-        self.time_limit, self.tolerance = time_limit, tolerance
+        self.time_limit, self.options = time_limit, options
         self._pool: GradingPool | None = None
 
     def __enter__(self) -> Grader:
@@ -143,8 +145,9 @@ class Grader:
         return verdicts[self._item(grader, question, answer)]
 
     def _item(self, grader: str, question: Question, answer: str) -> Item:
-        tolerance = 0.0 if question.exact else self.tolerance
-        return Item(grader, answer, question.answer, tolerance, question.error)
+        tolerance = 0.0 if question.exact else self.options.tolerance
+        options = replace(self.options, tolerance=tolerance, error=question.error)
+        return Item(grader, answer, question.answer, options)
 
     def _verdicts(
         self, items: list[Item], progress: Callable[[int, int], None]

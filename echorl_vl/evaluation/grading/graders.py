@@ -9,25 +9,20 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from echorl_vl.answers.equality import TOLERANCE, Options
-from echorl_vl.answers.grading import decide, grade
+from echorl_vl.answers.equality import Options
+from echorl_vl.answers.grading import DEFAULT, decide, grade
 
 _LONGEST = 400  # characters; sympy, which the other two graders use, takes minutes on some longer answers
 
 
 @dataclass(frozen=True)
 class Item:
-    """An answer to grade. `grader` is a name in `GRADERS`; `error` is an absolute tolerance stated by the benchmark."""
+    """An answer to grade. `grader` is a name in `GRADERS`; `options` are those of the default grader."""
 
     grader: str
     answer: str
     truth: str
-    tolerance: float = TOLERANCE
-    error: float | None = None
-
-    @property
-    def options(self) -> Options:
-        return Options(self.tolerance, self.error)
+    options: Options = DEFAULT
 
 
 class Grade:
