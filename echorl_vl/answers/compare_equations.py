@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from echorl_vl.answers.equality import same_equation
-from echorl_vl.answers.kinds import Answer, Assignment, Chain, Equation, Inequality, Reading, Value
+from echorl_vl.answers.kinds import Answer, Assignment, Chain, Equation, Inequality, Named, Reading, Value
 from echorl_vl.answers.tree import Call, Expression, Variable, replace, variables
 from echorl_vl.answers.verdict import Comparer, Verdict, judged
 
@@ -46,6 +46,8 @@ def _same_name(one: str, other: str) -> bool:
 def _as_equation(answer: Answer) -> tuple[Expression, Expression] | None:
     if isinstance(answer, Equation):
         return answer.left, answer.right
+    if isinstance(answer, Assignment) and answer.left is not None and isinstance(answer.value, Named):
+        return answer.left, Variable(answer.value.name.symbol)
     if isinstance(answer, Assignment) and answer.left is not None and isinstance(answer.value, Value):
         reading = answer.value.readings[-1]
         return None if reading.unit or reading.words else (answer.left, reading.tree)

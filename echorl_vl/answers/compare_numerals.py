@@ -27,8 +27,8 @@ def _has_zero(ratio: Ratio) -> bool:
 
 
 def fraction(answer: Answer, truth: Answer, same: Comparer) -> Verdict:
-    """3/4 for 3:4. An integer is no ratio: 5 is not 5:1."""
-    ratio, value = truth, answer
+    """3/4 for 3:4, and 3:4 for 3/4. An integer is no ratio: 5:1 is not 5."""
+    ratio, value = (truth, answer) if isinstance(truth, Ratio) else (answer, truth)
     assert isinstance(ratio, Ratio) and isinstance(value, Value)
     reading = value.readings[0]
     if len(ratio.parts) != 2 or is_measured(reading) or reading.words:
@@ -54,7 +54,9 @@ def _twelve_hours(clock: Clock) -> bool:
 
 
 def clock_ratio(answer: Answer, truth: Answer, same: Comparer) -> Verdict:
-    """3:04 may be a ratio where the other side is one."""
+    """3:04 may be a ratio where the other side is one; as an answer it is no number."""
+    if isinstance(answer, Clock) and not isinstance(truth, Ratio):
+        return judged(False, answer, truth)
     sides = [side.ratio if isinstance(side, Clock) else side for side in (answer, truth)]
     return same(sides[0], sides[1]) if None not in sides else judged(False, answer, truth)
 

@@ -135,8 +135,9 @@ class _Parser(CallReader):
             return not self.is_text()
         if self.peek() == "{":
             return self.kind(1) != "number"
-        if self.kind() == "number":  # (n-2) 2^n, but (1) 5 is a label
-            return self.tokens[self.at - 1].text == ")" and self.peek(1) == "^"
+        if self.kind() == "number":  # 3!4! and (n-2) 2^n, but (1) 5 is a label
+            before = self.tokens[self.at - 1].text
+            return before == "!" or (before == ")" and self.peek(1) == "^")
         return self.peek() in ("(", "[") or (self.peek() == "|" and not self.bars) or self.is_operand()
 
     def is_operand(self) -> bool:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from echorl_vl.answers import intervals
 from echorl_vl.answers.expressions import try_expression
-from echorl_vl.answers.kinds import Answer, Based, Choice, Clock, Ratio, Words
+from echorl_vl.answers.kinds import Answer, Based, Choice, Clock, Ratio, Reading, Value, Words
 from echorl_vl.answers.names import NAMED, is_name
 from echorl_vl.answers.tokens import Token, split, word_set
-from echorl_vl.answers.tree import DEGREE, PERCENT, has
-from echorl_vl.answers.words import ANSWERS, FUNCTION_OF
+from echorl_vl.answers.tree import DEGREE, PERCENT, Number, has
+from echorl_vl.answers.words import ANSWERS, FUNCTION_OF, OPERANDS
 
 # White space is removed before these are compared.
 _NO_SOLUTION = word_set(
@@ -32,6 +33,7 @@ _NUMBER_WORDS = dict(
         strict=True,
     )
 )
+_CARDINALS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 _CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)(?::([0-5]\d))?(am|pm|)")
 _HOUR = re.compile(r"(\d{1,2})(am|pm)")
 _HYPHENATED = re.compile(r"\d+(?:-\d+){2,}")
@@ -49,6 +51,8 @@ def special(tokens: tuple[Token, ...], text: str) -> Answer | None:
         return Words("undefined")
     if words in _INFINITELY_MANY:
         return Words("infinitely many")
+    if words in _CARDINALS:
+        return Value(words, (Reading(Number(Fraction(_CARDINALS.index(words)))),))
     if squeezed in _ALL_REALS:
         return intervals.reals(text)
     letters = [token for token in tokens if token.text not in ("(", ")", "[", "]", ".", ":")]
@@ -84,6 +88,8 @@ def words(tokens: tuple[Token, ...], text: str) -> Answer | None:
         return None
     if len(tokens) == 1:
         word = tokens[0].text
+        if word in OPERANDS:
+            return None
         long = len(word) > 3 and not FUNCTION_OF.fullmatch(word) and not (word.isupper() and is_name(word))
         english = word.lower() in ANSWERS or long
         english = english or (tokens[0].marked and len(word) > 1 and not word.isupper())

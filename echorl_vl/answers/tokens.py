@@ -95,7 +95,7 @@ def tokenize(text: str) -> tuple[Token, ...]:
     text = _CHOOSE.sub(r"\\binom{\1}{\2}", _OVER.sub(r"\\frac{\1}{\2}", text))
     text = text.strip().removeprefix("**").removesuffix("**").strip()
     if not text.endswith("..."):
-        text = text.rstrip(" .,;:")
+        text = text.rstrip(" .,")
     found = _tokens(text)
     depth = 0
     for token in found:
@@ -147,7 +147,8 @@ def canonical(tokens: Sequence[Token]) -> str:
         if token.text == "}" and index >= 2 and tokens[index - 2].text == "{" and _is_needless(tokens, index - 2):
             continue
         text = token.text
-        glued = not parts or not (parts[-1][-1].isalnum() and text[0].isalnum())
+        ends = (parts[-1][-1], text[0]) if parts else ("", "")
+        glued = not (ends[0].isalpha() and ends[1].isalpha()) and not (ends[0].isdigit() and ends[1].isdigit())
         parts.append(text if glued or not (token.spaced or token.kind == "word") else f" {text}")
     return "".join(parts)
 

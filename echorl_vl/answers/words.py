@@ -16,12 +16,11 @@ OPERANDS = FUNCTIONS | word_set("sqrt pi inf infty infinity")
 NEGATIONS = word_set("not no never wrong incorrect false invalid unknown")
 
 ANSWERS = word_set(
-    "yes no odd all any one two six ten red up on in out mon tue wed thu fri sat sun jan feb mar apr may jun jul aug "
-    "sep oct nov dec"
+    "yes no odd all any red up on in out mon tue wed thu fri sat sun jan feb mar apr may jun jul aug sep oct nov dec"
 )
 """Words of at most three letters that are answers; other letters are a product."""
 
-FILLERS = word_set("about approximately approx exactly roughly around only total the of is in an")
+FILLERS = word_set("about approximately approx exactly roughly around only total old the of is in an")
 """Words that say nothing about a value."""
 
 SYNONYMS = {"anticlockwise": "counterclockwise", "rise": "increase", "rightwards": "right", "leftwards": "left"}

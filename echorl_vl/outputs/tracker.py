@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import logging
 import math
 import os
 import time
@@ -15,11 +16,14 @@ from typing import Any
 from echorl_vl.errors import UserError
 from echorl_vl.outputs import atomic
 from echorl_vl.outputs.accounts import check_account
+from echorl_vl.outputs.alerts import AlertMonitor
 from echorl_vl.outputs.run_folder import RunFolder
 
 # console is `Display`; file is metrics.jsonl, which is always written.
 LOGGERS = ("console", "file", "tensorboard", "wandb", "swanlab")
 
+
+logger = logging.getLogger(__name__)
 
 _INSTALL = {
     "tensorboard": "pip install tensorboard",
@@ -63,6 +67,7 @@ class Tracker:
             raise atomic.disk_error(self._path, error) from error
         rows = read_metrics(self._path)
         self._last: dict[str, Any] | None = rows[-1] if rows else None
+        self._alerts = AlertMonitor(rows)
         self._services = []
         if "tensorboard" in loggers:
             self._services.append(_TensorBoard(run))
@@ -72,7 +77,7 @@ class Tracker:
             self._services.append(_SwanLab(run, project, experiment, config))
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Writes the metrics of one step to the disk.
+        """Writes the metrics of one step to the disk, and warns of what in them needs a look (`alerts`).
 
         A second call for the same step adds to its row. NaN and infinity become null in metrics.jsonl (JSON has
         neither) and are not sent to the services.
@@ -99,6 +104,8 @@ class Tracker:
         finite = {name: value for name, value in values.items() if value is not None}
         for service in self._services:
             service.log(step, finite)
+        for alert in self._alerts.step(step, values):
+            logger.warning("step %d: %s", step, alert.message)
 
     def close(self) -> None:
         """Ends the services and closes the file."""

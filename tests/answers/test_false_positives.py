@@ -71,7 +71,7 @@ A(r)=\pi r^2h  |||  A(h)=\pi h^3
 (1,2)=(3,4)  |||  (3,4)
 1:2=6:8  |||  3:4
 not x = 5  |||  5
-wrong answer = 5  |||  5
+incorrect answer = 5  |||  5
 |x|=5  |||  5
 \sin x = 0.5  |||  0.5
 \widehat{AB}  |||  \overline{AB}

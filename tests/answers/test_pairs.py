@@ -27,9 +27,10 @@ def errors(pairs: list[Pair]) -> tuple[list[Pair], list[Pair]]:
         (HERE / "benchmark_pairs.tsv", 520, 0, 5),
         (HERE / "kind_pairs.tsv", 676, 1, 33),
         (HERE / "review_pairs.tsv", 657, 6, 6),
+        (HERE / "twin_pairs.tsv", 1336, 1, 6),
         (CASES, 581, 0, 0),
     ],
-    ids=["benchmarks", "kinds", "review", "cases"],
+    ids=["benchmarks", "kinds", "review", "twins", "cases"],
 )
 def test_answers_that_were_written_apart_from_the_checker(path, size, false_positives, false_negatives):
     if not path.is_file():
