@@ -62,5 +62,5 @@ class FolderInUse(UserError):
         self.holder = holder
         super().__init__(
             f"{folder} is in use by another process (pid {holder}). Wait until it ends, stop it with "
-            f"`kill -INT {holder}`, or give this run another name with trainer.experiment_name=..."
+            f"`kill -INT {holder}`, or give this run another folder with trainer.save_checkpoint_path=..."
         )

@@ -280,8 +280,8 @@ class _Opening:
         raise UserError(
             f"{folder} holds an unfinished run with another config, so it can't be resumed{fault and f' ({fault})'}:\n"
             f"{show_differences(differences)}\n"
-            "Restore these values to resume it, give this run another name with trainer.experiment_name=..., or start "
-            "a new run in another folder with trainer.find_last_checkpoint=false; with "
+            "Restore these values to resume it, or start a new run in another folder: trainer.save_checkpoint_path=... "
+            "names one, trainer.find_last_checkpoint=false takes the next free one; with "
             "trainer.load_checkpoint_path=.../global_step_N as well, the new run starts from that checkpoint."
         )
 

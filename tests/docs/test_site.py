@@ -31,6 +31,14 @@ def in_navigation(entry: object) -> set[str]:
     return set().union(*map(in_navigation, inner))
 
 
+def test_snippets_name_files_of_the_documentation():
+    for page in PAGES:
+        for line in page.read_text(encoding="utf-8").splitlines():
+            assert not re.match(r"-+8 <", line), f"{page}: a formatter has rewritten the snippet {line}"
+            if match := re.fullmatch(r'--8<-- "(.+)"', line):
+                assert (DOCS / match[1]).is_file(), f"{page}: {match[1]}"
+
+
 def without_code(text: str) -> str:
     return re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
 
