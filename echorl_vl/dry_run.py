@@ -17,6 +17,7 @@ from echorl_vl.data.from_config import (
     with_demonstrations,
 )
 from echorl_vl.data.images import image_size
+from echorl_vl.data.order import BatchOrder
 from echorl_vl.data.problem import Problems
 from echorl_vl.data.prompts import PromptEncoder
 from echorl_vl.engines.base import Engine
@@ -48,7 +49,7 @@ def dry_run(config: Config, engine: Engine) -> Iterator[str]:
     encoder = make_encoder(config, inputs.tokenizer, inputs.processor, inputs.family)
     problems = yield from _set_lines("train_files", data.demonstration_key, encoder, config)
     problems = yield from _demonstration_lines(problems, encoder, inputs.tokenizer, config, engine)
-    steps = len(problems) // data.rollout_batch_size
+    steps = BatchOrder(len(problems), data.rollout_batch_size).steps_per_epoch
     yield f"  {counted(data.rollout_batch_size, 'problem')} a step, {counted(steps, 'step')} an epoch"
     if data.val_files:
         yield from _set_lines("val_files", None, encoder, config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -42,7 +43,11 @@ class _Comparer:
     options: Options
 
     def __call__(self, answer: Answer, truth: Answer) -> Verdict:
-        if answer.text == truth.text and type(answer) is type(truth) and not isinstance(truth, Clock):
+        if (
+            _squeezed(answer.text) == _squeezed(truth.text)
+            and type(answer) is type(truth)
+            and not isinstance(truth, Clock)
+        ):
             return Verdict(True, "the same text")
         for answers, truths, rule in _RULES:
             if isinstance(answer, answers) and isinstance(truth, truths):
@@ -50,6 +55,12 @@ class _Comparer:
         return Verdict(False, f"expected {truth}, got {answer}")
 
 
+def _squeezed(text: str) -> str:
+    """A text without spaces between letters and digits: N 30 is N30, \\pmod 7 is \\pmod7."""
+    return _SPACE.sub("", text)
+
+
+_SPACE = re.compile(r"(?<=[A-Za-z]) (?=[0-9])|(?<=[0-9]) (?=[A-Za-z])")
 Kinds = type | tuple[type, ...]
 # The first rule whose kinds fit decides.
 _RULES: list[tuple[Kinds, Kinds, Callable[..., Verdict]]] = [

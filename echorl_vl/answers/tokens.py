@@ -147,8 +147,7 @@ def canonical(tokens: Sequence[Token]) -> str:
         if token.text == "}" and index >= 2 and tokens[index - 2].text == "{" and _is_needless(tokens, index - 2):
             continue
         text = token.text
-        ends = (parts[-1][-1], text[0]) if parts else ("", "")
-        glued = not (ends[0].isalpha() and ends[1].isalpha()) and not (ends[0].isdigit() and ends[1].isdigit())
+        glued = not parts or not (parts[-1][-1].isalnum() and text[0].isalnum())
         parts.append(text if glued or not (token.spaced or token.kind == "word") else f" {text}")
     return "".join(parts)
 

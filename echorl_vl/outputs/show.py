@@ -54,6 +54,10 @@ def find_file(path: str | Path, step: int | None = None, kind: str = "rollouts")
     if path.is_file():
         return path
     files = rollout_files(path, kind)
+    if not path.exists():
+        near = sorted(str(found) for found in Path().glob(f"*/{path.name}"))
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UserError(f"{path}: no such file or folder{hint}")
     if not files:
         raise UserError(f"{path / kind} has no step_*.parquet: is {path} a run folder?")
     if step is None:

@@ -234,7 +234,7 @@ def test_auto_names_the_engine_and_the_reason(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert chosen(settings) == (
         "local",
-        "engine = auto, and EasyR1 is installed, but torch finds no GPU",
+        "engine = auto, and torch finds no GPU",
     )
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert chosen(settings) == ("easyr1", "engine = auto, and EasyR1 is installed and torch finds a GPU")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from echorl_vl.outputs.show import _answers
+from echorl_vl.errors import UserError
+from echorl_vl.outputs.show import _answers, find_file
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,12 @@ def test_the_answer_and_why_it_is_correct_or_not(response, verified, line):
 
 def test_a_rollout_without_a_ground_truth():
     assert _answers({"response": "5", "answer": "", "verified": None, "truncated": False}).plain == "ground truth: "
+
+
+def test_a_folder_that_does_not_exist_gets_a_suggestion(tmp_path, monkeypatch):
+    (tmp_path / "runs" / "tiny").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"tiny: no such file or folder; did you mean runs/tiny\?"):
+        find_file("tiny")
+    with pytest.raises(UserError, match=r"other: no such file or folder$"):
+        find_file("other")

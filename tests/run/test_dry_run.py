@@ -13,6 +13,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 GEO3K, MATH = (str(REPOSITORY / f"configs/{name}.yaml") for name in ("geo3k_tiny", "math_tiny"))
 NO_VALIDATION = ("data.val_files=''", "trainer.val_freq=-1", "trainer.val_before_train=false")
 
+ONE_PROBLEM = ("data.rollout_batch_size=1", "worker.actor.global_batch_size=1")
+
 
 @pytest.fixture
 def dry_run(tmp_path, monkeypatch, capsys):
@@ -56,7 +58,9 @@ def test_a_reward_that_verifies_nothing_is_a_warning(dry_run, tmp_path) -> None:
     assert "accuracy 0, speed 2.5" in out and "warning: none of these responses is verified" in out
 
 
-def test_errors_of_a_start_end_a_dry_run(dry_run, tmp_path) -> None:
+def test_errors_of_a_start_end_a_dry_run(dry_run, tmp_path, problems) -> None:
+    status, out = dry_run(GEO3K, f"data.train_files={problems}", "data.rollout_batch_size=32", *NO_VALIDATION)
+    assert status == 2 and "the training set has 24 problems, but a batch takes 32" in out
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"problem": "1 + 1", "answer": "2"}\n{"problem": "2 + 2", "answer": ""}\n')
     status, out = dry_run(MATH, f"data.train_files={rows}")
@@ -71,7 +75,7 @@ def test_long_prompts_are_counted(dry_run, tmp_path) -> None:
     rows = tmp_path / "rows.jsonl"
     long = "1 + " * 400
     rows.write_text(f'{{"problem": "1 + 1", "answer": "2"}}\n{{"problem": "{long}1", "answer": "401"}}\n')
-    status, out = dry_run(MATH, f"data.train_files={rows}", *NO_VALIDATION)
+    status, out = dry_run(MATH, f"data.train_files={rows}", *ONE_PROBLEM, *NO_VALIDATION)
     assert status == 0 and "skipped 1 prompt longer than data.max_prompt_length = 128" in out
 
 
@@ -85,15 +89,16 @@ def test_all_bad_rows_are_listed_and_dropped_ones_are_not_counted(dry_run, tmp_p
     rows.write_text("\n".join(['{"problem": "1 + 1", "answer": "2"}', *bad]))
     status, out = dry_run(MATH, f"data.train_files={rows}", *NO_VALIDATION)
     assert status == 2 and "3 of 4 rows" in out and all(f"{rows}, row {row}, " in out for row in (1, 2, 3))
-    settings = (f"data.train_files={rows}", "data.bad_rows=drop", "data.rollout_batch_size=1")
-    status, out = dry_run(MATH, *settings, "worker.actor.global_batch_size=1", *NO_VALIDATION)
+    settings = (f"data.train_files={rows}", "data.bad_rows=drop", *ONE_PROBLEM)
+    status, out = dry_run(MATH, *settings, *NO_VALIDATION)
     assert status == 0 and f"data.train_files = {rows}: 1 problem\n" in out, out
     assert out.count("skipped ") == 1 and "skipped 3 of 4 rows" in out and "1 problem a step, 1 step an epoch" in out
 
 
 def test_demonstrations_are_checked(dry_run, tmp_path) -> None:
     rows = tmp_path / "rows.jsonl"
-    luffy = (f"data.train_files={rows}", "algorithm.name=luffy", "data.demonstration_key=trace", *NO_VALIDATION)
+    options = ("algorithm.name=luffy", "data.demonstration_key=trace", *ONE_PROBLEM, *NO_VALIDATION)
+    luffy = (f"data.train_files={rows}", *options)
 
     def write(*traces: str) -> None:
         lines = [json.dumps({"problem": "1 + 1", "answer": "2", "trace": trace}) for trace in traces]

@@ -92,7 +92,7 @@ class EasyR1Engine(RayEngine):
         import torch
 
         if not torch.cuda.is_available() and not os.environ.get("RAY_ADDRESS"):
-            return False, "EasyR1 is installed, but torch finds no GPU"
+            return False, "torch finds no GPU"
         return True, "EasyR1 is installed and torch finds a GPU"
 
     def fault_of_fallback(self, config: Config, taken: Engine) -> str | None:
