@@ -100,9 +100,11 @@ class CallReader(SymbolReader):
         return argument
 
     def is_degree_next(self) -> bool:
+        """Take a degree sign after a bracket."""
         return self.peek() == "^" and self.is_degree()
 
     def arguments(self) -> tuple[Expression, ...]:
+        """The arguments in brackets."""
         self.expect("(")
         found = [self.sum()]
         while self.peek() == ",":
@@ -181,6 +183,7 @@ class CallReader(SymbolReader):
         return self.primary()
 
     def group(self) -> Expression:
+        """What is in a pair of brackets."""
         closing = CLOSING[self.take().text]
         bars, self.bars = self.bars, 0
         result = self.sum()

@@ -9,6 +9,7 @@ from echorl_vl.answers.verdict import Comparer, Verdict, judged
 
 
 def assignments(answer: Assignment, truth: Assignment, same: Comparer) -> Verdict:
+    """Names have to be the same, or both sides have to be the same equation."""
     if _same_name(answer.name, truth.name):
         return same(answer.value, truth.value)
     renamed = _with_argument_of(answer, truth)
@@ -55,15 +56,18 @@ def _as_equation(answer: Answer) -> tuple[Expression, Expression] | None:
 
 
 def equations(answer: Answer, truth: Answer, same: Comparer) -> Verdict:
+    """The differences of the sides have to be proportional."""
     one, other = _as_equation(answer), _as_equation(truth)
     return judged(bool(one and other and same_equation(one, other, same.options)), answer, truth)
 
 
 def to_value(answer: Answer, truth: Assignment, same: Comparer) -> Verdict:
+    """x = 5 for a truth with a name, from an answer without one."""
     return same(answer, truth.value)
 
 
 def from_value(answer: Assignment, truth: Answer, same: Comparer) -> Verdict:
+    """5 for a truth without a name, from an answer with one."""
     return same(answer.value, truth)
 
 
@@ -89,5 +93,6 @@ def to_chain(answer: Answer, truth: Chain, same: Comparer) -> Verdict:
 
 
 def inequalities(answer: Inequality, truth: Inequality, same: Comparer) -> Verdict:
+    """The differences of the sides have to be proportional by a positive number."""
     sides = (answer.left, answer.right), (truth.left, truth.right)
     return judged(answer.closed == truth.closed and same_equation(*sides, same.options, positive=True), answer, truth)

@@ -7,15 +7,18 @@ from echorl_vl.answers.verdict import Comparer, Verdict, judged
 
 
 def named(answer: Named, truth: Named, same: Comparer) -> Verdict:
+    """Two spellings of one object, such as AB and BA."""
     return judged(answer.name.same(truth.name), answer, truth)
 
 
 def words(answer: Answer, truth: Answer, same: Comparer) -> Verdict:
+    """The same words, whatever their case."""
     same = answer.text.lower().replace(" ", "") == truth.text.lower().replace(" ", "")
     return judged(same and not isinstance(answer, Choice) and not isinstance(truth, Choice), answer, truth)
 
 
 def choices(answer: Choice, truth: Choice, same: Comparer) -> Verdict:
+    """The same letter."""
     return judged(answer.letter == truth.letter, answer, truth)
 
 
@@ -36,6 +39,7 @@ def point(answer: Answer, truth: Answer, same: Comparer) -> Verdict:
 
 
 def statements(answer: Statement, truth: Statement, same: Comparer) -> Verdict:
+    """The same relation between the same objects."""
     if answer.relation != truth.relation:
         return judged(False, answer, truth)
     corners = [_correspondence(one) for one in (answer, truth)]

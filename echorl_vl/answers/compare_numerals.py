@@ -11,6 +11,7 @@ from echorl_vl.answers.verdict import Comparer, Verdict, judged
 
 
 def ratios(answer: Ratio, truth: Ratio, same: Comparer) -> Verdict:
+    """Proportional parts: 2:4:6 is 1:2:3."""
     if len(answer.parts) != len(truth.parts):
         return judged(False, answer, truth)
     firsts = answer.parts[0], truth.parts[0]
@@ -41,6 +42,7 @@ def fraction(answer: Answer, truth: Answer, same: Comparer) -> Verdict:
 
 
 def clocks(answer: Clock, truth: Clock, same: Comparer) -> Verdict:
+    """The same time of day: 14:00 is 2:00 p.m."""
     same = answer.seconds == truth.seconds
     if (answer.half and not truth.half) or (truth.half and not answer.half):  # 2:00 may be 2:00 pm
         same = same or (

@@ -16,6 +16,7 @@ _INFINITY = Constant("inf")
 
 
 def items(answer: Items, truth: Items, same: Comparer) -> Verdict:
+    """Tuples in order, sets and lists without brackets in any order."""
     if len(answer.items) != len(truth.items):
         if len(truth.items) == 1 or len(answer.items) == 1:
             return single(answer, truth, same)
@@ -93,6 +94,7 @@ def _unpacked(answer: Answer) -> Answer:
 
 
 def intervals(answer: Answer, truth: Answer, same: Comparer) -> Verdict:
+    """The same ends, open or closed."""
     one, other = as_intervals(answer), as_intervals(truth)
     if one is None or other is None or (one.variable and other.variable and one.variable != other.variable):
         return judged(False, answer, truth)
@@ -114,6 +116,7 @@ def _same_end(a: Expression, t: Expression, same: Comparer) -> bool:
 
 
 def matrices(answer: Matrix, truth: Matrix, same: Comparer) -> Verdict:
+    """The same shape and the same cells."""
     shapes = [(len(one.rows), len(one.rows[0]), one.determinant) for one in (answer, truth)]
     if shapes[0] != shapes[1]:
         return judged(False, answer, truth)

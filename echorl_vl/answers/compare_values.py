@@ -31,6 +31,7 @@ _PI, _TWO = Constant("pi"), Number(Fraction(2))
 
 
 def values(answer: Value, truth: Value, same: Comparer) -> Verdict:
+    """Two values are equal if one reading of each agrees."""
     faults: dict[str, bool] = {}  # each with whether both readings have a unit, and so say more
     for expected in truth.readings:
         for given in answer.readings:
@@ -54,11 +55,16 @@ def _readings(given: Reading, expected: Reading, options: Options) -> str:
         return _with_units(given, expected, options)
     if given.sign or expected.sign:
         return _with_signs(given, expected, options)
-    return "" if equal(given.tree, expected.tree, options) else "the values differ"
+    return _unless(equal(given.tree, expected.tree, options))
 
 
 def is_measured(reading: Reading) -> bool:
+    """Whether a reading has a unit, a sign or counted nouns."""
     return bool(reading.nouns or reading.sign or reading.unit)
+
+
+def _unless(equal: bool, fault: str = "the values differ") -> str:
+    return "" if equal else fault
 
 
 def _stem(noun: str) -> str:
@@ -66,24 +72,18 @@ def _stem(noun: str) -> str:
 
 
 def _with_units(given: Reading, expected: Reading, options: Options) -> str:
+    """A unit on one side or both."""
     one, other = given.unit, expected.unit
     if one and other:
         if {one.name, other.name} == {"°C", "°F"}:
-            return (
-                ""
-                if equal(given.tree, _converted(expected.tree, other.name), options)
-                else "°C and °F: the values differ"
-            )
+            converted = _converted(expected.tree, other.name)
+            return _unless(equal(given.tree, converted, options), "°C and °F: the values differ")
         if given.sign != expected.sign or not _comparable(one, other):
             return f"the unit {one.name} is not {other.name}"
         if "unit" in dict(one.dimension) or "unit" in dict(other.dimension):
-            return "" if equal(given.tree, expected.tree, options) else "the values differ"
-        factor = other.factor / one.factor
-        return (
-            ""
-            if equal(given.tree, expected.tree, options, factor=factor)
-            else f"{one.name} and {other.name}: the values differ"
-        )
+            return _unless(equal(given.tree, expected.tree, options))
+        same = equal(given.tree, expected.tree, options, factor=other.factor / one.factor)
+        return _unless(same, f"{one.name} and {other.name}: the values differ")
     unit = one or other
     assert unit is not None
     if given.sign or expected.sign:
@@ -92,7 +92,7 @@ def _with_units(given: Reading, expected: Reading, options: Options) -> str:
         return f"the unit {unit.name} is on one side only"
     if not unit.certain and (unit is other or variables(expected.tree)):
         return f"{unit.name} may be a variable"
-    return "" if equal(given.tree, expected.tree, options) else "the values differ"
+    return _unless(equal(given.tree, expected.tree, options))
 
 
 def _comparable(one: Unit, other: Unit) -> bool:
@@ -113,11 +113,8 @@ def _converted(temperature: Expression, scale: str) -> Expression:
 
 def _radians(given: Reading, expected: Reading, options: Options) -> str:
     """An angle in radians against one in degrees."""
-    return (
-        ""
-        if equal(_in_radians(given.tree), _in_radians(expected.tree), options)
-        else "radians and degrees: the values differ"
-    )
+    same = equal(_in_radians(given.tree), _in_radians(expected.tree), options)
+    return _unless(same, "radians and degrees: the values differ")
 
 
 def _in_radians(tree: Expression) -> Expression:
@@ -130,7 +127,7 @@ def _with_signs(given: Reading, expected: Reading, options: Options) -> str:
     if given.sign and expected.sign:
         if given.sign != expected.sign:
             return "degrees against percent"
-        return "" if equal(given.tree, expected.tree, options) else "the values differ"
+        return _unless(equal(given.tree, expected.tree, options))
     if options.units == "required":
         return "a sign on one side only"
     if given.compound or expected.compound:
@@ -143,14 +140,14 @@ def _with_signs(given: Reading, expected: Reading, options: Options) -> str:
             if written and equal(given.tree, expected.tree, Options(tolerance=0.0, quick=options.quick)):
                 return ""
             return _radians(given, expected, options)
-        return "" if equal(given.tree, expected.tree, options) else "the values differ"
+        return _unless(equal(given.tree, expected.tree, options))
     hundredth = {"%": Fraction(1, 100)}
     if equal(given.tree, expected.tree, options, scale=hundredth):
         return ""
     value = try_exact(plain)
     if value is not None and abs(value) <= 1 and value not in (0, 1):
         return "a percentage of a number below 1"  # 0.5 % is not 0.5
-    return "" if equal(given.tree, expected.tree, options) else "the values differ"
+    return _unless(equal(given.tree, expected.tree, options))
 
 
 def _is_angle(tree: Expression) -> bool:

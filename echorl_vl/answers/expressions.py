@@ -67,6 +67,7 @@ class _Parser(CallReader):
         self.bars = 0
 
     def whole(self) -> Expression:
+        """The expression of all tokens."""
         result = self.sum()
         if self.at != len(self.tokens):
             raise NotAnExpressionError(f"{self.peek()!r}")
@@ -75,6 +76,7 @@ class _Parser(CallReader):
     # Sums, products, powers
 
     def sum(self) -> Expression:
+        """Terms with their signs."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise NotAnExpressionError("nested too deep")
@@ -85,6 +87,7 @@ class _Parser(CallReader):
         return terms[0] if len(terms) == 1 else Sum(tuple(terms))
 
     def term(self, first: bool = False) -> Expression:
+        """A product with its signs: -x, +-x, \\pm x."""
         signs: list[Expression] = []
         while self.peek() in ("+", "-", r"\pm", r"\mp") and len(signs) < 2 + (not first):
             sign = self.take().text
@@ -98,6 +101,7 @@ class _Parser(CallReader):
         return product
 
     def product(self) -> Expression:
+        """Factors, with or without signs between them."""
         factors = [self.power()]
         divisions = 0
         while True:
@@ -141,6 +145,7 @@ class _Parser(CallReader):
         return self.peek() in ("(", "[") or (self.peek() == "|" and not self.bars) or self.is_operand()
 
     def is_operand(self) -> bool:
+        """Whether a command begins an operand."""
         name = self.peek()[1:]
         return self.kind() == "command" and (
             name in GREEK | FUNCTIONS | ACCENTS
@@ -155,6 +160,7 @@ class _Parser(CallReader):
         return is_prose(token) or (len(token.text) > 1 and token.text in UNITS and token.text not in FUNCTIONS)
 
     def power(self) -> Expression:
+        """An operand with what follows it. Bounds the depth."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise NotAnExpressionError("nested too deep")
@@ -163,6 +169,7 @@ class _Parser(CallReader):
         return result
 
     def postfix(self, base: Expression) -> Expression:
+        """Exponents, degree and percent signs, factorials after an operand."""
         raised = False
         while True:
             text = self.peek()
@@ -196,6 +203,7 @@ class _Parser(CallReader):
         return False
 
     def exponent(self) -> Expression:
+        """An exponent: a group, a number, or one symbol."""
         if self.peek() == "-":
             self.take()
             return negated(self.exponent())
@@ -210,6 +218,7 @@ class _Parser(CallReader):
     # Operands
 
     def primary(self) -> Expression:
+        """A number, a group, an absolute value, a word or a command."""
         kind, text = self.kind(), self.peek()
         if kind == "number":
             return self.number()
@@ -266,6 +275,7 @@ class _Parser(CallReader):
         return self.kind(1) in ("word", "number") and len(self.peek(1)) == 1 and self.peek(2) == ")"
 
     def is_list(self) -> bool:
+        """Whether the bracket here has a comma."""
         depth = 0
         for token in self.tokens[self.at :]:
             depth += (token.text in ("(", "[", "{")) - (token.text in (")", "]", "}"))
@@ -276,6 +286,7 @@ class _Parser(CallReader):
         return False
 
     def command(self) -> Expression:
+        """A TeX command with its arguments."""
         text = self.peek()
         name = text[1:]
         if name in FUNCTIONS:

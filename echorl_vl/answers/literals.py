@@ -77,6 +77,7 @@ class LiteralReader(TokenReader):
         return _repeating(text, block)
 
     def marked_digits(self) -> str:
+        """The digits under the sign of a repeating decimal."""
         self.take()
         if self.peek() == "{":
             digits = [self.take().text for _ in range(3)]

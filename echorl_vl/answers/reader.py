@@ -29,24 +29,29 @@ class TokenReader:
         self.at = 0
 
     def token(self, ahead: int = 0) -> Token | None:
+        """The token ahead, None after the last."""
         index = self.at + ahead
         return self.tokens[index] if index < len(self.tokens) else None
 
     def peek(self, ahead: int = 0) -> str:
+        """Its text, "" after the last."""
         token = self.token(ahead)
         return token.text if token else ""
 
     def kind(self, ahead: int = 0) -> str:
+        """Its kind, "" after the last."""
         token = self.token(ahead)
         return token.kind if token else ""
 
     def take(self) -> Token:
+        """Read one token."""
         if self.at >= len(self.tokens):
             raise NotAnExpressionError("it ends too early")
         self.at += 1
         return self.tokens[self.at - 1]
 
     def expect(self, text: str) -> None:
+        """Read one token, which has to be `text`."""
         if self.take().text != text:
             raise NotAnExpressionError(f"expected {text}")
 

@@ -211,6 +211,7 @@ class _Reader:
         self.at = 0
 
     def peek(self, ahead: int = 0) -> str:
+        """The text of a token ahead, "" after the last."""
         index = self.at + ahead
         return self.tokens[index].text if index < len(self.tokens) else ""
 
