@@ -111,6 +111,7 @@ def test_a_partial_file_is_marked(gsm8k, tmp_path, capsys):
     assert "to evaluate a part of the file, marked PARTIAL, give --limit N" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_with_the_same_results(finished, gsm8k, tmp_path):
     out = tmp_path / "killed"
     process = subprocess.Popen(

@@ -145,6 +145,7 @@ def test_splits_share_no_problem() -> None:
     assert sum(belongs_to(problem, buckets) for buckets in (TRAIN, VALIDATION, TEST)) == 1
 
 
+@pytest.mark.slow
 def test_a_split_has_distinct_problems_and_a_larger_size_is_an_error() -> None:
     small = Split(("hypotenuse",), 0, 0, TEST, large=False)
     generated = [(problem.signature, problem.pose) for problem in draw_split(small)]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from made_up_run import metric_rows, write_metrics, write_rollouts_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -28,6 +29,7 @@ assert dict(matplotlib.rcParams) == before
 """
 
 
+@pytest.mark.slow
 def test_plots_leave_backend_settings_and_pyplot_alone(tmp_path):
     write_metrics(tmp_path, metric_rows(3))
     write_rollouts_of(tmp_path, 3, prompts=1, n=2, seed=2)

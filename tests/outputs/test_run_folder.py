@@ -100,7 +100,7 @@ def test_another_config_is_an_error_that_lists_the_keys(tmp_path):
     text = str(caught.value)
     assert "data.seed: 1 there, 2 now" in text
     assert "echo.coef: absent there, 0.0 now" in text
-    assert "trainer.experiment_name" in text
+    assert "trainer.save_checkpoint_path" in text
     assert "trainer.find_last_checkpoint=false" in text
     assert files(tmp_path) == before
     start(tmp_path / "run").close()  # the lock was released

@@ -31,7 +31,7 @@ def compute_score(reward_inputs):
 """
 
 
-TASKS = pytest.mark.parametrize("task", ["images", "text"])
+TASKS = pytest.mark.parametrize("task", [pytest.param("images", marks=pytest.mark.slow), "text"])
 
 
 @TASKS
@@ -89,6 +89,7 @@ def counted(run, tmp_path: Path, sampling: str, *more: str) -> list[dict]:
     return done.metrics
 
 
+@pytest.mark.slow
 def test_echo_sampling_needs_fewer_rounds_and_clips_come_from_all_success_groups(run, tmp_path) -> None:
     """Two of six groups in a round are mixed, two all correct, two all incorrect: six take three rounds, or two."""
     resample, echo = (counted(run, tmp_path, f"dynamic_sampling={sampling}") for sampling in ("resample", "echo"))
@@ -101,12 +102,14 @@ def test_echo_sampling_needs_fewer_rounds_and_clips_come_from_all_success_groups
     assert all(row["group/degenerate"] == row["group/all_success"] for row in echo)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("off", ["echo.start_step=10", "echo.coef=0"])
 def test_echo_sampling_without_an_echo_term_is_resampling(run, tmp_path, off: str) -> None:
     """Otherwise groups that all succeed would fill the batch without a gradient."""
     assert [row["sampling/rounds"] for row in counted(run, tmp_path, "dynamic_sampling=echo", off)] == [3.0, 3.0]
 
 
+@pytest.mark.slow
 def test_groups_that_all_succeed_are_kept_with_or_without_an_echo_term(run, tmp_path) -> None:
     """Runs with and without the term can then be compared: their first step has the same groups."""
     key = "keep_all_success_groups=true"
@@ -122,6 +125,7 @@ def test_groups_that_all_succeed_are_kept_with_or_without_an_echo_term(run, tmp_
         assert with_term[0][name] == without[0][name], name
 
 
+@pytest.mark.slow
 def test_reinforce_ada_reports_the_rewards_of_the_first_round(run, tmp_path) -> None:
     """The prompts of later rounds are selected by their rewards."""
     sizes = ("data.rollout_batch_size=6", "worker.actor.global_batch_size=6", "algorithm.options={keep: 4}")

@@ -38,6 +38,7 @@ def toy(monkeypatch, tmp_path) -> type:
     ALGORITHMS.update(before)
 
 
+@pytest.mark.slow
 def test_a_custom_algorithm_trains_by_its_name(toy: type, run, tmp_path) -> None:
     def metrics(*overrides: str) -> list[dict]:
         done = run(*overrides, folder=tmp_path / re.sub(r"\W", "", "".join(overrides)))

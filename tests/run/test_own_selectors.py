@@ -31,6 +31,7 @@ def solved(folder: Path) -> str:
     return f"worker.reward.reward_function={folder / 'solved.py'}:compute_score"
 
 
+@pytest.mark.slow
 def test_a_registered_function_is_a_selector(run, tmp_path) -> None:
     @register_selector("toy")
     def toy(step_entropy, eligible, groups, config, generator):

@@ -177,6 +177,7 @@ def test_a_run_folder_that_disappears_ends_the_run(run, monkeypatch, tmp_path) -
         assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_removed_metrics_are_reported(run, tmp_path) -> None:
     settings = ("trainer.save_freq=1",)
     first = run(*settings, "trainer.max_steps=2")

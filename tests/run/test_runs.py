@@ -61,6 +61,7 @@ def test_a_run_writes_metrics_rollouts_plots_and_checkpoints(run) -> None:
     assert sum(p.numel() for p in model.parameters()) < 3e6 and "<|image_pad|>" in processor.tokenizer.get_vocab()
 
 
+@pytest.mark.slow
 def test_the_same_command_after_a_finished_run_starts_a_new_one(run) -> None:
     first = run("trainer.max_steps=1")
     again = run("trainer.max_steps=1")
@@ -98,6 +99,7 @@ def test_steps_without_a_clip_say_why(run, tmp_path) -> None:
     assert not [name for row in done.metrics for name in row if name.startswith("echo/clip_")]
 
 
+@pytest.mark.slow
 def test_the_echo_term_takes_no_forward_pass(run, monkeypatch) -> None:
     counts = []
     load = Policy.load.__func__
@@ -180,6 +182,7 @@ def test_a_reward_that_raises_stops_the_run_or_scores_zero(run, tmp_path) -> Non
     assert f"{row['reward/errors']:.0f} raised" in done.output
 
 
+@pytest.mark.slow
 def test_kl_to_a_reference_starts_at_zero(run) -> None:
     done = run("algorithm.disable_kl=false", "algorithm.use_kl_loss=true", "algorithm.kl_penalty=low_var_kl")
     assert done.status == 0, done.output

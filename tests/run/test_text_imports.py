@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 TRAIN = """
@@ -23,6 +25,7 @@ print("LOADED", status, sorted(seen))
 """
 
 
+@pytest.mark.slow
 def test_a_text_run_imports_no_vision_code(tmp_path) -> None:
     keys = ["data.rollout_batch_size=2", "data.max_response_length=8", "worker.rollout.n=2"]
     keys += ["worker.actor.global_batch_size=2", "worker.actor.micro_batch_size_per_device_for_update=4"]

@@ -88,6 +88,7 @@ def test_its_files_match_the_recipe(policy: Policy) -> None:
     assert written == model_config(policy.tokenizer.backend_tokenizer)
 
 
+@pytest.mark.slow
 def test_math_tiny_trains_a_few_steps(tmp_path) -> None:
     keys = ["trainer.max_steps=2", "data.val_files=''", "trainer.val_freq=-1", "trainer.val_before_train=false"]
     keys += ["trainer.save_freq=-1", "trainer.logger=[console, file]", f"trainer.save_checkpoint_path={tmp_path}/run"]
