@@ -50,6 +50,7 @@ def test_round_trip(minimal: Path, tmp_path: Path) -> None:
     assert to_yaml(again) == to_yaml(config)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kwargs=st.dictionaries(

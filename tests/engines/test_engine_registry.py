@@ -101,6 +101,7 @@ def test_an_engine_runs(home: Path) -> None:
     assert run(home, "echorl_vl.engines.check", TOY).stdout.startswith("torch ")
 
 
+@pytest.mark.slow
 def test_the_engine_of_the_documentation_runs(home: Path) -> None:
     done = run(home, "echorl_vl.train", str(CONFIG), "engine=nothing")
     assert done.returncode == 0, done.stderr

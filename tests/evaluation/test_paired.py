@@ -221,6 +221,7 @@ def test_students_interval_is_that_of_version_0_1(values, level, low, high):
     assert t_interval(values, level) == pytest.approx((low, high), abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "command"),
     [

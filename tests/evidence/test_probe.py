@@ -30,6 +30,7 @@ def naive_entropies(policy, prompt, tokens: list[int]) -> torch.Tensor:
     return torch.distributions.Categorical(logits=logits).entropy()
 
 
+@pytest.mark.slow
 def test_problems_are_chosen_by_the_seed(probe):
     chosen = [[problem.uid for problem in probe.problems(TEST, seed=seed)] for seed in (1, 1, 2)]
     assert chosen[0] == chosen[1] != chosen[2] and len(chosen[0]) == 6
@@ -74,6 +75,7 @@ def test_solutions_end_before_the_answer(probe):
         assert len(solution.entropies) == len(solution.steps)
 
 
+@pytest.mark.slow
 def test_without_deletions_all_orders_have_the_same_accuracy(probe):
     found = steps.deletions(probe, 1, TEST)
     assert len({values[0] for values in found["accuracy"].values()}) == 1

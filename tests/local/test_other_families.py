@@ -114,6 +114,7 @@ def test_rollouts_record_the_same_log_probs_and_encode_each_image_once(policy, b
         assert torch.allclose(policy.response_log_probs(batch, slice(None), TEMPERATURE)[0], recorded, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_steps_of_training_on_images(case, tmp_path):
     model = case.save(tmp_path / "model")
     for seed in range(4):

@@ -49,6 +49,7 @@ def figures_of(folder: Path, rows: list[dict], monkeypatch) -> dict[str, Figure]
     return figures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", RUNS.values(), ids=RUNS.keys())
 def test_texts_can_be_read(tmp_path, monkeypatch, rows):
     for name, figure in figures_of(tmp_path, rows, monkeypatch).items():

@@ -172,6 +172,7 @@ def test_on_error_is_stop_or_zero(tmp_path: Path) -> None:
         RewardManager(_reward(tmp_path, "def f(rows): return []"), on_error="ignore")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "message"),
     [
@@ -194,6 +195,7 @@ def test_a_step_without_any_score_is_an_error(tmp_path: Path, code: str, message
         assert _score(manager, "b") == [0.0]  # a single row may time out
 
 
+@pytest.mark.slow
 def test_a_slow_quick_score_loses_only_its_row(tmp_path: Path) -> None:
     code = SEQUENTIAL + (
         "def quick_score(row):\n"

@@ -122,6 +122,7 @@ def test_only_rows_at_fault_get_zero(tmp_path: Path, kind: str) -> None:
         assert (manager.timeouts, manager.crashes) == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_response_does_not_gain_by_hanging(tmp_path: Path) -> None:
     with RewardManager(_file(tmp_path, HOSTILE.format(kind="batch")), {"low": -1.0}, 1, 2.0) as manager:
         assert [score["overall"] for score in _score(manager, "good", "bad", "hang")] == [1, -1, -1]

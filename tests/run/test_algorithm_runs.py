@@ -35,7 +35,7 @@ TASKS = pytest.mark.parametrize("task", [pytest.param("images", marks=pytest.mar
 
 
 @TASKS
-@pytest.mark.parametrize("coef", [0.001, 0], ids=["echo", "base"])
+@pytest.mark.parametrize("coef", [pytest.param(0.001, id="echo"), pytest.param(0, id="base", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["grpo", "dapo", "luffy", "uft"])
 def test_the_algorithms_of_the_paper_train(run, name: str, coef: float, task: str) -> None:
     done = run(f"algorithm.name={name}", DEMONSTRATIONS, f"echo.coef={coef}", *CHANGES.get(name, []), task=task)
@@ -52,6 +52,7 @@ def test_the_algorithms_of_the_paper_train(run, name: str, coef: float, task: st
             assert row["reward/format"] > 0.5
 
 
+@pytest.mark.slow
 @TASKS
 @pytest.mark.parametrize("name", sorted(set(ALGORITHMS) - {"grpo", "dapo", "luffy", "uft"}))
 def test_the_other_algorithms_train(run, tmp_path, name: str, task: str) -> None:
@@ -166,6 +167,7 @@ def test_a_resumed_run_equals_one_without_a_stop(run, tmp_path, name: str) -> No
     assert strip[0] == strip[1]
 
 
+@pytest.mark.slow
 def test_a_key_that_overrides_the_preset_of_its_algorithm_is_reported(run) -> None:
     done = run("algorithm.name=reinforce_rej", "algorithm.adv_estimator=grpo", "trainer.max_steps=1")
     assert "algorithm.name = reinforce_rej has algorithm.adv_estimator = " in done.output

@@ -83,6 +83,7 @@ def test_a_broken_image_stops_the_run_and_names_its_row(run, tmp_path, problems)
     assert done.status == 2 and "set.jsonl, row 5, images[0]" in done.output, done.output
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_is_not_resumed_with_another_configuration(run) -> None:
     first = run("trainer.max_steps=2", "trainer.save_freq=1")
     (first.folder / "summary.json").unlink()
@@ -92,6 +93,7 @@ def test_an_unfinished_run_is_not_resumed_with_another_configuration(run) -> Non
     assert "worker.actor.optim.lr" in changed.output and "trainer.save_checkpoint_path" in changed.output
 
 
+@pytest.mark.slow
 def test_after_a_failed_start_the_corrected_command_uses_the_same_folder(run) -> None:
     assert run("data.prompt_key=qestion").status == 2
     done = run("trainer.max_steps=1")

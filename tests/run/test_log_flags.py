@@ -63,6 +63,7 @@ def test_the_help_names_both_flags(capsys) -> None:
     assert {"--quiet", "--verbose"} <= set(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_a_quiet_run_trains_without_a_word(tmp_path: Path, problems: Path, capfd) -> None:
     assert train.main([*arguments(tmp_path / "run", problems, ()), "--quiet"]) == 0
     captured = capfd.readouterr()
@@ -70,6 +71,7 @@ def test_a_quiet_run_trains_without_a_word(tmp_path: Path, problems: Path, capfd
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_verbose_run_names_the_phases_of_its_steps(tmp_path: Path, problems: Path, capfd) -> None:
     assert train.main([*arguments(tmp_path / "run", problems, ()), "--verbose"]) == 0
     captured = capfd.readouterr()

@@ -77,6 +77,7 @@ def test_an_engine_that_does_not_support_it_refuses_it(toy: type) -> None:
         load_config(TINY, ["algorithm.name=toy", "engine=verl"])
 
 
+@pytest.mark.slow
 def test_an_algorithm_can_have_two_strategies(run, monkeypatch) -> None:
     """Prompts with hints, sampled in rounds."""
 

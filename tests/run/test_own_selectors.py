@@ -51,6 +51,7 @@ def test_a_registered_function_is_a_selector(run, tmp_path) -> None:
     assert all(row["echo/loss"] > 0 for row in done.metrics)
 
 
+@pytest.mark.slow
 def test_the_selector_of_the_documentation_trains(run, tmp_path) -> None:
     page = (REPOSITORY / "docs/algorithms.md").read_text()
     [code] = re.findall(r"```python\n(.*?)```", page.split("## A new selector")[1], re.DOTALL)

@@ -161,6 +161,7 @@ def test_a_longer_run_resumes_at_the_end_of_a_finished_one(run, tmp_path) -> Non
     assert "run_2" in decays.output  # another config
 
 
+@pytest.mark.slow
 def test_a_run_folder_that_disappears_ends_the_run(run, monkeypatch, tmp_path) -> None:
     original = local_trainer.Trainer._train_step
 
@@ -190,6 +191,7 @@ def test_removed_metrics_are_reported(run, tmp_path) -> None:
     assert [row["step"] for row in again.metrics] == [2]
 
 
+@pytest.mark.slow
 def test_a_validation_alone_does_not_mention_training(run, problems, tmp_path) -> None:
     first = run("trainer.max_steps=1", folder=tmp_path / "first")
     done = run(

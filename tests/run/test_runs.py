@@ -36,6 +36,7 @@ def score_all(reward_inputs, bonus=0.0):
 '''
 
 
+@pytest.mark.slow
 def test_a_run_writes_metrics_rollouts_plots_and_checkpoints(run) -> None:
     done = run("trainer.logger=[console, file, tensorboard]", "trainer.save_freq=1", "echo.log_grad_share=true")
     assert done.status == 0, done.output
@@ -69,6 +70,7 @@ def test_the_same_command_after_a_finished_run_starts_a_new_one(run) -> None:
     assert "run_2" in again.output and (first.folder.parent / "run_2" / "summary.json").is_file()
 
 
+@pytest.mark.slow
 def test_all_success_groups_have_a_gradient_of_the_echo_term_alone(run, tmp_path) -> None:
     (tmp_path / "always.py").write_text(ALWAYS_CORRECT)
     done = run(
@@ -87,6 +89,7 @@ def test_all_success_groups_have_a_gradient_of_the_echo_term_alone(run, tmp_path
     assert done.metrics[0]["echo/clip_step_entropy"] == pytest.approx(own_entropy)
 
 
+@pytest.mark.slow
 def test_steps_without_a_clip_say_why(run, tmp_path) -> None:
     (tmp_path / "always.py").write_text(ALWAYS_CORRECT)
     reward = f"worker.reward.reward_function={tmp_path / 'always.py'}:compute_score"
@@ -208,6 +211,7 @@ def test_lora_trains_adapters_and_saves_a_merged_model(run) -> None:
     assert changed and not any("visual" in name for name in changed)
 
 
+@pytest.mark.slow
 def test_a_saved_checkpoint_is_validated_on_request(run, problems) -> None:
     first = run("trainer.max_steps=1", "trainer.save_model_only=true")
     checked = run(
