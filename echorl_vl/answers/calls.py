@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from fractions import Fraction
 
 from echorl_vl.answers.literals import decimal_number
@@ -29,31 +30,31 @@ _INVERSE = {"sin": "asin", "cos": "acos", "tan": "atan", "cot": "acot"}
 CLOSING = {"(": ")", "[": "]", "{": "}", r"\{": r"\}"}
 
 
-class CallReader(SymbolReader):
+class CallReader(SymbolReader, ABC):
     """Reads functions and their arguments; the parser of expressions reads what is inside."""
 
-    bars = 0
+    bars: int
 
-    def sum(self) -> Expression:
-        raise NotImplementedError
+    @abstractmethod
+    def sum(self) -> Expression: ...
 
-    def product(self) -> Expression:
-        raise NotImplementedError
+    @abstractmethod
+    def product(self) -> Expression: ...
 
-    def power(self) -> Expression:
-        raise NotImplementedError
+    @abstractmethod
+    def power(self) -> Expression: ...
 
-    def primary(self) -> Expression:
-        raise NotImplementedError
+    @abstractmethod
+    def primary(self) -> Expression: ...
 
-    def exponent(self) -> Expression:
-        raise NotImplementedError
+    @abstractmethod
+    def exponent(self) -> Expression: ...
 
-    def starts_factor(self) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def starts_factor(self) -> bool: ...
 
-    def is_degree(self) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def is_degree(self) -> bool: ...
 
     def function(self) -> Expression:
         """A function with its exponent, base and argument: `\\sin^2 x`, `\\log_2 8`, `\\max(1, 2)`."""

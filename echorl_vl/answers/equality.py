@@ -294,7 +294,7 @@ def _points(names: Sequence[str], natural: frozenset[str]) -> Iterator[dict[str,
 def _value(tree: Expression, values: Values, complex_allowed: bool) -> Any:
     """The value, as a fraction where it is rational; None if there is none, or none that is real."""
     try:
-        known = exact(tree, {name: value for name, value in values.items() if name != "trial"})
+        known = exact(tree, values)
         value = numeric(tree, _POINT_DIGITS, values) if known is None else known
     except NoValueError:
         return None

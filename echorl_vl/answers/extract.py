@@ -59,11 +59,11 @@ def final_answer(response: str, truncated: bool = False) -> str | None:
         if found and found[-1][1].strip(" *_"):
             denied = pattern is _PHRASE and _DENIAL.search(end[: found[-1].start()])
             return None if denied else found[-1][1].strip(" *_")
-    bold = _BOLD_LINE.fullmatch(_last_line(response)[:300])
+    bold = _BOLD_LINE.fullmatch(last_line(response)[:300])
     return bold[1].strip() or None if bold else None
 
 
-def _last_line(response: str) -> str:
+def last_line(response: str) -> str:
     """The last non-blank line; "" if there is none."""
     lines = response.rstrip().splitlines()
     return lines[-1] if lines else ""

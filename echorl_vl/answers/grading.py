@@ -21,7 +21,7 @@ from echorl_vl.answers.compare import compare
 from echorl_vl.answers.equality import Options, UndecidedError
 from echorl_vl.answers.evaluate import try_exact
 from echorl_vl.answers.extract import last_boxed
-from echorl_vl.answers.kinds import Assignment, Chain, Value
+from echorl_vl.answers.kinds import Assignment, Value
 from echorl_vl.answers.parse import parse
 from echorl_vl.answers.verdict import Verdict
 
@@ -84,7 +84,7 @@ def value_of(text: str) -> Fraction | None:
     answer = parse(text)
     if isinstance(answer, Assignment):
         answer = answer.value
-    if not isinstance(answer, Value) or isinstance(answer, Chain):
+    if not isinstance(answer, Value):
         return None
     return try_exact(answer.readings[0].tree)
 

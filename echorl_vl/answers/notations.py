@@ -26,14 +26,8 @@ _ALL_REALS = frozenset(
 )
 _UNDEFINED = frozenset(["undefined", "notdefined", "dne", "doesnotexist"])
 _IN_BASE = re.compile(r"\(?(\d[0-9A-Fa-f]*)\)?(?:_|\(?base)\{?(\d{1,2}|[a-z]{3,7})\}?\)?")
-_NUMBER_WORDS = dict(
-    zip(
-        ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "sixteen"],
-        [*range(2, 13), 16],
-        strict=True,
-    )
-)
 _CARDINALS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+_BASES = {name: base for base, name in enumerate(_CARDINALS)} | {"sixteen": 16}
 _CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)(?::([0-5]\d))?(am|pm|)")
 _HOUR = re.compile(r"(\d{1,2})(am|pm)")
 _HYPHENATED = re.compile(r"\d+(?:-\d+){2,}")
@@ -130,7 +124,7 @@ def based(tokens: tuple[Token, ...], text: str) -> Answer | None:
     if match is None:
         return None
     digits, name = match[1].upper(), match[2]
-    base = int(name) if name.isdecimal() else _NUMBER_WORDS.get(name.lower(), 0)
+    base = int(name) if name.isdecimal() else _BASES.get(name.lower(), 0)
     if not 2 <= base <= 16 or any(int(digit, 16) >= base for digit in digits):
         return Answer(text)
     return Based(text, digits.lstrip("0") or "0", base)

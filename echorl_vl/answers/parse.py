@@ -115,9 +115,9 @@ def _list(tokens: tuple[Token, ...], text: str, depth: int) -> Answer | None:
     words = {token.text.lower() for token in tokens if _is_conjunction(token)}
     flat = [Token("sign", ",") if _is_conjunction(token) else token for token in tokens]
     separators = (";",) if len(split(tokens, (";",))) > 1 else (",",)
-    if len(split(flat, separators)) == 1:
-        return None
     parts = split(flat, separators)
+    if len(parts) == 1:
+        return None
     glued = [index for index, part in enumerate(parts) if not part]
     if len(parts) > MAX_ITEMS or any(index in (0, len(parts) - 1) for index in glued):
         return Answer(text)

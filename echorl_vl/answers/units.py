@@ -192,17 +192,6 @@ def read_suffix(tokens: tuple[Token, ...]) -> Suffix | None:
     return Suffix(unit, tuple(nouns), tuple(words), factor)
 
 
-@dataclass(frozen=True)
-class _Single:
-    """One unit with its power."""
-
-    dimension: Dimension
-    factor: Fraction
-    name: str
-    certain: bool = True
-    optional: bool = True
-
-
 class _Reader:
     """Reads a product and quotient of units from the front of a list of tokens."""
 
@@ -217,7 +206,7 @@ class _Reader:
 
     def unit(self) -> Unit | None:
         """The longest unit from here; None, and nothing is taken, if there is none."""
-        found: list[tuple[_Single, int]] = []
+        found: list[tuple[Unit, int]] = []
         bracket = False  # inside the one after a slash: 5 J/(kg K)
         while True:
             start, direction = self.at, -1 if bracket else 1
@@ -237,7 +226,7 @@ class _Reader:
             if bracket and self.peek() == ")":
                 self.at += 1
                 bracket = False
-        return _combined(found)
+        return _combined(found) if found else None
 
     def fraction(self) -> Unit | None:
         """\\frac{km}{h}."""
@@ -263,7 +252,7 @@ class _Reader:
         spaced = any(token.spaced for token in self.tokens[self.at : self.at + 2])
         return self.peek() == "-" and not spaced
 
-    def single(self) -> _Single | None:
+    def single(self) -> Unit | None:
         """One unit with its power: cm^2, square cm, cubic feet, m s^{-1}."""
         start = self.at
         power = _POWER_WORDS.get(self.peek().lower(), 1)
@@ -281,37 +270,36 @@ class _Reader:
         if self.peek() == ".":
             self.at += 1
         dimension = tuple((quantity, each * power) for quantity, each in one.dimension)
-        return _Single(dimension, one.factor**power, one.name, one.certain, one.optional)
+        return Unit(dimension, one.factor**power, one.name, one.certain, one.optional)
 
-    def word(self, token: Token) -> _Single | None:
+    def word(self, token: Token) -> Unit | None:
         """A unit of the table, by its symbol or its name."""
         word = token.text
         if token.kind != "word" or (word == "in" and self.peek(1).isalpha()):
             return None
         if word.lower() in _NO_UNIT:
             self.at += 1
-            return _Single((("unit", 1),), Fraction(1), word)
+            return Unit((("unit", 1),), Fraction(1), word)
         if word in _PREFIXES and self.peek(1) == r"\Omega":
             self.at += 2
-            return _Single(SIGNS[r"\Omega"].dimension, _PREFIXES[word][1], f"{word}Ω")
+            return Unit(SIGNS[r"\Omega"].dimension, _PREFIXES[word][1], f"{word}Ω")
         entry = UNITS.get(word) or (UNITS.get(word.lower()) if len(word) > 2 else None)
         if entry is None:
             return None
         self.at += 1
         certain = len(word) > 1 or token.marked
-        return _Single(*entry, word, certain, certain or word == "m" or (token.spaced and word in _OPTIONAL_LETTERS))
+        return Unit(*entry, word, certain, certain or word == "m" or (token.spaced and word in _OPTIONAL_LETTERS))
 
-    def sign(self) -> _Single | None:
+    def sign(self) -> Unit | None:
         """A sign, such as that of ohm, of inches or of a currency, or \\mu before a unit."""
         text, after = self.peek(), self.peek(1)
         if text in SIGNS:
             self.at += 1
-            unit = SIGNS[text]
-            return _Single(unit.dimension, unit.factor, unit.name, optional=unit.optional)
+            return SIGNS[text]
         if text == r"\mu" and after in UNITS:
             self.at += 2
             dimension, factor = UNITS[after]
-            return _Single(dimension, factor / 10**6, f"micro {after}")
+            return Unit(dimension, factor / 10**6, f"micro {after}")
         return None
 
     def exponent(self) -> int:
@@ -328,10 +316,8 @@ class _Reader:
         return -int(digits) if negative else int(digits)
 
 
-def _combined(found: Sequence[tuple[_Single, int]]) -> Unit | None:
-    """The product of single units, each with its direction: 1 above the bar, -1 below."""
-    if not found:
-        return None
+def _combined(found: Sequence[tuple[Unit, int]]) -> Unit:
+    """The product of one or more units, each with its direction: 1 above the bar, -1 below."""
     powers: dict[str, int] = {}
     factor = Fraction(1)
     for one, direction in found:
@@ -347,10 +333,7 @@ def _combined(found: Sequence[tuple[_Single, int]]) -> Unit | None:
 
 def quotient(above: Unit, below: Unit) -> Unit:
     """A unit over another: dollars per pound."""
-    singles = [(_Single(one.dimension, one.factor, one.name), way) for one, way in ((above, 1), (below, -1))]
-    found = _combined(singles)
-    assert found is not None
-    return found
+    return _combined([(above, 1), (below, -1)])
 
 
 def _sign(name: str, quantity: str, factor: str | Fraction = "1", optional: bool = True) -> Unit:

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
-from pairs import Pair, read_pairs
 
 from echorl_vl.answers.grading import decide, grade
 from echorl_vl.answers.parse import parse
 
 HERE = Path(__file__).parent
+SCRIPT = HERE.parents[1] / "benchmarks" / "answers.py"
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases" / "answers.tsv"
 
 
-def errors(pairs: list[Pair]) -> tuple[list[Pair], list[Pair]]:
+@pytest.fixture(scope="module")
+def benchmark():
+    """The benchmark that grades files of pairs."""
+    spec = importlib.util.spec_from_file_location("benchmark_answers", SCRIPT)
+    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)  # its dataclass looks the module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def errors(pairs):
     """Return the false positives and the false negatives."""
     graded = [(pair, grade(pair.answer, pair.truth)) for pair in pairs]
     missed = [pair for pair, correct in graded if correct != pair.correct]
@@ -32,18 +43,18 @@ def errors(pairs: list[Pair]) -> tuple[list[Pair], list[Pair]]:
     ],
     ids=["benchmarks", "kinds", "review", "twins", "cases"],
 )
-def test_answers_that_were_written_apart_from_the_checker(path, size, false_positives, false_negatives):
+def test_answers_that_were_written_apart_from_the_checker(benchmark, path, size, false_positives, false_negatives):
     if not path.is_file():
         pytest.skip(f"{path.name} is missing")
-    pairs = read_pairs(path)
+    pairs = benchmark.read_pairs(path)
     assert len(pairs) == size
     positives, negatives = errors(pairs)
     assert len(positives) <= false_positives, positives
     assert len(negatives) <= false_negatives, negatives
 
 
-def test_every_answer_is_equal_to_itself_and_has_a_kind():
-    for pair in read_pairs(HERE / "kind_pairs.tsv"):
+def test_every_answer_is_equal_to_itself_and_has_a_kind(benchmark):
+    for pair in benchmark.read_pairs(HERE / "kind_pairs.tsv"):
         for text in (pair.answer, pair.truth):
             assert grade(text, text) and decide(text, text)
             assert str(parse(text)).startswith("the ")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from echorl_vl.answers.choices import choice_of, is_label, opening, yes_or_no
-from echorl_vl.answers.extract import final_answer, without_reasoning
+from echorl_vl.answers.extract import final_answer, last_line, without_reasoning
 from echorl_vl.evaluation.benchmarks.base import Question
 
 
@@ -18,15 +18,9 @@ def extract(response: str, question: Question, truncated: bool = False) -> str |
     response = without_reasoning(response)
     if question.kind == "choice":
         if answer is None and not truncated:
-            line = " ".join(_last_line(response).split())  # single spaces keep the pattern linear
+            line = " ".join(last_line(response).strip(" *_").split())  # single spaces keep the pattern linear
             answer = line if is_label(line) else None
         return None if answer is None else choice_of(answer, question.choices)
     if answer is None and not truncated:
         answer = opening(response)
     return None if answer is None else yes_or_no(answer)
-
-
-def _last_line(response: str) -> str:
-    """Return the last non-blank line without Markdown emphasis; "" if there is none."""
-    lines = response.rstrip().splitlines()
-    return lines[-1].strip(" *_") if lines else ""
